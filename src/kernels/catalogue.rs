@@ -24,7 +24,10 @@ impl KernelSource {
     /// The contract, parsed on first use.
     pub fn contract(&self) -> Result<&Contract> {
         let parse = || Contract::parse(self.name, self.contract_toml);
-        self.parsed.get_or_init(parse).as_ref().map_err(Clone::clone)
+        self.parsed
+            .get_or_init(parse)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// The text to hand to a WGSL compiler. Constants and flags that `variant` leaves open
@@ -60,7 +63,10 @@ pub fn iter() -> impl Iterator<Item = &'static KernelSource> {
 
 /// The text of an include of `shaders/include/`.
 pub fn include(file: &str) -> Option<&'static str> {
-    INCLUDES.iter().find(|(name, _)| *name == file).map(|(_, text)| *text)
+    INCLUDES
+        .iter()
+        .find(|(name, _)| *name == file)
+        .map(|(_, text)| *text)
 }
 
 /// Names of all includes.
@@ -79,7 +85,9 @@ pub fn contract(name: &str) -> Result<&'static Contract> {
 }
 
 fn find(name: &str) -> Result<&'static KernelSource> {
-    get(name).ok_or_else(|| KernelError::UnknownKernel { name: name.to_string() })
+    get(name).ok_or_else(|| KernelError::UnknownKernel {
+        name: name.to_string(),
+    })
 }
 
 macro_rules! include_files {
