@@ -116,11 +116,50 @@ macro_rules! kernels {
 }
 
 include_files! {
+    "coords.wgsl"
+    "dropout.wgsl"
+    "grad_state.wgsl"
     "linear.wgsl"
+    "math.wgsl"
+    "philox.wgsl"
+    "random.wgsl"
+    "reduce.wgsl"
+    "step_state.wgsl"
 }
 
 kernels! {
+    "dropout" {
+        "dropout_bwd"
+        "dropout_fwd"
+    }
     "elementwise" {
+        "axpy"
+        "binary_bwd"
+        "binary_fwd"
+        "copy_strided"
         "fill"
+        "unary_bwd"
+        "unary_fwd"
+    }
+    "embedding" {
+        "embedding_bwd"
+        "embedding_fwd"
+    }
+    "loss" {
+        "softmax_xent"
+    }
+    "optim" {
+        "adagrad"
+        "adam"
+        "rmsprop"
+        "sgd"
+    }
+    "reduce" {
+        "grad_norm_finish"
+        "grad_norm_partial"
+        "reduce_rows_bwd"
+        "reduce_rows_fwd"
+        "sum_all"
+        "sum_cols"
     }
 }
