@@ -24,7 +24,10 @@ impl KernelSource {
     /// The contract, parsed on first use.
     pub fn contract(&self) -> Result<&Contract> {
         let parse = || Contract::parse(self.name, self.contract_toml);
-        self.parsed.get_or_init(parse).as_ref().map_err(Clone::clone)
+        self.parsed
+            .get_or_init(parse)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// The text to hand to a WGSL compiler. Constants and flags that `variant` leaves open
@@ -60,7 +63,10 @@ pub fn iter() -> impl Iterator<Item = &'static KernelSource> {
 
 /// The text of an include of `shaders/include/`.
 pub fn include(file: &str) -> Option<&'static str> {
-    INCLUDES.iter().find(|(name, _)| *name == file).map(|(_, text)| *text)
+    INCLUDES
+        .iter()
+        .find(|(name, _)| *name == file)
+        .map(|(_, text)| *text)
 }
 
 /// Names of all includes.
@@ -79,7 +85,9 @@ pub fn contract(name: &str) -> Result<&'static Contract> {
 }
 
 fn find(name: &str) -> Result<&'static KernelSource> {
-    get(name).ok_or_else(|| KernelError::UnknownKernel { name: name.to_string() })
+    get(name).ok_or_else(|| KernelError::UnknownKernel {
+        name: name.to_string(),
+    })
 }
 
 macro_rules! include_files {
@@ -108,11 +116,50 @@ macro_rules! kernels {
 }
 
 include_files! {
+    "coords.wgsl"
+    "dropout.wgsl"
+    "grad_state.wgsl"
     "linear.wgsl"
+    "math.wgsl"
+    "philox.wgsl"
+    "random.wgsl"
+    "reduce.wgsl"
+    "step_state.wgsl"
 }
 
 kernels! {
+    "dropout" {
+        "dropout_bwd"
+        "dropout_fwd"
+    }
     "elementwise" {
+        "axpy"
+        "binary_bwd"
+        "binary_fwd"
+        "copy_strided"
         "fill"
+        "unary_bwd"
+        "unary_fwd"
+    }
+    "embedding" {
+        "embedding_bwd"
+        "embedding_fwd"
+    }
+    "loss" {
+        "softmax_xent"
+    }
+    "optim" {
+        "adagrad"
+        "adam"
+        "rmsprop"
+        "sgd"
+    }
+    "reduce" {
+        "grad_norm_finish"
+        "grad_norm_partial"
+        "reduce_rows_bwd"
+        "reduce_rows_fwd"
+        "sum_all"
+        "sum_cols"
     }
 }

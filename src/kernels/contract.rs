@@ -224,18 +224,25 @@ impl Contract {
     }
 
     fn fail(&self, message: String) -> KernelError {
-        KernelError::Contract { kernel: self.name.clone(), message }
+        KernelError::Contract {
+            kernel: self.name.clone(),
+            message,
+        }
     }
 
     fn check(&self) -> Result<()> {
         for c in self.consts.iter().chain(&self.overrides) {
             let found = Value::from(c.default).type_name();
             if found != c.ty {
-                return Err(self.fail(format!("default of {} is {found}, its type {}", c.name, c.ty)));
+                return Err(self.fail(format!(
+                    "default of {} is {found}, its type {}",
+                    c.name, c.ty
+                )));
             }
         }
         for p in &self.params {
-            type_layout(&p.ty).ok_or_else(|| self.fail(format!("param {}: type {}", p.name, p.ty)))?;
+            type_layout(&p.ty)
+                .ok_or_else(|| self.fail(format!("param {}: type {}", p.name, p.ty)))?;
         }
         let known = |flag: &str| self.flags.iter().any(|f| f.name == flag);
         for b in &self.bindings {
@@ -258,7 +265,9 @@ impl Contract {
             return vec![Variant::new()];
         }
         let build = |m: &BTreeMap<String, Scalar>| {
-            m.iter().fold(Variant::new(), |v, (name, value)| v.with(name, Value::from(*value)))
+            m.iter().fold(Variant::new(), |v, (name, value)| {
+                v.with(name, Value::from(*value))
+            })
         };
         self.variants.iter().map(build).collect()
     }
@@ -284,7 +293,9 @@ impl Contract {
         for f in &self.flags {
             full = full.with(&f.name, false);
         }
-        Ok(variant.iter().fold(full, |full, (name, value)| full.with(name, value)))
+        Ok(variant
+            .iter()
+            .fold(full, |full, (name, value)| full.with(name, value)))
     }
 
     /// The bindings declared under a variant.
@@ -293,7 +304,9 @@ impl Contract {
         let on = |flag: &str| full.get(flag) == Some(Value::Bool(true));
         let declared = |b: &&Binding| match b.when.as_deref() {
             None => true,
-            Some(when) => when.strip_prefix('!').map_or_else(|| on(when), |flag| !on(flag)),
+            Some(when) => when
+                .strip_prefix('!')
+                .map_or_else(|| on(when), |flag| !on(flag)),
         };
         Ok(self.bindings.iter().filter(declared).collect())
     }
@@ -303,12 +316,21 @@ impl Contract {
         let full = self.complete(variant)?;
         let mut size = [1; 3];
         for (axis, extent) in size.iter_mut().zip(&self.workgroup_size) {
-            let default = |name: &str| self.overrides.iter().find(|o| o.name == name).map(|o| o.default.into());
+            let default = |name: &str| {
+                self.overrides
+                    .iter()
+                    .find(|o| o.name == name)
+                    .map(|o| o.default.into())
+            };
             *axis = match extent {
                 Extent::Fixed(n) => *n,
                 Extent::Named(name) => match full.get(name).or_else(|| default(name)) {
                     Some(Value::U32(n)) => n,
-                    _ => return Err(self.fail(format!("workgroup size '{name}' is no u32 constant"))),
+                    _ => {
+                        return Err(
+                            self.fail(format!("workgroup size '{name}' is no u32 constant"))
+                        );
+                    }
                 },
             };
         }
@@ -331,7 +353,10 @@ impl Contract {
     pub fn params_size(&self) -> u32 {
         let layouts = self.params.iter().filter_map(|p| type_layout(&p.ty));
         let align = layouts.map(|(_, align)| align).max().unwrap_or(4);
-        match (self.param_offsets().last(), self.params.last().and_then(|p| type_layout(&p.ty))) {
+        match (
+            self.param_offsets().last(),
+            self.params.last().and_then(|p| type_layout(&p.ty)),
+        ) {
             (Some(offset), Some((size, _))) => (offset + size).next_multiple_of(align),
             _ => 0,
         }

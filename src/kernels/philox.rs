@@ -36,7 +36,11 @@ mod tests {
     #[test]
     fn known_answers() {
         let cases = [
-            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+            ),
             (
                 [u32::MAX; 4],
                 [u32::MAX; 2],
@@ -49,7 +53,11 @@ mod tests {
             ),
         ];
         for (counter, key, want) in cases {
-            assert_eq!(philox4x32(counter, key), want, "counter {counter:x?} key {key:x?}");
+            assert_eq!(
+                philox4x32(counter, key),
+                want,
+                "counter {counter:x?} key {key:x?}"
+            );
         }
     }
 

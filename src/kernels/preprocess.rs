@@ -99,11 +99,15 @@ impl<'a> Expander<'a, '_> {
                         b.seen_else = true;
                         b.active = b.outer && !b.active;
                     }
-                    Some(b) => return Err(fail(format!("second #else of the #if at line {}", b.line))),
+                    Some(b) => {
+                        return Err(fail(format!("second #else of the #if at line {}", b.line)));
+                    }
                     None => return Err(fail("#else without #if".into())),
                 },
                 "endif" if rest.is_empty() => {
-                    branches.pop().ok_or_else(|| fail("#endif without #if".into()))?;
+                    branches
+                        .pop()
+                        .ok_or_else(|| fail("#endif without #if".into()))?;
                 }
                 _ => {
                     return Err(fail(format!(
@@ -162,12 +166,19 @@ impl<'a> Expander<'a, '_> {
             .split_once(':')
             .map(|(n, t)| (n.trim(), t.trim()))
             .filter(|(n, t)| !n.is_empty() && ["u32", "f32", "bool"].contains(t))
-            .ok_or_else(|| fail(format!("expected #const NAME: u32|f32|bool, found '{rest}'")))?;
+            .ok_or_else(|| {
+                fail(format!(
+                    "expected #const NAME: u32|f32|bool, found '{rest}'"
+                ))
+            })?;
         self.named.insert(name.to_string());
         let value = match self.variant.get(name) {
             None => return Err(fail(format!("constant {name} has no value in the variant"))),
             Some(v) if v.type_name() != ty => {
-                return Err(fail(format!("constant {name} is {ty}, the variant gives {}", v.type_name())));
+                return Err(fail(format!(
+                    "constant {name} is {ty}, the variant gives {}",
+                    v.type_name()
+                )));
             }
             Some(Value::F32(v)) if !v.is_finite() => {
                 return Err(fail(format!("constant {name} = {v} is not finite")));
@@ -178,7 +189,8 @@ impl<'a> Expander<'a, '_> {
             if !self.consts.insert(name.to_string()) {
                 return Err(fail(format!("constant {name} is declared twice")));
             }
-            self.out.push_str(&format!("const {name}: {ty} = {value};\n"));
+            self.out
+                .push_str(&format!("const {name}: {ty} = {value};\n"));
         }
         Ok(())
     }
@@ -191,7 +203,10 @@ impl<'a> Expander<'a, '_> {
         self.named.insert(name.to_string());
         match self.variant.get(name) {
             Some(Value::Bool(value)) => Ok(value),
-            Some(v) => Err(format!("flag {name} is bool, the variant gives {}", v.type_name())),
+            Some(v) => Err(format!(
+                "flag {name} is bool, the variant gives {}",
+                v.type_name()
+            )),
             None => Err(format!("flag {name} has no value in the variant")),
         }
     }
