@@ -20,6 +20,8 @@ pub mod nn;
 #[cfg(feature = "gpu")]
 pub mod ops;
 #[cfg(feature = "gpu")]
+pub mod optim;
+#[cfg(feature = "gpu")]
 pub mod tensor;
 
 #[cfg(feature = "gpu")]

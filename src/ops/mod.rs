@@ -10,6 +10,7 @@ mod layout;
 mod linear;
 mod lstm;
 pub mod matmul;
+pub mod matmul_plan;
 mod reduce;
 
 pub use cross_entropy::linear_cross_entropy;
@@ -20,5 +21,6 @@ pub use embedding::{TokenIds, TokenIndex, embedding};
 pub use layout::concat;
 pub use linear::linear;
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
+pub use matmul::matmul;
 pub use reduce::sum_all;
-pub(crate) use reduce::{sum_all_into, sum_columns};
+pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};
