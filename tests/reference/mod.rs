@@ -8,6 +8,8 @@
 
 // Every test file compiles this module for itself and uses only part of it.
 #![allow(dead_code, unused_imports)]
+// The loops are the formulas: one index, several arrays.
+#![allow(clippy::needless_range_loop)]
 
 pub mod compare;
 pub mod data;
