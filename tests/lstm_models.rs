@@ -24,7 +24,10 @@ fn assert_close(what: &str, got: &[f32], want: &[f32], bound: f32) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         let error = (g - w).abs();
-        assert!(error <= bound * (1.0 + w.abs()), "{what}[{i}]: {g}, PyTorch has {w}");
+        assert!(
+            error <= bound * (1.0 + w.abs()),
+            "{what}[{i}]: {g}, PyTorch has {w}"
+        );
     }
 }
 
@@ -34,14 +37,22 @@ fn rename_to(head: &'static str) -> impl Fn(&str) -> String {
 
 fn config(fixture: &Fixture) -> LstmConfig {
     let embedding = fixture.shape("param.embedding.weight");
-    let layers = fixture.names("param.lstm.weight_hh_l").iter().filter(|n| !n.contains("reverse")).count();
+    let layers = fixture
+        .names("param.lstm.weight_hh_l")
+        .iter()
+        .filter(|n| !n.contains("reverse"))
+        .count();
     LstmConfig {
         vocab_size: embedding[0],
         embedding_size: embedding[1],
         hidden_size: fixture.shape("param.lstm.weight_hh_l0")[1],
         num_layers: layers,
         bidirectional: fixture.has("param.lstm.weight_hh_l0_reverse"),
-        cell_clip: if fixture.has("input.cell_clip") { fixture.f32("input.cell_clip")[0] } else { 0.0 },
+        cell_clip: if fixture.has("input.cell_clip") {
+            fixture.f32("input.cell_clip")[0]
+        } else {
+            0.0
+        },
         embedding_dropout: 0.0,
         layer_dropout: 0.0,
         output_dropout: 0.0,
@@ -69,7 +80,12 @@ impl Trainer<'_> {
     fn ten_steps(&self, mut loss_of: impl FnMut(usize, &Tape) -> Tensor) {
         let losses = self.fixture.f32("losses");
         let norms = self.fixture.f32("grad_norms");
-        let kind = OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+        let kind = OptimizerKind::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        };
         let optimizer = Optimizer::new(self.gpu, kind, &self.store).unwrap();
         let state = StepState::new(self.gpu, 1).unwrap();
         for (k, (&want, &want_norm)) in losses.iter().zip(&norms).enumerate() {
@@ -82,18 +98,36 @@ impl Trainer<'_> {
             let got = loss.to_vec::<f32>().unwrap();
             assert_close(&format!("loss of step {k}"), &got, &[want], TRAINED);
             let got = norm.to_vec::<f32>().unwrap()[0];
-            assert!((got - want_norm).abs() <= TRAINED * want_norm, "norm of step {k}: {got} {want_norm}");
+            assert!(
+                (got - want_norm).abs() <= TRAINED * want_norm,
+                "norm of step {k}: {got} {want_norm}"
+            );
         }
         for name in self.fixture.names("final.") {
-            let got = self.store.get(&(self.rename)(&name)).unwrap().to_vec::<f32>().unwrap();
-            assert_close(&format!("final.{name}"), &got, &self.fixture.f32(&format!("final.{name}")), TRAINED);
+            let got = self
+                .store
+                .get(&(self.rename)(&name))
+                .unwrap()
+                .to_vec::<f32>()
+                .unwrap();
+            assert_close(
+                &format!("final.{name}"),
+                &got,
+                &self.fixture.f32(&format!("final.{name}")),
+                TRAINED,
+            );
         }
     }
 }
 
 fn trainer<'a>(gpu: &'a Gpu, fixture: &'a Fixture, head: &'static str) -> Trainer<'a> {
     let store = fixture.store(gpu, rename_to(head));
-    Trainer { gpu, fixture, store, rename: Box::new(rename_to(head)) }
+    Trainer {
+        gpu,
+        fixture,
+        store,
+        rename: Box::new(rename_to(head)),
+    }
 }
 
 /// A step state for a single pass, outside of training.
@@ -106,7 +140,11 @@ fn raw_lstm(name: &str) {
     let fixture = Fixture::open(name);
     let rename = |n: &str| format!("lstm.{n}");
     let store = fixture.store(gpu, rename);
-    let (x, h0, c0) = (fixture.tensor(gpu, "input.x"), fixture.tensor(gpu, "input.h0"), fixture.tensor(gpu, "input.c0"));
+    let (x, h0, c0) = (
+        fixture.tensor(gpu, "input.x"),
+        fixture.tensor(gpu, "input.h0"),
+        fixture.tensor(gpu, "input.c0"),
+    );
     let stacked = fixture.shape("input.h0");
     let bidirectional = fixture.has("param.weight_hh_l0_reverse");
     let shape = LstmShape {
@@ -122,9 +160,16 @@ fn raw_lstm(name: &str) {
     let part = |t: &Tensor, i: usize| {
         let values = t.to_vec::<f32>().unwrap();
         let len = stacked[1] * stacked[2];
-        Tensor::from_slice(gpu, [stacked[1], stacked[2]], &values[i * len..(i + 1) * len]).unwrap()
+        Tensor::from_slice(
+            gpu,
+            [stacked[1], stacked[2]],
+            &values[i * len..(i + 1) * len],
+        )
+        .unwrap()
     };
-    let state: Vec<(Tensor, Tensor)> = (0..stacked[0]).map(|i| (part(&h0, i), part(&c0, i))).collect();
+    let state: Vec<(Tensor, Tensor)> = (0..stacked[0])
+        .map(|i| (part(&h0, i), part(&c0, i)))
+        .collect();
 
     let step = still(gpu);
     let tape = Tape::training(gpu, step.tensor());
@@ -141,15 +186,29 @@ fn raw_lstm(name: &str) {
     let width = result.out.dims()[2];
     let inside = |i: usize| i / width / lengths.len() < lengths[i / width % lengths.len()] as usize;
     let masked = |mut values: Vec<f32>| {
-        values.iter_mut().enumerate().filter(|(i, _)| !inside(*i)).for_each(|(_, v)| *v = 0.0);
+        values
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| !inside(*i))
+            .for_each(|(_, v)| *v = 0.0);
         values
     };
-    assert_close("output", &masked(result.out.to_vec().unwrap()), &fixture.f32("act.output"), PASS);
+    assert_close(
+        "output",
+        &masked(result.out.to_vec().unwrap()),
+        &fixture.f32("act.output"),
+        PASS,
+    );
     let (want_h, want_c) = (fixture.f32("act.h_n"), fixture.f32("act.c_n"));
     let part_len = stacked[1] * stacked[2];
     for (i, (h, c)) in result.finals.iter().enumerate() {
         let range = i * part_len..(i + 1) * part_len;
-        assert_close("h_n", &h.to_vec::<f32>().unwrap(), &want_h[range.clone()], PASS);
+        assert_close(
+            "h_n",
+            &h.to_vec::<f32>().unwrap(),
+            &want_h[range.clone()],
+            PASS,
+        );
         assert_close("c_n", &c.to_vec::<f32>().unwrap(), &want_c[range], PASS);
     }
 
@@ -165,7 +224,12 @@ fn raw_lstm(name: &str) {
         loss = ops::add(&tape, &loss, &dot(h, &coef_h[range.clone()])).unwrap();
         loss = ops::add(&tape, &loss, &dot(c, &coef_c[range])).unwrap();
     }
-    assert_close("loss", &loss.to_vec::<f32>().unwrap(), &fixture.f32("loss"), PASS * 4.0);
+    assert_close(
+        "loss",
+        &loss.to_vec::<f32>().unwrap(),
+        &fixture.f32("loss"),
+        PASS * 4.0,
+    );
     let mut watched = vec![&x];
     watched.extend(state.iter().flat_map(|(h, c)| [h, c]));
     let grads = tape.backward_with_inputs(&loss, &watched).unwrap();
@@ -178,7 +242,13 @@ fn raw_lstm(name: &str) {
         assert_close("grad.c0", &host(2 + 2 * i), &want_c[range], PASS);
     }
     for name in fixture.names("param.") {
-        let got = store.get(&rename(&name)).unwrap().grad().unwrap().to_vec::<f32>().unwrap();
+        let got = store
+            .get(&rename(&name))
+            .unwrap()
+            .grad()
+            .unwrap()
+            .to_vec::<f32>()
+            .unwrap();
         assert_close(&name, &got, &fixture.f32(&format!("grad.{name}")), PASS);
     }
 }
@@ -196,7 +266,10 @@ fn two_bidirectional_layers_are_pytorchs() {
 /// Labels of `u32::MAX` do not count.
 fn mean_weights(targets: &[u32]) -> Vec<f32> {
     let valid = targets.iter().filter(|&&t| t != u32::MAX).count() as f32;
-    targets.iter().map(|&t| if t == u32::MAX { 0.0 } else { 1.0 / valid }).collect()
+    targets
+        .iter()
+        .map(|&t| if t == u32::MAX { 0.0 } else { 1.0 / valid })
+        .collect()
 }
 
 fn classifier(name: &str) {
@@ -220,13 +293,23 @@ fn classifier(name: &str) {
 
     if !fixture.has("input.row_weights") {
         let logits = model.logits(&Tape::inference(gpu), &ids, &lens).unwrap();
-        assert_close("logits", &logits.to_vec::<f32>().unwrap(), &fixture.f32("act.logits"), PASS);
+        assert_close(
+            "logits",
+            &logits.to_vec::<f32>().unwrap(),
+            &fixture.f32("act.logits"),
+            PASS,
+        );
     }
     let step = still(gpu);
     let tape = Tape::training(gpu, step.tensor());
     trainer.store.zero_grads();
     let loss = loss_of(&tape);
-    assert_close("loss", &loss.to_vec::<f32>().unwrap(), &fixture.f32("loss"), PASS);
+    assert_close(
+        "loss",
+        &loss.to_vec::<f32>().unwrap(),
+        &fixture.f32("loss"),
+        PASS,
+    );
     tape.backward(&loss).unwrap();
     trainer.gradients("");
     trainer.ten_steps(|_, tape| loss_of(tape));
@@ -273,7 +356,9 @@ fn language_model_is_pytorchs_and_carries_its_state() {
         let at = k * window * rows;
         let input = ops::TokenIds::from_host(gpu, window, rows, &ids[at..at + count]).unwrap();
         let targets = Tensor::from_slice(gpu, [count], &ids[at + rows..at + rows + count]).unwrap();
-        model.loss(tape, &input, &lens, state, &targets, &weights).unwrap()
+        model
+            .loss(tape, &input, &lens, state, &targets, &weights)
+            .unwrap()
     };
 
     let step = still(gpu);
@@ -320,7 +405,12 @@ fn sequence_autoencoder_is_pytorchs() {
     let tape = Tape::training(gpu, step.tensor());
     trainer.store.zero_grads();
     let loss = model.loss(&tape, &inputs).unwrap();
-    assert_close("loss", &loss.to_vec::<f32>().unwrap(), &fixture.f32("loss"), PASS);
+    assert_close(
+        "loss",
+        &loss.to_vec::<f32>().unwrap(),
+        &fixture.f32("loss"),
+        PASS,
+    );
     tape.backward(&loss).unwrap();
     trainer.gradients("");
     trainer.ten_steps(|_, tape| model.loss(tape, &inputs).unwrap());

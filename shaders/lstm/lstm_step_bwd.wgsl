@@ -45,9 +45,9 @@ fn lstm_step_bwd(
     let row0 = wid.y * ROWS;
     var acc: array<vec4<f32>, ROWS>;
     if p.has_next == 1u {
-        var from: array<u32, ROWS>;
+        var first: array<u32, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
-            from[r] = (p.next * p.batch + min(row0 + r, p.batch - 1u)) * 4u * p.hidden;
+            first[r] = (p.next * p.batch + min(row0 + r, p.batch - 1u)) * 4u * p.hidden;
         }
         var at = wid.x * p.hidden * 32u + lid;
         let h1 = p.hidden;
@@ -57,7 +57,7 @@ fn lstm_step_bwd(
             let weight = w[at];
             at += 32u;
             for (var r = 0u; r < ROWS; r++) {
-                let z = from[r] + k;
+                let z = first[r] + k;
                 acc[r] = fma(vec4(gates[z], gates[z + h1], gates[z + h2], gates[z + h3]), weight, acc[r]);
             }
         }

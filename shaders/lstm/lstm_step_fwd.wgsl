@@ -38,17 +38,17 @@ fn lstm_step_fwd(
     let unit = wid.x * 32u + lid;
     let row0 = wid.y * ROWS;
     var acc: array<vec4<f32>, ROWS>;
-    var from: array<u32, ROWS>;
+    var first: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         // Rows past the batch repeat the last one and are not written.
-        from[r] = (p.before * p.batch + min(row0 + r, p.batch - 1u)) * p.hidden;
+        first[r] = (p.before * p.batch + min(row0 + r, p.batch - 1u)) * p.hidden;
     }
     var at = wid.x * p.hidden * 32u + lid;
     for (var k = 0u; k < p.hidden; k++) {
         let weight = w[at];
         at += 32u;
         for (var r = 0u; r < ROWS; r++) {
-            acc[r] = fma(vec4(h[from[r] + k]), weight, acc[r]);
+            acc[r] = fma(vec4(h[first[r] + k]), weight, acc[r]);
         }
     }
     if unit >= p.hidden {
@@ -59,7 +59,7 @@ fn lstm_step_fwd(
         if row >= p.batch {
             break;
         }
-        let source = from[r] + unit;
+        let source = first[r] + unit;
         let target_at = (p.after * p.batch + row) * p.hidden + unit;
         if p.t >= lens[row] {
             h[target_at] = h[source];

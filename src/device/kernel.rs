@@ -15,7 +15,8 @@ pub struct Kernel {
     name: &'static str,
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
-    bindings: usize,
+    /// Numbers of its bindings, the uniform first; a variant may leave some out.
+    bindings: Vec<u32>,
 }
 
 type Key = (String, String);
@@ -74,6 +75,7 @@ impl Kernel {
         let bindings = contract
             .bindings(variant)
             .map_err(|e| fail(e.to_string()))?;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let desc = wgpu::ShaderModuleDescriptor {
             label: Some(name),
             source: wgpu::ShaderSource::Wgsl(wgsl.into()),
@@ -124,11 +126,14 @@ impl Kernel {
             },
             cache: None,
         });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(fail(error.to_string()));
+        }
         Ok(Kernel {
             name: source.name,
             pipeline,
             layout,
-            bindings: entries.len() - 1,
+            bindings: entries.iter().map(|e| e.binding).collect(),
         })
     }
 
@@ -149,14 +154,11 @@ impl Kernel {
         bindings: &[Binding<'_>],
         groups: [u32; 3],
     ) -> Result<Command> {
-        if bindings.len() != self.bindings {
+        let wanted = self.bindings.len() - 1;
+        if bindings.len() != wanted {
             return Err(Error::Kernel {
                 kernel: self.name.to_string(),
-                message: format!(
-                    "takes {} bindings, was given {}",
-                    self.bindings,
-                    bindings.len()
-                ),
+                message: format!("takes {wanted} bindings, was given {}", bindings.len()),
             });
         }
         let mut entries = vec![wgpu::BindGroupEntry {
@@ -167,18 +169,18 @@ impl Kernel {
                 size: wgpu::BufferSize::new(uniform.size),
             }),
         }];
-        for (index, binding) in bindings.iter().enumerate() {
+        for (&index, binding) in self.bindings[1..].iter().zip(bindings) {
             let limit = limits.max_storage_buffer_binding_size;
             if binding.size > limit {
                 return Err(Error::TooLarge {
-                    what: format!("binding {} of kernel '{}'", index + 1, self.name),
+                    what: format!("binding {index} of kernel '{}'", self.name),
                     bytes: binding.size,
                     limit,
                     limit_name: "one storage binding",
                 });
             }
             entries.push(wgpu::BindGroupEntry {
-                binding: index as u32 + 1,
+                binding: index,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: binding.buffer.raw(),
                     offset: binding.offset,

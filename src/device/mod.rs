@@ -185,11 +185,8 @@ impl Gpu {
         groups: Groups,
     ) -> Result<()> {
         let grid = groups.resolve(kernel.name(), &self.shared.caps.limits)?;
-        let uniform = lock(&self.shared.uniforms).place(
-            &self.shared.device,
-            &self.shared.queue,
-            params,
-        );
+        let uniform =
+            lock(&self.shared.uniforms).place(&self.shared.device, &self.shared.queue, params);
         let command = kernel.bind(
             &self.shared.device,
             &self.shared.caps.limits,

@@ -64,21 +64,33 @@ impl LstmConfig {
     /// Parameters of [`LstmLanguageModel`] and of [`SequenceAutoencoder`].
     pub fn decoder_specs(&self) -> Vec<ParamSpec> {
         let mut specs = self.backbone_specs();
-        specs.extend(Linear::specs(DECODER, self.lstm_shape().outputs(), self.vocab_size));
+        specs.extend(Linear::specs(
+            DECODER,
+            self.lstm_shape().outputs(),
+            self.vocab_size,
+        ));
         specs
     }
 
     /// Parameters of [`LstmClassifier`].
     pub fn classifier_specs(&self, classes: usize) -> Vec<ParamSpec> {
         let mut specs = self.backbone_specs();
-        specs.extend(Linear::specs(CLASSIFIER, self.lstm_shape().outputs(), classes));
+        specs.extend(Linear::specs(
+            CLASSIFIER,
+            self.lstm_shape().outputs(),
+            classes,
+        ));
         specs
     }
 
     /// Parameters of a classifier that is also trained as a language model or autoencoder.
     pub fn joint_specs(&self, classes: usize) -> Vec<ParamSpec> {
         let mut specs = self.decoder_specs();
-        specs.extend(Linear::specs(CLASSIFIER, self.lstm_shape().outputs(), classes));
+        specs.extend(Linear::specs(
+            CLASSIFIER,
+            self.lstm_shape().outputs(),
+            classes,
+        ));
         specs
     }
 }
@@ -161,7 +173,9 @@ impl LstmLanguageModel {
         weights: &Tensor,
     ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
         let result = self.backbone.forward(tape, ids, lens, state)?;
-        let loss = self.backbone.decode(tape, &self.decoder, &result.out, targets, weights)?;
+        let loss = self
+            .backbone
+            .decode(tape, &self.decoder, &result.out, targets, weights)?;
         Ok((loss, result.finals))
     }
 }
@@ -205,10 +219,22 @@ impl SequenceAutoencoder {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn loss(&self, tape: &Tape, inputs: &AutoencoderInputs<'_>) -> Result<Tensor> {
-        let read = self.backbone.forward(tape, inputs.source, inputs.source_lens, None)?;
-        let written =
-            self.backbone.forward(tape, inputs.shifted, inputs.shifted_lens, Some(&read.finals))?;
-        self.backbone.decode(tape, &self.decoder, &written.out, inputs.targets, inputs.weights)
+        let read = self
+            .backbone
+            .forward(tape, inputs.source, inputs.source_lens, None)?;
+        let written = self.backbone.forward(
+            tape,
+            inputs.shifted,
+            inputs.shifted_lens,
+            Some(&read.finals),
+        )?;
+        self.backbone.decode(
+            tape,
+            &self.decoder,
+            &written.out,
+            inputs.targets,
+            inputs.weights,
+        )
     }
 }
 
@@ -235,8 +261,10 @@ impl LstmClassifier {
 
     /// What is classified, (B, D·H): the last layer's final states.
     fn summary(&self, tape: &Tape, finals: &[(Tensor, Tensor)]) -> Result<Tensor> {
-        let top: Vec<Tensor> =
-            finals[finals.len() - self.directions..].iter().map(|(h, _)| h.clone()).collect();
+        let top: Vec<Tensor> = finals[finals.len() - self.directions..]
+            .iter()
+            .map(|(h, _)| h.clone())
+            .collect();
         match &top[..] {
             [one] => Ok(one.clone()),
             many => ops::concat(tape, many),
@@ -264,7 +292,8 @@ impl LstmClassifier {
         } else {
             self.summary(tape, &result.finals)?
         };
-        self.backbone.decode(tape, &self.classifier, &hidden, targets, weights)
+        self.backbone
+            .decode(tape, &self.classifier, &hidden, targets, weights)
     }
 
     /// ids (T, B), lens (B) u32 → logits (B, classes).

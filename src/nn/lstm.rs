@@ -72,10 +72,22 @@ impl LstmLayers {
         shape
             .suffixes()
             .flat_map(|(layer, _, suffix)| {
-                let inputs = if layer == 0 { shape.inputs } else { shape.outputs() };
+                let inputs = if layer == 0 {
+                    shape.inputs
+                } else {
+                    shape.outputs()
+                };
                 [
-                    ParamSpec::new(format!("{prefix}.weight_ih_{suffix}"), [gates, inputs], init),
-                    ParamSpec::new(format!("{prefix}.weight_hh_{suffix}"), [gates, shape.hidden], init),
+                    ParamSpec::new(
+                        format!("{prefix}.weight_ih_{suffix}"),
+                        [gates, inputs],
+                        init,
+                    ),
+                    ParamSpec::new(
+                        format!("{prefix}.weight_hh_{suffix}"),
+                        [gates, shape.hidden],
+                        init,
+                    ),
                     ParamSpec::new(format!("{prefix}.bias_ih_{suffix}"), [gates], init),
                     ParamSpec::new(format!("{prefix}.bias_hh_{suffix}"), [gates], init),
                 ]
@@ -131,9 +143,18 @@ impl LstmLayers {
                     b_ih: &direction.b_ih,
                     b_hh: &direction.b_hh,
                 };
-                let options =
-                    LstmOptions { reverse: direction.reverse, cell_clip: self.shape.cell_clip };
-                let result = ops::lstm(tape, &x, lens, first.map(|(h, c)| (h, c)), &weights, options)?;
+                let options = LstmOptions {
+                    reverse: direction.reverse,
+                    cell_clip: self.shape.cell_clip,
+                };
+                let result = ops::lstm(
+                    tape,
+                    &x,
+                    lens,
+                    first.map(|(h, c)| (h, c)),
+                    &weights,
+                    options,
+                )?;
                 outputs.push(result.out);
                 finals.push((result.h_n, result.c_n));
             }

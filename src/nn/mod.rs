@@ -50,7 +50,13 @@ impl Linear {
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn cross_entropy(&self, tape: &Tape, x: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    pub fn cross_entropy(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
         ops::linear_cross_entropy(tape, x, &self.weight, Some(&self.bias), targets, weights)
     }
 }
@@ -64,7 +70,11 @@ pub struct Embedding {
 impl Embedding {
     /// Its parameter. Dai & Le start small; ±0.1 uniform keeps the first gates near their middle.
     pub fn specs(prefix: &str, vocab: usize, width: usize) -> Vec<ParamSpec> {
-        vec![ParamSpec::new(format!("{prefix}.weight"), [vocab, width], Init::Uniform(0.1))]
+        vec![ParamSpec::new(
+            format!("{prefix}.weight"),
+            [vocab, width],
+            Init::Uniform(0.1),
+        )]
     }
 
     /// The layer whose parameter stands in `store` under `prefix`.
@@ -72,7 +82,9 @@ impl Embedding {
     /// # Errors
     /// [`crate::Error::Parameter`] when it is missing.
     pub fn new(store: &ParamStore, prefix: &str) -> Result<Embedding> {
-        Ok(Embedding { weight: store.get(&format!("{prefix}.weight"))? })
+        Ok(Embedding {
+            weight: store.get(&format!("{prefix}.weight"))?,
+        })
     }
 
     /// ids (T, B) → (T, B, E).

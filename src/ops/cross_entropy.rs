@@ -9,7 +9,7 @@
 use super::matmul::{Product, product};
 use super::{axpy, sum_all_into, sum_columns};
 use crate::device::{Gpu, Groups};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -29,7 +29,7 @@ struct Params {
     rows: u32,
     vocab: u32,
     first: u32,
-    gradient: u32,
+    smoothing: f32,
 }
 
 /// Gradients for an upstream gradient of 1, and the loss of each row.
@@ -46,7 +46,7 @@ struct Saved {
 /// weight 1 / their number.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::DType`]; [`Error::TooLarge`] when a tensor exceeds the adapter.
+/// [`crate::Error::Shape`], [`crate::Error::DType`]; [`crate::Error::TooLarge`] when a tensor exceeds the adapter.
 pub fn linear_cross_entropy(
     tape: &Tape,
     x: &Tensor,
@@ -66,12 +66,17 @@ pub fn linear_cross_entropy(
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
 
-    let wanted = [Some(x), Some(w), b].into_iter().flatten().any(|t| tape.needs_grad(t));
+    let wanted = [Some(x), Some(w), b]
+        .into_iter()
+        .flatten()
+        .any(|t| tape.needs_grad(t));
     let saved = if wanted {
         Some(Saved {
             dx: Tensor::empty(gpu, [rows, width], DType::F32)?,
             dw: Tensor::empty(gpu, [vocab, width], DType::F32)?,
-            db: b.map(|b| Tensor::empty(gpu, b.shape().clone(), DType::F32)).transpose()?,
+            db: b
+                .map(|b| Tensor::empty(gpu, b.shape().clone(), DType::F32))
+                .transpose()?,
         })
     } else {
         None
@@ -82,13 +87,21 @@ pub fn linear_cross_entropy(
         let count = chunk.min(rows - first);
         let x_chunk = x.window(first * width, [count, width])?;
         let logits = Tensor::empty(gpu, [count, vocab], DType::F32)?;
-        product(&Product { bias: b, trans_b: true, ..Product::new(&x_chunk, w, &logits) })?;
+        product(&Product {
+            bias: b,
+            trans_b: true,
+            ..Product::new(&x_chunk, w, &logits)
+        })?;
         softmax(gpu, &logits, targets, weights, &losses, first, wanted)?;
         if let Some(saved) = &saved {
             let accumulate = first > 0;
             let dx = saved.dx.window(first * width, [count, width])?;
             product(&Product::new(&logits, w, &dx))?;
-            product(&Product { trans_a: true, accumulate, ..Product::new(&logits, &x_chunk, &saved.dw) })?;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(&logits, &x_chunk, &saved.dw)
+            })?;
             if let Some(db) = &saved.db {
                 sum_columns(&logits, db, accumulate)?;
             }
@@ -101,10 +114,18 @@ pub fn linear_cross_entropy(
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
         let (x, w, b, out) = (x.clone(), w.clone(), b.cloned(), loss.clone());
         tape.record(OP, &inputs, &[&loss], move |cx| {
-            let Some(upstream) = cx.upstream(&out)? else { return Ok(()) };
-            let pairs = [(Some(&x), Some(&saved.dx)), (Some(&w), Some(&saved.dw)), (b.as_ref(), saved.db.as_ref())];
+            let Some(upstream) = cx.upstream(&out)? else {
+                return Ok(());
+            };
+            let pairs = [
+                (Some(&x), Some(&saved.dx)),
+                (Some(&w), Some(&saved.dw)),
+                (b.as_ref(), saved.db.as_ref()),
+            ];
             for (input, grad) in pairs {
-                let (Some(input), Some(grad)) = (input, grad) else { continue };
+                let (Some(input), Some(grad)) = (input, grad) else {
+                    continue;
+                };
                 if let Some(sink) = cx.sink(input)? {
                     axpy(&sink.grad, grad, 1.0, Some(&upstream), sink.accumulate)?;
                 }
@@ -133,14 +154,20 @@ fn softmax(
     gradient: bool,
 ) -> Result<()> {
     let [rows, vocab] = logits.dims2(OP, "logits")?;
-    let kernel = gpu.kernel("softmax_xent", &Variant::new())?;
+    let variant = Variant::new().with("GRAD", gradient);
+    let kernel = gpu.kernel("softmax_xent", &variant)?;
     let params = Params {
         rows: rows as u32,
         vocab: vocab as u32,
         first: first as u32,
-        gradient: u32::from(gradient),
+        smoothing: 0.0,
     };
-    let bindings = [targets.binding(), weights.binding(), logits.binding(), losses.binding()];
+    let bindings = [
+        targets.binding(),
+        weights.binding(),
+        logits.binding(),
+        losses.binding(),
+    ];
     gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))
 }
 
@@ -150,7 +177,13 @@ mod tests {
 
     #[test]
     fn chunks_are_aligned_cover_all_rows_and_fit() {
-        for (rows, vocab) in [(1, 2), (64, 2), (2048, 10_000), (8192, 30_522), (300, 5_000_000)] {
+        for (rows, vocab) in [
+            (1, 2),
+            (64, 2),
+            (2048, 10_000),
+            (8192, 30_522),
+            (300, 5_000_000),
+        ] {
             let chunk = chunk_rows(rows, vocab);
             assert!(chunk.is_multiple_of(ROW_ALIGN));
             assert!(chunk == ROW_ALIGN || chunk * vocab * 4 <= CHUNK_BYTES + ROW_ALIGN * vocab * 4);

@@ -38,9 +38,16 @@ struct BackwardParams {
 pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
     x.expect_dtype(OP, "x", DType::F32)?;
     if !(0.0..1.0).contains(&p) {
-        return Err(Error::Argument { op: OP, arg: "p", value: p.to_string(), expected: "0 <= p < 1" });
+        return Err(Error::Argument {
+            op: OP,
+            arg: "p",
+            value: p.to_string(),
+            expected: "0 <= p < 1",
+        });
     }
-    let Some(state) = tape.step_state().filter(|_| p > 0.0) else { return Ok(x.clone()) };
+    let Some(state) = tape.step_state().filter(|_| p > 0.0) else {
+        return Ok(x.clone());
+    };
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, x.shape().clone(), DType::F32)?;
     let params = ForwardParams {
@@ -56,13 +63,30 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
     gpu.dispatch(&kernel, &params, &bindings, Groups::cover(x.len(), 1024))?;
     let (state, input, out) = (state.clone(), x.clone(), y.clone());
     tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else { return Ok(()) };
-        let ForwardParams { n, layer, threshold, row, period, scale } = params;
-        let params =
-            BackwardParams { n, layer, threshold, row, period, accumulate: dx.flag(), scale };
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        let ForwardParams {
+            n,
+            layer,
+            threshold,
+            row,
+            period,
+            scale,
+        } = params;
+        let params = BackwardParams {
+            n,
+            layer,
+            threshold,
+            row,
+            period,
+            accumulate: dx.flag(),
+            scale,
+        };
         let kernel = cx.gpu().kernel("dropout_bwd", &Variant::new())?;
         let bindings = [state.binding(), dy.binding(), dx.grad.binding()];
-        cx.gpu().dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), 1024))
+        cx.gpu()
+            .dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), 1024))
     });
     Ok(y)
 }

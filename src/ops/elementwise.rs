@@ -22,8 +22,17 @@ struct FillParams {
 pub fn fill(y: &Tensor, value: f32) -> Result<()> {
     y.expect_dtype("fill", "y", DType::F32)?;
     let kernel = y.gpu().kernel("fill", &Variant::new())?;
-    let params = FillParams { n: y.len() as u32, offset: 0, value };
-    y.gpu().dispatch(&kernel, &params, &[y.binding()], Groups::cover(y.len(), GROUP))
+    let params = FillParams {
+        n: y.len() as u32,
+        offset: 0,
+        value,
+    };
+    y.gpu().dispatch(
+        &kernel,
+        &params,
+        &[y.binding()],
+        Groups::cover(y.len(), GROUP),
+    )
 }
 
 #[repr(C)]
@@ -44,10 +53,18 @@ pub(crate) fn axpy(
 ) -> Result<()> {
     let variant = Variant::new().with("SCALED", factor.is_some());
     let kernel = y.gpu().kernel("axpy", &variant)?;
-    let params = AxpyParams { n: y.len() as u32, accumulate: u32::from(accumulate), alpha };
-    let bindings: Vec<_> =
-        [Some(x), factor, Some(y)].into_iter().flatten().map(Tensor::binding).collect();
-    y.gpu().dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))
+    let params = AxpyParams {
+        n: y.len() as u32,
+        accumulate: u32::from(accumulate),
+        alpha,
+    };
+    let bindings: Vec<_> = [Some(x), factor, Some(y)]
+        .into_iter()
+        .flatten()
+        .map(Tensor::binding)
+        .collect();
+    y.gpu()
+        .dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))
 }
 
 /// A function of one element.
@@ -105,7 +122,10 @@ impl Unary {
 
     /// Whether the derivative is computed from the result rather than from the argument.
     fn saves_result(self) -> bool {
-        matches!(self, Unary::Relu | Unary::Tanh | Unary::Sigmoid | Unary::Exp | Unary::Sqrt)
+        matches!(
+            self,
+            Unary::Relu | Unary::Tanh | Unary::Sigmoid | Unary::Exp | Unary::Sqrt
+        )
     }
 }
 
@@ -135,15 +155,37 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     let y = Tensor::empty(gpu, x.shape().clone(), DType::F32)?;
     let kernel = gpu.kernel("unary_fwd", &Variant::new().with("OP", f.code()))?;
     let (alpha, beta) = f.constants();
-    let params = UnaryParams { n: y.len() as u32, alpha, beta };
-    gpu.dispatch(&kernel, &params, &[x.binding(), y.binding()], Groups::cover(y.len(), GROUP))?;
-    let (saved, input, out) = (if f.saves_result() { &y } else { x }.clone(), x.clone(), y.clone());
+    let params = UnaryParams {
+        n: y.len() as u32,
+        alpha,
+        beta,
+    };
+    gpu.dispatch(
+        &kernel,
+        &params,
+        &[x.binding(), y.binding()],
+        Groups::cover(y.len(), GROUP),
+    )?;
+    let (saved, input, out) = (
+        if f.saves_result() { &y } else { x }.clone(),
+        x.clone(),
+        y.clone(),
+    );
     tape.record("unary", &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else { return Ok(()) };
-        let kernel = cx.gpu().kernel("unary_bwd", &Variant::new().with("OP", f.code()))?;
-        let params = UnaryBackwardParams { n: dy.len() as u32, accumulate: dx.flag(), alpha };
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        let kernel = cx
+            .gpu()
+            .kernel("unary_bwd", &Variant::new().with("OP", f.code()))?;
+        let params = UnaryBackwardParams {
+            n: dy.len() as u32,
+            accumulate: dx.flag(),
+            alpha,
+        };
         let bindings = [saved.binding(), dy.binding(), dx.grad.binding()];
-        cx.gpu().dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), GROUP))
+        cx.gpu()
+            .dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), GROUP))
     });
     Ok(y)
 }
@@ -219,7 +261,12 @@ fn strides(shape: [u32; 4], out: [u32; 4]) -> [u32; 4] {
 fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
     let (sa, sb) = (four(a.dims()), four(b.dims()));
     let fits = a.dims().len() <= 4 && b.dims().len() <= 4;
-    if !fits || sa.iter().zip(&sb).any(|(x, y)| x != y && *x != 1 && *y != 1) {
+    if !fits
+        || sa
+            .iter()
+            .zip(&sb)
+            .any(|(x, y)| x != y && *x != 1 && *y != 1)
+    {
         return Err(Error::Shape {
             op: "binary",
             arg: "b",
@@ -256,7 +303,9 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
     gpu.dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))?;
     let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
     tape.record("binary", &[a, b], &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else { return Ok(()) };
+        let Some(dy) = cx.upstream(&out)? else {
+            return Ok(());
+        };
         binary_backward(cx, op, &a2, &b2, &dy, shape, 0)?;
         binary_backward(cx, op, &a2, &b2, &dy, shape, 1)
     });
@@ -273,13 +322,18 @@ fn binary_backward(
     wrt: u32,
 ) -> Result<()> {
     let operand = if wrt == 0 { a } else { b };
-    let Some(sink) = cx.sink(operand)? else { return Ok(()) };
+    let Some(sink) = cx.sink(operand)? else {
+        return Ok(());
+    };
     let own = four(operand.dims());
     let repeat: [u32; 4] = std::array::from_fn(|i| if own[i] == shape[i] { 1 } else { shape[i] });
     let repeats: u32 = repeat.iter().product();
     // Sharing one element among 64 lanes pays when each has several terms to add.
     let lanes = if repeats >= 256 { 64 } else { 1 };
-    let variant = Variant::new().with("OP", op as u32).with("WRT", wrt).with("LANES", lanes);
+    let variant = Variant::new()
+        .with("OP", op as u32)
+        .with("WRT", wrt)
+        .with("LANES", lanes);
     let kernel = cx.gpu().kernel("binary_bwd", &variant)?;
     let params = BinaryBackwardParams {
         shape: own,
@@ -293,7 +347,12 @@ fn binary_backward(
         _pad: 0,
     };
     let bindings = [dy.binding(), a.binding(), b.binding(), sink.grad.binding()];
-    cx.gpu().dispatch(&kernel, &params, &bindings, Groups::cover(operand.len() * lanes as usize, 64))
+    cx.gpu().dispatch(
+        &kernel,
+        &params,
+        &bindings,
+        Groups::cover(operand.len() * lanes as usize, 64),
+    )
 }
 
 /// a + b, broadcast.

@@ -1,7 +1,7 @@
 //! Rows of a table by token, and the deterministic scatter-add that is its gradient.
 
 use crate::device::{Gpu, Groups};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -37,7 +37,11 @@ impl TokenIndex {
         }
         rows.resize(ids.len(), NONE);
         starts.resize(ids.len() + 1, ids.len() as u32);
-        TokenIndex { rows, starts, order }
+        TokenIndex {
+            rows,
+            starts,
+            order,
+        }
     }
 }
 
@@ -54,7 +58,7 @@ impl TokenIds {
     /// Memory for a batch of (T, B) tokens, to be filled by [`TokenIds::write`].
     ///
     /// # Errors
-    /// [`Error::TooLarge`] beyond the adapter's limits.
+    /// [`crate::Error::TooLarge`] beyond the adapter's limits.
     pub fn empty(gpu: &Gpu, steps: usize, batch: usize) -> Result<TokenIds> {
         let count = steps * batch;
         Ok(TokenIds {
@@ -68,7 +72,7 @@ impl TokenIds {
     /// A batch with the given tokens, row-major (T, B).
     ///
     /// # Errors
-    /// [`Error::Shape`] when their number is not T·B; as [`TokenIds::empty`].
+    /// [`crate::Error::Shape`] when their number is not T·B; as [`TokenIds::empty`].
     pub fn from_host(gpu: &Gpu, steps: usize, batch: usize, ids: &[u32]) -> Result<TokenIds> {
         let tokens = TokenIds::empty(gpu, steps, batch)?;
         tokens.write(ids, &TokenIndex::new(ids))?;
@@ -78,7 +82,7 @@ impl TokenIds {
     /// Replaces the tokens.
     ///
     /// # Errors
-    /// [`Error::Shape`] when their number is another.
+    /// [`crate::Error::Shape`] when their number is another.
     pub fn write(&self, ids: &[u32], index: &TokenIndex) -> Result<()> {
         self.ids.write(ids)?;
         self.rows.write(&index.rows)?;
@@ -118,7 +122,7 @@ struct BackwardParams {
 /// Rows of `table` (V, C) for tokens (T, B): (T, B, C). A token beyond the table gives zeros.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::DType`].
+/// [`crate::Error::Shape`], [`crate::Error::DType`].
 pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tensor> {
     let [vocab, width] = table.dims2(OP, "table")?;
     table.expect_dtype(OP, "table", DType::F32)?;
@@ -140,7 +144,9 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
 
     let (tokens, input, out) = (tokens.clone(), table.clone(), y.clone());
     tape.record(OP, &[table], &[&y], move |cx| {
-        let (Some(dy), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else { return Ok(()) };
+        let (Some(dy), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
         if !sink.accumulate {
             sink.grad.clear(); // The kernel writes only the rows that the batch names.
         }
@@ -161,7 +167,8 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
             dy.binding(),
             sink.grad.binding(),
         ];
-        cx.gpu().dispatch(&kernel, &params, &bindings, Groups::Linear(count as u64))
+        cx.gpu()
+            .dispatch(&kernel, &params, &bindings, Groups::Linear(count as u64))
     });
     Ok(y)
 }

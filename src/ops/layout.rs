@@ -20,7 +20,12 @@ pub(super) struct CopyParams {
 /// Queues a strided copy; see the kernel's contract.
 pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParams) -> Result<()> {
     let kernel = gpu.kernel("copy_strided", &Variant::new())?;
-    gpu.dispatch(&kernel, params, &[x.binding(), y.binding()], Groups::cover(params.n as usize, 256))
+    gpu.dispatch(
+        &kernel,
+        params,
+        &[x.binding(), y.binding()],
+        Groups::cover(params.n as usize, 256),
+    )
 }
 
 /// Copies `columns` columns of every row from one matrix to another.
@@ -52,7 +57,12 @@ fn copy_columns(
 pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     const OP: &str = "concat";
     let Some(first) = parts.first() else {
-        return Err(Error::Argument { op: OP, arg: "parts", value: "none".into(), expected: "at least one" });
+        return Err(Error::Argument {
+            op: OP,
+            arg: "parts",
+            value: "none".into(),
+            expected: "at least one",
+        });
     };
     let outer = &first.dims()[..first.dims().len() - 1];
     for part in parts {
@@ -76,12 +86,20 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     }
     let (inputs, out) = (parts.to_vec(), y.clone());
     tape.record(OP, &parts.iter().collect::<Vec<_>>(), &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else { return Ok(()) };
+        let Some(dy) = cx.upstream(&out)? else {
+            return Ok(());
+        };
         let mut start = 0;
         for part in &inputs {
             let columns = part.shape().last();
             if let Some(dx) = cx.sink(part)? {
-                copy_columns(cx.gpu(), (&dy, start), (&dx.grad, 0), columns, dx.accumulate)?;
+                copy_columns(
+                    cx.gpu(),
+                    (&dy, start),
+                    (&dx.grad, 0),
+                    columns,
+                    dx.accumulate,
+                )?;
             }
             start += columns;
         }

@@ -23,18 +23,31 @@ pub fn linear(tape: &Tape, x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result
     let flat = x.reshaped([rows, inputs])?;
     let y = Tensor::empty(tape.gpu(), [outer, &[outputs]].concat(), DType::F32)?;
     let y_flat = y.reshaped([rows, outputs])?;
-    product(&Product { bias: b, trans_b: true, ..Product::new(&flat, w, &y_flat) })?;
+    product(&Product {
+        bias: b,
+        trans_b: true,
+        ..Product::new(&flat, w, &y_flat)
+    })?;
 
     let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
     let (w, b) = (w.clone(), b.cloned());
     tape.record(OP, &inputs, &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&y_flat)? else { return Ok(()) };
+        let Some(dy) = cx.upstream(&y_flat)? else {
+            return Ok(());
+        };
         if let Some(dx) = cx.sink(&flat)? {
-            product(&Product { accumulate: dx.accumulate, ..Product::new(&dy, &w, &dx.grad) })?;
+            product(&Product {
+                accumulate: dx.accumulate,
+                ..Product::new(&dy, &w, &dx.grad)
+            })?;
         }
         if let Some(dw) = cx.sink(&w)? {
             let accumulate = dw.accumulate;
-            product(&Product { trans_a: true, accumulate, ..Product::new(&dy, &flat, &dw.grad) })?;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(&dy, &flat, &dw.grad)
+            })?;
         }
         if let Some(b) = &b
             && let Some(db) = cx.sink(b)?

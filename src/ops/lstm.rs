@@ -94,13 +94,21 @@ struct Run {
 impl Run {
     /// The time steps in the order they are processed.
     fn order(self) -> Vec<usize> {
-        if self.options.reverse { (0..self.steps).rev().collect() } else { (0..self.steps).collect() }
+        if self.options.reverse {
+            (0..self.steps).rev().collect()
+        } else {
+            (0..self.steps).collect()
+        }
     }
 
     /// The slots of the states before and after time step `t`, of T + 1.
     fn slots(self, t: usize) -> (u32, u32) {
         let (low, high) = (t as u32, t as u32 + 1);
-        if self.options.reverse { (high, low) } else { (low, high) }
+        if self.options.reverse {
+            (high, low)
+        } else {
+            (low, high)
+        }
     }
 
     fn state_len(self) -> usize {
@@ -109,7 +117,11 @@ impl Run {
 
     /// The first slot, and the slot of the final state.
     fn ends(self) -> (usize, usize) {
-        if self.options.reverse { (self.steps, 0) } else { (0, self.steps) }
+        if self.options.reverse {
+            (self.steps, 0)
+        } else {
+            (0, self.steps)
+        }
     }
 
     /// One slot of the states (T + 1, B, H), as (B, H).
@@ -122,11 +134,17 @@ impl Run {
     fn sequence(self, states: &Tensor, first: usize) -> Result<Tensor> {
         let shape = [self.steps, self.batch, self.hidden];
         let start = first * self.state_len();
-        states.window(start, shape).or_else(|_| states.copy_of_range(start, shape))
+        states
+            .window(start, shape)
+            .or_else(|_| states.copy_of_range(start, shape))
     }
 
     fn grid(self) -> Groups {
-        Groups::Grid([self.hidden.div_ceil(TILE) as u32, self.batch.div_ceil(ROWS) as u32, 1])
+        Groups::Grid([
+            self.hidden.div_ceil(TILE) as u32,
+            self.batch.div_ceil(ROWS) as u32,
+            1,
+        ])
     }
 }
 
@@ -149,34 +167,66 @@ pub fn lstm(
     let gates_width = 4 * hidden;
     x.expect_dtype(OP, "x", DType::F32)?;
     lens.expect(OP, "lens", &[batch], DType::U32)?;
-    weights.w_ih.expect(OP, "w_ih", &[gates_width, inputs], DType::F32)?;
-    weights.w_hh.expect(OP, "w_hh", &[gates_width, hidden], DType::F32)?;
-    weights.b_ih.expect(OP, "b_ih", &[gates_width], DType::F32)?;
-    weights.b_hh.expect(OP, "b_hh", &[gates_width], DType::F32)?;
+    weights
+        .w_ih
+        .expect(OP, "w_ih", &[gates_width, inputs], DType::F32)?;
+    weights
+        .w_hh
+        .expect(OP, "w_hh", &[gates_width, hidden], DType::F32)?;
+    weights
+        .b_ih
+        .expect(OP, "b_ih", &[gates_width], DType::F32)?;
+    weights
+        .b_hh
+        .expect(OP, "b_hh", &[gates_width], DType::F32)?;
     if let Some((h, c)) = state {
         h.expect(OP, "h", &[batch, hidden], DType::F32)?;
         c.expect(OP, "c", &[batch, hidden], DType::F32)?;
     }
     if !(0.0..).contains(&options.cell_clip) {
         let value = options.cell_clip.to_string();
-        return Err(Error::Argument { op: OP, arg: "cell_clip", value, expected: "0 or more" });
+        return Err(Error::Argument {
+            op: OP,
+            arg: "cell_clip",
+            value,
+            expected: "0 or more",
+        });
     }
 
-    let run = Run { steps, batch, hidden, options };
+    let run = Run {
+        steps,
+        batch,
+        hidden,
+        options,
+    };
     let rows = steps * batch;
     let x_flat = x.reshaped([rows, inputs])?;
     // The product's result is turned into the activated gates in place, and on the way back into
     // their gradients.
     let gates = Tensor::empty(gpu, [rows, gates_width], DType::F32)?;
-    let bias = binary(&Tape::inference(gpu), Binary::Add, weights.b_ih, weights.b_hh)?;
-    product(&Product { bias: Some(&bias), trans_b: true, ..Product::new(&x_flat, weights.w_ih, &gates) })?;
+    let bias = binary(
+        &Tape::inference(gpu),
+        Binary::Add,
+        weights.b_ih,
+        weights.b_hh,
+    )?;
+    product(&Product {
+        bias: Some(&bias),
+        trans_b: true,
+        ..Product::new(&x_flat, weights.w_ih, &gates)
+    })?;
 
     let hs = states(gpu, run, state.map(|s| s.0))?;
     let cs = states(gpu, run, state.map(|s| s.1))?;
     let packed = pack(gpu, weights.w_hh, hidden, false)?;
     let kernel = gpu.kernel("lstm_step_fwd", &Variant::new())?;
-    let bindings =
-        [packed.binding(), lens.binding(), gates.binding(), hs.binding(), cs.binding()];
+    let bindings = [
+        packed.binding(),
+        lens.binding(),
+        gates.binding(),
+        hs.binding(),
+        cs.binding(),
+    ];
     for t in run.order() {
         let (before, after) = run.slots(t);
         let params = ForwardParams {
@@ -191,7 +241,11 @@ pub fn lstm(
     }
     let last = run.ends().1;
     let out = run.sequence(&hs, usize::from(!options.reverse))?;
-    let output = LstmOutput { out, h_n: run.slot(&hs, last)?, c_n: run.slot(&cs, last)? };
+    let output = LstmOutput {
+        out,
+        h_n: run.slot(&hs, last)?,
+        c_n: run.slot(&cs, last)?,
+    };
 
     let saved = Saved {
         run,
@@ -226,9 +280,17 @@ fn states(gpu: &Gpu, run: Run, first: Option<&Tensor>) -> Result<Tensor> {
 fn pack(gpu: &Gpu, w_hh: &Tensor, hidden: usize, backward: bool) -> Result<Tensor> {
     let packed = Tensor::empty(gpu, [hidden.div_ceil(TILE), hidden, TILE, 4], DType::F32)?;
     let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
-    let params = PackParams { hidden: hidden as u32, backward: u32::from(backward) };
+    let params = PackParams {
+        hidden: hidden as u32,
+        backward: u32::from(backward),
+    };
     let bindings = [w_hh.binding(), packed.binding()];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(packed.len() / 4, 64))?;
+    gpu.dispatch(
+        &kernel,
+        &params,
+        &bindings,
+        Groups::cover(packed.len() / 4, 64),
+    )?;
     Ok(packed)
 }
 
@@ -256,17 +318,28 @@ impl Saved {
         // `gates` now holds the gradients before the activations, dz (T·B, 4H).
         let dz = &self.gates;
         if let Some(dx) = cx.sink(&self.x)? {
-            product(&Product { accumulate: dx.accumulate, ..Product::new(dz, &self.w_ih, &dx.grad) })?;
+            product(&Product {
+                accumulate: dx.accumulate,
+                ..Product::new(dz, &self.w_ih, &dx.grad)
+            })?;
         }
         if let Some(dw) = cx.sink(&self.w_ih)? {
             let accumulate = dw.accumulate;
-            product(&Product { trans_a: true, accumulate, ..Product::new(dz, &self.x, &dw.grad) })?;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(dz, &self.x, &dw.grad)
+            })?;
         }
         if let Some(dw) = cx.sink(&self.w_hh)? {
             let before = run.sequence(&self.hs, usize::from(run.options.reverse))?;
             let before = before.reshaped([run.steps * run.batch, run.hidden])?;
             let accumulate = dw.accumulate;
-            product(&Product { trans_a: true, accumulate, ..Product::new(dz, &before, &dw.grad) })?;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(dz, &before, &dw.grad)
+            })?;
         }
         let mut biases: Vec<Sink> = Vec::with_capacity(2);
         for bias in &self.biases {

@@ -1,7 +1,7 @@
 //! Matrix products: the one place where a form is chosen and its dispatches are queued.
 
-use super::matmul_plan::{self as plan, Candidate, Pack};
 pub use super::matmul_plan::Activation;
+use super::matmul_plan::{self as plan, Candidate, Pack};
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -55,10 +55,16 @@ impl<'a> Product<'a> {
         let (_, b) = matrices(self.b, "b")?;
         let [m, k] = if self.trans_a { [a[1], a[0]] } else { a };
         let n = if self.trans_b { b[0] } else { b[1] };
-        let lead: &[usize] = if self.a.dims().len() == 3 { &[batch] } else { &[] };
+        let lead: &[usize] = if self.a.dims().len() == 3 {
+            &[batch]
+        } else {
+            &[]
+        };
         let b_dims = if self.trans_b { [n, k] } else { [k, n] };
-        self.b.expect(OP, "b", &[lead, &b_dims].concat(), DType::F32)?;
-        self.c.expect(OP, "c", &[lead, &[m, n]].concat(), DType::F32)?;
+        self.b
+            .expect(OP, "b", &[lead, &b_dims].concat(), DType::F32)?;
+        self.c
+            .expect(OP, "c", &[lead, &[m, n]].concat(), DType::F32)?;
         if let Some(bias) = self.bias {
             bias.expect(OP, "bias", &[n], DType::F32)?;
         }
@@ -69,7 +75,11 @@ impl<'a> Product<'a> {
             act: self.activation,
             ..plan::Product::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
-        Ok(if batch > 1 { product.batched(batch as u32) } else { product })
+        Ok(if batch > 1 {
+            product.batched(batch as u32)
+        } else {
+            product
+        })
     }
 }
 
@@ -105,7 +115,10 @@ pub fn product(p: &Product<'_>) -> Result<()> {
 /// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let gpu = p.c.gpu();
-    let fail = |e: plan::PlanError| Error::Kernel { kernel: OP.into(), message: e.to_string() };
+    let fail = |e: plan::PlanError| Error::Kernel {
+        kernel: OP.into(),
+        message: e.to_string(),
+    };
     let plan = plan::plan(&p.sizes()?, form).map_err(fail)?;
     let packed = |operand: &Tensor, how: Option<&Pack>| match how {
         Some(how) => pack(gpu, operand, how),
@@ -113,12 +126,20 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     };
     let a = packed(p.a, plan.pack_a.as_ref())?;
     let b = packed(p.b, plan.pack_b.as_ref())?;
-    let variant = plan.consts.iter().fold(Variant::new(), |v, &(name, value)| v.with(name, value));
+    let variant = plan
+        .consts
+        .iter()
+        .fold(Variant::new(), |v, &(name, value)| v.with(name, value));
     let kernel = gpu.kernel(plan.kernel, &variant.with("VEC4", plan.vec4))?;
     // Without a bias some buffer must stand in; it is not read.
     let bias = p.bias.unwrap_or(p.a);
     let bindings = [a.binding(), b.binding(), bias.binding(), p.c.binding()];
-    gpu.dispatch_bytes(&kernel, plan.params.bytes(), &bindings, Groups::Grid(plan.groups))
+    gpu.dispatch_bytes(
+        &kernel,
+        plan.params.bytes(),
+        &bindings,
+        Groups::Grid(plan.groups),
+    )
 }
 
 fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
@@ -150,10 +171,16 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
     let [m, n] = [a_dims[usize::from(trans_a)], b_dims[usize::from(!trans_b)]];
     let lead = &a.dims()[..a.dims().len() - 2];
     let y = Tensor::empty(tape.gpu(), [lead, &[m, n]].concat(), DType::F32)?;
-    product(&Product { trans_a, trans_b, ..Product::new(a, b, &y) })?;
+    product(&Product {
+        trans_a,
+        trans_b,
+        ..Product::new(a, b, &y)
+    })?;
     let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
     tape.record(OP, &[a, b], &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else { return Ok(()) };
+        let Some(dy) = cx.upstream(&out)? else {
+            return Ok(());
+        };
         if let Some(da) = cx.sink(&a2)? {
             // dA = dy·op(B)ᵀ, or its transpose op(B)·dyᵀ.
             let (x, y, tx, ty) = match trans_a {
@@ -161,7 +188,12 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
                 true => (&b2, &dy, trans_b, true),
             };
             let accumulate = da.accumulate;
-            product(&Product { trans_a: tx, trans_b: ty, accumulate, ..Product::new(x, y, &da.grad) })?;
+            product(&Product {
+                trans_a: tx,
+                trans_b: ty,
+                accumulate,
+                ..Product::new(x, y, &da.grad)
+            })?;
         }
         if let Some(db) = cx.sink(&b2)? {
             let (x, y, tx, ty) = match trans_b {
@@ -169,7 +201,12 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
                 true => (&dy, &a2, true, trans_a),
             };
             let accumulate = db.accumulate;
-            product(&Product { trans_a: tx, trans_b: ty, accumulate, ..Product::new(x, y, &db.grad) })?;
+            product(&Product {
+                trans_a: tx,
+                trans_b: ty,
+                accumulate,
+                ..Product::new(x, y, &db.grad)
+            })?;
         }
         Ok(())
     });

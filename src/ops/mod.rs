@@ -15,8 +15,8 @@ mod reduce;
 
 pub use cross_entropy::linear_cross_entropy;
 pub use dropout::dropout;
-pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
 pub(crate) use elementwise::axpy;
+pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
 pub use embedding::{TokenIds, TokenIndex, embedding};
 pub use layout::concat;
 pub use linear::linear;

@@ -21,8 +21,18 @@ pub(crate) const SUM_CHUNK: usize = 16 * 1024;
 
 fn sum_pass(x: &Tensor, y: &Tensor, chunk: usize) -> Result<()> {
     let kernel = x.gpu().kernel("sum_all", &Variant::new())?;
-    let params = SumAllParams { n: x.len() as u32, chunk: chunk as u32, accumulate: 0, scale: 1.0 };
-    x.gpu().dispatch(&kernel, &params, &[x.binding(), y.binding()], Groups::cover(x.len(), chunk))
+    let params = SumAllParams {
+        n: x.len() as u32,
+        chunk: chunk as u32,
+        accumulate: 0,
+        scale: 1.0,
+    };
+    x.gpu().dispatch(
+        &kernel,
+        &params,
+        &[x.binding(), y.binding()],
+        Groups::cover(x.len(), chunk),
+    )
 }
 
 /// Queues y[0] = Σ x, in a fixed order.
@@ -45,7 +55,9 @@ pub fn sum_all(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     sum_all_into(x, &y)?;
     let (input, out) = (x.clone(), y.clone());
     tape.record("sum_all", &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else { return Ok(()) };
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
         // Every element receives the same number: a copy with stride 0.
         let n = dx.grad.len() as u32;
         let params = CopyParams {
@@ -86,7 +98,12 @@ pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()
             accumulate: u32::from(accumulate),
         };
         let grid = [cols.div_ceil(64) as u32, rows.div_ceil(per_split) as u32, 1];
-        x.gpu().dispatch(&kernel, &params, &[x.binding(), y.binding()], Groups::Grid(grid))
+        x.gpu().dispatch(
+            &kernel,
+            &params,
+            &[x.binding(), y.binding()],
+            Groups::Grid(grid),
+        )
     };
     if rows <= ROWS_PER_SPLIT {
         return pass(x, y, rows, rows, accumulate);
@@ -105,7 +122,8 @@ pub(crate) fn sum_columns_into_all(x: &Tensor, sinks: &[Sink]) -> Result<()> {
         many => {
             let sums = Tensor::empty(x.gpu(), [x.shape().last()], DType::F32)?;
             sum_columns(x, &sums, false)?;
-            many.iter().try_for_each(|s| axpy(&s.grad, &sums, 1.0, None, s.accumulate))
+            many.iter()
+                .try_for_each(|s| axpy(&s.grad, &sums, 1.0, None, s.accumulate))
         }
     }
 }

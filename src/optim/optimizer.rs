@@ -68,24 +68,31 @@ impl OptimizerKind {
     pub fn state_names(&self) -> Vec<&'static str> {
         match *self {
             OptimizerKind::Sgd { momentum, .. } => {
-                if momentum > 0.0 { vec!["momentum_buffer"] } else { vec![] }
+                if momentum > 0.0 {
+                    vec!["momentum_buffer"]
+                } else {
+                    vec![]
+                }
             }
             OptimizerKind::AdaGrad { .. } => vec!["sum"],
-            OptimizerKind::RmsProp { momentum, centered, .. } => {
+            OptimizerKind::RmsProp {
+                momentum, centered, ..
+            } => {
                 let mut names = vec!["square_avg"];
                 names.extend((momentum > 0.0).then_some("momentum_buffer"));
                 names.extend(centered.then_some("grad_avg"));
                 names
             }
-            OptimizerKind::Adam { .. } | OptimizerKind::AdamW { .. } => vec!["exp_avg", "exp_avg_sq"],
+            OptimizerKind::Adam { .. } | OptimizerKind::AdamW { .. } => {
+                vec!["exp_avg", "exp_avg_sq"]
+            }
         }
     }
 
     fn betas(&self) -> (f32, f32) {
         match *self {
-            OptimizerKind::Adam { beta1, beta2, .. } | OptimizerKind::AdamW { beta1, beta2, .. } => {
-                (beta1, beta2)
-            }
+            OptimizerKind::Adam { beta1, beta2, .. }
+            | OptimizerKind::AdamW { beta1, beta2, .. } => (beta1, beta2),
             _ => (0.0, 0.0),
         }
     }
@@ -129,7 +136,12 @@ impl StepState {
     pub fn advance(&self, optimizer: &Optimizer, step: u64, lr: f32) -> Result<()> {
         if step == 0 {
             let (op, arg, value) = ("optimizer", "step", "0".to_string());
-            return Err(Error::Argument { op, arg, value, expected: "1 or more" });
+            return Err(Error::Argument {
+                op,
+                arg,
+                value,
+                expected: "1 or more",
+            });
         }
         self.write(step, lr, optimizer.kind.betas())
     }
@@ -236,12 +248,23 @@ impl Optimizer {
     /// [`Error::TooLarge`] beyond the adapter's limits.
     pub fn new(gpu: &Gpu, kind: OptimizerKind, store: &ParamStore) -> Result<Optimizer> {
         let per_group = |len: usize| {
-            kind.state_names().iter().map(|_| Tensor::zeros(gpu, [len])).collect::<Result<Vec<_>>>()
+            kind.state_names()
+                .iter()
+                .map(|_| Tensor::zeros(gpu, [len]))
+                .collect::<Result<Vec<_>>>()
         };
-        let state =
-            store.groups().iter().map(|g| per_group(g.values.len())).collect::<Result<Vec<_>>>()?;
+        let state = store
+            .groups()
+            .iter()
+            .map(|g| per_group(g.values.len()))
+            .collect::<Result<Vec<_>>>()?;
         let grad_state = Tensor::zeros(gpu, [4])?;
-        Ok(Optimizer { kind, gpu: gpu.clone(), state, grad_state })
+        Ok(Optimizer {
+            kind,
+            gpu: gpu.clone(),
+            state,
+            grad_state,
+        })
     }
 
     /// Its rule.
@@ -269,10 +292,18 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Parameter`] when `store` is not the one it was made for.
-    pub fn step(&self, store: &ParamStore, state: &StepState, max_norm: Option<f32>) -> Result<Tensor> {
+    pub fn step(
+        &self,
+        store: &ParamStore,
+        state: &StepState,
+        max_norm: Option<f32>,
+    ) -> Result<Tensor> {
         let groups = store.groups();
         let matches = groups.len() == self.state.len()
-            && groups.iter().zip(&self.state).all(|(g, s)| s.iter().all(|t| t.len() == g.values.len()));
+            && groups
+                .iter()
+                .zip(&self.state)
+                .all(|(g, s)| s.iter().all(|t| t.len() == g.values.len()));
         if !matches {
             return Err(Error::Parameter {
                 name: "optimizer".into(),
@@ -313,13 +344,26 @@ impl Optimizer {
                 base: base as u32,
             };
             let bindings = [group.grads.binding(), partial.binding()];
-            self.gpu.dispatch(&kernel, &params, &bindings, Groups::cover(group.grads.len(), SUM_CHUNK))?;
+            self.gpu.dispatch(
+                &kernel,
+                &params,
+                &bindings,
+                Groups::cover(group.grads.len(), SUM_CHUNK),
+            )?;
             base += chunks(group.grads.len());
         }
         let kernel = self.gpu.kernel("grad_norm_finish", &Variant::new())?;
-        let params = NormFinishParams { count: count as u32, max_norm };
-        let bindings = [state.tensor.binding(), partial.binding(), self.grad_state.binding()];
-        self.gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(1))
+        let params = NormFinishParams {
+            count: count as u32,
+            max_norm,
+        };
+        let bindings = [
+            state.tensor.binding(),
+            partial.binding(),
+            self.grad_state.binding(),
+        ];
+        self.gpu
+            .dispatch(&kernel, &params, &bindings, Groups::Linear(1))
     }
 }
 
@@ -328,27 +372,82 @@ impl OptimizerKind {
     fn kernel(&self, len: u32, lr_scale: f32) -> (&'static str, Variant, Vec<u8>) {
         let offset = 0;
         match *self {
-            OptimizerKind::Sgd { momentum, nesterov, weight_decay } => {
+            OptimizerKind::Sgd {
+                momentum,
+                nesterov,
+                weight_decay,
+            } => {
                 let nesterov = u32::from(nesterov);
-                let params = SgdParams { len, offset, nesterov, lr_scale, momentum, weight_decay };
+                let params = SgdParams {
+                    len,
+                    offset,
+                    nesterov,
+                    lr_scale,
+                    momentum,
+                    weight_decay,
+                };
                 let variant = Variant::new().with("MOMENTUM", momentum > 0.0);
                 ("sgd", variant, bytemuck::bytes_of(&params).to_vec())
             }
             OptimizerKind::AdaGrad { eps, weight_decay } => {
-                let params = AdaGradParams { len, offset, lr_scale, lr_decay: 0.0, eps, weight_decay };
-                ("adagrad", Variant::new(), bytemuck::bytes_of(&params).to_vec())
+                let params = AdaGradParams {
+                    len,
+                    offset,
+                    lr_scale,
+                    lr_decay: 0.0,
+                    eps,
+                    weight_decay,
+                };
+                (
+                    "adagrad",
+                    Variant::new(),
+                    bytemuck::bytes_of(&params).to_vec(),
+                )
             }
-            OptimizerKind::RmsProp { alpha, eps, momentum, centered, weight_decay } => {
-                let params = RmsPropParams { len, offset, lr_scale, alpha, eps, momentum, weight_decay };
-                let variant =
-                    Variant::new().with("MOMENTUM", momentum > 0.0).with("CENTERED", centered);
+            OptimizerKind::RmsProp {
+                alpha,
+                eps,
+                momentum,
+                centered,
+                weight_decay,
+            } => {
+                let params = RmsPropParams {
+                    len,
+                    offset,
+                    lr_scale,
+                    alpha,
+                    eps,
+                    momentum,
+                    weight_decay,
+                };
+                let variant = Variant::new()
+                    .with("MOMENTUM", momentum > 0.0)
+                    .with("CENTERED", centered);
                 ("rmsprop", variant, bytemuck::bytes_of(&params).to_vec())
             }
-            OptimizerKind::Adam { beta1, beta2, eps, weight_decay }
-            | OptimizerKind::AdamW { beta1, beta2, eps, weight_decay } => {
+            OptimizerKind::Adam {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            }
+            | OptimizerKind::AdamW {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            } => {
                 let decoupled = u32::from(matches!(self, OptimizerKind::AdamW { .. }));
-                let params =
-                    AdamParams { len, offset, decoupled, lr_scale, beta1, beta2, eps, weight_decay };
+                let params = AdamParams {
+                    len,
+                    offset,
+                    decoupled,
+                    lr_scale,
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay,
+                };
                 ("adam", Variant::new(), bytemuck::bytes_of(&params).to_vec())
             }
         }

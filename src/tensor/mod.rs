@@ -318,7 +318,9 @@ impl Tensor {
         let offset = self.offset + start as u64 * self.dtype.size();
         let bytes = len as u64 * self.dtype.size();
         match from {
-            Some(from) => self.gpu.copy((&from.buffer, from.offset), (&self.buffer, offset), bytes),
+            Some(from) => self
+                .gpu
+                .copy((&from.buffer, from.offset), (&self.buffer, offset), bytes),
             None => {
                 self.gpu.clear(&self.buffer, offset, bytes);
                 Ok(())

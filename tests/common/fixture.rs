@@ -18,7 +18,10 @@ impl Fixture {
             .join("tests/fixtures")
             .join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Fixture { name: name.to_string(), bytes }
+        Fixture {
+            name: name.to_string(),
+            bytes,
+        }
     }
 
     fn file(&self) -> SafeTensors<'_> {
@@ -34,20 +37,28 @@ impl Fixture {
     }
 
     fn view(&self, name: &str) -> safetensors::tensor::TensorView<'_> {
-        self.file().tensor(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.name))
+        self.file()
+            .tensor(name)
+            .unwrap_or_else(|e| panic!("{}: {name}: {e}", self.name))
     }
 
     pub fn f32(&self, name: &str) -> Vec<f32> {
         let view = self.view(name);
         assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
-        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        view.data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     }
 
     /// Whole numbers; -1 becomes `u32::MAX`.
     pub fn u32(&self, name: &str) -> Vec<u32> {
         let view = self.view(name);
         assert_ne!(view.dtype(), safetensors::Dtype::F32, "{name}");
-        view.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
+        view.data()
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     }
 
     pub fn tensor(&self, gpu: &Gpu, name: &str) -> Tensor {
@@ -68,7 +79,13 @@ impl Fixture {
         let names: Vec<String> = self.names("param.");
         let specs = names
             .iter()
-            .map(|n| ParamSpec::new(rename(n), self.shape(&format!("param.{n}")), Init::Constant(f32::NAN)))
+            .map(|n| {
+                ParamSpec::new(
+                    rename(n),
+                    self.shape(&format!("param.{n}")),
+                    Init::Constant(f32::NAN),
+                )
+            })
             .collect();
         let store = ParamStore::new(gpu, specs, 0, |_| 1.0).unwrap();
         for name in &names {
@@ -81,8 +98,12 @@ impl Fixture {
     /// What follows `prefix` in the names that start with it.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let file = self.file();
-        let mut names: Vec<String> =
-            file.names().into_iter().filter_map(|n| n.strip_prefix(prefix)).map(str::to_string).collect();
+        let mut names: Vec<String> = file
+            .names()
+            .into_iter()
+            .filter_map(|n| n.strip_prefix(prefix))
+            .map(str::to_string)
+            .collect();
         names.sort();
         names
     }
