@@ -1,15 +1,9 @@
-//! The optimiser kernels on the device: eight steps against the formulas of `torch.optim` in
-//! f64, on a slice in the middle of a buffer, with clipping, skipped steps and zeroed gradients.
-#![cfg(feature = "gpu")]
+//! The optimisers: eight steps against the formulas of `torch.optim` in f64, on a slice in the
+//! middle of a buffer, with clipping, a skipped step and zeroed gradients.
 
-mod common;
-#[path = "small_kernels/mod.rs"]
-#[allow(dead_code)] // shared with the other kernel tests, which use the rest
-mod small;
-
+use super::support::*;
 use melos::device::Groups;
 use melos::kernels::Variant;
-use small::*;
 
 /// The slice under test: 4 × 67 values from element 8 of a longer buffer.
 const OFFSET: usize = 8;
