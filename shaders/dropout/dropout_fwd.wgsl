@@ -1,0 +1,45 @@
+// Dropout.
+//
+//   y[e] = x[e] * (0 if word(cell(e)) < threshold else scale)
+//   threshold = p 2^32, scale = 1 / (1 - p) (or 1 for word dropout); p = 0 is the identity
+//   cell(e) = e;  PATTERN: cell(e) = (e / row) % period
+//
+// Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
+// row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
+// Source: Srivastava et al. 2014 (inverted form); Philox: Salmon et al. 2011;
+//   locked masks: Gal & Ghahramani 2016, section 4.
+// Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
+// Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
+#include "linear.wgsl"
+#include "dropout.wgsl"
+
+struct Params {
+    n: u32,          // elements
+    layer: u32,      // tells this dropout's stream from all others of the model
+    threshold: u32,  // p 2^32
+    row: u32,        // elements that share a cell; PATTERN only
+    period: u32,     // cells; PATTERN only
+    scale: f32,      // 1 / (1 - p)
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> state: StepState; // (32 bytes)
+@group(0) @binding(2) var<storage, read> x: array<f32>; // (n) f32
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (n) f32
+
+@compute @workgroup_size(256)
+fn dropout_fwd(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    // Four times the invocation must not wrap: the host keeps n below 2^32 - 1024.
+    let first = (linear_group(wid, nwg) * 256u + lid) * 4u;
+    if first < p.n {
+        let factors = dropout_factors(first);
+        for (var k = 0u; k < min(4u, p.n - first); k++) {
+            let e = first + k;
+            y[e] = x[e] * factors[k];
+        }
+    }
+}

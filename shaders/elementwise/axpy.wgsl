@@ -1,0 +1,42 @@
+// Scaled copy or sum.
+//
+//   y (=|+=) alpha x            SCALED: y (=|+=) alpha scale[0] x
+//
+// SCALED takes a factor that only the device knows, such as an upstream gradient.
+// Source: BLAS level 1 (Lawson et al. 1979).
+// Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
+// Numerics: one fma. Limits: 3 storage buffers.
+#include "linear.wgsl"
+
+struct Params {
+    n: u32,
+    accumulate: u32, // 0: overwrite without reading; 1: add
+    alpha: f32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (n) f32
+#if SCALED
+@group(0) @binding(2) var<storage, read> scale: array<f32>; // (1) f32
+#endif
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (n) f32
+
+@compute @workgroup_size(256)
+fn axpy(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let i = linear_group(wid, nwg) * 256u + lid;
+    var alpha = p.alpha;
+#if SCALED
+    alpha *= scale[0];
+#endif
+    if i < p.n {
+        if p.accumulate == 0u {
+            y[i] = alpha * x[i];
+        } else {
+            y[i] = fma(alpha, x[i], y[i]);
+        }
+    }
+}

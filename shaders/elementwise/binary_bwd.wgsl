@@ -1,0 +1,87 @@
+// Gradient of binary_fwd for one operand, summed over the axes that were broadcast.
+//
+//   dx[o] (=|+=) sum over r of dy[o + r] d(a op b)/d(operand), OP as in binary_fwd
+//   WRT 0: operand a: 1, 1, b, 1/b;  WRT 1: operand b: 1, -1, a, -a/b^2
+//   o runs over the operand's own axes (shape), r over the broadcast ones (repeat)
+//
+// Source: derivative of binary_fwd.
+// Dispatch: ceil(n LANES / 64) workgroups of 64, folded; LANES invocations share an element:
+//   1 for short sums, 64 for long ones (a power of two).
+// Numerics: f32 partial sums in a fixed order, then a tree. Limits: 4 storage buffers, 256 bytes.
+#include "linear.wgsl"
+#include "coords.wgsl"
+#const OP: u32
+#const WRT: u32
+#const LANES: u32
+
+struct Params {
+    shape: vec4<u32>,    // of the operand, 1 where it was broadcast
+    repeat: vec4<u32>,   // of y where the operand was broadcast, else 1
+    stride_y: vec4<u32>, // of dy
+    stride_a: vec4<u32>, // as in binary_fwd
+    stride_b: vec4<u32>,
+    n: u32,              // product of shape
+    repeats: u32,        // product of repeat
+    accumulate: u32,     // 0: overwrite without reading; 1: add
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> dy: array<f32>; // (shape * repeat) f32, row-major
+@group(0) @binding(2) var<storage, read> a: array<f32>; // (broadcast to y) f32; read for mul, div
+@group(0) @binding(3) var<storage, read> b: array<f32>; // (broadcast to y) f32; read for mul, div
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>; // (shape) f32, row-major
+
+var<workgroup> scratch: array<f32, 64>;
+
+fn term(at: vec4<u32>) -> f32 {
+    let g = dy[strided(at, p.stride_y)];
+    switch OP {
+        case 0u: { return g; }
+        case 1u: { return select(g, -g, WRT == 1u); }
+        case 2u: {
+            if WRT == 0u {
+                return g * b[strided(at, p.stride_b)];
+            }
+            return g * a[strided(at, p.stride_a)];
+        }
+        default: {
+            let d = b[strided(at, p.stride_b)];
+            if WRT == 0u {
+                return g / d;
+            }
+            return -g * a[strided(at, p.stride_a)] / (d * d);
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn binary_bwd(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let o = linear_group(wid, nwg) * (64u / LANES) + lid / LANES;
+    let lane = lid % LANES;
+    var sum = 0.0;
+    if o < p.n {
+        let own = coords(o, p.shape);
+        for (var r = lane; r < p.repeats; r += LANES) {
+            sum += term(own + coords(r, p.repeat));
+        }
+    }
+    scratch[lid] = sum;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half >>= 1u) {
+        if lane < half {
+            scratch[lid] += scratch[lid + half];
+        }
+        workgroupBarrier();
+    }
+    if o < p.n && lane == 0u {
+        if p.accumulate == 0u {
+            dx[o] = scratch[lid];
+        } else {
+            dx[o] += scratch[lid];
+        }
+    }
+}

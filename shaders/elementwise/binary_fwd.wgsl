@@ -1,0 +1,50 @@
+// Two arrays, element by element, with broadcasting.
+//
+//   y[i] = a[ia] op b[ib], OP: 0 add, 1 sub, 2 mul, 3 div
+//   ia, ib: the coordinates of i dotted with the operand's strides; stride 0 repeats an axis
+//
+// Source: definition; broadcasting as NumPy.
+// Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
+// Numerics: one f32 operation. Limits: 3 storage buffers, 4 axes.
+// SAME: both operands have y's shape; no index arithmetic.
+#include "linear.wgsl"
+#include "coords.wgsl"
+#const OP: u32
+
+struct Params {
+    shape: vec4<u32>,    // of y, outermost first; leading axes 1
+    stride_a: vec4<u32>, // elements; 0 where a is broadcast
+    stride_b: vec4<u32>,
+    n: u32,              // product of shape
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>; // (broadcast to shape) f32
+@group(0) @binding(2) var<storage, read> b: array<f32>; // (broadcast to shape) f32
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (shape) f32, row-major
+
+fn apply(u: f32, v: f32) -> f32 {
+    switch OP {
+        case 0u: { return u + v; }
+        case 1u: { return u - v; }
+        case 2u: { return u * v; }
+        default: { return u / v; }
+    }
+}
+
+@compute @workgroup_size(256)
+fn binary_fwd(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let i = linear_group(wid, nwg) * 256u + lid;
+    if i < p.n {
+#if SAME
+        y[i] = apply(a[i], b[i]);
+#else
+        let at = coords(i, p.shape);
+        y[i] = apply(a[strided(at, p.stride_a)], b[strided(at, p.stride_b)]);
+#endif
+    }
+}

@@ -1,0 +1,64 @@
+// Gradient of embedding_fwd: a scatter-add made deterministic by sorting on the host.
+//
+//   dtable[rows[u], :] (=|+=) sum over k in [starts[u], starts[u + 1]) of dy[order[k], :]
+//   ROW_DROPOUT: times the entry's 0 or scale
+//
+// order lists the positions of the batch sorted by id (stable), one segment per distinct id.
+// Unused slots have rows[u] = 0xFFFFFFFF, so that a recorded dispatch serves every batch.
+// Rows that no segment names are not touched, with or without accumulate.
+// Source: derivative of embedding_fwd.
+// Dispatch: U workgroups of 64, folded; one distinct id per workgroup.
+// Passes: 1. Numerics: f32, positions in order. Limits: 6 storage buffers.
+#include "linear.wgsl"
+
+struct Params {
+    segments: u32,   // U: slots, used or not
+    width: u32,      // C
+    vocab: u32,      // V
+    accumulate: u32, // 0: overwrite the named rows without reading; 1: add
+    layer: u32,      // as in the forward; ROW_DROPOUT only
+    threshold: u32,
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> rows: array<u32>; // (U) u32
+@group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1) u32
+@group(0) @binding(3) var<storage, read> order: array<u32>; // (N) u32
+@group(0) @binding(4) var<storage, read> dy: array<f32>; // (N, C) f32, row-major
+#if ROW_DROPOUT
+@group(0) @binding(5) var<storage, read> state: StepState; // (32 bytes)
+#include "random.wgsl"
+#endif
+@group(0) @binding(6) var<storage, read_write> dtable: array<f32>; // (V, C) f32, row-major
+
+@compute @workgroup_size(64)
+fn embedding_bwd(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let u = linear_group(wid, nwg);
+    if u < p.segments {
+        let id = rows[u];
+        if id < p.vocab {
+            let end = starts[u + 1u];
+            var factor = 1.0;
+#if ROW_DROPOUT
+            factor = select(p.scale, 0.0, random_words(id / 4u, p.layer)[id % 4u] < p.threshold);
+#endif
+            for (var c = lid; c < p.width; c += 64u) {
+                var sum = 0.0;
+                for (var k = starts[u]; k < end; k++) {
+                    sum += dy[order[k] * p.width + c];
+                }
+                let i = id * p.width + c;
+                if p.accumulate == 0u {
+                    dtable[i] = factor * sum;
+                } else {
+                    dtable[i] = fma(factor, sum, dtable[i]);
+                }
+            }
+        }
+    }
+}

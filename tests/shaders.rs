@@ -1,0 +1,356 @@
+//! Every shader × listed variant, without a GPU: it compiles for every back end, its contract
+//! says what naga reflects, and the house rules for WGSL files hold.
+#![cfg(feature = "translate")]
+
+use melos::kernels::contract::{Access, Feature};
+use melos::kernels::{Contract, KernelSource, Target, catalogue};
+use melos::translate::{self, Reflection};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Runs `check` on every kernel and fails with all complaints at once.
+fn for_each_kernel(check: impl Fn(&KernelSource, &Contract, &mut Vec<String>)) {
+    let mut complaints = Vec::new();
+    for kernel in catalogue::iter() {
+        match kernel.contract() {
+            Ok(contract) => {
+                let mut own = Vec::new();
+                check(kernel, contract, &mut own);
+                complaints.extend(own.iter().map(|c| format!("{}: {c}", kernel.name)));
+            }
+            Err(e) => complaints.push(e.to_string()),
+        }
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(out: &mut Vec<String>, what: &str, contract: T, wgsl: T) {
+    if contract != wgsl {
+        out.push(format!("{what}: contract {contract:?}, shader {wgsl:?}"));
+    }
+}
+
+#[test]
+fn every_variant_compiles_and_matches_its_contract() {
+    for_each_kernel(|kernel, contract, out| {
+        let mut most = (0, 0, 0);
+        for variant in contract.variants() {
+            let own = &mut Vec::new();
+            match translate::module(kernel, &variant) {
+                Ok(module) => {
+                    own.extend(translate::spirv(&module).err().map(|e| e.to_string()));
+                    own.extend(translate::msl(&module).err().map(|e| e.to_string()));
+                    if !contract.features.contains(&Feature::CooperativeMatrix) {
+                        own.extend(translate::hlsl(&module).err().map(|e| e.to_string()));
+                    }
+                    let r = &module.reflection;
+                    compare(contract, &variant, r, own);
+                    let storage = r
+                        .bindings
+                        .iter()
+                        .filter(|b| b.kind != Access::Uniform)
+                        .count();
+                    most.0 = most.0.max(storage as u32);
+                    most.1 = most.1.max(r.workgroup_bytes);
+                    most.2 = most.2.max(r.workgroup_size.iter().product());
+                }
+                Err(e) => own.push(e.to_string()),
+            }
+            out.extend(own.iter().map(|c| format!("[{}] {c}", variant.key())));
+        }
+        let limits = &contract.limits;
+        let stated = (
+            limits.storage_buffers,
+            limits.workgroup_bytes,
+            limits.invocations,
+        );
+        expect(
+            out,
+            "limits (storage buffers, workgroup bytes, invocations)",
+            stated,
+            most,
+        );
+        if contract.features.is_empty() && (most.0 > 8 || most.1 > 16 << 10 || most.2 > 256) {
+            out.push(format!(
+                "beyond the baseline limits (8, 16384, 256): {most:?}"
+            ));
+        }
+    });
+}
+
+fn compare(
+    contract: &Contract,
+    variant: &melos::kernels::Variant,
+    shader: &Reflection,
+    out: &mut Vec<String>,
+) {
+    match contract.workgroup(variant) {
+        Ok(size) => expect(out, "workgroup size", size, shader.workgroup_size),
+        Err(e) => out.push(e.to_string()),
+    }
+    let stated = contract
+        .bindings(variant)
+        .expect("the variant was completed before");
+    let stated: Vec<_> = stated
+        .iter()
+        .map(|b| (b.index, &*b.name, b.kind, &*b.dtype))
+        .collect();
+    let found: Vec<_> = shader
+        .bindings
+        .iter()
+        .map(|b| (b.index, &*b.name, b.kind, &*b.dtype))
+        .collect();
+    expect(out, "bindings", stated, found);
+
+    let offsets = contract.param_offsets();
+    let stated: Vec<_> = contract
+        .params
+        .iter()
+        .zip(offsets)
+        .map(|(p, o)| (&*p.name, &*p.ty, o))
+        .collect();
+    let found: Vec<_> = shader
+        .params
+        .iter()
+        .map(|f| (&*f.name, &*f.ty, f.offset))
+        .collect();
+    expect(out, "params", stated, found);
+    expect(
+        out,
+        "params size",
+        contract.params_size(),
+        shader.params_size,
+    );
+
+    let stated: BTreeSet<_> = contract
+        .overrides
+        .iter()
+        .map(|o| (&*o.name, &*o.ty))
+        .collect();
+    let found: BTreeSet<_> = shader.overrides.iter().map(|(n, t)| (&**n, &**t)).collect();
+    expect(out, "overrides", stated, found);
+}
+
+#[test]
+fn contracts_are_complete() {
+    for_each_kernel(|kernel, contract, out| {
+        expect(out, "name", &*contract.name, kernel.name);
+        expect(out, "family", &*contract.family, kernel.family);
+        for (what, text) in [
+            ("summary", &contract.summary),
+            ("formula", &contract.formula),
+            ("source", &contract.source),
+            ("saved", &contract.saved),
+            ("dispatch.text", &contract.dispatch.text),
+        ] {
+            if text.trim().is_empty() {
+                out.push(format!("{what} is empty"));
+            }
+        }
+        for (i, b) in contract.bindings.iter().enumerate() {
+            let is_params = b.name == "p" && b.kind == Access::Uniform;
+            if (b.index == 0) != is_params {
+                out.push(format!(
+                    "binding {}: 0 must be the uniform 'p', and only 0",
+                    b.index
+                ));
+            }
+            if b.kind != Access::Uniform && b.shape.is_empty() {
+                out.push(format!("binding '{}' has no shape", b.name));
+            }
+            if i > 0 && contract.bindings[i - 1].index > b.index {
+                out.push(format!("binding '{}' is out of order", b.name));
+            }
+        }
+        let covered: BTreeSet<_> = contract.variants().iter().map(|v| v.key()).collect();
+        if covered.len() != contract.variants().len() {
+            out.push("a variant is listed twice".into());
+        }
+    });
+}
+
+#[test]
+fn files_follow_the_house_rules() {
+    for_each_kernel(|kernel, contract, out| {
+        let text = kernel.wgsl;
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > 250 {
+            out.push(format!("{} lines, at most 250", lines.len()));
+        }
+        let header = lines.iter().take_while(|l| l.starts_with("//")).count();
+        if header < 4 {
+            out.push("no header block (what, formula, source, dispatch, numerics, limits)".into());
+        }
+        let head = lines[..header].join("\n").to_lowercase();
+        for word in ["source:", "dispatch:", "numerics:"] {
+            if !head.contains(word) {
+                out.push(format!("the header says nothing under '{word}'"));
+            }
+        }
+        for line in lines.iter().filter(|l| l.contains("var<storage")) {
+            let comment = line.rsplit_once("//").map(|(_, c)| c.trim()).unwrap_or("");
+            if !comment.starts_with('(') {
+                out.push(format!("no '// (shape)' at the end of: {line}"));
+            }
+        }
+        for word in ["\nenable ", "atomicAdd"] {
+            if text.contains(word) {
+                out.push(format!(
+                    "'{}' does not belong in a shader file",
+                    word.trim()
+                ));
+            }
+        }
+        let web = kernel.source(&contract.variants()[0], Target::Web);
+        let subgroup = contract.features.contains(&Feature::Subgroup);
+        match web {
+            Ok(web) => expect(
+                out,
+                "enable subgroups",
+                subgroup,
+                web.starts_with("enable subgroups;"),
+            ),
+            Err(e) => out.push(e.to_string()),
+        }
+    });
+}
+
+/// The embedded list against the folders, both ways.
+#[test]
+fn the_catalogue_lists_every_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = |folder: &str, ext: &str| -> BTreeSet<PathBuf> {
+        catalogue::iter()
+            .map(|k| {
+                Path::new(folder)
+                    .join(k.family)
+                    .join(format!("{}.{ext}", k.name))
+            })
+            .collect()
+    };
+    let includes = catalogue::includes().map(|name| Path::new("shaders/include").join(name));
+    let mut shaders = listed("shaders", "wgsl");
+    shaders.extend(includes);
+    assert_eq!(shaders, files(root, "shaders"));
+    assert_eq!(listed("kernels", "toml"), files(root, "kernels"));
+    let names: BTreeSet<_> = catalogue::iter().map(|k| k.name).collect();
+    assert_eq!(
+        names.len(),
+        catalogue::iter().count(),
+        "two kernels share a name"
+    );
+}
+
+fn files(root: &Path, folder: &str) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![root.join(folder)];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).expect("the folder of the sources") {
+            let path = entry.expect("a folder entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.insert(path.strip_prefix(root).expect("below root").to_path_buf());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_include_is_used() {
+    let expanded: String = catalogue::iter()
+        .map(|k| k.wgsl)
+        .chain(catalogue::includes().filter_map(catalogue::include))
+        .collect();
+    for name in catalogue::includes() {
+        assert!(
+            expanded.contains(&format!("#include \"{name}\"")),
+            "nothing includes {name}"
+        );
+    }
+}
+
+#[test]
+fn compile_errors_name_kernel_and_place() {
+    let error = |wgsl: &str| {
+        translate::compile("k", wgsl, &[])
+            .expect_err("must fail")
+            .to_string()
+    };
+    let parse = error("fn k( {}");
+    assert!(
+        parse.contains("'k' (parse)") && parse.contains("wgsl:1:"),
+        "{parse}"
+    );
+    let invalid = error("@compute @workgroup_size(1) fn k() { let x: u32 = 1.5f; }");
+    assert!(invalid.contains("'k'"), "{invalid}");
+    let entry = error("@compute @workgroup_size(1) fn other() {}");
+    assert!(
+        entry.contains("one entry point 'k'") && entry.contains("other"),
+        "{entry}"
+    );
+    let group = error(
+        "@group(1) @binding(0) var<storage, read> x: array<f32>;
+         @compute @workgroup_size(1) fn k() { let y = x[0]; }",
+    );
+    assert!(group.contains("group 1"), "{group}");
+    let feature = error("@compute @workgroup_size(64) fn k() { let s = subgroupAdd(1.0f); }");
+    assert!(
+        feature.contains("'k'"),
+        "subgroups without the feature: {feature}"
+    );
+}
+
+#[test]
+fn export_writes_what_the_manifest_says() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let manifest = translate::export(dir.path()).expect("export");
+    let variants: usize = catalogue::iter()
+        .map(|k| k.contract().expect("a contract").variants().len())
+        .sum();
+    assert_eq!(manifest.kernels.len(), variants);
+    let mut named = BTreeSet::from([PathBuf::from("manifest.toml")]);
+    for k in &manifest.kernels {
+        let paths = [&k.contract, &k.wgsl, &k.spirv, &k.metal]
+            .into_iter()
+            .chain(&k.hlsl);
+        named.extend(paths.map(PathBuf::from));
+        let spirv = std::fs::read(dir.path().join(&k.spirv)).expect("SPIR-V");
+        assert_eq!(
+            spirv[..4],
+            0x0723_0203u32.to_le_bytes(),
+            "{}: SPIR-V magic",
+            k.name
+        );
+        let wgsl = std::fs::read_to_string(dir.path().join(&k.wgsl)).expect("WGSL");
+        assert!(
+            !wgsl.lines().any(|l| l.starts_with('#')),
+            "{}: directives left",
+            k.name
+        );
+        let metal = std::fs::read_to_string(dir.path().join(&k.metal)).expect("MSL");
+        assert!(
+            metal.contains(&format!("kernel void {}(", k.metal_entry)),
+            "{}",
+            k.name
+        );
+        assert_eq!(k.metal_entry, k.name, "Metal entry point");
+        if let Some(entry) = &k.hlsl_entry {
+            assert_eq!(*entry, k.name, "HLSL entry point");
+        }
+    }
+    assert_eq!(named, files(dir.path(), "."), "files written = files named");
+}
+
+#[test]
+fn export_into_a_file_is_a_clear_error() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let error = translate::export(file.path())
+        .expect_err("a file is no folder")
+        .to_string();
+    assert!(
+        error.contains("cannot write") && error.contains(".toml"),
+        "{error}"
+    );
+}
