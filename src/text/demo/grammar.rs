@@ -4,18 +4,18 @@ use super::lexicon::{Lexicon, Words};
 use crate::text::rng::Rng;
 
 /// How often a predicate says its polarity by negating the opposite one.
-const NEGATED: f64 = 0.15;
+const NEGATED: f64 = 0.12;
 /// How often a clause with the opposite polarity goes with an evaluating one.
-const CONTRAST: f64 = 0.25;
+const CONTRAST: f64 = 0.15;
 /// How often a predicate joins two words of one polarity.
-const PAIRED: f64 = 0.6;
+const PAIRED: f64 = 0.8;
 
 /// One review of the given verdict. Words and punctuation are separated by single spaces.
 pub(super) fn review(lexicon: &Lexicon, positive: bool, rng: &mut Rng) -> String {
     let topic = &lexicon.topics[rng.below(lexicon.topics.len())];
     let mut writer = Writer { lexicon, topic, rng };
-    let evaluations = 1 + writer.rng.below(3);
-    let asides = 1 + writer.rng.below(2);
+    let evaluations = 2 + writer.rng.below(2);
+    let asides = writer.rng.below(2);
     let mut sentences: Vec<String> = Vec::new();
     for _ in 0..evaluations {
         sentences.push(writer.evaluation(positive));
