@@ -27,6 +27,12 @@ pub(super) fn review(lexicon: &Lexicon, positive: bool, rng: &mut Rng) -> String
     sentences.join(" ")
 }
 
+/// The word with its indefinite article.
+fn a(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
+}
+
 struct Writer<'a> {
     lexicon: &'a Lexicon,
     topic: &'a Words,
@@ -78,8 +84,8 @@ impl Writer<'_> {
             1 => {
                 let noun = polar.nouns.draw(self.rng);
                 let adjective = polar.adjectives.draw(self.rng);
-                let article = if negated { "is not a" } else { "is a" };
-                format!("{subject} {article} {adjective} {noun}")
+                let is = if negated { "is not" } else { "is" };
+                format!("{subject} {is} {} {noun}", a(adjective))
             }
             _ => {
                 let first = polar.adjectives.draw(self.rng);
@@ -103,10 +109,10 @@ impl Writer<'_> {
         let (name, verb, thing) = (names.draw(self.rng), verbs.draw(self.rng), self.topic.draw(self.rng));
         match self.rng.below(5) {
             0 => format!("{name} {verb} the {} {thing} .", adjectives.draw(self.rng)),
-            1 => format!("in it , {name} {verb} a {thing} and a {} .", self.topic.draw(self.rng)),
+            1 => format!("in it , {name} {verb} {} and {} .", a(thing), a(self.topic.draw(self.rng))),
             2 => format!("the {} comes from {name} , who {verb} {thing} .", aspects.draw(self.rng)),
-            3 => format!("we saw it with a {} {thing} near the {} .", adjectives.draw(self.rng), self.topic.draw(self.rng)),
-            _ => format!("there is a {thing} , and {name} {verb} it ."),
+            3 => format!("we saw it with {} {thing} near the {} .", a(adjectives.draw(self.rng)), self.topic.draw(self.rng)),
+            _ => format!("there is {} , and {name} {verb} it .", a(thing)),
         }
     }
 }
