@@ -24,5 +24,8 @@ pub mod optim;
 #[cfg(feature = "gpu")]
 pub mod tensor;
 
+#[cfg(feature = "train")]
+pub mod text;
+
 #[cfg(feature = "gpu")]
 pub use error::{Error, Result};
