@@ -1,0 +1,277 @@
+//! The one error type of melos. Each variant names what was being done, what was expected,
+//! what was found and what to do about it.
+
+/// Result with melos's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in melos.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // device
+    /// No adapter answered at all.
+    #[error(
+        "no GPU adapter found (looked for {looked_for}); install a driver, or the software one: \
+         Debian/Ubuntu `apt-get install mesa-vulkan-drivers`, or run through tools/with-vulkan"
+    )]
+    NoAdapter {
+        /// The backends that were asked.
+        looked_for: String,
+    },
+    /// The adapter that was asked for is not there.
+    #[error("adapter '{wanted}' not found; available: {available}; `melos devices` lists them")]
+    UnknownAdapter {
+        /// Name fragment or index the user gave.
+        wanted: String,
+        /// What there is.
+        available: String,
+    },
+    /// The driver refused to open the device or failed while it was used.
+    #[error("device '{adapter}': {message}")]
+    Device {
+        /// Adapter name.
+        adapter: String,
+        /// The driver's or wgpu's message.
+        message: String,
+    },
+    /// A tensor or buffer is larger than the adapter allows.
+    #[error(
+        "{what} needs {bytes} bytes, more than the {limit} bytes this adapter allows for {limit_name}; \
+         use a smaller batch, sequence or vocabulary"
+    )]
+    TooLarge {
+        /// What was being allocated or bound.
+        what: String,
+        /// Bytes needed.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+        /// The limit's name.
+        limit_name: &'static str,
+    },
+    /// A kernel was asked for or dispatched in a way its contract does not allow.
+    #[error("kernel '{kernel}': {message}")]
+    Kernel {
+        /// Kernel name, as in the catalogue.
+        kernel: String,
+        /// What is wrong.
+        message: String,
+    },
+
+    // tensors and operators
+    /// An operator's argument has the wrong shape.
+    #[error("{op}: argument '{arg}' should have shape {expected}, found {found}")]
+    Shape {
+        /// Operator.
+        op: &'static str,
+        /// Argument name.
+        arg: &'static str,
+        /// Expected shape, in words or numbers.
+        expected: String,
+        /// The shape found.
+        found: String,
+    },
+    /// An operator's argument has the wrong element type.
+    #[error("{op}: argument '{arg}' should hold {expected}, found {found}")]
+    DType {
+        /// Operator.
+        op: &'static str,
+        /// Argument name.
+        arg: &'static str,
+        /// Expected type.
+        expected: &'static str,
+        /// Type found.
+        found: &'static str,
+    },
+    /// An operator's number is out of its range.
+    #[error("{op}: {arg} = {value} is out of range; expected {expected}")]
+    Argument {
+        /// Operator.
+        op: &'static str,
+        /// Argument name.
+        arg: &'static str,
+        /// The value given.
+        value: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A parameter name that the model does not have, or one it has twice.
+    #[error("parameter '{name}': {message}")]
+    Parameter {
+        /// Full parameter name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+
+    // train
+    /// A run file or preset is not TOML.
+    #[error("{file} is not valid TOML: {message}")]
+    ConfigSyntax {
+        /// The run file, preset or override.
+        file: String,
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// A key that the run file's schema does not have.
+    #[error("unknown key '{key}' in {place}{}; known: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(": did you mean '{s}'?")))]
+    ConfigUnknownKey {
+        /// Where the key stands, as `stage.finetune.optimizer`.
+        place: String,
+        /// The key.
+        key: String,
+        /// The nearest known key.
+        suggestion: Option<String>,
+        /// Every key allowed there.
+        known: String,
+    },
+    /// A value of the wrong type.
+    #[error("{place} should be {expected}, found {found}")]
+    ConfigType {
+        /// The key's full path.
+        place: String,
+        /// What the schema wants.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A key that must be there is missing.
+    #[error("{place} needs the key '{key}'")]
+    ConfigMissing {
+        /// The table it belongs to.
+        place: String,
+        /// The key.
+        key: String,
+    },
+    /// A value that the schema allows and the run cannot use.
+    #[error("{place}: {message}")]
+    ConfigValue {
+        /// The key's full path.
+        place: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A name (preset, scale, stage) that does not exist.
+    #[error("there is no {what} '{name}'{}; there is: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(": did you mean '{s}'?")))]
+    UnknownName {
+        /// What was being named.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The nearest one.
+        suggestion: Option<String>,
+        /// All of them.
+        known: String,
+    },
+    /// The loss or a parameter stopped being a number.
+    #[error(
+        "training diverged in '{unit}': {what} at step {step} is {value}; {}; lower the learning \
+         rate, set clip_norm, or lengthen the warm-up (`--set stage.NAME.lr=…`)",
+        match checkpoint {
+            Some(dir) => format!("the last good checkpoint is {}", dir.display()),
+            None => "no checkpoint had been written yet".to_string(),
+        }
+    )]
+    Diverged {
+        /// Stage and repeat, as `scratch.2`.
+        unit: String,
+        /// What is not finite: the loss, or a parameter's name.
+        what: String,
+        /// The step it was seen at.
+        step: u64,
+        /// The value: NaN or an infinity.
+        value: f32,
+        /// The last checkpoint known to be finite.
+        checkpoint: Option<std::path::PathBuf>,
+    },
+    /// A stage whose budget or data give no training step.
+    #[error("stage '{unit}' has no step to train: {reason}")]
+    NoSteps {
+        /// Stage and repeat.
+        unit: String,
+        /// Why.
+        reason: String,
+    },
+    /// A run that does not fit the adapter, found before anything is allocated.
+    #[error(
+        "stage '{stage}' does not fit the adapter: {message}; lower batch, bptt, max_len or vocabulary, or use --scale small"
+    )]
+    DoesNotFit {
+        /// Stage name.
+        stage: String,
+        /// What is too large, with both numbers.
+        message: String,
+    },
+    /// A number that a measurement cannot be computed from.
+    #[error("cannot compute {what}: {message}")]
+    Metric {
+        /// The measurement.
+        what: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+
+    // files
+    /// Reading or writing failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done: read, write, create, rename.
+        action: &'static str,
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No room left.
+    #[error("the disk is full: cannot {action} {}; nothing was left half-written; free some space and resume", path.display())]
+    DiskFull {
+        /// What was being done.
+        action: &'static str,
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A safetensors file that cannot be read, or that does not hold what is expected.
+    #[error("{}{}: {problem}", file.display(), tensor.as_ref().map_or(String::new(), |t| format!(", tensor '{t}'")))]
+    TensorFile {
+        /// The file.
+        file: std::path::PathBuf,
+        /// The tensor concerned, where it is one.
+        tensor: Option<String>,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A checkpoint, run folder or model folder that is incomplete or belongs to something else.
+    #[error("{}: {problem}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: std::path::PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`], or [`Error::DiskFull`] where that is the reason.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<std::path::PathBuf>,
+        source: std::io::Error,
+    ) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let path = path.into();
+        match source.kind() {
+            StorageFull | QuotaExceeded => Self::DiskFull {
+                action,
+                path,
+                source,
+            },
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Optimisers, learning-rate schedules and gradient clipping.
+
+pub mod schedule;

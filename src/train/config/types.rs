@@ -1,0 +1,524 @@
+//! The run file's schema. Every key has its place here and nowhere else.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::optim::schedule::Schedule;
+
+/// A whole run: what `melos train FILE.toml` reads, and what `config.toml` in a run folder holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Names the run folder and the report.
+    pub name: String,
+    /// One or two sentences for `melos presets`.
+    #[serde(default)]
+    pub description: String,
+    /// Data order, splits, folds, and the weights of stages without `seeds` of their own.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// How text becomes tokens; shared by all stages.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
+    /// The network; shared by all stages, so that weights can be handed on.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// Where text and labels come from.
+    pub data: DataConfig,
+    /// What is done, in order.
+    #[serde(rename = "stage", default)]
+    pub stages: Vec<StageConfig>,
+}
+
+/// How text is cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// Trained on the run's own text, unless `file` is given.
+    pub kind: TokenizerKind,
+    /// Largest number of tokens, special ones included.
+    pub vocabulary: usize,
+    /// Words rarer than this are unknown words.
+    pub min_count: u64,
+    /// Fold case first.
+    pub lowercase: bool,
+    /// A `tokenizer.json` to use instead of training one.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self {
+            kind: TokenizerKind::Word,
+            vocabulary: 10_000,
+            min_count: 1,
+            lowercase: true,
+            file: None,
+        }
+    }
+}
+
+/// The kinds of tokeniser that a run can train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// Words and punctuation marks.
+    Word,
+    /// Byte-pair encoding over bytes: no unknown words.
+    Bpe,
+    /// Single bytes.
+    Byte,
+}
+
+/// The LSTM, as Dai & Le (2015) vary it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Width of the word embeddings.
+    pub embedding: usize,
+    /// LSTM units per layer and direction.
+    pub hidden: usize,
+    /// LSTM layers.
+    pub layers: usize,
+    /// A second LSTM reads each text backwards (classifiers only).
+    pub bidirectional: bool,
+    /// Width of the ReLU layer between the LSTM and the classifier's logits; 0 leaves it out.
+    pub head: usize,
+    /// Cell states are clipped to ±this; absent: not clipped.
+    pub cell_clip: Option<f32>,
+    /// Predict the label after every token, with a weight rising linearly from 0 to 1 (Dai & Le,
+    /// section 2: "LSTM with linear gain"), instead of after the last one only.
+    pub linear_gain: bool,
+    /// Embeddings to start from: word2vec text or binary, or GloVe.
+    pub word_vectors: Option<PathBuf>,
+    /// Where units are dropped during training.
+    pub dropout: Dropout,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            embedding: 128,
+            hidden: 256,
+            layers: 1,
+            bidirectional: false,
+            head: 0,
+            cell_clip: None,
+            linear_gain: false,
+            word_vectors: None,
+            dropout: Dropout::default(),
+        }
+    }
+}
+
+/// Probabilities of dropping, 0 ≤ p < 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dropout {
+    /// Whole words of the input, at random positions.
+    pub word: f32,
+    /// Units of the embedded words.
+    pub embedding: f32,
+    /// Units of the input to the classifier or the softmax.
+    pub output: f32,
+}
+
+/// Where text comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// What `path` holds.
+    pub source: Source,
+    /// Archive, folder or file(s) of labelled text; `--data`.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// Test text, where it is a file of its own (source "files").
+    #[serde(default)]
+    pub test: Option<PathBuf>,
+    /// Further text without labels; `--unlabelled`.
+    #[serde(default)]
+    pub unlabelled: Vec<PathBuf>,
+    /// Column or JSON key of the text in csv, tsv and jsonl files.
+    #[serde(default = "text_column")]
+    pub text_column: String,
+    /// Column or JSON key of the label.
+    #[serde(default = "label_column")]
+    pub label_column: String,
+    /// Share of the labelled training text held out to choose the best checkpoint.
+    #[serde(default = "tenth")]
+    pub validation: f64,
+    /// Share of `path` kept for testing, where the data have no test set and no folds are used.
+    #[serde(default = "tenth")]
+    pub test_share: f64,
+    /// Sizes of the generated corpus (source "demo").
+    #[serde(default)]
+    pub demo: DemoSizes,
+}
+
+/// Number of texts that the demo generator makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DemoSizes {
+    /// Without labels, for pretraining.
+    pub unlabelled: usize,
+    /// With labels, for training and validation.
+    pub labelled: usize,
+    /// With labels, for the test error.
+    pub test: usize,
+}
+
+impl Default for DemoSizes {
+    fn default() -> Self {
+        Self {
+            unlabelled: 8_000,
+            labelled: 300,
+            test: 1_000,
+        }
+    }
+}
+
+/// Kinds of data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The built-in synthetic reviews.
+    Demo,
+    /// The Large Movie Review Dataset: its tar.gz or its folder.
+    Imdb,
+    /// Rotten Tomatoes (Pang & Lee 2005): its tar.gz, folder or two files, Windows-1252.
+    Rt,
+    /// csv, tsv, jsonl, txt.
+    Files,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Names the stage in `init`, `--set stage.NAME.…`, folders and the report.
+    pub name: String,
+    /// What is done.
+    pub kind: StageKind,
+    /// What is learned.
+    pub objective: Objective,
+    /// The second objective of "joint".
+    #[serde(default)]
+    pub auxiliary: Option<Auxiliary>,
+    /// Weight of the second objective's loss.
+    #[serde(default = "one_f32")]
+    pub auxiliary_weight: f32,
+    /// Weights to start from: an earlier stage's name or a model folder; absent: from scratch.
+    #[serde(default)]
+    pub init: Option<String>,
+    /// Which of those weights are taken over.
+    #[serde(default = "both_parts")]
+    pub transfer: Vec<Part>,
+    /// Which text a pretrain stage reads.
+    #[serde(default)]
+    pub text: TextChoice,
+    /// Run the stage once per seed and report the mean.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Run the stage once per fold of a cross-validation and report the mean.
+    #[serde(default)]
+    pub folds: Option<usize>,
+    /// Run only the first so many folds of the cross-validation.
+    #[serde(default)]
+    pub run_folds: Option<usize>,
+    /// Highest learning rate.
+    #[serde(default = "default_lr")]
+    pub lr: f64,
+    /// Texts (or parallel streams of an LM) per step.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Truncated backpropagation through time: tokens per window of an LM.
+    #[serde(default = "default_length")]
+    pub bptt: usize,
+    /// Tokens of a text that a classifier or autoencoder reads; the rest is cut off.
+    #[serde(default = "default_length")]
+    pub max_len: usize,
+    /// Largest norm of the whole gradient; absent: not clipped.
+    #[serde(default)]
+    pub clip_norm: Option<f32>,
+    /// Steps between evaluations; absent: once per epoch.
+    #[serde(default)]
+    pub eval_every: Option<u64>,
+    /// Steps between checkpoints; absent: at every evaluation.
+    #[serde(default)]
+    pub save_every: Option<u64>,
+    /// Checkpoints kept, besides the best.
+    #[serde(default = "two")]
+    pub keep: usize,
+    /// When the stage is done.
+    #[serde(default)]
+    pub budget: Budget,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How the learning rate moves.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// This stage's own dropout; absent: the model's.
+    #[serde(default)]
+    pub dropout: Option<Dropout>,
+}
+
+/// What a stage does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageKind {
+    /// Train on text without labels.
+    Pretrain,
+    /// Train on labelled text, and test.
+    Finetune,
+    /// Only test the weights named by `init`.
+    Evaluate,
+}
+
+/// What is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Predict the next token.
+    Lm,
+    /// Sequence autoencoder: read the text, then write it.
+    Sa,
+    /// Predict the label.
+    Classify,
+    /// Predict the label and, at the same time, `auxiliary`.
+    Joint,
+}
+
+/// The second objective of joint training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auxiliary {
+    /// Next token.
+    Lm,
+    /// Sequence autoencoder.
+    Sa,
+}
+
+/// Weights that a later stage can take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Word embeddings.
+    Embedding,
+    /// LSTM weights and biases.
+    Lstm,
+}
+
+/// Which text a pretrain stage reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextChoice {
+    /// Text without labels where the data have some, the training texts otherwise.
+    #[default]
+    Auto,
+    /// Only text without labels.
+    Unlabelled,
+    /// Only the training texts, their labels unread (the fold's, under `folds`).
+    Train,
+    /// Both.
+    All,
+}
+
+/// When a stage is done: exactly one of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Budget {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Passes over the stage's training data; fractions are allowed.
+    Epochs(f64),
+    /// Tokens read.
+    Tokens(u64),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::Epochs(1.0)
+    }
+}
+
+/// Optimisers with their own numbers. The learning rate stands in the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Plain stochastic gradient descent.
+    Sgd {
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Heavy-ball momentum (Polyak 1964), in PyTorch's form.
+    Momentum {
+        /// Share of the velocity kept.
+        #[serde(default = "nine_tenths")]
+        momentum: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Nesterov's momentum (Sutskever et al. 2013), in PyTorch's form.
+    Nesterov {
+        /// Share of the velocity kept.
+        #[serde(default = "nine_tenths")]
+        momentum: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// AdaGrad (Duchi et al. 2011).
+    Adagrad {
+        /// Added to the root.
+        #[serde(default = "eps_adagrad")]
+        eps: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Adam (Kingma & Ba 2015).
+    Adam {
+        /// Decay of the first moment.
+        #[serde(default = "nine_tenths")]
+        beta1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta2")]
+        beta2: f32,
+        /// Added to the root.
+        #[serde(default = "eps")]
+        eps: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+    Adamw {
+        /// Decay of the first moment.
+        #[serde(default = "nine_tenths")]
+        beta1: f32,
+        /// Decay of the second moment.
+        #[serde(default = "beta2")]
+        beta2: f32,
+        /// Added to the root.
+        #[serde(default = "eps")]
+        eps: f32,
+        /// Decay of the weights, times the learning rate.
+        #[serde(default = "hundredth")]
+        weight_decay: f32,
+    },
+    /// RMSProp (Tieleman & Hinton 2012).
+    Rmsprop {
+        /// Decay of the squared gradient's mean.
+        #[serde(default = "alpha")]
+        alpha: f32,
+        /// Momentum; 0: none.
+        #[serde(default)]
+        momentum: f32,
+        /// Added to the root.
+        #[serde(default = "eps")]
+        eps: f32,
+        /// L2 penalty added to the gradient.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::Adam {
+            beta1: nine_tenths(),
+            beta2: beta2(),
+            eps: eps(),
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Optimizer {
+    /// State tensors per parameter.
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::Sgd { .. } => 0,
+            Self::Momentum { .. } | Self::Nesterov { .. } | Self::Adagrad { .. } => 1,
+            Self::Rmsprop { momentum, .. } => 1 + usize::from(*momentum != 0.0),
+            Self::Adam { .. } | Self::Adamw { .. } => 2,
+        }
+    }
+}
+
+impl StageConfig {
+    /// The dropout in force: the stage's own, or the model's.
+    pub fn dropout(&self, model: &ModelConfig) -> Dropout {
+        self.dropout.unwrap_or(model.dropout)
+    }
+}
+
+// Defaults that serde needs as functions. PyTorch's, where it has one.
+
+fn one() -> u64 {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn one_f32() -> f32 {
+    1.0
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn text_column() -> String {
+    "text".into()
+}
+
+fn label_column() -> String {
+    "label".into()
+}
+
+fn both_parts() -> Vec<Part> {
+    vec![Part::Embedding, Part::Lstm]
+}
+
+fn default_lr() -> f64 {
+    1e-3
+}
+
+fn default_batch() -> usize {
+    32
+}
+
+fn default_length() -> usize {
+    64
+}
+
+fn nine_tenths() -> f32 {
+    0.9
+}
+
+fn beta2() -> f32 {
+    0.999
+}
+
+fn alpha() -> f32 {
+    0.99
+}
+
+fn eps() -> f32 {
+    1e-8
+}
+
+fn eps_adagrad() -> f32 {
+    1e-10
+}
+
+fn hundredth() -> f32 {
+    0.01
+}
