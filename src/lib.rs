@@ -1,13 +1,34 @@
-//! melos: pretrain and fine-tune language models on any GPU.
+//! melos: pretrain and fine-tune language models on any GPU, in Rust, with hand-written WGSL
+//! kernels on wgpu.
+//!
+//! The crate is layered, each layer a feature that needs the one before it: [`kernels`] (WGSL
+//! and contracts, nothing else), `translate` (naga: SPIR-V, MSL, HLSL), `gpu` (devices, tensors,
+//! operators, models), `train` (text, training, files) and `cli`.
 
-pub mod error;
-pub use error::{Error, Result};
+pub mod kernels;
+#[cfg(feature = "translate")]
+pub mod translate;
 
 #[cfg(feature = "gpu")]
+pub mod device;
+#[cfg(feature = "gpu")]
+pub mod error;
+#[cfg(feature = "gpu")]
+pub mod models;
+#[cfg(feature = "gpu")]
+pub mod nn;
+#[cfg(feature = "gpu")]
+pub mod ops;
+#[cfg(feature = "gpu")]
 pub mod optim;
+#[cfg(feature = "gpu")]
+pub mod tensor;
 
 #[cfg(feature = "train")]
 pub mod train;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+
+#[cfg(feature = "gpu")]
+pub use error::{Error, Result};

@@ -5,10 +5,12 @@
 
 mod de;
 mod merge;
+mod optimizer;
 mod presets;
 mod types;
 mod validate;
 
+pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
 pub use types::*;
 

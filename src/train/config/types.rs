@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Optimizer;
 use crate::optim::schedule::Schedule;
 
 /// A whole run: what `melos train FILE.toml` reads, and what `config.toml` in a run folder holds.
@@ -343,113 +344,6 @@ impl Default for Budget {
     }
 }
 
-/// Optimisers with their own numbers. The learning rate stands in the stage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Optimizer {
-    /// Plain stochastic gradient descent.
-    Sgd {
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// Heavy-ball momentum (Polyak 1964), in PyTorch's form.
-    Momentum {
-        /// Share of the velocity kept.
-        #[serde(default = "nine_tenths")]
-        momentum: f32,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// Nesterov's momentum (Sutskever et al. 2013), in PyTorch's form.
-    Nesterov {
-        /// Share of the velocity kept.
-        #[serde(default = "nine_tenths")]
-        momentum: f32,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// AdaGrad (Duchi et al. 2011).
-    Adagrad {
-        /// Added to the root.
-        #[serde(default = "eps_adagrad")]
-        eps: f32,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// Adam (Kingma & Ba 2015).
-    Adam {
-        /// Decay of the first moment.
-        #[serde(default = "nine_tenths")]
-        beta1: f32,
-        /// Decay of the second moment.
-        #[serde(default = "beta2")]
-        beta2: f32,
-        /// Added to the root.
-        #[serde(default = "eps")]
-        eps: f32,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
-    Adamw {
-        /// Decay of the first moment.
-        #[serde(default = "nine_tenths")]
-        beta1: f32,
-        /// Decay of the second moment.
-        #[serde(default = "beta2")]
-        beta2: f32,
-        /// Added to the root.
-        #[serde(default = "eps")]
-        eps: f32,
-        /// Decay of the weights, times the learning rate.
-        #[serde(default = "hundredth")]
-        weight_decay: f32,
-    },
-    /// RMSProp (Tieleman & Hinton 2012).
-    Rmsprop {
-        /// Decay of the squared gradient's mean.
-        #[serde(default = "alpha")]
-        alpha: f32,
-        /// Momentum; 0: none.
-        #[serde(default)]
-        momentum: f32,
-        /// Added to the root.
-        #[serde(default = "eps")]
-        eps: f32,
-        /// L2 penalty added to the gradient.
-        #[serde(default)]
-        weight_decay: f32,
-    },
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        Self::Adam {
-            beta1: nine_tenths(),
-            beta2: beta2(),
-            eps: eps(),
-            weight_decay: 0.0,
-        }
-    }
-}
-
-impl Optimizer {
-    /// State tensors per parameter.
-    pub fn slots(&self) -> usize {
-        match self {
-            Self::Sgd { .. } => 0,
-            Self::Momentum { .. } | Self::Nesterov { .. } | Self::Adagrad { .. } => 1,
-            Self::Rmsprop { momentum, .. } => 1 + usize::from(*momentum != 0.0),
-            Self::Adam { .. } | Self::Adamw { .. } => 2,
-        }
-    }
-}
-
 impl StageConfig {
     /// The dropout in force: the stage's own, or the model's.
     pub fn dropout(&self, model: &ModelConfig) -> Dropout {
@@ -457,7 +351,7 @@ impl StageConfig {
     }
 }
 
-// Defaults that serde needs as functions. PyTorch's, where it has one.
+// Defaults that serde needs as functions.
 
 fn one() -> u64 {
     1
@@ -497,28 +391,4 @@ fn default_batch() -> usize {
 
 fn default_length() -> usize {
     64
-}
-
-fn nine_tenths() -> f32 {
-    0.9
-}
-
-fn beta2() -> f32 {
-    0.999
-}
-
-fn alpha() -> f32 {
-    0.99
-}
-
-fn eps() -> f32 {
-    1e-8
-}
-
-fn eps_adagrad() -> f32 {
-    1e-10
-}
-
-fn hundredth() -> f32 {
-    0.01
 }

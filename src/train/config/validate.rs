@@ -160,7 +160,7 @@ impl RunConfig {
         if let Some((key, message)) = stage.schedule.problem() {
             return Err(wrong(at(&format!("schedule.{key}")), message));
         }
-        if let Some((key, message)) = optimizer_problem(stage) {
+        if let Some((key, message)) = stage.optimizer.problem() {
             return Err(wrong(at(&format!("optimizer.{key}")), message));
         }
         if let Some(dropout) = stage.dropout {
@@ -326,53 +326,4 @@ fn check_dropout(dropout: super::Dropout, place: &str) -> Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn optimizer_problem(stage: &StageConfig) -> Option<(&'static str, &'static str)> {
-    use super::Optimizer::*;
-    let share = |key, x: f32| {
-        (!(0.0..1.0).contains(&x)).then_some((key, "expected 0 or more and less than 1"))
-    };
-    let positive =
-        |key, x: f32| (!(x > 0.0 && x.is_finite())).then_some((key, "should be a positive number"));
-    let decay = |x: f32| {
-        (!(x >= 0.0 && x.is_finite()))
-            .then_some(("weight_decay", "should be 0 or a positive number"))
-    };
-    match stage.optimizer {
-        Sgd { weight_decay } => decay(weight_decay),
-        Momentum {
-            momentum,
-            weight_decay,
-        }
-        | Nesterov {
-            momentum,
-            weight_decay,
-        } => share("momentum", momentum).or(decay(weight_decay)),
-        Adagrad { eps, weight_decay } => positive("eps", eps).or(decay(weight_decay)),
-        Adam {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        }
-        | Adamw {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } => share("beta1", beta1)
-            .or(share("beta2", beta2))
-            .or(positive("eps", eps))
-            .or(decay(weight_decay)),
-        Rmsprop {
-            alpha,
-            momentum,
-            eps,
-            weight_decay,
-        } => share("alpha", alpha)
-            .or(share("momentum", momentum))
-            .or(positive("eps", eps))
-            .or(decay(weight_decay)),
-    }
 }

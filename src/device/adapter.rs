@@ -1,0 +1,217 @@
+//! Which adapter to use, and what it can do.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use super::lock;
+use crate::error::{Error, Result};
+
+/// How the adapter is chosen.
+#[derive(Debug, Clone, Default)]
+pub struct AdapterChoice {
+    /// Index in [`list_adapters`]' order, or part of a name (case ignored). Without it the
+    /// environment variable `MELOS_ADAPTER` decides, and without that the kind of adapter:
+    /// discrete before integrated before virtual before software.
+    pub wanted: Option<String>,
+    /// Compile kernels with the bounds checks that a release leaves out (for tests).
+    pub checked: bool,
+}
+
+/// What an opened adapter can do.
+#[derive(Debug, Clone)]
+pub struct Caps {
+    /// Adapter name, as the driver gives it.
+    pub name: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Graphics interface: vulkan, metal, dx12.
+    pub backend: String,
+    /// Whether the adapter is a software renderer on the CPU.
+    pub is_cpu: bool,
+    /// Subgroup operations can be used.
+    pub subgroup: bool,
+    /// Smallest subgroup size.
+    pub subgroup_min: u32,
+    /// Largest subgroup size.
+    pub subgroup_max: u32,
+    /// 16-bit floats can be used in shaders.
+    pub f16: bool,
+    /// Timestamps can be written between passes.
+    pub timestamps: bool,
+    /// All limits, as the adapter has them.
+    pub limits: wgpu::Limits,
+}
+
+impl fmt::Display for Caps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.backend, self.driver)
+    }
+}
+
+/// One line of `melos devices`.
+#[derive(Debug, Clone)]
+pub struct AdapterReport {
+    /// What it can do.
+    pub caps: Caps,
+    /// discrete, integrated, virtual, software or other.
+    pub kind: &'static str,
+    /// Cooperative matrix shapes, such as `16x16x16 f16 f32`.
+    pub cooperative_matrix: Vec<String>,
+    /// Whether this adapter is the one used when none is named.
+    pub preferred: bool,
+}
+
+fn instance() -> wgpu::Instance {
+    let mut desc = wgpu::InstanceDescriptor::new_without_display_handle();
+    desc.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(desc)
+}
+
+fn rank(kind: wgpu::DeviceType) -> u32 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let instance = instance();
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    // A stable sort keeps the driver's own order among equals.
+    adapters.sort_by_key(|a| rank(a.get_info().device_type));
+    adapters
+}
+
+fn caps_of(adapter: &wgpu::Adapter) -> Caps {
+    let info = adapter.get_info();
+    let features = adapter.features();
+    Caps {
+        name: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_string(),
+        backend: info.backend.to_string(),
+        is_cpu: info.device_type == wgpu::DeviceType::Cpu,
+        subgroup: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_min: info.subgroup_min_size,
+        subgroup_max: info.subgroup_max_size,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        limits: adapter.limits(),
+    }
+}
+
+/// Every adapter of this machine, best first.
+pub fn list_adapters() -> Vec<AdapterReport> {
+    enumerate()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| AdapterReport {
+            caps: caps_of(adapter),
+            kind: match adapter.get_info().device_type {
+                wgpu::DeviceType::DiscreteGpu => "discrete",
+                wgpu::DeviceType::IntegratedGpu => "integrated",
+                wgpu::DeviceType::VirtualGpu => "virtual",
+                wgpu::DeviceType::Cpu => "software",
+                wgpu::DeviceType::Other => "other",
+            },
+            cooperative_matrix: adapter
+                .cooperative_matrix_properties()
+                .iter()
+                .map(|m| {
+                    format!(
+                        "{}x{}x{} {:?} {:?}",
+                        m.m_size, m.n_size, m.k_size, m.ab_type, m.cr_type
+                    )
+                })
+                .collect(),
+            preferred: index == 0,
+        })
+        .collect()
+}
+
+pub(super) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
+    let mut adapters = enumerate();
+    if adapters.is_empty() {
+        return Err(Error::NoAdapter {
+            looked_for: "Vulkan, Metal, DX12".into(),
+        });
+    }
+    let from_env = || {
+        std::env::var("MELOS_ADAPTER")
+            .ok()
+            .filter(|v| !v.is_empty())
+    };
+    let Some(wanted) = choice.wanted.clone().or_else(from_env) else {
+        return Ok(adapters.swap_remove(0));
+    };
+    let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+    let index = match wanted.parse::<usize>() {
+        Ok(index) => (index < adapters.len()).then_some(index),
+        Err(_) => {
+            let wanted = wanted.to_lowercase();
+            names
+                .iter()
+                .position(|n| n.to_lowercase().contains(&wanted))
+        }
+    };
+    match index {
+        Some(index) => Ok(adapters.swap_remove(index)),
+        None => {
+            let available: Vec<String> = names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| format!("{i}: {n}"))
+                .collect();
+            Err(Error::UnknownAdapter {
+                wanted,
+                available: available.join(", "),
+            })
+        }
+    }
+}
+
+pub(super) struct Opened {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub caps: Caps,
+    pub failure: Arc<Mutex<Option<String>>>,
+}
+
+pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
+    let caps = caps_of(adapter);
+    let useful =
+        wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("melos"),
+        required_features: adapter.features() & useful,
+        required_limits: caps.limits.clone(),
+        memory_hints: wgpu::MemoryHints::Performance,
+        ..Default::default()
+    }))
+    .map_err(|e| Error::Device {
+        adapter: caps.name.clone(),
+        message: e.to_string(),
+    })?;
+    // wgpu panics on errors that nobody captures; keep the first and return it from the next call.
+    let failure = Arc::new(Mutex::new(None));
+    let seen = failure.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        lock(&seen).get_or_insert_with(|| error.to_string());
+    }));
+    let lost = failure.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            lock(&lost).get_or_insert_with(|| format!("device lost ({reason:?}): {message}"));
+        }
+    });
+    Ok(Opened {
+        device,
+        queue,
+        caps,
+        failure,
+    })
+}

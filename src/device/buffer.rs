@@ -1,0 +1,134 @@
+//! Device memory: a pool that hands buffers back out, so that memory stays flat over a run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::lock;
+
+/// Where a buffer may be handed out again.
+///
+/// A recording refers to its buffers for as long as it lives. Buffers it dropped may serve other
+/// recordings, which run before or after it and write before they read; they must never hold a
+/// value that is kept between steps, so the two kinds of memory do not mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Scope {
+    Eager,
+    Recording,
+}
+
+/// Bytes of device memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// Allocated from the driver, in use or waiting in the pool.
+    pub reserved: u64,
+    /// In use by tensors.
+    pub in_use: u64,
+    /// The most that was ever reserved.
+    pub peak: u64,
+}
+
+#[derive(Default)]
+struct Shelves {
+    free: HashMap<(Scope, u64), Vec<wgpu::Buffer>>,
+    stats: MemoryStats,
+}
+
+#[derive(Default)]
+pub(super) struct Pool(Arc<Mutex<Shelves>>);
+
+/// A piece of device memory; goes back to its pool when the last owner drops it.
+pub struct Buffer {
+    raw: Option<wgpu::Buffer>,
+    size: u64,
+    scope: Scope,
+    home: Weak<Mutex<Shelves>>,
+}
+
+/// Sizes are rounded up to an eighth of their power of two, so that nearly equal requests meet.
+fn size_class(bytes: u64) -> u64 {
+    let step = (bytes.next_power_of_two() / 8).max(256);
+    bytes.div_ceil(step) * step
+}
+
+impl Pool {
+    pub(super) fn take(&self, device: &wgpu::Device, bytes: u64, scope: Scope) -> Arc<Buffer> {
+        let size = size_class(bytes);
+        let mut shelves = lock(&self.0);
+        let reused = shelves.free.get_mut(&(scope, size)).and_then(Vec::pop);
+        let raw = reused.unwrap_or_else(|| {
+            shelves.stats.reserved += size;
+            shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::COPY_SRC
+                    | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        shelves.stats.in_use += size;
+        Arc::new(Buffer {
+            raw: Some(raw),
+            size,
+            scope,
+            home: Arc::downgrade(&self.0),
+        })
+    }
+
+    pub(super) fn stats(&self) -> MemoryStats {
+        lock(&self.0).stats
+    }
+}
+
+impl Buffer {
+    pub(super) fn raw(&self) -> &wgpu::Buffer {
+        // `raw` is only taken in `drop`, after which nobody can call this.
+        self.raw.as_ref().expect("a live buffer")
+    }
+
+    /// Whether a recording must hold on to this buffer itself: eager memory that its owner drops
+    /// would otherwise be handed out and overwritten by the next replay.
+    pub(super) fn outlives_recordings(&self) -> bool {
+        self.scope == Scope::Eager
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let (Some(home), Some(raw)) = (self.home.upgrade(), self.raw.take()) {
+            let mut shelves = lock(&home);
+            shelves.stats.in_use -= self.size;
+            shelves
+                .free
+                .entry((self.scope, self.size))
+                .or_default()
+                .push(raw);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn size_classes_hold_the_request_and_waste_little() {
+        for bytes in [
+            1,
+            4,
+            255,
+            256,
+            257,
+            1000,
+            4097,
+            1 << 20,
+            (1 << 20) + 1,
+            123_456_789,
+        ] {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class % 256 == 0);
+            assert!(class - bytes <= (bytes / 4).max(256), "{bytes} -> {class}");
+        }
+    }
+}

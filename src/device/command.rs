@@ -1,0 +1,249 @@
+//! Commands: what a step is made of once shapes are checked and memory is assigned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Buffer, Kernel};
+use crate::error::{Error, Result};
+
+/// A slice of a buffer for one binding.
+#[derive(Clone, Copy)]
+pub struct Binding<'a> {
+    pub(crate) buffer: &'a Arc<Buffer>,
+    /// Bytes from the buffer's start; a multiple of the adapter's storage alignment.
+    pub(crate) offset: u64,
+    /// Bytes bound.
+    pub(crate) size: u64,
+}
+
+/// How many workgroups run.
+#[derive(Debug, Clone, Copy)]
+pub enum Groups {
+    /// This many in a row; folded to two dimensions beyond the adapter's limit. The kernel reads
+    /// its index as `wid.x + wid.y * num_workgroups.x` and ignores those past the end.
+    Linear(u64),
+    /// Exactly this grid.
+    Grid([u32; 3]),
+}
+
+impl Groups {
+    /// Enough groups of `per_group` for `items`.
+    pub fn cover(items: usize, per_group: usize) -> Groups {
+        Groups::Linear(items.div_ceil(per_group) as u64)
+    }
+
+    pub(super) fn resolve(self, kernel: &str, limits: &wgpu::Limits) -> Result<[u32; 3]> {
+        let max = u64::from(limits.max_compute_workgroups_per_dimension);
+        let grid = match self {
+            Groups::Linear(n) if n <= max => [n as u32, 1, 1],
+            Groups::Linear(n) => {
+                // As square as needed, so that few workgroups past the end are started.
+                let rows = n.div_ceil(max);
+                [
+                    n.div_ceil(rows) as u32,
+                    rows.min(u64::from(u32::MAX)) as u32,
+                    1,
+                ]
+            }
+            Groups::Grid(grid) => grid,
+        };
+        if grid.iter().any(|&g| g == 0 || u64::from(g) > max) {
+            return Err(Error::Kernel {
+                kernel: kernel.to_string(),
+                message: format!("grid {grid:?} is empty or beyond {max} groups an axis"),
+            });
+        }
+        Ok(grid)
+    }
+}
+
+/// A buffer that a command uses.
+///
+/// The driver's handle keeps the memory alive. Only eager memory is also kept out of its pool: a
+/// recording's own memory goes back while it is recorded, for its later commands to use.
+pub(super) struct Held {
+    raw: wgpu::Buffer,
+    _keep: Option<Arc<Buffer>>,
+}
+
+impl Held {
+    pub(super) fn new(buffer: &Arc<Buffer>) -> Held {
+        let keep = buffer.outlives_recordings().then(|| buffer.clone());
+        Held {
+            raw: buffer.raw().clone(),
+            _keep: keep,
+        }
+    }
+}
+
+pub(super) enum Command {
+    Dispatch {
+        kernel: Arc<Kernel>,
+        bind_group: wgpu::BindGroup,
+        groups: [u32; 3],
+        _held: Vec<Held>,
+    },
+    Copy {
+        from: (Held, u64),
+        to: (Held, u64),
+        bytes: u64,
+    },
+    Clear {
+        buffer: Held,
+        offset: u64,
+        bytes: u64,
+    },
+}
+
+impl Command {
+    pub(super) fn copy(from: (&Arc<Buffer>, u64), to: (&Arc<Buffer>, u64), bytes: u64) -> Command {
+        Command::Copy {
+            from: (Held::new(from.0), from.1),
+            to: (Held::new(to.0), to.1),
+            bytes,
+        }
+    }
+
+    pub(super) fn clear(buffer: &Arc<Buffer>, offset: u64, bytes: u64) -> Command {
+        Command::Clear {
+            buffer: Held::new(buffer),
+            offset,
+            bytes,
+        }
+    }
+}
+
+/// A step's commands, ready to be sent again.
+pub struct Recording {
+    commands: Vec<Command>,
+}
+
+impl Recording {
+    pub(super) fn new(commands: Vec<Command>) -> Recording {
+        Recording { commands }
+    }
+
+    pub(super) fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// Number of dispatches, copies and clears in one replay.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether a replay does nothing.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// How often each kernel runs in one replay, by name.
+    pub fn kernel_counts(&self) -> std::collections::BTreeMap<String, usize> {
+        let mut counts = std::collections::BTreeMap::new();
+        for command in &self.commands {
+            if let Command::Dispatch { kernel, .. } = command {
+                *counts.entry(kernel.name().to_string()).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// Encodes commands, consecutive dispatches in one pass.
+pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
+    let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
+    for run in commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b)) {
+        match &run[0] {
+            Command::Dispatch { .. } => encode_pass(encoder, run),
+            Command::Copy { from, to, bytes } => {
+                encoder.copy_buffer_to_buffer(&from.0.raw, from.1, &to.0.raw, to.1, *bytes);
+            }
+            Command::Clear {
+                buffer,
+                offset,
+                bytes,
+            } => {
+                encoder.clear_buffer(&buffer.raw, *offset, Some(*bytes));
+            }
+        }
+    }
+}
+
+fn encode_pass(encoder: &mut wgpu::CommandEncoder, run: &[Command]) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    let mut current: Option<&Arc<Kernel>> = None;
+    for command in run {
+        if let Command::Dispatch {
+            kernel,
+            bind_group,
+            groups,
+            ..
+        } = command
+        {
+            if !current.is_some_and(|k| Arc::ptr_eq(k, kernel)) {
+                pass.set_pipeline(kernel.pipeline());
+                current = Some(kernel);
+            }
+            pass.set_bind_group(0, bind_group, &[]);
+            pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        }
+    }
+}
+
+/// Where a dispatch's parameters lie.
+#[derive(Clone)]
+pub(super) struct UniformSlot {
+    pub slab: Arc<wgpu::Buffer>,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// Parameters of dispatches, one place for equal contents. A place is written once and never
+/// again, so any number of recordings may refer to it.
+#[derive(Default)]
+pub(super) struct Uniforms {
+    slots: HashMap<Box<[u8]>, UniformSlot>,
+    slab: Option<Arc<wgpu::Buffer>>,
+    used: u64,
+}
+
+/// The largest alignment any adapter asks of a uniform's offset.
+const UNIFORM_ALIGN: u64 = 256;
+const UNIFORM_SLAB: u64 = 64 * 1024;
+
+impl Uniforms {
+    pub(super) fn place(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        bytes: &[u8],
+    ) -> UniformSlot {
+        if let Some(slot) = self.slots.get(bytes) {
+            return slot.clone();
+        }
+        let size = bytes.len() as u64;
+        let slab = match &self.slab {
+            Some(slab) if self.used + size <= slab.size() => slab.clone(),
+            _ => {
+                self.used = 0;
+                let slab = Arc::new(device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("uniforms"),
+                    size: UNIFORM_SLAB,
+                    usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                }));
+                self.slab = Some(slab.clone());
+                slab
+            }
+        };
+        let slot = UniformSlot {
+            slab,
+            offset: self.used,
+            size,
+        };
+        queue.write_buffer(&slot.slab, slot.offset, bytes);
+        self.used += size.next_multiple_of(UNIFORM_ALIGN);
+        self.slots.insert(bytes.into(), slot.clone());
+        slot
+    }
+}

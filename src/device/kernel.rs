@@ -1,0 +1,202 @@
+//! Compiled kernels, one for each name and variant, made once per device.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::adapter::Caps;
+use super::command::{Binding, Command, Held, UniformSlot};
+use super::lock;
+use crate::error::{Error, Result};
+use crate::kernels::contract::{Access, Feature};
+use crate::kernels::{Target, Variant, catalogue};
+
+/// A compiled kernel.
+pub struct Kernel {
+    name: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    bindings: usize,
+}
+
+type Key = (String, String);
+
+pub(super) struct KernelCache {
+    checked: bool,
+    compiled: Mutex<HashMap<Key, Arc<Kernel>>>,
+}
+
+impl KernelCache {
+    pub(super) fn new(checked: bool) -> KernelCache {
+        KernelCache {
+            checked,
+            compiled: Mutex::default(),
+        }
+    }
+
+    pub(super) fn get(
+        &self,
+        device: &wgpu::Device,
+        caps: &Caps,
+        name: &str,
+        variant: &Variant,
+    ) -> Result<Arc<Kernel>> {
+        let key = (name.to_string(), variant.key());
+        if let Some(kernel) = lock(&self.compiled).get(&key) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Arc::new(Kernel::compile(device, caps, name, variant, self.checked)?);
+        Ok(lock(&self.compiled).entry(key).or_insert(kernel).clone())
+    }
+}
+
+impl Kernel {
+    fn compile(
+        device: &wgpu::Device,
+        caps: &Caps,
+        name: &str,
+        variant: &Variant,
+        checked: bool,
+    ) -> Result<Kernel> {
+        let fail = |message: String| Error::Kernel {
+            kernel: name.to_string(),
+            message,
+        };
+        let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
+        let contract = source.contract().map_err(|e| fail(e.to_string()))?;
+        if contract.features.contains(&Feature::Subgroup) && !caps.subgroup {
+            return Err(fail(format!(
+                "needs subgroup operations, which {caps} lacks"
+            )));
+        }
+        let wgsl = source
+            .source(variant, Target::Naga)
+            .map_err(|e| fail(e.to_string()))?;
+        let bindings = contract
+            .bindings(variant)
+            .map_err(|e| fail(e.to_string()))?;
+        let desc = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        };
+        let module = if checked {
+            device.create_shader_module(desc)
+        } else {
+            // SAFETY: the catalogue's kernels stay within their buffers for every shape the
+            // operators allow; the tests run them with guard words and with checks on.
+            unsafe {
+                device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match binding.kind {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: checked,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Ok(Kernel {
+            name: source.name,
+            pipeline,
+            layout,
+            bindings: entries.len() - 1,
+        })
+    }
+
+    /// Its name in the catalogue.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn pipeline(&self) -> &wgpu::ComputePipeline {
+        &self.pipeline
+    }
+
+    pub(super) fn bind(
+        self: &Arc<Self>,
+        device: &wgpu::Device,
+        limits: &wgpu::Limits,
+        uniform: &UniformSlot,
+        bindings: &[Binding<'_>],
+        groups: [u32; 3],
+    ) -> Result<Command> {
+        if bindings.len() != self.bindings {
+            return Err(Error::Kernel {
+                kernel: self.name.to_string(),
+                message: format!(
+                    "takes {} bindings, was given {}",
+                    self.bindings,
+                    bindings.len()
+                ),
+            });
+        }
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &uniform.slab,
+                offset: uniform.offset,
+                size: wgpu::BufferSize::new(uniform.size),
+            }),
+        }];
+        for (index, binding) in bindings.iter().enumerate() {
+            let limit = limits.max_storage_buffer_binding_size;
+            if binding.size > limit {
+                return Err(Error::TooLarge {
+                    what: format!("binding {} of kernel '{}'", index + 1, self.name),
+                    bytes: binding.size,
+                    limit,
+                    limit_name: "one storage binding",
+                });
+            }
+            entries.push(wgpu::BindGroupEntry {
+                binding: index as u32 + 1,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: binding.buffer.raw(),
+                    offset: binding.offset,
+                    size: wgpu::BufferSize::new(binding.size),
+                }),
+            });
+        }
+        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.name),
+            layout: &self.layout,
+            entries: &entries,
+        });
+        let held = bindings.iter().map(|b| Held::new(b.buffer)).collect();
+        Ok(Command::Dispatch {
+            kernel: self.clone(),
+            bind_group,
+            groups,
+            _held: held,
+        })
+    }
+}

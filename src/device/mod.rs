@@ -1,0 +1,306 @@
+//! The device layer: which adapter, its kernels, its memory, and the list of commands.
+//!
+//! A [`Gpu`] collects commands. [`Gpu::flush`] sends them; [`Gpu::record`] keeps them as a
+//! [`Recording`] that [`Gpu::replay`] sends again and again: a training step is checked,
+//! given its bind groups and its memory once, and replayed from then on.
+
+mod adapter;
+mod buffer;
+mod command;
+mod kernel;
+mod readback;
+
+pub use adapter::{AdapterChoice, AdapterReport, Caps, list_adapters};
+pub use buffer::{Buffer, MemoryStats};
+pub use command::{Binding, Groups, Recording};
+pub use kernel::Kernel;
+pub use readback::Readback;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use buffer::{Pool, Scope};
+use command::{Command, Uniforms};
+use kernel::KernelCache;
+
+/// Locks even after a panic elsewhere: every guarded structure is valid between calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all contexts on one device share.
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    caps: Caps,
+    kernels: KernelCache,
+    uniforms: Mutex<Uniforms>,
+    /// First error the driver reported outside of any call that could return it.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// The commands and the memory of one context.
+#[derive(Default)]
+struct Stream {
+    commands: Vec<Command>,
+    recording: bool,
+}
+
+/// A device opened for compute: cheap to clone, every clone the same context.
+#[derive(Clone)]
+pub struct Gpu {
+    shared: Arc<Shared>,
+    stream: Arc<Mutex<Stream>>,
+    pool: Arc<Pool>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` names, with all the limits it has.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], or [`Error::Device`] when the driver
+    /// refuses.
+    pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
+        let adapter = adapter::choose(choice)?;
+        let opened = adapter::open(&adapter)?;
+        log::info!("adapter: {}", opened.caps);
+        let shared = Shared {
+            device: opened.device,
+            queue: opened.queue,
+            kernels: KernelCache::new(choice.checked),
+            caps: opened.caps,
+            uniforms: Mutex::default(),
+            failure: opened.failure,
+        };
+        Ok(Gpu {
+            shared: Arc::new(shared),
+            stream: Arc::default(),
+            pool: Arc::default(),
+        })
+    }
+
+    /// A second context on the same device: own commands and memory, shared kernels.
+    pub fn fork(&self) -> Gpu {
+        Gpu {
+            shared: self.shared.clone(),
+            stream: Arc::default(),
+            pool: Arc::default(),
+        }
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
+    }
+
+    /// Bytes held by this context's tensors and pool.
+    pub fn memory(&self) -> MemoryStats {
+        self.pool.stats()
+    }
+
+    /// The compiled kernel `name` in the given variant; compiled once per device.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the catalogue has no such kernel or variant, or the adapter lacks
+    /// a feature it needs.
+    pub fn kernel(&self, name: &str, variant: &Variant) -> Result<Arc<Kernel>> {
+        let kernel =
+            self.shared
+                .kernels
+                .get(&self.shared.device, &self.shared.caps, name, variant)?;
+        self.check_failure()?;
+        Ok(kernel)
+    }
+
+    /// Memory for `bytes` bytes, contents unspecified, from the pool.
+    pub(crate) fn alloc(&self, bytes: u64, what: &str) -> Result<Arc<Buffer>> {
+        let limits = &self.shared.caps.limits;
+        if bytes > limits.max_buffer_size {
+            return Err(Error::TooLarge {
+                what: what.to_string(),
+                bytes,
+                limit: limits.max_buffer_size,
+                limit_name: "one buffer",
+            });
+        }
+        let scope = if lock(&self.stream).recording {
+            Scope::Recording
+        } else {
+            Scope::Eager
+        };
+        let buffer = self.pool.take(&self.shared.device, bytes.max(4), scope);
+        self.check_failure()?;
+        Ok(buffer)
+    }
+
+    /// Writes host bytes into a buffer, after everything queued so far.
+    pub(crate) fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        if !lock(&self.stream).commands.is_empty() {
+            // A queue write overtakes commands that are not submitted yet.
+            if self.is_recording() {
+                return Err(Error::Device {
+                    adapter: self.caps().name.clone(),
+                    message: "host data cannot be written while a step is being recorded; \
+                              write inputs before it"
+                        .into(),
+                });
+            }
+            self.flush()?;
+        }
+        self.shared.queue.write_buffer(buffer.raw(), offset, bytes);
+        Ok(())
+    }
+
+    /// Whether commands are being recorded instead of sent.
+    pub fn is_recording(&self) -> bool {
+        lock(&self.stream).recording
+    }
+
+    /// Queues one dispatch. Bindings follow the contract's order from binding 1; binding 0 is
+    /// the uniform `params`.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the number of bindings is not the contract's, a binding exceeds the
+    /// adapter's limit, or the grid is empty or too large.
+    pub fn dispatch<P: bytemuck::Pod>(
+        &self,
+        kernel: &Arc<Kernel>,
+        params: &P,
+        bindings: &[Binding<'_>],
+        groups: Groups,
+    ) -> Result<()> {
+        let grid = groups.resolve(kernel.name(), &self.shared.caps.limits)?;
+        let uniform = lock(&self.shared.uniforms).place(
+            &self.shared.device,
+            &self.shared.queue,
+            bytemuck::bytes_of(params),
+        );
+        let command = kernel.bind(
+            &self.shared.device,
+            &self.shared.caps.limits,
+            &uniform,
+            bindings,
+            grid,
+        )?;
+        lock(&self.stream).commands.push(command);
+        Ok(())
+    }
+
+    /// Queues a copy of `bytes` bytes between two buffers.
+    pub(crate) fn copy(
+        &self,
+        from: (&Arc<Buffer>, u64),
+        to: (&Arc<Buffer>, u64),
+        bytes: u64,
+    ) -> Result<()> {
+        if Arc::ptr_eq(from.0, to.0) {
+            return Err(Error::Kernel {
+                kernel: "copy".into(),
+                message: "source and destination are the same buffer".into(),
+            });
+        }
+        lock(&self.stream)
+            .commands
+            .push(Command::copy(from, to, bytes));
+        Ok(())
+    }
+
+    /// Queues zeroing of `bytes` bytes.
+    pub(crate) fn clear(&self, buffer: &Arc<Buffer>, offset: u64, bytes: u64) {
+        lock(&self.stream)
+            .commands
+            .push(Command::clear(buffer, offset, bytes));
+    }
+
+    /// Sends everything queued to the device. Does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver reported a failure since the last call.
+    pub fn flush(&self) -> Result<()> {
+        let commands = {
+            let mut stream = lock(&self.stream);
+            if stream.recording || stream.commands.is_empty() {
+                return self.check_failure();
+            }
+            std::mem::take(&mut stream.commands)
+        };
+        self.submit(&commands)
+    }
+
+    /// Runs `build` and keeps the commands it queues, instead of sending them.
+    ///
+    /// Memory that `build` allocates and drops is shared with other recordings of this context,
+    /// since they run one after another; what `build` returns stays its own.
+    ///
+    /// # Errors
+    /// Those of `build`; the commands are then discarded.
+    pub fn record<T>(&self, build: impl FnOnce() -> Result<T>) -> Result<(Recording, T)> {
+        self.flush()?;
+        lock(&self.stream).recording = true;
+        let built = build();
+        let commands = {
+            let mut stream = lock(&self.stream);
+            stream.recording = false;
+            std::mem::take(&mut stream.commands)
+        };
+        Ok((Recording::new(commands), built?))
+    }
+
+    /// Sends a recording once more. Does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver reported a failure.
+    pub fn replay(&self, recording: &Recording) -> Result<()> {
+        self.flush()?;
+        self.submit(recording.commands())
+    }
+
+    /// Waits until the device has finished all that was sent.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it is lost or failed.
+    pub fn wait(&self) -> Result<()> {
+        self.flush()?;
+        self.shared
+            .device
+            .poll(wgpu::PollType::Wait {
+                submission_index: None,
+                timeout: None,
+            })
+            .map_err(|e| self.device_error(e.to_string()))?;
+        self.check_failure()
+    }
+
+    /// Starts reading `bytes` bytes back; the result arrives later.
+    pub(crate) fn read(&self, from: (&Arc<Buffer>, u64), bytes: u64) -> Result<Readback> {
+        self.flush()?;
+        let readback = Readback::start(self, from, bytes);
+        self.check_failure()?;
+        Ok(readback)
+    }
+
+    fn submit(&self, commands: &[Command]) -> Result<()> {
+        let mut encoder = self
+            .shared
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        command::encode(&mut encoder, commands);
+        self.shared.queue.submit([encoder.finish()]);
+        self.check_failure()
+    }
+
+    fn device_error(&self, message: String) -> Error {
+        Error::Device {
+            adapter: self.shared.caps.name.clone(),
+            message,
+        }
+    }
+
+    fn check_failure(&self) -> Result<()> {
+        match lock(&self.shared.failure).clone() {
+            Some(message) => Err(self.device_error(message)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Every shader, include and contract, embedded in the binary.
+//!
+//! One line per kernel in the list below; a test compares the list with the files on disk.
+
+use super::contract::Feature;
+use super::{Contract, KernelError, Result, Target, Variant, preprocess};
+use std::sync::OnceLock;
+
+/// A kernel of the catalogue.
+#[derive(Debug)]
+pub struct KernelSource {
+    /// Kernel name = file stem = entry point.
+    pub name: &'static str,
+    /// Folder under `shaders/` and `kernels/`.
+    pub family: &'static str,
+    /// WGSL before the preprocessor.
+    pub wgsl: &'static str,
+    /// The contract, as TOML.
+    pub contract_toml: &'static str,
+    parsed: OnceLock<Result<Contract>>,
+}
+
+impl KernelSource {
+    /// The contract, parsed on first use.
+    pub fn contract(&self) -> Result<&Contract> {
+        let parse = || Contract::parse(self.name, self.contract_toml);
+        self.parsed
+            .get_or_init(parse)
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// The text to hand to a WGSL compiler. Constants and flags that `variant` leaves open
+    /// take the contract's defaults.
+    pub fn source(&self, variant: &Variant, target: Target) -> Result<String> {
+        let contract = self.contract()?;
+        let file = format!("{}/{}.wgsl", self.family, self.name);
+        let full = contract.complete(variant)?;
+        let body = preprocess::expand(&file, self.wgsl, &full, &include)?;
+        let mut text = String::new();
+        for feature in &contract.features {
+            text.push_str(match (feature, target) {
+                // naga knows subgroups without the line and refuses the line.
+                (Feature::Subgroup, Target::Naga) => "",
+                (Feature::Subgroup, Target::Web) => "enable subgroups;\n",
+                (Feature::F16, _) => "enable f16;\n",
+                (Feature::CooperativeMatrix, _) => "enable wgpu_cooperative_matrix;\n",
+            });
+        }
+        Ok(text + &body)
+    }
+}
+
+/// The kernel of that name.
+pub fn get(name: &str) -> Option<&'static KernelSource> {
+    KERNELS.iter().find(|k| k.name == name)
+}
+
+/// All kernels, by family.
+pub fn iter() -> impl Iterator<Item = &'static KernelSource> {
+    KERNELS.iter()
+}
+
+/// The text of an include of `shaders/include/`.
+pub fn include(file: &str) -> Option<&'static str> {
+    INCLUDES
+        .iter()
+        .find(|(name, _)| *name == file)
+        .map(|(_, text)| *text)
+}
+
+/// Names of all includes.
+pub fn includes() -> impl Iterator<Item = &'static str> {
+    INCLUDES.iter().map(|(name, _)| *name)
+}
+
+/// The text of kernel `name` for `target`; see [`KernelSource::source`].
+pub fn source(name: &str, variant: &Variant, target: Target) -> Result<String> {
+    find(name)?.source(variant, target)
+}
+
+/// The contract of kernel `name`.
+pub fn contract(name: &str) -> Result<&'static Contract> {
+    find(name)?.contract()
+}
+
+fn find(name: &str) -> Result<&'static KernelSource> {
+    get(name).ok_or_else(|| KernelError::UnknownKernel {
+        name: name.to_string(),
+    })
+}
+
+macro_rules! include_files {
+    ($($file:literal)*) => {
+        static INCLUDES: &[(&str, &str)] = &[$((
+            $file,
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/include/", $file)),
+        )),*];
+    };
+}
+
+macro_rules! kernels {
+    ($($family:literal { $($name:literal)* })*) => {
+        static KERNELS: [KernelSource; [$($($name),*),*].len()] = [$($(KernelSource {
+            name: $name,
+            family: $family,
+            wgsl: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/shaders/", $family, "/", $name, ".wgsl"
+            )),
+            contract_toml: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/kernels/", $family, "/", $name, ".toml"
+            )),
+            parsed: OnceLock::new(),
+        }),*),*];
+    };
+}
+
+include_files! {
+    "linear.wgsl"
+}
+
+kernels! {
+    "elementwise" {
+        "fill"
+    }
+}

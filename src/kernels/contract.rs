@@ -1,0 +1,378 @@
+//! The data sheet of a kernel, `kernels/<family>/<stem>.toml`: all that another engine needs
+//! beside the WGSL. A test holds it equal to what naga reflects from the shader.
+
+use super::{KernelError, Result, Value, Variant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One kernel's data sheet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// Kernel name = file stem = entry point = pipeline label.
+    pub name: String,
+    /// Folder under `shaders/` and `kernels/`.
+    pub family: String,
+    /// One sentence: what it computes.
+    pub summary: String,
+    /// The formula.
+    pub formula: String,
+    /// Paper and equation, or the definition followed.
+    pub source: String,
+    /// What the backward needs of the forward (or "nothing").
+    pub saved: String,
+    /// Optional device features; none for the baseline.
+    #[serde(default)]
+    pub features: Vec<Feature>,
+    /// Invocations per workgroup on each axis: numbers, or names of u32 constants.
+    pub workgroup_size: [Extent; 3],
+    /// How many workgroups to dispatch.
+    pub dispatch: Dispatch,
+    /// What it needs of the device, at most, over the variants listed.
+    pub limits: Limits,
+    /// How far it may stray from the f64 reference.
+    pub tolerance: Tolerance,
+    /// Fields of the uniform struct `Params`, in order.
+    #[serde(default)]
+    pub params: Vec<Param>,
+    /// Bindings of group 0, in order.
+    pub bindings: Vec<Binding>,
+    /// `#const` values.
+    #[serde(default)]
+    pub consts: Vec<Setting>,
+    /// `override` values (sizes and flags set at pipeline creation).
+    #[serde(default)]
+    pub overrides: Vec<Setting>,
+    /// `#if` flags; each is false unless the variant sets it.
+    #[serde(default)]
+    pub flags: Vec<Flag>,
+    /// Variants that the tests compile and that `export` writes; the first is the default.
+    #[serde(default)]
+    pub variants: Vec<BTreeMap<String, Scalar>>,
+}
+
+/// Optional device features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Subgroup operations.
+    Subgroup,
+    /// 16-bit floats in shaders.
+    F16,
+    /// Cooperative matrix products.
+    CooperativeMatrix,
+}
+
+/// A workgroup extent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Extent {
+    /// A number.
+    Fixed(u32),
+    /// The value of a u32 `#const` or `override`.
+    Named(String),
+}
+
+/// Dispatch geometry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dispatch {
+    /// Workgroups on each axis, as a formula over Params and shapes.
+    pub groups: [String; 3],
+    /// What one workgroup does.
+    pub text: String,
+    /// Whether `groups[0]` is a linear count to be folded into x and y (see [`super::grid::fold`]).
+    pub folded: bool,
+}
+
+/// Device limits, at most over the variants listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Storage buffers bound.
+    pub storage_buffers: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations per workgroup.
+    pub invocations: u32,
+}
+
+/// Pass when |got − f64| ≤ factor × |naive f32 − f64| + atol.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tolerance {
+    /// Absolute part.
+    pub atol: f64,
+    /// Multiple of the naive f32 form's own error.
+    pub factor: f64,
+}
+
+/// A field of `Params`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    /// Field name.
+    pub name: String,
+    /// u32, i32, f32, or vec2/vec3/vec4 of them.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Meaning, with the range where it matters.
+    pub meaning: String,
+}
+
+/// A binding of group 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// `@binding(index)`.
+    pub index: u32,
+    /// Variable name.
+    pub name: String,
+    /// Uniform, read or read_write.
+    pub kind: Access,
+    /// Element type as WGSL writes it (`f32`, `vec4<f32>`), or a struct's name.
+    pub dtype: String,
+    /// Shape, such as "(T, B, C)"; empty for structs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shape: String,
+    /// What it holds.
+    pub meaning: String,
+    /// `FLAG` or `!FLAG`: declared only then. Its number never moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// How a binding is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// `var<uniform>`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// A `#const` or `override`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// Name.
+    pub name: String,
+    /// u32, f32 or bool.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Value when the variant has none.
+    pub default: Scalar,
+    /// Meaning and allowed values.
+    pub meaning: String,
+}
+
+/// An `#if` flag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flag {
+    /// Name.
+    pub name: String,
+    /// What it switches on.
+    pub meaning: String,
+}
+
+/// A TOML value of a constant: whole numbers are u32, numbers with a point f32.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// true or false.
+    Bool(bool),
+    /// u32.
+    U32(u32),
+    /// f32.
+    F32(f32),
+}
+
+impl From<Scalar> for Value {
+    fn from(s: Scalar) -> Value {
+        match s {
+            Scalar::Bool(v) => Value::Bool(v),
+            Scalar::U32(v) => Value::U32(v),
+            Scalar::F32(v) => Value::F32(v),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Uniform => "uniform",
+            Access::Read => "read",
+            Access::ReadWrite => "read_write",
+        })
+    }
+}
+
+impl Contract {
+    /// Reads a sheet and checks what it says of itself; `kernel` names it in errors.
+    pub fn parse(kernel: &str, text: &str) -> Result<Contract> {
+        let contract: Contract = toml::from_str(text).map_err(|e| KernelError::Contract {
+            kernel: kernel.to_string(),
+            message: e.to_string(),
+        })?;
+        contract.check()?;
+        Ok(contract)
+    }
+
+    fn fail(&self, message: String) -> KernelError {
+        KernelError::Contract {
+            kernel: self.name.clone(),
+            message,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        for c in self.consts.iter().chain(&self.overrides) {
+            let found = Value::from(c.default).type_name();
+            if found != c.ty {
+                return Err(self.fail(format!(
+                    "default of {} is {found}, its type {}",
+                    c.name, c.ty
+                )));
+            }
+        }
+        for p in &self.params {
+            type_layout(&p.ty)
+                .ok_or_else(|| self.fail(format!("param {}: type {}", p.name, p.ty)))?;
+        }
+        let known = |flag: &str| self.flags.iter().any(|f| f.name == flag);
+        for b in &self.bindings {
+            if let Some(when) = &b.when {
+                let flag = when.strip_prefix('!').unwrap_or(when);
+                if !known(flag) {
+                    return Err(self.fail(format!("binding {}: no flag '{flag}'", b.name)));
+                }
+            }
+        }
+        for v in self.variants() {
+            self.complete(&v)?;
+        }
+        Ok(())
+    }
+
+    /// The variants listed, or the default one.
+    pub fn variants(&self) -> Vec<Variant> {
+        if self.variants.is_empty() {
+            return vec![Variant::new()];
+        }
+        let build = |m: &BTreeMap<String, Scalar>| {
+            m.iter().fold(Variant::new(), |v, (name, value)| {
+                v.with(name, Value::from(*value))
+            })
+        };
+        self.variants.iter().map(build).collect()
+    }
+
+    /// `variant` with the defaults of what it leaves open. A key the kernel does not know is
+    /// an error; so is an `override`, which is set at pipeline creation and not in the text.
+    pub fn complete(&self, variant: &Variant) -> Result<Variant> {
+        let names = || {
+            let consts = self.consts.iter().map(|c| c.name.as_str());
+            consts.chain(self.flags.iter().map(|f| f.name.as_str()))
+        };
+        if let Some((key, _)) = variant.iter().find(|(key, _)| !names().any(|n| n == *key)) {
+            return Err(KernelError::UnknownKey {
+                kernel: self.name.clone(),
+                key: key.to_string(),
+                known: names().collect::<Vec<_>>().join(", "),
+            });
+        }
+        let mut full = Variant::new();
+        for c in &self.consts {
+            full = full.with(&c.name, c.default);
+        }
+        for f in &self.flags {
+            full = full.with(&f.name, false);
+        }
+        Ok(variant
+            .iter()
+            .fold(full, |full, (name, value)| full.with(name, value)))
+    }
+
+    /// The bindings declared under a variant.
+    pub fn bindings(&self, variant: &Variant) -> Result<Vec<&Binding>> {
+        let full = self.complete(variant)?;
+        let on = |flag: &str| full.get(flag) == Some(Value::Bool(true));
+        let declared = |b: &&Binding| match b.when.as_deref() {
+            None => true,
+            Some(when) => when
+                .strip_prefix('!')
+                .map_or_else(|| on(when), |flag| !on(flag)),
+        };
+        Ok(self.bindings.iter().filter(declared).collect())
+    }
+
+    /// The workgroup size under a variant, with overrides at their defaults.
+    pub fn workgroup(&self, variant: &Variant) -> Result<[u32; 3]> {
+        let full = self.complete(variant)?;
+        let mut size = [1; 3];
+        for (axis, extent) in size.iter_mut().zip(&self.workgroup_size) {
+            let default = |name: &str| {
+                self.overrides
+                    .iter()
+                    .find(|o| o.name == name)
+                    .map(|o| o.default.into())
+            };
+            *axis = match extent {
+                Extent::Fixed(n) => *n,
+                Extent::Named(name) => match full.get(name).or_else(|| default(name)) {
+                    Some(Value::U32(n)) => n,
+                    _ => {
+                        return Err(self.fail(format!("workgroup size '{name}' is no u32 constant")));
+                    }
+                },
+            };
+        }
+        Ok(size)
+    }
+
+    /// Byte offset of each field of `Params`, by the uniform layout rules of WGSL.
+    pub fn param_offsets(&self) -> Vec<u32> {
+        let mut end = 0u32;
+        let place = |p: &Param| {
+            let (size, align) = type_layout(&p.ty).unwrap_or((4, 4));
+            let offset = end.next_multiple_of(align);
+            end = offset + size;
+            offset
+        };
+        self.params.iter().map(place).collect()
+    }
+
+    /// Size of `Params` in bytes, with its tail padding: what the host struct must have.
+    pub fn params_size(&self) -> u32 {
+        let layouts = self.params.iter().filter_map(|p| type_layout(&p.ty));
+        let align = layouts.map(|(_, align)| align).max().unwrap_or(4);
+        match (
+            self.param_offsets().last(),
+            self.params.last().and_then(|p| type_layout(&p.ty)),
+        ) {
+            (Some(offset), Some((size, _))) => (offset + size).next_multiple_of(align),
+            _ => 0,
+        }
+    }
+}
+
+/// (size, alignment) of a scalar or vector in the uniform address space.
+fn type_layout(ty: &str) -> Option<(u32, u32)> {
+    let scalar = |t: &str| matches!(t, "u32" | "i32" | "f32");
+    let vector = |n: &str| {
+        let inner = ty.strip_prefix(n)?.strip_prefix('<')?.strip_suffix('>')?;
+        scalar(inner).then_some(())
+    };
+    match () {
+        () if scalar(ty) => Some((4, 4)),
+        () if vector("vec2").is_some() => Some((8, 8)),
+        () if vector("vec3").is_some() => Some((12, 16)),
+        () if vector("vec4").is_some() => Some((16, 16)),
+        () => None,
+    }
+}

@@ -1,0 +1,28 @@
+//! The kernel catalogue: WGSL text, one contract (data sheet) per kernel and the preprocessor
+//! that turns the two into a shader module.
+//!
+//! This layer knows no tensor and owns no device. With default features off it is all of
+//! melos, and it is what another engine embeds: ask [`catalogue::source`] for the text of a
+//! kernel, read [`Contract`] for its bindings, parameters and dispatch geometry.
+
+pub mod catalogue;
+pub mod contract;
+mod error;
+pub mod grid;
+pub mod philox;
+pub mod preprocess;
+mod variant;
+
+pub use catalogue::KernelSource;
+pub use contract::Contract;
+pub use error::{KernelError, Result};
+pub use variant::{Value, Variant};
+
+/// For whom a shader's text is meant: they differ in the `enable` lines they accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// naga and native wgpu, which refuse `enable subgroups;`.
+    Naga,
+    /// Browsers, which require it.
+    Web,
+}

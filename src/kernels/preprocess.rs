@@ -1,0 +1,213 @@
+//! The shader preprocessor: a few directives, no expressions, no side effects.
+//!
+//! ```wgsl
+//! #include "philox.wgsl"     // from shaders/include/; each file comes in once
+//! #const TILE: u32           // becomes `const TILE: u32 = 8u;`, from the variant
+//! #if BIAS                   // a Bool of the variant; nests; #else, #endif
+//! ```
+//!
+//! Every key of the variant must be named by the text and every name of the text must have a
+//! value, in active and inactive branches alike: a typing error never selects silently.
+
+use super::{KernelError, Result, Value, Variant};
+use std::collections::BTreeSet;
+
+/// Expands `text` (named `file` in errors). `include` gives the text of an include by name.
+pub fn expand<'a>(
+    file: &str,
+    text: &'a str,
+    variant: &Variant,
+    include: &dyn Fn(&str) -> Option<&'a str>,
+) -> Result<String> {
+    let mut e = Expander {
+        variant,
+        include,
+        out: String::with_capacity(text.len()),
+        named: BTreeSet::new(),
+        consts: BTreeSet::new(),
+        included: BTreeSet::new(),
+        open: Vec::new(),
+    };
+    e.file(file, text, true)?;
+    match variant.iter().find(|(name, _)| !e.named.contains(*name)) {
+        None => Ok(e.out),
+        Some((key, _)) => Err(KernelError::UnknownKey {
+            kernel: file.to_string(),
+            key: key.to_string(),
+            known: Vec::from_iter(e.named).join(", "),
+        }),
+    }
+}
+
+/// One `#if` that is not closed yet.
+struct Branch {
+    line: u32,
+    active: bool,
+    outer: bool,
+    seen_else: bool,
+}
+
+struct Expander<'a, 'v> {
+    variant: &'v Variant,
+    include: &'v dyn Fn(&str) -> Option<&'a str>,
+    out: String,
+    /// Keys the text names.
+    named: BTreeSet<String>,
+    /// Constants written so far.
+    consts: BTreeSet<String>,
+    /// Includes written so far.
+    included: BTreeSet<String>,
+    /// Files being expanded, outermost first.
+    open: Vec<String>,
+}
+
+impl<'a> Expander<'a, '_> {
+    fn file(&mut self, file: &str, text: &'a str, active: bool) -> Result<()> {
+        self.open.push(file.to_string());
+        let mut branches: Vec<Branch> = Vec::new();
+        for (number, line) in (1u32..).zip(text.lines()) {
+            let active = branches.last().map_or(active, |b| b.active);
+            let fail = |message: String| KernelError::Preprocess {
+                file: file.to_string(),
+                line: number,
+                message,
+            };
+            let Some(directive) = line.trim_start().strip_prefix('#') else {
+                if active {
+                    self.out.push_str(line);
+                    self.out.push('\n');
+                }
+                continue;
+            };
+            let directive = directive.split("//").next().unwrap_or("").trim();
+            let (word, rest) = directive.split_once(' ').unwrap_or((directive, ""));
+            let rest = rest.trim();
+            match word {
+                "include" => self.include_file(rest, active, &fail)?,
+                "const" => self.constant(rest, active, &fail)?,
+                "if" => {
+                    let value = self.flag(rest).map_err(fail)?;
+                    branches.push(Branch {
+                        line: number,
+                        active: active && value,
+                        outer: active,
+                        seen_else: false,
+                    });
+                }
+                "else" if rest.is_empty() => match branches.last_mut() {
+                    Some(b) if !b.seen_else => {
+                        b.seen_else = true;
+                        b.active = b.outer && !b.active;
+                    }
+                    Some(b) => {
+                        return Err(fail(format!("second #else of the #if at line {}", b.line)));
+                    }
+                    None => return Err(fail("#else without #if".into())),
+                },
+                "endif" if rest.is_empty() => {
+                    branches
+                        .pop()
+                        .ok_or_else(|| fail("#endif without #if".into()))?;
+                }
+                _ => {
+                    return Err(fail(format!(
+                        "unknown directive '#{directive}'; there are #include \"file\", \
+                         #const NAME: type, #if FLAG, #else, #endif"
+                    )));
+                }
+            }
+        }
+        if let Some(b) = branches.last() {
+            return Err(KernelError::Preprocess {
+                file: file.to_string(),
+                line: b.line,
+                message: "#if without #endif".into(),
+            });
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// `"name"`: the include's text, unless it is in already.
+    fn include_file(
+        &mut self,
+        rest: &str,
+        active: bool,
+        fail: &dyn Fn(String) -> KernelError,
+    ) -> Result<()> {
+        let name = rest
+            .strip_prefix('"')
+            .and_then(|r| r.strip_suffix('"'))
+            .ok_or_else(|| fail(format!("expected #include \"file.wgsl\", found '{rest}'")))?;
+        if self.open.iter().any(|f| f == name) {
+            let chain = self.open.join(" -> ");
+            return Err(fail(format!("include cycle: {chain} -> {name}")));
+        }
+        if self.included.contains(name) {
+            return Ok(());
+        }
+        if active {
+            self.included.insert(name.to_string());
+        }
+        let text = (self.include)(name)
+            .ok_or_else(|| fail(format!("no include '{name}' in shaders/include/")))?;
+        // An inactive include is walked too, for the names it makes known.
+        self.file(name, text, active)
+    }
+
+    /// `NAME: type`: writes the constant.
+    fn constant(
+        &mut self,
+        rest: &str,
+        active: bool,
+        fail: &dyn Fn(String) -> KernelError,
+    ) -> Result<()> {
+        let (name, ty) = rest
+            .split_once(':')
+            .map(|(n, t)| (n.trim(), t.trim()))
+            .filter(|(n, t)| !n.is_empty() && ["u32", "f32", "bool"].contains(t))
+            .ok_or_else(|| {
+                fail(format!(
+                    "expected #const NAME: u32|f32|bool, found '{rest}'"
+                ))
+            })?;
+        self.named.insert(name.to_string());
+        let value = match self.variant.get(name) {
+            None => return Err(fail(format!("constant {name} has no value in the variant"))),
+            Some(v) if v.type_name() != ty => {
+                return Err(fail(format!(
+                    "constant {name} is {ty}, the variant gives {}",
+                    v.type_name()
+                )));
+            }
+            Some(Value::F32(v)) if !v.is_finite() => {
+                return Err(fail(format!("constant {name} = {v} is not finite")));
+            }
+            Some(v) => v,
+        };
+        if active {
+            if !self.consts.insert(name.to_string()) {
+                return Err(fail(format!("constant {name} is declared twice")));
+            }
+            self.out
+                .push_str(&format!("const {name}: {ty} = {value};\n"));
+        }
+        Ok(())
+    }
+
+    /// The value of an `#if`'s flag.
+    fn flag(&mut self, name: &str) -> Result<bool, String> {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("expected #if FLAG, found '#if {name}'"));
+        }
+        self.named.insert(name.to_string());
+        match self.variant.get(name) {
+            Some(Value::Bool(value)) => Ok(value),
+            Some(v) => Err(format!(
+                "flag {name} is bool, the variant gives {}",
+                v.type_name()
+            )),
+            None => Err(format!("flag {name} has no value in the variant")),
+        }
+    }
+}

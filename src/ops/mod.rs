@@ -1,0 +1,3 @@
+//! Operators: check, dispatch forward, record; each with its backward in the same file.
+mod fill;
+pub use fill::fill;

@@ -1,0 +1,435 @@
+//! Tensors: a piece of device memory with a shape and an element type; and the tape that
+//! differentiates what is computed with them.
+
+mod params;
+mod tape;
+
+pub use params::{Init, ParamGroup, ParamSpec, ParamStore};
+pub use tape::{Backward, Sink, Tape};
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::device::{Binding, Buffer, Gpu, Readback};
+use crate::error::{Error, Result};
+
+/// Element type of a [`Tensor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn size(self) -> u64 {
+        4
+    }
+
+    /// `f32` or `u32`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::U32 => "u32",
+        }
+    }
+}
+
+/// Host types that a tensor can hold.
+pub trait Element: bytemuck::Pod {
+    /// The matching element type.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
+/// A shape, outermost axis first; printed as `(T, B, C)`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shape(pub Vec<usize>);
+
+impl Shape {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size of the last axis; 1 for a scalar.
+    pub fn last(&self) -> usize {
+        self.0.last().copied().unwrap_or(1)
+    }
+
+    /// Product of all axes but the last.
+    pub fn rows(&self) -> usize {
+        self.len() / self.last().max(1)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        write!(f, "({})", sizes.join(", "))
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(sizes: [usize; N]) -> Shape {
+        Shape(sizes.to_vec())
+    }
+}
+
+impl From<Vec<usize>> for Shape {
+    fn from(sizes: Vec<usize>) -> Shape {
+        Shape(sizes)
+    }
+}
+
+impl From<&[usize]> for Shape {
+    fn from(sizes: &[usize]) -> Shape {
+        Shape(sizes.to_vec())
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Row-major values on the device. Cheap to clone: clones share the memory.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    buffer: Arc<Buffer>,
+    offset: u64,
+    shape: Shape,
+    dtype: DType,
+    id: u64,
+    /// Where the gradient is accumulated, for a trainable parameter.
+    grad: Option<Arc<Tensor>>,
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor#{}{} {}", self.id, self.shape, self.dtype.name())
+    }
+}
+
+impl Tensor {
+    /// A tensor of unspecified contents.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty shape, [`Error::TooLarge`] beyond the adapter's limits.
+    pub fn empty(gpu: &Gpu, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.is_empty() {
+            return Err(Error::Argument {
+                op: "tensor",
+                arg: "shape",
+                value: shape.to_string(),
+                expected: "at least one element",
+            });
+        }
+        let bytes = shape.len() as u64 * dtype.size();
+        let what = format!("a tensor of shape {shape}");
+        let limit = gpu.caps().limits.max_storage_buffer_binding_size;
+        if bytes > limit {
+            return Err(Error::TooLarge {
+                what,
+                bytes,
+                limit,
+                limit_name: "one storage binding",
+            });
+        }
+        let buffer = gpu.alloc(bytes, &what)?;
+        Ok(Tensor::view(gpu, buffer, 0, shape, dtype))
+    }
+
+    fn view(gpu: &Gpu, buffer: Arc<Buffer>, offset: u64, shape: Shape, dtype: DType) -> Tensor {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Tensor {
+            gpu: gpu.clone(),
+            buffer,
+            offset,
+            shape,
+            dtype,
+            id,
+            grad: None,
+        }
+    }
+
+    /// A tensor of zeros. The clearing is a queued command, so it repeats in a replay.
+    ///
+    /// # Errors
+    /// As [`Tensor::empty`].
+    pub fn zeros(gpu: &Gpu, shape: impl Into<Shape>) -> Result<Tensor> {
+        let tensor = Tensor::empty(gpu, shape, DType::F32)?;
+        tensor.clear();
+        Ok(tensor)
+    }
+
+    /// A tensor with the given values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when their number is not the shape's; as [`Tensor::empty`]; and
+    /// [`Error::Device`] inside a recording.
+    pub fn from_slice<T: Element>(
+        gpu: &Gpu,
+        shape: impl Into<Shape>,
+        values: &[T],
+    ) -> Result<Tensor> {
+        let tensor = Tensor::empty(gpu, shape, T::DTYPE)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
+    /// Overwrites all values from the host, after everything queued so far.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::DType`]; [`Error::Device`] inside a recording.
+    pub fn write<T: Element>(&self, values: &[T]) -> Result<()> {
+        self.expect_dtype("write", "values", T::DTYPE)?;
+        if values.len() != self.len() {
+            return Err(Error::Shape {
+                op: "write",
+                arg: "values",
+                expected: self.shape.to_string(),
+                found: format!("{} values", values.len()),
+            });
+        }
+        self.gpu
+            .write(&self.buffer, self.offset, bytemuck::cast_slice(values))
+    }
+
+    /// Queues zeroing.
+    pub fn clear(&self) {
+        self.gpu.clear(&self.buffer, self.offset, self.bytes());
+    }
+
+    /// Queues a copy of all values of `from`, which has as many.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; [`Error::Kernel`] when both lie in one buffer.
+    pub fn copy_from(&self, from: &Tensor) -> Result<()> {
+        if from.len() != self.len() {
+            return Err(Error::Shape {
+                op: "copy",
+                arg: "from",
+                expected: self.shape.to_string(),
+                found: from.shape.to_string(),
+            });
+        }
+        self.gpu.copy(
+            (&from.buffer, from.offset),
+            (&self.buffer, self.offset),
+            self.bytes(),
+        )
+    }
+
+    /// Starts reading the values back; they arrive later.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device failed.
+    pub fn read(&self) -> Result<Readback> {
+        self.gpu.read((&self.buffer, self.offset), self.bytes())
+    }
+
+    /// The values; waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DType`], [`Error::Device`].
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.expect_dtype("to_vec", "self", T::DTYPE)?;
+        self.read()?.wait()
+    }
+
+    /// The same tensor under another shape of as many elements. Gradients pass through.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs.
+    pub fn reshaped(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.len() != self.len() {
+            return Err(Error::Shape {
+                op: "reshape",
+                arg: "shape",
+                expected: format!("{} elements", self.len()),
+                found: shape.to_string(),
+            });
+        }
+        // The identity stays: the tape knows a tensor by it, and its gradient has the same layout.
+        Ok(Tensor {
+            shape,
+            ..self.clone()
+        })
+    }
+
+    /// Elements `start..start + shape.len()` of the memory, as a tensor of its own; `start` must
+    /// fall on the adapter's storage alignment.
+    pub(crate) fn window(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let offset = self.offset + start as u64 * self.dtype.size();
+        let align = u64::from(self.gpu.caps().limits.min_storage_buffer_offset_alignment);
+        if start + shape.len() > self.len() || !offset.is_multiple_of(align) {
+            return Err(Error::Shape {
+                op: "window",
+                arg: "start",
+                expected: format!("an aligned range within {}", self.shape),
+                found: format!("{} elements from {start}", shape.len()),
+            });
+        }
+        Ok(Tensor::view(
+            &self.gpu,
+            self.buffer.clone(),
+            offset,
+            shape,
+            self.dtype,
+        ))
+    }
+
+    /// Copies elements `start..start + len` into a new tensor; any start.
+    pub(crate) fn copy_of_range(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
+        let out = Tensor::empty(&self.gpu, shape, self.dtype)?;
+        if start + out.len() > self.len() {
+            return Err(Error::Shape {
+                op: "copy",
+                arg: "start",
+                expected: format!("a range within {}", self.shape),
+                found: format!("{} elements from {start}", out.len()),
+            });
+        }
+        let offset = self.offset + start as u64 * self.dtype.size();
+        self.gpu
+            .copy((&self.buffer, offset), (&out.buffer, 0), out.bytes())?;
+        Ok(out)
+    }
+
+    /// The same tensor as a trainable parameter whose gradient accumulates in `grad`.
+    pub fn with_grad(mut self, grad: Tensor) -> Tensor {
+        self.grad = Some(Arc::new(grad));
+        self
+    }
+
+    /// Where this parameter's gradient is accumulated; `None` for what is not trained.
+    pub fn grad(&self) -> Option<&Tensor> {
+        self.grad.as_deref()
+    }
+
+    /// The context it lives in.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Sizes of its axes.
+    pub fn dims(&self) -> &[usize] {
+        &self.shape.0
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Never true: a tensor holds at least one element.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> u64 {
+        self.len() as u64 * self.dtype.size()
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The whole tensor, for a dispatch.
+    pub fn binding(&self) -> Binding<'_> {
+        Binding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: self.bytes(),
+        }
+    }
+
+    /// Fails unless the element type is `dtype`.
+    pub(crate) fn expect_dtype(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+        dtype: DType,
+    ) -> Result<()> {
+        if self.dtype == dtype {
+            return Ok(());
+        }
+        Err(Error::DType {
+            op,
+            arg,
+            expected: dtype.name(),
+            found: self.dtype.name(),
+        })
+    }
+
+    /// Fails unless the shape is `dims` and the element type `dtype`.
+    pub(crate) fn expect(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+        dims: &[usize],
+        dtype: DType,
+    ) -> Result<()> {
+        self.expect_dtype(op, arg, dtype)?;
+        if self.dims() == dims {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            op,
+            arg,
+            expected: Shape::from(dims).to_string(),
+            found: self.shape.to_string(),
+        })
+    }
+
+    /// The two axes of a matrix.
+    pub(crate) fn dims2(&self, op: &'static str, arg: &'static str) -> Result<[usize; 2]> {
+        self.dims()
+            .try_into()
+            .map_err(|_| self.wrong_rank(op, arg, "(rows, columns)"))
+    }
+
+    /// The three axes of a sequence.
+    pub(crate) fn dims3(&self, op: &'static str, arg: &'static str) -> Result<[usize; 3]> {
+        self.dims()
+            .try_into()
+            .map_err(|_| self.wrong_rank(op, arg, "(T, B, C)"))
+    }
+
+    fn wrong_rank(&self, op: &'static str, arg: &'static str, expected: &str) -> Error {
+        Error::Shape {
+            op,
+            arg,
+            expected: expected.to_string(),
+            found: self.shape.to_string(),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A model's parameters: named slices of a few flat buffers.
+//!
+//! Values, gradients and optimiser state of a group lie in buffers of equal layout, so that an
+//! optimiser updates a whole group in one dispatch, and frozen parameters have no gradient at all.
+
+use std::collections::BTreeMap;
+
+use super::{DType, Shape, Tensor};
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::kernels::philox;
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// The same number everywhere.
+    Constant(f32),
+    /// Uniform in `[-bound, bound)`.
+    Uniform(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+}
+
+/// A parameter that a model has.
+#[derive(Debug, Clone)]
+pub struct ParamSpec {
+    /// Full name, as it stands in files.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// How it starts.
+    pub init: Init,
+}
+
+impl ParamSpec {
+    /// A parameter `name` of the given shape.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> ParamSpec {
+        ParamSpec {
+            name: name.into(),
+            shape: shape.into(),
+            init,
+        }
+    }
+}
+
+/// Parameters that are trained alike.
+pub struct ParamGroup {
+    /// Their learning rate over the schedule's.
+    pub lr_scale: f32,
+    /// All values, flat.
+    pub values: Tensor,
+    /// All gradients, in the same layout.
+    pub grads: Tensor,
+}
+
+struct Entry {
+    spec: ParamSpec,
+    tensor: Tensor,
+}
+
+/// All parameters of a model, by name.
+pub struct ParamStore {
+    gpu: Gpu,
+    entries: BTreeMap<String, Entry>,
+    /// Names in the model's order.
+    order: Vec<String>,
+    groups: Vec<ParamGroup>,
+}
+
+/// Slices start on this many elements: 256 bytes, the largest alignment an adapter asks for.
+const ALIGN: usize = 64;
+
+impl ParamStore {
+    /// Allocates and initialises parameters. `lr_scale` says how fast each trains relative to the
+    /// schedule; 0 freezes it. The same seed gives the same values, whatever else the model has.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a repeated name, [`Error::TooLarge`] beyond the adapter's limits.
+    pub fn new(
+        gpu: &Gpu,
+        specs: Vec<ParamSpec>,
+        seed: u64,
+        lr_scale: impl Fn(&str) -> f32,
+    ) -> Result<ParamStore> {
+        let limit = gpu.caps().limits.max_storage_buffer_binding_size / DType::F32.size();
+        let mut store = ParamStore {
+            gpu: gpu.clone(),
+            entries: BTreeMap::new(),
+            order: specs.iter().map(|s| s.name.clone()).collect(),
+            groups: Vec::new(),
+        };
+        // Consecutive parameters of one learning rate share a buffer, as far as a binding reaches.
+        let mut pending: Vec<ParamSpec> = Vec::new();
+        let mut pending_len = 0;
+        let mut pending_scale = 0.0;
+        for spec in specs {
+            let len = spec.shape.len().next_multiple_of(ALIGN);
+            let scale = lr_scale(&spec.name);
+            let full = (pending_len + len) as u64 > limit;
+            if !pending.is_empty() && (full || scale != pending_scale) {
+                store.add_group(
+                    std::mem::take(&mut pending),
+                    pending_len,
+                    pending_scale,
+                    seed,
+                )?;
+                pending_len = 0;
+            }
+            pending_scale = scale;
+            pending_len += len;
+            pending.push(spec);
+        }
+        if !pending.is_empty() {
+            store.add_group(pending, pending_len, pending_scale, seed)?;
+        }
+        Ok(store)
+    }
+
+    fn add_group(
+        &mut self,
+        specs: Vec<ParamSpec>,
+        len: usize,
+        lr_scale: f32,
+        seed: u64,
+    ) -> Result<()> {
+        let mut host = vec![0.0; len];
+        let mut start = 0;
+        for spec in &specs {
+            spec.init
+                .fill(&mut host[start..start + spec.shape.len()], seed, &spec.name);
+            start += spec.shape.len().next_multiple_of(ALIGN);
+        }
+        let values = Tensor::from_slice(&self.gpu, [len], &host)?;
+        let grads = if lr_scale == 0.0 {
+            None
+        } else {
+            Some(Tensor::zeros(&self.gpu, [len])?)
+        };
+        let mut start = 0;
+        for spec in specs {
+            let mut tensor = values.window(start, spec.shape.clone())?;
+            if let Some(grads) = &grads {
+                tensor = tensor.with_grad(grads.window(start, spec.shape.clone())?);
+            }
+            start += spec.shape.len().next_multiple_of(ALIGN);
+            if self.entries.contains_key(&spec.name) {
+                return Err(Error::Parameter {
+                    name: spec.name,
+                    message: "defined twice".into(),
+                });
+            }
+            self.entries
+                .insert(spec.name.clone(), Entry { spec, tensor });
+        }
+        if let Some(grads) = grads {
+            self.groups.push(ParamGroup {
+                lr_scale,
+                values,
+                grads,
+            });
+        }
+        Ok(())
+    }
+
+    /// The parameter `name`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] when the model has none of that name.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        self.entries
+            .get(name)
+            .map(|e| e.tensor.clone())
+            .ok_or_else(|| Error::Parameter {
+                name: name.to_string(),
+                message: "the model has no parameter of this name".into(),
+            })
+    }
+
+    /// Names and shapes in the model's order.
+    pub fn specs(&self) -> impl Iterator<Item = &ParamSpec> {
+        self.order
+            .iter()
+            .filter_map(|name| self.entries.get(name))
+            .map(|e| &e.spec)
+    }
+
+    /// The trainable groups, for the optimiser.
+    pub fn groups(&self) -> &[ParamGroup] {
+        &self.groups
+    }
+
+    /// Number of values, and how many of them are trained.
+    pub fn counts(&self) -> (usize, usize) {
+        let trained = |e: &&Entry| e.tensor.grad().is_some();
+        let count = |e: &Entry| e.tensor.len();
+        (
+            self.entries.values().map(count).sum(),
+            self.entries.values().filter(trained).map(count).sum(),
+        )
+    }
+
+    /// Queues zeroing of all gradients.
+    pub fn zero_grads(&self) {
+        for group in &self.groups {
+            group.grads.clear();
+        }
+    }
+}
+
+impl Init {
+    fn fill(self, out: &mut [f32], seed: u64, name: &str) {
+        let key = [(seed as u32) ^ fnv1a(name), (seed >> 32) as u32];
+        match self {
+            Init::Constant(value) => out.fill(value),
+            Init::Uniform(bound) => {
+                for (i, chunk) in out.chunks_mut(4).enumerate() {
+                    let words = philox::philox4x32(counter(i), key);
+                    for (value, word) in chunk.iter_mut().zip(words) {
+                        *value = (2.0 * unit(word) - 1.0) * bound;
+                    }
+                }
+            }
+            Init::Normal(std) => {
+                for (i, chunk) in out.chunks_mut(4).enumerate() {
+                    let words = philox::philox4x32(counter(i), key);
+                    // Box-Muller, in f64 so that the tail is smooth.
+                    let pairs = [(words[0], words[1]), (words[2], words[3])].map(|(a, b)| {
+                        let radius = (-2.0 * (1.0 - f64::from(unit(a))).ln()).sqrt();
+                        let angle = std::f64::consts::TAU * f64::from(unit(b));
+                        [radius * angle.cos(), radius * angle.sin()]
+                    });
+                    for (value, normal) in chunk.iter_mut().zip(pairs.concat()) {
+                        *value = normal as f32 * std;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn counter(block: usize) -> [u32; 4] {
+    [block as u32, (block as u64 >> 32) as u32, 0, 0]
+}
+
+/// A word as a number in `[0, 1)`, exactly representable.
+fn unit(word: u32) -> f32 {
+    (word >> 8) as f32 / (1u32 << 24) as f32
+}
+
+/// 32-bit FNV-1a, so that a parameter's values depend on its name and not on its place.
+fn fnv1a(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Init;
+
+    #[test]
+    fn initial_values_have_the_stated_distribution() {
+        let mut values = vec![0.0f32; 40_001];
+        Init::Normal(0.02).fill(&mut values, 7, "w");
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let var = values
+            .iter()
+            .map(|&v| (f64::from(v) - mean).powi(2))
+            .sum::<f64>()
+            / n;
+        assert!(
+            mean.abs() < 5e-4 && (var.sqrt() - 0.02).abs() < 5e-4,
+            "{mean} {}",
+            var.sqrt()
+        );
+        Init::Uniform(0.1).fill(&mut values, 7, "w");
+        assert!(values.iter().all(|v| (-0.1..0.1).contains(v)));
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        assert!(mean.abs() < 2e-3, "{mean}");
+    }
+
+    #[test]
+    fn another_name_or_seed_gives_other_values() {
+        let draw = |seed, name: &str| {
+            let mut values = [0.0f32; 8];
+            Init::Uniform(1.0).fill(&mut values, seed, name);
+            values
+        };
+        assert_eq!(draw(1, "a"), draw(1, "a"));
+        assert_ne!(draw(1, "a"), draw(1, "b"));
+        assert_ne!(draw(1, "a"), draw(2, "a"));
+    }
+}

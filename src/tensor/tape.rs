@@ -1,0 +1,242 @@
+//! The tape: one node for each operator that ran, differentiated in reverse.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+
+use super::{DType, Tensor};
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::ops;
+
+type BackwardFn = Box<dyn FnOnce(&mut Backward) -> Result<()>>;
+
+struct Node {
+    op: &'static str,
+    outputs: Vec<u64>,
+    backward: BackwardFn,
+}
+
+/// What ran, so that it can be differentiated. One tape serves one forward and one backward pass.
+pub struct Tape {
+    gpu: Gpu,
+    nodes: RefCell<Vec<Node>>,
+    /// Tensors through which a gradient must pass.
+    tracked: RefCell<HashSet<u64>>,
+    mode: Mode,
+    layers: Cell<u32>,
+}
+
+#[derive(Clone)]
+enum Mode {
+    Inference,
+    /// With the per-step numbers (`StepState`) that dropout reads.
+    Training {
+        step_state: Tensor,
+    },
+}
+
+impl Tape {
+    /// A tape that records and lets dropout drop; `step_state` holds the per-step numbers.
+    pub fn training(gpu: &Gpu, step_state: &Tensor) -> Tape {
+        Tape::new(
+            gpu,
+            Mode::Training {
+                step_state: step_state.clone(),
+            },
+        )
+    }
+
+    /// A tape that records nothing; dropout is the identity.
+    pub fn inference(gpu: &Gpu) -> Tape {
+        Tape::new(gpu, Mode::Inference)
+    }
+
+    fn new(gpu: &Gpu, mode: Mode) -> Tape {
+        Tape {
+            gpu: gpu.clone(),
+            nodes: RefCell::default(),
+            tracked: RefCell::default(),
+            mode,
+            layers: Cell::new(0),
+        }
+    }
+
+    /// The context operators run in.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The per-step numbers while training.
+    pub fn step_state(&self) -> Option<&Tensor> {
+        match &self.mode {
+            Mode::Training { step_state } => Some(step_state),
+            Mode::Inference => None,
+        }
+    }
+
+    /// A number for each use of randomness in the order of the forward pass, so that two layers
+    /// never draw the same values.
+    pub(crate) fn next_layer(&self) -> u32 {
+        self.layers.replace(self.layers.get() + 1)
+    }
+
+    /// Whether `tensor` needs a gradient.
+    pub fn needs_grad(&self, tensor: &Tensor) -> bool {
+        self.step_state().is_some()
+            && (tensor.grad().is_some() || self.tracked.borrow().contains(&tensor.id()))
+    }
+
+    /// Asks for the gradient of an input that is not a parameter; it is returned by
+    /// [`Tape::backward_with_inputs`].
+    pub fn watch(&self, input: &Tensor) {
+        self.tracked.borrow_mut().insert(input.id());
+    }
+
+    /// Notes that `outputs` came from `inputs` by `op`. `backward` is dropped unless some input
+    /// needs a gradient. It reads the gradients of its outputs and fills those of its inputs.
+    pub(crate) fn record(
+        &self,
+        op: &'static str,
+        inputs: &[&Tensor],
+        outputs: &[&Tensor],
+        backward: impl FnOnce(&mut Backward) -> Result<()> + 'static,
+    ) {
+        if !inputs.iter().any(|t| self.needs_grad(t)) {
+            return;
+        }
+        let outputs: Vec<u64> = outputs.iter().map(|t| t.id()).collect();
+        self.tracked.borrow_mut().extend(&outputs);
+        self.nodes.borrow_mut().push(Node {
+            op,
+            outputs,
+            backward: Box::new(backward),
+        });
+    }
+
+    /// Adds to every parameter's gradient that of `loss` (a single number).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `loss` is not one number; whatever the operators report.
+    pub fn backward(self, loss: &Tensor) -> Result<()> {
+        self.backward_with_inputs(loss, &[]).map(drop)
+    }
+
+    /// As [`Tape::backward`], and returns the gradients of the watched `inputs`: `None` for one
+    /// that the loss does not depend on.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn backward_with_inputs(
+        self,
+        loss: &Tensor,
+        inputs: &[&Tensor],
+    ) -> Result<Vec<Option<Tensor>>> {
+        loss.expect("backward", "loss", &[1], DType::F32)?;
+        if !self.needs_grad(loss) {
+            return Err(Error::Argument {
+                op: "backward",
+                arg: "loss",
+                value: format!("{loss:?}"),
+                expected: "a result of trainable parameters, computed on a training tape",
+            });
+        }
+        let seed = Tensor::empty(&self.gpu, [1], DType::F32)?;
+        ops::fill(&seed, 1.0)?;
+        let mut backward = Backward {
+            gpu: self.gpu.clone(),
+            tracked: self.tracked.into_inner(),
+            grads: HashMap::from([(loss.id(), seed)]),
+        };
+        for node in self.nodes.into_inner().into_iter().rev() {
+            if !node
+                .outputs
+                .iter()
+                .any(|id| backward.grads.contains_key(id))
+            {
+                continue; // The loss does not depend on it.
+            }
+            log::trace!("backward of {}", node.op);
+            (node.backward)(&mut backward)?;
+            for id in &node.outputs {
+                if !inputs.iter().any(|t| t.id() == *id) {
+                    backward.grads.remove(id);
+                }
+            }
+        }
+        Ok(inputs
+            .iter()
+            .map(|t| backward.grads.remove(&t.id()))
+            .collect())
+    }
+}
+
+/// Where an operator's backward puts the gradient of one input.
+pub struct Sink {
+    /// The gradient's memory, of the input's shape.
+    pub grad: Tensor,
+    /// Add to what is there (`true`), or overwrite it without reading (`false`).
+    pub accumulate: bool,
+}
+
+impl Sink {
+    /// `accumulate` as the kernels' parameter.
+    pub fn flag(&self) -> u32 {
+        u32::from(self.accumulate)
+    }
+}
+
+/// The gradients on their way back.
+pub struct Backward {
+    gpu: Gpu,
+    tracked: HashSet<u64>,
+    grads: HashMap<u64, Tensor>,
+}
+
+impl Backward {
+    /// The context to dispatch in.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The gradient that arrived at an output; `None` stands for zero.
+    ///
+    /// # Errors
+    /// Never in practice: the gradient has as many elements as its tensor.
+    pub fn upstream(&self, output: &Tensor) -> Result<Option<Tensor>> {
+        self.grads
+            .get(&output.id())
+            .map(|g| g.reshaped(output.shape().clone()))
+            .transpose()
+    }
+
+    /// Where to put the gradient of an input; `None` when nobody wants it. Parameters
+    /// accumulate; an activation is overwritten by its first user and accumulated by the others.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when its memory cannot be had.
+    pub fn sink(&mut self, input: &Tensor) -> Result<Option<Sink>> {
+        if let Some(grad) = input.grad() {
+            let grad = grad.reshaped(input.shape().clone())?;
+            return Ok(Some(Sink {
+                grad,
+                accumulate: true,
+            }));
+        }
+        if !self.tracked.contains(&input.id()) {
+            return Ok(None);
+        }
+        if let Some(grad) = self.grads.get(&input.id()) {
+            let grad = grad.reshaped(input.shape().clone())?;
+            return Ok(Some(Sink {
+                grad,
+                accumulate: true,
+            }));
+        }
+        let grad = Tensor::empty(&self.gpu, input.shape().clone(), DType::F32)?;
+        self.grads.insert(input.id(), grad.clone());
+        Ok(Some(Sink {
+            grad,
+            accumulate: false,
+        }))
+    }
+}

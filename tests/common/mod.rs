@@ -1,0 +1,19 @@
+//! What the GPU tests share: one device for the whole binary, a context of its own for each test.
+
+use std::sync::OnceLock;
+
+use melos::device::{AdapterChoice, Gpu};
+
+/// A context on the adapter under test, kernels compiled with bounds checks.
+pub fn gpu() -> Gpu {
+    static DEVICE: OnceLock<Gpu> = OnceLock::new();
+    DEVICE
+        .get_or_init(|| {
+            let choice = AdapterChoice {
+                wanted: None,
+                checked: true,
+            };
+            Gpu::open(&choice).expect("a GPU adapter; run through tools/with-vulkan")
+        })
+        .fork()
+}
