@@ -327,7 +327,9 @@ impl Contract {
                 Extent::Named(name) => match full.get(name).or_else(|| default(name)) {
                     Some(Value::U32(n)) => n,
                     _ => {
-                        return Err(self.fail(format!("workgroup size '{name}' is no u32 constant")));
+                        return Err(
+                            self.fail(format!("workgroup size '{name}' is no u32 constant"))
+                        );
                     }
                 },
             };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::artifacts::RunFolder;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::log::{self, MetricsLog};
-use super::config::{Budget, DataConfig, RunConfig, Source, StageConfig, StageKind};
+use super::config::{Budget, DataConfig, RunConfig, StageConfig, StageKind};
 use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
 use super::metrics::Scores;
 use super::progress::{Event, Progress, thousands};
@@ -66,7 +66,7 @@ pub fn train(
     let (folder, config) = match start {
         Start::New { mut config, out } => {
             config.settle();
-            require_data(&config.data)?;
+            config.data.require()?;
             (RunFolder::create(&config, out.as_deref())?, *config)
         }
         Start::Resume(path) => RunFolder::open(&path)?,
@@ -125,33 +125,6 @@ pub fn train(
         folder: folder.path().to_path_buf(),
         report,
     })
-}
-
-/// Every source but the demo is somewhere on the user's disk.
-fn require_data(data: &DataConfig) -> Result<()> {
-    let missing = |what: &str, path: &Path| Error::Folder {
-        path: path.to_path_buf(),
-        problem: format!("{what} is not there"),
-    };
-    match &data.path {
-        None if data.source != Source::Demo => {
-            return Err(Error::ConfigValue {
-                place: "data.path".into(),
-                message: "is not set; say where the data are with --data PATH".into(),
-            });
-        }
-        Some(path) if !path.exists() => return Err(missing("the data", path)),
-        _ => {}
-    }
-    match data
-        .unlabelled
-        .iter()
-        .chain(&data.test)
-        .find(|path| !path.exists())
-    {
-        Some(path) => Err(missing("this text", path)),
-        None => Ok(()),
-    }
 }
 
 /// All units of a run, in order.

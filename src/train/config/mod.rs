@@ -68,7 +68,7 @@ impl RunConfig {
         merge::apply_defaults(&mut table)?;
         let config = Self::deserialize(de::Read(Value::Table(table)))
             .map_err(|fault| fault.into_error(file))?;
-        config.validate()?;
+        config.check()?;
         Ok(config)
     }
 

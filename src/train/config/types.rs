@@ -32,7 +32,7 @@ pub struct RunConfig {
     pub stages: Vec<StageConfig>,
 }
 
-/// How text is cut.
+/// How text is cut into tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerConfig {
@@ -40,10 +40,8 @@ pub struct TokenizerConfig {
     pub kind: TokenizerKind,
     /// Largest number of tokens, special ones included.
     pub vocabulary: usize,
-    /// Words rarer than this are unknown words.
-    pub min_count: u64,
-    /// Fold case first.
-    pub lowercase: bool,
+    /// Words (BPE: pairs) seen less often stay out of the vocabulary.
+    pub min_frequency: u64,
     /// A `tokenizer.json` to use instead of training one.
     pub file: Option<PathBuf>,
 }
@@ -53,8 +51,7 @@ impl Default for TokenizerConfig {
         Self {
             kind: TokenizerKind::Word,
             vocabulary: 10_000,
-            min_count: 1,
-            lowercase: true,
+            min_frequency: 2,
             file: None,
         }
     }
@@ -64,12 +61,10 @@ impl Default for TokenizerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenizerKind {
-    /// Words and punctuation marks.
+    /// Lower-cased words and punctuation marks.
     Word,
     /// Byte-pair encoding over bytes: no unknown words.
     Bpe,
-    /// Single bytes.
-    Byte,
 }
 
 /// The LSTM, as Dai & Le (2015) vary it.
@@ -140,12 +135,12 @@ pub struct DataConfig {
     /// Further text without labels; `--unlabelled`.
     #[serde(default)]
     pub unlabelled: Vec<PathBuf>,
-    /// Column or JSON key of the text in csv, tsv and jsonl files.
-    #[serde(default = "text_column")]
-    pub text_column: String,
-    /// Column or JSON key of the label.
-    #[serde(default = "label_column")]
-    pub label_column: String,
+    /// Column or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
+    #[serde(default)]
+    pub text_column: Option<String>,
+    /// Column or JSON key of the label; absent: found by its name.
+    #[serde(default)]
+    pub label_column: Option<String>,
     /// Share of the labelled training text held out to choose the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
@@ -163,8 +158,10 @@ pub struct DataConfig {
 pub struct DemoSizes {
     /// Without labels, for pretraining.
     pub unlabelled: usize,
-    /// With labels, for training and validation.
-    pub labelled: usize,
+    /// With labels, to learn from.
+    pub train: usize,
+    /// With labels, to choose the best checkpoint by.
+    pub validation: usize,
     /// With labels, for the test error.
     pub test: usize,
 }
@@ -173,7 +170,8 @@ impl Default for DemoSizes {
     fn default() -> Self {
         Self {
             unlabelled: 8_000,
-            labelled: 300,
+            train: 300,
+            validation: 100,
             test: 1_000,
         }
     }
@@ -239,6 +237,9 @@ pub struct StageConfig {
     /// Tokens of a text that a classifier or autoencoder reads; the rest is cut off.
     #[serde(default = "default_length")]
     pub max_len: usize,
+    /// Which end of a text longer than `max_len` is kept.
+    #[serde(default)]
+    pub kept_end: KeptEnd,
     /// Largest norm of the whole gradient; absent: not clipped.
     #[serde(default)]
     pub clip_norm: Option<f32>,
@@ -311,6 +312,17 @@ pub enum Part {
     Lstm,
 }
 
+/// Ends of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptEnd {
+    /// The beginning.
+    Head,
+    /// The end, where a review's verdict often stands.
+    #[default]
+    Tail,
+}
+
 /// Which text a pretrain stage reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -367,14 +379,6 @@ fn one_f32() -> f32 {
 
 fn tenth() -> f64 {
     0.1
-}
-
-fn text_column() -> String {
-    "text".into()
-}
-
-fn label_column() -> String {
-    "label".into()
 }
 
 fn both_parts() -> Vec<Part> {

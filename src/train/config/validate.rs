@@ -1,6 +1,9 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
-use super::{Budget, Objective, RunConfig, Source, StageConfig, StageKind, TextChoice, nearest};
+use super::{
+    Budget, DataConfig, DemoSizes, Objective, RunConfig, Source, StageConfig, StageKind,
+    TextChoice, nearest,
+};
 use crate::error::{Error, Result};
 
 fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
@@ -19,8 +22,11 @@ fn require(good: bool, place: impl FnOnce() -> String, message: &str) -> Result<
 }
 
 impl RunConfig {
-    /// Checks ranges and references.
-    pub(super) fn validate(&self) -> Result<()> {
+    /// Checks ranges and references; [`parse`](Self::parse) has done so already.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] naming the key's full path.
+    pub fn check(&self) -> Result<()> {
         require(
             is_file_name(&self.name),
             || "name".into(),
@@ -290,6 +296,45 @@ impl RunConfig {
                 stage.folds = None;
                 stage.run_folds = None;
             }
+        }
+    }
+}
+
+impl DataConfig {
+    /// Data of this kind, with everything else by default.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            path: None,
+            test: None,
+            unlabelled: Vec::new(),
+            text_column: None,
+            label_column: None,
+            validation: 0.1,
+            test_share: 0.1,
+            demo: DemoSizes::default(),
+        }
+    }
+
+    /// Checks that the files are there: every source but the demo is somewhere on the user's
+    /// disk.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] where no path is given, [`Error::Folder`] where nothing is there.
+    pub fn require(&self) -> Result<()> {
+        if self.path.is_none() && self.source != Source::Demo {
+            return Err(wrong(
+                "data.path",
+                "is not set; say where the data are with --data PATH",
+            ));
+        }
+        let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
+        match paths.find(|path| !path.exists()) {
+            Some(path) => Err(Error::Folder {
+                path: path.clone(),
+                problem: "there is no such file or folder".into(),
+            }),
+            None => Ok(()),
         }
     }
 }

@@ -1,0 +1,151 @@
+//! Writes the whole catalogue for another engine: text, binaries, contracts and a manifest.
+
+use super::{Module, emit, module};
+use crate::kernels::contract::Feature;
+use crate::kernels::{Contract, KernelError, KernelSource, Result, Variant, catalogue};
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+
+/// `manifest.toml` of an export.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Manifest {
+    /// melos version.
+    pub version: String,
+    /// How bindings map onto each API, in words.
+    pub bindings: String,
+    /// One entry per kernel and variant.
+    pub kernels: Vec<ManifestEntry>,
+}
+
+/// One kernel variant of a [`Manifest`]. Paths are relative to the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ManifestEntry {
+    /// Kernel name, which is the entry point of WGSL and SPIR-V.
+    pub name: String,
+    /// Constants and flags; defaults where left open.
+    pub variant: String,
+    /// Workgroup size.
+    pub workgroup_size: [u32; 3],
+    /// Workgroup memory in bytes.
+    pub workgroup_bytes: u32,
+    /// Size of the uniform struct in bytes.
+    pub params_size: u32,
+    /// The contract.
+    pub contract: String,
+    /// Expanded WGSL.
+    pub wgsl: String,
+    /// SPIR-V 1.3, little-endian words.
+    pub spirv: String,
+    /// Metal text and its entry point.
+    pub metal: String,
+    /// Entry point of the Metal text.
+    pub metal_entry: String,
+    /// HLSL text; absent where the language has no such operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hlsl: Option<String>,
+    /// Entry point of the HLSL text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hlsl_entry: Option<String>,
+}
+
+/// Writes every kernel × listed variant below `dir`, one folder per family, and
+/// `manifest.toml` last. Each file appears whole or not at all; an existing one is replaced.
+pub fn export(dir: &Path) -> Result<Manifest> {
+    let mut manifest = Manifest {
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        bindings: format!(
+            "WGSL @group(0) @binding(n) = SPIR-V set 0 binding n = Metal buffer(n) = HLSL \
+             register(b|t|u n, space0). Metal entry points also declare a buffer of lengths at \
+             {}, which no kernel reads.",
+            emit::METAL_SIZES_SLOT
+        ),
+        kernels: Vec::new(),
+    };
+    for kernel in catalogue::iter() {
+        let contract = kernel.contract()?;
+        let sheet = format!("{}/{}.toml", kernel.family, kernel.name);
+        write(dir, &sheet, kernel.contract_toml.as_bytes())?;
+        for variant in contract.variants() {
+            manifest
+                .kernels
+                .push(export_variant(dir, kernel, contract, &sheet, &variant)?);
+        }
+    }
+    let text = toml::to_string(&manifest).map_err(|e| KernelError::Write {
+        path: "manifest.toml".into(),
+        message: e.to_string(),
+    })?;
+    write(dir, "manifest.toml", text.as_bytes())?;
+    Ok(manifest)
+}
+
+fn export_variant(
+    dir: &Path,
+    kernel: &KernelSource,
+    contract: &Contract,
+    sheet: &str,
+    variant: &Variant,
+) -> Result<ManifestEntry> {
+    let built: Module = module(kernel, variant)?;
+    let suffix = match variant.key() {
+        key if key.is_empty() => String::new(),
+        key => format!("-{}", key.replace('=', "_").replace(',', "-")),
+    };
+    let stem = format!("{}/{}{suffix}", kernel.family, kernel.name);
+    let path = |extension: &str| format!("{stem}.{extension}");
+
+    let spirv: Vec<u8> = emit::spirv(&built)?
+        .iter()
+        .flat_map(|w| w.to_le_bytes())
+        .collect();
+    let (metal_entry, metal) = emit::msl(&built)?;
+    write(dir, &path("wgsl"), built.wgsl.as_bytes())?;
+    write(dir, &path("spv"), &spirv)?;
+    write(dir, &path("metal"), metal.as_bytes())?;
+    let mut entry = ManifestEntry {
+        name: kernel.name.to_string(),
+        variant: contract.complete(variant)?.key(),
+        workgroup_size: built.reflection.workgroup_size,
+        workgroup_bytes: built.reflection.workgroup_bytes,
+        params_size: built.reflection.params_size,
+        contract: sheet.to_string(),
+        wgsl: path("wgsl"),
+        spirv: path("spv"),
+        metal: path("metal"),
+        metal_entry,
+        hlsl: None,
+        hlsl_entry: None,
+    };
+    // HLSL has no cooperative matrices.
+    if !contract.features.contains(&Feature::CooperativeMatrix) {
+        let (name, text) = emit::hlsl(&built)?;
+        write(dir, &path("hlsl"), text.as_bytes())?;
+        entry.hlsl = Some(path("hlsl"));
+        entry.hlsl_entry = Some(name);
+    }
+    Ok(entry)
+}
+
+/// Writes `dir/relative` by way of a neighbouring temporary file and a rename.
+fn write(dir: &Path, relative: &str, bytes: &[u8]) -> Result<()> {
+    let path = dir.join(relative);
+    let partial = dir.join(format!("{relative}.partial-{}", std::process::id()));
+    let attempt = || -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &path)
+    };
+    attempt().map_err(|e| {
+        // Best effort: the error that matters is the first one.
+        let _ = std::fs::remove_file(&partial);
+        KernelError::Write {
+            path: path.display().to_string(),
+            message: e.to_string(),
+        }
+    })
+}
