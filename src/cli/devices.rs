@@ -66,7 +66,7 @@ fn as_text(index: usize, adapter: &AdapterReport) -> String {
         caps.driver,
         yes_no(caps.f16),
         yes_no(caps.timestamps),
-        mebibytes(u64::from(limits.max_storage_buffer_binding_size)),
+        mebibytes(limits.max_storage_buffer_binding_size),
         mebibytes(limits.max_buffer_size),
         limits.max_compute_invocations_per_workgroup,
         limits.max_compute_workgroup_storage_size / 1024,

@@ -29,12 +29,7 @@ pub struct Eval {
     #[arg(long)]
     json: bool,
     /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(
-        long,
-        value_name = "NAME|INDEX",
-        env = "MELOS_ADAPTER",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
 }
 
