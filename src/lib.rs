@@ -26,6 +26,11 @@ pub mod tensor;
 
 #[cfg(feature = "train")]
 pub mod text;
+#[cfg(feature = "train")]
+pub mod train;
+
+#[cfg(feature = "cli")]
+pub mod cli;
 
 #[cfg(feature = "gpu")]
 pub use error::{Error, Result};

@@ -1,5 +1,6 @@
-//! Optimisers, clipping and learning-rate schedules.
+//! Optimisers, learning-rate schedules and gradient clipping.
 
 mod optimizer;
+pub mod schedule;
 
 pub use optimizer::{Optimizer, OptimizerKind, StepState};

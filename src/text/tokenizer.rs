@@ -59,7 +59,11 @@ pub struct TokenizerOptions {
 
 impl Default for TokenizerOptions {
     fn default() -> Self {
-        Self { kind: TokenizerKind::Word, vocab_size: 30_000, min_frequency: 2 }
+        Self {
+            kind: TokenizerKind::Word,
+            vocab_size: 30_000,
+            min_frequency: 2,
+        }
     }
 }
 
@@ -139,7 +143,9 @@ impl TokenizerTrainer {
     pub fn finish(mut self) -> Result<Tokenizer> {
         self.count()?;
         if self.counts.is_empty() {
-            return Err(Error::EmptyText { path: "the tokeniser's training text".into() });
+            return Err(Error::EmptyText {
+                path: "the tokeniser's training text".into(),
+            });
         }
         let inner = match self.options.kind {
             TokenizerKind::Word => {
@@ -151,7 +157,11 @@ impl TokenizerTrainer {
     }
 }
 
-fn count_words(splitter: &hf::Tokenizer, text: &str, counts: &mut HashMap<String, u64>) -> Result<()> {
+fn count_words(
+    splitter: &hf::Tokenizer,
+    text: &str,
+    counts: &mut HashMap<String, u64>,
+) -> Result<()> {
     let mut normal = hf::NormalizedString::from(text);
     if let Some(normalizer) = splitter.get_normalizer() {
         normalizer.normalize(&mut normal).map_err(internal)?;
@@ -177,7 +187,11 @@ fn word_level(mut counts: HashMap<String, u64>, options: &TokenizerOptions) -> R
     let mut words: Vec<(String, u64)> = counts.into_iter().collect();
     words.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
     let words = words.into_iter().map(|(word, _)| word);
-    let all = SPECIALS.map(String::from).into_iter().chain(words).take(options.vocab_size);
+    let all = SPECIALS
+        .map(String::from)
+        .into_iter()
+        .chain(words)
+        .take(options.vocab_size);
     WordLevel::builder()
         .vocab(all.zip(0u32..).collect())
         .unk_token(SPECIALS[UNK as usize].into())
@@ -193,14 +207,19 @@ fn bpe(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<BPE> 
         .special_tokens(special_tokens())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
-    let counts = counts.into_iter().map(|(word, count)| (word.into(), count)).collect();
+    let counts = counts
+        .into_iter()
+        .map(|(word, count)| (word.into(), count))
+        .collect();
     let mut model = BPE::default();
     trainer.do_train(&counts, &mut model).map_err(internal)?;
     Ok(model)
 }
 
 fn special_tokens() -> Vec<hf::AddedToken> {
-    SPECIALS.map(|token| hf::AddedToken::from(token, true)).into()
+    SPECIALS
+        .map(|token| hf::AddedToken::from(token, true))
+        .into()
 }
 
 /// The normaliser, splitter and decoder of a kind around a model.
@@ -226,7 +245,10 @@ fn pipeline(kind: TokenizerKind, model: impl Into<hf::ModelWrapper>) -> Result<h
 }
 
 fn internal(error: hf::Error) -> Error {
-    Error::Tokenizer { path: "(in memory)".into(), message: error.to_string() }
+    Error::Tokenizer {
+        path: "(in memory)".into(),
+        message: error.to_string(),
+    }
 }
 
 /// A tokeniser whose first four ids are `<pad>`, `<unk>`, `<bos>` and `<eos>`.
@@ -272,7 +294,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::FileMissing`], [`Error::FileRead`]; [`Error::Tokenizer`] for a truncated or
+    /// [`Error::FileMissing`], [`Error::Io`]; [`Error::Tokenizer`] for a truncated or
     /// malformed file, or one whose ids 0 to 3 are not the four special tokens.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -301,7 +323,7 @@ impl Tokenizer {
     /// Writes `tokenizer.json` (atomically), which Hugging Face tokenizers opens.
     ///
     /// # Errors
-    /// [`Error::FileWrite`], [`Error::DiskFull`].
+    /// [`Error::Io`], [`Error::DiskFull`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let json = self.inner.to_string(true).map_err(internal)?;
         super::cache::write_atomically(path.as_ref(), |file| {

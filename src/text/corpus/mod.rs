@@ -77,7 +77,10 @@ impl std::str::FromStr for Format {
     fn from_str(name: &str) -> Result<Self> {
         serde_json::from_value(serde_json::Value::from(name)).map_err(|_| Error::UnknownFormat {
             path: name.into(),
-            message: format!("no format has this name; the formats are {}", detect::FORMATS),
+            message: format!(
+                "no format has this name; the formats are {}",
+                detect::FORMATS
+            ),
         })
     }
 }
@@ -150,7 +153,10 @@ impl Source {
 
     /// The same corpus as a source of unlabelled text.
     pub fn unlabelled(path: impl Into<PathBuf>) -> Self {
-        Self { labelled: false, ..Self::new(path) }
+        Self {
+            labelled: false,
+            ..Self::new(path)
+        }
     }
 
     /// The format: the one given, or the one told from the path.
@@ -165,7 +171,7 @@ impl Source {
     /// order), in hexadecimal. Two sources with equal hashes hold the same text.
     ///
     /// # Errors
-    /// [`Error::FileMissing`], [`Error::FileRead`], [`Error::UnknownFormat`].
+    /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
     pub fn content_hash(&self) -> Result<String> {
         let files = match self.resolve_format()? {
             Format::RottenTomatoes => rotten::files(&self.path)?,
@@ -210,7 +216,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// The order is that of the files (a folder's are sorted), hence the same on every machine.
 ///
 /// # Errors
-/// Those of `sink`, and [`Error::FileMissing`], [`Error::FileRead`], [`Error::NotUtf8`],
+/// Those of `sink`, and [`Error::FileMissing`], [`Error::Io`], [`Error::NotUtf8`],
 /// [`Error::MalformedRow`], [`Error::ColumnMissing`], [`Error::UnknownFormat`],
 /// [`Error::EmptyText`] when there was no example, [`Error::EmptyClass`] when an IMDB or Rotten
 /// Tomatoes corpus lacks one of its two classes.
@@ -240,7 +246,9 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Folder => plain::read_folder(&source.path, &mut pass),
     }?;
     match count {
-        0 => Err(Error::EmptyText { path: source.path.clone() }),
+        0 => Err(Error::EmptyText {
+            path: source.path.clone(),
+        }),
         _ => Ok(count),
     }
 }

@@ -7,7 +7,11 @@ use super::{Example, Sink, lines};
 use crate::{Error, Result};
 
 fn unlabelled(text: &str) -> Example {
-    Example { text: text.to_owned(), label: None, split: None }
+    Example {
+        text: text.to_owned(),
+        label: None,
+        split: None,
+    }
 }
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
@@ -42,7 +46,10 @@ pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
 
 /// ` = Title = `; sections have more than one equals sign (` = = Section = = `).
 fn is_title(line: &str) -> bool {
-    let inner = line.trim().strip_prefix("= ").and_then(|rest| rest.strip_suffix(" ="));
+    let inner = line
+        .trim()
+        .strip_prefix("= ")
+        .and_then(|rest| rest.strip_suffix(" ="));
     inner.is_some_and(|title| !title.starts_with("= ") && !title.ends_with(" ="))
 }
 
