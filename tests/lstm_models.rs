@@ -6,7 +6,8 @@ use common::fixture::Fixture;
 use common::gpu;
 use melos::device::Gpu;
 use melos::models::lstm::{
-    AutoencoderInputs, LstmClassifier, LstmConfig, LstmLanguageModel, SequenceAutoencoder,
+    AutoencoderInputs, ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel,
+    SequenceAutoencoder,
 };
 use melos::nn::{LstmLayers, LstmShape};
 use melos::ops;
@@ -48,6 +49,7 @@ fn config(fixture: &Fixture) -> LstmConfig {
         hidden_size: fixture.shape("param.lstm.weight_hh_l0")[1],
         num_layers: layers,
         bidirectional: fixture.has("param.lstm.weight_hh_l0_reverse"),
+        head_size: 0,
         cell_clip: if fixture.has("input.cell_clip") {
             fixture.f32("input.cell_clip")[0]
         } else {
@@ -289,7 +291,13 @@ fn classifier(name: &str) {
     };
     let targets = Tensor::from_slice(gpu, [targets.len()], &targets).unwrap();
     let weights = Tensor::from_slice(gpu, [weights.len()], &weights).unwrap();
-    let loss_of = |tape: &Tape| model.loss(tape, &ids, &lens, &targets, &weights).unwrap();
+    let inputs = ClassifierInputs {
+        ids: &ids,
+        lens: &lens,
+        targets: &targets,
+        weights: &weights,
+    };
+    let loss_of = |tape: &Tape| model.loss(tape, &inputs).unwrap();
 
     if !fixture.has("input.row_weights") {
         let logits = model.logits(&Tape::inference(gpu), &ids, &lens).unwrap();

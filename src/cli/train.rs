@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::train::config::{Overrides, PRESETS, RunConfig, Source, preset};
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{self, Outcome, Start};
-use crate::train::tasks;
+use crate::train::tasks::{self, TaskFactory};
 
 /// Pretrain and fine-tune as a run file or preset says.
 #[derive(Debug, Args)]
@@ -112,10 +112,11 @@ impl Train {
         };
         let stop = signals::stop_flag()?;
         let mut progress = self.progress();
+        let mut factory = TaskFactory::default();
         let outcome = run::train(
             start,
             adapter,
-            &mut tasks::build_task,
+            &mut |request| factory.build(request),
             progress.as_mut(),
             &stop,
         );

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 pub struct Readback {
     gpu: Gpu,
     staging: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
     done: Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
@@ -24,7 +25,7 @@ impl Readback {
         });
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(from.0.raw(), from.1, &staging, 0, bytes);
-        gpu.shared.queue.submit([encoder.finish()]);
+        let submission = gpu.shared.queue.submit([encoder.finish()]);
         let (sender, done) = channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone when nobody wants the values any more.
@@ -33,6 +34,7 @@ impl Readback {
         Readback {
             gpu: gpu.clone(),
             staging,
+            submission,
             done,
         }
     }
@@ -59,7 +61,16 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] when the device failed.
     pub fn wait<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        self.gpu.wait()?;
+        let submission_index = Some(self.submission.clone());
+        self.gpu
+            .shared
+            .device
+            .poll(wgpu::PollType::Wait {
+                submission_index,
+                timeout: None,
+            })
+            .map_err(|e| self.gpu.device_error(e.to_string()))?;
+        self.gpu.check_failure()?;
         match self.done.recv() {
             Ok(result) => self.take(result),
             Err(_) => Err(self.lost()),

@@ -15,6 +15,8 @@ pub const EMBEDDING: &str = "embedding";
 pub const LSTM: &str = "lstm";
 /// The language model's and the autoencoder's output layer.
 pub const DECODER: &str = "decoder";
+/// The layer between the LSTM and the classifier's output layer.
+pub const HEAD: &str = "head";
 /// The classifier's output layer.
 pub const CLASSIFIER: &str = "classifier";
 
@@ -32,6 +34,8 @@ pub struct LstmConfig {
     pub num_layers: usize,
     /// Whether the LSTM also reads backwards.
     pub bidirectional: bool,
+    /// Width of the ReLU layer between the LSTM and the classifier; 0 leaves it out.
+    pub head_size: usize,
     /// The cell is clamped to ± this; 0 leaves it free.
     pub cell_clip: f32,
     /// Dropout on the embeddings' elements.
@@ -75,22 +79,24 @@ impl LstmConfig {
     /// Parameters of [`LstmClassifier`].
     pub fn classifier_specs(&self, classes: usize) -> Vec<ParamSpec> {
         let mut specs = self.backbone_specs();
-        specs.extend(Linear::specs(
-            CLASSIFIER,
-            self.lstm_shape().outputs(),
-            classes,
-        ));
+        specs.extend(self.head_specs(classes));
         specs
     }
 
-    /// Parameters of a classifier that is also trained as a language model or autoencoder.
+    /// Parameters of [`JointClassifier`].
     pub fn joint_specs(&self, classes: usize) -> Vec<ParamSpec> {
         let mut specs = self.decoder_specs();
-        specs.extend(Linear::specs(
-            CLASSIFIER,
-            self.lstm_shape().outputs(),
-            classes,
-        ));
+        specs.extend(self.head_specs(classes));
+        specs
+    }
+
+    fn head_specs(&self, classes: usize) -> Vec<ParamSpec> {
+        let outputs = self.lstm_shape().outputs();
+        if self.head_size == 0 {
+            return Linear::specs(CLASSIFIER, outputs, classes);
+        }
+        let mut specs = Linear::specs(HEAD, outputs, self.head_size);
+        specs.extend(Linear::specs(CLASSIFIER, self.head_size, classes));
         specs
     }
 }
@@ -129,14 +135,14 @@ impl Backbone {
     fn decode(
         &self,
         tape: &Tape,
-        decoder: &Linear,
+        output: &Linear,
         hidden: &Tensor,
         targets: &Tensor,
         weights: &Tensor,
     ) -> Result<Tensor> {
         let rows = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
         let rows = ops::dropout(tape, &rows, self.output_dropout)?;
-        decoder.cross_entropy(tape, &rows, targets, weights)
+        output.cross_entropy(tape, &rows, targets, weights)
     }
 }
 
@@ -242,8 +248,22 @@ impl SequenceAutoencoder {
 /// gain of Dai & Le.
 pub struct LstmClassifier {
     backbone: Backbone,
+    head: Option<Linear>,
     classifier: Linear,
     directions: usize,
+}
+
+/// What a classifier learns from.
+pub struct ClassifierInputs<'a> {
+    /// The sequences (T, B).
+    pub ids: &'a TokenIds,
+    /// Their lengths (B) u32.
+    pub lens: &'a Tensor,
+    /// Their classes: (B) to classify the final state, (T·B) to classify every state. u32;
+    /// `u32::MAX` does not count.
+    pub targets: &'a Tensor,
+    /// Weight of each prediction, as many. With the linear gain it grows along the sequence.
+    pub weights: &'a Tensor,
 }
 
 impl LstmClassifier {
@@ -252,58 +272,145 @@ impl LstmClassifier {
     /// # Errors
     /// [`crate::Error::Parameter`] when one is missing.
     pub fn new(store: &ParamStore, config: &LstmConfig) -> Result<LstmClassifier> {
+        let head = (config.head_size > 0)
+            .then(|| Linear::new(store, HEAD))
+            .transpose()?;
         Ok(LstmClassifier {
             backbone: Backbone::new(store, config)?,
+            head,
             classifier: Linear::new(store, CLASSIFIER)?,
             directions: config.lstm_shape().directions(),
         })
     }
 
-    /// What is classified, (B, D·H): the last layer's final states.
-    fn summary(&self, tape: &Tape, finals: &[(Tensor, Tensor)]) -> Result<Tensor> {
-        let top: Vec<Tensor> = finals[finals.len() - self.directions..]
-            .iter()
-            .map(|(h, _)| h.clone())
-            .collect();
-        match &top[..] {
-            [one] => Ok(one.clone()),
-            many => ops::concat(tape, many),
+    /// What the output layer sees of hidden states (…, D·H): the head's units, if there is one.
+    fn features(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        match &self.head {
+            Some(head) => ops::unary(tape, &head.forward(tape, hidden)?, ops::Unary::Relu),
+            None => Ok(hidden.clone()),
         }
     }
 
-    /// ids (T, B), lens (B) u32, targets and weights: (B) to classify the final state, or (T·B)
-    /// to classify every state (linear gain: weights grow along the row). Returns
-    /// Σ weightᵢ·lossᵢ as (1).
+    /// The last layer's final states, (B, D·H).
+    fn summary(&self, tape: &Tape, finals: &[(Tensor, Tensor)]) -> Result<Tensor> {
+        let top = &finals[finals.len() - self.directions..];
+        match top {
+            [(h, _)] => Ok(h.clone()),
+            many => ops::concat(
+                tape,
+                &many.iter().map(|(h, _)| h.clone()).collect::<Vec<_>>(),
+            ),
+        }
+    }
+
+    /// Σ weightᵢ·lossᵢ, as (1).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn loss(&self, tape: &Tape, inputs: &ClassifierInputs<'_>) -> Result<Tensor> {
+        let read = self.backbone.forward(tape, inputs.ids, inputs.lens, None)?;
+        self.loss_of(tape, inputs, &read)
+    }
+
+    fn loss_of(
+        &self,
+        tape: &Tape,
+        inputs: &ClassifierInputs<'_>,
+        read: &LstmLayersOutput,
+    ) -> Result<Tensor> {
+        let hidden = if inputs.targets.len() == inputs.lens.len() {
+            self.summary(tape, &read.finals)?
+        } else {
+            read.out.clone()
+        };
+        let features = self.features(tape, &hidden)?;
+        self.backbone.decode(
+            tape,
+            &self.classifier,
+            &features,
+            inputs.targets,
+            inputs.weights,
+        )
+    }
+
+    /// ids (T, B), lens (B) u32 → logits (B, classes), without dropout on an inference tape.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn logits(&self, tape: &Tape, ids: &TokenIds, lens: &Tensor) -> Result<Tensor> {
+        let read = self.backbone.forward(tape, ids, lens, None)?;
+        let features = self.features(tape, &self.summary(tape, &read.finals)?)?;
+        let features = ops::dropout(tape, &features, self.backbone.output_dropout)?;
+        self.classifier.forward(tape, &features)
+    }
+}
+
+/// A classifier that is trained as a language model or autoencoder at the same time (Dai & Le,
+/// section 2: joint training).
+pub struct JointClassifier {
+    classifier: LstmClassifier,
+    decoder: Linear,
+    /// Weight of the second loss.
+    weight: f32,
+}
+
+/// The second objective of [`JointClassifier`]: what is predicted, (T·B) u32, and with which
+/// weights.
+pub struct Auxiliary<'a> {
+    /// What the decoder reads, for an autoencoder; a language model predicts from the states
+    /// that the classifier's own reading leaves.
+    pub shifted: Option<&'a TokenIds>,
+    /// (T·B) u32
+    pub targets: &'a Tensor,
+    /// (T·B)
+    pub weights: &'a Tensor,
+}
+
+impl JointClassifier {
+    /// The model whose parameters stand in `store`; the second loss counts `weight` times.
+    ///
+    /// # Errors
+    /// [`crate::Error::Parameter`] when one is missing.
+    pub fn new(store: &ParamStore, config: &LstmConfig, weight: f32) -> Result<JointClassifier> {
+        Ok(JointClassifier {
+            classifier: LstmClassifier::new(store, config)?,
+            decoder: Linear::new(store, DECODER)?,
+            weight,
+        })
+    }
+
+    /// The classifier in it.
+    pub fn classifier(&self) -> &LstmClassifier {
+        &self.classifier
+    }
+
+    /// Loss of the classifier + weight · loss of the second objective, as (1).
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn loss(
         &self,
         tape: &Tape,
-        ids: &TokenIds,
-        lens: &Tensor,
-        targets: &Tensor,
-        weights: &Tensor,
+        inputs: &ClassifierInputs<'_>,
+        auxiliary: &Auxiliary<'_>,
     ) -> Result<Tensor> {
-        let result = self.backbone.forward(tape, ids, lens, None)?;
-        let every_state = targets.len() == result.out.shape().rows();
-        let hidden = if every_state && targets.len() != lens.len() {
-            result.out
-        } else {
-            self.summary(tape, &result.finals)?
+        let backbone = &self.classifier.backbone;
+        let read = backbone.forward(tape, inputs.ids, inputs.lens, None)?;
+        let label_loss = self.classifier.loss_of(tape, inputs, &read)?;
+        let hidden = match auxiliary.shifted {
+            Some(shifted) => {
+                backbone
+                    .forward(tape, shifted, inputs.lens, Some(&read.finals))?
+                    .out
+            }
+            None => read.out,
         };
-        self.backbone
-            .decode(tape, &self.classifier, &hidden, targets, weights)
-    }
-
-    /// ids (T, B), lens (B) u32 → logits (B, classes).
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn logits(&self, tape: &Tape, ids: &TokenIds, lens: &Tensor) -> Result<Tensor> {
-        let result = self.backbone.forward(tape, ids, lens, None)?;
-        let hidden = self.summary(tape, &result.finals)?;
-        let hidden = ops::dropout(tape, &hidden, self.backbone.output_dropout)?;
-        self.classifier.forward(tape, &hidden)
+        let (targets, weights) = (auxiliary.targets, auxiliary.weights);
+        let text_loss = backbone.decode(tape, &self.decoder, &hidden, targets, weights)?;
+        ops::add(
+            tape,
+            &label_loss,
+            &ops::scale(tape, &text_loss, self.weight)?,
+        )
     }
 }

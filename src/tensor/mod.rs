@@ -4,7 +4,7 @@
 mod params;
 mod tape;
 
-pub use params::{Init, ParamGroup, ParamSpec, ParamStore};
+pub use params::{Init, ParamGroup, ParamSpec, ParamStore, Place};
 pub use tape::{Backward, Sink, Tape};
 
 use std::fmt;
@@ -275,7 +275,10 @@ impl Tensor {
 
     /// Elements `start..start + shape.len()` of the memory, as a tensor of its own; `start` must
     /// fall on the adapter's storage alignment.
-    pub(crate) fn window(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless it does and the range lies within.
+    pub fn window(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let offset = self.offset + start as u64 * self.dtype.size();
         let align = u64::from(self.gpu.caps().limits.min_storage_buffer_offset_alignment);

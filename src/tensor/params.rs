@@ -56,6 +56,16 @@ pub struct ParamGroup {
 struct Entry {
     spec: ParamSpec,
     tensor: Tensor,
+    place: Option<Place>,
+}
+
+/// Where a trained parameter lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Index into [`ParamStore::groups`].
+    pub group: usize,
+    /// First element in the group's buffers.
+    pub start: usize,
 }
 
 /// All parameters of a model, by name.
@@ -142,6 +152,10 @@ impl ParamStore {
             if let Some(grads) = &grads {
                 tensor = tensor.with_grad(grads.window(start, spec.shape.clone())?);
             }
+            let place = grads.as_ref().map(|_| Place {
+                group: self.groups.len(),
+                start,
+            });
             start += spec.shape.len().next_multiple_of(ALIGN);
             if self.entries.contains_key(&spec.name) {
                 return Err(Error::Parameter {
@@ -149,8 +163,14 @@ impl ParamStore {
                     message: "defined twice".into(),
                 });
             }
-            self.entries
-                .insert(spec.name.clone(), Entry { spec, tensor });
+            self.entries.insert(
+                spec.name.clone(),
+                Entry {
+                    spec,
+                    tensor,
+                    place,
+                },
+            );
         }
         if let Some(grads) = grads {
             self.groups.push(ParamGroup {
@@ -174,6 +194,12 @@ impl ParamStore {
                 name: name.to_string(),
                 message: "the model has no parameter of this name".into(),
             })
+    }
+
+    /// Where a parameter lies in its group's buffers, and so in the optimiser's; `None` for a
+    /// frozen or unknown one.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        self.entries.get(name).and_then(|e| e.place)
     }
 
     /// Names and shapes in the model's order.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::{IGNORE, NO_DOC, Position, TokenIndex, drop_words};
+use super::batch::{IGNORE, NO_DOC, Position, drop_words};
 use super::documents::Documents;
 use super::lm::check_sizes;
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
+use crate::ops::TokenIndex;
 use crate::{Error, Result};
 
 /// Padded lengths. Each is at most half as long again as the one before, but for the shortest

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::{IGNORE, Position, TokenIndex, drop_words};
+use super::batch::{IGNORE, Position, drop_words};
 use super::documents::Documents;
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
+use crate::ops::TokenIndex;
 use crate::{Error, Result};
 
 /// How the stream is cut.

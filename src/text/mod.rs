@@ -20,7 +20,7 @@ pub mod vectors;
 
 mod cache;
 
-pub use batch::{Position, TokenIndex};
+pub use batch::Position;
 pub use bucket::{BucketBatches, BucketOptions, Keep, SequenceBatch};
 pub use corpus::{Column, Example, Format, Source, Split};
 pub use documents::{Documents, tokenise};

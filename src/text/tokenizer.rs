@@ -320,12 +320,38 @@ impl Tokenizer {
         Ok(Self { inner, hash })
     }
 
+    /// The text of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the library cannot write it.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(internal)
+    }
+
+    /// Where a tokeniser trained on `sources` with `options` is kept in a cache folder.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
+    pub fn cached_path(
+        cache: &Path,
+        sources: &[Source],
+        options: &TokenizerOptions,
+    ) -> Result<PathBuf> {
+        let mut hasher = Sha256::new();
+        hasher.update(serde_json::to_vec(options).unwrap_or_default());
+        for source in sources {
+            hasher.update(source.content_hash()?);
+        }
+        let key = corpus::hex(&hasher.finalize());
+        Ok(cache.join(format!("{}.tokenizer.json", &key[..16])))
+    }
+
     /// Writes `tokenizer.json` (atomically), which Hugging Face tokenizers opens.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DiskFull`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let json = self.inner.to_string(true).map_err(internal)?;
+        let json = self.to_json()?;
         super::cache::write_atomically(path.as_ref(), |file| {
             std::io::Write::write_all(file, json.as_bytes())
         })

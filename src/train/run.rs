@@ -48,7 +48,7 @@ pub enum Outcome {
     },
 }
 
-/// Makes the task of a unit: [`build_task`](super::tasks::build_task), or a toy in tests.
+/// Makes the task of a unit: [`TaskFactory::build`](super::tasks::TaskFactory::build), or a toy in tests.
 pub type TaskBuilder<'a> = dyn FnMut(&TaskRequest<'_>) -> Result<Box<dyn Task>> + 'a;
 
 /// Runs all stages that are not done yet.

@@ -1,0 +1,258 @@
+//! The text of a run: read, tokenised and divided once, shared by all stages and repeats.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::text::demo::{self, DemoOptions};
+use crate::text::{
+    Column, Documents, Format, Source, Split, Tokenizer, TokenizerKind, TokenizerOptions, split,
+    tokenise,
+};
+use crate::train::config::{
+    self, DataConfig, RunConfig, Source as DataSource, StageConfig, TextChoice, TokenizerConfig,
+};
+use crate::train::task::Unit;
+
+/// Tokenised text with its labels.
+pub(super) struct Data {
+    pub tokenizer: Tokenizer,
+    pub documents: Arc<Documents>,
+    validation: f64,
+    test_share: f64,
+    seed: u64,
+}
+
+/// Numbers of the documents in each part.
+pub(super) struct Parts {
+    pub train: Vec<u32>,
+    pub validation: Vec<u32>,
+    pub test: Vec<u32>,
+}
+
+/// Documents that a language model is validated on: enough for a steady perplexity, few enough
+/// to be scored often.
+const HELD_OUT_TEXTS: f64 = 200.0;
+
+impl Data {
+    /// Reads what the run file names; tokeniser and tokens come from the cache where they can.
+    pub fn open(config: &RunConfig, folder: &Path) -> Result<Data> {
+        let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
+        let (tokenizer, documents) = if config.data.source == DataSource::Demo {
+            let sizes = &config.data.demo;
+            let examples = demo::examples(&DemoOptions {
+                seed: config.seed,
+                unlabelled: sizes.unlabelled,
+                train: sizes.train,
+                validation: sizes.validation,
+                test: sizes.test,
+            });
+            let tokenizer = match &config.tokenizer.file {
+                Some(file) => Tokenizer::load(file)?,
+                None => {
+                    let seen = examples.iter().filter(|e| e.split != Some(Split::Test));
+                    Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(&config.tokenizer))?
+                }
+            };
+            let documents = Documents::from_examples(examples, &tokenizer)?;
+            (tokenizer, documents)
+        } else {
+            let sources = sources(&config.data)?;
+            let tokenizer = tokenizer(&config.tokenizer, &sources, &cache)?;
+            let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
+            (tokenizer, documents)
+        };
+        log::info!(
+            "{} documents, {} tokens, vocabulary {}{}",
+            documents.len(),
+            documents.tokens(),
+            tokenizer.vocab_size(),
+            if documents.from_cache() {
+                ", from the cache"
+            } else {
+                ""
+            }
+        );
+        Ok(Data {
+            tokenizer,
+            documents: Arc::new(documents),
+            validation: config.data.validation,
+            test_share: config.data.test_share,
+            seed: config.seed,
+        })
+    }
+
+    /// The labelled documents of one unit, divided.
+    pub fn labelled(&self, unit: &Unit) -> Result<Parts> {
+        let documents = &self.documents;
+        let all = documents.labelled();
+        let (rest, test) = match unit.fold {
+            Some((fold, folds)) => {
+                let mut parts = split::k_fold(documents, &all, folds, self.seed)?;
+                let part = parts.swap_remove(fold);
+                (part.train, part.test)
+            }
+            None => {
+                let test = documents.labelled_in(Split::Test);
+                let validation = documents.labelled_in(Split::Validation);
+                if test.is_empty() {
+                    split::holdout(documents, &all, self.test_share, self.seed)?
+                } else if validation.is_empty() {
+                    (
+                        documents.filter(|d| {
+                            documents.label(d).is_some() && documents.split(d) != Some(Split::Test)
+                        }),
+                        test,
+                    )
+                } else {
+                    let train = documents.filter(|d| {
+                        documents.label(d).is_some()
+                            && !matches!(documents.split(d), Some(Split::Test | Split::Validation))
+                    });
+                    documents.check_labels(&train, &test)?;
+                    return Ok(Parts {
+                        train,
+                        validation,
+                        test,
+                    });
+                }
+            }
+        };
+        let (train, validation) = if self.validation > 0.0 {
+            split::holdout(documents, &rest, self.validation, self.seed)?
+        } else {
+            (rest, Vec::new())
+        };
+        documents.check_labels(&train, &validation)?;
+        documents.check_labels(&train, &test)?;
+        Ok(Parts {
+            train,
+            validation,
+            test,
+        })
+    }
+
+    /// The documents that a pretraining stage reads, and some to validate it on.
+    pub fn text(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
+        let documents = &self.documents;
+        let without = documents
+            .filter(|d| documents.label(d).is_none() && documents.split(d) != Some(Split::Test));
+        let chosen = match stage.text {
+            TextChoice::Unlabelled => without,
+            TextChoice::Auto if !without.is_empty() => without,
+            TextChoice::Auto | TextChoice::Train => self.training_texts(unit)?,
+            TextChoice::All => {
+                let mut all = without;
+                all.extend(self.training_texts(unit)?);
+                all.sort_unstable();
+                all
+            }
+        };
+        if chosen.len() < 2 {
+            return Err(Error::NoSteps {
+                unit: unit.name.clone(),
+                reason: format!(
+                    "the data have {} texts for it; name some with --unlabelled, or set text = \"train\"",
+                    chosen.len()
+                ),
+            });
+        }
+        let share = self
+            .validation
+            .min(HELD_OUT_TEXTS / chosen.len() as f64)
+            .min(0.5);
+        if share <= 0.0 {
+            return Ok(Parts {
+                train: chosen,
+                validation: Vec::new(),
+                test: Vec::new(),
+            });
+        }
+        let (train, validation) = split::holdout(documents, &chosen, share, self.seed)?;
+        Ok(Parts {
+            train,
+            validation,
+            test: Vec::new(),
+        })
+    }
+
+    /// All labelled texts but those that will be tested on; without labels, all texts.
+    fn training_texts(&self, unit: &Unit) -> Result<Vec<u32>> {
+        if self.documents.labelled().is_empty() {
+            return Ok(self.documents.for_pretraining());
+        }
+        let mut parts = self.labelled(unit)?;
+        parts.train.append(&mut parts.validation);
+        parts.train.sort_unstable();
+        Ok(parts.train)
+    }
+}
+
+fn options(config: &TokenizerConfig) -> TokenizerOptions {
+    TokenizerOptions {
+        kind: match config.kind {
+            config::TokenizerKind::Word => TokenizerKind::Word,
+            config::TokenizerKind::Bpe => TokenizerKind::Bpe,
+        },
+        vocab_size: config.vocabulary,
+        min_frequency: config.min_frequency,
+    }
+}
+
+/// The run's tokeniser: the file's, the one an earlier run trained on the same text, or a new one.
+fn tokenizer(config: &TokenizerConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
+    if let Some(file) = &config.file {
+        return Tokenizer::load(file);
+    }
+    let options = options(config);
+    let kept = Tokenizer::cached_path(cache, sources, &options)?;
+    if let Ok(tokenizer) = Tokenizer::load(&kept) {
+        return Ok(tokenizer);
+    }
+    log::info!("training the tokeniser");
+    let tokenizer = Tokenizer::train(sources, &options)?;
+    std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
+    tokenizer.save(&kept)?;
+    Ok(tokenizer)
+}
+
+/// The files that a run file names.
+pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
+    let format = match data.source {
+        DataSource::Imdb => Some(Format::Imdb),
+        DataSource::Rt => Some(Format::RottenTomatoes),
+        DataSource::Files | DataSource::Demo => None,
+    };
+    let column = |name: &Option<String>| name.as_deref().map(Column::from);
+    let labelled = |path: &PathBuf, split: Option<Split>| Source {
+        format,
+        text: column(&data.text_column),
+        label: column(&data.label_column),
+        split,
+        ..Source::new(path)
+    };
+    let mut sources = Vec::new();
+    // With a test file of its own, everything else is for training.
+    let split = data.test.as_ref().map(|_| Split::Train);
+    sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
+    sources.extend(
+        data.test
+            .as_ref()
+            .map(|path| labelled(path, Some(Split::Test))),
+    );
+    sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    Ok(sources)
+}
+
+/// Where tokenised text is kept between runs: `MELOS_CACHE`, or the user's cache folder.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    set("MELOS_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("melos")))
+        .or_else(|| set("LOCALAPPDATA").map(|d| d.join("melos")))
+        .or_else(|| set("HOME").map(|d| d.join(".cache/melos")))
+}

@@ -1,0 +1,104 @@
+//! Where stages become models on a GPU: one [`Task`] for each objective.
+
+mod classify;
+mod data;
+mod engine;
+mod language;
+mod model;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::config::{ModelConfig, Objective, StageConfig};
+use super::estimate::AdapterLimits;
+use super::run::Model;
+use super::task::{Task, TaskRequest};
+use crate::device::{AdapterChoice, Gpu, list_adapters};
+use crate::error::Result;
+use crate::models::lstm::LstmConfig;
+use data::Data;
+
+/// Builds the tasks of a run, one after the other. The device is opened once; text is read and
+/// tokenised once.
+#[derive(Default)]
+pub struct TaskFactory {
+    gpu: Option<Gpu>,
+    data: Option<Arc<Data>>,
+}
+
+impl TaskFactory {
+    /// Builds the task of one unit of the run.
+    ///
+    /// # Errors
+    /// Whatever the data, the files or the device report.
+    pub fn build(&mut self, request: &TaskRequest<'_>) -> Result<Box<dyn Task>> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => self
+                .data
+                .insert(Arc::new(Data::open(request.config, request.folder)?))
+                .clone(),
+        };
+        // A context of its own: the memory of one unit is gone when the next begins.
+        let gpu = match &self.gpu {
+            Some(gpu) => gpu.fork(),
+            None => self.gpu.insert(open_gpu(request.adapter)?).fork(),
+        };
+        Ok(match request.stage.objective {
+            Objective::Lm => Box::new(language::LanguageModelTask::new(gpu, data, request)?),
+            Objective::Sa => Box::new(language::AutoencoderTask::new(gpu, data, request)?),
+            Objective::Classify | Objective::Joint => {
+                Box::new(classify::ClassifierTask::new(gpu, data, request)?)
+            }
+        })
+    }
+}
+
+fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
+    Gpu::open(&AdapterChoice {
+        wanted: adapter.map(str::to_string),
+        checked: false,
+    })
+}
+
+/// Opens a model folder for `melos eval` and `melos predict`.
+///
+/// # Errors
+/// Whatever the files or the device report.
+pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>> {
+    Ok(Box::new(model::SavedModel::open(
+        folder,
+        open_gpu(adapter)?,
+    )?))
+}
+
+/// Limits of the adapter that would be used, where there is one.
+pub fn adapter_limits(adapter: Option<&str>) -> Option<AdapterLimits> {
+    let caps = match adapter {
+        Some(_) => open_gpu(adapter).ok()?.caps().clone(),
+        None => list_adapters().into_iter().next()?.caps,
+    };
+    Some(AdapterLimits {
+        name: caps.name.clone(),
+        max_binding: caps.limits.max_storage_buffer_binding_size,
+        max_buffer: caps.limits.max_buffer_size,
+        memory: None,
+    })
+}
+
+/// The network of a stage.
+fn network(model: &ModelConfig, stage: &StageConfig, vocab_size: usize) -> LstmConfig {
+    let dropout = stage.dropout(model);
+    LstmConfig {
+        vocab_size,
+        embedding_size: model.embedding,
+        hidden_size: model.hidden,
+        num_layers: model.layers,
+        bidirectional: model.bidirectional,
+        head_size: model.head,
+        cell_clip: model.cell_clip.unwrap_or(0.0),
+        embedding_dropout: dropout.embedding,
+        layer_dropout: dropout.output,
+        output_dropout: dropout.output,
+    }
+}

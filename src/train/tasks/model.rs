@@ -1,0 +1,355 @@
+//! Trained models as folders: written at the end of a stage, opened by `melos eval` and
+//! `melos predict`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::data::{Data, sources};
+use super::engine::{Engine, Step, as_targets, mean_weights, transfer};
+use super::language::kept_end;
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
+use crate::ops::TokenIds;
+use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::text::batch::NO_DOC;
+use crate::text::{
+    BucketBatches, BucketOptions, Documents, Example, Keep, LmBatches, LmOptions, Split, Tokenizer,
+    tokenise,
+};
+use crate::train::config::{DataConfig, KeptEnd};
+use crate::train::metrics::Scores;
+use crate::train::run::Model;
+use crate::train::task::ModelFiles;
+
+/// What a model folder holds, with what is needed to read text as in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "objective", rename_all = "snake_case")]
+pub(super) enum Architecture {
+    LanguageModel {
+        bptt: usize,
+    },
+    Autoencoder {
+        max_len: usize,
+        kept_end: KeptEnd,
+    },
+    Classifier {
+        labels: Vec<String>,
+        max_len: usize,
+        kept_end: KeptEnd,
+    },
+}
+
+/// A model folder's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Description {
+    model_type: String,
+    #[serde(flatten)]
+    architecture: Architecture,
+    lstm: LstmConfig,
+}
+
+const MODEL_TYPE: &str = "melos-lstm";
+
+impl Description {
+    pub fn new(architecture: Architecture, lstm: &LstmConfig) -> Description {
+        Description {
+            model_type: MODEL_TYPE.into(),
+            architecture,
+            lstm: lstm.clone(),
+        }
+    }
+
+    /// The model folder's files.
+    pub fn files(&self, engine: &Engine, data: &Data) -> Result<ModelFiles> {
+        Ok(ModelFiles {
+            tensors: engine.parameters()?,
+            // Strings and numbers: this cannot fail.
+            config: serde_json::to_value(self).unwrap_or_default(),
+            tokenizer: data.tokenizer.to_json()?,
+        })
+    }
+
+    fn read(folder: &Path) -> Result<Description> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
+        let bad = |problem: String| Error::Folder {
+            path: path.clone(),
+            problem,
+        };
+        let description: Description = serde_json::from_str(&text)
+            .map_err(|e| bad(format!("is not the config.json of a melos model: {e}")))?;
+        if description.model_type != MODEL_TYPE {
+            return Err(bad(format!(
+                "model_type is '{}', expected '{MODEL_TYPE}'",
+                description.model_type
+            )));
+        }
+        Ok(description)
+    }
+}
+
+/// Sequences to classify, on the device.
+struct Unlabelled {
+    ids: TokenIds,
+    lens: Tensor,
+}
+
+/// Classifies documents; keeps its recorded passes, one for each length.
+pub(super) struct Scorer {
+    options: BucketOptions,
+    classes: usize,
+    passes: HashMap<usize, Step<Unlabelled>>,
+}
+
+impl Scorer {
+    pub fn new(batch: usize, max_len: usize, keep: Keep, classes: usize) -> Scorer {
+        let options = BucketOptions {
+            batch,
+            max_len,
+            keep,
+            shuffle: false,
+            word_dropout: 0.0,
+            autoencode: false,
+        };
+        Scorer {
+            options,
+            classes,
+            passes: HashMap::new(),
+        }
+    }
+
+    /// Probabilities of the classes for each document, in no particular order.
+    fn probabilities(
+        &mut self,
+        gpu: &Gpu,
+        model: &LstmClassifier,
+        documents: &Arc<Documents>,
+        docs: &[u32],
+    ) -> Result<Vec<(u32, Vec<f32>)>> {
+        let mut batches = BucketBatches::new(documents.clone(), docs, self.options.clone(), 0)?;
+        let mut all = Vec::with_capacity(docs.len());
+        for _ in 0..batches.batches_per_epoch() {
+            let batch = batches.next_batch();
+            if !self.passes.contains_key(&batch.time) {
+                let inputs = Unlabelled {
+                    ids: TokenIds::empty(gpu, batch.time, batch.batch)?,
+                    lens: Tensor::empty(gpu, [batch.batch], DType::U32)?,
+                };
+                let step =
+                    Step::inference(gpu, inputs, |tape, b| model.logits(tape, &b.ids, &b.lens))?;
+                self.passes.insert(batch.time, step);
+            }
+            let pass = &self.passes[&batch.time];
+            pass.inputs.ids.write(&batch.ids, &batch.index)?;
+            pass.inputs.lens.write(&batch.lens)?;
+            let logits = pass.run(gpu)?;
+            for (row, &doc) in logits.chunks(self.classes).zip(&batch.docs) {
+                if doc != NO_DOC {
+                    all.push((doc, softmax(row)));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Scores the model on labelled documents.
+    pub fn scores(
+        &mut self,
+        gpu: &Gpu,
+        model: &LstmClassifier,
+        documents: &Arc<Documents>,
+        docs: &[u32],
+    ) -> Result<Scores> {
+        self.scores_by(gpu, model, documents, docs, |doc| {
+            documents.label(doc).map(|l| l as usize)
+        })
+    }
+
+    /// As [`Scorer::scores`], with the model's number of each document's class.
+    fn scores_by(
+        &mut self,
+        gpu: &Gpu,
+        model: &LstmClassifier,
+        documents: &Arc<Documents>,
+        docs: &[u32],
+        label: impl Fn(u32) -> Option<usize>,
+    ) -> Result<Scores> {
+        let mut confusion = vec![vec![0u64; self.classes]; self.classes];
+        let mut loss = 0.0;
+        for (doc, row) in self.probabilities(gpu, model, documents, docs)? {
+            let Some(label) = label(doc) else { continue };
+            confusion[label][argmax(&row)] += 1;
+            loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
+        }
+        Scores::classifier(loss, confusion)
+    }
+}
+
+fn argmax(row: &[f32]) -> usize {
+    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(class, _)| class)
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::MIN, f32::max);
+    let exps: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|e| (e / sum) as f32).collect()
+}
+
+/// A model folder, opened.
+pub(super) struct SavedModel {
+    gpu: Gpu,
+    folder: PathBuf,
+    description: Description,
+    tokenizer: Tokenizer,
+    store: ParamStore,
+    labels: Vec<String>,
+}
+
+/// Texts classified at a time.
+const PREDICT_BATCH: usize = 32;
+
+impl SavedModel {
+    pub fn open(folder: &Path, gpu: Gpu) -> Result<SavedModel> {
+        let description = Description::read(folder)?;
+        let tokenizer = Tokenizer::load(folder.join("tokenizer.json"))?;
+        let labels = match &description.architecture {
+            Architecture::Classifier { labels, .. } => labels.clone(),
+            _ => Vec::new(),
+        };
+        let specs = match labels.len() {
+            0 => description.lstm.decoder_specs(),
+            classes => description.lstm.classifier_specs(classes),
+        };
+        // Nothing is trained: no gradients.
+        let store = ParamStore::new(&gpu, specs, 0, |_| 0.0)?;
+        transfer(&store, folder, None, &tokenizer)?;
+        Ok(SavedModel {
+            gpu,
+            folder: folder.to_path_buf(),
+            description,
+            tokenizer,
+            store,
+            labels,
+        })
+    }
+
+    fn classifier(&self) -> Result<(LstmClassifier, Scorer)> {
+        let Architecture::Classifier {
+            max_len,
+            kept_end: end,
+            ..
+        } = self.description.architecture
+        else {
+            return Err(Error::Folder {
+                path: self.folder.clone(),
+                problem: "is no classifier; fine-tune it first (`melos train`)".into(),
+            });
+        };
+        let scorer = Scorer::new(PREDICT_BATCH, max_len, kept_end(end), self.labels.len());
+        Ok((
+            LstmClassifier::new(&self.store, &self.description.lstm)?,
+            scorer,
+        ))
+    }
+
+    fn perplexity(&self, documents: Documents, bptt: usize) -> Result<Scores> {
+        let gpu = &self.gpu;
+        let model = LstmLanguageModel::new(&self.store, &self.description.lstm)?;
+        let documents = Arc::new(documents);
+        let which = documents.filter(|_| true);
+        let options = LmOptions {
+            batch: 8,
+            window: bptt,
+            shuffle: false,
+            word_dropout: 0.0,
+        };
+        let mut batches = LmBatches::new(documents, &which, options, 0)?;
+        let mut state: Option<Vec<(Tensor, Tensor)>> = None;
+        let (mut loss, mut tokens) = (0.0, 0);
+        for _ in 0..batches.batches_per_epoch() {
+            let batch = batches.next_batch();
+            let ids = TokenIds::from_host(gpu, batch.time, batch.batch, &batch.ids)?;
+            let lens = Tensor::from_slice(gpu, [batch.batch], &batch.lens)?;
+            let targets = as_targets(&batch.targets);
+            let (weights, count) = mean_weights(&targets);
+            let targets = Tensor::from_slice(gpu, [targets.len()], &targets)?;
+            let weights = Tensor::from_slice(gpu, [weights.len()], &weights)?;
+            let tape = Tape::inference(gpu);
+            let (mean, finals) =
+                model.loss(&tape, &ids, &lens, state.as_deref(), &targets, &weights)?;
+            loss += f64::from(mean.to_vec::<f32>()?[0]) * count as f64;
+            tokens += count as u64;
+            state = Some(finals);
+        }
+        Scores::language(loss, tokens)
+    }
+}
+
+impl Model for SavedModel {
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let (model, mut scorer) = self.classifier()?;
+        let examples = texts.iter().map(|text| Example {
+            text: text.clone(),
+            label: None,
+            split: None,
+        });
+        let documents = Arc::new(Documents::from_examples(examples, &self.tokenizer)?);
+        let docs = documents.filter(|_| true);
+        let mut rows = scorer.probabilities(&self.gpu, &model, &documents, &docs)?;
+        rows.sort_by_key(|(doc, _)| *doc);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
+        let documents = tokenise(&sources(data)?, &self.tokenizer, None)?;
+        match self.description.architecture {
+            Architecture::LanguageModel { bptt } => return self.perplexity(documents, bptt),
+            Architecture::Autoencoder { .. } => {
+                return Err(Error::Folder {
+                    path: self.folder.clone(),
+                    problem: "is an autoencoder, which has no score of its own; fine-tune it"
+                        .into(),
+                });
+            }
+            Architecture::Classifier { .. } => {}
+        }
+        let (model, mut scorer) = self.classifier()?;
+        // The file's labels are numbered by their own names; the model's count.
+        let names = documents.label_names();
+        let mut numbers = Vec::with_capacity(names.len());
+        for name in names {
+            let number = self.labels.iter().position(|known| known == name);
+            numbers.push(number.ok_or_else(|| Error::UnseenLabel {
+                label: name.clone(),
+                place: "the evaluation data".into(),
+                known: self.labels.join(", "),
+            })?);
+        }
+        // Where the data name a test part, that is what a model is judged by.
+        let test = documents.labelled_in(Split::Test);
+        let docs = if test.is_empty() {
+            documents.labelled()
+        } else {
+            test
+        };
+        if docs.is_empty() {
+            return Err(Error::NoLabels {
+                what: "scoring a classifier".into(),
+                found: "none".into(),
+            });
+        }
+        let documents = Arc::new(documents);
+        let label = |doc| documents.label(doc).map(|l| numbers[l as usize]);
+        scorer.scores_by(&self.gpu, &model, &documents, &docs, label)
+    }
+}
