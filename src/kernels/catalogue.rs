@@ -123,6 +123,7 @@ include_files! {
     "math.wgsl"
     "philox.wgsl"
     "random.wgsl"
+    "real.wgsl"
     "reduce.wgsl"
     "step_state.wgsl"
 }
