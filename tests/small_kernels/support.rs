@@ -210,3 +210,13 @@ pub fn normal_cdf(x: f64) -> f64 {
     let tail = density / (x.abs() + fraction);
     if x < 0.0 { tail } else { 1.0 - tail }
 }
+
+/// Whether sizes allow four values per element (the cases hold both kinds of sizes), and how
+/// many values that makes an element.
+pub fn wide(n: usize) -> (bool, usize) {
+    if n.is_multiple_of(4) {
+        (true, 4)
+    } else {
+        (false, 1)
+    }
+}
