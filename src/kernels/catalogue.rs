@@ -116,11 +116,13 @@ macro_rules! kernels {
 }
 
 include_files! {
+    "activation.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
     "linear.wgsl"
     "math.wgsl"
+    "matmul_store.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
@@ -148,6 +150,16 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+    }
+    "lstm" {
+        "lstm_pack_weights"
+        "lstm_step_bwd"
+        "lstm_step_fwd"
+    }
+    "matmul" {
+        "matmul_direct"
+        "matmul_pack"
+        "matmul_subgroup"
     }
     "optim" {
         "adagrad"

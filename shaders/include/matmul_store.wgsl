@@ -1,0 +1,48 @@
+// The epilogue every matrix product shares: C (= or +=) act(alpha * sum + bias). It names the
+// globals p (Params with m, n, ldc, c_batch, alpha, has_bias, accumulate), bias and c.
+#include "activation.wgsl"
+// 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
+#const ACT: u32
+
+fn activate(x: vec4<f32>) -> vec4<f32> {
+    if ACT == 1u { return max(x, vec4<f32>(0.0)); }
+    if ACT == 2u { return gelu4(x); }
+    if ACT == 3u { return tanh4(x); }
+    if ACT == 4u { return sigmoid4(x); }
+    return x;
+}
+
+// bias[col .. col + 4], zero beyond column n.
+fn bias_at(col: u32) -> vec4<f32> {
+    var v = vec4<f32>(0.0);
+    if p.has_bias != 0u {
+        let last = p.n - 1u;
+        v = vec4<f32>(bias[min(col, last)], bias[min(col + 1u, last)],
+                      bias[min(col + 2u, last)], bias[min(col + 3u, last)]);
+    }
+    return v;
+}
+
+// Writes columns col .. col + 4 of one row, as far as they exist.
+fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
+    if row < p.m && col < p.n {
+        let at = batch * p.c_batch + row * p.ldc + col;
+        let v = activate(fma(vec4<f32>(p.alpha), sum, b));
+#if VEC4
+        if p.accumulate != 0u {
+            c[at / 4u] = c[at / 4u] + v;
+        } else {
+            c[at / 4u] = v;
+        }
+#else
+        let columns = min(p.n - col, 4u);
+        for (var j = 0u; j < columns; j++) {
+            if p.accumulate != 0u {
+                c[at + j] = c[at + j] + v[j];
+            } else {
+                c[at + j] = v[j];
+            }
+        }
+#endif
+    }
+}

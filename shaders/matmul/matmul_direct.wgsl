@@ -1,0 +1,73 @@
+// Matrix product from operands as they lie, without packing, workgroup memory or subgroups.
+//
+//   C (= or +=) act(alpha * A B + bias)
+//
+// The portable form, and the one for few rows or tiny sizes, where packing would cost more
+// than the product. Strides say how A and B lie, which covers every transposition.
+// Source: definition.
+// Dispatch: (ceil(m / 8), ceil(n / (4 * WG)), batch) workgroups of WG; one invocation makes
+// 8 rows of 4 neighbouring columns.
+// Passes: 1. Numerics: f32, one running sum per element in the order of k.
+// Limits: 4 storage buffers; no workgroup memory.
+#const WG: u32
+
+struct Params {
+    m: u32,          // rows of C
+    n: u32,          // columns of C
+    k: u32,          // inner size
+    ldc: u32,        // row stride of C
+    a_row: u32,      // floats from one row of A to the next
+    a_k: u32,        // floats from one k of A to the next
+    b_k: u32,        // floats from one k of B to the next
+    b_col: u32,      // floats from one column of B to the next
+    a_batch: u32,    // floats from one batch of A to the next
+    b_batch: u32,    // the same of B
+    c_batch: u32,    // the same of C
+    accumulate: u32, // 0: overwrite, 1: add
+    has_bias: u32,   // 0: bias is not read
+    alpha: f32,      // factor of the product
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>; // (batch, m, k) f32 by strides
+@group(0) @binding(2) var<storage, read> b: array<f32>; // (batch, k, n) f32 by strides
+@group(0) @binding(3) var<storage, read> bias: array<f32>; // (n) f32, any buffer if has_bias = 0
+#if VEC4
+@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>; // (batch, m, ldc) f32, n % 4 = 0
+#else
+@group(0) @binding(4) var<storage, read_write> c: array<f32>; // (batch, m, ldc) f32
+#endif
+#include "matmul_store.wgsl"
+
+@compute @workgroup_size(WG)
+fn matmul_direct(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let row = wid.x * 8u;
+    let col = (wid.y * WG + lid) * 4u;
+    if col < p.n {
+        // Rows and columns that do not exist read the last one that does; nothing is stored.
+        let a0 = wid.z * p.a_batch;
+        let b0 = wid.z * p.b_batch;
+        var ai: array<u32, 8>;
+        for (var r = 0u; r < 8u; r++) {
+            ai[r] = a0 + min(row + r, p.m - 1u) * p.a_row;
+        }
+        var bi = b0 + vec4<u32>(col, min(col + 1u, p.n - 1u), min(col + 2u, p.n - 1u),
+                                min(col + 3u, p.n - 1u)) * p.b_col;
+        var acc: array<vec4<f32>, 8>;
+        for (var k = 0u; k < p.k; k++) {
+            let y = vec4<f32>(b[bi.x], b[bi.y], b[bi.z], b[bi.w]);
+            let at = k * p.a_k;
+            for (var r = 0u; r < 8u; r++) {
+                acc[r] = fma(vec4<f32>(a[ai[r] + at]), y, acc[r]);
+            }
+            bi += vec4<u32>(p.b_k);
+        }
+        let shift = bias_at(col);
+        for (var r = 0u; r < 8u; r++) {
+            store(wid.z, row + r, col, acc[r], shift);
+        }
+    }
+}

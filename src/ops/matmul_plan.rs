@@ -1,0 +1,515 @@
+//! Which kernels make a matrix product, with which constants, parameters and grids.
+//!
+//! Pure arithmetic, no device: [`candidates`] lists the forms worth timing on an adapter, best
+//! guess first, and [`plan`] turns one of them into dispatches. Three families:
+//!
+//! - `matmul_subgroup`: operands are first packed into zero-padded panels (`matmul_pack`), then
+//!   one loop of subgroup broadcasts serves every transposition and size. Fastest on CPU adapters.
+//! - `matmul_tile`: register tiles over workgroup memory, operands as they lie. For GPUs.
+//! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
+//!   and wherever the other two do not run.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Largest number of workgroups on one axis that every adapter takes.
+const MAX_GROUPS: u64 = 65_535;
+/// Invocations of `matmul_pack`.
+const PACK_THREADS: u64 = 64;
+/// Steps of k the subgroup kernel takes at once; panels are padded to it.
+const K_STEP: u32 = 8;
+
+/// How one operand lies in memory, seen as (extent, k): rows of A or columns of B, by inner size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Floats from one row of A (column of B) to the next.
+    pub extent: u32,
+    /// Floats from one k to the next.
+    pub k: u32,
+    /// Floats from one batch to the next; 0 shares the operand between all batches.
+    pub batch: u32,
+}
+
+/// What the product's sum goes through before it is stored; the number is the kernels' `ACT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None = 0,
+    /// max(x, 0).
+    Relu = 1,
+    /// GELU, tanh form.
+    Gelu = 2,
+    /// tanh.
+    Tanh = 3,
+    /// Logistic sigmoid.
+    Sigmoid = 4,
+}
+
+/// C (m, n) (= or +=) act(alpha · A (m, k) · B (k, n) + bias (n)), `batch` times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    /// Rows of C.
+    pub m: u32,
+    /// Columns of C.
+    pub n: u32,
+    /// Inner size.
+    pub k: u32,
+    /// Number of products.
+    pub batch: u32,
+    /// How A lies.
+    pub a: Layout,
+    /// How B lies.
+    pub b: Layout,
+    /// Floats from one row of C to the next.
+    pub ldc: u32,
+    /// Floats from one C of the batch to the next.
+    pub c_batch: u32,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Add to C instead of overwriting it.
+    pub accumulate: bool,
+    /// Whether a bias is bound.
+    pub has_bias: bool,
+    /// Applied last, before an accumulation.
+    pub act: Activation,
+}
+
+impl Product {
+    /// One product of contiguous row-major matrices. With `ta`, A is stored as (k, m); with
+    /// `tb`, B is stored as (n, k).
+    pub fn new(m: u32, n: u32, k: u32, ta: bool, tb: bool) -> Self {
+        let layout = |extent, transposed| match transposed {
+            true => Layout {
+                extent: 1,
+                k: extent,
+                batch: 0,
+            },
+            false => Layout {
+                extent: k,
+                k: 1,
+                batch: 0,
+            },
+        };
+        Product {
+            m,
+            n,
+            k,
+            batch: 1,
+            a: layout(m, ta),
+            b: layout(n, !tb),
+            ldc: n,
+            c_batch: 0,
+            alpha: 1.0,
+            accumulate: false,
+            has_bias: false,
+            act: Activation::None,
+        }
+    }
+
+    /// `batch` products of matrices that follow each other without gaps.
+    #[must_use]
+    pub fn batched(mut self, batch: u32) -> Self {
+        self.batch = batch;
+        self.a.batch = self.m.saturating_mul(self.k);
+        self.b.batch = self.k.saturating_mul(self.n);
+        self.c_batch = self.m.saturating_mul(self.ldc);
+        self
+    }
+}
+
+/// What of the adapter matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// A software driver: cores, not compute units.
+    pub cpu: bool,
+    /// Smallest subgroup size, 0 without the feature.
+    pub min_subgroup: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations per workgroup.
+    pub invocations: u32,
+}
+
+/// One form of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Candidate {
+    /// `matmul_subgroup`: rows per invocation (a multiple of 4), invocations per workgroup.
+    Subgroup {
+        /// `ROWS`.
+        rows: u32,
+        /// `WG`.
+        wg: u32,
+    },
+    /// `matmul_tile`: rows and columns of a workgroup's tile.
+    Tile {
+        /// `BM`.
+        bm: u32,
+        /// `BN`.
+        bn: u32,
+    },
+    /// `matmul_direct`: invocations per workgroup.
+    Direct {
+        /// `WG`.
+        wg: u32,
+    },
+}
+
+/// `Params` of `matmul_pack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // field for field what matmul_pack.wgsl says
+pub struct PackParams {
+    pub extent: u32,
+    pub k: u32,
+    pub kp: u32,
+    pub width: u32,
+    pub panels: u32,
+    pub stride_e: u32,
+    pub stride_k: u32,
+    pub src_batch: u32,
+    pub dst_batch: u32,
+}
+
+/// `Params` of `matmul_subgroup`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // field for field what matmul_subgroup.wgsl says
+pub struct PanelParams {
+    pub m: u32,
+    pub n: u32,
+    pub kp: u32,
+    pub ldc: u32,
+    pub a_batch: u32,
+    pub b_batch: u32,
+    pub c_batch: u32,
+    pub accumulate: u32,
+    pub has_bias: u32,
+    pub alpha: f32,
+}
+
+/// `Params` of `matmul_tile` and `matmul_direct`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // field for field what the kernels say
+pub struct StridedParams {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub ldc: u32,
+    pub a_row: u32,
+    pub a_k: u32,
+    pub b_k: u32,
+    pub b_col: u32,
+    pub a_batch: u32,
+    pub b_batch: u32,
+    pub c_batch: u32,
+    pub accumulate: u32,
+    pub has_bias: u32,
+    pub alpha: f32,
+}
+
+/// One dispatch of `matmul_pack`: bindings p, src, dst.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pack {
+    /// Its parameters.
+    pub params: PackParams,
+    /// The flag `VEC4`.
+    pub vec4: bool,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Floats of the packed operand, over all batches.
+    pub floats: u64,
+}
+
+/// Parameters of the product's own dispatch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Params {
+    /// Of `matmul_subgroup`.
+    Panels(PanelParams),
+    /// Of `matmul_tile` and `matmul_direct`.
+    Strided(StridedParams),
+}
+
+impl Params {
+    /// The uniform's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Params::Panels(p) => bytemuck::bytes_of(p),
+            Params::Strided(p) => bytemuck::bytes_of(p),
+        }
+    }
+}
+
+/// The dispatches of one product: the packs (in any order), then `kernel` with the bindings
+/// p, a, b, bias, c, where a and b are the packed operands if there are packs. Without a bias
+/// any storage buffer but C stands in for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Packs A.
+    pub pack_a: Option<Pack>,
+    /// Packs B; to be skipped when B has not changed since it was last packed.
+    pub pack_b: Option<Pack>,
+    /// Name of the product's kernel.
+    pub kernel: &'static str,
+    /// Its `#const` values.
+    pub consts: Vec<(&'static str, u32)>,
+    /// Its flag `VEC4`.
+    pub vec4: bool,
+    /// Its parameters.
+    pub params: Params,
+    /// Workgroups.
+    pub groups: [u32; 3],
+}
+
+/// Why a product cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A size of zero.
+    #[error("matmul: {axis} is 0; every size must be at least 1")]
+    Empty {
+        /// m, n, k or batch.
+        axis: &'static str,
+    },
+    /// An operand that 32-bit indices cannot address.
+    #[error("matmul: {operand} spans {elements} elements, more than 2^32 - 1; split the product")]
+    TooLarge {
+        /// A, B or C.
+        operand: &'static str,
+        /// Elements from its first to its last.
+        elements: u64,
+    },
+    /// A grid no adapter takes.
+    #[error("matmul: {groups} workgroups on axis {axis}, at most 65535; split the product")]
+    TooManyGroups {
+        /// x, y or z.
+        axis: &'static str,
+        /// Workgroups asked for.
+        groups: u64,
+    },
+}
+
+/// The forms worth timing for `product` on an adapter, best guess first; never empty.
+/// `b_packed` says that B's panels are at hand (a weight packed once per optimiser step).
+pub fn candidates(product: &Product, caps: &Caps, b_packed: bool) -> Vec<Candidate> {
+    let direct = Candidate::Direct {
+        wg: if caps.cpu { 16 } else { 64 },
+    };
+    let mut out = Vec::new();
+    if caps.cpu {
+        if caps.min_subgroup >= K_STEP {
+            let panels = Candidate::Subgroup {
+                rows: rows_for(product.m),
+                wg: 16,
+            };
+            // Measured on lavapipe, ns per element: packing costs about 2 per element of an
+            // operand, a product of panels 1 per 27 multiply-adds and a direct one 1 per 3.
+            let (m, n, k) = (
+                u64::from(product.m),
+                u64::from(product.n),
+                u64::from(product.k),
+            );
+            let packing = m * k + if b_packed { 0 } else { n * k };
+            let padded = |v: u64, to: u64| v.div_ceil(to) * to;
+            let work = |rows, columns, rate| padded(m, rows) * padded(n, columns) * k / rate;
+            let by_panels = 2 * packing + work(u64::from(rows_for(product.m)), 64, 13);
+            match by_panels < work(8, 32, 3) {
+                true => out.extend([panels, direct]),
+                false => out.extend([direct, panels]),
+            }
+        } else {
+            out.push(direct);
+        }
+        return out;
+    }
+    let fits = |bm: u32, bn: u32| {
+        bm * bn / 64 <= caps.invocations && (bm + bn + 8) * 32 <= caps.workgroup_bytes
+    };
+    let tiles = |bm: u32, bn: u32| {
+        let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
+        count(product.m, bm) * count(product.n, bn) * u64::from(product.batch)
+    };
+    // Large tiles reuse more but need enough of them to fill the device.
+    let large = fits(128, 128) && tiles(128, 128) >= 128;
+    if large {
+        out.push(Candidate::Tile { bm: 128, bn: 128 });
+    }
+    if product.m <= 8 {
+        out.push(direct);
+    }
+    if fits(64, 64) {
+        out.push(Candidate::Tile { bm: 64, bn: 64 });
+    }
+    if caps.min_subgroup >= K_STEP && product.m > 8 {
+        out.push(Candidate::Subgroup { rows: 8, wg: 64 });
+    }
+    if !out.contains(&direct) {
+        out.push(direct);
+    }
+    out
+}
+
+/// 32 rows an invocation reuse B most; few rows would waste them.
+fn rows_for(m: u32) -> u32 {
+    if m % 32 != 0 && m % 32 <= 8 && m < 64 {
+        8
+    } else {
+        32
+    }
+}
+
+/// The dispatches that make `product` in the form `candidate`.
+pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> {
+    check(product)?;
+    let p = product;
+    let accumulate = u32::from(p.accumulate);
+    let has_bias = u32::from(p.has_bias);
+    let strided = Params::Strided(StridedParams {
+        m: p.m,
+        n: p.n,
+        k: p.k,
+        ldc: p.ldc,
+        a_row: p.a.extent,
+        a_k: p.a.k,
+        b_k: p.b.k,
+        b_col: p.b.extent,
+        a_batch: p.a.batch,
+        b_batch: p.b.batch,
+        c_batch: p.c_batch,
+        accumulate,
+        has_bias,
+        alpha: p.alpha,
+    });
+    let act = ("ACT", p.act as u32);
+    let mut pack_a = None;
+    let mut pack_b = None;
+    let (kernel, consts, params, tile) = match candidate {
+        Candidate::Subgroup { rows, wg } => {
+            let a = pack(p.m, p.k, p.a, p.batch, rows, "A")?;
+            let b = pack(p.n, p.k, p.b, p.batch, 4 * wg, "B")?;
+            let params = Params::Panels(PanelParams {
+                m: p.m,
+                n: p.n,
+                kp: a.params.kp,
+                ldc: p.ldc,
+                a_batch: a.params.dst_batch,
+                b_batch: b.params.dst_batch,
+                c_batch: p.c_batch,
+                accumulate,
+                has_bias,
+                alpha: p.alpha,
+            });
+            (pack_a, pack_b) = (Some(a), Some(b));
+            let consts = vec![act, ("ROWS", rows), ("WG", wg)];
+            ("matmul_subgroup", consts, params, [rows, 4 * wg])
+        }
+        Candidate::Tile { bm, bn } => {
+            let consts = vec![act, ("BM", bm), ("BN", bn)];
+            ("matmul_tile", consts, strided, [bm, bn])
+        }
+        Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),
+    };
+    let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
+    Ok(Plan {
+        pack_a,
+        pack_b,
+        kernel,
+        consts,
+        vec4: [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
+        params,
+        groups: grid([count(p.m, tile[0]), count(p.n, tile[1]), u64::from(p.batch)])?,
+    })
+}
+
+/// How one operand is packed into panels of `width`; usable alone for weights packed once.
+pub fn pack(
+    extent: u32,
+    k: u32,
+    layout: Layout,
+    batch: u32,
+    width: u32,
+    operand: &'static str,
+) -> Result<Pack, PlanError> {
+    let kp = k.next_multiple_of(K_STEP);
+    let panels = extent.div_ceil(width);
+    let one = u64::from(panels) * u64::from(kp) * u64::from(width);
+    // A shared operand is packed once.
+    let copies = if layout.batch == 0 {
+        1
+    } else {
+        u64::from(batch)
+    };
+    let floats = one * copies;
+    if u32::try_from(floats).is_err() {
+        return Err(PlanError::TooLarge {
+            operand,
+            elements: floats,
+        });
+    }
+    let quads = |v: &[u32]| v.iter().all(|v| v % 4 == 0);
+    let vec4 = quads(&[layout.batch])
+        && match layout {
+            Layout {
+                extent: 1,
+                k: stride,
+                ..
+            } => quads(&[stride, extent]),
+            Layout {
+                extent: stride,
+                k: 1,
+                ..
+            } => quads(&[stride, k]),
+            _ => false,
+        };
+    let blocks = (one / 16).div_ceil(PACK_THREADS);
+    let rows = blocks.div_ceil(MAX_GROUPS);
+    Ok(Pack {
+        params: PackParams {
+            extent,
+            k,
+            kp,
+            width,
+            panels,
+            stride_e: layout.extent,
+            stride_k: layout.k,
+            src_batch: layout.batch,
+            dst_batch: if copies == 1 { 0 } else { (one / 4) as u32 },
+        },
+        vec4,
+        groups: grid([blocks.div_ceil(rows), rows, copies])?,
+        floats,
+    })
+}
+
+fn check(p: &Product) -> Result<(), PlanError> {
+    for (axis, size) in [("m", p.m), ("n", p.n), ("k", p.k), ("batch", p.batch)] {
+        if size == 0 {
+            return Err(PlanError::Empty { axis });
+        }
+    }
+    let span = |extent: u32, layout: Layout| {
+        let along = |count: u32, stride: u32| u64::from(count - 1).saturating_mul(stride.into());
+        along(extent, layout.extent)
+            .saturating_add(along(p.k, layout.k))
+            .saturating_add(along(p.batch, layout.batch))
+            .saturating_add(1)
+    };
+    let c = u64::from(p.m - 1) * u64::from(p.ldc)
+        + u64::from(p.batch - 1) * u64::from(p.c_batch)
+        + u64::from(p.n);
+    for (operand, elements) in [("A", span(p.m, p.a)), ("B", span(p.n, p.b)), ("C", c)] {
+        if u32::try_from(elements).is_err() {
+            return Err(PlanError::TooLarge { operand, elements });
+        }
+    }
+    Ok(())
+}
+
+fn grid(groups: [u64; 3]) -> Result<[u32; 3], PlanError> {
+    for (axis, groups) in ["x", "y", "z"].into_iter().zip(groups) {
+        if groups > MAX_GROUPS {
+            return Err(PlanError::TooManyGroups { axis, groups });
+        }
+    }
+    Ok(groups.map(|g| g as u32))
+}
