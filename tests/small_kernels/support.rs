@@ -1,10 +1,10 @@
 //! What the kernel tests share: buffers with guard words, comparisons, index arithmetic.
 
-use crate::common;
-use melos::device::{Gpu, Groups};
+use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::philox::philox4x32;
 use melos::kernels::{Variant, catalogue};
 use melos::tensor::{Element, Tensor};
+use std::sync::OnceLock;
 
 /// Words behind every output that no kernel may touch.
 const GUARD: usize = 37;
@@ -76,7 +76,15 @@ pub struct Dev {
 
 impl Dev {
     pub fn new() -> Dev {
-        Dev { gpu: common::gpu() }
+        static DEVICE: OnceLock<Gpu> = OnceLock::new();
+        let checked = AdapterChoice {
+            wanted: None,
+            checked: true,
+        };
+        let open = || Gpu::open(&checked).expect("a GPU adapter; run through tools/with-vulkan");
+        Dev {
+            gpu: DEVICE.get_or_init(open).fork(),
+        }
     }
 
     fn tensor<T: Element>(&self, values: &[T]) -> Tensor {
