@@ -6,11 +6,13 @@
 //
 // Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
 // row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
+// VEC4: x and y hold four values per element; n still counts values, a multiple of 4.
 // Source: Srivastava et al. 2014 (inverted form); Philox: Salmon et al. 2011;
 //   locked masks: Gal & Ghahramani 2016, section 4.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
+#include "real.wgsl"
 #include "dropout.wgsl"
 
 struct Params {
@@ -24,8 +26,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> state: StepState; // (32 bytes)
-@group(0) @binding(2) var<storage, read> x: array<f32>; // (n) f32
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (n) f32
+@group(0) @binding(2) var<storage, read> x: array<Real>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (n) f32 or (n / 4) vec4
 
 @compute @workgroup_size(256)
 fn dropout_fwd(
@@ -37,9 +39,13 @@ fn dropout_fwd(
     let first = (linear_group(wid, nwg) * 256u + lid) * 4u;
     if first < p.n {
         let factors = dropout_factors(first);
+#if VEC4
+        y[first / 4u] = x[first / 4u] * factors;
+#else
         for (var k = 0u; k < min(4u, p.n - first); k++) {
             let e = first + k;
             y[e] = x[e] * factors[k];
         }
+#endif
     }
 }

@@ -3,23 +3,24 @@
 //   y (=|+=) alpha x            SCALED: y (=|+=) alpha scale[0] x
 //
 // SCALED takes a factor that only the device knows, such as an upstream gradient.
-// Source: BLAS level 1 (Lawson et al. 1979).
+// VEC4: four values per element. Source: BLAS level 1 (Lawson et al. 1979).
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
-// Numerics: one fma. Limits: 3 storage buffers.
+// Numerics: one product, one sum. Limits: 3 storage buffers.
 #include "linear.wgsl"
+#include "real.wgsl"
 
 struct Params {
-    n: u32,
+    n: u32,          // elements; with VEC4 a quarter of the values
     accumulate: u32, // 0: overwrite without reading; 1: add
     alpha: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (n) f32
+@group(0) @binding(1) var<storage, read> x: array<Real>; // (n) f32 or vec4
 #if SCALED
 @group(0) @binding(2) var<storage, read> scale: array<f32>; // (1) f32
 #endif
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (n) f32
+@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (n) f32 or vec4
 
 @compute @workgroup_size(256)
 fn axpy(
@@ -36,7 +37,7 @@ fn axpy(
         if p.accumulate == 0u {
             y[i] = alpha * x[i];
         } else {
-            y[i] = fma(alpha, x[i], y[i]);
+            y[i] = alpha * x[i] + y[i];
         }
     }
 }

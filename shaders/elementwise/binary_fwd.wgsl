@@ -6,8 +6,9 @@
 // Source: definition; broadcasting as NumPy.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: one f32 operation. Limits: 3 storage buffers, 4 axes.
-// SAME: both operands have y's shape; no index arithmetic.
+// SAME: both operands have y's shape; no index arithmetic. VEC4 (with SAME): four values per element.
 #include "linear.wgsl"
+#include "real.wgsl"
 #include "coords.wgsl"
 #const OP: u32
 
@@ -15,15 +16,15 @@ struct Params {
     shape: vec4<u32>,    // of y, outermost first; leading axes 1
     stride_a: vec4<u32>, // elements; 0 where a is broadcast
     stride_b: vec4<u32>,
-    n: u32,              // product of shape
+    n: u32,              // product of shape; with VEC4 a quarter of it
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>; // (broadcast to shape) f32
-@group(0) @binding(2) var<storage, read> b: array<f32>; // (broadcast to shape) f32
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (shape) f32, row-major
+@group(0) @binding(1) var<storage, read> a: array<Real>; // (broadcast to shape) f32 or vec4
+@group(0) @binding(2) var<storage, read> b: array<Real>; // (broadcast to shape) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (shape) f32 or vec4, row-major
 
-fn apply(u: f32, v: f32) -> f32 {
+fn apply(u: Real, v: Real) -> Real {
     switch OP {
         case 0u: { return u + v; }
         case 1u: { return u - v; }

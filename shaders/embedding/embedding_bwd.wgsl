@@ -6,14 +6,16 @@
 // order lists the positions of the batch sorted by id (stable), one segment per distinct id.
 // Unused slots have rows[u] = 0xFFFFFFFF, so that a recorded dispatch serves every batch.
 // Rows that no segment names are not touched, with or without accumulate.
+// VEC4: four columns per element, C counts elements.
 // Source: derivative of embedding_fwd.
 // Dispatch: U workgroups of 64, folded; one distinct id per workgroup.
 // Passes: 1. Numerics: f32, positions in order. Limits: 6 storage buffers.
 #include "linear.wgsl"
+#include "real.wgsl"
 
 struct Params {
     segments: u32,   // U: slots, used or not
-    width: u32,      // C
+    width: u32,      // C; with VEC4 a quarter of the columns
     vocab: u32,      // V
     accumulate: u32, // 0: overwrite the named rows without reading; 1: add
     layer: u32,      // as in the forward; ROW_DROPOUT only
@@ -25,12 +27,12 @@ struct Params {
 @group(0) @binding(1) var<storage, read> rows: array<u32>; // (U) u32
 @group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1) u32
 @group(0) @binding(3) var<storage, read> order: array<u32>; // (N) u32
-@group(0) @binding(4) var<storage, read> dy: array<f32>; // (N, C) f32, row-major
+@group(0) @binding(4) var<storage, read> dy: array<Real>; // (N, C) f32 or vec4, row-major
 #if ROW_DROPOUT
 @group(0) @binding(5) var<storage, read> state: StepState; // (32 bytes)
 #include "random.wgsl"
 #endif
-@group(0) @binding(6) var<storage, read_write> dtable: array<f32>; // (V, C) f32, row-major
+@group(0) @binding(6) var<storage, read_write> dtable: array<Real>; // (V, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn embedding_bwd(
@@ -48,7 +50,7 @@ fn embedding_bwd(
             factor = select(p.scale, 0.0, random_words(id / 4u, p.layer)[id % 4u] < p.threshold);
 #endif
             for (var c = lid; c < p.width; c += 64u) {
-                var sum = 0.0;
+                var sum = Real(0.0);
                 for (var k = starts[u]; k < end; k++) {
                     sum += dy[order[k] * p.width + c];
                 }
@@ -56,7 +58,7 @@ fn embedding_bwd(
                 if p.accumulate == 0u {
                     dtable[i] = factor * sum;
                 } else {
-                    dtable[i] = fma(factor, sum, dtable[i]);
+                    dtable[i] = factor * sum + dtable[i];
                 }
             }
         }

@@ -3,14 +3,16 @@
 //   y[r, :] = table[ids[r], :]           ids[r] >= V (such as 0xFFFFFFFF): zeros
 //   ROW_DROPOUT: times 0 or scale, one draw per vocabulary entry: all its occurrences together
 //
+// VEC4: four columns per element, C counts elements.
 // Source: embedding dropout: Gal & Ghahramani 2016, section 4.2; Merity et al. 2018, section 4.3.
 // Dispatch: N workgroups of 64, folded; one row per workgroup.
 // Passes: 1. Numerics: exact, or one product. Limits: 4 storage buffers.
 #include "linear.wgsl"
+#include "real.wgsl"
 
 struct Params {
     rows: u32,      // N
-    width: u32,     // C
+    width: u32,     // C; with VEC4 a quarter of the columns
     vocab: u32,     // V
     layer: u32,     // stream of the mask; ROW_DROPOUT only
     threshold: u32, // p 2^32; ROW_DROPOUT only
@@ -19,12 +21,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>; // (N) u32, N = T B
-@group(0) @binding(2) var<storage, read> table: array<f32>; // (V, C) f32, row-major
+@group(0) @binding(2) var<storage, read> table: array<Real>; // (V, C) f32 or vec4, row-major
 #if ROW_DROPOUT
 @group(0) @binding(3) var<storage, read> state: StepState; // (32 bytes)
 #include "random.wgsl"
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // (N, C) f32, row-major
+@group(0) @binding(4) var<storage, read_write> y: array<Real>; // (N, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn embedding_fwd(
@@ -46,7 +48,7 @@ fn embedding_fwd(
 #if ROW_DROPOUT
             v *= p.scale;
 #endif
-            y[r * p.width + c] = select(0.0, v, keep);
+            y[r * p.width + c] = select(Real(0.0), v, keep);
         }
     }
 }

@@ -11,11 +11,13 @@
 //   al. 2016, section 7, as torch.nn.CrossEntropyLoss(label_smoothing=e).
 // Dispatch: R workgroups of WG (a power of two), folded; one row per workgroup.
 // Passes: 1 dispatch; each row is read once, twice with GRAD.
+// VEC4: logits hold four values per element; V is a multiple of 4.
 // Logits that are infinite or NaN make the row's loss and gradient so, on every driver.
 // Numerics: maximum and sum in one sweep, one exp per element, tree in fixed order.
 // Limits: 5 storage buffers, 16 WG bytes (12 WG without ARGMAX).
 #include "linear.wgsl"
 #include "math.wgsl"
+#include "real.wgsl"
 #const WG: u32
 
 struct Params {
@@ -28,7 +30,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> targets: array<u32>; // (first + R) u32
 @group(0) @binding(2) var<storage, read> weights: array<f32>; // (first + R) f32
-@group(0) @binding(3) var<storage, read_write> logits: array<f32>; // (R, V) f32, row-major
+@group(0) @binding(3) var<storage, read_write> logits: array<Real>; // (R, V) f32, or (R, V / 4) vec4, row-major
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (first + R) f32
 #if ARGMAX
 @group(0) @binding(5) var<storage, read_write> best: array<u32>; // (first + R) u32
@@ -42,6 +44,36 @@ var<workgroup> lane_exp: array<f32, WG>; // sum of exp(z - lane_max)
 var<workgroup> lane_sum: array<f32, WG>; // sum of z
 #if ARGMAX
 var<workgroup> lane_arg: array<u32, WG>;
+#endif
+
+#if VEC4
+const LANES = 4u;
+
+fn pick(z: Real, k: u32) -> f32 {
+    return z[k];
+}
+
+fn first_equal(z: Real, peak: f32) -> u32 {
+    return select(select(select(3u, 2u, z.z == peak), 1u, z.y == peak), 0u, z.x == peak);
+}
+
+fn one_hot(v: u32, t: u32) -> Real {
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), vec4<u32>(0u, 1u, 2u, 3u) + v * 4u == vec4<u32>(t));
+}
+#else
+const LANES = 1u;
+
+fn pick(z: Real, k: u32) -> f32 {
+    return z;
+}
+
+fn first_equal(z: Real, peak: f32) -> u32 {
+    return 0u;
+}
+
+fn one_hot(v: u32, t: u32) -> Real {
+    return select(0.0, 1.0, v == t);
+}
 #endif
 
 // exp(-|d|): the weight of the smaller of two maxima. The clamp keeps -3.4e38 from overflowing.
@@ -61,8 +93,9 @@ fn softmax_xent(
     let t = targets[at];
     let w = weights[at];
     let used = in_chunk && t < p.vocab && w != 0.0;
-    let row = r * p.vocab;
-    let count = select(0u, p.vocab, used);
+    let width = p.vocab / LANES; // elements of a row
+    let row = r * width;
+    let count = select(0u, width, used);
 
     var top = LOWEST;
     var sum_exp = 0.0;
@@ -70,13 +103,22 @@ fn softmax_xent(
     var arg = NONE;
     for (var v = lid; v < count; v += WG) {
         let z = logits[row + v];
+#if VEC4
+        let peak = max(max(z.x, z.y), max(z.z, z.w));
+        let next = max(top, peak);
+        let e = exp(max(z - next, vec4<f32>(-87.0)));
+        sum_exp = fma(sum_exp, decay(next - top), (e.x + e.y) + (e.z + e.w));
+        sum += (z.x + z.y) + (z.z + z.w);
+#else
+        let peak = z;
         let e = decay(z - top);
         sum_exp = select(sum_exp + e, fma(sum_exp, e, 1.0), z > top);
-#if ARGMAX
-        arg = select(arg, v, z > top || arg == NONE);
-#endif
-        top = max(top, z);
         sum += z;
+#endif
+#if ARGMAX
+        arg = select(arg, v * LANES + first_equal(z, peak), peak > top || arg == NONE);
+#endif
+        top = max(top, peak);
     }
     lane_max[lid] = top;
     lane_exp[lid] = sum_exp;
@@ -112,7 +154,7 @@ fn softmax_xent(
         var l = 0.0;
         if used {
             // Relative to the maximum, so that large logits do not cancel.
-            let hit = logits[row + t] - row_max;
+            let hit = pick(logits[row + t / LANES], t % LANES) - row_max;
             let mean = lane_sum[0] / f32(p.vocab) - row_max;
             l = w * (log(row_exp) - (1.0 - p.smoothing) * hit - p.smoothing * mean);
         }
@@ -126,11 +168,12 @@ fn softmax_xent(
     storageBarrier(); // lane 0 has read logits[t] before it is overwritten
     if in_chunk {
         let inverse = select(w / row_exp, lane_sum[0], non_finite(lane_sum[0]));
-        for (var v = lid; v < p.vocab; v += WG) {
-            var g = 0.0;
+        let away = w * spread;
+        for (var v = lid; v < width; v += WG) {
+            var g = Real(0.0);
             if used {
-                let onehot = select(spread, spread + 1.0 - p.smoothing, v == t);
-                g = fma(exp(max(logits[row + v] - row_max, -87.0)), inverse, -w * onehot);
+                g = inverse * exp(max(logits[row + v] - row_max, Real(-87.0))) - away;
+                g -= w * (1.0 - p.smoothing) * one_hot(v, t);
             }
             logits[row + v] = g;
         }

@@ -3,10 +3,12 @@
 //   sums[base + g] = sum over i in [g chunk, (g + 1) chunk) of grads[offset + i]^2
 //
 // Several buffers (or slices of trained parameters) share one `sums` by their `base`.
+// VEC4: four values per element; n, offset and chunk count elements.
 // Source: definition of the Euclidean norm.
 // Dispatch: ceil(n / chunk) workgroups of 256, folded; one chunk per workgroup.
 // Passes: this, then grad_norm_finish. Numerics: fixed order. Limits: 2 storage buffers, 1024 bytes.
 #include "linear.wgsl"
+#include "real.wgsl"
 #include "reduce.wgsl"
 
 struct Params {
@@ -17,7 +19,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> grads: array<f32>; // (offset + n) f32
+@group(0) @binding(1) var<storage, read> grads: array<Real>; // (offset + n) f32 or vec4
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>; // (base + ceil(n / chunk)) f32
 
 const WG = 256u;
@@ -32,12 +34,16 @@ fn grad_norm_partial(
     let start = g * p.chunk;
     let used = start < p.n && g < (p.n + p.chunk - 1u) / p.chunk;
     let end = select(0u, min(p.chunk, p.n - start), used);
-    var sum = 0.0;
+    var sum = Real(0.0);
     for (var i = lid; i < end; i += WG) {
         let v = grads[p.offset + start + i];
         sum = fma(v, v, sum);
     }
+#if VEC4
+    let total = workgroup_sum(lid, (sum.x + sum.y) + (sum.z + sum.w));
+#else
     let total = workgroup_sum(lid, sum);
+#endif
     if used && lid == 0u {
         sums[p.base + g] = total;
     }

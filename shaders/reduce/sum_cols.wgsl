@@ -6,18 +6,20 @@
 // Dispatch: (ceil(C / 64), splits, 1) workgroups of 64; one column per invocation.
 // Passes: 2 of this kernel for many rows: splits > 1 into a partial (splits, C), then that with
 //   one split into the result. 1 for few rows.
+// VEC4: four columns per element, C counts elements.
 // Numerics: f32, rows in order within a split, splits in order. Limits: 2 storage buffers.
+#include "real.wgsl"
 
 struct Params {
     rows: u32,
-    cols: u32,
+    cols: u32,       // C; with VEC4 a quarter of the columns
     per_split: u32,  // rows per split: ceil(rows / splits)
     accumulate: u32, // 0: overwrite without reading; 1: add
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (rows, C) f32, row-major
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (splits, C) f32, row-major
+@group(0) @binding(1) var<storage, read> x: array<Real>; // (rows, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read_write> y: array<Real>; // (splits, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn sum_cols(
@@ -27,7 +29,7 @@ fn sum_cols(
     let c = wid.x * 64u + lid;
     if c < p.cols {
         let end = min((wid.y + 1u) * p.per_split, p.rows);
-        var sum = 0.0;
+        var sum = Real(0.0);
         for (var r = wid.y * p.per_split; r < end; r++) {
             sum += x[r * p.cols + c];
         }

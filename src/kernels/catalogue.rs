@@ -125,6 +125,7 @@ include_files! {
     "matmul_store.wgsl"
     "philox.wgsl"
     "random.wgsl"
+    "real.wgsl"
     "reduce.wgsl"
     "step_state.wgsl"
 }

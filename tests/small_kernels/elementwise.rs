@@ -4,7 +4,7 @@ use super::support::*;
 use melos::device::Groups;
 use melos::kernels::Variant;
 
-const SIZES: [usize; 6] = [1, 3, 63, 65, 123, 257];
+const SIZES: [usize; 8] = [1, 3, 63, 65, 123, 257, 260, 2052];
 
 #[test]
 fn unary_forward_and_backward() {
@@ -91,6 +91,7 @@ fn binary_with_broadcasting_forward_and_backward() {
     let cases = [
         ([1, 1, 1, 65], [1, 1, 1, 65]),
         ([2, 3, 5, 7], [2, 3, 5, 7]),
+        ([2, 3, 5, 4], [2, 3, 5, 4]),
         ([2, 3, 5, 7], [1, 3, 1, 7]),
         ([1, 1, 33, 1], [1, 1, 33, 13]),
         ([1, 1, 1, 1], [3, 1, 40, 5]),
@@ -114,13 +115,17 @@ fn binary_with_broadcasting_forward_and_backward() {
                 _ => u / v,
             };
             let same = sa == sb;
-            let variant = Variant::new().with("OP", op).with("SAME", same);
+            let (vec4, lanes) = if same { wide(n) } else { (false, 1) };
+            let variant = Variant::new()
+                .with("OP", op)
+                .with("SAME", same)
+                .with("VEC4", vec4);
             let y = dev.out(n);
             let mut params = [0u32; 16];
             params[..4].copy_from_slice(&shape);
             params[4..8].copy_from_slice(&ta);
             params[8..12].copy_from_slice(&tb);
-            params[12] = n as u32;
+            params[12] = (n / lanes) as u32;
             let bound = [&dev.f32(&a), &dev.f32(&b), &y.tensor];
             dev.run(
                 "binary_fwd",
@@ -199,8 +204,9 @@ fn axpy_and_strided_copies() {
             } else {
                 &[&source, &y.tensor]
             };
-            let variant = Variant::new().with("SCALED", scaled);
-            let params = [n as u32, accumulate, bits(0.75)];
+            let (vec4, lanes) = wide(n);
+            let variant = Variant::new().with("SCALED", scaled).with("VEC4", vec4);
+            let params = [(n / lanes) as u32, accumulate, bits(0.75)];
             dev.run("axpy", &variant, params, bound, Groups::cover(n, 256));
             let alpha = if scaled { -2.5 * 0.75 } else { 0.75 };
             let want: Vec<_> = x

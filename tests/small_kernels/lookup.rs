@@ -24,6 +24,8 @@ fn dropout_draws_philox_and_backward_the_same() {
         (630, 7, 90, true),
         (630, 1, 90, true),
         (123, 5, 1000, true),
+        (4100, 1, 4100, false),
+        (632, 8, 79, true),
     ] {
         for p in [0.0f32, 0.3, 0.5] {
             let dev = Dev::new();
@@ -40,7 +42,9 @@ fn dropout_draws_philox_and_backward_the_same() {
                     f64::from(scale)
                 }
             };
-            let variant = Variant::new().with("PATTERN", pattern);
+            let variant = Variant::new()
+                .with("PATTERN", pattern)
+                .with("VEC4", wide(n).0);
             let x = noise(n, 10, 1.0);
             let y = dev.out(n);
             let params = [n as u32, 3, threshold, row, period, bits(scale)];
@@ -84,7 +88,15 @@ fn dropout_draws_philox_and_backward_the_same() {
 
 #[test]
 fn embedding_gathers_and_scatters() {
-    let (vocab, width, none) = (37u32, 65usize, u32::MAX);
+    for width in [1, 65, 132] {
+        embedding(width);
+    }
+}
+
+fn embedding(width: usize) {
+    let (vocab, none) = (37u32, u32::MAX);
+    let (vec4, lanes) = wide(width);
+    let columns = (width / lanes) as u32;
     let ids: Vec<u32> = (0..123u32)
         .map(|i| if i % 11 == 5 { none } else { i * i * 7 % 31 })
         .collect();
@@ -117,10 +129,12 @@ fn embedding_gathers_and_scatters() {
             true if philox4x32([id / 4, 6, 2, 0], [9, 0])[id as usize % 4] < threshold => 0.0,
             true => f64::from(1.0f32 / 0.6),
         };
-        let variant = Variant::new().with("ROW_DROPOUT", dropped);
+        let variant = Variant::new()
+            .with("ROW_DROPOUT", dropped)
+            .with("VEC4", vec4);
         let state = dev.state(state);
         let y = dev.out(n * width);
-        let params = [n as u32, width as u32, vocab, 6, threshold, bits(1.0 / 0.6)];
+        let params = [n as u32, columns, vocab, 6, threshold, bits(1.0 / 0.6)];
         let (ti, tt) = (dev.u32(&ids), dev.f32(&table));
         let bound = if dropped {
             vec![&ti, &tt, &state, &y.tensor]
@@ -150,7 +164,7 @@ fn embedding_gathers_and_scatters() {
             let d = dev.out_for(vocab as usize * width, 1);
             let params = [
                 n as u32,
-                width as u32,
+                columns,
                 vocab,
                 accumulate,
                 6,

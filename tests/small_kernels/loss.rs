@@ -2,7 +2,7 @@
 
 use super::support::*;
 use melos::device::Groups;
-use melos::kernels::{Value, Variant};
+use melos::kernels::Variant;
 
 #[test]
 fn softmax_cross_entropy() {
@@ -11,6 +11,8 @@ fn softmax_cross_entropy() {
         (65, 2, 64, 3),
         (7, 257, 256, 0),
         (5, 1003, 256, 2),
+        (9, 4, 64, 1),
+        (6, 1028, 64, 0),
     ] {
         for smoothing in [0.0f32, 0.1] {
             let dev = Dev::new();
@@ -61,6 +63,7 @@ fn softmax_cross_entropy() {
                 let variant = Variant::new()
                     .with("GRAD", grad)
                     .with("ARGMAX", argmax)
+                    .with("VEC4", wide(vocab).0)
                     .with("WG", wg as u32);
                 let params = [rows as u32, vocab as u32, first as u32, bits(smoothing)];
                 let (tt, tw) = (dev.u32(&targets), dev.f32(&weights));
@@ -85,11 +88,17 @@ fn softmax_cross_entropy() {
         }
     }
     // A NaN in a row that counts comes out as NaN, in the loss and in the whole gradient.
+    for vec4 in [false, true] {
+        a_nan_spreads(vec4);
+    }
+}
+
+fn a_nan_spreads(vec4: bool) {
     let dev = Dev::new();
     let mut z = noise(300, 14, 1.0);
     z[77] = f32::NAN;
     let (logits, loss) = (dev.out_with(&z), dev.out(1));
-    let variant = Variant::new().with("GRAD", Value::Bool(true));
+    let variant = Variant::new().with("GRAD", true).with("VEC4", vec4);
     let bound = [
         &dev.u32(&[3]),
         &dev.f32(&[1.0]),

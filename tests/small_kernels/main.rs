@@ -3,8 +3,6 @@
 //! accumulation.
 #![cfg(feature = "gpu")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod elementwise;
 mod lookup;
 mod loss;

@@ -80,28 +80,37 @@ fn row_reductions() {
 
 #[test]
 fn column_and_whole_sums() {
-    for (rows, cols, splits) in [(1, 1, 1), (257, 65, 4), (1000, 123, 7), (63, 3, 8)] {
+    for (rows, cols, splits) in [
+        (1, 1, 1),
+        (257, 65, 4),
+        (1000, 123, 7),
+        (63, 3, 8),
+        (300, 132, 5),
+    ] {
         let dev = Dev::new();
         let x = noise(rows * cols, 8, 1.0);
         let source = dev.f32(&x);
         let part = dev.out(splits * cols);
         let per = rows.div_ceil(splits);
-        let wide = cols.div_ceil(64) as u32;
-        let params = [rows as u32, cols as u32, per as u32, 0];
-        let groups = Groups::Grid([wide, splits as u32, 1]);
+        let (vec4, lanes) = wide(cols);
+        let variant = Variant::new().with("VEC4", vec4);
+        let columns = (cols / lanes) as u32;
+        let tiles = columns.div_ceil(64);
+        let params = [rows as u32, columns, per as u32, 0];
+        let groups = Groups::Grid([tiles, splits as u32, 1]);
         dev.run(
             "sum_cols",
-            &Variant::new(),
+            &variant,
             params,
             &[&source, &part.tensor],
             groups,
         );
         let y = dev.out_for(cols, 1);
-        let params = [splits as u32, cols as u32, splits as u32, 1];
-        let groups = Groups::Grid([wide, 1, 1]);
+        let params = [splits as u32, columns, splits as u32, 1];
+        let groups = Groups::Grid([tiles, 1, 1]);
         dev.run(
             "sum_cols",
-            &Variant::new(),
+            &variant,
             params,
             &[&part.tensor, &y.tensor],
             groups,
@@ -146,8 +155,15 @@ fn column_and_whole_sums() {
 
 #[test]
 fn gradient_norm_and_clip_factor() {
+    for n in [4097, 4096] {
+        gradient_norm(n);
+    }
+}
+
+fn gradient_norm(n: usize) {
     let dev = Dev::new();
-    let n = 4097;
+    let (vec4, lanes) = wide(n);
+    let variant = Variant::new().with("VEC4", vec4);
     let x = noise(n, 9, 1.0);
     let norm = |from: usize| {
         x[from..]
@@ -166,11 +182,11 @@ fn gradient_norm_and_clip_factor() {
         let sums = dev.out(11);
         // Two slices share the sums: [0, 1000) in 3 chunks, [1000, n) in 8.
         for (start, len, chunk, base) in [(0, 1000, 400, 0), (1000, n - 1000, 400, 3)] {
-            let params = [len, start, chunk, base].map(|v| v as u32);
+            let params = [len / lanes, start / lanes, chunk / lanes, base].map(|v| v as u32);
             let groups = Groups::cover(len, chunk);
             dev.run(
                 "grad_norm_partial",
-                &Variant::new(),
+                &variant,
                 params,
                 &[&dev.f32(grads), &sums.tensor],
                 groups,

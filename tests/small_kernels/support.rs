@@ -1,10 +1,10 @@
 //! What the kernel tests share: buffers with guard words, comparisons, index arithmetic.
 
-use crate::common;
-use melos::device::{Gpu, Groups};
+use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::philox::philox4x32;
 use melos::kernels::{Variant, catalogue};
 use melos::tensor::{Element, Tensor};
+use std::sync::OnceLock;
 
 /// Words behind every output that no kernel may touch.
 const GUARD: usize = 37;
@@ -76,7 +76,15 @@ pub struct Dev {
 
 impl Dev {
     pub fn new() -> Dev {
-        Dev { gpu: common::gpu() }
+        static DEVICE: OnceLock<Gpu> = OnceLock::new();
+        let checked = AdapterChoice {
+            wanted: None,
+            checked: true,
+        };
+        let open = || Gpu::open(&checked).expect("a GPU adapter; run through tools/with-vulkan");
+        Dev {
+            gpu: DEVICE.get_or_init(open).fork(),
+        }
     }
 
     fn tensor<T: Element>(&self, values: &[T]) -> Tensor {
@@ -209,4 +217,14 @@ pub fn normal_cdf(x: f64) -> f64 {
     let fraction = (1..80).rev().fold(0.0, |f, k| f64::from(k) / (x.abs() + f));
     let tail = density / (x.abs() + fraction);
     if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// Whether sizes allow four values per element (the cases hold both kinds of sizes), and how
+/// many values that makes an element.
+pub fn wide(n: usize) -> (bool, usize) {
+    if n.is_multiple_of(4) {
+        (true, 4)
+    } else {
+        (false, 1)
+    }
 }
