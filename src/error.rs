@@ -130,7 +130,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The disk or the quota is full. What was half written has been removed.
-    #[error("no space left on the disk while writing '{path}'; free some space or choose another folder")]
+    #[error(
+        "no space left on the disk while writing '{path}'; free some space or choose another folder"
+    )]
     DiskFull {
         /// The file that was being written.
         path: PathBuf,
@@ -165,7 +167,9 @@ pub enum Error {
         message: String,
     },
     /// A column that was asked for, or is needed, is not in the file.
-    #[error("'{path}' has no {role} column{wanted}; its columns are: {available}; name one by its header or number (from 0)")]
+    #[error(
+        "'{path}' has no {role} column{wanted}; its columns are: {available}; name one by its header or number (from 0)"
+    )]
     ColumnMissing {
         /// The file.
         path: PathBuf,
@@ -185,7 +189,9 @@ pub enum Error {
         message: String,
     },
     /// A corpus that should be labelled is not.
-    #[error("{what} needs labelled examples of two classes or more, found {found}; check the label column, or that the data are labelled")]
+    #[error(
+        "{what} needs labelled examples of two classes or more, found {found}; check the label column, or that the data are labelled"
+    )]
     NoLabels {
         /// What needs them.
         what: String,
@@ -193,7 +199,9 @@ pub enum Error {
         found: String,
     },
     /// A class has no example, or too few.
-    #[error("class '{class}' has {found} examples in {place}, {needed} or more are needed; add examples or ask for fewer")]
+    #[error(
+        "class '{class}' has {found} examples in {place}, {needed} or more are needed; add examples or ask for fewer"
+    )]
     EmptyClass {
         /// The class.
         class: String,
@@ -205,7 +213,9 @@ pub enum Error {
         found: usize,
     },
     /// A label of the evaluation data never occurs in the training data.
-    #[error("label '{label}' in {place} never occurs in the training examples (their labels: {known}); correct the label or add training examples for it")]
+    #[error(
+        "label '{label}' in {place} never occurs in the training examples (their labels: {known}); correct the label or add training examples for it"
+    )]
     UnseenLabel {
         /// The label.
         label: String,

@@ -17,11 +17,23 @@ use melos::text::tokenizer::{EOS, PAD, Tokenizer, TokenizerOptions, UNK};
 fn documents(lengths: &[usize]) -> Arc<Documents> {
     let words = |doc: usize, length: usize| -> String {
         let letter = |n: usize| (b'a' + (n % 26) as u8) as char;
-        let word = |w: usize| [letter(doc / 26), letter(doc), letter(w / 26), letter(w)].iter().collect();
+        let word = |w: usize| {
+            [letter(doc / 26), letter(doc), letter(w / 26), letter(w)]
+                .iter()
+                .collect()
+        };
         (0..length).map(word).collect::<Vec<String>>().join(" ")
     };
-    let texts: Vec<String> = lengths.iter().enumerate().map(|(i, &n)| words(i, n)).collect();
-    let options = TokenizerOptions { vocab_size: 100_000, min_frequency: 1, ..Default::default() };
+    let texts: Vec<String> = lengths
+        .iter()
+        .enumerate()
+        .map(|(i, &n)| words(i, n))
+        .collect();
+    let options = TokenizerOptions {
+        vocab_size: 100_000,
+        min_frequency: 1,
+        ..Default::default()
+    };
     let tokenizer = Tokenizer::train_on(texts.clone(), &options).unwrap();
     // Every third document is positive; every tenth unlabelled.
     let examples = texts.into_iter().enumerate().map(|(i, text)| Example {
@@ -40,10 +52,17 @@ fn everything(documents: &Documents) -> Vec<u32> {
     (0..documents.len() as u32).collect()
 }
 
-const LM: LmOptions = LmOptions { batch: 3, window: 7, shuffle: true, word_dropout: 0.0 };
+const LM: LmOptions = LmOptions {
+    batch: 3,
+    window: 7,
+    shuffle: true,
+    word_dropout: 0.0,
+};
 
 fn lm_epoch(batches: &mut LmBatches) -> Vec<LmBatch> {
-    (0..batches.batches_per_epoch()).map(|_| batches.next_batch()).collect()
+    (0..batches.batches_per_epoch())
+        .map(|_| batches.next_batch())
+        .collect()
 }
 
 /// The lanes of an epoch put together again: (inputs, targets).
@@ -69,8 +88,14 @@ fn lanes(epoch: &[LmBatch]) -> Vec<(Vec<u32>, Vec<u32>)> {
 #[test]
 fn lm_lanes_are_the_stream() {
     let documents = documents(&some_lengths(23));
-    let which: Vec<u32> = everything(&documents).into_iter().filter(|d| d % 5 != 0).collect();
-    let options = LmOptions { shuffle: false, ..LM };
+    let which: Vec<u32> = everything(&documents)
+        .into_iter()
+        .filter(|d| d % 5 != 0)
+        .collect();
+    let options = LmOptions {
+        shuffle: false,
+        ..LM
+    };
     let mut batches = LmBatches::new(documents.clone(), &which, options, 1).unwrap();
     let mut stream = vec![EOS];
     for &doc in &which {
@@ -94,7 +119,12 @@ fn lm_epochs_hold_the_same_documents_in_another_order() {
     let which = everything(&documents);
     let mut batches = LmBatches::new(documents.clone(), &which, LM, 5).unwrap();
     let (first, second) = (lm_epoch(&mut batches), lm_epoch(&mut batches));
-    let targets = |epoch: &[LmBatch]| lanes(epoch).into_iter().flat_map(|lane| lane.1).collect::<Vec<_>>();
+    let targets = |epoch: &[LmBatch]| {
+        lanes(epoch)
+            .into_iter()
+            .flat_map(|lane| lane.1)
+            .collect::<Vec<_>>()
+    };
     let (mut first, mut second) = (targets(&first), targets(&second));
     assert_ne!(first, second);
     first.sort_unstable();
@@ -102,7 +132,11 @@ fn lm_epochs_hold_the_same_documents_in_another_order() {
     assert_eq!(first, second);
     // The order in which documents are named does not matter; the seed does.
     let reversed: Vec<u32> = which.iter().rev().copied().collect();
-    let start = |which: &[u32], seed| LmBatches::new(documents.clone(), which, LM, seed).unwrap().next_batch();
+    let start = |which: &[u32], seed| {
+        LmBatches::new(documents.clone(), which, LM, seed)
+            .unwrap()
+            .next_batch()
+    };
     assert_eq!(start(&which, 5), start(&reversed, 5));
     assert_ne!(start(&which, 5).ids, start(&which, 6).ids);
 }
@@ -111,7 +145,10 @@ fn lm_epochs_hold_the_same_documents_in_another_order() {
 fn lm_resumes() {
     let documents = documents(&some_lengths(30));
     let which = everything(&documents);
-    let options = LmOptions { word_dropout: 0.2, ..LM };
+    let options = LmOptions {
+        word_dropout: 0.2,
+        ..LM
+    };
     let mut straight = LmBatches::new(documents.clone(), &which, options.clone(), 9).unwrap();
     let per_epoch = straight.batches_per_epoch();
     for stop in [0, 1, per_epoch - 1, per_epoch, per_epoch + 3] {
@@ -125,7 +162,10 @@ fn lm_resumes() {
             assert_eq!(straight.next_batch(), resumed.next_batch());
         }
     }
-    assert!(straight.next_batch().ids.contains(&UNK), "word dropout did nothing");
+    assert!(
+        straight.next_batch().ids.contains(&UNK),
+        "word dropout did nothing"
+    );
     assert!(!straight.next_batch().targets.contains(&(UNK as i32)));
 }
 
@@ -149,19 +189,30 @@ const BUCKETS: BucketOptions = BucketOptions {
 };
 
 fn epoch(batches: &mut BucketBatches) -> Vec<SequenceBatch> {
-    (0..batches.batches_per_epoch()).map(|_| batches.next_batch()).collect()
+    (0..batches.batches_per_epoch())
+        .map(|_| batches.next_batch())
+        .collect()
 }
 
 fn column(batch: &SequenceBatch, b: usize) -> Vec<u32> {
-    (0..batch.lens[b] as usize).map(|t| batch.ids[t * batch.batch + b]).collect()
+    (0..batch.lens[b] as usize)
+        .map(|t| batch.ids[t * batch.batch + b])
+        .collect()
 }
 
 #[test]
 fn buckets_hold_every_document_once() {
     let documents = documents(&some_lengths(131));
-    let which: Vec<u32> = everything(&documents).into_iter().filter(|d| d % 7 != 0).collect();
+    let which: Vec<u32> = everything(&documents)
+        .into_iter()
+        .filter(|d| d % 7 != 0)
+        .collect();
     for (shuffle, keep) in [(true, Keep::Tail), (false, Keep::Head)] {
-        let options = BucketOptions { shuffle, keep, ..BUCKETS };
+        let options = BucketOptions {
+            shuffle,
+            keep,
+            ..BUCKETS
+        };
         let mut batches = BucketBatches::new(documents.clone(), &which, options, 3).unwrap();
         let mut seen = Vec::new();
         let all = epoch(&mut batches);
@@ -184,10 +235,16 @@ fn buckets_hold_every_document_once() {
                     Keep::Tail => &text[text.len() - words..],
                 };
                 assert_eq!(found, [kept, &[EOS]].concat());
-                assert_eq!(batch.labels[b], documents.label(doc).map_or(IGNORE, |l| l as i32));
+                assert_eq!(
+                    batch.labels[b],
+                    documents.label(doc).map_or(IGNORE, |l| l as i32)
+                );
             }
         }
-        let short = all.iter().filter(|batch| batch.docs.contains(&NO_DOC)).count();
+        let short = all
+            .iter()
+            .filter(|batch| batch.docs.contains(&NO_DOC))
+            .count();
         assert!(short <= 1, "only one batch may be short, {short} are");
         seen.sort_unstable();
         assert_eq!(seen, which);
@@ -197,7 +254,8 @@ fn buckets_hold_every_document_once() {
 #[test]
 fn buckets_waste_little() {
     let documents = documents(&some_lengths(400));
-    let mut batches = BucketBatches::new(documents.clone(), &everything(&documents), BUCKETS, 3).unwrap();
+    let mut batches =
+        BucketBatches::new(documents.clone(), &everything(&documents), BUCKETS, 3).unwrap();
     let all = epoch(&mut batches);
     let padded: usize = all.iter().map(|batch| batch.time * batch.batch).sum();
     let used: u32 = all.iter().flat_map(|batch| &batch.lens).sum();
@@ -209,7 +267,11 @@ fn buckets_waste_little() {
 fn buckets_resume() {
     let documents = documents(&some_lengths(70));
     let which = everything(&documents);
-    let options = BucketOptions { word_dropout: 0.3, autoencode: true, ..BUCKETS };
+    let options = BucketOptions {
+        word_dropout: 0.3,
+        autoencode: true,
+        ..BUCKETS
+    };
     let make = |seed| BucketBatches::new(documents.clone(), &which, options.clone(), seed).unwrap();
     let per_epoch = make(4).batches_per_epoch();
     for stop in [0, 5, per_epoch, 2 * per_epoch + 1] {
@@ -221,7 +283,12 @@ fn buckets_resume() {
             assert_eq!(straight.next_batch(), resumed.next_batch());
         }
     }
-    let docs = |batches: &mut BucketBatches| epoch(batches).into_iter().flat_map(|b| b.docs).collect::<Vec<_>>();
+    let docs = |batches: &mut BucketBatches| {
+        epoch(batches)
+            .into_iter()
+            .flat_map(|b| b.docs)
+            .collect::<Vec<_>>()
+    };
     let mut batches = make(4);
     assert_ne!(docs(&mut batches), docs(&mut batches), "epochs differ");
     assert_ne!(docs(&mut make(4)), docs(&mut make(5)), "seeds differ");
@@ -230,8 +297,13 @@ fn buckets_resume() {
 #[test]
 fn the_decoder_says_what_the_encoder_read() {
     let documents = documents(&some_lengths(20));
-    let options = BucketOptions { word_dropout: 0.4, autoencode: true, ..BUCKETS };
-    let mut batches = BucketBatches::new(documents.clone(), &everything(&documents), options, 2).unwrap();
+    let options = BucketOptions {
+        word_dropout: 0.4,
+        autoencode: true,
+        ..BUCKETS
+    };
+    let mut batches =
+        BucketBatches::new(documents.clone(), &everything(&documents), options, 2).unwrap();
     let mut dropped = [0, 0];
     for batch in epoch(&mut batches) {
         let decoder = batch.decoder.as_ref().unwrap();
@@ -254,30 +326,81 @@ fn the_decoder_says_what_the_encoder_read() {
             }
         }
     }
-    assert!(dropped[0] > 50 && dropped[1] > 50 && dropped[0] != dropped[1], "{dropped:?}");
+    assert!(
+        dropped[0] > 50 && dropped[1] > 50 && dropped[0] != dropped[1],
+        "{dropped:?}"
+    );
 }
 
 #[test]
 fn bad_options() {
     let documents = documents(&[3, 4]);
-    let lm = |options, which: &[u32]| LmBatches::new(documents.clone(), which, options, 1).err().unwrap();
-    let buckets = |options, which: &[u32]| BucketBatches::new(documents.clone(), which, options, 1).err().unwrap();
+    let lm = |options, which: &[u32]| {
+        LmBatches::new(documents.clone(), which, options, 1)
+            .err()
+            .unwrap()
+    };
+    let buckets = |options, which: &[u32]| {
+        BucketBatches::new(documents.clone(), which, options, 1)
+            .err()
+            .unwrap()
+    };
     let argument = |error: Error, name: &str| {
-        assert!(matches!(error, Error::Argument { arg, .. } if arg == name), "{error:?}");
+        assert!(
+            matches!(error, Error::Argument { arg, .. } if arg == name),
+            "{error:?}"
+        );
     };
     argument(lm(LmOptions { batch: 0, ..LM }, &[0]), "batch");
     argument(lm(LmOptions { window: 0, ..LM }, &[0]), "length");
-    argument(lm(LmOptions { window: usize::MAX, ..LM }, &[0]), "length");
-    argument(lm(LmOptions { word_dropout: 1.0, ..LM }, &[0]), "word_dropout");
-    argument(lm(LmOptions { word_dropout: f32::NAN, ..LM }, &[0]), "word_dropout");
-    argument(buckets(BucketOptions { max_len: 1, ..BUCKETS }, &[0]), "length");
+    argument(
+        lm(
+            LmOptions {
+                window: usize::MAX,
+                ..LM
+            },
+            &[0],
+        ),
+        "length",
+    );
+    argument(
+        lm(
+            LmOptions {
+                word_dropout: 1.0,
+                ..LM
+            },
+            &[0],
+        ),
+        "word_dropout",
+    );
+    argument(
+        lm(
+            LmOptions {
+                word_dropout: f32::NAN,
+                ..LM
+            },
+            &[0],
+        ),
+        "word_dropout",
+    );
+    argument(
+        buckets(
+            BucketOptions {
+                max_len: 1,
+                ..BUCKETS
+            },
+            &[0],
+        ),
+        "length",
+    );
     assert!(matches!(lm(LM, &[]), Error::EmptyText { .. }));
     assert!(matches!(buckets(BUCKETS, &[]), Error::EmptyText { .. }));
 }
 
 fn by_class(documents: &Documents, docs: &[u32]) -> BTreeMap<Option<u32>, usize> {
     let mut counts = BTreeMap::new();
-    docs.iter().for_each(|&doc| *counts.entry(documents.label(doc)).or_default() += 1);
+    docs.iter()
+        .for_each(|&doc| *counts.entry(documents.label(doc)).or_default() += 1);
     counts
 }
 
@@ -321,7 +444,10 @@ fn holdout_and_few_labels() {
     assert_eq!((rest, held), holdout(&documents, &from, 0.25, 1).unwrap());
 
     let few = few_labels(&documents, &from, 10, 1).unwrap();
-    assert_eq!(by_class(&documents, &few), [(Some(0), 10), (Some(1), 10)].into());
+    assert_eq!(
+        by_class(&documents, &few),
+        [(Some(0), 10), (Some(1), 10)].into()
+    );
     let more = few_labels(&documents, &from, 20, 1).unwrap();
     assert!(few.iter().all(|doc| more.contains(doc)));
     assert_ne!(few, few_labels(&documents, &from, 10, 2).unwrap());
@@ -331,16 +457,22 @@ fn holdout_and_few_labels() {
 fn bad_splits() {
     let documents = documents(&some_lengths(20));
     let from = documents.labelled();
-    let argument = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Argument { .. })));
+    let argument =
+        |result: Result<(), Error>| assert!(matches!(result, Err(Error::Argument { .. })));
     argument(holdout(&documents, &from, 1.0, 1).map(drop));
     argument(holdout(&documents, &from, f64::NAN, 1).map(drop));
     argument(k_fold(&documents, &from, 1, 1).map(drop));
     argument(few_labels(&documents, &from, 0, 1).map(drop));
     let small = |result: Result<(), Error>, words: &str| match result {
-        Err(error @ Error::EmptyClass { .. }) => assert!(error.to_string().contains(words), "{error}"),
+        Err(error @ Error::EmptyClass { .. }) => {
+            assert!(error.to_string().contains(words), "{error}")
+        }
         other => panic!("{other:?}"),
     };
-    small(k_fold(&documents, &from, 10, 1).map(drop), "'pos' has 6 examples");
+    small(
+        k_fold(&documents, &from, 10, 1).map(drop),
+        "'pos' has 6 examples",
+    );
     small(few_labels(&documents, &from, 7, 1).map(drop), "7 or more");
     small(holdout(&documents, &[0, 1], 0.5, 1).map(drop), "2 or more");
     let unlabelled = few_labels(&documents, &[9, 19], 1, 1);

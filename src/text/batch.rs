@@ -81,7 +81,10 @@ pub(super) fn drop_words(ids: &mut [u32], p: f32, position: Position, salt: u64)
     if p <= 0.0 {
         return;
     }
-    let mut rng = Rng::new(position.seed, &[0xD80F, position.epoch, position.index, salt]);
+    let mut rng = Rng::new(
+        position.seed,
+        &[0xD80F, position.epoch, position.index, salt],
+    );
     for id in ids {
         // Drawn for every position, so that what is dropped here does not depend on what is there.
         if rng.chance(f64::from(p)) && *id >= SPECIALS.len() as u32 {
@@ -129,7 +132,11 @@ mod tests {
 
     #[test]
     fn word_dropout_has_its_rate_and_spares_specials() {
-        let position = Position { seed: 1, epoch: 2, index: 3 };
+        let position = Position {
+            seed: 1,
+            epoch: 2,
+            index: 3,
+        };
         let mut ids = vec![10; 10_000];
         ids[..100].fill(3);
         drop_words(&mut ids, 0.3, position, 0);

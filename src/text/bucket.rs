@@ -112,16 +112,37 @@ impl BucketBatches {
         seed: u64,
     ) -> Result<Self> {
         // One word and <eos>.
-        let time = if options.max_len < 2 { 0 } else { options.max_len };
-        check_sizes("document batches", options.batch, time, options.word_dropout)?;
+        let time = if options.max_len < 2 {
+            0
+        } else {
+            options.max_len
+        };
+        check_sizes(
+            "document batches",
+            options.batch,
+            time,
+            options.word_dropout,
+        )?;
         if which.is_empty() {
-            return Err(Error::EmptyText { path: "the documents to make batches of".into() });
+            return Err(Error::EmptyText {
+                path: "the documents to make batches of".into(),
+            });
         }
         let mut which = which.to_vec();
         which.sort_unstable();
-        let position = Position { seed, epoch: 0, index: 0 };
-        let mut batches =
-            Self { documents, which, options, plan: Vec::new(), planned: None, position };
+        let position = Position {
+            seed,
+            epoch: 0,
+            index: 0,
+        };
+        let mut batches = Self {
+            documents,
+            which,
+            options,
+            plan: Vec::new(),
+            planned: None,
+            position,
+        };
         batches.plan();
         Ok(batches)
     }
@@ -165,7 +186,11 @@ impl BucketBatches {
         let batch = self.make(&self.plan[position.index as usize], position);
         self.position.index += 1;
         if self.position.index == self.batches_per_epoch() {
-            self.position = Position { seed: position.seed, epoch: position.epoch + 1, index: 0 };
+            self.position = Position {
+                seed: position.seed,
+                epoch: position.epoch + 1,
+                index: 0,
+            };
         }
         batch
     }
@@ -185,21 +210,31 @@ impl BucketBatches {
             Rng::new(self.position.seed, &key(0xB0)).shuffle(&mut docs);
         }
         let max_len = self.options.max_len;
-        let lengths = LENGTHS.into_iter().filter(|&length| length < max_len).chain([max_len]);
+        let lengths = LENGTHS
+            .into_iter()
+            .filter(|&length| length < max_len)
+            .chain([max_len]);
         let lengths: Vec<usize> = lengths.collect();
         let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); lengths.len()];
         for doc in docs {
             let length = self.length(doc);
             buckets[lengths.partition_point(|&padded| padded < length)].push(doc);
         }
-        let longest = buckets.iter().rposition(|bucket| !bucket.is_empty()).unwrap_or(0);
+        let longest = buckets
+            .iter()
+            .rposition(|bucket| !bucket.is_empty())
+            .unwrap_or(0);
         let mut plan = Vec::new();
         let mut waiting: Vec<u32> = Vec::new();
         for (bucket, (docs, &time)) in buckets.into_iter().zip(&lengths).enumerate() {
             waiting.extend(docs);
-            while waiting.len() >= self.options.batch || (bucket == longest && !waiting.is_empty()) {
+            while waiting.len() >= self.options.batch || (bucket == longest && !waiting.is_empty())
+            {
                 let rest = waiting.split_off(waiting.len().min(self.options.batch));
-                plan.push(Plan { time, docs: std::mem::replace(&mut waiting, rest) });
+                plan.push(Plan {
+                    time,
+                    docs: std::mem::replace(&mut waiting, rest),
+                });
             }
         }
         if self.options.shuffle {
@@ -226,14 +261,30 @@ impl BucketBatches {
                 ids[t * batch + b] = id;
             }
             lens[b] = words as u32 + 1;
-            labels[b] = self.documents.label(doc).map_or(IGNORE, |label| label as i32);
+            labels[b] = self
+                .documents
+                .label(doc)
+                .map_or(IGNORE, |label| label as i32);
             docs[b] = doc;
         }
         let dropout = self.options.word_dropout;
-        let decoder = self.options.autoencode.then(|| Decoder::new(&ids, &lens, dropout, position));
+        let decoder = self
+            .options
+            .autoencode
+            .then(|| Decoder::new(&ids, &lens, dropout, position));
         drop_words(&mut ids, dropout, position, 0);
         let index = TokenIndex::new(&ids, &lens);
-        SequenceBatch { time, batch, ids, lens, labels, docs, index, decoder, position }
+        SequenceBatch {
+            time,
+            batch,
+            ids,
+            lens,
+            labels,
+            docs,
+            index,
+            decoder,
+            position,
+        }
     }
 }
 
@@ -253,6 +304,10 @@ impl Decoder {
         }
         drop_words(&mut inputs, dropout, position, 1);
         let index = TokenIndex::new(&inputs, lens);
-        Self { ids: inputs, targets, index }
+        Self {
+            ids: inputs,
+            targets,
+            index,
+        }
     }
 }

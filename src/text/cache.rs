@@ -26,8 +26,13 @@ use crate::{Error, Result};
 const MAGIC: [u8; 8] = *b"MELOSTOK";
 /// Raised with every change of the layout or of what the readers yield.
 const VERSION: u32 = 1;
-const SPLITS: [Option<Split>; 5] =
-    [None, Some(Split::Train), Some(Split::Validation), Some(Split::Test), Some(Split::Unsup)];
+const SPLITS: [Option<Split>; 5] = [
+    None,
+    Some(Split::Train),
+    Some(Split::Validation),
+    Some(Split::Test),
+    Some(Split::Unsup),
+];
 
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -58,7 +63,11 @@ pub(super) fn key(sources: &[Source], tokenizer: &Tokenizer) -> Result<String> {
     for source in sources {
         hasher.update(source.content_hash()?);
         // Where the file lies does not matter, how it is read does.
-        let how = Source { path: Default::default(), format: Some(source.resolve_format()?), ..source.clone() };
+        let how = Source {
+            path: Default::default(),
+            format: Some(source.resolve_format()?),
+            ..source.clone()
+        };
         hasher.update(serde_json::to_vec(&how).unwrap_or_default());
     }
     Ok(hex(&hasher.finalize()))
@@ -75,22 +84,35 @@ pub(super) fn load_or_build(
     if path.exists() {
         match open(&path, key)? {
             Some((tokens, index)) => return Ok(Documents::new(tokens, index, true)),
-            None => log::warn!("'{}' is damaged or out of date; making it anew", path.display()),
+            None => log::warn!(
+                "'{}' is damaged or out of date; making it anew",
+                path.display()
+            ),
         }
     }
     std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
     let failed = |e| Error::write(&path, e);
     let temporary = NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut file = Hashed { file: BufWriter::with_capacity(1 << 18, temporary), hasher: Sha256::new() };
+    let mut file = Hashed {
+        file: BufWriter::with_capacity(1 << 18, temporary),
+        hasher: Sha256::new(),
+    };
     file.file.write_all(&[0; HEADER]).map_err(failed)?;
     let mut write = |ids: &[u32]| file.put(bytemuck::cast_slice(ids)).map_err(failed);
     let index = tokenise_into(tokenizer, read, &mut write)?;
-    let meta = Meta { key: key.into(), label_names: index.label_names.clone() };
+    let meta = Meta {
+        key: key.into(),
+        label_names: index.label_names.clone(),
+    };
     let temporary = finish(file, &index, &meta).map_err(failed)?;
-    temporary.persist(&path).map_err(|e| Error::write(&path, e.error))?;
+    temporary
+        .persist(&path)
+        .map_err(|e| Error::write(&path, e.error))?;
     match open(&path, key)? {
         Some((tokens, index)) => Ok(Documents::new(tokens, index, false)),
-        None => Err(failed(io::Error::other("the file changed while it was being written"))),
+        None => Err(failed(io::Error::other(
+            "the file changed while it was being written",
+        ))),
     }
 }
 
@@ -151,7 +173,12 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
     if header.magic != MAGIC || header.version != VERSION {
         return None;
     }
-    if Sha256::new().chain_update(payload).chain_update(header_bytes).finalize()[..] != *digest {
+    if Sha256::new()
+        .chain_update(payload)
+        .chain_update(header_bytes)
+        .finalize()[..]
+        != *digest
+    {
         return None;
     }
     let count = usize::try_from(header.tokens).ok()?;
@@ -165,7 +192,10 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
     let index = Index {
         offsets: bytemuck::try_cast_slice(offsets).ok()?.to_vec(),
         labels: bytemuck::try_cast_slice(labels).ok()?.to_vec(),
-        splits: splits.iter().map(|&n| SPLITS.get(n as usize).copied()).collect::<Option<_>>()?,
+        splits: splits
+            .iter()
+            .map(|&n| SPLITS.get(n as usize).copied())
+            .collect::<Option<_>>()?,
         label_names: meta.label_names,
     };
     let sound = index.offsets.is_sorted() && index.offsets.last() == Some(&header.tokens);
@@ -178,7 +208,9 @@ pub(super) fn write_atomically(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<()> {
     let failed = |e| Error::write(path, e);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let mut temporary = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
     write(temporary.as_file_mut()).map_err(failed)?;
     temporary.as_file().sync_all().map_err(failed)?;

@@ -19,7 +19,10 @@ pub(super) struct Chunks<T> {
 
 impl<T> Default for Chunks<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), bytes: 0 }
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -59,7 +62,10 @@ pub(super) fn tokenise_into(
     read: impl FnOnce(&mut Sink) -> Result<()>,
     write: &mut dyn FnMut(&[u32]) -> Result<()>,
 ) -> Result<Index> {
-    let mut index = Index { offsets: vec![0], ..Index::default() };
+    let mut index = Index {
+        offsets: vec![0],
+        ..Index::default()
+    };
     let mut names: HashMap<String, i32> = HashMap::new();
     let mut chunk = Chunks::<Example>::default();
     let mut drain = |examples: Vec<Example>| -> Result<()> {
@@ -72,7 +78,9 @@ pub(super) fn tokenise_into(
             let end = index.offsets.last().copied().unwrap_or(0) + ids.len() as u64;
             index.offsets.push(end);
             let next = names.len() as i32;
-            let label = example.label.map_or(-1, |name| *names.entry(name).or_insert(next));
+            let label = example
+                .label
+                .map_or(-1, |name| *names.entry(name).or_insert(next));
             index.labels.push(label);
             index.splits.push(example.split);
         }
@@ -109,7 +117,11 @@ fn sort_labels(index: &mut Index, names: HashMap<String, i32>) {
 pub(super) enum Tokens {
     Owned(Vec<u32>),
     /// `count` ids from byte `start` of a mapped cache file.
-    Mapped { map: Mmap, start: usize, count: usize },
+    Mapped {
+        map: Mmap,
+        start: usize,
+        count: usize,
+    },
 }
 
 impl Tokens {
@@ -117,7 +129,9 @@ impl Tokens {
         match self {
             Tokens::Owned(ids) => ids,
             // The cache checked range and alignment when it opened the file.
-            Tokens::Mapped { map, start, count } => bytemuck::cast_slice(&map[*start..*start + 4 * *count]),
+            Tokens::Mapped { map, start, count } => {
+                bytemuck::cast_slice(&map[*start..*start + 4 * *count])
+            }
         }
     }
 }
@@ -132,7 +146,11 @@ pub struct Documents {
 
 impl Documents {
     pub(super) fn new(tokens: Tokens, index: Index, from_cache: bool) -> Self {
-        Self { tokens, index, from_cache }
+        Self {
+            tokens,
+            index,
+            from_cache,
+        }
     }
 
     /// Tokenises examples in memory.
@@ -223,13 +241,24 @@ impl Documents {
     /// # Errors
     /// [`Error::NoLabels`], [`Error::UnseenLabel`].
     pub fn check_labels(&self, train: &[u32], eval: &[u32]) -> Result<()> {
-        let classes = |docs: &[u32]| docs.iter().filter_map(|&doc| self.label(doc)).collect::<BTreeSet<_>>();
+        let classes = |docs: &[u32]| {
+            docs.iter()
+                .filter_map(|&doc| self.label(doc))
+                .collect::<BTreeSet<_>>()
+        };
         let name = |class: &u32| self.index.label_names[*class as usize].clone();
         let known = classes(train);
         let names = known.iter().map(name).collect::<Vec<_>>().join(", ");
         if known.len() < 2 {
-            let found = if names.is_empty() { "none".into() } else { names };
-            return Err(Error::NoLabels { what: "training a classifier".into(), found });
+            let found = if names.is_empty() {
+                "none".into()
+            } else {
+                names
+            };
+            return Err(Error::NoLabels {
+                what: "training a classifier".into(),
+                found,
+            });
         }
         match classes(eval).difference(&known).next() {
             None => Ok(()),
@@ -251,9 +280,15 @@ impl Documents {
 /// # Errors
 /// Those of [`corpus::read`]; [`Error::Tokenizer`]; [`Error::FileWrite`], [`Error::DiskFull`]
 /// when the copy cannot be written.
-pub fn tokenise(sources: &[Source], tokenizer: &Tokenizer, cache: Option<&Path>) -> Result<Documents> {
+pub fn tokenise(
+    sources: &[Source],
+    tokenizer: &Tokenizer,
+    cache: Option<&Path>,
+) -> Result<Documents> {
     let read = |sink: &mut Sink| {
-        sources.iter().try_for_each(|source| corpus::read(source, sink).map(|_| ()))
+        sources
+            .iter()
+            .try_for_each(|source| corpus::read(source, sink).map(|_| ()))
     };
     match cache {
         Some(folder) => {

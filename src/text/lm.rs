@@ -74,15 +74,35 @@ impl LmBatches {
         options: LmOptions,
         seed: u64,
     ) -> Result<Self> {
-        check_sizes("lm batches", options.batch, options.window, options.word_dropout)?;
-        let order: Vec<u32> =
-            which.iter().copied().filter(|&doc| !documents.ids(doc).is_empty()).collect();
+        check_sizes(
+            "lm batches",
+            options.batch,
+            options.window,
+            options.word_dropout,
+        )?;
+        let order: Vec<u32> = which
+            .iter()
+            .copied()
+            .filter(|&doc| !documents.ids(doc).is_empty())
+            .collect();
         if order.is_empty() {
-            return Err(Error::EmptyText { path: "the text to pretrain on".into() });
+            return Err(Error::EmptyText {
+                path: "the text to pretrain on".into(),
+            });
         }
-        let position = Position { seed, epoch: 0, index: 0 };
-        let mut batches =
-            Self { documents, options, order, starts: Vec::new(), position, planned: None };
+        let position = Position {
+            seed,
+            epoch: 0,
+            index: 0,
+        };
+        let mut batches = Self {
+            documents,
+            options,
+            order,
+            starts: Vec::new(),
+            position,
+            planned: None,
+        };
         batches.order.sort_unstable();
         batches.plan();
         Ok(batches)
@@ -115,7 +135,12 @@ impl LmBatches {
     /// The next window; after the last one of an epoch, the first of the next epoch.
     pub fn next_batch(&mut self) -> LmBatch {
         self.plan();
-        let LmOptions { batch, window: time, word_dropout, .. } = self.options;
+        let LmOptions {
+            batch,
+            window: time,
+            word_dropout,
+            ..
+        } = self.options;
         let (lane, total, position) = (self.lane(), self.tokens_per_epoch(), self.position);
         let mut ids = vec![PAD; time * batch];
         let mut targets = vec![IGNORE; time * batch];
@@ -138,10 +163,23 @@ impl LmBatches {
         drop_words(&mut ids, word_dropout, position, 0);
         self.position.index += 1;
         if self.position.index == self.batches_per_epoch() {
-            self.position = Position { seed: position.seed, epoch: position.epoch + 1, index: 0 };
+            self.position = Position {
+                seed: position.seed,
+                epoch: position.epoch + 1,
+                index: 0,
+            };
         }
         let index = TokenIndex::new(&ids, &lens);
-        LmBatch { time, batch, ids, targets, lens, reset: position.index == 0, index, position }
+        LmBatch {
+            time,
+            batch,
+            ids,
+            targets,
+            lens,
+            reset: position.index == 0,
+            index,
+            position,
+        }
     }
 
     /// Targets of one lane.
@@ -177,19 +215,36 @@ impl LmBatches {
 
     /// The input at target place `from`: the token before it, `<eos>` at the very beginning.
     fn token_before(&self, from: u64) -> u32 {
-        let before = from.checked_sub(1).and_then(|place| self.tokens_from(place).next());
+        let before = from
+            .checked_sub(1)
+            .and_then(|place| self.tokens_from(place).next());
         before.unwrap_or(EOS)
     }
 }
 
 pub(super) fn check_sizes(op: &'static str, batch: usize, time: usize, dropout: f32) -> Result<()> {
-    let wrong = |arg, value: String, expected| Err(Error::Argument { op, arg, value, expected });
+    let wrong = |arg, value: String, expected| {
+        Err(Error::Argument {
+            op,
+            arg,
+            value,
+            expected,
+        })
+    };
     if batch == 0 {
         return wrong("batch", batch.to_string(), "1 or more");
     }
     // Positions of a batch are u32.
-    if time == 0 || batch.checked_mul(time).is_none_or(|n| n >= u32::MAX as usize) {
-        return wrong("length", time.to_string(), "1 or more, and batch * length below 2^32");
+    if time == 0
+        || batch
+            .checked_mul(time)
+            .is_none_or(|n| n >= u32::MAX as usize)
+    {
+        return wrong(
+            "length",
+            time.to_string(),
+            "1 or more, and batch * length below 2^32",
+        );
     }
     if !(0.0..1.0).contains(&dropout) {
         return wrong("word_dropout", dropout.to_string(), "0 or more and below 1");

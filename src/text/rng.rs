@@ -76,7 +76,10 @@ mod tests {
             counts[rng.below(7)] += 1;
         }
         // 10,000 expected in each; 5 standard deviations are 463.
-        assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 463), "{counts:?}");
+        assert!(
+            counts.iter().all(|&c| c.abs_diff(10_000) < 463),
+            "{counts:?}"
+        );
         let mean = (0..70_000).map(|_| rng.unit()).sum::<f64>() / 70_000.0;
         assert!((mean - 0.5).abs() < 0.006, "{mean}");
         assert_eq!(rng.below(0), 0);

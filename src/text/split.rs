@@ -19,7 +19,12 @@ pub struct Fold {
 }
 
 /// The documents of each class, shuffled.
-fn classes(documents: &Documents, from: &[u32], seed: u64, purpose: u64) -> BTreeMap<Option<u32>, Vec<u32>> {
+fn classes(
+    documents: &Documents,
+    from: &[u32],
+    seed: u64,
+    purpose: u64,
+) -> BTreeMap<Option<u32>, Vec<u32>> {
     let mut classes: BTreeMap<_, Vec<u32>> = BTreeMap::new();
     for &doc in from {
         classes.entry(documents.label(doc)).or_default().push(doc);
@@ -107,7 +112,11 @@ pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Resul
     let fold = |number: usize| {
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for (place, &doc) in dealt.iter().enumerate() {
-            if place % k == number { test.push(doc) } else { train.push(doc) }
+            if place % k == number {
+                test.push(doc)
+            } else {
+                train.push(doc)
+            }
         }
         train.sort_unstable();
         test.sort_unstable();
@@ -122,7 +131,12 @@ pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Resul
 /// # Errors
 /// [`Error::Argument`] for none a class; [`Error::EmptyClass`] when a class has fewer;
 /// [`Error::NoLabels`] when nothing is labelled.
-pub fn few_labels(documents: &Documents, from: &[u32], per_class: usize, seed: u64) -> Result<Vec<u32>> {
+pub fn few_labels(
+    documents: &Documents,
+    from: &[u32],
+    per_class: usize,
+    seed: u64,
+) -> Result<Vec<u32>> {
     if per_class == 0 {
         return Err(Error::Argument {
             op: "few labels",
@@ -147,7 +161,10 @@ pub fn few_labels(documents: &Documents, from: &[u32], per_class: usize, seed: u
         chosen.extend_from_slice(docs);
     }
     if chosen.is_empty() {
-        return Err(Error::NoLabels { what: "a subset with few labels".into(), found: "none".into() });
+        return Err(Error::NoLabels {
+            what: "a subset with few labels".into(),
+            found: "none".into(),
+        });
     }
     chosen.sort_unstable();
     Ok(chosen)

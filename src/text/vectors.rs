@@ -43,7 +43,13 @@ impl WordVectors {
     pub fn read(path: impl AsRef<Path>, tokenizer: &Tokenizer) -> Result<Self> {
         let path = path.as_ref();
         let reader = corpus::open(path)?;
-        let mut file = VectorFile { path, reader, tokenizer, exact: Vec::new(), line: 0 };
+        let mut file = VectorFile {
+            path,
+            reader,
+            tokenizer,
+            exact: Vec::new(),
+            line: 0,
+        };
         file.read()
     }
 
@@ -73,12 +79,18 @@ struct VectorFile<'a> {
 impl VectorFile<'_> {
     fn read(&mut self) -> Result<WordVectors> {
         let Some(first) = self.next_line()? else {
-            return Err(Error::EmptyText { path: self.path.to_owned() });
+            return Err(Error::EmptyText {
+                path: self.path.to_owned(),
+            });
         };
         let header = header(&first);
-        let dim = header.map_or_else(|| first.split_whitespace().count().saturating_sub(1), |h| h.1);
+        let dim = header.map_or_else(
+            || first.split_whitespace().count().saturating_sub(1),
+            |h| h.1,
+        );
         if dim == 0 || dim > MAX_DIM {
-            let message = format!("expected a word and 1 to {MAX_DIM} numbers, or a header, found {dim}");
+            let message =
+                format!("expected a word and 1 to {MAX_DIM} numbers, or a header, found {dim}");
             return Err(self.error("line 1".into(), message));
         }
         let vocab = self.tokenizer.vocab_size();
@@ -101,7 +113,9 @@ impl VectorFile<'_> {
                 }
                 if vectors.in_file != count {
                     let found = vectors.in_file;
-                    let message = format!("the header promises {count} vectors, found {found}; the file is incomplete");
+                    let message = format!(
+                        "the header promises {count} vectors, found {found}; the file is incomplete"
+                    );
                     return Err(self.error(format!("line {}", self.line), message));
                 }
             }
@@ -110,14 +124,20 @@ impl VectorFile<'_> {
     }
 
     fn error(&self, place: String, message: String) -> Error {
-        Error::Vectors { path: self.path.to_owned(), place, message }
+        Error::Vectors {
+            path: self.path.to_owned(),
+            place,
+            message,
+        }
     }
 
     fn next_line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         // Wide enough for any vector written out in decimals.
         let mut limited = self.reader.by_ref().take(MAX_WORD + 32 * MAX_DIM as u64);
-        let length = limited.read_until(b'\n', &mut bytes).map_err(|e| Error::read(self.path, e))?;
+        let length = limited
+            .read_until(b'\n', &mut bytes)
+            .map_err(|e| Error::read(self.path, e))?;
         if length == 0 {
             return Ok(None);
         }
@@ -128,9 +148,14 @@ impl VectorFile<'_> {
 
     /// After the header: is what follows the first word a decimal number?
     fn looks_like_text(&mut self) -> Result<bool> {
-        let bytes = self.reader.fill_buf().map_err(|e| Error::read(self.path, e))?;
+        let bytes = self
+            .reader
+            .fill_buf()
+            .map_err(|e| Error::read(self.path, e))?;
         let mut fields = bytes.split(|byte| byte.is_ascii_whitespace());
-        let second = fields.nth(1).and_then(|field| std::str::from_utf8(field).ok());
+        let second = fields
+            .nth(1)
+            .and_then(|field| std::str::from_utf8(field).ok());
         Ok(second.is_some_and(|field| field.parse::<f32>().is_ok()))
     }
 
@@ -149,9 +174,15 @@ impl VectorFile<'_> {
         let numbers = fields.len().saturating_sub(1);
         // Some words of GloVe 840B hold spaces; more numbers than the first line has is an error.
         let extra = numbers.saturating_sub(vectors.dim);
-        let wide = extra > 0 && fields[1..=extra].iter().all(|field| field.parse::<f32>().is_ok());
+        let wide = extra > 0
+            && fields[1..=extra]
+                .iter()
+                .all(|field| field.parse::<f32>().is_ok());
         if numbers < vectors.dim || wide {
-            let message = format!("expected {} numbers as before, found {numbers}", vectors.dim);
+            let message = format!(
+                "expected {} numbers as before, found {numbers}",
+                vectors.dim
+            );
             return Err(self.error(place, message));
         }
         let (word, numbers) = fields.split_at(fields.len() - vectors.dim);
@@ -171,10 +202,16 @@ impl VectorFile<'_> {
         for number in 1..=count {
             let place = format!("vector {number}");
             let mut word = Vec::new();
-            let read = self.reader.by_ref().take(MAX_WORD).read_until(b' ', &mut word);
+            let read = self
+                .reader
+                .by_ref()
+                .take(MAX_WORD)
+                .read_until(b' ', &mut word);
             read.map_err(|e| Error::read(self.path, e))?;
             if word.pop() != Some(b' ') {
-                let message = format!("expected a word and a space; the file is cut short or damaged ({count} vectors promised)");
+                let message = format!(
+                    "expected a word and a space; the file is cut short or damaged ({count} vectors promised)"
+                );
                 return Err(self.error(place, message));
             }
             if let Err(e) = self.reader.read_exact(&mut bytes) {
@@ -184,8 +221,10 @@ impl VectorFile<'_> {
                 let message = format!("the file ends inside it ({count} vectors promised)");
                 return Err(self.error(place, message));
             }
-            let row: Vec<f32> =
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let row: Vec<f32> = bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
             if !row.iter().all(|x| x.is_finite()) {
                 return Err(self.error(place, "a number is not finite; the file is damaged".into()));
             }
@@ -197,8 +236,14 @@ impl VectorFile<'_> {
     fn add(&mut self, word: &str, row: &[f32], vectors: &mut WordVectors) {
         vectors.in_file += 1;
         let exact = self.tokenizer.id(word).map(|id| (id, true));
-        let lower = || self.tokenizer.id(&word.to_lowercase()).map(|id| (id, false));
-        let Some((id, exact)) = exact.or_else(lower) else { return };
+        let lower = || {
+            self.tokenizer
+                .id(&word.to_lowercase())
+                .map(|id| (id, false))
+        };
+        let Some((id, exact)) = exact.or_else(lower) else {
+            return;
+        };
         let id = id as usize;
         if id >= vectors.found.len() || self.exact[id] || (vectors.found[id] && !exact) {
             return;

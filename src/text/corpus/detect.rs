@@ -15,7 +15,11 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     if let Some(format) = source.format {
         return Ok(format);
     }
-    let found = if path.is_dir() { of_folder(path)? } else { of_file(path)? };
+    let found = if path.is_dir() {
+        of_folder(path)?
+    } else {
+        of_file(path)?
+    };
     found.ok_or_else(|| Error::UnknownFormat {
         path: path.clone(),
         message: format!(
@@ -34,11 +38,18 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
         return Ok(Some(Format::RottenTomatoes));
     }
     let text = |file: &std::path::PathBuf| file.extension().is_some_and(|end| end == "txt");
-    Ok(lines::files_below(path)?.iter().any(text).then_some(Format::Folder))
+    Ok(lines::files_below(path)?
+        .iter()
+        .any(text)
+        .then_some(Format::Folder))
 }
 
 fn of_file(path: &Path) -> Result<Option<Format>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     if name.ends_with(".tgz") {
         return of_archive(path);
     }

@@ -11,7 +11,10 @@ const CLASSES: [&str; 2] = ["neg", "pos"];
 
 /// The split and class that the path of a review tells, `None` for any other file.
 pub(super) fn place(name: &Path) -> Option<(Split, Option<&'static str>)> {
-    let mut parts = name.iter().rev().map(|part| part.to_str().unwrap_or_default());
+    let mut parts = name
+        .iter()
+        .rev()
+        .map(|part| part.to_str().unwrap_or_default());
     let (file, class, part) = (parts.next()?, parts.next()?, parts.next()?);
     if !file.ends_with(".txt") {
         return None;
@@ -28,8 +31,14 @@ pub(super) fn place(name: &Path) -> Option<(Split, Option<&'static str>)> {
 
 /// The folder that holds `train/`: the path itself or `aclImdb` in it.
 pub(super) fn root(path: &Path) -> Option<PathBuf> {
-    let is_root = |folder: &PathBuf| ["pos", "neg", "unsup"].iter().any(|c| folder.join("train").join(c).is_dir());
-    [path.to_owned(), path.join("aclImdb")].into_iter().find(is_root)
+    let is_root = |folder: &PathBuf| {
+        ["pos", "neg", "unsup"]
+            .iter()
+            .any(|c| folder.join("train").join(c).is_dir())
+    };
+    [path.to_owned(), path.join("aclImdb")]
+        .into_iter()
+        .find(is_root)
 }
 
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
@@ -40,7 +49,11 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         if let (Split::Train, Some(label)) = (split, label) {
             counts[usize::from(label == CLASSES[1])] += 1;
         }
-        sink(Example { text: break_lines(text), label: label.map(str::to_owned), split: Some(split) })
+        sink(Example {
+            text: break_lines(text),
+            label: label.map(str::to_owned),
+            split: Some(split),
+        })
     };
     if path.is_dir() {
         let root = root(path).ok_or_else(|| Error::UnknownFormat {
@@ -58,7 +71,10 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
     } else {
         lines::for_each_in_tar(path, &mut |name, reader| {
             if let Some(place) = place(name) {
-                pass(place, &lines::read_text(reader, &lines::entry_name(path, name))?)?;
+                pass(
+                    place,
+                    &lines::read_text(reader, &lines::entry_name(path, name))?,
+                )?;
             }
             Ok(true)
         })?;
@@ -94,7 +110,10 @@ mod tests {
     #[test]
     fn places() {
         let of = |name: &str| place(Path::new(name));
-        assert_eq!(of("aclImdb/train/pos/3_8.txt"), Some((Split::Train, Some("pos"))));
+        assert_eq!(
+            of("aclImdb/train/pos/3_8.txt"),
+            Some((Split::Train, Some("pos")))
+        );
         assert_eq!(of("x/test/neg/3_1.txt"), Some((Split::Test, Some("neg"))));
         assert_eq!(of("train/unsup/3_0.txt"), Some((Split::Unsup, None)));
         assert_eq!(of("aclImdb/train/urls_pos.txt"), None);

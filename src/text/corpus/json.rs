@@ -12,7 +12,11 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             continue;
         }
         let parsed: std::result::Result<Map<String, Value>, _> = serde_json::from_str(line);
-        let malformed = |line, message| Error::MalformedRow { path: source.path.clone(), line, message };
+        let malformed = |line, message| Error::MalformedRow {
+            path: source.path.clone(),
+            line,
+            message,
+        };
         let row = match parsed {
             Ok(row) => row,
             Err(e) => {
@@ -37,11 +41,16 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             Some(Value::String(name)) => clean_label(name),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => clean_label(&value.to_string()),
             Some(other) => {
-                let message = format!("the label should be a string, number or boolean, found {other}");
+                let message =
+                    format!("the label should be a string, number or boolean, found {other}");
                 return Err(malformed(lines.line, message));
             }
         };
-        sink(Example { text: text.clone(), label, split: None })?;
+        sink(Example {
+            text: text.clone(),
+            label,
+            split: None,
+        })?;
     }
     Ok(())
 }
@@ -60,6 +69,16 @@ fn field<'a>(
     }
 }
 
-fn missing(source: &Source, row: &Map<String, Value>, wanted: &Option<Column>, role: &'static str) -> Error {
-    table::column_missing(source, wanted, role, &row.keys().cloned().collect::<Vec<_>>())
+fn missing(
+    source: &Source,
+    row: &Map<String, Value>,
+    wanted: &Option<Column>,
+    role: &'static str,
+) -> Error {
+    table::column_missing(
+        source,
+        wanted,
+        role,
+        &row.keys().cloned().collect::<Vec<_>>(),
+    )
 }

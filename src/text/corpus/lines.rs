@@ -16,7 +16,10 @@ pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
-        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)))
+        Box::new(BufReader::with_capacity(
+            BUFFER,
+            MultiGzDecoder::new(reader),
+        ))
     } else {
         Box::new(reader)
     })
@@ -61,18 +64,28 @@ impl Lines {
         self.offset += length as u64;
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
-        Ok(Some(if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text }))
+        Ok(Some(if self.line == 1 {
+            text.trim_start_matches('\u{feff}')
+        } else {
+            text
+        }))
     }
 }
 
 /// The whole of one small file (a review) as text. `name` stands in the errors.
 pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).map_err(|e| Error::read(name, e))?;
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::read(name, e))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let breaks = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
-        Error::NotUtf8 { path: name.to_owned(), line: breaks as u64 + 1, offset: good as u64 }
+        Error::NotUtf8 {
+            path: name.to_owned(),
+            line: breaks as u64 + 1,
+            offset: good as u64,
+        }
     })
 }
 

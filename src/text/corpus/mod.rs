@@ -77,7 +77,10 @@ impl std::str::FromStr for Format {
     fn from_str(name: &str) -> Result<Self> {
         serde_json::from_value(serde_json::Value::from(name)).map_err(|_| Error::UnknownFormat {
             path: name.into(),
-            message: format!("no format has this name; the formats are {}", detect::FORMATS),
+            message: format!(
+                "no format has this name; the formats are {}",
+                detect::FORMATS
+            ),
         })
     }
 }
@@ -150,7 +153,10 @@ impl Source {
 
     /// The same corpus as a source of unlabelled text.
     pub fn unlabelled(path: impl Into<PathBuf>) -> Self {
-        Self { labelled: false, ..Self::new(path) }
+        Self {
+            labelled: false,
+            ..Self::new(path)
+        }
     }
 
     /// The format: the one given, or the one told from the path.
@@ -240,7 +246,9 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Folder => plain::read_folder(&source.path, &mut pass),
     }?;
     match count {
-        0 => Err(Error::EmptyText { path: source.path.clone() }),
+        0 => Err(Error::EmptyText {
+            path: source.path.clone(),
+        }),
         _ => Ok(count),
     }
 }

@@ -26,7 +26,9 @@ pub(super) fn root(path: &Path) -> Option<PathBuf> {
     let has = |folder: &PathBuf| {
         folder.join("rt-polarity.neg").is_file() || folder.join("rt-polarity.pos").is_file()
     };
-    [path.to_owned(), path.join("rt-polaritydata")].into_iter().find(has)
+    [path.to_owned(), path.join("rt-polaritydata")]
+        .into_iter()
+        .find(has)
 }
 
 /// The files to read: neg and pos for a folder or for either of the two files, else the archive.
@@ -39,12 +41,24 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
         [root.join("rt-polarity.neg"), root.join("rt-polarity.pos")]
     } else {
         // rt-polarity.pos, also rt-polarity.pos.gz: the other file lies beside it.
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (stem, gz) = name.strip_suffix(".gz").map_or((&*name, ""), |stem| (stem, ".gz"));
-        let Some(stem) = stem.strip_suffix(".neg").or_else(|| stem.strip_suffix(".pos")) else {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let (stem, gz) = name
+            .strip_suffix(".gz")
+            .map_or((&*name, ""), |stem| (stem, ".gz"));
+        let Some(stem) = stem
+            .strip_suffix(".neg")
+            .or_else(|| stem.strip_suffix(".pos"))
+        else {
             return Ok(vec![path.to_owned()]);
         };
-        [path.with_file_name(format!("{stem}.neg{gz}")), path.with_file_name(format!("{stem}.pos{gz}"))]
+        [
+            path.with_file_name(format!("{stem}.neg{gz}")),
+            path.with_file_name(format!("{stem}.pos{gz}")),
+        ]
     };
     match pair.iter().find(|file| !file.exists()) {
         Some(path) => Err(Error::FileMissing { path: path.clone() }),
@@ -62,8 +76,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         _ => lines::for_each_in_tar(&source.path, &mut |name, reader| {
             if let Some(class) = class(name) {
                 let place = lines::entry_name(&source.path, name);
-                counts[usize::from(class == "pos")] +=
-                    read_class(reader, &place, class, sink)?;
+                counts[usize::from(class == "pos")] += read_class(reader, &place, class, sink)?;
             }
             Ok(true)
         })?,
@@ -77,16 +90,26 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
 /// Reads one file, some 600 kB, whole: its encoding is a property of all of it.
 fn read_class(reader: &mut dyn Read, name: &Path, class: &str, sink: &mut Sink) -> Result<usize> {
     let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).map_err(|e| Error::read(name, e))?;
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::read(name, e))?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.into(),
         Err(_) => encoding_rs::WINDOWS_1252.decode(&bytes).0,
     };
     let mut count = 0;
     // Not `lines()` of some other kind: U+0085 must not end a line.
-    for line in text.split('\n').map(str::trim).filter(|line| !line.is_empty()) {
+    for line in text
+        .split('\n')
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         count += 1;
-        sink(Example { text: line.to_owned(), label: Some(class.to_owned()), split: None })?;
+        sink(Example {
+            text: line.to_owned(),
+            label: Some(class.to_owned()),
+            split: None,
+        })?;
     }
     Ok(count)
 }

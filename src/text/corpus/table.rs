@@ -6,11 +6,18 @@ use super::{Column, Example, Sink, Source, clean_label, lines};
 use crate::{Error, Result};
 
 /// Headers and keys taken for the text, in this order of preference.
-pub(super) const TEXT_NAMES: [&str; 8] =
-    ["text", "review", "sentence", "content", "document", "body", "comment", "ref"];
+pub(super) const TEXT_NAMES: [&str; 8] = [
+    "text", "review", "sentence", "content", "document", "body", "comment", "ref",
+];
 /// Headers and keys taken for the label.
-pub(super) const LABEL_NAMES: [&str; 6] =
-    ["label", "class", "sentiment", "polarity", "target", "category"];
+pub(super) const LABEL_NAMES: [&str; 6] = [
+    "label",
+    "class",
+    "sentiment",
+    "polarity",
+    "target",
+    "category",
+];
 
 /// Which columns to read; settled by the first row.
 struct Columns {
@@ -26,15 +33,20 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
         .from_reader(lines::open(&source.path)?);
     let mut row = ByteRecord::new();
     let mut columns = None;
-    while reader.read_byte_record(&mut row).map_err(|e| row_error(source, e))? {
+    while reader
+        .read_byte_record(&mut row)
+        .map_err(|e| row_error(source, e))?
+    {
         let place = row.position().cloned().unwrap_or_else(csv::Position::new);
         let fields = row
             .iter()
-            .map(|field| std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
-                path: source.path.clone(),
-                line: place.line(),
-                offset: place.byte(),
-            }))
+            .map(|field| {
+                std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
+                    path: source.path.clone(),
+                    line: place.line(),
+                    offset: place.byte(),
+                })
+            })
             .collect::<Result<Vec<_>>>()?;
         let columns = match &columns {
             Some(columns) => columns,
@@ -62,7 +74,9 @@ fn row_error(source: &Source, error: csv::Error) -> Error {
     let text = error.to_string();
     match error.into_kind() {
         ErrorKind::Io(e) => Error::read(path, e),
-        ErrorKind::UnequalLengths { expected_len, len, .. } => Error::MalformedRow {
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => Error::MalformedRow {
             path,
             line,
             message: format!(
@@ -70,7 +84,11 @@ fn row_error(source: &Source, error: csv::Error) -> Error {
                  that hold the separator or a line break"
             ),
         },
-        _ => Error::MalformedRow { path, line, message: text },
+        _ => Error::MalformedRow {
+            path,
+            line,
+            message: text,
+        },
     }
 }
 
@@ -80,15 +98,23 @@ fn has_header(source: &Source, first: &[&str]) -> bool {
         let name = field.trim().to_lowercase();
         TEXT_NAMES.contains(&&*name) || LABEL_NAMES.contains(&&*name)
     };
-    source.header.unwrap_or_else(|| {
-        named(&source.text) || named(&source.label) || first.iter().any(known)
-    })
+    source
+        .header
+        .unwrap_or_else(|| named(&source.text) || named(&source.label) || first.iter().any(known))
 }
 
 fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
     let by_name = |names: &[&str]| {
-        let is = |name: &&str| first.iter().position(|f| f.trim().eq_ignore_ascii_case(name));
-        if header { names.iter().find_map(is) } else { None }
+        let is = |name: &&str| {
+            first
+                .iter()
+                .position(|f| f.trim().eq_ignore_ascii_case(name))
+        };
+        if header {
+            names.iter().find_map(is)
+        } else {
+            None
+        }
     };
     let wanted = |column: &Option<Column>, role| match column {
         None => Ok(None),
@@ -104,11 +130,19 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
     };
     let longest = || {
         let others = (0..first.len()).filter(|&column| Some(column) != label);
-        others.rev().max_by_key(|&column| first[column].chars().count())
+        others
+            .rev()
+            .max_by_key(|&column| first[column].chars().count())
     };
     let text = wanted(&source.text, "text")?
         .or_else(|| by_name(&TEXT_NAMES))
-        .or_else(|| if header && first.len() > 2 { None } else { longest() })
+        .or_else(|| {
+            if header && first.len() > 2 {
+                None
+            } else {
+                longest()
+            }
+        })
         .ok_or_else(|| column_missing(source, &None, "text", first))?;
     if source.labelled && label.is_none() {
         if first.len() != 2 {

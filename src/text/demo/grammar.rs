@@ -13,7 +13,11 @@ const PAIRED: f64 = 0.8;
 /// One review of the given verdict. Words and punctuation are separated by single spaces.
 pub(super) fn review(lexicon: &Lexicon, positive: bool, rng: &mut Rng) -> String {
     let topic = &lexicon.topics[rng.below(lexicon.topics.len())];
-    let mut writer = Writer { lexicon, topic, rng };
+    let mut writer = Writer {
+        lexicon,
+        topic,
+        rng,
+    };
     let evaluations = 2 + writer.rng.below(2);
     let asides = writer.rng.below(2);
     let mut sentences: Vec<String> = Vec::new();
@@ -29,7 +33,11 @@ pub(super) fn review(lexicon: &Lexicon, positive: bool, rng: &mut Rng) -> String
 
 /// The word with its indefinite article.
 fn a(word: &str) -> String {
-    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {word}")
 }
 
@@ -62,8 +70,16 @@ impl Writer<'_> {
         match self.rng.below(6) {
             0 => "it".into(),
             1 => format!("this {}", self.pick(&["film", "movie", "picture"])),
-            2 => format!("{} 's {}", self.lexicon.names.draw(self.rng), self.lexicon.aspects.draw(self.rng)),
-            3 => format!("the {} {}", self.lexicon.adjectives.draw(self.rng), self.lexicon.aspects.draw(self.rng)),
+            2 => format!(
+                "{} 's {}",
+                self.lexicon.names.draw(self.rng),
+                self.lexicon.aspects.draw(self.rng)
+            ),
+            3 => format!(
+                "the {} {}",
+                self.lexicon.adjectives.draw(self.rng),
+                self.lexicon.aspects.draw(self.rng)
+            ),
             _ => format!("the {}", self.lexicon.aspects.draw(self.rng)),
         }
     }
@@ -78,7 +94,10 @@ impl Writer<'_> {
                 let verb = polar.verbs.draw(self.rng);
                 match negated {
                     true => format!("{subject} {} {verb}", self.pick(&["never", "hardly"])),
-                    false => format!("{subject} {} {verb}", self.pick(&["really", "always", "just"])),
+                    false => format!(
+                        "{subject} {} {verb}",
+                        self.pick(&["really", "always", "just"])
+                    ),
                 }
             }
             1 => {
@@ -93,25 +112,57 @@ impl Writer<'_> {
                     true => self.pick(&["not", "hardly", "not at all"]),
                     false => self.pick(&["", "", "very", "so", "quite", "rather"]),
                 };
-                let degree = if degree.is_empty() { String::new() } else { format!(" {degree}") };
+                let degree = if degree.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {degree}")
+                };
                 let joined = match self.rng.chance(PAIRED) {
-                    true => format!("{first} {} {}", if negated { "or" } else { "and" }, polar.adjectives.draw(self.rng)),
+                    true => format!(
+                        "{first} {} {}",
+                        if negated { "or" } else { "and" },
+                        polar.adjectives.draw(self.rng)
+                    ),
                     false => first.to_owned(),
                 };
-                format!("{subject} {}{degree} {joined}", self.pick(&["is", "seems", "feels", "is"]))
+                format!(
+                    "{subject} {}{degree} {joined}",
+                    self.pick(&["is", "seems", "feels", "is"])
+                )
             }
         }
     }
 
     /// A sentence that says nothing about the verdict.
     fn aside(&mut self) -> String {
-        let Lexicon { names, verbs, adjectives, aspects, .. } = self.lexicon;
-        let (name, verb, thing) = (names.draw(self.rng), verbs.draw(self.rng), self.topic.draw(self.rng));
+        let Lexicon {
+            names,
+            verbs,
+            adjectives,
+            aspects,
+            ..
+        } = self.lexicon;
+        let (name, verb, thing) = (
+            names.draw(self.rng),
+            verbs.draw(self.rng),
+            self.topic.draw(self.rng),
+        );
         match self.rng.below(5) {
             0 => format!("{name} {verb} the {} {thing} .", adjectives.draw(self.rng)),
-            1 => format!("in it , {name} {verb} {} and {} .", a(thing), a(self.topic.draw(self.rng))),
-            2 => format!("the {} comes from {name} , who {verb} {thing} .", aspects.draw(self.rng)),
-            3 => format!("we saw it with {} {thing} near the {} .", a(adjectives.draw(self.rng)), self.topic.draw(self.rng)),
+            1 => format!(
+                "in it , {name} {verb} {} and {} .",
+                a(thing),
+                a(self.topic.draw(self.rng))
+            ),
+            2 => format!(
+                "the {} comes from {name} , who {verb} {thing} .",
+                aspects.draw(self.rng)
+            ),
+            3 => format!(
+                "we saw it with {} {thing} near the {} .",
+                a(adjectives.draw(self.rng)),
+                self.topic.draw(self.rng)
+            ),
             _ => format!("there is {} , and {name} {verb} it .", a(thing)),
         }
     }

@@ -19,7 +19,10 @@ impl Words {
             sum += weight(rank);
             sum
         });
-        Self { cumulative: cumulative.collect(), words }
+        Self {
+            cumulative: cumulative.collect(),
+            words,
+        }
     }
 
     pub(super) fn draw(&self, rng: &mut Rng) -> &str {
@@ -55,8 +58,10 @@ const GOOD: &str = "good great fine moving brilliant funny gripping fresh charmi
     warm lovely rich honest witty bold tender vivid graceful";
 const BAD_NOUNS: &str = "mess bore failure disaster waste letdown chore muddle flop blunder";
 const GOOD_NOUNS: &str = "triumph delight gem treat joy marvel success wonder pleasure masterpiece";
-const BAD_VERBS: &str = "drags disappoints bores fails stumbles annoys sinks irritates fizzles collapses";
-const GOOD_VERBS: &str = "shines delights works soars charms succeeds dazzles sparkles glows triumphs";
+const BAD_VERBS: &str =
+    "drags disappoints bores fails stumbles annoys sinks irritates fizzles collapses";
+const GOOD_VERBS: &str =
+    "shines delights works soars charms succeeds dazzles sparkles glows triumphs";
 const ASPECTS: &str = "acting plot script music ending cast story dialogue direction pacing lead \
     editing camera opening finale humour romance soundtrack writing premise staging chemistry \
     scenery narration villain hero costume lighting tone climax middle performance idea";
@@ -65,7 +70,8 @@ const ADJECTIVES: &str = "long short second final new old quiet early late frenc
 const VERBS: &str = "follows meets visits leaves finds watches joins hides carries calls enters \
     builds sells paints writes opens buys keeps draws crosses";
 
-const ONSETS: &str = "b br c cl d dr f fl g gl gr h j k l m n p pl pr qu r s sc sk sl st t tr v w z";
+const ONSETS: &str =
+    "b br c cl d dr f fl g gl gr h j k l m n p pl pr qu r s sc sk sl st t tr v w z";
 const VOWELS: &str = "a e i o u ai ea ou";
 const CODAS: &str = "l n r s t m rd nt st ck";
 
@@ -112,21 +118,39 @@ const VERB_ENDINGS: &str = "s es ates ens izes";
 
 impl Lexicon {
     pub(super) fn new() -> Self {
-        let mut maker = Maker { rng: Rng::new(0, &[0x1E7]), used: HashSet::new() };
-        let known = [BAD, GOOD, BAD_NOUNS, GOOD_NOUNS, BAD_VERBS, GOOD_VERBS, ASPECTS, ADJECTIVES, VERBS];
+        let mut maker = Maker {
+            rng: Rng::new(0, &[0x1E7]),
+            used: HashSet::new(),
+        };
+        let known = [
+            BAD, GOOD, BAD_NOUNS, GOOD_NOUNS, BAD_VERBS, GOOD_VERBS, ASPECTS, ADJECTIVES, VERBS,
+        ];
         for words in known {
-            maker.used.extend(words.split_whitespace().map(str::to_owned));
+            maker
+                .used
+                .extend(words.split_whitespace().map(str::to_owned));
         }
         let mut polar = |adjectives, nouns, verbs| Polar {
             adjectives: Words::new(maker.list(adjectives, ADJECTIVE_ENDINGS, 200), 8.0, 0.9),
             nouns: Words::new(maker.list(nouns, NOUN_ENDINGS, 70), 5.0, 0.9),
             verbs: Words::new(maker.list(verbs, VERB_ENDINGS, 70), 5.0, 0.9),
         };
-        let polar = [polar(BAD, BAD_NOUNS, BAD_VERBS), polar(GOOD, GOOD_NOUNS, GOOD_VERBS)];
+        let polar = [
+            polar(BAD, BAD_NOUNS, BAD_VERBS),
+            polar(GOOD, GOOD_NOUNS, GOOD_VERBS),
+        ];
         let mut topic = || {
             let mut words = maker.list("", NOUN_ENDINGS, 500);
-            let plurals: Vec<String> = words.iter().take(150).map(|word| format!("{word}s")).collect();
-            words.extend(plurals.into_iter().filter(|word| maker.used.insert(word.clone())));
+            let plurals: Vec<String> = words
+                .iter()
+                .take(150)
+                .map(|word| format!("{word}s"))
+                .collect();
+            words.extend(
+                plurals
+                    .into_iter()
+                    .filter(|word| maker.used.insert(word.clone())),
+            );
             Words::new(words, 2.0, 1.05)
         };
         let topics = (0..6).map(|_| topic()).collect();

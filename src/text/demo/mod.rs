@@ -43,7 +43,13 @@ pub struct DemoOptions {
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { seed: 1, unlabelled: 8_000, train: 300, validation: 100, test: 2_000 }
+        Self {
+            seed: 1,
+            unlabelled: 8_000,
+            train: 300,
+            validation: 100,
+            test: 2_000,
+        }
     }
 }
 
@@ -71,14 +77,25 @@ pub fn examples(options: &DemoOptions) -> Vec<Example> {
             let positive = number % 2 == 0;
             let text = loop {
                 let text = grammar::review(&lexicon, positive, &mut rng);
-                let words = text.split(' ').filter(|w| w.starts_with(char::is_alphabetic)).count();
+                let words = text
+                    .split(' ')
+                    .filter(|w| w.starts_with(char::is_alphabetic))
+                    .count();
                 if WORDS.contains(&words) && seen.insert(text.clone()) {
                     break text;
                 }
             };
-            let label = if positive != rng.chance(LABEL_NOISE) { "pos" } else { "neg" };
+            let label = if positive != rng.chance(LABEL_NOISE) {
+                "pos"
+            } else {
+                "neg"
+            };
             let label = (split != Split::Unsup).then(|| label.to_owned());
-            examples.push(Example { text, label, split: Some(split) });
+            examples.push(Example {
+                text,
+                label,
+                split: Some(split),
+            });
         }
     }
     examples
