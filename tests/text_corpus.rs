@@ -159,11 +159,7 @@ fn csv_with_quoted_line_breaks() {
     let path = write(&root, "b.csv.gz", gzip(text.as_bytes()));
     assert_eq!(all(&Source::new(&path)).unwrap(), expected);
     // By name and by number; a byte order mark is no part of the first header.
-    let path = write(
-        &root,
-        "c.csv",
-        "\u{feff}what,kind\nhello,x\nyou,y\n",
-    );
+    let path = write(&root, "c.csv", "\u{feff}what,kind\nhello,x\nyou,y\n");
     let source = Source {
         text: Some("what".into()),
         label: Some("kind".into()),

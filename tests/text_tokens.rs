@@ -194,10 +194,7 @@ fn bad_tokenizer_files() {
     let error = words()
         .save(folder.path().join("none/tokenizer.json"))
         .unwrap_err();
-    assert!(
-        matches!(error, Error::FileWrite { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::FileWrite { .. }), "{error:?}");
 }
 
 #[cfg(target_os = "linux")]
