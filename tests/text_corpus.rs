@@ -159,11 +159,7 @@ fn csv_with_quoted_line_breaks() {
     let path = write(&root, "b.csv.gz", gzip(text.as_bytes()));
     assert_eq!(all(&Source::new(&path)).unwrap(), expected);
     // By name and by number; a byte order mark is no part of the first header.
-    let path = write(
-        &root,
-        "c.csv",
-        format!("\u{feff}what,kind\nhello,x\nyou,y\n"),
-    );
+    let path = write(&root, "c.csv", "\u{feff}what,kind\nhello,x\nyou,y\n");
     let source = Source {
         text: Some("what".into()),
         label: Some("kind".into()),
@@ -235,9 +231,12 @@ fn jsonl_txt_wikitext_folder() {
     let path = write(
         &root,
         "wiki.train.tokens",
-        " \n = A = \n \n x <unk> \n = = B = = \n y \n = C = \n z\n",
+        " \n = A = \n \n x <unk> \n = = B = = \n y \n = t = \n \n = C = \n \n z\n",
     );
-    assert_eq!(texts(&path), ["= A =\nx <unk>\n= = B = =\ny", "= C =\nz"]);
+    assert_eq!(
+        texts(&path),
+        ["= A =\nx <unk>\n= = B = =\ny\n= t =", "= C =\nz"]
+    );
     write(&root, "books/b/2.txt", "second\nbook");
     write(&root, "books/a/1.txt", "first");
     write(&root, "books/c/empty.txt", "");
@@ -462,5 +461,8 @@ fn truncated_gzip_is_an_error() {
     let root = folder();
     let bytes = gzip("a line of text\n".repeat(1000).as_bytes());
     let path = write(&root, "a.txt.gz", &bytes[..bytes.len() - 9]);
-    assert!(matches!(all(&Source::new(&path)), Err(Error::Io { .. })));
+    assert!(matches!(
+        all(&Source::new(&path)),
+        Err(Error::Io { .. })
+    ));
 }

@@ -19,6 +19,7 @@ pub mod tokenizer;
 pub mod vectors;
 
 mod cache;
+mod words;
 
 pub use batch::Position;
 pub use bucket::{BucketBatches, BucketOptions, Keep, SequenceBatch};

@@ -16,6 +16,7 @@ use tokenizers::{Normalizer, PreTokenizer};
 
 use super::corpus::{self, Source};
 use super::documents::Chunks;
+use super::words::ascii_words;
 use crate::{Error, Result};
 
 /// Id of `<pad>`, which fills what is not text.
@@ -125,7 +126,7 @@ impl TokenizerTrainer {
             .map(|texts| {
                 let mut counts = HashMap::new();
                 for text in texts {
-                    count_words(&self.splitter, text, &mut counts)?;
+                    count_words(self.options.kind, &self.splitter, text, &mut counts)?;
                 }
                 Ok(counts)
             })
@@ -157,11 +158,41 @@ impl TokenizerTrainer {
     }
 }
 
+/// Whether a special token is written out in the text.
+fn has_special(text: &str) -> bool {
+    text.contains('<') && SPECIALS.iter().any(|token| text.contains(token))
+}
+
 fn count_words(
+    kind: TokenizerKind,
     splitter: &hf::Tokenizer,
     text: &str,
     counts: &mut HashMap<String, u64>,
 ) -> Result<()> {
+    let mut add = |word: &str| match counts.get_mut(word) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(word.to_owned(), 1),
+    };
+    if kind == TokenizerKind::Bpe {
+        return split_by_pattern(splitter, text, &mut add);
+    }
+    if text.is_ascii() && !has_special(text) {
+        ascii_words(&text.to_ascii_lowercase()).for_each(add);
+        return Ok(());
+    }
+    for stretch in text
+        .split_ascii_whitespace()
+        .filter(|word| !SPECIALS.contains(word))
+    {
+        match stretch.is_ascii() {
+            true => ascii_words(&stretch.to_ascii_lowercase()).for_each(&mut add),
+            false => split_by_pattern(splitter, stretch, &mut add)?,
+        }
+    }
+    Ok(())
+}
+
+fn split_by_pattern(splitter: &hf::Tokenizer, text: &str, add: &mut dyn FnMut(&str)) -> Result<()> {
     let mut normal = hf::NormalizedString::from(text);
     if let Some(normalizer) = splitter.get_normalizer() {
         normalizer.normalize(&mut normal).map_err(internal)?;
@@ -171,10 +202,7 @@ fn count_words(
         pre.pre_tokenize(&mut parts).map_err(internal)?;
     }
     for (word, ..) in parts.get_splits(hf::OffsetReferential::Original, hf::OffsetType::Byte) {
-        match counts.get_mut(word) {
-            Some(count) => *count += 1,
-            None => _ = counts.insert(word.to_owned(), 1),
-        }
+        add(word);
     }
     Ok(())
 }
@@ -244,6 +272,23 @@ fn pipeline(kind: TokenizerKind, model: impl Into<hf::ModelWrapper>) -> Result<h
     Ok(tokenizer)
 }
 
+/// The vocabulary, if the tokeniser cuts text just as [`pipeline`] does for words.
+fn word_vocabulary(found: &hf::Tokenizer) -> Result<Option<HashMap<String, u32>>> {
+    if !matches!(found.get_model(), hf::ModelWrapper::WordLevel(_)) {
+        return Ok(None);
+    }
+    let parts = |tokenizer: &hf::Tokenizer| {
+        let json = serde_json::to_value(tokenizer);
+        let mut json = json.map_err(|e| internal(e.into()))?;
+        if let Some(vocabulary) = json.pointer_mut("/model/vocab") {
+            vocabulary.take();
+        }
+        Ok(json)
+    };
+    let own = pipeline(TokenizerKind::Word, found.get_model().clone())?;
+    Ok((parts(found)? == parts(&own)?).then(|| found.get_vocab(true)))
+}
+
 fn internal(error: hf::Error) -> Error {
     Error::Tokenizer {
         path: "(in memory)".into(),
@@ -258,6 +303,9 @@ fn internal(error: hf::Error) -> Error {
 pub struct Tokenizer {
     inner: hf::Tokenizer,
     hash: String,
+    /// The vocabulary, when this is the word tokeniser as trained here: ASCII text then needs
+    /// no regular expression.
+    words: Option<HashMap<String, u32>>,
 }
 
 impl Tokenizer {
@@ -317,7 +365,8 @@ impl Tokenizer {
         }
         let json = inner.to_string(false).map_err(internal)?;
         let hash = corpus::hex(&Sha256::digest(json.as_bytes()));
-        Ok(Self { inner, hash })
+        let words = word_vocabulary(&inner)?;
+        Ok(Self { inner, hash, words })
     }
 
     /// The text of `tokenizer.json`.
@@ -362,6 +411,29 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(words) = self.words.as_ref().filter(|_| !has_special(text)) else {
+            return self.encode_by_pattern(text);
+        };
+        let id = |word: &str| words.get(word).copied().unwrap_or(UNK);
+        if text.is_ascii() {
+            return Ok(ascii_words(&text.to_ascii_lowercase()).map(id).collect());
+        }
+        // No token and no accent reaches across a space, so each stretch may go its own way.
+        let mut ids = Vec::new();
+        for stretch in text.split_ascii_whitespace() {
+            match stretch.is_ascii() {
+                true => ids.extend(ascii_words(&stretch.to_ascii_lowercase()).map(id)),
+                false => ids.extend(self.encode_by_pattern(stretch)?),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// [`encode`](Self::encode) as any reader of `tokenizer.json` does it: equal, but slower.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot encode the text.
+    pub fn encode_by_pattern(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(internal)?;
         Ok(encoding.get_ids().to_vec())
     }

@@ -27,16 +27,24 @@ pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
 pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(path)?;
     let mut article = String::new();
-    while let Some(line) = lines.next()? {
-        if is_title(line) && !article.is_empty() {
-            sink(unlabelled(&std::mem::take(&mut article)))?;
-        }
-        if !line.trim().is_empty() {
-            if !article.is_empty() {
-                article.push('\n');
+    // A title stands between empty lines: a line of a table may look like one.
+    let (mut after_empty, mut maybe_title) = (true, None::<String>);
+    loop {
+        let line = lines.next()?.map(str::trim);
+        let empty = line.is_none_or(str::is_empty);
+        if let Some(title) = maybe_title.take() {
+            if empty && !article.is_empty() {
+                sink(unlabelled(&std::mem::take(&mut article)))?;
             }
-            article.push_str(line.trim());
+            append(&mut article, &title);
         }
+        let Some(line) = line else { break };
+        if after_empty && is_title(line) {
+            maybe_title = Some(line.to_owned());
+        } else if !empty {
+            append(&mut article, line);
+        }
+        after_empty = empty;
     }
     if !article.is_empty() {
         sink(unlabelled(&article))?;
@@ -44,10 +52,16 @@ pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
     Ok(())
 }
 
+fn append(article: &mut String, line: &str) {
+    if !article.is_empty() {
+        article.push('\n');
+    }
+    article.push_str(line);
+}
+
 /// ` = Title = `; sections have more than one equals sign (` = = Section = = `).
 fn is_title(line: &str) -> bool {
     let inner = line
-        .trim()
         .strip_prefix("= ")
         .and_then(|rest| rest.strip_suffix(" ="));
     inner.is_some_and(|title| !title.starts_with("= ") && !title.ends_with(" ="))
@@ -73,9 +87,9 @@ mod tests {
 
     #[test]
     fn titles() {
-        assert!(is_title(" = Valkyria Chronicles III = "));
-        assert!(!is_title(" = = Gameplay = = "));
-        assert!(!is_title(" a = b "));
+        assert!(is_title("= Valkyria Chronicles III ="));
+        assert!(!is_title("= = Gameplay = ="));
+        assert!(!is_title("a = b"));
         assert!(!is_title(""));
     }
 }

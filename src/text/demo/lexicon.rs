@@ -131,9 +131,9 @@ impl Lexicon {
                 .extend(words.split_whitespace().map(str::to_owned));
         }
         let mut polar = |adjectives, nouns, verbs| Polar {
-            adjectives: Words::new(maker.list(adjectives, ADJECTIVE_ENDINGS, 200), 8.0, 0.9),
-            nouns: Words::new(maker.list(nouns, NOUN_ENDINGS, 70), 5.0, 0.9),
-            verbs: Words::new(maker.list(verbs, VERB_ENDINGS, 70), 5.0, 0.9),
+            adjectives: Words::new(maker.list(adjectives, ADJECTIVE_ENDINGS, 160), 12.0, 0.8),
+            nouns: Words::new(maker.list(nouns, NOUN_ENDINGS, 50), 8.0, 0.8),
+            verbs: Words::new(maker.list(verbs, VERB_ENDINGS, 50), 8.0, 0.8),
         };
         let polar = [
             polar(BAD, BAD_NOUNS, BAD_VERBS),

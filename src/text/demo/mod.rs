@@ -14,6 +14,11 @@
 //!   small share of the labels is wrong.
 //!
 //! No two texts are equal, over all parts together.
+//!
+//! Test error for orientation: naive Bayes on sets of words 24 to 25% with the 300 labels and
+//! 16 to 17% with 3,000 (a test holds this); an LSTM of 64-d embeddings and 96 units, trained
+//! with PyTorch on 300 labels, 26 to 34% from scratch, 18 to 25% after three epochs of
+//! language-model pretraining on the unlabelled texts, 15 to 20% after three as sequence autoencoder.
 
 mod grammar;
 mod lexicon;
