@@ -410,7 +410,9 @@ impl Plan {
         for stage in &self.stages {
             let steps = match (stage.steps, stage.budget) {
                 (Some(n), _) => thousands(n as f64),
-                (None, Budget::Epochs(x)) => format!("{x} epochs"),
+                (None, Budget::Epochs(x)) => {
+                    format!("{x} epoch{}", if x == 1.0 { "" } else { "s" })
+                }
                 (None, Budget::Steps(n)) => thousands(n as f64),
                 (None, Budget::Tokens(n)) => format!("{} tokens", thousands(n as f64)),
             };
@@ -434,7 +436,7 @@ impl Plan {
                 a.memory
                     .map_or(String::new(), |m| format!(", memory {}", mebibytes(m)))
             ),
-            None => "no adapter was asked: sizes are not checked\n".into(),
+            None => "there is no adapter: sizes are not checked\n".into(),
         };
         format!(
             "{}\nPer run, at the full vocabulary and 2 classes; {limits}",

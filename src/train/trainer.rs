@@ -393,3 +393,33 @@ fn restore(task: &mut dyn Task, unit: &Unit, path: &Path) -> Result<TrainerState
     task.seek(&state.position)?;
     Ok(state)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_become_steps() {
+        let info = TaskInfo {
+            steps_per_epoch: 10,
+            tokens_per_epoch: 1000,
+            ..TaskInfo::default()
+        };
+        let steps = |budget| total_steps(budget, &info, "lm").unwrap();
+        assert_eq!(steps(Budget::Steps(7)), 7);
+        assert_eq!(steps(Budget::Epochs(2.5)), 25);
+        assert_eq!(steps(Budget::Epochs(0.001)), 1);
+        assert_eq!(steps(Budget::Tokens(1000)), 10);
+        assert_eq!(steps(Budget::Tokens(1001)), 11);
+    }
+
+    #[test]
+    fn data_without_a_step_are_refused() {
+        let error = total_steps(Budget::Epochs(1.0), &TaskInfo::default(), "lm").unwrap_err();
+        assert!(matches!(error, Error::NoSteps { .. }));
+        assert!(
+            error.to_string().contains("smaller than one batch"),
+            "{error}"
+        );
+    }
+}
