@@ -15,7 +15,8 @@ pub struct Kernel {
     name: &'static str,
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
-    bindings: usize,
+    /// Binding numbers after the uniform's 0; a variant may leave some out.
+    bindings: Vec<u32>,
 }
 
 type Key = (String, String);
@@ -128,7 +129,7 @@ impl Kernel {
             name: source.name,
             pipeline,
             layout,
-            bindings: entries.len() - 1,
+            bindings: entries[1..].iter().map(|e| e.binding).collect(),
         })
     }
 
@@ -149,12 +150,12 @@ impl Kernel {
         bindings: &[Binding<'_>],
         groups: [u32; 3],
     ) -> Result<Command> {
-        if bindings.len() != self.bindings {
+        if bindings.len() != self.bindings.len() {
             return Err(Error::Kernel {
                 kernel: self.name.to_string(),
                 message: format!(
                     "takes {} bindings, was given {}",
-                    self.bindings,
+                    self.bindings.len(),
                     bindings.len()
                 ),
             });
@@ -167,18 +168,18 @@ impl Kernel {
                 size: wgpu::BufferSize::new(uniform.size),
             }),
         }];
-        for (index, binding) in bindings.iter().enumerate() {
+        for (&index, binding) in self.bindings.iter().zip(bindings) {
             let limit = limits.max_storage_buffer_binding_size;
             if binding.size > limit {
                 return Err(Error::TooLarge {
-                    what: format!("binding {} of kernel '{}'", index + 1, self.name),
+                    what: format!("binding {index} of kernel '{}'", self.name),
                     bytes: binding.size,
                     limit,
                     limit_name: "one storage binding",
                 });
             }
             entries.push(wgpu::BindGroupEntry {
-                binding: index as u32 + 1,
+                binding: index,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: binding.buffer.raw(),
                     offset: binding.offset,

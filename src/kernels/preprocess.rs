@@ -84,7 +84,7 @@ impl<'a> Expander<'a, '_> {
             let rest = rest.trim();
             match word {
                 "include" => self.include_file(rest, active, &fail)?,
-                "const" => self.constant(rest, active, &fail)?,
+                "const" => self.constant(rest, active).map_err(fail)?,
                 "if" => {
                     let value = self.flag(rest).map_err(fail)?;
                     branches.push(Branch {
@@ -99,15 +99,12 @@ impl<'a> Expander<'a, '_> {
                         b.seen_else = true;
                         b.active = b.outer && !b.active;
                     }
-                    Some(b) => {
-                        return Err(fail(format!("second #else of the #if at line {}", b.line)));
-                    }
+                    Some(b) => return Err(fail(format!("second #else, #if at line {}", b.line))),
                     None => return Err(fail("#else without #if".into())),
                 },
                 "endif" if rest.is_empty() => {
-                    branches
-                        .pop()
-                        .ok_or_else(|| fail("#endif without #if".into()))?;
+                    let open = branches.pop();
+                    open.ok_or_else(|| fail("#endif without #if".into()))?;
                 }
                 _ => {
                     return Err(fail(format!(
@@ -156,41 +153,31 @@ impl<'a> Expander<'a, '_> {
     }
 
     /// `NAME: type`: writes the constant.
-    fn constant(
-        &mut self,
-        rest: &str,
-        active: bool,
-        fail: &dyn Fn(String) -> KernelError,
-    ) -> Result<()> {
+    fn constant(&mut self, rest: &str, active: bool) -> Result<(), String> {
         let (name, ty) = rest
             .split_once(':')
             .map(|(n, t)| (n.trim(), t.trim()))
             .filter(|(n, t)| !n.is_empty() && ["u32", "f32", "bool"].contains(t))
-            .ok_or_else(|| {
-                fail(format!(
-                    "expected #const NAME: u32|f32|bool, found '{rest}'"
-                ))
-            })?;
+            .ok_or_else(|| format!("expected #const NAME: u32|f32|bool, found '{rest}'"))?;
         self.named.insert(name.to_string());
         let value = match self.variant.get(name) {
-            None => return Err(fail(format!("constant {name} has no value in the variant"))),
+            None => return Err(format!("constant {name} has no value in the variant")),
             Some(v) if v.type_name() != ty => {
-                return Err(fail(format!(
-                    "constant {name} is {ty}, the variant gives {}",
-                    v.type_name()
-                )));
+                let found = v.type_name();
+                return Err(format!(
+                    "constant {name} is {ty}, the variant gives {found}"
+                ));
             }
             Some(Value::F32(v)) if !v.is_finite() => {
-                return Err(fail(format!("constant {name} = {v} is not finite")));
+                return Err(format!("constant {name} = {v} is not finite"));
             }
             Some(v) => v,
         };
+        if active && !self.consts.insert(name.to_string()) {
+            return Err(format!("constant {name} is declared twice"));
+        }
         if active {
-            if !self.consts.insert(name.to_string()) {
-                return Err(fail(format!("constant {name} is declared twice")));
-            }
-            self.out
-                .push_str(&format!("const {name}: {ty} = {value};\n"));
+            self.out += &format!("const {name}: {ty} = {value};\n");
         }
         Ok(())
     }

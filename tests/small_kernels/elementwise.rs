@@ -1,0 +1,261 @@
+//! Element-wise functions, broadcasting, axpy and strided copies.
+
+use super::support::*;
+use melos::device::Groups;
+use melos::kernels::Variant;
+
+const SIZES: [usize; 6] = [1, 3, 63, 65, 123, 257];
+
+#[test]
+fn unary_forward_and_backward() {
+    let gelu_tanh = |x: f64| {
+        let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        0.5 * x * (1.0 + u.tanh())
+    };
+    type F<'a> = &'a dyn Fn(f64) -> f64;
+    let table: [(F, bool); 10] = [
+        (&|x| x.max(0.0), true),
+        (&f64::tanh, true),
+        (&|x| 1.0 / (1.0 + (-x).exp()), true),
+        (&gelu_tanh, false),
+        (&|x| x * normal_cdf(x), false),
+        (&f64::exp, true),
+        (&f64::ln, false),
+        (&f64::sqrt, true),
+        (&|x| x * x, false),
+        (&|x| 1.5 * x - 0.25, false),
+    ];
+    for (op, (f, from_y)) in table.iter().enumerate() {
+        let positive = op == 6 || op == 7;
+        for n in SIZES {
+            let dev = Dev::new();
+            let mut x = noise(n, op as u32, 3.0);
+            if positive {
+                x.iter_mut().for_each(|v| *v = v.abs() + 0.1);
+            } else if n > 20 && op < 5 {
+                // Peaked: where built-ins overflow.
+                x[..6].copy_from_slice(&[90.0, -90.0, 2e4, -2e4, 1e-5, 0.0]);
+            }
+            let variant = Variant::new().with("OP", op as u32);
+            let y = dev.out(n);
+            let params = [n as u32, bits(1.5), bits(-0.25)];
+            let groups = Groups::cover(n, 256);
+            dev.run(
+                "unary_fwd",
+                &variant,
+                params,
+                &[&dev.f32(&x), &y.tensor],
+                groups,
+            );
+            // The erf form's own error is up to 7.5e-8 |x|.
+            let slack = if op == 4 { 0.1 } else { 0.0 };
+            // WGSL lets log err by 2^-21 near 1.
+            let floor = if op == 6 { 0.25 } else { 1e-3 };
+            let want: Vec<_> = x
+                .iter()
+                .map(|&v| (f64::from(v), f(v.into())))
+                .map(|(v, fv)| near(fv, fv.abs() + slack * v.abs() + floor))
+                .collect();
+            dev.check(&format!("unary_fwd OP {op} n {n}"), &y, &want);
+
+            let dy = noise(n, 99, 1.0);
+            let saved = if *from_y { dev.read(&y) } else { x.clone() };
+            for accumulate in [0, 1] {
+                let dx = dev.out_for(n, accumulate);
+                let params = [n as u32, accumulate, bits(1.5)];
+                let bound = [&dev.f32(&saved), &dev.f32(&dy), &dx.tensor];
+                dev.run("unary_bwd", &variant, params, &bound, groups);
+                let want: Vec<_> = (0..n)
+                    .map(|i| {
+                        let (v, h) = (f64::from(x[i]), 1e-6 * f64::from(x[i]).abs().max(1.0));
+                        let slope = (f(v + h) - f(v - h)) / (2.0 * h);
+                        let slope = if op == 0 && v == 0.0 { 0.0 } else { slope };
+                        let g = f64::from(dy[i]) * slope;
+                        // The reference is a central difference: about 1e-9 of it is noise.
+                        near(g + before(accumulate), g.abs() + 1.0)
+                    })
+                    .collect();
+                dev.check(
+                    &format!("unary_bwd OP {op} n {n} += {accumulate}"),
+                    &dx,
+                    &want,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn binary_with_broadcasting_forward_and_backward() {
+    // (shape of a, shape of b)
+    let cases = [
+        ([1, 1, 1, 65], [1, 1, 1, 65]),
+        ([2, 3, 5, 7], [2, 3, 5, 7]),
+        ([2, 3, 5, 7], [1, 3, 1, 7]),
+        ([1, 1, 33, 1], [1, 1, 33, 13]),
+        ([1, 1, 1, 1], [3, 1, 40, 5]),
+        ([1, 9, 1, 4], [1, 1, 6, 1]),
+    ];
+    for (sa, sb) in cases {
+        let shape: [u32; 4] = std::array::from_fn(|i| sa[i].max(sb[i]));
+        let n = count(shape);
+        let a = noise(count(sa), 1, 2.0);
+        let b: Vec<f32> = noise(count(sb), 2, 1.0)
+            .iter()
+            .map(|v| v.abs() + 0.5)
+            .collect();
+        let (ta, tb) = (broadcast_strides(sa), broadcast_strides(sb));
+        for op in 0..4u32 {
+            let dev = Dev::new();
+            let f = |u: f64, v: f64| match op {
+                0 => u + v,
+                1 => u - v,
+                2 => u * v,
+                _ => u / v,
+            };
+            let same = sa == sb;
+            let variant = Variant::new().with("OP", op).with("SAME", same);
+            let y = dev.out(n);
+            let mut params = [0u32; 16];
+            params[..4].copy_from_slice(&shape);
+            params[4..8].copy_from_slice(&ta);
+            params[8..12].copy_from_slice(&tb);
+            params[12] = n as u32;
+            let bound = [&dev.f32(&a), &dev.f32(&b), &y.tensor];
+            dev.run(
+                "binary_fwd",
+                &variant,
+                params,
+                &bound,
+                Groups::cover(n, 256),
+            );
+            let at = |i: usize| {
+                (
+                    f64::from(a[dot(coords(i, shape), ta)]),
+                    f64::from(b[dot(coords(i, shape), tb)]),
+                )
+            };
+            let want: Vec<_> = (0..n).map(|i| exactly(f(at(i).0, at(i).1))).collect();
+            dev.check(&format!("binary_fwd {sa:?} {op} {sb:?}"), &y, &want);
+
+            let dy = noise(n, 3, 1.0);
+            for wrt in 0..2u32 {
+                let own = if wrt == 0 { sa } else { sb };
+                let to = broadcast_strides(own);
+                let mut want = vec![near(0.0, 1.0); count(own)];
+                for i in 0..n {
+                    let (u, v) = at(i);
+                    let slope = match (op, wrt) {
+                        (0, _) | (1, 0) => 1.0,
+                        (1, _) => -1.0,
+                        (2, 0) => v,
+                        (2, _) => u,
+                        (_, 0) => 1.0 / v,
+                        _ => -u / (v * v),
+                    };
+                    let cell = &mut want[dot(coords(i, shape), to)];
+                    let g = f64::from(dy[i]) * slope;
+                    *cell = near(cell.value + g, cell.scale + g.abs());
+                }
+                for (lanes, accumulate) in [(1u32, 0u32), (64, 1), (8, 0)] {
+                    let dx = dev.out_for(count(own), accumulate);
+                    let repeat: [u32; 4] = std::array::from_fn(|i| shape[i] / own[i]);
+                    let mut params = [0u32; 24];
+                    for (slot, v) in [own, repeat, strides(shape), ta, tb].iter().enumerate() {
+                        params[slot * 4..slot * 4 + 4].copy_from_slice(v);
+                    }
+                    let len = count(own) as u32;
+                    params[20..23].copy_from_slice(&[len, count(repeat) as u32, accumulate]);
+                    let variant = Variant::new()
+                        .with("OP", op)
+                        .with("WRT", wrt)
+                        .with("LANES", lanes);
+                    let bound = [&dev.f32(&dy), &dev.f32(&a), &dev.f32(&b), &dx.tensor];
+                    let groups = Groups::cover(count(own) * lanes as usize, 64);
+                    dev.run("binary_bwd", &variant, params, &bound, groups);
+                    let want: Vec<_> = want
+                        .iter()
+                        .map(|w| near(w.value + before(accumulate), w.scale))
+                        .collect();
+                    let what = format!("binary_bwd {sa:?} {op} {sb:?} wrt {wrt} lanes {lanes}");
+                    dev.check(&what, &dx, &want);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn axpy_and_strided_copies() {
+    for n in SIZES {
+        let dev = Dev::new();
+        let x = noise(n, 4, 1.0);
+        for (scaled, accumulate) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let y = dev.out_for(n, accumulate);
+            let (source, scale) = (dev.f32(&x), dev.f32(&[-2.5]));
+            let bound = [&source, &scale, &y.tensor];
+            let bound = if scaled {
+                &bound[..]
+            } else {
+                &[&source, &y.tensor]
+            };
+            let variant = Variant::new().with("SCALED", scaled);
+            let params = [n as u32, accumulate, bits(0.75)];
+            dev.run("axpy", &variant, params, bound, Groups::cover(n, 256));
+            let alpha = if scaled { -2.5 * 0.75 } else { 0.75 };
+            let want: Vec<_> = x
+                .iter()
+                .map(|&v| near(alpha * f64::from(v) + before(accumulate), 3.0))
+                .collect();
+            dev.check("axpy", &y, &want);
+        }
+    }
+    // (T, B, C) -> (B, C, T), a slice of the second axis into the middle of an output.
+    let (t, b, c) = (5u32, 7u32, 3u32);
+    let dev = Dev::new();
+    let x = noise((t * b * c) as usize, 5, 1.0);
+    let n = t * 4 * c;
+    for accumulate in [0, 1] {
+        let y = dev.out_for(n as usize + 10, 1);
+        let mut params = [0u32; 16];
+        params[..4].copy_from_slice(&[1, t, 4, c]);
+        params[4..8].copy_from_slice(&[0, b * c, c, 1]);
+        params[8..12].copy_from_slice(&[0, 1, c * t, t]);
+        params[12..].copy_from_slice(&[n, 2 * c, 10, accumulate]);
+        let bound = [&dev.f32(&x), &y.tensor];
+        dev.run(
+            "copy_strided",
+            &Variant::new(),
+            params,
+            &bound,
+            Groups::cover(n as usize, 256),
+        );
+        let mut want = vec![exactly(before(1)); n as usize + 10];
+        for (ti, bi, ci) in
+            (0..t).flat_map(|i| (0..4).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
+        {
+            let v = f64::from(x[(ti * b * c + (bi + 2) * c + ci) as usize]);
+            want[(10 + bi * c * t + ci * t + ti) as usize] = near(v + before(accumulate), 2.0);
+        }
+        dev.check("copy_strided", &y, &want);
+    }
+    let ids: Vec<u32> = (0..65)
+        .map(|i| i * 3)
+        .chain([u32::MAX, 0x7fc0_0001])
+        .collect();
+    let y = dev.u32(&vec![7; 67]);
+    let mut params = [0u32; 16];
+    params[..4].copy_from_slice(&[1, 1, 1, 67]);
+    params[7] = 1;
+    params[11] = 1;
+    params[12] = 67;
+    let variant = Variant::new().with("U32", true);
+    dev.run(
+        "copy_strided",
+        &variant,
+        params,
+        &[&dev.u32(&ids), &y],
+        Groups::Linear(1),
+    );
+    assert_eq!(y.to_vec::<u32>().unwrap(), ids);
+}

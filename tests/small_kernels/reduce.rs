@@ -1,0 +1,252 @@
+//! Row, column and whole sums; the gradient norm.
+
+use super::support::*;
+use melos::device::Groups;
+use melos::kernels::Variant;
+
+#[test]
+fn row_reductions() {
+    for (rows, cols) in [(1, 1), (3, 63), (65, 65), (7, 257), (123, 3)] {
+        let dev = Dev::new();
+        let x = noise(rows * cols, 6, 2.0);
+        let row = |r: usize| &x[r * cols..(r + 1) * cols];
+        let scale = 1.0 / cols as f32;
+        let y = dev.out(rows);
+        let params = [rows as u32, cols as u32, bits(scale)];
+        let groups = Groups::Linear(rows as u64);
+        dev.run(
+            "reduce_rows_fwd",
+            &Variant::new(),
+            params,
+            &[&dev.f32(&x), &y.tensor],
+            groups,
+        );
+        let mean = |r| row(r).iter().map(|&v| f64::from(v)).sum::<f64>() / cols as f64;
+        let want: Vec<_> = (0..rows).map(|r| near(mean(r), 2.0)).collect();
+        dev.check("mean", &y, &want);
+
+        let max = Variant::new().with("MAX", true);
+        let (y, arg) = (dev.out(rows), dev.u32(&vec![77; rows]));
+        let mut tied = x.clone();
+        tied.iter_mut().for_each(|v| *v = v.round()); // many ties: the first must win
+        let bound = [&dev.f32(&tied), &y.tensor, &arg];
+        dev.run("reduce_rows_fwd", &max, params, &bound, groups);
+        let row = |r: usize| &tied[r * cols..(r + 1) * cols];
+        let first = |r: usize| {
+            let top = row(r).iter().copied().fold(f32::MIN, f32::max);
+            row(r).iter().position(|&v| v == top).unwrap()
+        };
+        let want: Vec<_> = (0..rows)
+            .map(|r| exactly(row(r)[first(r)].into()))
+            .collect();
+        dev.check("max", &y, &want);
+        let args = arg.to_vec::<u32>().unwrap();
+        assert!(
+            (0..rows).all(|r| args[r] == first(r) as u32),
+            "arg of {rows} x {cols}"
+        );
+
+        let dy = noise(rows, 7, 1.0);
+        for accumulate in [0, 1] {
+            let params = [rows as u32, cols as u32, accumulate, bits(scale)];
+            let dx = dev.out_for(rows * cols, accumulate);
+            let bound = [&dev.f32(&dy), &dx.tensor];
+            dev.run("reduce_rows_bwd", &Variant::new(), params, &bound, groups);
+            let g = |i: usize| f64::from(dy[i / cols]) * f64::from(scale) + before(accumulate);
+            dev.check(
+                "mean, backward",
+                &dx,
+                &(0..rows * cols)
+                    .map(|i| near(g(i), 2.0))
+                    .collect::<Vec<_>>(),
+            );
+            let dx = dev.out_for(rows * cols, accumulate);
+            let bound = [&dev.f32(&dy), &arg, &dx.tensor];
+            dev.run("reduce_rows_bwd", &max, params, &bound, groups);
+            let g = |i: usize| {
+                if i % cols == first(i / cols) {
+                    f64::from(dy[i / cols])
+                } else {
+                    0.0
+                }
+            };
+            let want: Vec<_> = (0..rows * cols)
+                .map(|i| near(g(i) + before(accumulate), 2.0))
+                .collect();
+            dev.check("max, backward", &dx, &want);
+        }
+    }
+}
+
+#[test]
+fn column_and_whole_sums() {
+    for (rows, cols, splits) in [(1, 1, 1), (257, 65, 4), (1000, 123, 7), (63, 3, 8)] {
+        let dev = Dev::new();
+        let x = noise(rows * cols, 8, 1.0);
+        let source = dev.f32(&x);
+        let part = dev.out(splits * cols);
+        let per = rows.div_ceil(splits);
+        let wide = cols.div_ceil(64) as u32;
+        let params = [rows as u32, cols as u32, per as u32, 0];
+        let groups = Groups::Grid([wide, splits as u32, 1]);
+        dev.run(
+            "sum_cols",
+            &Variant::new(),
+            params,
+            &[&source, &part.tensor],
+            groups,
+        );
+        let y = dev.out_for(cols, 1);
+        let params = [splits as u32, cols as u32, splits as u32, 1];
+        let groups = Groups::Grid([wide, 1, 1]);
+        dev.run(
+            "sum_cols",
+            &Variant::new(),
+            params,
+            &[&part.tensor, &y.tensor],
+            groups,
+        );
+        let sum =
+            |c: usize, f: fn(f64) -> f64| (0..rows).map(|r| f(x[r * cols + c].into())).sum::<f64>();
+        let want: Vec<_> = (0..cols)
+            .map(|c| near(sum(c, |v| v) + before(1), sum(c, f64::abs) + 1.0))
+            .collect();
+        dev.check("sum_cols", &y, &want);
+
+        let n = rows * cols;
+        for chunk in [n, n.div_ceil(3), 1000] {
+            let groups = n.div_ceil(chunk);
+            let part = dev.out(groups);
+            let params = [n as u32, chunk as u32, 0, bits(1.0)];
+            dev.run(
+                "sum_all",
+                &Variant::new(),
+                params,
+                &[&source, &part.tensor],
+                Groups::Linear(groups as u64),
+            );
+            let y = dev.out_for(1, 1);
+            let params = [groups as u32, groups as u32, 1, bits(0.5)];
+            dev.run(
+                "sum_all",
+                &Variant::new(),
+                params,
+                &[&part.tensor, &y.tensor],
+                Groups::Linear(1),
+            );
+            let sum = |f: fn(f64) -> f64| x.iter().map(|&v| f(v.into())).sum::<f64>();
+            dev.check(
+                "sum_all",
+                &y,
+                &[near(0.5 * sum(|v| v) + before(1), sum(f64::abs))],
+            );
+        }
+    }
+}
+
+#[test]
+fn gradient_norm_and_clip_factor() {
+    let dev = Dev::new();
+    let n = 4097;
+    let x = noise(n, 9, 1.0);
+    let norm = |from: usize| {
+        x[from..]
+            .iter()
+            .map(|&v| f64::from(v).powi(2))
+            .sum::<f64>()
+            .sqrt()
+    };
+    let scale = 8.0f32;
+    let state = dev.state(StepState {
+        loss_scale: scale,
+        ..Default::default()
+    });
+    let result = dev.u32(&[0; 4]);
+    let run = |grads: &[f32], max_norm: f32| {
+        let sums = dev.out(11);
+        // Two slices share the sums: [0, 1000) in 3 chunks, [1000, n) in 8.
+        for (start, len, chunk, base) in [(0, 1000, 400, 0), (1000, n - 1000, 400, 3)] {
+            let params = [len, start, chunk, base].map(|v| v as u32);
+            let groups = Groups::cover(len, chunk);
+            dev.run(
+                "grad_norm_partial",
+                &Variant::new(),
+                params,
+                &[&dev.f32(grads), &sums.tensor],
+                groups,
+            );
+        }
+        let params = [11, bits(max_norm)];
+        let bound = [&state, &sums.tensor, &result];
+        dev.run(
+            "grad_norm_finish",
+            &Variant::new(),
+            params,
+            &bound,
+            Groups::Linear(1),
+        );
+        let words = result.to_vec::<u32>().unwrap();
+        (
+            f32::from_bits(words[0]),
+            f32::from_bits(words[1]),
+            words[2],
+            words[3],
+        )
+    };
+    let close = |a: f32, b: f64| (f64::from(a) - b).abs() <= 2e-6 * b.abs();
+    let true_norm = norm(0) / f64::from(scale);
+    let (factor, got, finite, skipped) = run(&x, 2.0);
+    assert!(
+        close(got, true_norm) && (finite, skipped) == (1, 0),
+        "{got} {true_norm}"
+    );
+    assert!(close(factor, 2.0 / (true_norm + 1e-6) / 8.0), "{factor}");
+    assert_eq!(
+        run(&x, 1e9).0,
+        1.0 / 8.0,
+        "below the limit nothing is clipped"
+    );
+    assert_eq!(run(&x, 0.0).0, 1.0 / 8.0, "0 turns clipping off");
+    for (k, bad) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+        .into_iter()
+        .enumerate()
+    {
+        let mut x = x.clone();
+        x[n - 1] = bad;
+        let (factor, _, finite, skipped) = run(&x, 2.0);
+        assert_eq!((factor, finite, skipped), (0.0, 0, k as u32 + 1), "{bad}");
+    }
+}
+
+#[test]
+fn the_same_bits_twice() {
+    let (rows, cols) = (257, 123);
+    let run = || {
+        let dev = Dev::new();
+        let source = dev.f32(&noise(rows * cols, 15, 1.0));
+        let (all, columns) = (dev.out(1), dev.out(cols));
+        let n = (rows * cols) as u32;
+        let bound = [&source, &all.tensor];
+        let params = [n, n, 0, bits(1.0)];
+        dev.run(
+            "sum_all",
+            &Variant::new(),
+            params,
+            &bound,
+            Groups::Linear(1),
+        );
+        let params = [rows as u32, cols as u32, rows as u32, 0];
+        let bound = [&source, &columns.tensor];
+        dev.run(
+            "sum_cols",
+            &Variant::new(),
+            params,
+            &bound,
+            Groups::Grid([2, 1, 1]),
+        );
+        let mut bits: Vec<u32> = dev.read(&columns).iter().map(|v| v.to_bits()).collect();
+        bits.push(dev.read(&all)[0].to_bits());
+        bits
+    };
+    assert_eq!(run(), run());
+}
