@@ -1,6 +1,8 @@
 //! The one error type of melos. Each variant names what was being done, what was expected,
 //! what was found and what to do about it.
 
+use std::path::PathBuf;
+
 /// Result with melos's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -103,4 +105,298 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+
+    // text
+    /// A file or folder that the user named is not there.
+    #[error("no such file or folder: '{path}'; check the path")]
+    FileMissing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A text file is not UTF-8.
+    #[error(
+        "'{path}' is not UTF-8 at line {line} (byte {offset}); convert it, e.g. \
+         `iconv -f WINDOWS-1252 -t UTF-8`"
+    )]
+    NotUtf8 {
+        /// The file, or `archive: entry`.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// Offset in bytes of the first bad byte (in a csv: of its row) in the uncompressed file.
+        offset: u64,
+    },
+    /// A corpus holds no text at all.
+    #[error("'{path}' holds no text; expected at least one document")]
+    EmptyText {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A row of a csv, tsv or jsonl file cannot be understood.
+    #[error("'{path}' line {line}: {message}")]
+    MalformedRow {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// A column that was asked for, or is needed, is not in the file.
+    #[error(
+        "'{path}' has no {role} column{wanted}; its columns are: {available}; name one by its header or number (from 0)"
+    )]
+    ColumnMissing {
+        /// The file.
+        path: PathBuf,
+        /// `text` or `label`.
+        role: &'static str,
+        /// ` 'name'` when the user asked for one, else empty.
+        wanted: String,
+        /// The columns there are.
+        available: String,
+    },
+    /// The format of a corpus cannot be told from its path.
+    #[error("cannot tell the format of '{path}': {message}")]
+    UnknownFormat {
+        /// The path.
+        path: PathBuf,
+        /// What was looked for and what to do.
+        message: String,
+    },
+    /// A corpus that should be labelled is not.
+    #[error(
+        "{what} needs labelled examples of two classes or more, found {found}; check the label column, or that the data are labelled"
+    )]
+    NoLabels {
+        /// What needs them.
+        what: String,
+        /// The classes found.
+        found: String,
+    },
+    /// A class has no example, or too few.
+    #[error(
+        "class '{class}' has {found} examples in {place}, {needed} or more are needed; add examples or ask for fewer"
+    )]
+    EmptyClass {
+        /// The class.
+        class: String,
+        /// Where it was counted.
+        place: String,
+        /// Examples needed.
+        needed: usize,
+        /// Examples found.
+        found: usize,
+    },
+    /// A label of the evaluation data never occurs in the training data.
+    #[error(
+        "label '{label}' in {place} never occurs in the training examples (their labels: {known}); correct the label or add training examples for it"
+    )]
+    UnseenLabel {
+        /// The label.
+        label: String,
+        /// Where it was found.
+        place: String,
+        /// The labels of the training examples.
+        known: String,
+    },
+    /// A tokeniser cannot be trained, read or written.
+    #[error("tokeniser '{path}': {message}")]
+    Tokenizer {
+        /// The file, or a name for a tokeniser that is in memory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A file of word vectors cannot be understood.
+    #[error("word vectors '{path}', {place}: {message}")]
+    Vectors {
+        /// The file.
+        path: PathBuf,
+        /// `line N` or `vector N`.
+        place: String,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+
+    // train
+    /// A run file or preset is not TOML.
+    #[error("{file} is not valid TOML: {message}")]
+    ConfigSyntax {
+        /// The run file, preset or override.
+        file: String,
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// A key that the run file's schema does not have.
+    #[error("unknown key '{key}' in {place}{}; known: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(": did you mean '{s}'?")))]
+    ConfigUnknownKey {
+        /// Where the key stands, as `stage.finetune.optimizer`.
+        place: String,
+        /// The key.
+        key: String,
+        /// The nearest known key.
+        suggestion: Option<String>,
+        /// Every key allowed there.
+        known: String,
+    },
+    /// A value of the wrong type.
+    #[error("{place} should be {expected}, found {found}")]
+    ConfigType {
+        /// The key's full path.
+        place: String,
+        /// What the schema wants.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A key that must be there is missing.
+    #[error("{place} needs the key '{key}'")]
+    ConfigMissing {
+        /// The table it belongs to.
+        place: String,
+        /// The key.
+        key: String,
+    },
+    /// A value that the schema allows and the run cannot use.
+    #[error("{place}: {message}")]
+    ConfigValue {
+        /// The key's full path.
+        place: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A name (preset, scale, stage) that does not exist.
+    #[error("there is no {what} '{name}'{}; there is: {known}", suggestion.as_ref().map_or(String::new(), |s| format!(": did you mean '{s}'?")))]
+    UnknownName {
+        /// What was being named.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The nearest one.
+        suggestion: Option<String>,
+        /// All of them.
+        known: String,
+    },
+    /// The loss or a parameter stopped being a number.
+    #[error(
+        "training diverged in '{unit}': {what} at step {step} is {value}; {}; lower the learning \
+         rate, set clip_norm, or lengthen the warm-up (`--set stage.NAME.lr=…`)",
+        match checkpoint {
+            Some(dir) => format!("the last good checkpoint is {}", dir.display()),
+            None => "no checkpoint had been written yet".to_string(),
+        }
+    )]
+    Diverged {
+        /// Stage and repeat, as `scratch.2`.
+        unit: String,
+        /// What is not finite: the loss, or a parameter's name.
+        what: String,
+        /// The step it was seen at.
+        step: u64,
+        /// The value: NaN or an infinity.
+        value: f32,
+        /// The last checkpoint known to be finite.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A stage whose budget or data give no training step.
+    #[error("stage '{unit}' has no step to train: {reason}")]
+    NoSteps {
+        /// Stage and repeat.
+        unit: String,
+        /// Why.
+        reason: String,
+    },
+    /// A run that does not fit the adapter, found before anything is allocated.
+    #[error(
+        "stage '{stage}' does not fit the adapter: {message}; lower batch, bptt, max_len or vocabulary, or use --scale small"
+    )]
+    DoesNotFit {
+        /// Stage name.
+        stage: String,
+        /// What is too large, with both numbers.
+        message: String,
+    },
+    /// A number that a measurement cannot be computed from.
+    #[error("cannot compute {what}: {message}")]
+    Metric {
+        /// The measurement.
+        what: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+
+    // files
+    /// Reading or writing failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was being done: read, write, create, rename.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No room left.
+    #[error("the disk is full: cannot {action} {}; nothing was left half-written; free some space and resume", path.display())]
+    DiskFull {
+        /// What was being done.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A safetensors file that cannot be read, or that does not hold what is expected.
+    #[error("{}{}: {problem}", file.display(), tensor.as_ref().map_or(String::new(), |t| format!(", tensor '{t}'")))]
+    TensorFile {
+        /// The file.
+        file: PathBuf,
+        /// The tensor concerned, where it is one.
+        tensor: Option<String>,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A checkpoint, run folder or model folder that is incomplete or belongs to something else.
+    #[error("{}: {problem}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// The error of a failed read: a missing file is named as such.
+    pub fn read(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        let path = path.into();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => Error::FileMissing { path },
+            _ => Error::io("read", path, source),
+        }
+    }
+
+    /// The error of a failed write: a full disk is named as such.
+    pub fn write(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::io("write", path, source)
+    }
+
+    /// An [`Error::Io`], or [`Error::DiskFull`] where that is the reason.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let path = path.into();
+        match source.kind() {
+            StorageFull | QuotaExceeded => Self::DiskFull {
+                action,
+                path,
+                source,
+            },
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
 }

@@ -20,7 +20,17 @@ pub mod nn;
 #[cfg(feature = "gpu")]
 pub mod ops;
 #[cfg(feature = "gpu")]
+pub mod optim;
+#[cfg(feature = "gpu")]
 pub mod tensor;
+
+#[cfg(feature = "train")]
+pub mod text;
+#[cfg(feature = "train")]
+pub mod train;
+
+#[cfg(feature = "cli")]
+pub mod cli;
 
 #[cfg(feature = "gpu")]
 pub use error::{Error, Result};

@@ -1,14 +1,18 @@
-// One time step of an LSTM backwards.
+// One time step of an LSTM layer's backward pass, from the last step processed to the first.
 //
-//   dh = dout[t] + dh_carried + dgates[next] W_hh
-//   dc = dc_carried + dh o (1 - tanh(c)^2), zero where c was clipped
-//   dgates[t] = (dc g i (1-i), dc c_old f (1-f), dc i (1-g^2), dh tanh(c) o (1-o)), to z
-//   carried on: dc f; rows with t >= lens pass dh and dc by and have no gate gradients
+//   dh = dout_t + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
+//   dc = carry_c + dh o (1 - tanh^2 c)         zero where the clamp bit
+//   dz = (dc g i (1-i), dc c' f (1-f), dc i (1-g^2), dh tanh(c) o (1-o))
+//   carry_c = dc f,  carry_h = 0
+//   A row whose sequence is over (t >= lens[b]) has dz = 0, carry_h = dh, and carry_c as it was.
 //
-// Source: the chain rule on lstm_step_fwd (Hochreiter and Schmidhuber 1997, appendix A).
-// Dispatch: (ceil(H / (4 WG)), ceil(B / ROWS), 1) workgroups of WG; one invocation makes four
-// units of ROWS rows.
-// Passes: 1. Numerics: f32. Limits: 8 storage buffers; nothing optional.
+// Source: the chain rule applied to lstm_step_fwd; PyTorch's nn.LSTM agrees.
+// Dispatch: (ceil(H / (4 WG)), ceil(B / ROWS), 1) workgroups of WG; one invocation has four units
+// and ROWS rows. W_hh (4H, H) comes in panels of UNITS = 4 WG columns (matmul_pack), KP = 4H
+// rounded up to a multiple of 8.
+// `gates` holds the activated gates and receives dz in their place; slots as in lstm_step_fwd.
+// With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
+// Numerics: f32. Limits: 7 storage buffers; ROWS * WG * 16 bytes of workgroup memory.
 #const ROWS: u32
 #const WG: u32
 #include "lstm_bwd.wgsl"
@@ -19,25 +23,26 @@ fn lstm_step_bwd(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let row0 = wid.y * ROWS;
+    let kp = padded();
     var acc: array<vec4<f32>, ROWS>;
-    var wi = wid.x * p.kp * WG + lid;
-    for (var k = 0u; k < p.kp; k += 4u) {
-        let w0 = w[wi];
-        let w1 = w[wi + WG];
-        let w2 = w[wi + 2u * WG];
-        let w3 = w[wi + 3u * WG];
+    var at = wid.x * kp * WG + lid;
+    let end = select(0u, kp, p.has_next == 1u);
+    for (var k = 0u; k < end; k += 4u) {
+        let w0 = w[at];
+        let w1 = w[at + WG];
+        let w2 = w[at + 2u * WG];
+        let w3 = w[at + 3u * WG];
         for (var r = 0u; r < ROWS; r++) {
-            let q = next4(row0 + r, k / 4u);
-            var s = fma(vec4<f32>(q.x), w0, acc[r]);
-            s = fma(vec4<f32>(q.y), w1, s);
-            s = fma(vec4<f32>(q.z), w2, s);
-            acc[r] = fma(vec4<f32>(q.w), w3, s);
+            let x = next4(row0 + r, k);
+            var s = fma(vec4<f32>(x.x), w0, acc[r]);
+            s = fma(vec4<f32>(x.y), w1, s);
+            s = fma(vec4<f32>(x.z), w2, s);
+            acc[r] = fma(vec4<f32>(x.w), w3, s);
         }
-        wi += 4u * WG;
+        at += 4u * WG;
     }
-    let unit = (wid.x * WG + lid) * 4u;
     for (var r = 0u; r < ROWS; r++) {
-        keep(row0 + r, unit, acc[r]);
+        sums[r * WG + lid] = acc[r];
     }
-    cells(row0, ROWS, unit);
+    cells(row0, (wid.x * WG + lid) * 4u, lid);
 }

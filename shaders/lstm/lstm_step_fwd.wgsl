@@ -1,13 +1,16 @@
-// One time step of an LSTM: product, gates and cell in one dispatch.
+// One time step of an LSTM layer.
 //
-//   z = xproj[t] + h W_hh;  i, f, o = sigmoid(z);  g = tanh(z)
-//   c' = clip(f c + i g);  h' = o tanh(c');  rows with t >= lens carry h and c unchanged
+//   (i, f, g, o) = (sigmoid, sigmoid, tanh, sigmoid)(x + W_hh h')   x = W_ih x_t + biases, precomputed
+//   c = f c' + i g, clamped to +-cell_clip when that is > 0;   h = o tanh(c)
+//   A row whose sequence is over (t >= lens[b]) keeps h' and c'.
 //
-// Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gate
-// order of PyTorch. The host gives the slots, so one kernel runs time in both directions.
-// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation makes one
-// unit (its four gates in a vec4) of ROWS rows.
-// Passes: 1. Numerics: f32. Limits: 6 storage buffers; nothing optional.
+// Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
+// gate order of PyTorch's nn.LSTM.
+// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation has one unit
+// (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// Passes: 1. Saved for the backward: the activated gates and all states. The slots of h and c
+// let one kernel run in both directions.
+// Numerics: f32. Limits: 5 storage buffers; ROWS * TILE * 16 bytes of workgroup memory.
 #const ROWS: u32
 #const TILE: u32
 #include "lstm_fwd.wgsl"
@@ -18,25 +21,25 @@ fn lstm_step_fwd(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let row0 = wid.y * ROWS;
+    let kp = (p.hidden + 7u) / 8u * 8u;
     var acc: array<vec4<f32>, ROWS>;
-    var wi = wid.x * p.kp * TILE + lid;
-    for (var k = 0u; k < p.kp; k += 4u) {
-        let w0 = w[wi];
-        let w1 = w[wi + TILE];
-        let w2 = w[wi + 2u * TILE];
-        let w3 = w[wi + 3u * TILE];
+    var at = wid.x * kp * TILE + lid;
+    for (var k = 0u; k < kp; k += 4u) {
+        let w0 = w[at];
+        let w1 = w[at + TILE];
+        let w2 = w[at + 2u * TILE];
+        let w3 = w[at + 3u * TILE];
         for (var r = 0u; r < ROWS; r++) {
-            let q = previous4(row0 + r, k);
-            var s = fma(vec4<f32>(q.x), w0, acc[r]);
-            s = fma(vec4<f32>(q.y), w1, s);
-            s = fma(vec4<f32>(q.z), w2, s);
-            acc[r] = fma(vec4<f32>(q.w), w3, s);
+            let x = previous4(row0 + r, k);
+            var s = fma(vec4<f32>(x.x), w0, acc[r]);
+            s = fma(vec4<f32>(x.y), w1, s);
+            s = fma(vec4<f32>(x.z), w2, s);
+            acc[r] = fma(vec4<f32>(x.w), w3, s);
         }
-        wi += 4u * TILE;
+        at += 4u * TILE;
     }
-    let unit = wid.x * TILE + lid;
     for (var r = 0u; r < ROWS; r++) {
-        keep(row0 + r, unit, acc[r]);
+        sums[r * TILE + lid] = acc[r];
     }
-    cells(row0, ROWS, unit);
+    cells(row0, wid.x * TILE + lid, lid);
 }

@@ -1,19 +1,23 @@
-// One time step of an LSTM, by subgroup broadcast: product, gates and cell in one dispatch.
+// One time step of an LSTM layer, by subgroup broadcast.
 //
-//   z = xproj[t] + h W_hh;  i, f, o = sigmoid(z);  g = tanh(z)
-//   c' = clip(f c + i g);  h' = o tanh(c');  rows with t >= lens carry h and c unchanged
+//   (i, f, g, o) = (sigmoid, sigmoid, tanh, sigmoid)(x + W_hh h')   x = W_ih x_t + biases, precomputed
+//   c = f c' + i g, clamped to +-cell_clip when that is > 0;   h = o tanh(c)
+//   A row whose sequence is over (t >= lens[b]) keeps h' and c'.
 //
-// Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; gate
-// order of PyTorch. The host gives the slots, so one kernel runs time in both directions.
-// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation makes one
-// unit (its four gates in a vec4) of ROWS rows.
-// Passes: 1. Numerics: f32. Limits: subgroups of 8 lanes or more; 6 storage buffers.
+// Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
+// gate order of PyTorch's nn.LSTM.
+// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation has one unit
+// (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// Passes: 1. Saved for the backward: the activated gates and all states. The slots of h and c
+// let one kernel run in both directions.
+// Numerics: f32. Limits: subgroups of 8 lanes or more; 5 storage buffers; ROWS * TILE * 16 bytes
+// of workgroup memory.
 #const ROWS: u32
 #const TILE: u32
 #include "lstm_fwd.wgsl"
 #include "rows_broadcast.wgsl"
 
-const GROUPS: u32 = ROWS / 4u;
+const QUADS: u32 = ROWS / 4u;
 
 @compute @workgroup_size(TILE)
 fn lstm_step_fwd_subgroup(
@@ -22,23 +26,24 @@ fn lstm_step_fwd_subgroup(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let row0 = wid.y * ROWS;
-    var acc: array<array<vec4<f32>, 4>, GROUPS>;
-    var wi = wid.x * p.kp * TILE + lid;
-    for (var k = 0u; k < p.kp; k += 8u) {
-        let panel = array<vec4<f32>, 8>(w[wi], w[wi + TILE], w[wi + 2u * TILE], w[wi + 3u * TILE],
-            w[wi + 4u * TILE], w[wi + 5u * TILE], w[wi + 6u * TILE], w[wi + 7u * TILE]);
-        for (var g = 0u; g < GROUPS; g++) {
-            let q = previous4(row0 + 4u * g + block_row(lane), k + block_column(lane));
-            acc[g] = multiply_block(q, panel, acc[g]);
+    let kp = (p.hidden + 7u) / 8u * 8u;
+    var acc: array<array<vec4<f32>, 4>, QUADS>;
+    var at = wid.x * kp * TILE + lid;
+    for (var k = 0u; k < kp; k += 8u) {
+        let panel = array<vec4<f32>, 8>(w[at], w[at + TILE], w[at + 2u * TILE], w[at + 3u * TILE],
+            w[at + 4u * TILE], w[at + 5u * TILE], w[at + 6u * TILE], w[at + 7u * TILE]);
+        for (var q = 0u; q < QUADS; q++) {
+            let block = previous4(row0 + 4u * q + block_row(lane), k + block_column(lane));
+            acc[q] = multiply_block(block, panel, acc[q]);
         }
-        wi += 8u * TILE;
+        at += 8u * TILE;
     }
-    let unit = wid.x * TILE + lid;
-    for (var g = 0u; g < GROUPS; g++) {
-        keep(row0 + 4u * g, unit, acc[g][0]);
-        keep(row0 + 4u * g + 1u, unit, acc[g][1]);
-        keep(row0 + 4u * g + 2u, unit, acc[g][2]);
-        keep(row0 + 4u * g + 3u, unit, acc[g][3]);
+    for (var q = 0u; q < QUADS; q++) {
+        let own = 4u * q * TILE + lid;
+        sums[own] = acc[q][0];
+        sums[own + TILE] = acc[q][1];
+        sums[own + 2u * TILE] = acc[q][2];
+        sums[own + 3u * TILE] = acc[q][3];
     }
-    cells(row0, ROWS, unit);
+    cells(row0, wid.x * TILE + lid, lid);
 }

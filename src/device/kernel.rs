@@ -15,7 +15,7 @@ pub struct Kernel {
     name: &'static str,
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
-    /// Binding numbers after the uniform's 0; a variant may leave some out.
+    /// Numbers of its bindings, the uniform first; a variant may leave some out.
     bindings: Vec<u32>,
 }
 
@@ -75,6 +75,7 @@ impl Kernel {
         let bindings = contract
             .bindings(variant)
             .map_err(|e| fail(e.to_string()))?;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let desc = wgpu::ShaderModuleDescriptor {
             label: Some(name),
             source: wgpu::ShaderSource::Wgsl(wgsl.into()),
@@ -125,11 +126,14 @@ impl Kernel {
             },
             cache: None,
         });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(fail(error.to_string()));
+        }
         Ok(Kernel {
             name: source.name,
             pipeline,
             layout,
-            bindings: entries[1..].iter().map(|e| e.binding).collect(),
+            bindings: entries.iter().map(|e| e.binding).collect(),
         })
     }
 
@@ -150,14 +154,11 @@ impl Kernel {
         bindings: &[Binding<'_>],
         groups: [u32; 3],
     ) -> Result<Command> {
-        if bindings.len() != self.bindings.len() {
+        let wanted = self.bindings.len() - 1;
+        if bindings.len() != wanted {
             return Err(Error::Kernel {
                 kernel: self.name.to_string(),
-                message: format!(
-                    "takes {} bindings, was given {}",
-                    self.bindings.len(),
-                    bindings.len()
-                ),
+                message: format!("takes {wanted} bindings, was given {}", bindings.len()),
             });
         }
         let mut entries = vec![wgpu::BindGroupEntry {
@@ -168,7 +169,7 @@ impl Kernel {
                 size: wgpu::BufferSize::new(uniform.size),
             }),
         }];
-        for (&index, binding) in self.bindings.iter().zip(bindings) {
+        for (&index, binding) in self.bindings[1..].iter().zip(bindings) {
             let limit = limits.max_storage_buffer_binding_size;
             if binding.size > limit {
                 return Err(Error::TooLarge {

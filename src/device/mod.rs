@@ -170,12 +170,23 @@ impl Gpu {
         bindings: &[Binding<'_>],
         groups: Groups,
     ) -> Result<()> {
+        self.dispatch_bytes(kernel, bytemuck::bytes_of(params), bindings, groups)
+    }
+
+    /// As [`Gpu::dispatch`], with the uniform's bytes.
+    ///
+    /// # Errors
+    /// As [`Gpu::dispatch`].
+    pub fn dispatch_bytes(
+        &self,
+        kernel: &Arc<Kernel>,
+        params: &[u8],
+        bindings: &[Binding<'_>],
+        groups: Groups,
+    ) -> Result<()> {
         let grid = groups.resolve(kernel.name(), &self.shared.caps.limits)?;
-        let uniform = lock(&self.shared.uniforms).place(
-            &self.shared.device,
-            &self.shared.queue,
-            bytemuck::bytes_of(params),
-        );
+        let uniform =
+            lock(&self.shared.uniforms).place(&self.shared.device, &self.shared.queue, params);
         let command = kernel.bind(
             &self.shared.device,
             &self.shared.caps.limits,

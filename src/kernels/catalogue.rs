@@ -116,14 +116,19 @@ macro_rules! kernels {
 }
 
 include_files! {
+    "activation.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
     "linear.wgsl"
+    "lstm_bwd.wgsl"
+    "lstm_fwd.wgsl"
     "math.wgsl"
+    "matmul_store.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "reduce.wgsl"
+    "rows_broadcast.wgsl"
     "step_state.wgsl"
 }
 
@@ -147,6 +152,19 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+    }
+    "lstm" {
+        "lstm_pack_weights"
+        "lstm_step_bwd"
+        "lstm_step_bwd_subgroup"
+        "lstm_step_fwd"
+        "lstm_step_fwd_subgroup"
+    }
+    "matmul" {
+        "matmul_direct"
+        "matmul_pack"
+        "matmul_subgroup"
+        "matmul_tile"
     }
     "optim" {
         "adagrad"

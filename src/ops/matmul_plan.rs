@@ -80,8 +80,16 @@ impl Product {
     /// `tb`, B is stored as (n, k).
     pub fn new(m: u32, n: u32, k: u32, ta: bool, tb: bool) -> Self {
         let layout = |extent, transposed| match transposed {
-            true => Layout { extent: 1, k: extent, batch: 0 },
-            false => Layout { extent: k, k: 1, batch: 0 },
+            true => Layout {
+                extent: 1,
+                k: extent,
+                batch: 0,
+            },
+            false => Layout {
+                extent: k,
+                k: 1,
+                batch: 0,
+            },
         };
         Product {
             m,
@@ -284,14 +292,23 @@ pub enum PlanError {
 /// The forms worth timing for `product` on an adapter, best guess first; never empty.
 /// `b_packed` says that B's panels are at hand (a weight packed once per optimiser step).
 pub fn candidates(product: &Product, caps: &Caps, b_packed: bool) -> Vec<Candidate> {
-    let direct = Candidate::Direct { wg: if caps.cpu { 16 } else { 64 } };
+    let direct = Candidate::Direct {
+        wg: if caps.cpu { 16 } else { 64 },
+    };
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            let panels = Candidate::Subgroup { rows: rows_for(product.m), wg: 16 };
+            let panels = Candidate::Subgroup {
+                rows: rows_for(product.m),
+                wg: 16,
+            };
             // Measured on lavapipe, ns per element: packing costs about 2 per element of an
             // operand, a product of panels 1 per 27 multiply-adds and a direct one 1 per 3.
-            let (m, n, k) = (u64::from(product.m), u64::from(product.n), u64::from(product.k));
+            let (m, n, k) = (
+                u64::from(product.m),
+                u64::from(product.n),
+                u64::from(product.k),
+            );
             let packing = m * k + if b_packed { 0 } else { n * k };
             let padded = |v: u64, to: u64| v.div_ceil(to) * to;
             let work = |rows, columns, rate| padded(m, rows) * padded(n, columns) * k / rate;
@@ -334,7 +351,11 @@ pub fn candidates(product: &Product, caps: &Caps, b_packed: bool) -> Vec<Candida
 
 /// 32 rows an invocation reuse B most; few rows would waste them.
 fn rows_for(m: u32) -> u32 {
-    if m % 32 != 0 && m % 32 <= 8 && m < 64 { 8 } else { 32 }
+    if m % 32 != 0 && m % 32 <= 8 && m < 64 {
+        8
+    } else {
+        32
+    }
 }
 
 /// The dispatches that make `product` in the form `candidate`.
@@ -383,12 +404,10 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             ("matmul_subgroup", consts, params, [rows, 4 * wg])
         }
         Candidate::Tile { bm, bn } => {
-            let consts = vec![act, ("BM", bm), ("BN", bn)];
+            let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
             ("matmul_tile", consts, strided, [bm, bn])
         }
-        Candidate::Direct { wg } => {
-            ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg])
-        }
+        Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),
     };
     let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
     Ok(Plan {
@@ -415,16 +434,31 @@ pub fn pack(
     let panels = extent.div_ceil(width);
     let one = u64::from(panels) * u64::from(kp) * u64::from(width);
     // A shared operand is packed once.
-    let copies = if layout.batch == 0 { 1 } else { u64::from(batch) };
+    let copies = if layout.batch == 0 {
+        1
+    } else {
+        u64::from(batch)
+    };
     let floats = one * copies;
     if u32::try_from(floats).is_err() {
-        return Err(PlanError::TooLarge { operand, elements: floats });
+        return Err(PlanError::TooLarge {
+            operand,
+            elements: floats,
+        });
     }
     let quads = |v: &[u32]| v.iter().all(|v| v % 4 == 0);
     let vec4 = quads(&[layout.batch])
         && match layout {
-            Layout { extent: 1, k: stride, .. } => quads(&[stride, extent]),
-            Layout { extent: stride, k: 1, .. } => quads(&[stride, k]),
+            Layout {
+                extent: 1,
+                k: stride,
+                ..
+            } => quads(&[stride, extent]),
+            Layout {
+                extent: stride,
+                k: 1,
+                ..
+            } => quads(&[stride, k]),
             _ => false,
         };
     let blocks = (one / 16).div_ceil(PACK_THREADS);

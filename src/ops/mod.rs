@@ -1,3 +1,26 @@
 //! Operators: check, dispatch forward, record; each with its backward in the same file.
-mod fill;
-pub use fill::fill;
+//!
+//! Parameters' gradients accumulate, activations' are overwritten by their first user.
+
+mod cross_entropy;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod layout;
+mod linear;
+mod lstm;
+pub mod matmul;
+pub mod matmul_plan;
+mod reduce;
+
+pub use cross_entropy::linear_cross_entropy;
+pub use dropout::dropout;
+pub(crate) use elementwise::axpy;
+pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
+pub use embedding::{TokenIds, TokenIndex, embedding};
+pub use layout::concat;
+pub use linear::linear;
+pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
+pub use matmul::matmul;
+pub use reduce::sum_all;
+pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};

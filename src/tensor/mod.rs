@@ -313,6 +313,21 @@ impl Tensor {
         Ok(out)
     }
 
+    /// Queues elements `start..start + len` to become those of `from`, or zeros.
+    pub(crate) fn set_range(&self, start: usize, len: usize, from: Option<&Tensor>) -> Result<()> {
+        let offset = self.offset + start as u64 * self.dtype.size();
+        let bytes = len as u64 * self.dtype.size();
+        match from {
+            Some(from) => self
+                .gpu
+                .copy((&from.buffer, from.offset), (&self.buffer, offset), bytes),
+            None => {
+                self.gpu.clear(&self.buffer, offset, bytes);
+                Ok(())
+            }
+        }
+    }
+
     /// The same tensor as a trainable parameter whose gradient accumulates in `grad`.
     pub fn with_grad(mut self, grad: Tensor) -> Tensor {
         self.grad = Some(Arc::new(grad));

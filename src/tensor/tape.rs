@@ -209,6 +209,11 @@ impl Backward {
             .transpose()
     }
 
+    /// Whether anybody wants the gradient of an input.
+    pub fn wants(&self, input: &Tensor) -> bool {
+        input.grad().is_some() || self.tracked.contains(&input.id())
+    }
+
     /// Where to put the gradient of an input; `None` when nobody wants it. Parameters
     /// accumulate; an activation is overwritten by its first user and accumulated by the others.
     ///
@@ -222,7 +227,7 @@ impl Backward {
                 accumulate: true,
             }));
         }
-        if !self.tracked.contains(&input.id()) {
+        if !self.wants(input) {
             return Ok(None);
         }
         if let Some(grad) = self.grads.get(&input.id()) {

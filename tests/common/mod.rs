@@ -1,5 +1,7 @@
 //! What the GPU tests share: one device for the whole binary, a context of its own for each test.
 
+pub mod fixture;
+
 use std::sync::OnceLock;
 
 use melos::device::{AdapterChoice, Gpu};

@@ -1,0 +1,66 @@
+//! `melos eval`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output;
+use crate::error::Result;
+use crate::train::config::{DataConfig, Source};
+use crate::train::progress::brief;
+use crate::train::{run, tasks};
+
+/// Score a model on text: accuracy, error and F1, or a language model's perplexity.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Model folder, or a run folder (its best model).
+    model: PathBuf,
+    /// Text to score on: a data set's archive or folder, or a csv, tsv, jsonl, txt file.
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// Column or key of the text [default: found by its name].
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Column or key of the label [default: found by its name].
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// All scores as one JSON object, with the confusion matrix.
+    #[arg(long)]
+    json: bool,
+    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+}
+
+impl Eval {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let folder = run::resolve_model(&self.model)?;
+        let data = DataConfig {
+            path: Some(self.data),
+            text_column: self.text_column,
+            label_column: self.label_column,
+            ..DataConfig::new(Source::Files)
+        };
+        data.require()?;
+        let mut model = tasks::open_model(&folder, self.adapter.as_deref())?;
+        let scores = model.evaluate(&data)?;
+        if self.json {
+            output::print_json(&scores)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut text = format!("{}\n", brief(&scores));
+        if let Some(classes) = &scores.classes {
+            text += &format!(
+                "accuracy {:.2} % of {} texts\n",
+                100.0 * classes.accuracy,
+                scores.examples
+            );
+            for (label, f1) in model.labels().iter().zip(&classes.f1) {
+                text += &format!("F1 {f1:.3}  {label}\n");
+            }
+        }
+        output::print(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,61 @@
+//! `melos kernels`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::output;
+use crate::error::{Error, Result};
+use crate::kernels::{KernelError, catalogue};
+use crate::translate::export;
+
+/// The kernel catalogue, for use in another engine.
+#[derive(Debug, Args)]
+pub struct Kernels {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the kernels.
+    List,
+    /// Write every kernel as WGSL, SPIR-V, MSL and HLSL, with contracts and a manifest.
+    Export {
+        /// Folder to write to; made where it is not there.
+        dir: PathBuf,
+    },
+}
+
+impl Kernels {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::List => {
+                let names: String = catalogue::iter().map(|k| format!("{}\n", k.name)).collect();
+                output::print(&names)?;
+            }
+            Command::Export { dir } => {
+                let manifest = export(&dir).map_err(failure)?;
+                output::print(&format!(
+                    "{} kernels in {}\n",
+                    manifest.kernels.len(),
+                    dir.display()
+                ))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn failure(error: KernelError) -> Error {
+    match error {
+        KernelError::Write { path, message } => {
+            Error::io("write", path, std::io::Error::other(message))
+        }
+        other => Error::Kernel {
+            kernel: "export".into(),
+            message: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,60 @@
+//! The command line: one file per command, each a thin layer over [`train`](crate::train).
+
+mod bars;
+mod devices;
+mod eval;
+pub mod exit;
+mod kernels;
+mod output;
+mod predict;
+mod presets;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Pretrain and fine-tune language models on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "melos", version, about, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Train),
+    Eval(eval::Eval),
+    Predict(predict::Predict),
+    Devices(devices::Devices),
+    Kernels(kernels::Kernels),
+    Presets(presets::Presets),
+}
+
+/// Runs the program that the arguments ask for; the codes are those of [`exit`].
+pub fn main() -> ExitCode {
+    // Warnings by default; RUST_LOG=melos=debug for more.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version come this way too, with code 0.
+            let _ = message.print();
+            return ExitCode::from(if message.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let done = match cli.command {
+        Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Devices(command) => command.run(),
+        Command::Kernels(command) => command.run(),
+        Command::Presets(command) => command.run(),
+    };
+    done.unwrap_or_else(|error| {
+        output::report(&error);
+        ExitCode::from(exit::code(&error))
+    })
+}

@@ -1,0 +1,42 @@
+//! Standard output and standard error.
+
+use std::error::Error as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Writes to standard output. A reader that has left (`| head`) is no error.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", "standard output", e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes one JSON object as a line.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value)
+        .map_err(|e| Error::io("write", "standard output", e.into()))?;
+    print(&(text + "\n"))
+}
+
+/// Writes a line to standard error, come what may.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says what went wrong: one line, and its causes below it.
+pub fn report(error: &Error) {
+    let mut text = format!("melos: {error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text += &format!("\n  because: {inner}");
+        cause = inner.source();
+    }
+    note(&text);
+}

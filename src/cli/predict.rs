@@ -1,0 +1,114 @@
+//! `melos predict`.
+
+use std::io::{BufRead, stdin};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output;
+use crate::error::{Error, Result};
+use crate::train::run::Prediction;
+use crate::train::{run, tasks};
+
+/// Texts read from standard input before the model sees them: one batch.
+const AT_ONCE: usize = 64;
+
+/// Predict the label of a text.
+#[derive(Debug, Args)]
+pub struct Predict {
+    /// Model folder, or a run folder (its best model).
+    model: PathBuf,
+    /// The text; `-` or nothing: one text per line from standard input.
+    text: Option<String>,
+    /// One JSON object per text.
+    #[arg(long)]
+    json: bool,
+    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+}
+
+impl Predict {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let folder = run::resolve_model(&self.model)?;
+        let mut model = tasks::open_model(&folder, self.adapter.as_deref())?;
+        let mut show = |texts: Vec<String>| {
+            run::predict(model.as_mut(), texts)?
+                .iter()
+                .try_for_each(|p| self.print(p))
+        };
+        match &self.text {
+            Some(text) if text != "-" => show(vec![text.clone()])?,
+            _ => each_batch(stdin().lock(), &mut show)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, prediction: &Prediction) -> Result<()> {
+        if self.json {
+            return output::print_json(prediction);
+        }
+        let all: Vec<String> = prediction
+            .probabilities
+            .iter()
+            .map(|(label, p)| format!("{label} {p:.4}"))
+            .collect();
+        output::print(&format!("{}\t{}\n", prediction.label, all.join("  ")))
+    }
+}
+
+/// Hands on lines in batches, so that a long file needs no more memory than a short one.
+fn each_batch(
+    mut input: impl BufRead,
+    show: &mut dyn FnMut(Vec<String>) -> Result<()>,
+) -> Result<()> {
+    let mut texts = Vec::new();
+    for number in 1u64.. {
+        let mut line = Vec::new();
+        let read = input
+            .read_until(b'\n', &mut line)
+            .map_err(|e| Error::io("read", "standard input", e))?;
+        if read == 0 {
+            break;
+        }
+        let line = String::from_utf8(line).map_err(|_| Error::ConfigValue {
+            place: format!("standard input, line {number}"),
+            message: "is not UTF-8; convert it first, as with `iconv -t utf-8`".into(),
+        })?;
+        texts.push(line.trim_end_matches(['\n', '\r']).to_string());
+        if texts.len() == AT_ONCE {
+            show(std::mem::take(&mut texts))?;
+        }
+    }
+    if texts.is_empty() {
+        Ok(())
+    } else {
+        show(texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_in_batches_and_bad_ones_are_named() {
+        let mut sizes = Vec::new();
+        let text = "ein Film\r\n".repeat(AT_ONCE + 1);
+        each_batch(text.as_bytes(), &mut |t| {
+            assert!(t.iter().all(|x| x == "ein Film"));
+            sizes.push(t.len());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sizes, [AT_ONCE, 1]);
+        let error = each_batch(&b"gut\nsch\xf6n\n"[..], &mut |_| Ok(()))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("standard input, line 2: is not UTF-8"),
+            "{error}"
+        );
+    }
+}

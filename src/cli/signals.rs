@@ -1,0 +1,21 @@
+//! Ctrl-C and SIGTERM: the first asks the training to stop after its step, the second ends the
+//! process at once.
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::exit::INTERRUPTED;
+use crate::error::{Error, Result};
+use crate::train::StopFlag;
+
+/// A flag that the first signal raises.
+pub fn stop_flag() -> Result<StopFlag> {
+    let stop = StopFlag::default();
+    for signal in [SIGINT, SIGTERM] {
+        // Handlers run in this order: the shutdown looks at the flag before it is raised.
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.shared())
+            .and_then(|_| flag::register(signal, stop.shared()))
+            .map_err(|e| Error::io("install", "the handler for Ctrl-C", e))?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,193 @@
+//! Linear layer, softmax and cross entropy in one operator; the logits are never stored whole.
+//!
+//! Rows are taken in chunks: a chunk's logits are computed, turned into their own gradient in
+//! place, and used up (dx, dW, db) before the next chunk overwrites them. Memory is
+//! O(N·D + V·D) plus one chunk, whatever N·V is. This is the scheme of Liger-Kernel's fused
+//! linear cross entropy: the gradients are computed on the way forward and scaled by the
+//! upstream gradient on the way back.
+
+use super::matmul::{Product, product};
+use super::{axpy, sum_all_into, sum_columns};
+use crate::device::{Gpu, Groups};
+use crate::error::Result;
+use crate::kernels::Variant;
+use crate::tensor::{DType, Tape, Tensor};
+
+const OP: &str = "linear_cross_entropy";
+
+/// Bytes of logits held at a time. A chunk should be large enough for the matrix product to run
+/// at speed (hundreds of rows) and small enough to stay in a last-level cache: at V = 10,000 this
+/// is 819 rows.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Rows start on 256 bytes when their number is a multiple of this, whatever their width.
+const ROW_ALIGN: usize = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    vocab: u32,
+    first: u32,
+    smoothing: f32,
+}
+
+/// Gradients for an upstream gradient of 1, and the loss of each row.
+struct Saved {
+    dx: Tensor,
+    dw: Tensor,
+    db: Option<Tensor>,
+}
+
+/// Σᵢ weightᵢ · crossentropy(softmax(xᵢ·Wᵀ + b), targetᵢ), as (1).
+///
+/// x (N, D), w (V, D), b (V), targets (N) u32, weights (N). A row of weight 0, or of target
+/// `u32::MAX`, costs nothing and moves nothing. For a mean over the valid rows give each the
+/// weight 1 / their number.
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`]; [`crate::Error::TooLarge`] when a tensor exceeds the adapter.
+pub fn linear_cross_entropy(
+    tape: &Tape,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    let gpu = tape.gpu();
+    let [rows, width] = x.dims2(OP, "x")?;
+    let [vocab, _] = w.dims2(OP, "w")?;
+    x.expect_dtype(OP, "x", DType::F32)?;
+    w.expect(OP, "w", &[vocab, width], DType::F32)?;
+    if let Some(b) = b {
+        b.expect(OP, "b", &[vocab], DType::F32)?;
+    }
+    targets.expect(OP, "targets", &[rows], DType::U32)?;
+    weights.expect(OP, "weights", &[rows], DType::F32)?;
+
+    let wanted = [Some(x), Some(w), b]
+        .into_iter()
+        .flatten()
+        .any(|t| tape.needs_grad(t));
+    let saved = if wanted {
+        Some(Saved {
+            dx: Tensor::empty(gpu, [rows, width], DType::F32)?,
+            dw: Tensor::empty(gpu, [vocab, width], DType::F32)?,
+            db: b
+                .map(|b| Tensor::empty(gpu, b.shape().clone(), DType::F32))
+                .transpose()?,
+        })
+    } else {
+        None
+    };
+    let losses = Tensor::empty(gpu, [rows], DType::F32)?;
+    let chunk = chunk_rows(rows, vocab);
+    for first in (0..rows).step_by(chunk) {
+        let count = chunk.min(rows - first);
+        let x_chunk = x.window(first * width, [count, width])?;
+        let logits = Tensor::empty(gpu, [count, vocab], DType::F32)?;
+        product(&Product {
+            bias: b,
+            trans_b: true,
+            ..Product::new(&x_chunk, w, &logits)
+        })?;
+        softmax(gpu, &logits, targets, weights, &losses, first, wanted)?;
+        if let Some(saved) = &saved {
+            let accumulate = first > 0;
+            let dx = saved.dx.window(first * width, [count, width])?;
+            product(&Product::new(&logits, w, &dx))?;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(&logits, &x_chunk, &saved.dw)
+            })?;
+            if let Some(db) = &saved.db {
+                sum_columns(&logits, db, accumulate)?;
+            }
+        }
+    }
+    let loss = Tensor::empty(gpu, [1], DType::F32)?;
+    sum_all_into(&losses, &loss)?;
+
+    if let Some(saved) = saved {
+        let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
+        let (x, w, b, out) = (x.clone(), w.clone(), b.cloned(), loss.clone());
+        tape.record(OP, &inputs, &[&loss], move |cx| {
+            let Some(upstream) = cx.upstream(&out)? else {
+                return Ok(());
+            };
+            let pairs = [
+                (Some(&x), Some(&saved.dx)),
+                (Some(&w), Some(&saved.dw)),
+                (b.as_ref(), saved.db.as_ref()),
+            ];
+            for (input, grad) in pairs {
+                let (Some(input), Some(grad)) = (input, grad) else {
+                    continue;
+                };
+                if let Some(sink) = cx.sink(input)? {
+                    axpy(&sink.grad, grad, 1.0, Some(&upstream), sink.accumulate)?;
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(loss)
+}
+
+fn chunk_rows(rows: usize, vocab: usize) -> usize {
+    let fit = CHUNK_BYTES / (vocab * size_of::<f32>());
+    let fit = (fit / ROW_ALIGN * ROW_ALIGN).max(ROW_ALIGN);
+    // Equal chunks: the last one should not be a sliver.
+    let chunks = rows.div_ceil(fit);
+    rows.div_ceil(chunks).next_multiple_of(ROW_ALIGN)
+}
+
+fn softmax(
+    gpu: &Gpu,
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+    losses: &Tensor,
+    first: usize,
+    gradient: bool,
+) -> Result<()> {
+    let [rows, vocab] = logits.dims2(OP, "logits")?;
+    let variant = Variant::new().with("GRAD", gradient);
+    let kernel = gpu.kernel("softmax_xent", &variant)?;
+    let params = Params {
+        rows: rows as u32,
+        vocab: vocab as u32,
+        first: first as u32,
+        smoothing: 0.0,
+    };
+    let bindings = [
+        targets.binding(),
+        weights.binding(),
+        logits.binding(),
+        losses.binding(),
+    ];
+    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHUNK_BYTES, ROW_ALIGN, chunk_rows};
+
+    #[test]
+    fn chunks_are_aligned_cover_all_rows_and_fit() {
+        for (rows, vocab) in [
+            (1, 2),
+            (64, 2),
+            (2048, 10_000),
+            (8192, 30_522),
+            (300, 5_000_000),
+        ] {
+            let chunk = chunk_rows(rows, vocab);
+            assert!(chunk.is_multiple_of(ROW_ALIGN));
+            assert!(chunk == ROW_ALIGN || chunk * vocab * 4 <= CHUNK_BYTES + ROW_ALIGN * vocab * 4);
+        }
+        assert_eq!(chunk_rows(2048, 10_000), 704);
+    }
+}

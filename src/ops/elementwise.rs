@@ -1,0 +1,372 @@
+//! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
+
+use crate::device::Groups;
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::tensor::{Backward, DType, Tape, Tensor};
+
+const GROUP: usize = 256;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct FillParams {
+    n: u32,
+    offset: u32,
+    value: f32,
+}
+
+/// Queues `y[..] = value`.
+///
+/// # Errors
+/// [`Error::DType`] when `y` does not hold f32.
+pub fn fill(y: &Tensor, value: f32) -> Result<()> {
+    y.expect_dtype("fill", "y", DType::F32)?;
+    let kernel = y.gpu().kernel("fill", &Variant::new())?;
+    let params = FillParams {
+        n: y.len() as u32,
+        offset: 0,
+        value,
+    };
+    y.gpu().dispatch(
+        &kernel,
+        &params,
+        &[y.binding()],
+        Groups::cover(y.len(), GROUP),
+    )
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct AxpyParams {
+    n: u32,
+    accumulate: u32,
+    alpha: f32,
+}
+
+/// Queues `y (=|+=) alpha · x`, times a factor (1) that only the device knows.
+pub(crate) fn axpy(
+    y: &Tensor,
+    x: &Tensor,
+    alpha: f32,
+    factor: Option<&Tensor>,
+    accumulate: bool,
+) -> Result<()> {
+    let variant = Variant::new().with("SCALED", factor.is_some());
+    let kernel = y.gpu().kernel("axpy", &variant)?;
+    let params = AxpyParams {
+        n: y.len() as u32,
+        accumulate: u32::from(accumulate),
+        alpha,
+    };
+    let bindings: Vec<_> = [Some(x), factor, Some(y)]
+        .into_iter()
+        .flatten()
+        .map(Tensor::binding)
+        .collect();
+    y.gpu()
+        .dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))
+}
+
+/// A function of one element.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unary {
+    /// max(x, 0)
+    Relu,
+    /// tanh x
+    Tanh,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// GELU in its tanh form (GPT-2)
+    GeluTanh,
+    /// GELU in its erf form (BERT)
+    GeluErf,
+    /// eˣ
+    Exp,
+    /// ln x
+    Log,
+    /// √x
+    Sqrt,
+    /// x²
+    Square,
+    /// alpha·x + beta
+    Affine {
+        /// Factor.
+        alpha: f32,
+        /// Summand.
+        beta: f32,
+    },
+}
+
+impl Unary {
+    fn code(self) -> u32 {
+        match self {
+            Unary::Relu => 0,
+            Unary::Tanh => 1,
+            Unary::Sigmoid => 2,
+            Unary::GeluTanh => 3,
+            Unary::GeluErf => 4,
+            Unary::Exp => 5,
+            Unary::Log => 6,
+            Unary::Sqrt => 7,
+            Unary::Square => 8,
+            Unary::Affine { .. } => 9,
+        }
+    }
+
+    fn constants(self) -> (f32, f32) {
+        match self {
+            Unary::Affine { alpha, beta } => (alpha, beta),
+            _ => (0.0, 0.0),
+        }
+    }
+
+    /// Whether the derivative is computed from the result rather than from the argument.
+    fn saves_result(self) -> bool {
+        matches!(
+            self,
+            Unary::Relu | Unary::Tanh | Unary::Sigmoid | Unary::Exp | Unary::Sqrt
+        )
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct UnaryParams {
+    n: u32,
+    alpha: f32,
+    beta: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct UnaryBackwardParams {
+    n: u32,
+    accumulate: u32,
+    alpha: f32,
+}
+
+/// y = f(x), any shape.
+///
+/// # Errors
+/// [`Error::DType`] when `x` does not hold f32.
+pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
+    x.expect_dtype("unary", "x", DType::F32)?;
+    let gpu = tape.gpu();
+    let y = Tensor::empty(gpu, x.shape().clone(), DType::F32)?;
+    let kernel = gpu.kernel("unary_fwd", &Variant::new().with("OP", f.code()))?;
+    let (alpha, beta) = f.constants();
+    let params = UnaryParams {
+        n: y.len() as u32,
+        alpha,
+        beta,
+    };
+    gpu.dispatch(
+        &kernel,
+        &params,
+        &[x.binding(), y.binding()],
+        Groups::cover(y.len(), GROUP),
+    )?;
+    let (saved, input, out) = (
+        if f.saves_result() { &y } else { x }.clone(),
+        x.clone(),
+        y.clone(),
+    );
+    tape.record("unary", &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        let kernel = cx
+            .gpu()
+            .kernel("unary_bwd", &Variant::new().with("OP", f.code()))?;
+        let params = UnaryBackwardParams {
+            n: dy.len() as u32,
+            accumulate: dx.flag(),
+            alpha,
+        };
+        let bindings = [saved.binding(), dy.binding(), dx.grad.binding()];
+        cx.gpu()
+            .dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), GROUP))
+    });
+    Ok(y)
+}
+
+/// alpha·x.
+///
+/// # Errors
+/// [`Error::DType`] when `x` does not hold f32.
+pub fn scale(tape: &Tape, x: &Tensor, alpha: f32) -> Result<Tensor> {
+    unary(tape, x, Unary::Affine { alpha, beta: 0.0 })
+}
+
+/// Arithmetic of two elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a − b
+    Sub,
+    /// a · b
+    Mul,
+    /// a / b
+    Div,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BinaryParams {
+    shape: [u32; 4],
+    stride_a: [u32; 4],
+    stride_b: [u32; 4],
+    n: u32,
+    _pad: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BinaryBackwardParams {
+    shape: [u32; 4],
+    repeat: [u32; 4],
+    stride_y: [u32; 4],
+    stride_a: [u32; 4],
+    stride_b: [u32; 4],
+    n: u32,
+    repeats: u32,
+    accumulate: u32,
+    _pad: u32,
+}
+
+/// Sizes right-aligned to four axes, leading ones 1.
+fn four(dims: &[usize]) -> [u32; 4] {
+    let mut out = [1; 4];
+    for (o, &d) in out.iter_mut().rev().zip(dims.iter().rev()) {
+        *o = d as u32;
+    }
+    out
+}
+
+/// Row-major strides of `shape` seen as an operand of `out`: 0 where an axis is repeated.
+fn strides(shape: [u32; 4], out: [u32; 4]) -> [u32; 4] {
+    let mut stride = 1;
+    let mut strides = [0; 4];
+    for axis in (0..4).rev() {
+        if shape[axis] == out[axis] {
+            strides[axis] = stride;
+        }
+        stride *= shape[axis];
+    }
+    strides
+}
+
+/// The common shape of two operands, as NumPy broadcasts them.
+fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
+    let (sa, sb) = (four(a.dims()), four(b.dims()));
+    let fits = a.dims().len() <= 4 && b.dims().len() <= 4;
+    if !fits
+        || sa
+            .iter()
+            .zip(&sb)
+            .any(|(x, y)| x != y && *x != 1 && *y != 1)
+    {
+        return Err(Error::Shape {
+            op: "binary",
+            arg: "b",
+            expected: format!("up to 4 axes that broadcast with {}", a.shape()),
+            found: b.shape().to_string(),
+        });
+    }
+    Ok(std::array::from_fn(|i| sa[i].max(sb[i])))
+}
+
+/// y = a op b, shapes broadcast as in NumPy, up to four axes.
+///
+/// # Errors
+/// [`Error::Shape`] when they do not broadcast, [`Error::DType`] unless both hold f32.
+pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.expect_dtype("binary", "a", DType::F32)?;
+    b.expect_dtype("binary", "b", DType::F32)?;
+    let shape = broadcast(a, b)?;
+    let rank = a.dims().len().max(b.dims().len());
+    let dims: Vec<usize> = shape[4 - rank..].iter().map(|&d| d as usize).collect();
+    let gpu = tape.gpu();
+    let y = Tensor::empty(gpu, dims, DType::F32)?;
+    let same = a.shape() == b.shape();
+    let variant = Variant::new().with("OP", op as u32).with("SAME", same);
+    let kernel = gpu.kernel("binary_fwd", &variant)?;
+    let params = BinaryParams {
+        shape,
+        stride_a: strides(four(a.dims()), shape),
+        stride_b: strides(four(b.dims()), shape),
+        n: y.len() as u32,
+        _pad: [0; 3],
+    };
+    let bindings = [a.binding(), b.binding(), y.binding()];
+    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))?;
+    let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
+    tape.record("binary", &[a, b], &[&y], move |cx| {
+        let Some(dy) = cx.upstream(&out)? else {
+            return Ok(());
+        };
+        binary_backward(cx, op, &a2, &b2, &dy, shape, 0)?;
+        binary_backward(cx, op, &a2, &b2, &dy, shape, 1)
+    });
+    Ok(y)
+}
+
+fn binary_backward(
+    cx: &mut Backward,
+    op: Binary,
+    a: &Tensor,
+    b: &Tensor,
+    dy: &Tensor,
+    shape: [u32; 4],
+    wrt: u32,
+) -> Result<()> {
+    let operand = if wrt == 0 { a } else { b };
+    let Some(sink) = cx.sink(operand)? else {
+        return Ok(());
+    };
+    let own = four(operand.dims());
+    let repeat: [u32; 4] = std::array::from_fn(|i| if own[i] == shape[i] { 1 } else { shape[i] });
+    let repeats: u32 = repeat.iter().product();
+    // Sharing one element among 64 lanes pays when each has several terms to add.
+    let lanes = if repeats >= 256 { 64 } else { 1 };
+    let variant = Variant::new()
+        .with("OP", op as u32)
+        .with("WRT", wrt)
+        .with("LANES", lanes);
+    let kernel = cx.gpu().kernel("binary_bwd", &variant)?;
+    let params = BinaryBackwardParams {
+        shape: own,
+        repeat,
+        stride_y: strides(shape, shape),
+        stride_a: strides(four(a.dims()), shape),
+        stride_b: strides(four(b.dims()), shape),
+        n: operand.len() as u32,
+        repeats,
+        accumulate: sink.flag(),
+        _pad: 0,
+    };
+    let bindings = [dy.binding(), a.binding(), b.binding(), sink.grad.binding()];
+    cx.gpu().dispatch(
+        &kernel,
+        &params,
+        &bindings,
+        Groups::cover(operand.len() * lanes as usize, 64),
+    )
+}
+
+/// a + b, broadcast.
+///
+/// # Errors
+/// As [`binary`].
+pub fn add(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(tape, Binary::Add, a, b)
+}
+
+/// a · b element by element, broadcast.
+///
+/// # Errors
+/// As [`binary`].
+pub fn mul(tape: &Tape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    binary(tape, Binary::Mul, a, b)
+}

@@ -1,0 +1,477 @@
+//! A whole LSTM layer over a whole sequence, as one operator.
+//!
+//! x·W_ihᵀ for all time steps is one matrix product; each time step is then one dispatch that
+//! multiplies by W_hh and applies the gates. Backward likewise: one dispatch a step, and the
+//! weights' gradients as one product over all steps.
+
+use super::matmul::{Product, product};
+use super::matmul_plan::{self as plan, Layout};
+use super::reduce::sum_columns_into_all;
+use super::{Binary, binary};
+use crate::device::{Gpu, Groups, Kernel};
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+use std::sync::Arc;
+
+const OP: &str = "lstm";
+
+/// Which form of the step kernels runs, and its geometry.
+#[derive(Clone, Copy)]
+struct Form {
+    /// By subgroup broadcast.
+    subgroup: bool,
+    /// Batch rows of one invocation.
+    rows: u32,
+    /// Invocations of a workgroup: forward each has one unit, backward four.
+    threads: u32,
+}
+
+impl Form {
+    /// Measured on lavapipe (B = 32, H = 512): 32 rows by broadcast 3 ms of CPU time a step, 8
+    /// rows without 9.
+    fn of(gpu: &Gpu, batch: usize) -> Form {
+        let caps = gpu.caps();
+        let subgroup = caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8;
+        Form {
+            subgroup,
+            rows: if subgroup && batch > 8 { 32 } else { 8 },
+            threads: if caps.is_cpu { 8 } else { 32 },
+        }
+    }
+
+    fn forward(self, gpu: &Gpu, hidden: usize) -> Result<Arc<Kernel>> {
+        let name = match self.subgroup {
+            true => "lstm_step_fwd_subgroup",
+            false => "lstm_step_fwd",
+        };
+        let variant = Variant::new()
+            .with("ROWS", self.rows)
+            .with("TILE", self.threads)
+            .with("VEC4", hidden.is_multiple_of(4));
+        gpu.kernel(name, &variant)
+    }
+
+    fn backward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
+        let name = match self.subgroup {
+            true => "lstm_step_bwd_subgroup",
+            false => "lstm_step_bwd",
+        };
+        let variant = Variant::new()
+            .with("ROWS", self.rows)
+            .with("WG", self.threads);
+        gpu.kernel(name, &variant)
+    }
+
+    /// Workgroups, with `units` of each invocation.
+    fn grid(self, run: Run, units: u32) -> Groups {
+        Groups::Grid([
+            (run.hidden as u32).div_ceil(units * self.threads),
+            (run.batch as u32).div_ceil(self.rows),
+            1,
+        ])
+    }
+}
+
+/// A layer's parameters, as PyTorch lays them out: gates stacked in the order i, f, g, o.
+pub struct LstmWeights<'a> {
+    /// (4H, I)
+    pub w_ih: &'a Tensor,
+    /// (4H, H)
+    pub w_hh: &'a Tensor,
+    /// (4H)
+    pub b_ih: &'a Tensor,
+    /// (4H)
+    pub b_hh: &'a Tensor,
+}
+
+/// How a layer runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LstmOptions {
+    /// From the last time step to the first.
+    pub reverse: bool,
+    /// The cell is clamped to ± this after each update; 0 leaves it free.
+    pub cell_clip: f32,
+}
+
+/// What a layer returns.
+pub struct LstmOutput {
+    /// Hidden states (T, B, H). Outside of a row's sequence, its nearest state.
+    pub out: Tensor,
+    /// Final hidden state (B, H).
+    pub h_n: Tensor,
+    /// Final cell (B, H).
+    pub c_n: Tensor,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PackParams {
+    hidden: u32,
+    tile: u32,
+    kp: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ForwardParams {
+    batch: u32,
+    hidden: u32,
+    t: u32,
+    before: u32,
+    after: u32,
+    cell_clip: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    batch: u32,
+    hidden: u32,
+    t: u32,
+    before: u32,
+    after: u32,
+    cell_clip: f32,
+    next: u32,
+    has_next: u32,
+    has_dout: u32,
+    only_dh: u32,
+}
+
+/// Sizes and order of one run.
+#[derive(Clone, Copy)]
+struct Run {
+    steps: usize,
+    batch: usize,
+    hidden: usize,
+    options: LstmOptions,
+}
+
+impl Run {
+    /// The time steps in the order they are processed.
+    fn order(self) -> Vec<usize> {
+        if self.options.reverse {
+            (0..self.steps).rev().collect()
+        } else {
+            (0..self.steps).collect()
+        }
+    }
+
+    /// The slots of the states before and after time step `t`, of T + 1.
+    fn slots(self, t: usize) -> (u32, u32) {
+        let (low, high) = (t as u32, t as u32 + 1);
+        if self.options.reverse {
+            (high, low)
+        } else {
+            (low, high)
+        }
+    }
+
+    fn state_len(self) -> usize {
+        self.batch * self.hidden
+    }
+
+    /// The first slot, and the slot of the final state.
+    fn ends(self) -> (usize, usize) {
+        if self.options.reverse {
+            (self.steps, 0)
+        } else {
+            (0, self.steps)
+        }
+    }
+
+    /// One slot of the states (T + 1, B, H), as (B, H).
+    fn slot(self, states: &Tensor, slot: usize) -> Result<Tensor> {
+        states.copy_of_range(slot * self.state_len(), [self.batch, self.hidden])
+    }
+
+    /// T consecutive slots from `first`, as (T, B, H): in place where the adapter's alignment
+    /// allows it, else copied.
+    fn sequence(self, states: &Tensor, first: usize) -> Result<Tensor> {
+        let shape = [self.steps, self.batch, self.hidden];
+        let start = first * self.state_len();
+        states
+            .window(start, shape)
+            .or_else(|_| states.copy_of_range(start, shape))
+    }
+}
+
+/// An LSTM layer: x (T, B, I), lens (B) u32, and a first state (h, c) of (B, H) or zeros. A row's
+/// state stays as it is at time steps `t >= lens[b]`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`]; [`Error::TooLarge`] beyond the adapter's limits.
+pub fn lstm(
+    tape: &Tape,
+    x: &Tensor,
+    lens: &Tensor,
+    state: Option<(&Tensor, &Tensor)>,
+    weights: &LstmWeights<'_>,
+    options: LstmOptions,
+) -> Result<LstmOutput> {
+    let gpu = tape.gpu();
+    let [steps, batch, inputs] = x.dims3(OP, "x")?;
+    let [_, hidden] = weights.w_hh.dims2(OP, "w_hh")?;
+    let gates_width = 4 * hidden;
+    x.expect_dtype(OP, "x", DType::F32)?;
+    lens.expect(OP, "lens", &[batch], DType::U32)?;
+    weights
+        .w_ih
+        .expect(OP, "w_ih", &[gates_width, inputs], DType::F32)?;
+    weights
+        .w_hh
+        .expect(OP, "w_hh", &[gates_width, hidden], DType::F32)?;
+    weights
+        .b_ih
+        .expect(OP, "b_ih", &[gates_width], DType::F32)?;
+    weights
+        .b_hh
+        .expect(OP, "b_hh", &[gates_width], DType::F32)?;
+    if let Some((h, c)) = state {
+        h.expect(OP, "h", &[batch, hidden], DType::F32)?;
+        c.expect(OP, "c", &[batch, hidden], DType::F32)?;
+    }
+    if !(0.0..).contains(&options.cell_clip) {
+        let value = options.cell_clip.to_string();
+        return Err(Error::Argument {
+            op: OP,
+            arg: "cell_clip",
+            value,
+            expected: "0 or more",
+        });
+    }
+
+    let run = Run {
+        steps,
+        batch,
+        hidden,
+        options,
+    };
+    let rows = steps * batch;
+    let x_flat = x.reshaped([rows, inputs])?;
+    // The product's result is turned into the activated gates in place, and on the way back into
+    // their gradients.
+    let gates = Tensor::empty(gpu, [rows, gates_width], DType::F32)?;
+    let bias = binary(
+        &Tape::inference(gpu),
+        Binary::Add,
+        weights.b_ih,
+        weights.b_hh,
+    )?;
+    product(&Product {
+        bias: Some(&bias),
+        trans_b: true,
+        ..Product::new(&x_flat, weights.w_ih, &gates)
+    })?;
+
+    let hs = states(gpu, run, state.map(|s| s.0))?;
+    let cs = states(gpu, run, state.map(|s| s.1))?;
+    let form = Form::of(gpu, batch);
+    let packed = pack_forward(gpu, weights.w_hh, hidden, form)?;
+    let kernel = form.forward(gpu, hidden)?;
+    let bindings = [
+        packed.binding(),
+        lens.binding(),
+        gates.binding(),
+        hs.binding(),
+        cs.binding(),
+    ];
+    for t in run.order() {
+        let (before, after) = run.slots(t);
+        let params = ForwardParams {
+            batch: batch as u32,
+            hidden: hidden as u32,
+            t: t as u32,
+            before,
+            after,
+            cell_clip: options.cell_clip,
+        };
+        gpu.dispatch(&kernel, &params, &bindings, form.grid(run, 1))?;
+    }
+    let last = run.ends().1;
+    let out = run.sequence(&hs, usize::from(!options.reverse))?;
+    let output = LstmOutput {
+        out,
+        h_n: run.slot(&hs, last)?,
+        c_n: run.slot(&cs, last)?,
+    };
+
+    let saved = Saved {
+        run,
+        x: x_flat,
+        lens: lens.clone(),
+        gates,
+        hs,
+        cs,
+        w_ih: weights.w_ih.clone(),
+        w_hh: weights.w_hh.clone(),
+        biases: [weights.b_ih.clone(), weights.b_hh.clone()],
+        state: state.map(|(h, c)| (h.clone(), c.clone())),
+        out: output.out.clone(),
+        h_n: output.h_n.clone(),
+        c_n: output.c_n.clone(),
+    };
+    let mut inputs = vec![x, weights.w_ih, weights.w_hh, weights.b_ih, weights.b_hh];
+    inputs.extend(state.into_iter().flat_map(|(h, c)| [h, c]));
+    let outputs = [&output.out, &output.h_n, &output.c_n];
+    tape.record(OP, &inputs, &outputs, move |cx| saved.backward(cx));
+    Ok(output)
+}
+
+/// Memory for all states (T + 1, B, H), the first one set.
+fn states(gpu: &Gpu, run: Run, first: Option<&Tensor>) -> Result<Tensor> {
+    let (steps, batch, hidden) = (run.steps, run.batch, run.hidden);
+    let states = Tensor::empty(gpu, [steps + 1, batch, hidden], DType::F32)?;
+    states.set_range(run.ends().0 * run.state_len(), run.state_len(), first)?;
+    Ok(states)
+}
+
+/// W_hh in panels of one invocation's four gates, for the forward step.
+fn pack_forward(gpu: &Gpu, w_hh: &Tensor, hidden: usize, form: Form) -> Result<Tensor> {
+    let tile = form.threads as usize;
+    let kp = hidden.next_multiple_of(8);
+    let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
+    let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
+    let params = PackParams {
+        hidden: hidden as u32,
+        tile: form.threads,
+        kp: kp as u32,
+    };
+    let bindings = [w_hh.binding(), packed.binding()];
+    let groups = Groups::cover(packed.len() / 4, 64);
+    gpu.dispatch(&kernel, &params, &bindings, groups)?;
+    Ok(packed)
+}
+
+/// W_hh (4H, H) in panels of columns, for the backward step's product dz·W_hh.
+fn pack_backward(gpu: &Gpu, w_hh: &Tensor, hidden: usize, form: Form) -> Result<Tensor> {
+    let h = hidden as u32;
+    let rows = Layout {
+        extent: 1,
+        k: h,
+        batch: 0,
+    };
+    let how = plan::pack(h, 4 * h, rows, 1, 4 * form.threads, "w_hh");
+    let how = how.map_err(|e| Error::Kernel {
+        kernel: OP.into(),
+        message: e.to_string(),
+    })?;
+    super::matmul::pack(gpu, w_hh, &how)
+}
+
+/// What the backward pass needs.
+struct Saved {
+    run: Run,
+    x: Tensor,
+    lens: Tensor,
+    gates: Tensor,
+    hs: Tensor,
+    cs: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    biases: [Tensor; 2],
+    state: Option<(Tensor, Tensor)>,
+    out: Tensor,
+    h_n: Tensor,
+    c_n: Tensor,
+}
+
+impl Saved {
+    fn backward(self, cx: &mut Backward) -> Result<()> {
+        let run = self.run;
+        let (carry_h, carry_c) = self.through_time(cx)?;
+        // `gates` now holds the gradients before the activations, dz (T·B, 4H).
+        let dz = &self.gates;
+        if let Some(dx) = cx.sink(&self.x)? {
+            product(&Product {
+                accumulate: dx.accumulate,
+                ..Product::new(dz, &self.w_ih, &dx.grad)
+            })?;
+        }
+        if let Some(dw) = cx.sink(&self.w_ih)? {
+            let accumulate = dw.accumulate;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(dz, &self.x, &dw.grad)
+            })?;
+        }
+        if let Some(dw) = cx.sink(&self.w_hh)? {
+            let before = run.sequence(&self.hs, usize::from(run.options.reverse))?;
+            let before = before.reshaped([run.steps * run.batch, run.hidden])?;
+            let accumulate = dw.accumulate;
+            product(&Product {
+                trans_a: true,
+                accumulate,
+                ..Product::new(dz, &before, &dw.grad)
+            })?;
+        }
+        let mut biases: Vec<Sink> = Vec::with_capacity(2);
+        for bias in &self.biases {
+            biases.extend(cx.sink(bias)?);
+        }
+        sum_columns_into_all(dz, &biases)?;
+        if let Some((h, c)) = &self.state {
+            for (first, carried) in [(h, &carry_h), (c, &carry_c)] {
+                if let Some(sink) = cx.sink(first)? {
+                    super::axpy(&sink.grad, carried, 1.0, None, sink.accumulate)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all time steps backwards; returns the gradients of the first state.
+    fn through_time(&self, cx: &Backward) -> Result<(Tensor, Tensor)> {
+        let run = self.run;
+        let gpu = cx.gpu();
+        let carry = |upstream: Option<Tensor>| {
+            let carry = Tensor::empty(gpu, [run.batch, run.hidden], DType::F32)?;
+            carry.set_range(0, run.state_len(), upstream.as_ref())?;
+            Ok::<Tensor, Error>(carry)
+        };
+        let carry_h = carry(cx.upstream(&self.h_n)?)?;
+        let carry_c = carry(cx.upstream(&self.c_n)?)?;
+        let dout = cx.upstream(&self.out)?;
+        let form = Form::of(gpu, run.batch);
+        let packed = pack_backward(gpu, &self.w_hh, run.hidden, form)?;
+        let kernel = form.backward(gpu)?;
+        // Without a gradient at the outputs some buffer must stand in; it is not read.
+        let dout_binding = dout.as_ref().unwrap_or(&self.cs).binding();
+        let bindings = [
+            packed.binding(),
+            self.lens.binding(),
+            dout_binding,
+            self.cs.binding(),
+            self.gates.binding(),
+            carry_h.binding(),
+            carry_c.binding(),
+        ];
+        let mut next: Option<usize> = None;
+        let step = |t: usize, next: Option<usize>, only_dh: bool| {
+            let (before, after) = run.slots(t);
+            let params = BackwardParams {
+                batch: run.batch as u32,
+                hidden: run.hidden as u32,
+                t: t as u32,
+                before,
+                after,
+                cell_clip: run.options.cell_clip,
+                next: next.unwrap_or(0) as u32,
+                has_next: u32::from(next.is_some()),
+                has_dout: u32::from(dout.is_some()),
+                only_dh: u32::from(only_dh),
+            };
+            gpu.dispatch(&kernel, &params, &bindings, form.grid(run, 4))
+        };
+        for t in run.order().into_iter().rev() {
+            step(t, next, false)?;
+            next = Some(t);
+        }
+        // The product with W_hh of the first step processed belongs to the first state.
+        if self.state.as_ref().is_some_and(|(h, _)| cx.wants(h)) {
+            step(next.unwrap_or(0), next, true)?;
+        }
+        Ok((carry_h, carry_c))
+    }
+}

@@ -1,0 +1,129 @@
+//! Sums.
+
+use super::axpy;
+use super::layout::{CopyParams, copy_strided};
+use crate::device::Groups;
+use crate::error::Result;
+use crate::kernels::Variant;
+use crate::tensor::{DType, Sink, Tape, Tensor};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct SumAllParams {
+    n: u32,
+    chunk: u32,
+    accumulate: u32,
+    scale: f32,
+}
+
+/// Elements that one workgroup of [`sum_all`] and of the gradient norm adds up.
+pub(crate) const SUM_CHUNK: usize = 16 * 1024;
+
+fn sum_pass(x: &Tensor, y: &Tensor, chunk: usize) -> Result<()> {
+    let kernel = x.gpu().kernel("sum_all", &Variant::new())?;
+    let params = SumAllParams {
+        n: x.len() as u32,
+        chunk: chunk as u32,
+        accumulate: 0,
+        scale: 1.0,
+    };
+    x.gpu().dispatch(
+        &kernel,
+        &params,
+        &[x.binding(), y.binding()],
+        Groups::cover(x.len(), chunk),
+    )
+}
+
+/// Queues y[0] = Σ x, in a fixed order.
+pub(crate) fn sum_all_into(x: &Tensor, y: &Tensor) -> Result<()> {
+    if x.len() <= SUM_CHUNK {
+        return sum_pass(x, y, x.len());
+    }
+    let partial = Tensor::empty(x.gpu(), [x.len().div_ceil(SUM_CHUNK)], DType::F32)?;
+    sum_pass(x, &partial, SUM_CHUNK)?;
+    sum_pass(&partial, y, partial.len())
+}
+
+/// Σ x over all elements, as (1).
+///
+/// # Errors
+/// [`crate::Error::DType`] when `x` does not hold f32.
+pub fn sum_all(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    x.expect_dtype("sum_all", "x", DType::F32)?;
+    let y = Tensor::empty(tape.gpu(), [1], DType::F32)?;
+    sum_all_into(x, &y)?;
+    let (input, out) = (x.clone(), y.clone());
+    tape.record("sum_all", &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        // Every element receives the same number: a copy with stride 0.
+        let n = dx.grad.len() as u32;
+        let params = CopyParams {
+            shape: [1, 1, 1, n],
+            stride_x: [0; 4],
+            stride_y: [0, 0, 0, 1],
+            n,
+            offset_x: 0,
+            offset_y: 0,
+            accumulate: dx.flag(),
+        };
+        copy_strided(cx.gpu(), &dy, &dx.grad, &params)
+    });
+    Ok(y)
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct SumColumnsParams {
+    rows: u32,
+    cols: u32,
+    per_split: u32,
+    accumulate: u32,
+}
+
+/// Rows that one workgroup of [`sum_columns`] adds up in its first pass.
+const ROWS_PER_SPLIT: usize = 256;
+
+/// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), in a fixed order.
+pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()> {
+    let (rows, cols) = (x.shape().rows(), x.shape().last());
+    let kernel = x.gpu().kernel("sum_cols", &Variant::new())?;
+    let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
+        let params = SumColumnsParams {
+            rows: rows as u32,
+            cols: cols as u32,
+            per_split: per_split as u32,
+            accumulate: u32::from(accumulate),
+        };
+        let grid = [cols.div_ceil(64) as u32, rows.div_ceil(per_split) as u32, 1];
+        x.gpu().dispatch(
+            &kernel,
+            &params,
+            &[x.binding(), y.binding()],
+            Groups::Grid(grid),
+        )
+    };
+    if rows <= ROWS_PER_SPLIT {
+        return pass(x, y, rows, rows, accumulate);
+    }
+    let splits = rows.div_ceil(ROWS_PER_SPLIT);
+    let partial = Tensor::empty(x.gpu(), [splits, cols], DType::F32)?;
+    pass(x, &partial, rows, ROWS_PER_SPLIT, false)?;
+    pass(&partial, y, splits, splits, accumulate)
+}
+
+/// Queues the column sums into each of `sinks`, computing them once.
+pub(crate) fn sum_columns_into_all(x: &Tensor, sinks: &[Sink]) -> Result<()> {
+    match sinks {
+        [] => Ok(()),
+        [one] => sum_columns(x, &one.grad, one.accumulate),
+        many => {
+            let sums = Tensor::empty(x.gpu(), [x.shape().last()], DType::F32)?;
+            sum_columns(x, &sums, false)?;
+            many.iter()
+                .try_for_each(|s| axpy(&s.grad, &sums, 1.0, None, s.accumulate))
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! Optimisers over whole parameter groups, one dispatch each; clipping by the global norm on the
+//! device, so that nothing is read back within a step.
+
+use crate::device::{Gpu, Groups};
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::ops::SUM_CHUNK;
+use crate::tensor::{DType, ParamStore, Tensor};
+
+/// An update rule with its constants; each as PyTorch's class of the same name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent; with momentum when that is > 0, in Nesterov's form if asked.
+    Sgd {
+        /// Share of the last update that is kept.
+        momentum: f32,
+        /// Nesterov's form.
+        nesterov: bool,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f32,
+    },
+    /// AdaGrad (Duchi et al. 2011).
+    AdaGrad {
+        /// Added to the denominator.
+        eps: f32,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f32,
+    },
+    /// RMSProp (Hinton 2012); centred: Graves 2013.
+    RmsProp {
+        /// Share of the mean square that is kept.
+        alpha: f32,
+        /// Added to the denominator.
+        eps: f32,
+        /// Share of the last update that is kept.
+        momentum: f32,
+        /// Divide by the standard deviation instead of the root mean square.
+        centered: bool,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f32,
+    },
+    /// Adam (Kingma & Ba 2015).
+    Adam {
+        /// Share of the mean that is kept.
+        beta1: f32,
+        /// Share of the mean square that is kept.
+        beta2: f32,
+        /// Added to the denominator.
+        eps: f32,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f32,
+    },
+    /// AdamW (Loshchilov & Hutter 2019): weight decay apart from the gradient.
+    AdamW {
+        /// Share of the mean that is kept.
+        beta1: f32,
+        /// Share of the mean square that is kept.
+        beta2: f32,
+        /// Added to the denominator.
+        eps: f32,
+        /// Share of a parameter that is lost per step, times the learning rate.
+        weight_decay: f32,
+    },
+}
+
+impl OptimizerKind {
+    /// Names of the state it keeps beside each parameter, as PyTorch calls it.
+    pub fn state_names(&self) -> Vec<&'static str> {
+        match *self {
+            OptimizerKind::Sgd { momentum, .. } => {
+                if momentum > 0.0 {
+                    vec!["momentum_buffer"]
+                } else {
+                    vec![]
+                }
+            }
+            OptimizerKind::AdaGrad { .. } => vec!["sum"],
+            OptimizerKind::RmsProp {
+                momentum, centered, ..
+            } => {
+                let mut names = vec!["square_avg"];
+                names.extend((momentum > 0.0).then_some("momentum_buffer"));
+                names.extend(centered.then_some("grad_avg"));
+                names
+            }
+            OptimizerKind::Adam { .. } | OptimizerKind::AdamW { .. } => {
+                vec!["exp_avg", "exp_avg_sq"]
+            }
+        }
+    }
+
+    fn betas(&self) -> (f32, f32) {
+        match *self {
+            OptimizerKind::Adam { beta1, beta2, .. }
+            | OptimizerKind::AdamW { beta1, beta2, .. } => (beta1, beta2),
+            _ => (0.0, 0.0),
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct StepNumbers {
+    step: u32,
+    draw: u32,
+    seed_lo: u32,
+    seed_hi: u32,
+    lr: f32,
+    loss_scale: f32,
+    bias1: f32,
+    bias2: f32,
+}
+
+/// The numbers that change from step to step, on the device; a recorded step reads them anew.
+pub struct StepState {
+    tensor: Tensor,
+    seed: u64,
+}
+
+impl StepState {
+    /// The state before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device failed.
+    pub fn new(gpu: &Gpu, seed: u64) -> Result<StepState> {
+        let tensor = Tensor::empty(gpu, [size_of::<StepNumbers>() / 4], DType::U32)?;
+        let state = StepState { tensor, seed };
+        state.write(1, 0.0, (0.0, 0.0))?;
+        Ok(state)
+    }
+
+    /// Prepares step `step`, counted from 1, at learning rate `lr`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for step 0; [`Error::Device`] inside a recording.
+    pub fn advance(&self, optimizer: &Optimizer, step: u64, lr: f32) -> Result<()> {
+        if step == 0 {
+            let (op, arg, value) = ("optimizer", "step", "0".to_string());
+            return Err(Error::Argument {
+                op,
+                arg,
+                value,
+                expected: "1 or more",
+            });
+        }
+        self.write(step, lr, optimizer.kind.betas())
+    }
+
+    fn write(&self, step: u64, lr: f32, (beta1, beta2): (f32, f32)) -> Result<()> {
+        // In f64: a power in f32 drifts over many steps.
+        let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
+        let numbers = StepNumbers {
+            step: step as u32,
+            draw: step as u32,
+            seed_lo: self.seed as u32,
+            seed_hi: (self.seed >> 32) as u32,
+            lr,
+            loss_scale: 1.0,
+            bias1: bias(beta1),
+            bias2: bias(beta2),
+        };
+        self.tensor.write::<u32>(bytemuck::cast_slice(&[numbers]))
+    }
+
+    /// The numbers, for a training tape.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct NormPartialParams {
+    n: u32,
+    offset: u32,
+    chunk: u32,
+    base: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct NormFinishParams {
+    count: u32,
+    max_norm: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct SgdParams {
+    len: u32,
+    offset: u32,
+    nesterov: u32,
+    lr_scale: f32,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct AdaGradParams {
+    len: u32,
+    offset: u32,
+    lr_scale: f32,
+    lr_decay: f32,
+    eps: f32,
+    weight_decay: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct RmsPropParams {
+    len: u32,
+    offset: u32,
+    lr_scale: f32,
+    alpha: f32,
+    eps: f32,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct AdamParams {
+    len: u32,
+    offset: u32,
+    decoupled: u32,
+    lr_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+    weight_decay: f32,
+}
+
+/// An update rule and the state it keeps for the parameters of one store.
+pub struct Optimizer {
+    kind: OptimizerKind,
+    gpu: Gpu,
+    /// For each group, its state tensors in the order of [`OptimizerKind::state_names`].
+    state: Vec<Vec<Tensor>>,
+    /// (factor, norm, finite, skipped) of the last step.
+    grad_state: Tensor,
+}
+
+impl Optimizer {
+    /// An optimiser for the trainable parameters of `store`, its state zero.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] beyond the adapter's limits.
+    pub fn new(gpu: &Gpu, kind: OptimizerKind, store: &ParamStore) -> Result<Optimizer> {
+        let per_group = |len: usize| {
+            kind.state_names()
+                .iter()
+                .map(|_| Tensor::zeros(gpu, [len]))
+                .collect::<Result<Vec<_>>>()
+        };
+        let state = store
+            .groups()
+            .iter()
+            .map(|g| per_group(g.values.len()))
+            .collect::<Result<Vec<_>>>()?;
+        let grad_state = Tensor::zeros(gpu, [4])?;
+        Ok(Optimizer {
+            kind,
+            gpu: gpu.clone(),
+            state,
+            grad_state,
+        })
+    }
+
+    /// Its rule.
+    pub fn kind(&self) -> &OptimizerKind {
+        &self.kind
+    }
+
+    /// Its state: for each group, the tensors in the order of [`OptimizerKind::state_names`], in
+    /// the layout of the group's values.
+    pub fn state(&self) -> &[Vec<Tensor>] {
+        &self.state
+    }
+
+    /// Steps left out so far because a gradient was infinite or NaN; waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it failed.
+    pub fn skipped_steps(&self) -> Result<u32> {
+        Ok(self.grad_state.to_vec::<f32>()?[3].to_bits())
+    }
+
+    /// Queues one update: the gradients' norm, clipping to `max_norm` if given, the rule, and
+    /// zeroing of the gradients. Returns the norm before clipping, (1), on the device. A step
+    /// with an infinite or NaN gradient changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] when `store` is not the one it was made for.
+    pub fn step(
+        &self,
+        store: &ParamStore,
+        state: &StepState,
+        max_norm: Option<f32>,
+    ) -> Result<Tensor> {
+        let groups = store.groups();
+        let matches = groups.len() == self.state.len()
+            && groups
+                .iter()
+                .zip(&self.state)
+                .all(|(g, s)| s.iter().all(|t| t.len() == g.values.len()));
+        if !matches {
+            return Err(Error::Parameter {
+                name: "optimizer".into(),
+                message: "its state belongs to other parameters".into(),
+            });
+        }
+        self.norm(store, state, max_norm.unwrap_or(0.0))?;
+        for (group, own) in groups.iter().zip(&self.state) {
+            let len = (group.values.len() / 4) as u32;
+            let mut bindings = vec![
+                state.tensor.binding(),
+                self.grad_state.binding(),
+                group.values.binding(),
+                group.grads.binding(),
+            ];
+            bindings.extend(own.iter().map(Tensor::binding));
+            let (name, variant, params) = self.kind.kernel(len, group.lr_scale);
+            let kernel = self.gpu.kernel(name, &variant.with("ZERO_GRAD", true))?;
+            let grid = Groups::cover(len as usize, 256);
+            self.gpu.dispatch_bytes(&kernel, &params, &bindings, grid)?;
+        }
+        // The norm stands in the second place of grad_state.
+        self.grad_state.copy_of_range(1, [1])
+    }
+
+    /// Queues the norm of all gradients and the factor that clips it.
+    fn norm(&self, store: &ParamStore, state: &StepState, max_norm: f32) -> Result<()> {
+        let chunks = |len: usize| len.div_ceil(SUM_CHUNK);
+        let count: usize = store.groups().iter().map(|g| chunks(g.grads.len())).sum();
+        let partial = Tensor::empty(&self.gpu, [count.max(1)], DType::F32)?;
+        let kernel = self.gpu.kernel("grad_norm_partial", &Variant::new())?;
+        let mut base = 0;
+        for group in store.groups() {
+            let params = NormPartialParams {
+                n: group.grads.len() as u32,
+                offset: 0,
+                chunk: SUM_CHUNK as u32,
+                base: base as u32,
+            };
+            let bindings = [group.grads.binding(), partial.binding()];
+            self.gpu.dispatch(
+                &kernel,
+                &params,
+                &bindings,
+                Groups::cover(group.grads.len(), SUM_CHUNK),
+            )?;
+            base += chunks(group.grads.len());
+        }
+        let kernel = self.gpu.kernel("grad_norm_finish", &Variant::new())?;
+        let params = NormFinishParams {
+            count: count as u32,
+            max_norm,
+        };
+        let bindings = [
+            state.tensor.binding(),
+            partial.binding(),
+            self.grad_state.binding(),
+        ];
+        self.gpu
+            .dispatch(&kernel, &params, &bindings, Groups::Linear(1))
+    }
+}
+
+impl OptimizerKind {
+    /// Kernel, variant and parameters for a group of `len` times four values.
+    fn kernel(&self, len: u32, lr_scale: f32) -> (&'static str, Variant, Vec<u8>) {
+        let offset = 0;
+        match *self {
+            OptimizerKind::Sgd {
+                momentum,
+                nesterov,
+                weight_decay,
+            } => {
+                let nesterov = u32::from(nesterov);
+                let params = SgdParams {
+                    len,
+                    offset,
+                    nesterov,
+                    lr_scale,
+                    momentum,
+                    weight_decay,
+                };
+                let variant = Variant::new().with("MOMENTUM", momentum > 0.0);
+                ("sgd", variant, bytemuck::bytes_of(&params).to_vec())
+            }
+            OptimizerKind::AdaGrad { eps, weight_decay } => {
+                let params = AdaGradParams {
+                    len,
+                    offset,
+                    lr_scale,
+                    lr_decay: 0.0,
+                    eps,
+                    weight_decay,
+                };
+                (
+                    "adagrad",
+                    Variant::new(),
+                    bytemuck::bytes_of(&params).to_vec(),
+                )
+            }
+            OptimizerKind::RmsProp {
+                alpha,
+                eps,
+                momentum,
+                centered,
+                weight_decay,
+            } => {
+                let params = RmsPropParams {
+                    len,
+                    offset,
+                    lr_scale,
+                    alpha,
+                    eps,
+                    momentum,
+                    weight_decay,
+                };
+                let variant = Variant::new()
+                    .with("MOMENTUM", momentum > 0.0)
+                    .with("CENTERED", centered);
+                ("rmsprop", variant, bytemuck::bytes_of(&params).to_vec())
+            }
+            OptimizerKind::Adam {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            }
+            | OptimizerKind::AdamW {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            } => {
+                let decoupled = u32::from(matches!(self, OptimizerKind::AdamW { .. }));
+                let params = AdamParams {
+                    len,
+                    offset,
+                    decoupled,
+                    lr_scale,
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay,
+                };
+                ("adam", Variant::new(), bytemuck::bytes_of(&params).to_vec())
+            }
+        }
+    }
+}

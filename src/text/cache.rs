@@ -1,0 +1,219 @@
+//! The tokenised copy of a corpus on disk.
+//!
+//! ```text
+//! 64 bytes   magic "MELOSTOK", version u32, 0 u32, tokens u64, docs u64, meta bytes u64, zeros
+//! 4 * tokens ids u32, padded with zeros to a multiple of 8
+//! 8 * (docs + 1)  offsets u64     4 * docs  labels i32     4 * docs  splits u32
+//! meta       JSON: the key and the names of the labels
+//! 32 bytes   sha256 of everything between the header and here, then of the header
+//! ```
+//! Numbers are in the machine's byte order: the copy belongs to the machine that made it.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::corpus::{Sink, Source, Split, hex};
+use super::documents::{Documents, Index, Tokens, tokenise_into};
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"MELOSTOK";
+/// Raised with every change of the layout or of what the readers yield.
+const VERSION: u32 = 1;
+const SPLITS: [Option<Split>; 5] = [
+    None,
+    Some(Split::Train),
+    Some(Split::Validation),
+    Some(Split::Test),
+    Some(Split::Unsup),
+];
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct Header {
+    magic: [u8; 8],
+    version: u32,
+    zero: u32,
+    tokens: u64,
+    docs: u64,
+    meta: u64,
+    rest: [u64; 3],
+}
+
+const HEADER: usize = size_of::<Header>();
+const DIGEST: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+struct Meta {
+    key: String,
+    label_names: Vec<String>,
+}
+
+/// What the copy depends on, in one hash.
+pub(super) fn key(sources: &[Source], tokenizer: &Tokenizer) -> Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(VERSION.to_le_bytes());
+    hasher.update(tokenizer.hash());
+    for source in sources {
+        hasher.update(source.content_hash()?);
+        // Where the file lies does not matter, how it is read does.
+        let how = Source {
+            path: Default::default(),
+            format: Some(source.resolve_format()?),
+            ..source.clone()
+        };
+        hasher.update(serde_json::to_vec(&how).unwrap_or_default());
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Maps the copy with this key, or makes it from what `read` yields.
+pub(super) fn load_or_build(
+    folder: &Path,
+    key: &str,
+    tokenizer: &Tokenizer,
+    read: impl FnOnce(&mut Sink) -> Result<()>,
+) -> Result<Documents> {
+    let path = folder.join(format!("{}.tokens", &key[..16]));
+    if path.exists() {
+        match open(&path, key)? {
+            Some((tokens, index)) => return Ok(Documents::new(tokens, index, true)),
+            None => log::warn!(
+                "'{}' is damaged or out of date; making it anew",
+                path.display()
+            ),
+        }
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    let failed = |e| Error::write(&path, e);
+    let temporary = NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = Hashed {
+        file: BufWriter::with_capacity(1 << 18, temporary),
+        hasher: Sha256::new(),
+    };
+    file.file.write_all(&[0; HEADER]).map_err(failed)?;
+    let mut write = |ids: &[u32]| file.put(bytemuck::cast_slice(ids)).map_err(failed);
+    let index = tokenise_into(tokenizer, read, &mut write)?;
+    let meta = Meta {
+        key: key.into(),
+        label_names: index.label_names.clone(),
+    };
+    let temporary = finish(file, &index, &meta).map_err(failed)?;
+    temporary
+        .persist(&path)
+        .map_err(|e| Error::write(&path, e.error))?;
+    match open(&path, key)? {
+        Some((tokens, index)) => Ok(Documents::new(tokens, index, false)),
+        None => Err(failed(io::Error::other(
+            "the file changed while it was being written",
+        ))),
+    }
+}
+
+struct Hashed {
+    file: BufWriter<NamedTempFile>,
+    hasher: Sha256,
+}
+
+impl Hashed {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)
+    }
+}
+
+fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<NamedTempFile> {
+    let meta = serde_json::to_vec(meta)?;
+    let header = Header {
+        magic: MAGIC,
+        version: VERSION,
+        tokens: index.offsets.last().copied().unwrap_or(0),
+        docs: index.labels.len() as u64,
+        meta: meta.len() as u64,
+        ..Header::default()
+    };
+    file.put(&[0u8; 4][..(header.tokens % 2 * 4) as usize])?;
+    file.put(bytemuck::cast_slice(&index.offsets))?;
+    file.put(bytemuck::cast_slice(&index.labels))?;
+    let number = |split| SPLITS.iter().position(|s| s == split).unwrap_or(0) as u32;
+    let splits: Vec<u32> = index.splits.iter().map(number).collect();
+    file.put(bytemuck::cast_slice(&splits))?;
+    file.put(&meta)?;
+    file.hasher.update(bytemuck::bytes_of(&header));
+    file.file.write_all(&file.hasher.finalize())?;
+    file.file.seek(SeekFrom::Start(0))?;
+    file.file.write_all(bytemuck::bytes_of(&header))?;
+    let temporary = file.file.into_inner().map_err(|e| e.into_error())?;
+    temporary.as_file().sync_all()?;
+    Ok(temporary)
+}
+
+/// `None` when the file is not a whole, undamaged copy with this key.
+fn open(path: &Path, key: &str) -> Result<Option<(Tokens, Index)>> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    if file.metadata().map_err(|e| Error::read(path, e))?.len() < (HEADER + DIGEST) as u64 {
+        return Ok(None);
+    }
+    // SAFETY: the file is only ever replaced as a whole, by renaming a new one over it, which
+    // leaves this mapping on the old one. Nobody writes into it while it is mapped.
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::read(path, e))?;
+    Ok(parse(&map, key).map(|(start, count, index)| (Tokens::Mapped { map, start, count }, index)))
+}
+
+fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
+    let (header_bytes, rest) = bytes.split_at_checked(HEADER)?;
+    let (payload, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST)?)?;
+    let header: Header = bytemuck::try_pod_read_unaligned(header_bytes).ok()?;
+    if header.magic != MAGIC || header.version != VERSION {
+        return None;
+    }
+    if Sha256::new()
+        .chain_update(payload)
+        .chain_update(header_bytes)
+        .finalize()[..]
+        != *digest
+    {
+        return None;
+    }
+    let count = usize::try_from(header.tokens).ok()?;
+    let docs = usize::try_from(header.docs).ok()?;
+    let (_, rest) = payload.split_at_checked(count.checked_next_multiple_of(2)?.checked_mul(4)?)?;
+    let (offsets, rest) = rest.split_at_checked(docs.checked_add(1)?.checked_mul(8)?)?;
+    let (labels, rest) = rest.split_at_checked(docs * 4)?;
+    let (splits, meta) = rest.split_at_checked(docs * 4)?;
+    let meta: Meta = serde_json::from_slice(meta).ok()?;
+    let splits: &[u32] = bytemuck::try_cast_slice(splits).ok()?;
+    let index = Index {
+        offsets: bytemuck::try_cast_slice(offsets).ok()?.to_vec(),
+        labels: bytemuck::try_cast_slice(labels).ok()?.to_vec(),
+        splits: splits
+            .iter()
+            .map(|&n| SPLITS.get(n as usize).copied())
+            .collect::<Option<_>>()?,
+        label_names: meta.label_names,
+    };
+    let sound = index.offsets.is_sorted() && index.offsets.last() == Some(&header.tokens);
+    (sound && meta.key == key).then_some((HEADER, count, index))
+}
+
+/// Writes a file beside its final place and renames it there, so that nobody ever sees half.
+pub(super) fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
+    let failed = |e| Error::write(path, e);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut temporary = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    write(temporary.as_file_mut()).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    temporary.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Tells the format of a corpus from its path.
+
+use std::path::Path;
+
+use super::{Format, Source, imdb, lines, rotten};
+use crate::{Error, Result};
+
+pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext and folder";
+
+pub(super) fn format(source: &Source) -> Result<Format> {
+    let path = &source.path;
+    if !path.exists() {
+        return Err(Error::FileMissing { path: path.clone() });
+    }
+    if let Some(format) = source.format {
+        return Ok(format);
+    }
+    let found = if path.is_dir() {
+        of_folder(path)?
+    } else {
+        of_file(path)?
+    };
+    found.ok_or_else(|| Error::UnknownFormat {
+        path: path.clone(),
+        message: format!(
+            "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
+             .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder with \
+             .txt files; state the format (one of {FORMATS})"
+        ),
+    })
+}
+
+fn of_folder(path: &Path) -> Result<Option<Format>> {
+    if imdb::root(path).is_some() {
+        return Ok(Some(Format::Imdb));
+    }
+    if rotten::root(path).is_some() {
+        return Ok(Some(Format::RottenTomatoes));
+    }
+    let text = |file: &std::path::PathBuf| file.extension().is_some_and(|end| end == "txt");
+    Ok(lines::files_below(path)?
+        .iter()
+        .any(text)
+        .then_some(Format::Folder))
+}
+
+fn of_file(path: &Path) -> Result<Option<Format>> {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    if name.ends_with(".tgz") {
+        return of_archive(path);
+    }
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    Ok(match name.rsplit_once('.').map(|(_, end)| end) {
+        Some("tar") => of_archive(path)?,
+        Some("csv") => Some(Format::Csv),
+        Some("tsv" | "tab") => Some(Format::Tsv),
+        Some("jsonl" | "ndjson") => Some(Format::Jsonl),
+        Some("txt" | "text") => Some(Format::Txt),
+        Some("tokens") => Some(Format::Wikitext),
+        Some("pos" | "neg") => Some(Format::RottenTomatoes),
+        _ => None,
+    })
+}
+
+/// Looks at the archive's names until one is telling.
+fn of_archive(path: &Path) -> Result<Option<Format>> {
+    let mut found = None;
+    lines::for_each_in_tar(path, &mut |name, _| {
+        if imdb::place(name).is_some() {
+            found = Some(Format::Imdb);
+        } else if rotten::class(name).is_some() {
+            found = Some(Format::RottenTomatoes);
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,128 @@
+//! Large Movie Review Dataset v1.0 (Maas et al., "Learning Word Vectors for Sentiment Analysis",
+//! ACL 2011): `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`, `aclImdb/train/unsup/ID_0.txt`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{Example, Sink, Source, Split, lines};
+use crate::{Error, Result};
+
+const CLASSES: [&str; 2] = ["neg", "pos"];
+
+/// The split and class that the path of a review tells, `None` for any other file.
+pub(super) fn place(name: &Path) -> Option<(Split, Option<&'static str>)> {
+    let mut parts = name
+        .iter()
+        .rev()
+        .map(|part| part.to_str().unwrap_or_default());
+    let (file, class, part) = (parts.next()?, parts.next()?, parts.next()?);
+    if !file.ends_with(".txt") {
+        return None;
+    }
+    match (part, class) {
+        ("train", "neg") => Some((Split::Train, Some("neg"))),
+        ("train", "pos") => Some((Split::Train, Some("pos"))),
+        ("test", "neg") => Some((Split::Test, Some("neg"))),
+        ("test", "pos") => Some((Split::Test, Some("pos"))),
+        ("train", "unsup") => Some((Split::Unsup, None)),
+        _ => None,
+    }
+}
+
+/// The folder that holds `train/`: the path itself or `aclImdb` in it.
+pub(super) fn root(path: &Path) -> Option<PathBuf> {
+    let is_root = |folder: &PathBuf| {
+        ["pos", "neg", "unsup"]
+            .iter()
+            .any(|c| folder.join("train").join(c).is_dir())
+    };
+    [path.to_owned(), path.join("aclImdb")]
+        .into_iter()
+        .find(is_root)
+}
+
+pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
+    let path = &source.path;
+    let mut counts = [0usize; 2];
+    let mut pass = |place: (Split, Option<&str>), text: &str| {
+        let (split, label) = place;
+        if let (Split::Train, Some(label)) = (split, label) {
+            counts[usize::from(label == CLASSES[1])] += 1;
+        }
+        sink(Example {
+            text: break_lines(text),
+            label: label.map(str::to_owned),
+            split: Some(split),
+        })
+    };
+    if path.is_dir() {
+        let root = root(path).ok_or_else(|| Error::UnknownFormat {
+            path: path.clone(),
+            message: "an IMDB folder holds train/pos, train/neg and test/pos, test/neg; name the \
+                      folder that holds train"
+                .into(),
+        })?;
+        for file in lines::files_below(&root)? {
+            if let Some(place) = place(&file) {
+                let mut reader = File::open(&file).map_err(|e| Error::read(&file, e))?;
+                pass(place, &lines::read_text(&mut reader, &file)?)?;
+            }
+        }
+    } else {
+        lines::for_each_in_tar(path, &mut |name, reader| {
+            if let Some(place) = place(name) {
+                pass(
+                    place,
+                    &lines::read_text(reader, &lines::entry_name(path, name))?,
+                )?;
+            }
+            Ok(true)
+        })?;
+    }
+    if source.labelled && counts != [0, 0] {
+        check_classes(&counts, path, "train")?;
+    }
+    Ok(())
+}
+
+/// Both classes must have examples: half a data set is a broken download.
+pub(super) fn check_classes(counts: &[usize; 2], path: &Path, part: &str) -> Result<()> {
+    match counts.iter().position(|&count| count == 0) {
+        None => Ok(()),
+        Some(class) => Err(Error::EmptyClass {
+            class: CLASSES[class].into(),
+            place: format!("'{}' ({part})", path.display()),
+            needed: 1,
+            found: 0,
+        }),
+    }
+}
+
+/// The reviews write a line break as `<br />`.
+fn break_lines(text: &str) -> String {
+    text.replace("<br />", "\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let of = |name: &str| place(Path::new(name));
+        assert_eq!(
+            of("aclImdb/train/pos/3_8.txt"),
+            Some((Split::Train, Some("pos")))
+        );
+        assert_eq!(of("x/test/neg/3_1.txt"), Some((Split::Test, Some("neg"))));
+        assert_eq!(of("train/unsup/3_0.txt"), Some((Split::Unsup, None)));
+        assert_eq!(of("aclImdb/train/urls_pos.txt"), None);
+        assert_eq!(of("aclImdb/train/labeledBow.feat"), None);
+        assert_eq!(of("aclImdb/test/unsup/3_0.txt"), None);
+    }
+
+    #[test]
+    fn breaks() {
+        assert_eq!(break_lines("good.<br /><br />bad "), "good.\n\nbad");
+    }
+}

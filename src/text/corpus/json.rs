@@ -1,0 +1,84 @@
+//! JSON lines: one object a line.
+
+use serde_json::{Map, Value};
+
+use super::{Column, Example, Sink, Source, clean_label, lines, table};
+use crate::{Error, Result};
+
+pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
+    let mut lines = lines::Lines::open(&source.path)?;
+    while let Some(line) = lines.next()? {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let parsed: std::result::Result<Map<String, Value>, _> = serde_json::from_str(line);
+        let malformed = |line, message| Error::MalformedRow {
+            path: source.path.clone(),
+            line,
+            message,
+        };
+        let row = match parsed {
+            Ok(row) => row,
+            Err(e) => {
+                let message = format!("expected one JSON object a line: {e}");
+                return Err(malformed(lines.line, message));
+            }
+        };
+        let Some(text) = field(source, &row, &source.text, "text", &table::TEXT_NAMES)? else {
+            return Err(missing(source, &row, &source.text, "text"));
+        };
+        let Value::String(text) = text else {
+            let message = format!("the text should be a JSON string, found {text}");
+            return Err(malformed(lines.line, message));
+        };
+        let label = match source.labelled {
+            true => field(source, &row, &source.label, "label", &table::LABEL_NAMES)?,
+            false => None,
+        };
+        let label = match label {
+            None if source.labelled => return Err(missing(source, &row, &source.label, "label")),
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => clean_label(name),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => clean_label(&value.to_string()),
+            Some(other) => {
+                let message =
+                    format!("the label should be a string, number or boolean, found {other}");
+                return Err(malformed(lines.line, message));
+            }
+        };
+        sink(Example {
+            text: text.clone(),
+            label,
+            split: None,
+        })?;
+    }
+    Ok(())
+}
+
+fn field<'a>(
+    source: &Source,
+    row: &'a Map<String, Value>,
+    wanted: &Option<Column>,
+    role: &'static str,
+    names: &[&str],
+) -> Result<Option<&'a Value>> {
+    match wanted {
+        Some(Column::Name(name)) => Ok(row.get(name)),
+        Some(Column::Index(_)) => Err(missing(source, row, wanted, role)),
+        None => Ok(names.iter().find_map(|name| row.get(*name))),
+    }
+}
+
+fn missing(
+    source: &Source,
+    row: &Map<String, Value>,
+    wanted: &Option<Column>,
+    role: &'static str,
+) -> Error {
+    table::column_missing(
+        source,
+        wanted,
+        role,
+        &row.keys().cloned().collect::<Vec<_>>(),
+    )
+}

@@ -1,0 +1,135 @@
+//! Opening files, gzipped or not, and reading them line by line with a place for every error.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+const BUFFER: usize = 1 << 18;
+
+/// Opens a file; gzip is told by its first two bytes, not by its name.
+pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::with_capacity(
+            BUFFER,
+            MultiGzDecoder::new(reader),
+        ))
+    } else {
+        Box::new(reader)
+    })
+}
+
+/// The lines of a UTF-8 file, without their ends (LF or CR LF) and without a byte order mark.
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    buffer: Vec<u8>,
+    /// Number of the last line read, from 1.
+    pub(super) line: u64,
+    offset: u64,
+}
+
+impl Lines {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            reader: open(path)?,
+            buffer: Vec::new(),
+            line: 0,
+            offset: 0,
+        })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<&str>> {
+        self.buffer.clear();
+        let length = self
+            .reader
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(|e| Error::read(&self.path, e))?;
+        if length == 0 {
+            return Ok(None);
+        }
+        self.line += 1;
+        let text = std::str::from_utf8(&self.buffer).map_err(|e| Error::NotUtf8 {
+            path: self.path.clone(),
+            line: self.line,
+            offset: self.offset + e.valid_up_to() as u64,
+        })?;
+        self.offset += length as u64;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        Ok(Some(if self.line == 1 {
+            text.trim_start_matches('\u{feff}')
+        } else {
+            text
+        }))
+    }
+}
+
+/// The whole of one small file (a review) as text. `name` stands in the errors.
+pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::read(name, e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let breaks = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
+        Error::NotUtf8 {
+            path: name.to_owned(),
+            line: breaks as u64 + 1,
+            offset: good as u64,
+        }
+    })
+}
+
+/// The path itself when it is a file, else all files below it, sorted.
+pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
+            let entry = entry.map_err(|e| Error::read(&folder, e))?.path();
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false => files.push(entry),
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Runs `visit` on the files of a tar archive, gzipped or not, in the archive's order, until it
+/// returns false.
+pub(super) fn for_each_in_tar(
+    path: &Path,
+    visit: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<bool>,
+) -> Result<()> {
+    let mut archive = tar::Archive::new(open(path)?);
+    for entry in archive.entries().map_err(|e| Error::read(path, e))? {
+        let mut entry = entry.map_err(|e| Error::read(path, e))?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path().map_err(|e| Error::read(path, e))?.into_owned();
+        if !visit(&name, &mut entry)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// `archive: entry`, for errors.
+pub(super) fn entry_name(archive: &Path, entry: &Path) -> PathBuf {
+    format!("{}: {}", archive.display(), entry.display()).into()
+}

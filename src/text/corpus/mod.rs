@@ -1,0 +1,262 @@
+//! Readers of text corpora: files on disk to [`Example`]s, one at a time.
+//!
+//! [`read`] pushes the examples of a [`Source`] into a closure. It streams: at no time is more
+//! than one document (for a word-level wiki, one article) in memory.
+
+mod detect;
+mod imdb;
+mod json;
+mod lines;
+mod plain;
+mod rotten;
+mod table;
+
+pub(super) use lines::open;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// What reads an example; its error ends the reading.
+pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
+
+/// One document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The text, with line breaks as `\n`.
+    pub text: String,
+    /// The name of its class.
+    pub label: Option<String>,
+    /// The part of the data it belongs to, where the data say so.
+    pub split: Option<Split>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Labelled examples to learn from.
+    Train,
+    /// Held out from training, to choose by.
+    Validation,
+    /// Looked at once, at the end.
+    Test,
+    /// Unlabelled text.
+    Unsup,
+}
+
+/// How a corpus is laid out on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Large Movie Review Dataset (Maas et al., ACL 2011): the official tar.gz or its folder.
+    Imdb,
+    /// Sentence polarity data v1.0 (Pang & Lee, ACL 2005): tar.gz, folder, or one of the two files.
+    RottenTomatoes,
+    /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks).
+    Csv,
+    /// Tab separated, no quoting (a quotation mark is a character like any other).
+    Tsv,
+    /// One JSON object a line.
+    Jsonl,
+    /// One document a line; empty lines are skipped.
+    Txt,
+    /// WikiText `*.tokens`: one document an article, which a ` = Title = ` line begins.
+    Wikitext,
+    /// A folder: each `.txt` file in it or below it is one document.
+    Folder,
+}
+
+impl std::str::FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        serde_json::from_value(serde_json::Value::from(name)).map_err(|_| Error::UnknownFormat {
+            path: name.into(),
+            message: format!(
+                "no format has this name; the formats are {}",
+                detect::FORMATS
+            ),
+        })
+    }
+}
+
+/// A column of a csv or tsv file, or a key of a jsonl file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Column {
+    /// By number, from 0.
+    Index(usize),
+    /// By its header.
+    Name(String),
+}
+
+impl From<&str> for Column {
+    /// A number is an index, anything else a name.
+    fn from(text: &str) -> Self {
+        match text.parse() {
+            Ok(index) => Column::Index(index),
+            Err(_) => Column::Name(text.to_owned()),
+        }
+    }
+}
+
+/// A corpus on disk and how to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file or folder. Any file may be gzipped.
+    pub path: PathBuf,
+    /// The format; by default told from the path.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// The text column (csv, tsv, jsonl). By default a header such as `text`, `review` or
+    /// `sentence`; without a header the column that is longest in the first row.
+    #[serde(default)]
+    pub text: Option<Column>,
+    /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
+    /// header the other one of two columns. An empty label and `-1` mean unlabelled.
+    #[serde(default)]
+    pub label: Option<Column>,
+    /// Whether the first row of a csv or tsv is a header; by default told from its words.
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// Puts all its examples in this part of the data, whatever the files say.
+    #[serde(default)]
+    pub split: Option<Split>,
+    /// When false, labels are dropped, examples of the source's own test part are left out (a
+    /// model must not see them), and all others count as [`Split::Unsup`].
+    #[serde(default = "yes")]
+    pub labelled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Source {
+    /// A labelled corpus; everything else by default.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            format: None,
+            text: None,
+            label: None,
+            header: None,
+            split: None,
+            labelled: true,
+        }
+    }
+
+    /// The same corpus as a source of unlabelled text.
+    pub fn unlabelled(path: impl Into<PathBuf>) -> Self {
+        Self {
+            labelled: false,
+            ..Self::new(path)
+        }
+    }
+
+    /// The format: the one given, or the one told from the path.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::UnknownFormat`].
+    pub fn resolve_format(&self) -> Result<Format> {
+        detect::format(self)
+    }
+
+    /// sha256 of the source's bytes (of a folder: of its files' names and bytes, in sorted
+    /// order), in hexadecimal. Two sources with equal hashes hold the same text.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
+    pub fn content_hash(&self) -> Result<String> {
+        let files = match self.resolve_format()? {
+            Format::RottenTomatoes => rotten::files(&self.path)?,
+            _ => lines::files_below(&self.path)?,
+        };
+        let mut hasher = Sha256::new();
+        for file in files {
+            if let Ok(name) = file.strip_prefix(&self.path) {
+                hasher.update(name.as_os_str().as_encoded_bytes());
+            }
+            hasher.update([0]);
+            let length = hash_file(&file, &mut hasher)?;
+            // The length separates a file from the next one.
+            hasher.update(length.to_le_bytes());
+        }
+        Ok(hex(&hasher.finalize()))
+    }
+}
+
+fn hash_file(path: &Path, hasher: &mut Sha256) -> Result<u64> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut buffer = vec![0; 1 << 16];
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer).map_err(|e| Error::read(path, e))? {
+            0 => return Ok(length),
+            count => {
+                hasher.update(&buffer[..count]);
+                length += count as u64;
+            }
+        }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads `source` from beginning to end, giving each example to `sink`. Returns their number.
+///
+/// The order is that of the files (a folder's are sorted), hence the same on every machine.
+///
+/// # Errors
+/// Those of `sink`, and [`Error::FileMissing`], [`Error::Io`], [`Error::NotUtf8`],
+/// [`Error::MalformedRow`], [`Error::ColumnMissing`], [`Error::UnknownFormat`],
+/// [`Error::EmptyText`] when there was no example, [`Error::EmptyClass`] when an IMDB or Rotten
+/// Tomatoes corpus lacks one of its two classes.
+pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
+    let format = source.resolve_format()?;
+    let mut count = 0;
+    let mut pass = |mut example: Example| {
+        count += 1;
+        if !source.labelled {
+            if example.split == Some(Split::Test) {
+                return Ok(());
+            }
+            example.label = None;
+            example.split = Some(Split::Unsup);
+        }
+        example.split = source.split.or(example.split);
+        sink(example)
+    };
+    match format {
+        Format::Imdb => imdb::read(source, &mut pass),
+        Format::RottenTomatoes => rotten::read(source, &mut pass),
+        Format::Csv => table::read(source, b',', &mut pass),
+        Format::Tsv => table::read(source, b'\t', &mut pass),
+        Format::Jsonl => json::read(source, &mut pass),
+        Format::Txt => plain::read_lines(&source.path, &mut pass),
+        Format::Wikitext => plain::read_wikitext(&source.path, &mut pass),
+        Format::Folder => plain::read_folder(&source.path, &mut pass),
+    }?;
+    match count {
+        0 => Err(Error::EmptyText {
+            path: source.path.clone(),
+        }),
+        _ => Ok(count),
+    }
+}
+
+/// A label as it stands in a file; empty and `-1` mean that there is none.
+fn clean_label(label: &str) -> Option<String> {
+    match label.trim() {
+        "" | "-1" => None,
+        name => Some(name.to_owned()),
+    }
+}

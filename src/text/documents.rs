@@ -1,0 +1,307 @@
+//! Tokenised documents: ids, labels and parts of a corpus, in memory or mapped from the cache.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::cache;
+use super::corpus::{self, Example, Sink, Source, Split};
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// Collects items until they are many or large enough to be worth a parallel pass.
+pub(super) struct Chunks<T> {
+    items: Vec<T>,
+    bytes: usize,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<T> Chunks<T> {
+    const ITEMS: usize = 8192;
+    const BYTES: usize = 8 << 20;
+
+    /// True when the chunk is full and must be taken.
+    pub(super) fn push(&mut self, item: T, bytes: usize) -> bool {
+        self.items.push(item);
+        self.bytes += bytes;
+        self.items.len() >= Self::ITEMS || self.bytes >= Self::BYTES
+    }
+
+    pub(super) fn take(&mut self) -> Vec<T> {
+        self.bytes = 0;
+        std::mem::take(&mut self.items)
+    }
+}
+
+/// Everything about documents but their tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Index {
+    /// Document `i` is tokens `offsets[i]..offsets[i + 1]`.
+    pub(super) offsets: Vec<u64>,
+    /// -1: unlabelled.
+    pub(super) labels: Vec<i32>,
+    pub(super) splits: Vec<Option<Split>>,
+    /// Sorted.
+    pub(super) label_names: Vec<String>,
+}
+
+/// Runs `read`, tokenises what it yields in parallel and in bounded chunks, gives the ids to
+/// `write` in order.
+pub(super) fn tokenise_into(
+    tokenizer: &Tokenizer,
+    read: impl FnOnce(&mut Sink) -> Result<()>,
+    write: &mut dyn FnMut(&[u32]) -> Result<()>,
+) -> Result<Index> {
+    let mut index = Index {
+        offsets: vec![0],
+        ..Index::default()
+    };
+    let mut names: HashMap<String, i32> = HashMap::new();
+    let mut chunk = Chunks::<Example>::default();
+    let mut drain = |examples: Vec<Example>| -> Result<()> {
+        let encoded: Vec<Vec<u32>> = examples
+            .par_iter()
+            .map(|example| tokenizer.encode(&example.text))
+            .collect::<Result<_>>()?;
+        for (example, ids) in examples.into_iter().zip(encoded) {
+            write(&ids)?;
+            let end = index.offsets.last().copied().unwrap_or(0) + ids.len() as u64;
+            index.offsets.push(end);
+            let next = names.len() as i32;
+            let label = example
+                .label
+                .map_or(-1, |name| *names.entry(name).or_insert(next));
+            index.labels.push(label);
+            index.splits.push(example.split);
+        }
+        Ok(())
+    };
+    read(&mut |example| {
+        let bytes = example.text.len();
+        match chunk.push(example, bytes) {
+            true => drain(chunk.take()),
+            false => Ok(()),
+        }
+    })?;
+    drain(chunk.take())?;
+    sort_labels(&mut index, names);
+    Ok(index)
+}
+
+/// Class ids follow the sorted names, whatever came first in the files.
+fn sort_labels(index: &mut Index, names: HashMap<String, i32>) {
+    let mut sorted: Vec<(String, i32)> = names.into_iter().collect();
+    sorted.sort_unstable();
+    let mut rank = vec![0; sorted.len()];
+    for (new, (_, old)) in (0..).zip(&sorted) {
+        rank[*old as usize] = new;
+    }
+    for label in index.labels.iter_mut().filter(|label| **label >= 0) {
+        *label = rank[*label as usize];
+    }
+    index.label_names = sorted.into_iter().map(|(name, _)| name).collect();
+}
+
+/// The tokens: `u32` ids of all documents, one after the other.
+#[derive(Debug)]
+pub(super) enum Tokens {
+    Owned(Vec<u32>),
+    /// `count` ids from byte `start` of a mapped cache file.
+    Mapped {
+        map: Mmap,
+        start: usize,
+        count: usize,
+    },
+}
+
+impl Tokens {
+    fn ids(&self) -> &[u32] {
+        match self {
+            Tokens::Owned(ids) => ids,
+            // The cache checked range and alignment when it opened the file.
+            Tokens::Mapped { map, start, count } => {
+                bytemuck::cast_slice(&map[*start..*start + 4 * *count])
+            }
+        }
+    }
+}
+
+/// A tokenised corpus. Documents are numbered from 0, in the order of their files.
+#[derive(Debug)]
+pub struct Documents {
+    tokens: Tokens,
+    index: Index,
+    from_cache: bool,
+}
+
+impl Documents {
+    pub(super) fn new(tokens: Tokens, index: Index, from_cache: bool) -> Self {
+        Self {
+            tokens,
+            index,
+            from_cache,
+        }
+    }
+
+    /// Tokenises examples in memory.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn from_examples(
+        examples: impl IntoIterator<Item = Example>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        let mut ids = Vec::new();
+        let read = |sink: &mut Sink| examples.into_iter().try_for_each(sink);
+        let index = tokenise_into(tokenizer, read, &mut |new| {
+            ids.extend_from_slice(new);
+            Ok(())
+        })?;
+        Ok(Self::new(Tokens::Owned(ids), index, false))
+    }
+
+    /// Number of documents.
+    pub fn len(&self) -> usize {
+        self.index.labels.len()
+    }
+
+    /// True when there is no document.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of tokens of all documents.
+    pub fn tokens(&self) -> u64 {
+        self.index.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// The ids of document `doc`, without `<eos>`. Empty for a number that is out of range.
+    pub fn ids(&self, doc: u32) -> &[u32] {
+        let doc = doc as usize;
+        match self.index.offsets.get(doc..doc + 2) {
+            Some(&[start, end]) => &self.tokens.ids()[start as usize..end as usize],
+            _ => &[],
+        }
+    }
+
+    /// The class of document `doc`.
+    pub fn label(&self, doc: u32) -> Option<u32> {
+        let label = self.index.labels.get(doc as usize)?;
+        u32::try_from(*label).ok()
+    }
+
+    /// The part of the data that document `doc` belongs to, where the data say so.
+    pub fn split(&self, doc: u32) -> Option<Split> {
+        self.index.splits.get(doc as usize).copied().flatten()
+    }
+
+    /// Names of the classes, sorted; a class's id is its place here.
+    pub fn label_names(&self) -> &[String] {
+        &self.index.label_names
+    }
+
+    /// Whether a cached copy was used.
+    pub fn from_cache(&self) -> bool {
+        self.from_cache
+    }
+
+    /// All documents for which `keep` holds of their number.
+    pub fn filter(&self, keep: impl Fn(u32) -> bool) -> Vec<u32> {
+        (0..self.len() as u32).filter(|&doc| keep(doc)).collect()
+    }
+
+    /// The labelled documents of one part of the data.
+    pub fn labelled_in(&self, part: Split) -> Vec<u32> {
+        self.filter(|doc| self.split(doc) == Some(part) && self.label(doc).is_some())
+    }
+
+    /// All labelled documents.
+    pub fn labelled(&self) -> Vec<u32> {
+        self.filter(|doc| self.label(doc).is_some())
+    }
+
+    /// What a language model may be pretrained on: all documents outside the test part.
+    pub fn for_pretraining(&self) -> Vec<u32> {
+        self.filter(|doc| self.split(doc) != Some(Split::Test))
+    }
+
+    /// Checks that `train` can teach what `eval` asks: two classes or more in training, and no
+    /// label in evaluation that training lacks.
+    ///
+    /// # Errors
+    /// [`Error::NoLabels`], [`Error::UnseenLabel`].
+    pub fn check_labels(&self, train: &[u32], eval: &[u32]) -> Result<()> {
+        let classes = |docs: &[u32]| {
+            docs.iter()
+                .filter_map(|&doc| self.label(doc))
+                .collect::<BTreeSet<_>>()
+        };
+        let name = |class: &u32| self.index.label_names[*class as usize].clone();
+        let known = classes(train);
+        let names = known.iter().map(name).collect::<Vec<_>>().join(", ");
+        if known.len() < 2 {
+            let found = if names.is_empty() {
+                "none".into()
+            } else {
+                names
+            };
+            return Err(Error::NoLabels {
+                what: "training a classifier".into(),
+                found,
+            });
+        }
+        match classes(eval).difference(&known).next() {
+            None => Ok(()),
+            Some(class) => Err(Error::UnseenLabel {
+                label: name(class),
+                place: "the evaluation examples".into(),
+                known: names,
+            }),
+        }
+    }
+}
+
+/// Tokenises `sources`, one after the other, or maps the copy that an earlier run left in
+/// `cache` (a folder, made if need be).
+///
+/// The copy is keyed by the content of the sources, how they are read, and the tokeniser. A copy
+/// that is damaged is written anew. Labels get ids over all sources together, in sorted order.
+///
+/// # Errors
+/// Those of [`corpus::read`]; [`Error::Tokenizer`]; [`Error::Io`], [`Error::DiskFull`]
+/// when the copy cannot be written.
+pub fn tokenise(
+    sources: &[Source],
+    tokenizer: &Tokenizer,
+    cache: Option<&Path>,
+) -> Result<Documents> {
+    let read = |sink: &mut Sink| {
+        sources
+            .iter()
+            .try_for_each(|source| corpus::read(source, sink).map(|_| ()))
+    };
+    match cache {
+        Some(folder) => {
+            let key = cache::key(sources, tokenizer)?;
+            cache::load_or_build(folder, &key, tokenizer, read)
+        }
+        None => {
+            let mut ids = Vec::new();
+            let index = tokenise_into(tokenizer, read, &mut |new| {
+                ids.extend_from_slice(new);
+                Ok(())
+            })?;
+            Ok(Documents::new(Tokens::Owned(ids), index, false))
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Batches for language-model pretraining: one long stream of text in B lanes.
+//!
+//! The documents, in an order drawn anew for every epoch, form the stream
+//! `<eos> doc <eos> doc <eos> ...`, which is cut in B lanes of equal length. A batch is the next
+//! T tokens of every lane: the state at the end of one window is where the next one begins
+//! (truncated back-propagation through time). Every token of the text is a target exactly once
+//! in an epoch, so perplexity is over all of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{IGNORE, Position, TokenIndex, drop_words};
+use super::documents::Documents;
+use super::rng::Rng;
+use super::tokenizer::{EOS, PAD};
+use crate::{Error, Result};
+
+/// How the stream is cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LmOptions {
+    /// B, the number of lanes.
+    pub batch: usize,
+    /// T, the tokens of a window.
+    pub window: usize,
+    /// Draw the order of the documents anew for every epoch; otherwise keep theirs.
+    pub shuffle: bool,
+    /// Probability with which an input word becomes `<unk>`. Targets stay.
+    pub word_dropout: f32,
+}
+
+/// One window of all lanes. Everything is time-major: index `t * B + b`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LmBatch {
+    /// T.
+    pub time: usize,
+    /// B.
+    pub batch: usize,
+    /// (T, B) input ids; `<pad>` after a lane's end.
+    pub ids: Vec<u32>,
+    /// (T, B) next tokens; [`IGNORE`] after a lane's end.
+    pub targets: Vec<i32>,
+    /// (B) tokens of each lane in this window: T but in the last windows of an epoch.
+    pub lens: Vec<u32>,
+    /// True for the first window of an epoch: begin from the zero state.
+    pub reset: bool,
+    /// The inputs grouped by token.
+    pub index: TokenIndex,
+    /// This batch's own position.
+    pub position: Position,
+}
+
+/// An endless stream of [`LmBatch`]es.
+pub struct LmBatches {
+    documents: Arc<Documents>,
+    options: LmOptions,
+    /// The documents in this epoch's order.
+    order: Vec<u32>,
+    /// Where each of them begins in the stream, and the end of the last one.
+    starts: Vec<u64>,
+    position: Position,
+    planned: Option<u64>,
+}
+
+impl LmBatches {
+    /// A stream over the documents `which` (empty ones are passed over).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a zero batch or window, or a dropout outside 0..1;
+    /// [`Error::EmptyText`] when there is no token.
+    pub fn new(
+        documents: Arc<Documents>,
+        which: &[u32],
+        options: LmOptions,
+        seed: u64,
+    ) -> Result<Self> {
+        check_sizes(
+            "lm batches",
+            options.batch,
+            options.window,
+            options.word_dropout,
+        )?;
+        let order: Vec<u32> = which
+            .iter()
+            .copied()
+            .filter(|&doc| !documents.ids(doc).is_empty())
+            .collect();
+        if order.is_empty() {
+            return Err(Error::EmptyText {
+                path: "the text to pretrain on".into(),
+            });
+        }
+        let position = Position {
+            seed,
+            epoch: 0,
+            index: 0,
+        };
+        let mut batches = Self {
+            documents,
+            options,
+            order,
+            starts: Vec::new(),
+            position,
+            planned: None,
+        };
+        batches.order.sort_unstable();
+        batches.plan();
+        Ok(batches)
+    }
+
+    /// Targets in an epoch: all tokens of the documents and one `<eos>` for each document.
+    pub fn tokens_per_epoch(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Batches in an epoch, the same for every epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.lane().div_ceil(self.options.window as u64)
+    }
+
+    /// Position of the batch that comes next.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Continues from a position.
+    pub fn seek(&mut self, position: Position) {
+        self.position = position;
+        self.position.epoch += position.index / self.batches_per_epoch();
+        self.position.index %= self.batches_per_epoch();
+        self.planned = None;
+        self.plan();
+    }
+
+    /// The next window; after the last one of an epoch, the first of the next epoch.
+    pub fn next_batch(&mut self) -> LmBatch {
+        self.plan();
+        let LmOptions {
+            batch,
+            window: time,
+            word_dropout,
+            ..
+        } = self.options;
+        let (lane, total, position) = (self.lane(), self.tokens_per_epoch(), self.position);
+        let mut ids = vec![PAD; time * batch];
+        let mut targets = vec![IGNORE; time * batch];
+        let mut lens = vec![0; batch];
+        for (b, len) in lens.iter_mut().enumerate() {
+            let lane_end = ((b as u64 + 1) * lane).min(total);
+            let from = b as u64 * lane + position.index * time as u64;
+            let to = (from + time as u64).min(lane_end);
+            if from >= to {
+                continue;
+            }
+            *len = (to - from) as u32;
+            let mut input = self.token_before(from);
+            for (t, next) in self.tokens_from(from).take(*len as usize).enumerate() {
+                ids[t * batch + b] = input;
+                targets[t * batch + b] = next as i32;
+                input = next;
+            }
+        }
+        drop_words(&mut ids, word_dropout, position, 0);
+        self.position.index += 1;
+        if self.position.index == self.batches_per_epoch() {
+            self.position = Position {
+                seed: position.seed,
+                epoch: position.epoch + 1,
+                index: 0,
+            };
+        }
+        let index = TokenIndex::new(&ids, &lens);
+        LmBatch {
+            time,
+            batch,
+            ids,
+            targets,
+            lens,
+            reset: position.index == 0,
+            index,
+            position,
+        }
+    }
+
+    /// Targets of one lane.
+    fn lane(&self) -> u64 {
+        self.tokens_per_epoch().div_ceil(self.options.batch as u64)
+    }
+
+    fn plan(&mut self) {
+        if self.planned == Some(self.position.epoch) {
+            return;
+        }
+        self.order.sort_unstable();
+        if self.options.shuffle {
+            Rng::new(self.position.seed, &[0x111, self.position.epoch]).shuffle(&mut self.order);
+        }
+        let mut start = 0;
+        self.starts.clear();
+        self.starts.push(0);
+        for &doc in &self.order {
+            start += self.documents.ids(doc).len() as u64 + 1;
+            self.starts.push(start);
+        }
+        self.planned = Some(self.position.epoch);
+    }
+
+    /// The targets from place `from` on: the rest of the document there, its `<eos>`, the next.
+    fn tokens_from(&self, from: u64) -> impl Iterator<Item = u32> + '_ {
+        let first = self.starts.partition_point(|&start| start <= from) - 1;
+        let skip = (from - self.starts[first]) as usize;
+        let text = |&doc: &u32| self.documents.ids(doc).iter().copied().chain([EOS]);
+        self.order[first..].iter().flat_map(text).skip(skip)
+    }
+
+    /// The input at target place `from`: the token before it, `<eos>` at the very beginning.
+    fn token_before(&self, from: u64) -> u32 {
+        let before = from
+            .checked_sub(1)
+            .and_then(|place| self.tokens_from(place).next());
+        before.unwrap_or(EOS)
+    }
+}
+
+pub(super) fn check_sizes(op: &'static str, batch: usize, time: usize, dropout: f32) -> Result<()> {
+    let wrong = |arg, value: String, expected| {
+        Err(Error::Argument {
+            op,
+            arg,
+            value,
+            expected,
+        })
+    };
+    if batch == 0 {
+        return wrong("batch", batch.to_string(), "1 or more");
+    }
+    // Positions of a batch are u32.
+    if time == 0
+        || batch
+            .checked_mul(time)
+            .is_none_or(|n| n >= u32::MAX as usize)
+    {
+        return wrong(
+            "length",
+            time.to_string(),
+            "1 or more, and batch * length below 2^32",
+        );
+    }
+    if !(0.0..1.0).contains(&dropout) {
+        return wrong("word_dropout", dropout.to_string(), "0 or more and below 1");
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Parts of a corpus for training, validation and test: stratified by class, decided by a seed.
+//!
+//! All functions take and give numbers of documents. Unlabelled documents count as one more
+//! class.
+
+use std::collections::BTreeMap;
+
+use super::documents::Documents;
+use super::rng::Rng;
+use crate::{Error, Result};
+
+/// One fold of a cross-validation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Documents to learn from, ascending.
+    pub train: Vec<u32>,
+    /// Documents to be judged by, ascending. Over all folds, each document is here once.
+    pub test: Vec<u32>,
+}
+
+/// The documents of each class, shuffled.
+fn classes(
+    documents: &Documents,
+    from: &[u32],
+    seed: u64,
+    purpose: u64,
+) -> BTreeMap<Option<u32>, Vec<u32>> {
+    let mut classes: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for &doc in from {
+        classes.entry(documents.label(doc)).or_default().push(doc);
+    }
+    for (class, docs) in &mut classes {
+        docs.sort_unstable();
+        let class = class.map_or(u64::MAX, u64::from);
+        Rng::new(seed, &[purpose, class]).shuffle(docs);
+    }
+    classes
+}
+
+fn name(documents: &Documents, class: Option<u32>) -> String {
+    let name = class.and_then(|class| documents.label_names().get(class as usize));
+    name.cloned().unwrap_or_else(|| "(unlabelled)".into())
+}
+
+/// Holds out `fraction` of each class: the rest, then what was held out, both ascending.
+///
+/// # Errors
+/// [`Error::Argument`] unless 0 < fraction < 1; [`Error::EmptyClass`] when a class is too small
+/// to have a document on both sides.
+pub fn holdout(
+    documents: &Documents,
+    from: &[u32],
+    fraction: f64,
+    seed: u64,
+) -> Result<(Vec<u32>, Vec<u32>)> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(Error::Argument {
+            op: "split",
+            arg: "fraction",
+            value: fraction.to_string(),
+            expected: "a number between 0 and 1, both excluded",
+        });
+    }
+    let (mut rest, mut held) = (Vec::new(), Vec::new());
+    for (class, docs) in classes(documents, from, seed, 1) {
+        if docs.len() < 2 {
+            return Err(Error::EmptyClass {
+                class: name(documents, class),
+                place: "the documents to split".into(),
+                needed: 2,
+                found: docs.len(),
+            });
+        }
+        let count = (docs.len() as f64 * fraction).round() as usize;
+        let (out, stay) = docs.split_at(count.clamp(1, docs.len() - 1));
+        held.extend_from_slice(out);
+        rest.extend_from_slice(stay);
+    }
+    rest.sort_unstable();
+    held.sort_unstable();
+    Ok((rest, held))
+}
+
+/// `k`-fold cross-validation. The sizes of the folds differ by one at most, and so does the
+/// number of documents of any class.
+///
+/// # Errors
+/// [`Error::Argument`] for fewer than two folds; [`Error::EmptyClass`] when a class has fewer
+/// documents than there are folds.
+pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Result<Vec<Fold>> {
+    if k < 2 {
+        return Err(Error::Argument {
+            op: "cross-validation",
+            arg: "folds",
+            value: k.to_string(),
+            expected: "2 or more",
+        });
+    }
+    // Each class is dealt out where the one before stopped, so that sizes stay level.
+    let mut dealt = Vec::with_capacity(from.len());
+    for (class, docs) in classes(documents, from, seed, 2) {
+        if docs.len() < k {
+            return Err(Error::EmptyClass {
+                class: name(documents, class),
+                place: format!("the documents for {k} folds"),
+                needed: k,
+                found: docs.len(),
+            });
+        }
+        dealt.extend(docs);
+    }
+    let fold = |number: usize| {
+        let (mut train, mut test) = (Vec::new(), Vec::new());
+        for (place, &doc) in dealt.iter().enumerate() {
+            if place % k == number {
+                test.push(doc)
+            } else {
+                train.push(doc)
+            }
+        }
+        train.sort_unstable();
+        test.sort_unstable();
+        Fold { train, test }
+    };
+    Ok((0..k).map(fold).collect())
+}
+
+/// `per_class` labelled documents of each class, ascending. A larger subset with the same seed
+/// contains a smaller one.
+///
+/// # Errors
+/// [`Error::Argument`] for none a class; [`Error::EmptyClass`] when a class has fewer;
+/// [`Error::NoLabels`] when nothing is labelled.
+pub fn few_labels(
+    documents: &Documents,
+    from: &[u32],
+    per_class: usize,
+    seed: u64,
+) -> Result<Vec<u32>> {
+    if per_class == 0 {
+        return Err(Error::Argument {
+            op: "few labels",
+            arg: "per_class",
+            value: "0".into(),
+            expected: "1 or more",
+        });
+    }
+    let mut chosen = Vec::new();
+    for (class, docs) in classes(documents, from, seed, 3) {
+        if class.is_none() {
+            continue;
+        }
+        let Some(docs) = docs.get(..per_class) else {
+            return Err(Error::EmptyClass {
+                class: name(documents, class),
+                place: "the documents to choose from".into(),
+                needed: per_class,
+                found: docs.len(),
+            });
+        };
+        chosen.extend_from_slice(docs);
+    }
+    if chosen.is_empty() {
+        return Err(Error::NoLabels {
+            what: "a subset with few labels".into(),
+            found: "none".into(),
+        });
+    }
+    chosen.sort_unstable();
+    Ok(chosen)
+}

@@ -1,0 +1,320 @@
+//! Reads the schema out of a TOML table and says exactly where it does not fit: serde's own
+//! complaints (unknown key, wrong type, missing key) arrive here as data, not as a sentence.
+
+use std::fmt;
+
+use serde::de::value::StringDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+use toml::Value;
+
+use crate::error::Error;
+
+/// What serde complained about, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Path from the root, outermost first.
+    path: Vec<String>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
+    UnknownChoice {
+        choice: String,
+        known: &'static [&'static str],
+    },
+    Missing(&'static str),
+    Type {
+        expected: String,
+        found: String,
+    },
+    Message(String),
+}
+
+impl Fault {
+    fn new(kind: Kind) -> Self {
+        Self {
+            path: Vec::new(),
+            kind,
+        }
+    }
+
+    /// The same fault, seen from one table further out.
+    fn inside(mut self, key: &str) -> Self {
+        self.path.insert(0, key.to_string());
+        self
+    }
+
+    /// The error that the user sees; `file` names the run file where no key can.
+    pub(super) fn into_error(self, file: &str) -> Error {
+        let place = if self.path.is_empty() {
+            file.to_string()
+        } else {
+            self.path.join(".")
+        };
+        match self.kind {
+            Kind::UnknownKey { key, known } => Error::ConfigUnknownKey {
+                place,
+                suggestion: super::nearest(&key, known.iter().copied()),
+                known: known.join(", "),
+                key,
+            },
+            Kind::UnknownChoice { choice, known } => {
+                let hint = super::nearest(&choice, known.iter().copied())
+                    .map_or(String::new(), |s| format!(": did you mean '{s}'?"));
+                Error::ConfigValue {
+                    place,
+                    message: format!(
+                        "unknown choice '{choice}'{hint}; known: {}",
+                        known.join(", ")
+                    ),
+                }
+            }
+            Kind::Missing(key) => Error::ConfigMissing {
+                place,
+                key: key.to_string(),
+            },
+            Kind::Type { expected, found } => Error::ConfigType {
+                place,
+                expected,
+                found,
+            },
+            Kind::Message(message) => Error::ConfigValue { place, message },
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.path.join("."), self.kind)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(Kind::Message(message.to_string()))
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(Kind::Type {
+            expected: expected.to_string(),
+            found: found.to_string(),
+        })
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        Self::new(Kind::UnknownKey {
+            key: key.to_string(),
+            known,
+        })
+    }
+
+    fn unknown_variant(choice: &str, known: &'static [&'static str]) -> Self {
+        Self::new(Kind::UnknownChoice {
+            choice: choice.to_string(),
+            known,
+        })
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Self::new(Kind::Missing(key))
+    }
+}
+
+/// A value on its way into the schema.
+pub(super) struct Read(pub(super) Value);
+
+impl<'de> Deserializer<'de> for Read {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.0 {
+            Value::String(s) => visitor.visit_string(s),
+            Value::Integer(i) => match u64::try_from(i) {
+                Ok(u) => visitor.visit_u64(u),
+                Err(_) => visitor.visit_i64(i),
+            },
+            Value::Float(x) => visitor.visit_f64(x),
+            Value::Boolean(b) => visitor.visit_bool(b),
+            Value::Datetime(d) => visitor.visit_string(d.to_string()),
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.into_iter(),
+                index: 0,
+            }),
+            Value::Table(table) => visitor.visit_map(Entries {
+                entries: table.into_iter(),
+                next: None,
+            }),
+        }
+    }
+
+    // What is there at all is something: TOML has no null.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// `"choice"`, or `{ choice = value }` with exactly one key.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.0 {
+            Value::String(s) => visitor.visit_enum(s.into_deserializer()),
+            Value::Table(table) => {
+                let mut entries = table.into_iter();
+                match (entries.next(), entries.next()) {
+                    (Some((choice, value)), None) => visitor.visit_enum(Choice { choice, value }),
+                    _ => Err(Fault::new(Kind::Message(format!(
+                        "should hold exactly one of: {}",
+                        known.join(", ")
+                    )))),
+                }
+            }
+            other => Err(Fault::new(Kind::Type {
+                expected: format!("one of: {}", known.join(", ")),
+                found: other.type_str().to_string(),
+            })),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+struct Entries {
+    entries: toml::map::IntoIter<String, Value>,
+    next: Option<(String, Value)>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
+        let Some((key, value)) = self.entries.next() else {
+            return Ok(None);
+        };
+        self.next = Some((key.clone(), value));
+        let key: StringDeserializer<Fault> = key.into_deserializer();
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        let (key, value) = self
+            .next
+            .take()
+            .ok_or_else(|| de::Error::custom("a value was read before its key"))?;
+        seed.deserialize(Read(value))
+            .map_err(|fault| fault.inside(&key))
+    }
+}
+
+struct Items {
+    items: std::vec::IntoIter<Value>,
+    index: usize,
+}
+
+impl<'de> de::SeqAccess<'de> for Items {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
+        let Some(item) = self.items.next() else {
+            return Ok(None);
+        };
+        // Stages go by their names, as in `--set`; other items by their number.
+        let place = match item.get("name") {
+            Some(Value::String(name)) => name.clone(),
+            _ => self.index.to_string(),
+        };
+        self.index += 1;
+        seed.deserialize(Read(item))
+            .map(Some)
+            .map_err(|fault| fault.inside(&place))
+    }
+}
+
+struct Choice {
+    choice: String,
+    value: Value,
+}
+
+impl<'de> de::EnumAccess<'de> for Choice {
+    type Error = Fault;
+    type Variant = ChoiceValue;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, ChoiceValue), Fault> {
+        let name: StringDeserializer<Fault> = self.choice.clone().into_deserializer();
+        let value = ChoiceValue {
+            choice: self.choice,
+            value: self.value,
+        };
+        Ok((seed.deserialize(name)?, value))
+    }
+}
+
+struct ChoiceValue {
+    choice: String,
+    value: Value,
+}
+
+impl<'de> de::VariantAccess<'de> for ChoiceValue {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Err(de::Error::custom(format!(
+            "'{}' takes no value",
+            self.choice
+        )))
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(Read(self.value))
+            .map_err(|fault| fault.inside(&self.choice))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        Read(self.value)
+            .deserialize_any(visitor)
+            .map_err(|fault| fault.inside(&self.choice))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        Read(self.value)
+            .deserialize_any(visitor)
+            .map_err(|fault| fault.inside(&self.choice))
+    }
+}

@@ -1,0 +1,140 @@
+//! Run files: TOML in, [`RunConfig`] out, or an error that names the key and its place.
+//!
+//! The order in which a run file comes together: the file (or preset), then `[scale.NAME]`
+//! where one is asked for, then each `--set`, then `[defaults.KIND]` under the stages.
+
+mod de;
+mod merge;
+mod optimizer;
+mod presets;
+mod types;
+mod validate;
+
+pub use optimizer::Optimizer;
+pub use presets::{PRESETS, Preset, preset};
+pub use types::*;
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// What the user may change without writing a file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--scale NAME`: the run file's `[scale.NAME]` is laid over it.
+    pub scale: Option<String>,
+    /// `--set key=value`, in order.
+    pub set: Vec<String>,
+}
+
+impl RunConfig {
+    /// Reads a run file from disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or any of the `Config…` errors.
+    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        Self::parse(&text, &path.display().to_string(), overrides)
+    }
+
+    /// Reads a run file's text; `file` names it in errors.
+    ///
+    /// # Errors
+    /// Any of the `Config…` errors, each naming the key's full path.
+    pub fn parse(text: &str, file: &str, overrides: &Overrides) -> Result<Self> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| Error::ConfigSyntax {
+                file: file.to_string(),
+                message: e.to_string().trim_end().to_string(),
+            })?;
+        let scales = take_scales(&mut table)?;
+        if let Some(wanted) = &overrides.scale {
+            let Some((_, over)) = scales.iter().find(|(name, _)| name == wanted) else {
+                return Err(unknown_name(
+                    "scale",
+                    wanted,
+                    scales.iter().map(|(n, _)| n.as_str()),
+                ));
+            };
+            merge::overlay(&mut table, over.clone())?;
+        }
+        for text in &overrides.set {
+            merge::overlay(&mut table, merge::parse_set(text)?)?;
+        }
+        merge::apply_defaults(&mut table)?;
+        let config = Self::deserialize(de::Read(Value::Table(table)))
+            .map_err(|fault| fault.into_error(file))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The run file that holds exactly this configuration.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] where a value has no TOML form (an integer above 2⁶³ − 1).
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| Error::ConfigValue {
+            place: self.name.clone(),
+            message: format!("cannot be written as TOML: {e}"),
+        })
+    }
+}
+
+fn take_scales(table: &mut Table) -> Result<Vec<(String, Table)>> {
+    let Some(scales) = table.remove("scale") else {
+        return Ok(Vec::new());
+    };
+    let wrong = |found: &Value| Error::ConfigType {
+        place: "scale".into(),
+        expected: "tables by name, as [scale.small]".into(),
+        found: found.type_str().into(),
+    };
+    let Value::Table(scales) = scales else {
+        return Err(wrong(&scales));
+    };
+    scales
+        .into_iter()
+        .map(|(name, over)| match over {
+            Value::Table(over) => Ok((name, over)),
+            other => Err(wrong(&other)),
+        })
+        .collect()
+}
+
+/// The known name that looks most like `word`, where one looks like it at all.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|k| {
+            (
+                strsim::jaro_winkler(&word.to_lowercase(), &k.to_lowercase()),
+                k,
+            )
+        })
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k.to_string())
+}
+
+/// An [`Error::UnknownName`] with its suggestion.
+pub(crate) fn unknown_name<'a>(
+    what: &'static str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let known: Vec<&str> = known.into_iter().collect();
+    Error::UnknownName {
+        what,
+        name: name.to_string(),
+        suggestion: nearest(name, known.iter().copied()),
+        known: if known.is_empty() {
+            "none".into()
+        } else {
+            known.join(", ")
+        },
+    }
+}

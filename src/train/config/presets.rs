@@ -1,0 +1,54 @@
+//! Presets: run files embedded in the binary.
+
+use super::{Overrides, RunConfig, unknown_name};
+use crate::error::Result;
+
+/// A run file that comes with melos.
+#[derive(Debug, Clone, Copy)]
+pub struct Preset {
+    /// Its name for `--preset`.
+    pub name: &'static str,
+    /// The run file's text.
+    pub text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        /// All presets; the first is the one that `melos train` runs without arguments.
+        pub const PRESETS: &[Preset] = &[$(Preset {
+            name: $name,
+            text: include_str!(concat!("../../../presets/", $name, ".toml")),
+        }),*];
+    };
+}
+
+presets!(
+    "demo",
+    "lstm-imdb",
+    "lm-lstm-imdb",
+    "sa-lstm-imdb",
+    "lstm-rt",
+    "lm-lstm-rt",
+    "sa-lstm-rt",
+);
+
+/// The preset of that name.
+///
+/// # Errors
+/// [`UnknownName`](crate::Error::UnknownName), with a suggestion.
+pub fn preset(name: &str) -> Result<&'static Preset> {
+    PRESETS
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| unknown_name("preset", name, PRESETS.iter().map(|p| p.name)))
+}
+
+impl Preset {
+    /// The preset as a configuration.
+    ///
+    /// # Errors
+    /// As [`RunConfig::parse`].
+    pub fn config(&self, overrides: &Overrides) -> Result<RunConfig> {
+        RunConfig::parse(self.text, &format!("preset '{}'", self.name), overrides)
+    }
+}

@@ -1,0 +1,398 @@
+//! The run file's schema. Every key has its place here and nowhere else.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::Optimizer;
+use crate::optim::schedule::Schedule;
+
+/// A whole run: what `melos train FILE.toml` reads, and what `config.toml` in a run folder holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Names the run folder and the report.
+    pub name: String,
+    /// One or two sentences for `melos presets`.
+    #[serde(default)]
+    pub description: String,
+    /// Data order, splits, folds, and the weights of stages without `seeds` of their own.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// How text becomes tokens; shared by all stages.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
+    /// The network; shared by all stages, so that weights can be handed on.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// Where text and labels come from.
+    pub data: DataConfig,
+    /// What is done, in order.
+    #[serde(rename = "stage", default)]
+    pub stages: Vec<StageConfig>,
+}
+
+/// How text is cut into tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// Trained on the run's own text, unless `file` is given.
+    pub kind: TokenizerKind,
+    /// Largest number of tokens, special ones included.
+    pub vocabulary: usize,
+    /// Words (BPE: pairs) seen less often stay out of the vocabulary.
+    pub min_frequency: u64,
+    /// A `tokenizer.json` to use instead of training one.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self {
+            kind: TokenizerKind::Word,
+            vocabulary: 10_000,
+            min_frequency: 2,
+            file: None,
+        }
+    }
+}
+
+/// The kinds of tokeniser that a run can train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// Lower-cased words and punctuation marks.
+    Word,
+    /// Byte-pair encoding over bytes: no unknown words.
+    Bpe,
+}
+
+/// The LSTM, as Dai & Le (2015) vary it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// Width of the word embeddings.
+    pub embedding: usize,
+    /// LSTM units per layer and direction.
+    pub hidden: usize,
+    /// LSTM layers.
+    pub layers: usize,
+    /// A second LSTM reads each text backwards (classifiers only).
+    pub bidirectional: bool,
+    /// Width of the ReLU layer between the LSTM and the classifier's logits; 0 leaves it out.
+    pub head: usize,
+    /// Cell states are clipped to ±this; absent: not clipped.
+    pub cell_clip: Option<f32>,
+    /// Predict the label after every token, with a weight rising linearly from 0 to 1 (Dai & Le,
+    /// section 2: "LSTM with linear gain"), instead of after the last one only.
+    pub linear_gain: bool,
+    /// Embeddings to start from: word2vec text or binary, or GloVe.
+    pub word_vectors: Option<PathBuf>,
+    /// Where units are dropped during training.
+    pub dropout: Dropout,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            embedding: 128,
+            hidden: 256,
+            layers: 1,
+            bidirectional: false,
+            head: 0,
+            cell_clip: None,
+            linear_gain: false,
+            word_vectors: None,
+            dropout: Dropout::default(),
+        }
+    }
+}
+
+/// Probabilities of dropping, 0 ≤ p < 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dropout {
+    /// Whole words of the input, at random positions.
+    pub word: f32,
+    /// Units of the embedded words.
+    pub embedding: f32,
+    /// Units of the input to the classifier or the softmax.
+    pub output: f32,
+}
+
+/// Where text comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// What `path` holds.
+    pub source: Source,
+    /// Archive, folder or file(s) of labelled text; `--data`.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// Test text, where it is a file of its own (source "files").
+    #[serde(default)]
+    pub test: Option<PathBuf>,
+    /// Further text without labels; `--unlabelled`.
+    #[serde(default)]
+    pub unlabelled: Vec<PathBuf>,
+    /// Column or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
+    #[serde(default)]
+    pub text_column: Option<String>,
+    /// Column or JSON key of the label; absent: found by its name.
+    #[serde(default)]
+    pub label_column: Option<String>,
+    /// Share of the labelled training text held out to choose the best checkpoint.
+    #[serde(default = "tenth")]
+    pub validation: f64,
+    /// Share of `path` kept for testing, where the data have no test set and no folds are used.
+    #[serde(default = "tenth")]
+    pub test_share: f64,
+    /// Sizes of the generated corpus (source "demo").
+    #[serde(default)]
+    pub demo: DemoSizes,
+}
+
+/// Number of texts that the demo generator makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DemoSizes {
+    /// Without labels, for pretraining.
+    pub unlabelled: usize,
+    /// With labels, to learn from.
+    pub train: usize,
+    /// With labels, to choose the best checkpoint by.
+    pub validation: usize,
+    /// With labels, for the test error.
+    pub test: usize,
+}
+
+impl Default for DemoSizes {
+    fn default() -> Self {
+        Self {
+            unlabelled: 8_000,
+            train: 300,
+            validation: 100,
+            test: 1_000,
+        }
+    }
+}
+
+/// Kinds of data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The built-in synthetic reviews.
+    Demo,
+    /// The Large Movie Review Dataset: its tar.gz or its folder.
+    Imdb,
+    /// Rotten Tomatoes (Pang & Lee 2005): its tar.gz, folder or two files, Windows-1252.
+    Rt,
+    /// csv, tsv, jsonl, txt.
+    Files,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Names the stage in `init`, `--set stage.NAME.…`, folders and the report.
+    pub name: String,
+    /// What is done.
+    pub kind: StageKind,
+    /// What is learned.
+    pub objective: Objective,
+    /// The second objective of "joint".
+    #[serde(default)]
+    pub auxiliary: Option<Auxiliary>,
+    /// Weight of the second objective's loss.
+    #[serde(default = "one_f32")]
+    pub auxiliary_weight: f32,
+    /// Weights to start from: an earlier stage's name or a model folder; absent: from scratch.
+    #[serde(default)]
+    pub init: Option<String>,
+    /// Which of those weights are taken over.
+    #[serde(default = "both_parts")]
+    pub transfer: Vec<Part>,
+    /// Which text a pretrain stage reads.
+    #[serde(default)]
+    pub text: TextChoice,
+    /// Run the stage once per seed and report the mean.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Run the stage once per fold of a cross-validation and report the mean.
+    #[serde(default)]
+    pub folds: Option<usize>,
+    /// Run only the first so many folds of the cross-validation.
+    #[serde(default)]
+    pub run_folds: Option<usize>,
+    /// Highest learning rate.
+    #[serde(default = "default_lr")]
+    pub lr: f64,
+    /// Texts (or parallel streams of an LM) per step.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Truncated backpropagation through time: tokens per window of an LM.
+    #[serde(default = "default_length")]
+    pub bptt: usize,
+    /// Tokens of a text that a classifier or autoencoder reads; the rest is cut off.
+    #[serde(default = "default_length")]
+    pub max_len: usize,
+    /// Which end of a text longer than `max_len` is kept.
+    #[serde(default)]
+    pub kept_end: KeptEnd,
+    /// Largest norm of the whole gradient; absent: not clipped.
+    #[serde(default)]
+    pub clip_norm: Option<f32>,
+    /// Steps between evaluations; absent: once per epoch.
+    #[serde(default)]
+    pub eval_every: Option<u64>,
+    /// Steps between checkpoints; absent: at every evaluation.
+    #[serde(default)]
+    pub save_every: Option<u64>,
+    /// Checkpoints kept, besides the best.
+    #[serde(default = "two")]
+    pub keep: usize,
+    /// When the stage is done.
+    #[serde(default)]
+    pub budget: Budget,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How the learning rate moves.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// This stage's own dropout; absent: the model's.
+    #[serde(default)]
+    pub dropout: Option<Dropout>,
+}
+
+/// What a stage does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageKind {
+    /// Train on text without labels.
+    Pretrain,
+    /// Train on labelled text, and test.
+    Finetune,
+    /// Only test the weights named by `init`.
+    Evaluate,
+}
+
+/// What is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Predict the next token.
+    Lm,
+    /// Sequence autoencoder: read the text, then write it.
+    Sa,
+    /// Predict the label.
+    Classify,
+    /// Predict the label and, at the same time, `auxiliary`.
+    Joint,
+}
+
+/// The second objective of joint training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auxiliary {
+    /// Next token.
+    Lm,
+    /// Sequence autoencoder.
+    Sa,
+}
+
+/// Weights that a later stage can take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Word embeddings.
+    Embedding,
+    /// LSTM weights and biases.
+    Lstm,
+}
+
+/// Ends of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptEnd {
+    /// The beginning.
+    Head,
+    /// The end, where a review's verdict often stands.
+    #[default]
+    Tail,
+}
+
+/// Which text a pretrain stage reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextChoice {
+    /// Text without labels where the data have some, the training texts otherwise.
+    #[default]
+    Auto,
+    /// Only text without labels.
+    Unlabelled,
+    /// Only the training texts, their labels unread (the fold's, under `folds`).
+    Train,
+    /// Both.
+    All,
+}
+
+/// When a stage is done: exactly one of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Budget {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Passes over the stage's training data; fractions are allowed.
+    Epochs(f64),
+    /// Tokens read.
+    Tokens(u64),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::Epochs(1.0)
+    }
+}
+
+impl StageConfig {
+    /// The dropout in force: the stage's own, or the model's.
+    pub fn dropout(&self, model: &ModelConfig) -> Dropout {
+        self.dropout.unwrap_or(model.dropout)
+    }
+}
+
+// Defaults that serde needs as functions.
+
+fn one() -> u64 {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn one_f32() -> f32 {
+    1.0
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn both_parts() -> Vec<Part> {
+    vec![Part::Embedding, Part::Lstm]
+}
+
+fn default_lr() -> f64 {
+    1e-3
+}
+
+fn default_batch() -> usize {
+    32
+}
+
+fn default_length() -> usize {
+    64
+}

@@ -1,0 +1,374 @@
+//! What the types cannot say: ranges, and how stages refer to each other.
+
+use super::{
+    Budget, DataConfig, DemoSizes, Objective, RunConfig, Source, StageConfig, StageKind,
+    TextChoice, nearest,
+};
+use crate::error::{Error, Result};
+
+fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
+    Error::ConfigValue {
+        place: place.into(),
+        message: message.into(),
+    }
+}
+
+fn require(good: bool, place: impl FnOnce() -> String, message: &str) -> Result<()> {
+    if good {
+        Ok(())
+    } else {
+        Err(wrong(place(), message))
+    }
+}
+
+impl RunConfig {
+    /// Checks ranges and references; [`parse`](Self::parse) has done so already.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] naming the key's full path.
+    pub fn check(&self) -> Result<()> {
+        require(
+            is_file_name(&self.name),
+            || "name".into(),
+            "should be letters, digits, '-', '_' or '.'",
+        )?;
+        require(
+            !self.stages.is_empty(),
+            || "stage".into(),
+            "a run needs at least one [[stage]]",
+        )?;
+        // TOML integers are signed, and config.toml must be able to hold the seed.
+        require(
+            i64::try_from(self.seed).is_ok(),
+            || "seed".into(),
+            "should be below 2^63",
+        )?;
+        require(
+            self.tokenizer.vocabulary >= 8,
+            || "tokenizer.vocabulary".into(),
+            "should be at least 8",
+        )?;
+        self.validate_model()?;
+        for (key, share) in [
+            ("validation", self.data.validation),
+            ("test_share", self.data.test_share),
+        ] {
+            require(
+                (0.0..1.0).contains(&share),
+                || format!("data.{key}"),
+                "is a share of the texts: expected 0 or more and less than 1",
+            )?;
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            self.validate_stage(stage)?;
+            self.validate_references(index, stage)?;
+        }
+        Ok(())
+    }
+
+    fn validate_model(&self) -> Result<()> {
+        let m = &self.model;
+        for (key, value) in [
+            ("embedding", m.embedding),
+            ("hidden", m.hidden),
+            ("layers", m.layers),
+        ] {
+            require(
+                value >= 1,
+                || format!("model.{key}"),
+                "should be at least 1",
+            )?;
+        }
+        // More would overflow a shape's 32-bit index long before it trained.
+        for (key, value) in [
+            ("embedding", m.embedding),
+            ("hidden", m.hidden),
+            ("head", m.head),
+        ] {
+            require(
+                value <= 65_536,
+                || format!("model.{key}"),
+                "should be at most 65536",
+            )?;
+        }
+        require(
+            m.layers <= 64,
+            || "model.layers".into(),
+            "should be at most 64",
+        )?;
+        require(
+            m.cell_clip.is_none_or(|c| c > 0.0 && c.is_finite()),
+            || "model.cell_clip".into(),
+            "should be a positive number; leave it out for no clipping",
+        )?;
+        check_dropout(m.dropout, "model.dropout")?;
+        let pretrains = self
+            .stages
+            .iter()
+            .any(|s| s.objective != Objective::Classify);
+        require(
+            !(m.bidirectional && pretrains),
+            || "model.bidirectional".into(),
+            "a model that reads backwards sees the token it should predict; only objective \"classify\" can use it",
+        )
+    }
+
+    fn validate_stage(&self, stage: &StageConfig) -> Result<()> {
+        let at = |key: &str| format!("stage.{}.{key}", stage.name);
+        require(
+            is_file_name(&stage.name),
+            || "stage.name".into(),
+            "should be letters, digits, '-', '_' or '.'",
+        )?;
+        require(
+            stage.lr > 0.0 && stage.lr.is_finite(),
+            || at("lr"),
+            "should be a positive number",
+        )?;
+        for (key, value) in [
+            ("batch", stage.batch),
+            ("bptt", stage.bptt),
+            ("max_len", stage.max_len),
+        ] {
+            require(value >= 1, || at(key), "should be at least 1")?;
+            require(value <= 1 << 20, || at(key), "should be at most 1048576")?;
+        }
+        require(
+            stage.clip_norm.is_none_or(|c| c > 0.0 && c.is_finite()),
+            || at("clip_norm"),
+            "should be a positive number; leave it out for no clipping",
+        )?;
+        require(
+            stage.eval_every != Some(0),
+            || at("eval_every"),
+            "should be at least 1; leave it out for once per epoch",
+        )?;
+        require(
+            stage.save_every != Some(0),
+            || at("save_every"),
+            "should be at least 1; leave it out for at every evaluation",
+        )?;
+        require(
+            stage.keep >= 1,
+            || at("keep"),
+            "should be at least 1: the last checkpoint is needed to resume",
+        )?;
+        let budget_ok = match stage.budget {
+            Budget::Steps(n) | Budget::Tokens(n) => n >= 1,
+            Budget::Epochs(x) => x > 0.0 && x.is_finite(),
+        };
+        require(budget_ok, || at("budget"), "should be more than 0")?;
+        require(
+            stage.auxiliary_weight > 0.0 && stage.auxiliary_weight.is_finite(),
+            || at("auxiliary_weight"),
+            "should be a positive number",
+        )?;
+        if let Some((key, message)) = stage.schedule.problem() {
+            return Err(wrong(at(&format!("schedule.{key}")), message));
+        }
+        if let Some((key, message)) = stage.optimizer.problem() {
+            return Err(wrong(at(&format!("optimizer.{key}")), message));
+        }
+        if let Some(dropout) = stage.dropout {
+            check_dropout(dropout, &at("dropout"))?;
+        }
+        match (stage.kind, stage.objective) {
+            (StageKind::Pretrain, Objective::Classify | Objective::Joint) => {
+                return Err(wrong(
+                    at("objective"),
+                    "a pretrain stage has no labels: expected \"lm\" or \"sa\"",
+                ));
+            }
+            (StageKind::Finetune, Objective::Lm | Objective::Sa) => {
+                return Err(wrong(
+                    at("objective"),
+                    "a finetune stage learns labels: expected \"classify\" or \"joint\"",
+                ));
+            }
+            _ => {}
+        }
+        require(
+            (stage.objective == Objective::Joint) == stage.auxiliary.is_some(),
+            || at("auxiliary"),
+            "objective \"joint\" needs it (\"lm\" or \"sa\"), and only that one",
+        )?;
+        self.validate_repeats(stage)
+    }
+
+    fn validate_repeats(&self, stage: &StageConfig) -> Result<()> {
+        let at = |key: &str| format!("stage.{}.{key}", stage.name);
+        require(
+            stage.seeds.is_empty() || stage.folds.is_none(),
+            || at("seeds"),
+            "a stage repeats by seeds or by folds, not both",
+        )?;
+        let mut seeds = stage.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        require(
+            seeds.len() == stage.seeds.len(),
+            || at("seeds"),
+            "holds a seed twice",
+        )?;
+        require(
+            seeds.iter().all(|&s| i64::try_from(s).is_ok()),
+            || at("seeds"),
+            "should be below 2^63",
+        )?;
+        require(
+            stage.folds.is_none_or(|k| k >= 2),
+            || at("folds"),
+            "should be at least 2",
+        )?;
+        require(
+            stage
+                .run_folds
+                .is_none_or(|n| n >= 1 && stage.folds.is_some_and(|k| n <= k)),
+            || at("run_folds"),
+            "should be between 1 and folds",
+        )?;
+        let fixed_test =
+            matches!(self.data.source, Source::Imdb | Source::Demo) || self.data.test.is_some();
+        require(
+            !(stage.folds.is_some() && fixed_test),
+            || at("folds"),
+            "these data have a test set of their own; use seeds to repeat",
+        )
+    }
+
+    fn validate_references(&self, index: usize, stage: &StageConfig) -> Result<()> {
+        let at = |key: &str| format!("stage.{}.{key}", stage.name);
+        let earlier = &self.stages[..index];
+        require(
+            earlier.iter().all(|s| s.name != stage.name),
+            || at("name"),
+            "another stage has this name",
+        )?;
+        let Some(init) = &stage.init else {
+            return require(
+                stage.kind != StageKind::Evaluate,
+                || at("init"),
+                "an evaluate stage needs the weights to test: an earlier stage's name or a model folder",
+            );
+        };
+        let Some(from) = earlier.iter().find(|s| &s.name == init) else {
+            // A path may be anything, but a bare word is most likely a stage's name.
+            let is_path = init.contains(['/', '\\']) || std::path::Path::new(init).exists();
+            let hint = nearest(init, earlier.iter().map(|s| s.name.as_str()))
+                .map_or(String::new(), |s| format!(" (did you mean '{s}'?)"));
+            return require(
+                is_path,
+                || at("init"),
+                &format!("'{init}' is neither an earlier stage nor a model folder{hint}"),
+            );
+        };
+        // Repeats hand on one to one; otherwise there must be only one model to hand on.
+        let same = from.repeats() == stage.repeats() && from.folds == stage.folds;
+        require(
+            from.repeats() == 1 || same,
+            || at("init"),
+            &format!(
+                "'{init}' makes {} models and this stage runs {} times; use the same seeds or folds",
+                from.repeats(),
+                stage.repeats()
+            ),
+        )
+    }
+
+    /// Settles what depends on where the text comes from: which text a pretrain stage reads, and
+    /// that one which reads no fold's text runs only once.
+    pub fn settle(&mut self) {
+        let data = &self.data;
+        for stage in self
+            .stages
+            .iter_mut()
+            .filter(|s| s.kind == StageKind::Pretrain)
+        {
+            if stage.text == TextChoice::Auto {
+                stage.text = match data.source {
+                    Source::Imdb => TextChoice::All,
+                    Source::Demo => TextChoice::Unlabelled,
+                    Source::Rt | Source::Files if data.unlabelled.is_empty() => TextChoice::Train,
+                    Source::Rt | Source::Files => TextChoice::Unlabelled,
+                };
+            }
+            if stage.text == TextChoice::Unlabelled {
+                stage.folds = None;
+                stage.run_folds = None;
+            }
+        }
+    }
+}
+
+impl DataConfig {
+    /// Data of this kind, with everything else by default.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            path: None,
+            test: None,
+            unlabelled: Vec::new(),
+            text_column: None,
+            label_column: None,
+            validation: 0.1,
+            test_share: 0.1,
+            demo: DemoSizes::default(),
+        }
+    }
+
+    /// Checks that the files are there: every source but the demo is somewhere on the user's
+    /// disk.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] where no path is given, [`Error::Folder`] where nothing is there.
+    pub fn require(&self) -> Result<()> {
+        if self.path.is_none() && self.source != Source::Demo {
+            return Err(wrong(
+                "data.path",
+                "is not set; say where the data are with --data PATH",
+            ));
+        }
+        let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
+        match paths.find(|path| !path.exists()) {
+            Some(path) => Err(Error::Folder {
+                path: path.clone(),
+                problem: "there is no such file or folder".into(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StageConfig {
+    /// How many times the stage runs.
+    pub fn repeats(&self) -> usize {
+        match self.folds {
+            Some(folds) => self.run_folds.unwrap_or(folds),
+            None => self.seeds.len().max(1),
+        }
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with(['.', '-'])
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn check_dropout(dropout: super::Dropout, place: &str) -> Result<()> {
+    for (key, p) in [
+        ("word", dropout.word),
+        ("embedding", dropout.embedding),
+        ("output", dropout.output),
+    ] {
+        require(
+            (0.0..1.0).contains(&p),
+            || format!("{place}.{key}"),
+            "is a probability: expected 0 or more and less than 1",
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! How large a stage is, from its configuration alone: parameters, memory, largest binding.
+//!
+//! The memory is an estimate of what must exist at once (weights, gradients, optimiser state,
+//! saved activations), not of what an allocator rounds it up to.
+
+use serde::Serialize;
+
+use super::config::{Auxiliary, ModelConfig, Objective, StageConfig, StageKind};
+use crate::error::{Error, Result};
+
+const F32: u64 = 4;
+
+/// A stage's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Trained numbers.
+    pub parameters: u64,
+    /// Bytes of weights and their gradients.
+    pub weights: u64,
+    /// Bytes of optimiser state.
+    pub optimizer: u64,
+    /// Bytes of activations saved for the backward pass, and their gradients.
+    pub activations: u64,
+    /// Bytes of the largest single tensor.
+    pub largest: u64,
+}
+
+/// What an adapter allows; the lead of a run fills it in where one was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AdapterLimits {
+    /// The adapter, for messages.
+    pub name: String,
+    /// Largest storage binding, bytes.
+    pub max_binding: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Memory in all, where the adapter tells.
+    pub memory: Option<u64>,
+}
+
+/// Numbers that depend on the data, with the values assumed before they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataSizes {
+    /// Tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// Labels.
+    pub classes: usize,
+}
+
+impl Estimate {
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.weights + self.optimizer + self.activations
+    }
+
+    /// Works out a stage's size.
+    pub fn new(model: &ModelConfig, stage: &StageConfig, data: DataSizes) -> Self {
+        let [v, e, h, k] =
+            [data.vocabulary, model.embedding, model.hidden, data.classes].map(|n| n as u64);
+        let directions = 1 + u64::from(model.bidirectional);
+        let layers = model.layers as u64;
+        let width = h * directions;
+
+        let reads = |aux| stage.objective == Objective::Joint && stage.auxiliary == Some(aux);
+        let is_lm = stage.objective == Objective::Lm || reads(Auxiliary::Lm);
+        let is_sa = stage.objective == Objective::Sa || reads(Auxiliary::Sa);
+        let classifies = matches!(stage.objective, Objective::Classify | Objective::Joint);
+
+        let lstm: u64 = (0..layers)
+            .map(|layer| {
+                let input = if layer == 0 { e } else { width };
+                // PyTorch keeps two bias vectors.
+                directions * 4 * h * (input + h + 2)
+            })
+            .sum();
+        let softmax = if is_lm || is_sa { (width + 1) * v } else { 0 };
+        let classifier = match (classifies, model.head as u64) {
+            (false, _) => 0,
+            (true, 0) => (width + 1) * k,
+            (true, head) => (width + 1) * head + (head + 1) * k,
+        };
+        let parameters = v * e + lstm + softmax + classifier;
+
+        let length = if stage.objective == Objective::Lm {
+            stage.bptt
+        } else {
+            stage.max_len
+        } as u64;
+        // An autoencoder reads a text, then writes it with the same weights.
+        let steps = length * (1 + u64::from(is_sa));
+        let rows = steps * stage.batch as u64;
+        // Per token: the embedding, then per layer gates (4h), cell and output, each with its
+        // gradient. Logits are computed in chunks and never stored.
+        let per_token = 2 * (e + layers * directions * 6 * h);
+        let trained = if stage.kind == StageKind::Evaluate {
+            0
+        } else {
+            1
+        };
+        let largest = [
+            v * e,
+            if softmax > 0 { v * width } else { 0 },
+            rows * 4 * h,
+            4 * h * (width.max(e)),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0);
+        Self {
+            parameters,
+            weights: F32 * parameters * (1 + trained),
+            optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
+            activations: F32 * rows * per_token,
+            largest: F32 * largest,
+        }
+    }
+
+    /// Checks the estimate against an adapter.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`] with both numbers.
+    pub fn check(&self, stage: &str, limits: &AdapterLimits) -> Result<()> {
+        let over = |what: &str, needed: u64, limit: u64| Error::DoesNotFit {
+            stage: stage.into(),
+            message: format!(
+                "{what} needs {}, {} allows {}",
+                mebibytes(needed),
+                limits.name,
+                mebibytes(limit)
+            ),
+        };
+        let limit = limits.max_binding.min(limits.max_buffer);
+        if self.largest > limit {
+            return Err(over("its largest tensor", self.largest, limit));
+        }
+        match limits.memory {
+            Some(memory) if self.total() > memory => Err(over("training", self.total(), memory)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes as "12.3 MiB".
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::{Overrides, preset};
+
+    fn stage(preset_name: &str, index: usize) -> Estimate {
+        let config = preset(preset_name)
+            .unwrap()
+            .config(&Overrides::default())
+            .unwrap();
+        Estimate::new(
+            &config.model,
+            &config.stages[index],
+            DataSizes {
+                vocabulary: 30_000,
+                classes: 2,
+            },
+        )
+    }
+
+    #[test]
+    fn parameters_of_the_papers_models_by_hand() {
+        let embedding = 30_000 * 512;
+        let lstm = 4 * 1024 * (512 + 1024 + 2);
+        let softmax = 30_000 * 1024 + 30_000;
+        let classifier = 1024 * 512 + 512 + 512 * 2 + 2;
+        assert_eq!(
+            stage("lm-lstm-imdb", 0).parameters,
+            embedding + lstm + softmax
+        );
+        assert_eq!(
+            stage("lm-lstm-imdb", 1).parameters,
+            embedding + lstm + classifier
+        );
+    }
+
+    #[test]
+    fn an_autoencoder_saves_twice_the_activations_of_reading_alone() {
+        let sa = stage("sa-lstm-imdb", 0);
+        let classify = stage("sa-lstm-imdb", 1);
+        assert_eq!(sa.activations, 2 * classify.activations);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let estimate = stage("lm-lstm-imdb", 0);
+        let mut limits = AdapterLimits {
+            name: "toy".into(),
+            max_binding: 128 << 20,
+            max_buffer: 256 << 20,
+            memory: None,
+        };
+        // Gates of 400 × 64 tokens × 4096 × 4 bytes: 400 MiB.
+        let error = estimate.check("pretrain", &limits).unwrap_err().to_string();
+        assert!(
+            error.contains("needs 400.0 MiB, toy allows 128.0 MiB"),
+            "{error}"
+        );
+        limits.max_binding = 1 << 30;
+        limits.max_buffer = 1 << 30;
+        assert!(estimate.check("pretrain", &limits).is_ok());
+        limits.memory = Some(1 << 30);
+        let error = estimate.check("pretrain", &limits).unwrap_err().to_string();
+        assert!(error.contains("training needs"), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! Training: run files, the loop, checkpoints, metrics and reports.
+//!
+//! A run is a list of stages; a stage that repeats (by seeds or folds) gives several *units*,
+//! run one after the other. [`run`] drives a whole run, [`trainer`] one unit, and a [`Task`] is
+//! what a unit trains: the only part that knows a model and a GPU.
+
+pub mod artifacts;
+pub mod config;
+pub mod estimate;
+pub mod metrics;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod state;
+pub mod stats;
+pub mod task;
+pub mod tasks;
+pub mod trainer;
+
+pub use config::{Overrides, RunConfig, StageConfig};
+pub use metrics::Scores;
+pub use state::{HostDtype, HostTensor, TensorMap};
+pub use task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest, Unit};
+pub use trainer::StopFlag;

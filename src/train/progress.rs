@@ -1,0 +1,343 @@
+//! What happens during a run, told as events, and the simple ways to show them. The bars for a
+//! terminal are in the command line.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::metrics::Scores;
+use super::task::Split;
+
+/// One thing that happened. Serialised, it is a line of `--json` and of `metrics.jsonl`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Event<'a> {
+    /// A run begins or goes on.
+    Run {
+        name: &'a str,
+        folder: &'a Path,
+        units: usize,
+    },
+    /// Something worth a line: what is being prepared, what was skipped.
+    Note { message: &'a str },
+    /// A unit begins (`step` = 0) or goes on.
+    Start {
+        unit: &'a str,
+        summary: &'a str,
+        parameters: u64,
+        step: u64,
+        total: u64,
+    },
+    /// A step was sent to the device.
+    Step {
+        unit: &'a str,
+        step: u64,
+        total: u64,
+        tokens_per_second: f64,
+    },
+    /// A step's loss arrived.
+    Loss {
+        unit: &'a str,
+        step: u64,
+        loss: f32,
+        lr: f32,
+    },
+    /// The model was scored.
+    Evaluation {
+        unit: &'a str,
+        step: u64,
+        split: Split,
+        scores: &'a Scores,
+        best: bool,
+    },
+    /// A checkpoint is on the disk.
+    Checkpoint {
+        unit: &'a str,
+        step: u64,
+        path: &'a Path,
+    },
+    /// A unit is done.
+    Finish {
+        unit: &'a str,
+        step: u64,
+        tokens_per_second: f64,
+        seconds: f64,
+    },
+}
+
+/// Shows events. Never fails: a terminal that is gone must not stop a training run.
+pub trait Progress {
+    /// Takes note of one event.
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// Shows nothing.
+#[derive(Debug, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn event(&mut self, _: &Event<'_>) {}
+}
+
+/// One JSON object per line, on any writer.
+#[derive(Debug)]
+pub struct JsonLines<W>(pub W);
+
+impl<W: Write> Progress for JsonLines<W> {
+    fn event(&mut self, event: &Event<'_>) {
+        // The loss says the same a little later, and more.
+        if matches!(event, Event::Step { .. }) {
+            return;
+        }
+        if let Ok(mut line) = serde_json::to_string(event) {
+            line.push('\n');
+            // A reader that left (`| head`) does not end the training.
+            let _ = self
+                .0
+                .write_all(line.as_bytes())
+                .and_then(|()| self.0.flush());
+        }
+    }
+}
+
+/// Plain lines, one every few seconds while steps go by.
+#[derive(Debug)]
+pub struct Lines<W> {
+    out: W,
+    every: Duration,
+    last: Instant,
+    loss: Option<f32>,
+    began: (Instant, u64),
+}
+
+impl<W: Write> Lines<W> {
+    /// Writes to `out`, about steps at most once per `every`.
+    pub fn new(out: W, every: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            out,
+            every,
+            last: now,
+            loss: None,
+            began: (now, 0),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
+    }
+}
+
+impl<W: Write> Progress for Lines<W> {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Loss { loss, .. } => self.loss = Some(*loss),
+            Event::Step {
+                unit,
+                step,
+                total,
+                tokens_per_second,
+            } => {
+                if self.last.elapsed() < self.every && step != total {
+                    return;
+                }
+                self.last = Instant::now();
+                let (began, from) = self.began;
+                let left = began
+                    .elapsed()
+                    .div_f64((step - from).max(1) as f64)
+                    .mul_f64((total - step) as f64);
+                let loss = self
+                    .loss
+                    .map_or(String::new(), |l| format!("  loss {l:.4}"));
+                self.line(&format!(
+                    "{unit}  step {step}/{total}{loss}  {} tokens/s  ETA {}",
+                    thousands(*tokens_per_second),
+                    clock(left)
+                ));
+            }
+            other => {
+                if let Event::Start { step, .. } = other {
+                    self.began = (Instant::now(), *step);
+                    self.last = Instant::now();
+                    self.loss = None;
+                }
+                if let Some(text) = sentence(other) {
+                    self.line(&text);
+                }
+            }
+        }
+    }
+}
+
+/// An event as a line of text, where it deserves one.
+pub fn sentence(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::Run {
+            name,
+            folder,
+            units,
+        } => {
+            format!(
+                "{name}: {units} {} → {}",
+                if *units == 1 { "stage" } else { "stage runs" },
+                folder.display()
+            )
+        }
+        Event::Note { message } => message.to_string(),
+        Event::Start {
+            unit,
+            summary,
+            parameters,
+            step,
+            total,
+        } => {
+            let from = if *step > 0 {
+                format!(", resumed at step {step}")
+            } else {
+                String::new()
+            };
+            format!(
+                "{unit}: {summary}, {} parameters, {total} steps{from}",
+                thousands(*parameters as f64)
+            )
+        }
+        Event::Evaluation {
+            unit,
+            step,
+            split,
+            scores,
+            best,
+        } => {
+            let split = if *split == Split::Test {
+                "test"
+            } else {
+                "validation"
+            };
+            let mark = if *best { "  (best so far)" } else { "" };
+            format!("{unit}  step {step}  {split}: {}{mark}", brief(scores))
+        }
+        Event::Finish {
+            unit,
+            tokens_per_second,
+            seconds,
+            ..
+        } => format!(
+            "{unit} done in {}, {} tokens/s",
+            clock(Duration::try_from_secs_f64(*seconds).unwrap_or_default()),
+            thousands(*tokens_per_second)
+        ),
+        Event::Step { .. } | Event::Loss { .. } | Event::Checkpoint { .. } => return None,
+    })
+}
+
+/// Scores on one line.
+pub fn brief(scores: &Scores) -> String {
+    let mut text = format!("loss {:.4}", scores.loss);
+    if let Some(p) = scores.perplexity {
+        text += &format!(", perplexity {p:.2}");
+    }
+    if let Some(c) = &scores.classes {
+        text += &format!(
+            ", error {:.2} %, macro F1 {:.3}",
+            100.0 * c.error,
+            c.macro_f1
+        );
+    }
+    text
+}
+
+/// 12345.6 as "12,346".
+pub fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.max(0.0));
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A duration as "0:45", "12:03" or "3:07:00".
+pub fn clock(time: Duration) -> String {
+    let s = time.as_secs();
+    match s / 3600 {
+        0 => format!("{}:{:02}", s / 60, s % 60),
+        h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
+/// Whether a person watches: standard error is a terminal.
+pub fn is_interactive() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_read_well() {
+        assert_eq!(thousands(999.4), "999");
+        assert_eq!(thousands(1234567.0), "1,234,567");
+        assert_eq!(clock(Duration::from_secs(45)), "0:45");
+        assert_eq!(clock(Duration::from_secs(11_220)), "3:07:00");
+    }
+
+    #[test]
+    fn json_lines_leave_steps_out() {
+        let mut out = JsonLines(Vec::new());
+        out.event(&Event::Step {
+            unit: "a",
+            step: 1,
+            total: 2,
+            tokens_per_second: 1.0,
+        });
+        out.event(&Event::Loss {
+            unit: "a",
+            step: 1,
+            loss: 0.5,
+            lr: 0.25,
+        });
+        assert_eq!(
+            String::from_utf8(out.0).unwrap(),
+            "{\"event\":\"loss\",\"unit\":\"a\",\"step\":1,\"loss\":0.5,\"lr\":0.25}\n"
+        );
+    }
+
+    #[test]
+    fn lines_come_now_and_then_and_at_the_end() {
+        let mut out = Lines::new(Vec::new(), Duration::from_secs(3600));
+        out.event(&Event::Start {
+            unit: "a",
+            summary: "toy",
+            parameters: 1200,
+            step: 0,
+            total: 3,
+        });
+        for step in 1..=3 {
+            out.event(&Event::Loss {
+                unit: "a",
+                step,
+                loss: 0.5,
+                lr: 0.1,
+            });
+            out.event(&Event::Step {
+                unit: "a",
+                step,
+                total: 3,
+                tokens_per_second: 1234.0,
+            });
+        }
+        let text = String::from_utf8(out.out).unwrap();
+        assert_eq!(
+            text,
+            "a: toy, 1,200 parameters, 3 steps\na  step 3/3  loss 0.5000  1,234 tokens/s  ETA 0:00\n"
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! What a run comes to: one row per stage, as a table and as `results.json`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::artifacts::atomic::write_file;
+use super::config::{RunConfig, StageKind};
+use super::metrics::Scores;
+use super::progress::thousands;
+use super::stats::{Interval, student_t, wilson};
+use crate::error::{Error, Result};
+
+/// What one unit came to; `done.json` in its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnitResult {
+    /// Folder name.
+    pub unit: String,
+    /// Stage name.
+    pub stage: String,
+    /// The unit's seed.
+    pub seed: u64,
+    /// (index, of how many) in a cross-validation.
+    pub fold: Option<(usize, usize)>,
+    /// Steps done.
+    pub steps: u64,
+    /// Tokens read.
+    pub tokens: u64,
+    /// Training tokens per second; evaluation and files are not counted in.
+    pub tokens_per_second: f64,
+    /// Wall-clock seconds, everything counted in.
+    pub seconds: f64,
+    /// The step whose weights the model has.
+    pub best_step: Option<u64>,
+    /// That model's scores on the validation split.
+    pub validation: Option<Scores>,
+    /// That model's scores on the test split.
+    pub test: Option<Scores>,
+}
+
+impl UnitResult {
+    /// Writes `done.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::DiskFull`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("done.json"), self)
+    }
+
+    /// Reads `done.json`; `None` where the unit is not done.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Folder`] where the file is damaged.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("done.json");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Error::Folder {
+                path,
+                problem: format!("is damaged: {e}; delete it to finish this stage again"),
+            })
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|e| Error::io("write", path, e.into()))?;
+    text.push(b'\n');
+    write_file(path, &text)
+}
+
+/// One stage's row.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Stage name.
+    pub model: String,
+    /// What the stage does.
+    pub kind: StageKind,
+    /// Units behind the row.
+    pub repeats: usize,
+    /// Test error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats,
+    /// Wilson's over the test texts where there is one unit.
+    pub error: Option<Interval>,
+    /// Mean perplexity, of the test split or else the validation split.
+    pub perplexity: Option<f64>,
+    /// Mean training tokens per second.
+    pub tokens_per_second: f64,
+    /// Seconds of all units together.
+    pub seconds: f64,
+}
+
+/// A whole run's outcome.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Run name.
+    pub name: String,
+    /// One row per stage, in the run file's order.
+    pub rows: Vec<Row>,
+    /// Folder, relative to the run folder, of the model that `melos predict RUN` uses: the
+    /// finetuned one with the lowest validation score.
+    pub model: Option<String>,
+    /// All units.
+    pub units: Vec<UnitResult>,
+}
+
+impl Report {
+    /// Puts together what the units came to.
+    pub fn new(config: &RunConfig, units: Vec<UnitResult>) -> Self {
+        let rows = config
+            .stages
+            .iter()
+            .filter_map(|stage| {
+                let own: Vec<&UnitResult> =
+                    units.iter().filter(|u| u.stage == stage.name).collect();
+                (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own))
+            })
+            .collect();
+        let kind_of = |u: &UnitResult| {
+            config
+                .stages
+                .iter()
+                .find(|s| s.name == u.stage)
+                .map(|s| s.kind)
+        };
+        let score = |u: &UnitResult| {
+            u.validation
+                .as_ref()
+                .or(u.test.as_ref())
+                .map_or(f64::MAX, Scores::to_minimise)
+        };
+        let model = [StageKind::Finetune, StageKind::Pretrain]
+            .iter()
+            .find_map(|kind| {
+                units
+                    .iter()
+                    .filter(|u| kind_of(u) == Some(*kind))
+                    .min_by(|a, b| score(a).total_cmp(&score(b)))
+                    .map(|u| format!("{}/model", u.unit))
+            });
+        Self {
+            name: config.name.clone(),
+            rows,
+            model,
+            units,
+        }
+    }
+
+    /// Writes `results.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::DiskFull`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("results.json"), self)
+    }
+
+    /// The table, in Markdown.
+    pub fn table(&self) -> String {
+        let mut cells = vec![
+            [
+                "model",
+                "test error % (95 %)",
+                "perplexity",
+                "runs",
+                "tokens/s",
+                "seconds",
+            ]
+            .map(String::from),
+        ];
+        for row in &self.rows {
+            cells.push([
+                row.model.clone(),
+                row.error.map_or("–".into(), |e| percent(&e, row.repeats)),
+                row.perplexity.map_or("–".into(), |p| format!("{p:.2}")),
+                row.repeats.to_string(),
+                if row.kind == StageKind::Evaluate {
+                    "–".into()
+                } else {
+                    thousands(row.tokens_per_second)
+                },
+                thousands(row.seconds),
+            ]);
+        }
+        markdown(&cells)
+    }
+}
+
+fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
+    let n = units.len() as f64;
+    let classes: Vec<_> = units
+        .iter()
+        .filter_map(|u| u.test.as_ref()?.classes.as_ref())
+        .collect();
+    let error = match classes[..] {
+        [one] => wilson(one.wrong(), one.confusion.iter().flatten().sum()),
+        _ => student_t(&classes.iter().map(|c| c.error).collect::<Vec<_>>()),
+    };
+    let perplexities: Vec<f64> = units
+        .iter()
+        .filter_map(|u| u.test.as_ref().or(u.validation.as_ref())?.perplexity)
+        .collect();
+    Row {
+        model: name.into(),
+        kind,
+        repeats: units.len(),
+        error,
+        perplexity: (!perplexities.is_empty())
+            .then(|| perplexities.iter().sum::<f64>() / perplexities.len() as f64),
+        tokens_per_second: units.iter().map(|u| u.tokens_per_second).sum::<f64>() / n,
+        seconds: units.iter().map(|u| u.seconds).sum(),
+    }
+}
+
+/// "20.31 ± 0.82" for repeats; "20.31 (19.52 to 21.12)" for one run, whose interval is lopsided.
+fn percent(error: &Interval, repeats: usize) -> String {
+    let (mean, low, high) = (100.0 * error.mean, 100.0 * error.low, 100.0 * error.high);
+    if repeats > 1 {
+        format!("{mean:.2} ± {:.2}", 100.0 * error.half_width())
+    } else {
+        format!("{mean:.2} ({low:.2} to {high:.2})")
+    }
+}
+
+/// Rows of cells as a Markdown table with aligned columns; the first row is the head.
+pub fn markdown<const N: usize>(cells: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        cells
+            .iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(3)
+    };
+    let mut text = String::new();
+    for (index, row) in cells.iter().enumerate() {
+        for (column, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(width(column) - cell.chars().count());
+            // Names stand to the left, numbers to the right.
+            text += &if column == 0 {
+                format!("| {cell}{pad} ")
+            } else {
+                format!("| {pad}{cell} ")
+            };
+        }
+        text += "|\n";
+        if index == 0 {
+            for column in 0..N {
+                let dashes = "-".repeat(width(column));
+                text += &if column == 0 {
+                    format!("| {dashes} ")
+                } else {
+                    format!("| {}: ", &dashes[1..])
+                };
+            }
+            text += "|\n";
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::{Overrides, preset};
+
+    fn unit(stage: &str, unit: &str, wrong: u64) -> UnitResult {
+        let test = Scores::classifier(30.0, vec![vec![50 - wrong, wrong], vec![0, 50]]).unwrap();
+        UnitResult {
+            unit: unit.into(),
+            stage: stage.into(),
+            seed: 1,
+            fold: None,
+            steps: 10,
+            tokens: 1000,
+            tokens_per_second: 1234.5,
+            seconds: 2.0,
+            best_step: Some(5),
+            validation: Some(test.clone()),
+            test: Some(test),
+        }
+    }
+
+    #[test]
+    fn a_table_of_repeats_and_a_single_run() {
+        let config = preset("demo")
+            .unwrap()
+            .config(&Overrides::default())
+            .unwrap();
+        let mut pretrain = unit("pretrain-lm", "pretrain-lm", 0);
+        pretrain.test = Some(Scores::language(30.0 * 10f64.ln(), 30).unwrap());
+        let units = vec![
+            pretrain,
+            unit("lstm", "lstm.1", 18),
+            unit("lstm", "lstm.2", 20),
+            unit("lstm", "lstm.3", 22),
+            unit("lm-lstm", "lm-lstm", 10),
+        ];
+        let report = Report::new(&config, units);
+        assert_eq!(
+            report.table(),
+            "\
+| model       |    test error % (95 %) | perplexity | runs | tokens/s | seconds |
+| ----------- | ---------------------: | ---------: | ---: | -------: | ------: |
+| pretrain-lm |                      – |      10.00 |    1 |    1,234 |       2 |
+| lstm        |           20.00 ± 4.97 |          – |    3 |    1,234 |       6 |
+| lm-lstm     | 10.00 (5.52 to 17.44) |          – |    1 |    1,234 |       2 |
+"
+            .replace("| lm-lstm     | 10", "| lm-lstm     |  10")
+        );
+        assert_eq!(report.model.as_deref(), Some("lm-lstm/model"));
+    }
+
+    #[test]
+    fn results_come_back_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(UnitResult::read(dir.path()).unwrap(), None);
+        let result = unit("lstm", "lstm.1", 3);
+        result.write(dir.path()).unwrap();
+        assert_eq!(UnitResult::read(dir.path()).unwrap(), Some(result));
+        std::fs::write(dir.path().join("done.json"), "{").unwrap();
+        assert!(
+            UnitResult::read(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("is damaged")
+        );
+    }
+}

@@ -1,0 +1,444 @@
+//! Whole runs: what `melos train`, `eval` and `predict` do, without the command line.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::artifacts::RunFolder;
+use super::artifacts::curves::{curves, draw};
+use super::artifacts::log::{self, MetricsLog};
+use super::config::{Budget, DataConfig, RunConfig, StageConfig, StageKind};
+use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
+use super::metrics::Scores;
+use super::progress::{Event, Progress, thousands};
+use super::report::{Report, UnitResult, markdown};
+use super::task::{Split, Task, TaskRequest, Unit};
+use super::trainer::{StopFlag, Trainer, UnitEnd};
+use crate::error::{Error, Result};
+
+/// A run to be begun, or one to go on with.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// A new run, in `out` or in a folder of its own under `runs/`.
+    New {
+        /// What to do.
+        config: Box<RunConfig>,
+        /// `--out`.
+        out: Option<PathBuf>,
+    },
+    /// Goes on in a run's folder.
+    Resume(PathBuf),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Everything is done.
+    Finished {
+        /// The run folder.
+        folder: PathBuf,
+        /// Its results.
+        report: Report,
+    },
+    /// Stopped on request; `melos train --resume FOLDER` goes on.
+    Interrupted {
+        /// The run folder.
+        folder: PathBuf,
+    },
+}
+
+/// Makes the task of a unit: [`build_task`](super::tasks::build_task), or a toy in tests.
+pub type TaskBuilder<'a> = dyn FnMut(&TaskRequest<'_>) -> Result<Box<dyn Task>> + 'a;
+
+/// Runs all stages that are not done yet.
+///
+/// # Errors
+/// The configuration's, the data's, the device's and the disk's; what was finished before stays,
+/// and resuming the folder goes on after it.
+pub fn train(
+    start: Start,
+    adapter: Option<&str>,
+    build: &mut TaskBuilder<'_>,
+    progress: &mut dyn Progress,
+    stop: &StopFlag,
+) -> Result<Outcome> {
+    let (folder, config) = match start {
+        Start::New { mut config, out } => {
+            config.settle();
+            config.data.require()?;
+            (RunFolder::create(&config, out.as_deref())?, *config)
+        }
+        Start::Resume(path) => RunFolder::open(&path)?,
+    };
+    let units = units(&config);
+    progress.event(&Event::Run {
+        name: &config.name,
+        folder: folder.path(),
+        units: units.len(),
+    });
+    let mut metrics = MetricsLog::open(&folder.metrics())?;
+    let mut results = Vec::new();
+    for unit in &units {
+        let path = folder.unit(unit);
+        if let Some(result) = UnitResult::read(&path)? {
+            results.push(result);
+            continue;
+        }
+        let stage = &config.stages[unit.stage];
+        let mut task = build(&TaskRequest {
+            config: &config,
+            stage,
+            unit,
+            init: init_folder(&config, &folder, &units, unit)?,
+            adapter,
+            folder: folder.path(),
+        })?;
+        let result = if stage.kind == StageKind::Evaluate {
+            evaluate_unit(task.as_mut(), stage, unit, &path, progress)?
+        } else {
+            let trainer = Trainer::new(
+                task.as_mut(),
+                stage,
+                unit,
+                &path,
+                &mut metrics,
+                progress,
+                stop,
+            )?;
+            match trainer.run(task.as_mut())? {
+                UnitEnd::Finished(result) => *result,
+                UnitEnd::Interrupted => {
+                    return Ok(Outcome::Interrupted {
+                        folder: folder.path().to_path_buf(),
+                    });
+                }
+            }
+        };
+        result.write(&path)?;
+        results.push(result);
+        draw_curves(&config, &folder, &units)?;
+    }
+    let report = Report::new(&config, results);
+    report.write(folder.path())?;
+    Ok(Outcome::Finished {
+        folder: folder.path().to_path_buf(),
+        report,
+    })
+}
+
+/// All units of a run, in order.
+pub fn units(config: &RunConfig) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for (index, stage) in config.stages.iter().enumerate() {
+        let repeats = stage.repeats();
+        for repeat in 0..repeats {
+            units.push(Unit {
+                stage: index,
+                repeat,
+                name: match repeats {
+                    1 => stage.name.clone(),
+                    _ => format!("{}.{}", stage.name, repeat + 1),
+                },
+                seed: stage.seeds.get(repeat).copied().unwrap_or(config.seed),
+                fold: stage.folds.map(|folds| (repeat, folds)),
+            });
+        }
+    }
+    units
+}
+
+/// The model folder that a unit starts from.
+fn init_folder(
+    config: &RunConfig,
+    folder: &RunFolder,
+    units: &[Unit],
+    unit: &Unit,
+) -> Result<Option<PathBuf>> {
+    let Some(init) = &config.stages[unit.stage].init else {
+        return Ok(None);
+    };
+    let stage = config.stages[..unit.stage]
+        .iter()
+        .position(|s| &s.name == init);
+    let Some(stage) = stage else {
+        return resolve_model(Path::new(init)).map(Some);
+    };
+    // Validation saw to it that the earlier stage ran once, or as often as this one.
+    let from: Vec<&Unit> = units.iter().filter(|u| u.stage == stage).collect();
+    Ok(from
+        .get(unit.repeat)
+        .or(from.first())
+        .map(|u| folder.model(u)))
+}
+
+fn evaluate_unit(
+    task: &mut dyn Task,
+    stage: &StageConfig,
+    unit: &Unit,
+    path: &Path,
+    progress: &mut dyn Progress,
+) -> Result<UnitResult> {
+    let began = std::time::Instant::now();
+    std::fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
+    let mut validation = None;
+    let test = task.evaluate(Split::Test)?;
+    if test.is_none() {
+        validation = task.evaluate(Split::Validation)?;
+    }
+    let split = if test.is_some() {
+        Split::Test
+    } else {
+        Split::Validation
+    };
+    let Some(scores) = test.as_ref().or(validation.as_ref()) else {
+        return Err(Error::NoSteps {
+            unit: unit.name.clone(),
+            reason: "the data have neither test nor validation texts".into(),
+        });
+    };
+    progress.event(&Event::Evaluation {
+        unit: &unit.name,
+        step: 0,
+        split,
+        scores,
+        best: false,
+    });
+    Ok(UnitResult {
+        unit: unit.name.clone(),
+        stage: stage.name.clone(),
+        seed: unit.seed,
+        fold: unit.fold,
+        steps: 0,
+        tokens: 0,
+        tokens_per_second: 0.0,
+        seconds: began.elapsed().as_secs_f64(),
+        best_step: None,
+        validation,
+        test,
+    })
+}
+
+/// One chart for the pretraining, one for the fine-tuning: their losses have nothing in common.
+fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
+    let lines = log::read(&folder.metrics())?;
+    for (kind, name) in [
+        (StageKind::Pretrain, "pretrain"),
+        (StageKind::Finetune, "finetune"),
+    ] {
+        let chosen = curves(&lines, |unit| {
+            let stage = &config.stages[units.iter().find(|u| u.name == unit)?.stage];
+            (stage.kind == kind).then(|| stage.name.clone())
+        });
+        let title = format!("{}: {name}", config.name);
+        draw(
+            &folder.path().join(format!("loss-{name}.svg")),
+            &title,
+            &chosen,
+        )?;
+    }
+    Ok(())
+}
+
+/// A model that is ready to be used.
+pub trait Model {
+    /// Label names, in the order of the probabilities.
+    fn labels(&self) -> &[String];
+
+    /// Probabilities of the labels, per text.
+    ///
+    /// # Errors
+    /// A model without a classifier; whatever the device reports.
+    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+
+    /// Scores the model on all texts of `data` (a language model: on their next tokens).
+    ///
+    /// # Errors
+    /// Whatever the data or the device report; a label that the model does not know.
+    fn evaluate(&mut self, data: &DataConfig) -> Result<Scores>;
+}
+
+/// The model folder meant by `path`: itself, a unit's, or the best of a run.
+///
+/// # Errors
+/// [`Error::Folder`] where there is no model.
+pub fn resolve_model(path: &Path) -> Result<PathBuf> {
+    let is_model =
+        |p: &Path| p.join("model.safetensors").is_file() && p.join("config.json").is_file();
+    if is_model(path) {
+        return Ok(path.to_path_buf());
+    }
+    if is_model(&path.join("model")) {
+        return Ok(path.join("model"));
+    }
+    let results = path.join("results.json");
+    if let Ok(text) = std::fs::read_to_string(&results) {
+        let best = serde_json::from_str::<Value>(&text).ok();
+        if let Some(model) = best.as_ref().and_then(|v| v["model"].as_str()) {
+            let model = path.join(model);
+            if is_model(&model) {
+                return Ok(model);
+            }
+        }
+    }
+    let problem = if path.join("config.toml").is_file() {
+        "is a run without a finished model; finish it with `melos train --resume`"
+    } else {
+        "is no model folder (model.safetensors, config.json, tokenizer.json) and no run folder"
+    };
+    Err(Error::Folder {
+        path: path.to_path_buf(),
+        problem: problem.into(),
+    })
+}
+
+/// A text with its predicted label.
+#[derive(Debug, Clone, Serialize)]
+pub struct Prediction {
+    /// The text.
+    pub text: String,
+    /// The most probable label.
+    pub label: String,
+    /// All labels with their probabilities, in the model's order.
+    pub probabilities: Vec<(String, f32)>,
+}
+
+/// Predicts the labels of texts.
+///
+/// # Errors
+/// As [`Model::predict`].
+pub fn predict(model: &mut dyn Model, texts: Vec<String>) -> Result<Vec<Prediction>> {
+    let rows = model.predict(&texts)?;
+    Ok(texts
+        .into_iter()
+        .zip(rows)
+        .map(|(text, row)| {
+            let probabilities: Vec<(String, f32)> =
+                model.labels().iter().cloned().zip(row).collect();
+            let best = probabilities.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            let label = best.map_or(String::new(), |(label, _)| label.clone());
+            Prediction {
+                text,
+                label,
+                probabilities,
+            }
+        })
+        .collect())
+}
+
+/// What a run would be, for `--dry-run`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// One entry per stage: name, repeats, budget, size.
+    pub stages: Vec<PlannedStage>,
+    /// The adapter, where one was found.
+    pub adapter: Option<AdapterLimits>,
+}
+
+/// One stage of a [`Plan`].
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedStage {
+    /// Stage name.
+    pub name: String,
+    /// How often it runs.
+    pub repeats: usize,
+    /// Its budget.
+    pub budget: Budget,
+    /// Its steps, where they do not depend on the data. A language model reads batch × bptt
+    /// tokens a step.
+    pub steps: Option<u64>,
+    /// Its size, at the full vocabulary and two classes.
+    pub size: Estimate,
+}
+
+/// Works out what a run would be.
+pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Plan {
+    let mut config = config.clone();
+    config.settle();
+    let sizes = DataSizes {
+        vocabulary: config.tokenizer.vocabulary,
+        classes: 2,
+    };
+    let stages = config
+        .stages
+        .iter()
+        .map(|stage| PlannedStage {
+            name: stage.name.clone(),
+            repeats: stage.repeats(),
+            budget: stage.budget,
+            steps: match (stage.kind, stage.budget, stage.objective) {
+                (StageKind::Evaluate, ..) => Some(0),
+                (_, Budget::Steps(n), _) => Some(n),
+                (_, Budget::Tokens(n), super::config::Objective::Lm) => {
+                    Some(n.div_ceil((stage.batch * stage.bptt) as u64))
+                }
+                _ => None,
+            },
+            size: Estimate::new(&config.model, stage, sizes),
+        })
+        .collect();
+    Plan { stages, adapter }
+}
+
+impl Plan {
+    /// Checks every stage against the adapter, where there is one.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`] for the first stage that does not.
+    pub fn check(&self) -> Result<()> {
+        let Some(limits) = &self.adapter else {
+            return Ok(());
+        };
+        self.stages
+            .iter()
+            .try_for_each(|stage| stage.size.check(&stage.name, limits))
+    }
+
+    /// The plan as a table.
+    pub fn table(&self) -> String {
+        let head = [
+            "stage",
+            "runs",
+            "steps",
+            "parameters",
+            "weights",
+            "optimizer",
+            "activations",
+            "largest tensor",
+        ];
+        let mut cells = vec![head.map(String::from)];
+        for stage in &self.stages {
+            let steps = match (stage.steps, stage.budget) {
+                (Some(n), _) => thousands(n as f64),
+                (None, Budget::Epochs(x)) => format!("{x} epochs"),
+                (None, Budget::Steps(n)) => thousands(n as f64),
+                (None, Budget::Tokens(n)) => format!("{} tokens", thousands(n as f64)),
+            };
+            cells.push([
+                stage.name.clone(),
+                stage.repeats.to_string(),
+                steps,
+                thousands(stage.size.parameters as f64),
+                mebibytes(stage.size.weights),
+                mebibytes(stage.size.optimizer),
+                mebibytes(stage.size.activations),
+                mebibytes(stage.size.largest),
+            ]);
+        }
+        let limits = match &self.adapter {
+            Some(a) => format!(
+                "{}: largest binding {}, largest buffer {}{}\n",
+                a.name,
+                mebibytes(a.max_binding),
+                mebibytes(a.max_buffer),
+                a.memory
+                    .map_or(String::new(), |m| format!(", memory {}", mebibytes(m)))
+            ),
+            None => "no adapter was asked: sizes are not checked\n".into(),
+        };
+        format!(
+            "{}\nPer run, at the full vocabulary and 2 classes; {limits}",
+            markdown(&cells)
+        )
+    }
+}

@@ -1,0 +1,157 @@
+//! What the loop trains, seen from the loop.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::config::{RunConfig, StageConfig};
+use super::metrics::Scores;
+use super::state::TensorMap;
+use crate::error::Result;
+
+/// One model in training with its data: implemented once per objective.
+///
+/// A task is deterministic: after `load` and `seek`, the steps that follow give the same bits as
+/// if the run had never stopped. `evaluate`, `save` and `export` change nothing that training
+/// can see.
+pub trait Task {
+    /// What the loop must know beforehand.
+    fn describe(&self) -> TaskInfo;
+
+    /// Does one optimiser step on the next batch, without waiting for its loss.
+    ///
+    /// # Errors
+    /// Whatever the device or the data report.
+    fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo>;
+
+    /// The losses that have arrived since the last call, as (step, mean loss), steps ascending.
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    fn poll_losses(&mut self) -> Result<Vec<(u64, f32)>>;
+
+    /// As [`poll_losses`](Self::poll_losses), but waits until every step's loss has arrived.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    fn drain(&mut self) -> Result<Vec<(u64, f32)>>;
+
+    /// Scores the model on a split, without dropout; `None` where there is no such split.
+    ///
+    /// # Errors
+    /// Whatever the device or the data report.
+    fn evaluate(&mut self, split: Split) -> Result<Option<Scores>>;
+
+    /// Everything that training changes: parameters, optimiser state, carried LSTM state.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    fn save(&mut self) -> Result<TensorMap>;
+
+    /// Puts back what [`save`](Self::save) gave.
+    ///
+    /// # Errors
+    /// A missing or unexpected tensor, a wrong shape or dtype; see [`state`](super::state).
+    fn load(&mut self, tensors: &TensorMap) -> Result<()>;
+
+    /// Where in the data the next step begins (epoch, batch, order).
+    fn position(&self) -> Value;
+
+    /// Goes back to a [`position`](Self::position).
+    ///
+    /// # Errors
+    /// A position of other data.
+    fn seek(&mut self, position: &Value) -> Result<()>;
+
+    /// The model as files that others can read.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    fn export(&mut self) -> Result<ModelFiles>;
+}
+
+/// What the loop must know about a task beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct TaskInfo {
+    /// One line for the log: model, data, adapter.
+    pub summary: String,
+    /// Trained numbers.
+    pub parameters: u64,
+    /// Steps in one pass over the training data.
+    pub steps_per_epoch: u64,
+    /// Tokens in one pass over the training data.
+    pub tokens_per_epoch: u64,
+}
+
+/// One step's share of the schedule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepContext {
+    /// This step's number; the first is 1.
+    pub step: u64,
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// The unit's seed: dropout is keyed by (seed, step, layer).
+    pub seed: u64,
+}
+
+/// What a step reports at once; its loss comes later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepInfo {
+    /// Tokens read, padding not counted.
+    pub tokens: u64,
+}
+
+/// Parts of the data that a model is scored on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Held-out training texts: choose the best checkpoint.
+    Validation,
+    /// Test texts: read once, at the end.
+    Test,
+}
+
+/// A trained model as files: `model.safetensors`, `config.json`, `tokenizer.json`.
+#[derive(Debug, Clone, Default)]
+pub struct ModelFiles {
+    /// Parameters under PyTorch's names, in its gate order.
+    pub tensors: TensorMap,
+    /// Sizes, labels and whatever else is needed to load it.
+    pub config: Value,
+    /// Text of `tokenizer.json`.
+    pub tokenizer: String,
+}
+
+/// One run of a stage: with one seed, or on one fold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Index into [`RunConfig::stages`].
+    pub stage: usize,
+    /// 0-based repeat.
+    pub repeat: usize,
+    /// Folder name: the stage's name, with `.REPEAT` (from 1) where it repeats.
+    pub name: String,
+    /// Weights, data order and dropout of this unit.
+    pub seed: u64,
+    /// (index, of how many), where the stage cross-validates.
+    pub fold: Option<(usize, usize)>,
+}
+
+/// What a task is built from.
+#[derive(Debug, Clone)]
+pub struct TaskRequest<'a> {
+    /// The whole run.
+    pub config: &'a RunConfig,
+    /// The stage.
+    pub stage: &'a StageConfig,
+    /// Which of its repeats.
+    pub unit: &'a Unit,
+    /// Model folder to start from.
+    pub init: Option<PathBuf>,
+    /// `--adapter`.
+    pub adapter: Option<&'a str>,
+    /// The run folder; tokeniser caches and the like may go there.
+    pub folder: &'a Path,
+}

@@ -1,0 +1,395 @@
+//! The loop that trains one unit: schedule, budget, evaluation, checkpoints, resume.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::artifacts::checkpoints::Checkpoints;
+use super::artifacts::log::MetricsLog;
+use super::artifacts::tensorboard::EventWriter;
+use super::artifacts::write_model;
+use super::config::{Budget, StageConfig};
+use super::metrics::Scores;
+use super::progress::{Event, Progress};
+use super::report::UnitResult;
+use super::state::TrainerState;
+use super::task::{Split, StepContext, Task, TaskInfo, Unit};
+use crate::error::{Error, Result};
+
+/// Set from a signal handler (or another thread): finish the step, write a checkpoint, stop.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Asks the loop to stop.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The flag itself, for a signal handler.
+    pub fn shared(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+/// How a unit ended.
+#[derive(Debug)]
+pub enum UnitEnd {
+    /// All steps done, model written.
+    Finished(Box<UnitResult>),
+    /// Stopped on request, with a checkpoint to go on from.
+    Interrupted,
+}
+
+/// Steps that a budget comes to.
+///
+/// # Errors
+/// [`Error::NoSteps`] where the data give no step.
+pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
+    if info.steps_per_epoch == 0 || info.tokens_per_epoch == 0 {
+        return Err(Error::NoSteps {
+            unit: unit.into(),
+            reason: "its training data are smaller than one batch; lower batch or bptt, or give more text".into(),
+        });
+    }
+    Ok(match budget {
+        Budget::Steps(steps) => steps,
+        Budget::Epochs(epochs) => ((epochs * info.steps_per_epoch as f64).round() as u64).max(1),
+        Budget::Tokens(tokens) => {
+            let per_step = info.tokens_per_epoch as f64 / info.steps_per_epoch as f64;
+            ((tokens as f64 / per_step).ceil() as u64).max(1)
+        }
+    })
+}
+
+/// Everything around a task while it trains.
+pub struct Trainer<'a> {
+    stage: &'a StageConfig,
+    unit: &'a Unit,
+    folder: PathBuf,
+    checkpoints: Checkpoints,
+    events: EventWriter,
+    log: &'a mut MetricsLog,
+    progress: &'a mut dyn Progress,
+    stop: &'a StopFlag,
+    state: TrainerState,
+    total: u64,
+    eval_every: u64,
+    validation: Option<Scores>,
+    last_good: Option<PathBuf>,
+    saved_step: Option<u64>,
+    /// When this process began with the unit, and the seconds that earlier ones spent on it.
+    clock: (Instant, f64),
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares a unit in `folder`; where the folder holds a checkpoint, goes back to it.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read or belongs to something else, data without a single
+    /// step, files that cannot be written.
+    pub fn new(
+        task: &mut dyn Task,
+        stage: &'a StageConfig,
+        unit: &'a Unit,
+        folder: &Path,
+        log: &'a mut MetricsLog,
+        progress: &'a mut dyn Progress,
+        stop: &'a StopFlag,
+    ) -> Result<Self> {
+        let info = task.describe();
+        let total = total_steps(stage.budget, &info, &unit.name)?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let checkpoints = Checkpoints::new(folder, stage.keep);
+        let last_good = checkpoints.last()?;
+        let state = match &last_good {
+            Some(path) => restore(task, unit, path)?,
+            None => TrainerState {
+                unit: unit.name.clone(),
+                step: 0,
+                tokens: 0,
+                train_seconds: 0.0,
+                seconds: 0.0,
+                seed: unit.seed,
+                evaluated: true,
+                best: None,
+                loss: None,
+                position: task.position(),
+            },
+        };
+        log.rewind(&unit.name, state.step)?;
+        let events = EventWriter::create(folder, last_good.is_some().then_some(state.step))?;
+        progress.event(&Event::Start {
+            unit: &unit.name,
+            summary: &info.summary,
+            parameters: info.parameters,
+            step: state.step,
+            total,
+        });
+        Ok(Self {
+            stage,
+            unit,
+            folder: folder.to_path_buf(),
+            checkpoints,
+            events,
+            log,
+            progress,
+            stop,
+            total,
+            // Data so small that an epoch is less than a step cannot occur: total_steps checked.
+            eval_every: stage.eval_every.unwrap_or(info.steps_per_epoch),
+            validation: None,
+            saved_step: last_good.is_some().then_some(state.step),
+            last_good,
+            clock: (Instant::now(), state.seconds),
+            state,
+        })
+    }
+
+    /// Trains to the end of the budget, or until the flag is raised.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`], and whatever the task or the disk report.
+    pub fn run(mut self, task: &mut dyn Task) -> Result<UnitEnd> {
+        loop {
+            // Here rather than after the step: a run stopped between the two evaluates when it
+            // is resumed, and so chooses the same best checkpoint.
+            if !self.state.evaluated && self.evaluation_is_due() {
+                self.evaluate(task)?;
+            }
+            if self.state.step >= self.total {
+                return self.finish(task);
+            }
+            let step = self.state.step;
+            let stop = self.stop.is_raised();
+            let due = self
+                .stage
+                .save_every
+                .is_some_and(|n| step > 0 && step.is_multiple_of(n));
+            if (stop || due) && self.saved_step != Some(step) {
+                self.save(task, false)?;
+            }
+            if stop {
+                return Ok(UnitEnd::Interrupted);
+            }
+            self.step(task)?;
+        }
+    }
+
+    fn step(&mut self, task: &mut dyn Task) -> Result<()> {
+        let step = self.state.step + 1;
+        let began = Instant::now();
+        let info = task.train_step(&StepContext {
+            step,
+            lr: self.lr(step),
+            seed: self.unit.seed,
+        })?;
+        let losses = task.poll_losses()?;
+        self.state.train_seconds += began.elapsed().as_secs_f64();
+        self.state.step = step;
+        self.state.tokens += info.tokens;
+        self.state.evaluated = false;
+        self.take_losses(losses)?;
+        self.progress.event(&Event::Step {
+            unit: &self.unit.name,
+            step,
+            total: self.total,
+            tokens_per_second: self.tokens_per_second(),
+        });
+        Ok(())
+    }
+
+    fn lr(&self, step: u64) -> f32 {
+        (self.stage.lr * self.stage.schedule.factor(step, self.total)) as f32
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.state.tokens as f64 / self.state.train_seconds.max(1e-9)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.clock.0.elapsed().as_secs_f64() + self.clock.1
+    }
+
+    fn take_losses(&mut self, losses: Vec<(u64, f32)>) -> Result<()> {
+        for (step, loss) in losses {
+            let lr = self.lr(step);
+            let event = Event::Loss {
+                unit: &self.unit.name,
+                step,
+                loss,
+                lr,
+            };
+            self.log.line(&event)?;
+            self.progress.event(&event);
+            self.events.scalar(step, "loss", loss)?;
+            self.events.scalar(step, "lr", lr)?;
+            if !loss.is_finite() {
+                return Err(self.diverged("the loss", step, loss));
+            }
+            self.state.loss = Some(loss);
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, what: &str, step: u64, value: f32) -> Error {
+        Error::Diverged {
+            unit: self.unit.name.clone(),
+            what: what.into(),
+            step,
+            value,
+            checkpoint: self.last_good.clone(),
+        }
+    }
+
+    /// Waits for every step sent so far; their time belongs to training.
+    fn drain(&mut self, task: &mut dyn Task) -> Result<()> {
+        let began = Instant::now();
+        let losses = task.drain()?;
+        self.state.train_seconds += began.elapsed().as_secs_f64();
+        self.take_losses(losses)
+    }
+
+    fn evaluation_is_due(&self) -> bool {
+        self.state.step.is_multiple_of(self.eval_every) || self.state.step == self.total
+    }
+
+    fn evaluate(&mut self, task: &mut dyn Task) -> Result<()> {
+        self.drain(task)?;
+        self.state.evaluated = true;
+        let scores = self.score(task, Split::Validation)?;
+        let value = scores.as_ref().map(|s| s.to_minimise() as f32);
+        let best = value.is_some_and(|v| self.state.best.is_none_or(|(b, _)| v < b));
+        if let (Some(value), true) = (value, best) {
+            self.state.best = Some((value, self.state.step));
+        }
+        // Without save_every there is a checkpoint at every evaluation; and always of the best,
+        // and of the end.
+        if best || self.stage.save_every.is_none() || self.state.step == self.total {
+            self.save(task, best)?;
+        }
+        self.validation = scores.or(self.validation.take());
+        Ok(())
+    }
+
+    /// Scores a split and tells everyone.
+    fn score(&mut self, task: &mut dyn Task, split: Split) -> Result<Option<Scores>> {
+        let Some(scores) = task.evaluate(split)? else {
+            return Ok(None);
+        };
+        let step = self.state.step;
+        if !scores.loss.is_finite() {
+            return Err(self.diverged("the loss on held-out text", step, scores.loss as f32));
+        }
+        let best = split == Split::Validation
+            && self
+                .state
+                .best
+                .is_none_or(|(b, _)| (scores.to_minimise() as f32) < b);
+        let event = Event::Evaluation {
+            unit: &self.unit.name,
+            step,
+            split,
+            scores: &scores,
+            best,
+        };
+        self.log.line(&event)?;
+        self.progress.event(&event);
+        let prefix = if split == Split::Test {
+            "test"
+        } else {
+            "validation"
+        };
+        self.events
+            .scalar(step, &format!("{prefix}/loss"), scores.loss as f32)?;
+        if let Some(perplexity) = scores.perplexity {
+            self.events
+                .scalar(step, &format!("{prefix}/perplexity"), perplexity as f32)?;
+        }
+        if let Some(classes) = &scores.classes {
+            self.events
+                .scalar(step, &format!("{prefix}/error"), classes.error as f32)?;
+        }
+        Ok(Some(scores))
+    }
+
+    fn save(&mut self, task: &mut dyn Task, best: bool) -> Result<()> {
+        // A step whose loss has not arrived may have diverged: what is saved must be known good.
+        self.drain(task)?;
+        let tensors = task.save()?;
+        if let Some((name, value)) = tensors
+            .iter()
+            .find_map(|(n, t)| Some((n, t.first_not_finite()?)))
+        {
+            return Err(self.diverged(&format!("'{name}'"), self.state.step, value));
+        }
+        self.state.position = task.position();
+        self.state.seconds = self.seconds();
+        let path = self.checkpoints.save(&tensors, &self.state, best)?;
+        self.progress.event(&Event::Checkpoint {
+            unit: &self.unit.name,
+            step: self.state.step,
+            path: &path,
+        });
+        self.last_good = Some(path);
+        self.saved_step = Some(self.state.step);
+        Ok(())
+    }
+
+    /// Tests and writes the best model, and forgets the checkpoints that are no longer needed.
+    fn finish(mut self, task: &mut dyn Task) -> Result<UnitEnd> {
+        self.drain(task)?;
+        if let Some(best) = self.checkpoints.best()? {
+            let (tensors, _) = Checkpoints::load(&best)?;
+            task.load(&tensors)?;
+            self.validation = task.evaluate(Split::Validation)?;
+        }
+        let test = self.score(task, Split::Test)?;
+        write_model(&self.folder.join("model"), &task.export()?)?;
+        self.checkpoints.rotate(0)?;
+        let seconds = self.seconds();
+        let result = UnitResult {
+            unit: self.unit.name.clone(),
+            stage: self.stage.name.clone(),
+            seed: self.unit.seed,
+            fold: self.unit.fold,
+            steps: self.state.step,
+            tokens: self.state.tokens,
+            tokens_per_second: self.tokens_per_second(),
+            seconds,
+            best_step: self.state.best.map(|(_, step)| step),
+            validation: self.validation.take(),
+            test,
+        };
+        self.progress.event(&Event::Finish {
+            unit: &self.unit.name,
+            step: self.state.step,
+            tokens_per_second: result.tokens_per_second,
+            seconds,
+        });
+        Ok(UnitEnd::Finished(Box::new(result)))
+    }
+}
+
+/// Puts a task back to where a checkpoint left it.
+fn restore(task: &mut dyn Task, unit: &Unit, path: &Path) -> Result<TrainerState> {
+    let (tensors, state) = Checkpoints::load(path)?;
+    if state.unit != unit.name || state.seed != unit.seed {
+        return Err(Error::Folder {
+            path: path.to_path_buf(),
+            problem: format!(
+                "is a checkpoint of '{}' with seed {}, not of '{}' with seed {}",
+                state.unit, state.seed, unit.name, unit.seed
+            ),
+        });
+    }
+    task.load(&tensors)?;
+    task.seek(&state.position)?;
+    Ok(state)
+}

@@ -1,0 +1,116 @@
+//! The program from outside: exit codes, messages, and commands that need no GPU.
+
+use std::process::{Command, Output};
+
+fn melos(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_melos"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn refused(arguments: &[&str], code: i32) -> String {
+    let out = melos(arguments);
+    let error = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(out.stdout.is_empty(), "{arguments:?} wrote to stdout");
+    assert!(!error.contains("panicked"), "{error}");
+    error
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    let out = melos(&["--help"]);
+    assert!(out.status.success());
+    let help = text(&out.stdout);
+    for word in [
+        "train",
+        "eval",
+        "predict",
+        "devices",
+        "kernels",
+        "presets",
+        "130  interrupted",
+    ] {
+        assert!(help.contains(word), "{word} is not in\n{help}");
+    }
+}
+
+#[test]
+fn presets_are_listed_and_shown() {
+    let list = text(&melos(&["presets"]).stdout);
+    assert_eq!(list.lines().count(), 7);
+    assert!(list.starts_with("demo "));
+    let shown = text(&melos(&["presets", "show", "lm-lstm-rt"]).stdout);
+    assert!(shown.contains("[scale.small]"));
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    refused(&["trian"], 2);
+    refused(&["train", "x.toml", "--preset", "demo"], 2);
+    refused(&["train", "--resume", "runs/x", "--seed", "1"], 2);
+    let error = refused(&["train", "--preset", "dmeo"], 2);
+    assert_eq!(
+        error.lines().next(),
+        Some(
+            "melos: there is no preset 'dmeo': did you mean 'demo'?; there is: demo, lstm-imdb, lm-lstm-imdb, sa-lstm-imdb, lstm-rt, lm-lstm-rt, sa-lstm-rt"
+        )
+    );
+    let error = refused(&["train", "--set", "model.hiden=3"], 2);
+    assert!(error.contains("did you mean 'hidden'?"), "{error}");
+    let error = refused(&["train", "--preset", "lstm-rt"], 2);
+    assert!(error.contains("--data PATH"), "{error}");
+    let error = refused(&["train", "--data", "x"], 2);
+    assert!(error.contains("the demo makes its own text"), "{error}");
+}
+
+#[test]
+fn missing_files_end_with_5_and_say_why() {
+    let error = refused(&["train", "/nowhere/run.toml"], 5);
+    assert!(
+        error.starts_with("melos: cannot read /nowhere/run.toml\n  because: "),
+        "{error}"
+    );
+    refused(&["train", "--preset", "lstm-rt", "--data", "/nowhere"], 5);
+    refused(&["train", "--resume", "/nowhere"], 5);
+    refused(&["predict", "/nowhere", "a text"], 5);
+    refused(&["eval", "/nowhere", "--data", "x"], 5);
+}
+
+#[test]
+fn a_dry_run_sizes_every_stage() {
+    let out = melos(&["train", "--preset", "lm-lstm-imdb", "--dry-run", "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    // 30,000 × 512 + 4·1,024·(512 + 1,024 + 2) + (1,024 + 1) · 30,000
+    assert_eq!(
+        plan["stages"][0]["size"]["parameters"],
+        15_360_000 + 6_299_648 + 30_750_000
+    );
+    assert_eq!(plan["stages"][1]["name"], "finetune");
+    let out = melos(&["train", "--dry-run"]);
+    assert!(
+        text(&out.stdout).contains("| pretrain-lm "),
+        "{}",
+        text(&out.stdout)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let command = format!("{} presets show demo | true", env!("CARGO_BIN_EXE_melos"));
+    let out = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(out.stderr.is_empty(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn kernels_are_listed() {
+    let out = melos(&["kernels", "list"]);
+    assert!(out.status.success());
+}

@@ -1,0 +1,106 @@
+//! Softmax cross entropy, forward and backward, and the row weights of each objective.
+
+use super::float::Float;
+use super::matmul::{MatMul, matmul_bwd, matmul_epilogue};
+
+pub struct CrossEntropy<F> {
+    /// Σ_n weight_n · CE_n
+    pub loss: F,
+    /// CE_n = logsumexp(logits_n) - logits_n[target_n], unweighted; 0 for an ignored row
+    pub row_loss: Vec<F>,
+    /// logsumexp of each row, ignored ones too
+    pub row_lse: Vec<F>,
+    /// weight_n · (softmax(logits_n) - onehot(target_n)); 0 for an ignored row
+    pub dlogits: Vec<F>,
+}
+
+/// logits (N, V); a target below 0 ignores its row. The maximum is taken out before exp.
+pub fn cross_entropy<F: Float>(logits: &[F], targets: &[i32], weights: &[F]) -> CrossEntropy<F> {
+    let rows = targets.len();
+    assert_eq!(weights.len(), rows, "weights");
+    let v = logits.len() / rows;
+    let mut out = CrossEntropy {
+        loss: F::ZERO,
+        row_loss: vec![F::ZERO; rows],
+        row_lse: vec![F::ZERO; rows],
+        dlogits: vec![F::ZERO; logits.len()],
+    };
+    for (n, row) in logits.chunks(v).enumerate() {
+        let largest = row.iter().copied().fold(row[0], F::max);
+        let sum = row
+            .iter()
+            .fold(F::ZERO, |sum, x| sum + (*x - largest).exp());
+        out.row_lse[n] = largest + sum.ln();
+        let Ok(target) = usize::try_from(targets[n]) else {
+            continue;
+        };
+        out.row_loss[n] = sum.ln() - (row[target] - largest);
+        out.loss += weights[n] * out.row_loss[n];
+        for (c, x) in row.iter().enumerate() {
+            let hit = if c == target { F::ONE } else { F::ZERO };
+            out.dlogits[n * v + c] = weights[n] * ((*x - largest).exp() / sum - hit);
+        }
+    }
+    out
+}
+
+/// 1 / (number of rows that count) for those, 0 for ignored rows: the mean. All 0 if none counts.
+pub fn mean_weights<F: Float>(targets: &[i32]) -> Vec<F> {
+    let count = targets.iter().filter(|t| **t >= 0).count().max(1);
+    let weight = |t: &i32| {
+        if *t >= 0 {
+            F::ONE / F::of(count as f64)
+        } else {
+            F::ZERO
+        }
+    };
+    targets.iter().map(weight).collect()
+}
+
+/// (T, B): the linear gain (Dai & Le 2015, §2.3). In a row of n words time t, counted from 1, weighs
+/// t / n; a row's weights are scaled to sum to 1, and all by 1/B.
+pub fn linear_gain_weights<F: Float>(t: usize, lengths: &[u32]) -> Vec<F> {
+    let batch = lengths.len();
+    let mut weights = vec![F::ZERO; t * batch];
+    for (b, n) in lengths.iter().enumerate() {
+        let total = (1..=*n).fold(F::ZERO, |sum, t| sum + F::of(f64::from(t) / f64::from(*n)));
+        for t in 1..=*n {
+            weights[(t as usize - 1) * batch + b] =
+                F::of(f64::from(t) / f64::from(*n)) / total / F::of(batch as f64);
+        }
+    }
+    weights
+}
+
+pub struct LinearCrossEntropy<F> {
+    pub loss: F,
+    pub row_loss: Vec<F>,
+    pub logits: Vec<F>,
+    pub dx: Vec<F>,
+    pub dw: Vec<F>,
+    pub dbias: Vec<F>,
+}
+
+/// x (N, C) · W (V, C)ᵀ + bias (V), softmax cross entropy against the targets, and all gradients.
+pub fn linear_cross_entropy<F: Float>(
+    x: &[F],
+    w: &[F],
+    bias: Option<&[F]>,
+    targets: &[i32],
+    weights: &[F],
+) -> LinearCrossEntropy<F> {
+    let n = targets.len();
+    let c = x.len() / n;
+    let shape = MatMul::nt(n, w.len() / c, c);
+    let logits = matmul_epilogue(&shape, x, w, bias, None, None);
+    let ce = cross_entropy(&logits, targets, weights);
+    let grads = matmul_bwd(&shape, x, w, bias, None, &ce.dlogits);
+    LinearCrossEntropy {
+        loss: ce.loss,
+        row_loss: ce.row_loss,
+        logits,
+        dx: grads.da,
+        dw: grads.db,
+        dbias: grads.dbias,
+    }
+}

@@ -1,0 +1,148 @@
+//! All tolerances of all tests, in one table, each with its reason.
+//!
+//! A kernel is measured against the error that a plain f32 program makes on the same data, so data
+//! that is hard in itself is allowed for and a wrong kernel is not. Both must hold:
+//!
+//!   max |got - want|  ≤  factor · max |naive - want|  +  atol · max(1, max |want|)
+//!   ‖got - want‖ / ‖want‖  ≤  factor · ‖naive - want‖ / ‖want‖  +  rtol
+//!
+//! The second is what fails a tensor whose every value is smaller than atol.
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    pub factor: f64,
+    pub atol: f64,
+    pub rtol: f64,
+    pub reason: &'static str,
+}
+
+const fn row(factor: f64, atol: f64, rtol: f64, reason: &'static str) -> Tolerance {
+    Tolerance {
+        factor,
+        atol,
+        rtol,
+        reason,
+    }
+}
+
+/// f32 has 24 bits: one rounding is 6e-8 of the value.
+pub const EXACT: Tolerance = row(0.0, 0.0, 0.0, "moves or chooses values, rounds nothing");
+pub const ELEMENTWISE: Tolerance = row(
+    2.0,
+    1e-6,
+    1e-6,
+    "WGSL grants exp, log and tanh several ulp more than libm takes",
+);
+pub const ELEMENTWISE_BWD: Tolerance = row(
+    3.0,
+    1e-6,
+    2e-6,
+    "as forward, with a second such function in the product",
+);
+pub const MATMUL: Tolerance = row(2.0, 1e-6, 1e-6, "another order of the same sum");
+pub const MATMUL_BWD: Tolerance = row(3.0, 1e-6, 1e-6, "another order of the same sum");
+pub const MATMUL_F16: Tolerance = row(
+    2.0,
+    2e-3,
+    2e-3,
+    "operands rounded to 11 bits (5e-4 each), sums in f32",
+);
+pub const REDUCE: Tolerance = row(
+    2.0,
+    1e-6,
+    1e-6,
+    "another order of the same sum, usually a better one",
+);
+pub const REDUCE_BWD: Tolerance = row(3.0, 1e-6, 1e-6, "one product an element");
+pub const EMBEDDING_BWD: Tolerance = row(3.0, 1e-6, 1e-6, "another order of the same sum");
+pub const DROPOUT: Tolerance = row(
+    2.0,
+    1e-7,
+    2e-7,
+    "one product, 1/(1-p) rounded once before it",
+);
+pub const CROSS_ENTROPY: Tolerance = row(
+    2.0,
+    2e-6,
+    2e-6,
+    "exp and log at WGSL's accuracy, the maximum taken chunk by chunk",
+);
+pub const CROSS_ENTROPY_BWD: Tolerance = row(
+    3.0,
+    2e-6,
+    5e-6,
+    "a softmax near 1 minus 1 keeps only the rounding of exp",
+);
+pub const LSTM: Tolerance = row(
+    2.0,
+    2e-6,
+    5e-6,
+    "σ and tanh at WGSL's accuracy, carried through T steps that contract",
+);
+pub const LSTM_BWD: Tolerance = row(
+    3.0,
+    5e-6,
+    1e-5,
+    "as forward, then summed over T and B in another order",
+);
+pub const OPTIMIZER: Tolerance = row(
+    2.0,
+    1e-6,
+    1e-6,
+    "a few roundings a step; WGSL grants sqrt and division 2.5 ulp",
+);
+pub const NORM: Tolerance = row(2.0, 1e-6, 1e-6, "another order of the same sum of squares");
+/// For whole models.
+pub const MODEL: Tolerance = row(
+    2.0,
+    5e-6,
+    1e-5,
+    "embedding, LSTM, linear: the rows above in turn",
+);
+pub const MODEL_BWD: Tolerance = row(3.0, 1e-5, 3e-5, "the rows above in turn, backward");
+pub const TRAINING_LOSS: Tolerance = row(
+    2.0,
+    2e-5,
+    2e-5,
+    "ten steps of Adam: a change of 1e-3 each, of relative error 1e-3 at most",
+);
+pub const TRAINED_PARAMETER: Tolerance = row(
+    3.0,
+    5e-5,
+    5e-5,
+    "Adam divides by √v: where a gradient is nothing but rounding, its step of lr = 1e-3 is too",
+);
+/// For the references at f64 against PyTorch at f64, rounded once to f32 on disk.
+pub const FIXTURE: Tolerance = row(0.0, 1e-7, 1e-7, "one rounding to f32 in the file");
+/// For gradients against central differences at f64.
+pub const DIFFERENCES: Tolerance = row(
+    0.0,
+    1e-7,
+    1e-7,
+    "step 1e-5: truncation about 1e-10, cancellation about 1e-11",
+);
+
+pub const ALL: [(&str, Tolerance); 22] = [
+    ("EXACT", EXACT),
+    ("ELEMENTWISE", ELEMENTWISE),
+    ("ELEMENTWISE_BWD", ELEMENTWISE_BWD),
+    ("MATMUL", MATMUL),
+    ("MATMUL_BWD", MATMUL_BWD),
+    ("MATMUL_F16", MATMUL_F16),
+    ("REDUCE", REDUCE),
+    ("REDUCE_BWD", REDUCE_BWD),
+    ("EMBEDDING_BWD", EMBEDDING_BWD),
+    ("DROPOUT", DROPOUT),
+    ("CROSS_ENTROPY", CROSS_ENTROPY),
+    ("CROSS_ENTROPY_BWD", CROSS_ENTROPY_BWD),
+    ("LSTM", LSTM),
+    ("LSTM_BWD", LSTM_BWD),
+    ("OPTIMIZER", OPTIMIZER),
+    ("NORM", NORM),
+    ("MODEL", MODEL),
+    ("MODEL_BWD", MODEL_BWD),
+    ("TRAINING_LOSS", TRAINING_LOSS),
+    ("TRAINED_PARAMETER", TRAINED_PARAMETER),
+    ("FIXTURE", FIXTURE),
+    ("DIFFERENCES", DIFFERENCES),
+];
