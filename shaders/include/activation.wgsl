@@ -1,16 +1,8 @@
 // Activations. tanh and exp saturate long before their argument is clamped, and some drivers
 // return NaN for large arguments: SwiftShader's tanh, Metal's fast exp.
 
-fn sigmoid(x: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-clamp(x, -80.0, 80.0)));
-}
-
 fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
-}
-
-fn tanh_clamped(x: f32) -> f32 {
-    return tanh(clamp(x, -10.0, 10.0));
 }
 
 fn tanh4(x: vec4<f32>) -> vec4<f32> {

@@ -27,21 +27,20 @@ fn bias_at(col: u32) -> vec4<f32> {
 fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
     if row < p.m && col < p.n {
         let at = batch * p.c_batch + row * p.ldc + col;
-        let v = activate(fma(vec4<f32>(p.alpha), sum, b));
+        var v = activate(fma(vec4<f32>(p.alpha), sum, b));
 #if VEC4
         if p.accumulate != 0u {
-            c[at / 4u] = c[at / 4u] + v;
-        } else {
-            c[at / 4u] = v;
+            v += c[at / 4u];
         }
+        c[at / 4u] = v;
 #else
         let columns = min(p.n - col, 4u);
         for (var j = 0u; j < columns; j++) {
+            var old = 0.0;
             if p.accumulate != 0u {
-                c[at + j] = c[at + j] + v[j];
-            } else {
-                c[at + j] = v[j];
+                old = c[at + j];
             }
+            c[at + j] = old + v[j];
         }
 #endif
     }

@@ -1,22 +1,24 @@
-// Lay W_hh out for the step kernels: the four gates of a unit side by side, 32 units a tile.
+// Lays W_hh out for the forward step: the four gates of a unit side by side, TILE units a panel.
 //
-//   forward:  y[tile][k][lane] = (W[i,u,k], W[f,u,k], W[g,u,k], W[o,u,k])   u = 32·tile + lane
-//   backward: y[tile][k][lane] = (W[i,k,u], W[f,k,u], W[g,k,u], W[o,k,u])
-// with W[gate, row, column] the rows of PyTorch's weight_hh (4H, H). Units past H are zero.
+//   y[panel][k][lane] = (W[i,u,k], W[f,u,k], W[g,u,k], W[o,u,k])   u = TILE panel + lane
 //
-// Source: layout only. Reading a tile is one contiguous stream; rows of W itself lie a power of
+// with W[gate, row, column] the rows of PyTorch's weight_hh (4H, H); zero for u and k past H.
+// (The backward step reads W_hh as matmul_pack lays it out.)
+// Source: layout only. Reading a panel is one contiguous stream; rows of W itself lie a power of
 // two apart, which collides in the caches.
-// Dispatch: ceil(tiles·H·32 / 64) workgroups of 64, folded. Passes: 1. Numerics: exact.
+// Dispatch: ceil(panels * kp * TILE / 64) workgroups of 64, folded; one vec4 per invocation.
+// Passes: 1. Numerics: exact. Limits: 2 storage buffers.
 #include "linear.wgsl"
 
 struct Params {
-    hidden: u32,   // H
-    backward: u32, // 0: forward layout, 1: backward layout
+    hidden: u32, // H
+    tile: u32,   // units of a panel
+    kp: u32,     // H rounded up to a multiple of 8
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> w: array<f32>; // (4H, H) f32, row-major
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (ceil(H / 32), H, 32) vec4<f32>
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (ceil(H / tile), kp, tile) vec4<f32>
 
 @compute @workgroup_size(64)
 fn lstm_pack_weights(
@@ -25,19 +27,16 @@ fn lstm_pack_weights(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let index = linear_group(wid, nwg) * 64u + lid;
-    let tiles = (p.hidden + 31u) / 32u;
-    if index >= tiles * p.hidden * 32u {
-        return;
+    let panels = (p.hidden + p.tile - 1u) / p.tile;
+    if index < panels * p.kp * p.tile {
+        let unit = index / (p.kp * p.tile) * p.tile + index % p.tile;
+        let k = index / p.tile % p.kp;
+        var value = vec4<f32>(0.0);
+        if unit < p.hidden && k < p.hidden {
+            let gate = p.hidden * p.hidden;
+            let at = unit * p.hidden + k;
+            value = vec4<f32>(w[at], w[at + gate], w[at + 2u * gate], w[at + 3u * gate]);
+        }
+        y[index] = value;
     }
-    let unit = index / (p.hidden * 32u) * 32u + index % 32u;
-    let k = index / 32u % p.hidden;
-    var value = vec4<f32>(0.0);
-    if unit < p.hidden {
-        let row = select(unit, k, p.backward == 1u);
-        let column = select(k, unit, p.backward == 1u);
-        let gate = p.hidden * p.hidden;
-        let at = row * p.hidden + column;
-        value = vec4(w[at], w[at + gate], w[at + 2u * gate], w[at + 3u * gate]);
-    }
-    y[index] = value;
 }

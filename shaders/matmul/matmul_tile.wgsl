@@ -3,7 +3,7 @@
 //   C (= or +=) act(alpha * A B + bias)
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4.
-// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of BM * BN / 64; one invocation
+// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; one invocation
 // makes 8 x 8 values, in two halves of four rows and four columns each, which keeps the reads
 // of workgroup memory free of bank conflicts.
 // Passes: 1. The next slice of 8 k is fetched into registers while this one is multiplied.
@@ -13,6 +13,7 @@
 // Limits: 4 storage buffers; (BM + BN + 8) * 32 bytes of workgroup memory.
 #const BM: u32
 #const BN: u32
+#const THREADS: u32
 
 struct Params {
     m: u32,          // rows of C
@@ -42,7 +43,6 @@ struct Params {
 #endif
 #include "matmul_store.wgsl"
 
-const THREADS: u32 = BM * BN / 64u;
 const BK: u32 = 8u;
 // Four rows of A (columns of B) at one k are one vec4. A line of one k is padded by one vec4,
 // else the invocations that write along k would all hit one bank.

@@ -121,12 +121,15 @@ include_files! {
     "dropout.wgsl"
     "grad_state.wgsl"
     "linear.wgsl"
+    "lstm_bwd.wgsl"
+    "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "rows_broadcast.wgsl"
     "step_state.wgsl"
 }
 
@@ -154,12 +157,15 @@ kernels! {
     "lstm" {
         "lstm_pack_weights"
         "lstm_step_bwd"
+        "lstm_step_bwd_subgroup"
         "lstm_step_fwd"
+        "lstm_step_fwd_subgroup"
     }
     "matmul" {
         "matmul_direct"
         "matmul_pack"
         "matmul_subgroup"
+        "matmul_tile"
     }
     "optim" {
         "adagrad"

@@ -142,7 +142,8 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     )
 }
 
-fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
+/// Packs one operand.
+pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let packed = Tensor::empty(gpu, [how.floats as usize], DType::F32)?;
     let kernel = gpu.kernel("matmul_pack", &Variant::new().with("VEC4", how.vec4))?;
     let bindings = [operand.binding(), packed.binding()];

@@ -404,7 +404,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             ("matmul_subgroup", consts, params, [rows, 4 * wg])
         }
         Candidate::Tile { bm, bn } => {
-            let consts = vec![act, ("BM", bm), ("BN", bn)];
+            let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
             ("matmul_tile", consts, strided, [bm, bn])
         }
         Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),

@@ -1,0 +1,84 @@
+// What both forms of the forward LSTM step share: bindings, the read of h and the cell.
+#include "math.wgsl"
+
+struct Params {
+    batch: u32,     // B
+    hidden: u32,    // H
+    t: u32,         // time step
+    before: u32,    // slot of h' and c'
+    after: u32,     // slot of h and c
+    cell_clip: f32, // 0: none
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / TILE), KP, TILE) vec4<f32>, packed
+@group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
+@group(0) @binding(3) var<storage, read_write> gates: array<f32>; // (T, B, 4H) f32, in: x, out: activated
+#if VEC4
+@group(0) @binding(4) var<storage, read_write> h: array<vec4<f32>>; // (T + 1, B, H) f32, H % 4 = 0
+#else
+@group(0) @binding(4) var<storage, read_write> h: array<f32>; // (T + 1, B, H) f32
+#endif
+@group(0) @binding(5) var<storage, read_write> c: array<f32>; // (T + 1, B, H) f32
+
+// The product of each invocation's rows. No barriers: an invocation reads back only its own.
+// The cell runs in a real loop over rows, which registers, having no index, would force the
+// compiler to unroll into ROWS copies.
+var<workgroup> sums: array<vec4<f32>, ROWS * TILE>;
+
+// h'[row, k .. k + 4], zero beyond H.
+fn previous4(row: u32, k: u32) -> vec4<f32> {
+    let base = (p.before * p.batch + min(row, p.batch - 1u)) * p.hidden;
+#if VEC4
+    return select(vec4<f32>(0.0), h[(base + min(k, p.hidden - 4u)) / 4u], k < p.hidden);
+#else
+    let last = p.hidden - 1u;
+    let v = vec4<f32>(h[base + min(k, last)], h[base + min(k + 1u, last)],
+                      h[base + min(k + 2u, last)], h[base + min(k + 3u, last)]);
+    return select(vec4<f32>(0.0), v, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.hidden));
+#endif
+}
+
+fn cell(row: u32, unit: u32, product: vec4<f32>) {
+    let source = (p.before * p.batch + row) * p.hidden + unit;
+    let target_at = (p.after * p.batch + row) * p.hidden + unit;
+#if VEC4
+    let h_before = h[source / 4u][source & 3u];
+#else
+    let h_before = h[source];
+#endif
+    let g0 = (p.t * p.batch + row) * 4u * p.hidden + unit;
+    let g1 = g0 + p.hidden;
+    let g2 = g1 + p.hidden;
+    let g3 = g2 + p.hidden;
+    let i = sigmoid(gates[g0] + product.x);
+    let f = sigmoid(gates[g1] + product.y);
+    let g = tanh_stable(gates[g2] + product.z);
+    let o = sigmoid(gates[g3] + product.w);
+    gates[g0] = i;
+    gates[g1] = f;
+    gates[g2] = g;
+    gates[g3] = o;
+    let c_before = c[source];
+    var state = fma(f, c_before, i * g);
+    if p.cell_clip > 0.0 {
+        state = clamp(state, -p.cell_clip, p.cell_clip);
+    }
+    let over = p.t >= lens[row];
+    c[target_at] = select(state, c_before, over);
+    let out = select(o * tanh_stable(state), h_before, over);
+#if VEC4
+    h[target_at / 4u][target_at & 3u] = out;
+#else
+    h[target_at] = out;
+#endif
+}
+
+fn cells(row0: u32, unit: u32, lid: u32) {
+    if unit < p.hidden {
+        let rows = min(p.batch - row0, ROWS);
+        for (var r = 0u; r < rows; r++) {
+            cell(row0 + r, unit, sums[r * TILE + lid]);
+        }
+    }
+}
