@@ -13,8 +13,8 @@ use super::config::{ModelConfig, Objective, StageConfig};
 use super::estimate::AdapterLimits;
 use super::run::Model;
 use super::task::{Task, TaskRequest};
-use crate::device::{AdapterChoice, Gpu, list_adapters};
-use crate::error::Result;
+use crate::device::{AdapterChoice, Gpu};
+use crate::error::{Error, Result};
 use crate::models::lstm::LstmConfig;
 use data::Data;
 
@@ -73,17 +73,23 @@ pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>
 }
 
 /// Limits of the adapter that would be used, where there is one.
-pub fn adapter_limits(adapter: Option<&str>) -> Option<AdapterLimits> {
-    let caps = match adapter {
-        Some(_) => open_gpu(adapter).ok()?.caps().clone(),
-        None => list_adapters().into_iter().next()?.caps,
+///
+/// # Errors
+/// An adapter that was asked for and is not there, or a driver that refuses.
+pub fn adapter_limits(adapter: Option<&str>) -> Result<Option<AdapterLimits>> {
+    let gpu = match open_gpu(adapter) {
+        Ok(gpu) => gpu,
+        Err(Error::NoAdapter { .. }) => return Ok(None),
+        Err(error) => return Err(error),
     };
-    Some(AdapterLimits {
+    let caps = gpu.caps();
+    Ok(Some(AdapterLimits {
         name: caps.name.clone(),
         max_binding: caps.limits.max_storage_buffer_binding_size,
         max_buffer: caps.limits.max_buffer_size,
+        // wgpu does not tell.
         memory: None,
-    })
+    }))
 }
 
 /// The network of a stage.
