@@ -159,7 +159,7 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Candidate {
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
     };
-    plan::candidates(sizes, &caps, false)[0]
+    plan::candidates(sizes, &caps)[0]
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed.

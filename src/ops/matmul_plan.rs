@@ -9,7 +9,7 @@
 //! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
 //!   and wherever the other two do not run.
 
-use bytemuck::{Pod, Zeroable};
+pub use super::matmul_params::{PackParams, PanelParams, Params, StridedParams};
 
 /// Largest number of workgroups on one axis that every adapter takes.
 const MAX_GROUPS: u64 = 65_535;
@@ -155,60 +155,6 @@ pub enum Candidate {
     },
 }
 
-/// `Params` of `matmul_pack`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs)] // field for field what matmul_pack.wgsl says
-pub struct PackParams {
-    pub extent: u32,
-    pub k: u32,
-    pub kp: u32,
-    pub width: u32,
-    pub panels: u32,
-    pub stride_e: u32,
-    pub stride_k: u32,
-    pub src_batch: u32,
-    pub dst_batch: u32,
-}
-
-/// `Params` of `matmul_subgroup`.
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs)] // field for field what matmul_subgroup.wgsl says
-pub struct PanelParams {
-    pub m: u32,
-    pub n: u32,
-    pub kp: u32,
-    pub ldc: u32,
-    pub a_batch: u32,
-    pub b_batch: u32,
-    pub c_batch: u32,
-    pub accumulate: u32,
-    pub has_bias: u32,
-    pub alpha: f32,
-}
-
-/// `Params` of `matmul_tile` and `matmul_direct`.
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs)] // field for field what the kernels say
-pub struct StridedParams {
-    pub m: u32,
-    pub n: u32,
-    pub k: u32,
-    pub ldc: u32,
-    pub a_row: u32,
-    pub a_k: u32,
-    pub b_k: u32,
-    pub b_col: u32,
-    pub a_batch: u32,
-    pub b_batch: u32,
-    pub c_batch: u32,
-    pub accumulate: u32,
-    pub has_bias: u32,
-    pub alpha: f32,
-}
-
 /// One dispatch of `matmul_pack`: bindings p, src, dst.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pack {
@@ -220,25 +166,6 @@ pub struct Pack {
     pub groups: [u32; 3],
     /// Floats of the packed operand, over all batches.
     pub floats: u64,
-}
-
-/// Parameters of the product's own dispatch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Params {
-    /// Of `matmul_subgroup`.
-    Panels(PanelParams),
-    /// Of `matmul_tile` and `matmul_direct`.
-    Strided(StridedParams),
-}
-
-impl Params {
-    /// The uniform's bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Params::Panels(p) => bytemuck::bytes_of(p),
-            Params::Strided(p) => bytemuck::bytes_of(p),
-        }
-    }
 }
 
 /// The dispatches of one product: the packs (in any order), then `kernel` with the bindings
@@ -290,36 +217,22 @@ pub enum PlanError {
 }
 
 /// The forms worth timing for `product` on an adapter, best guess first; never empty.
-/// `b_packed` says that B's panels are at hand (a weight packed once per optimiser step).
-pub fn candidates(product: &Product, caps: &Caps, b_packed: bool) -> Vec<Candidate> {
+pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let direct = Candidate::Direct {
         wg: if caps.cpu { 16 } else { 64 },
     };
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            let panels = Candidate::Subgroup {
-                rows: rows_for(product.m),
-                wg: 16,
-            };
-            // Measured on lavapipe, ns per element: packing costs about 2 per element of an
-            // operand, a product of panels 1 per 27 multiply-adds and a direct one 1 per 3.
-            let (m, n, k) = (
-                u64::from(product.m),
-                u64::from(product.n),
-                u64::from(product.k),
-            );
-            let packing = m * k + if b_packed { 0 } else { n * k };
-            let padded = |v: u64, to: u64| v.div_ceil(to) * to;
-            let work = |rows, columns, rate| padded(m, rows) * padded(n, columns) * k / rate;
-            let by_panels = 2 * packing + work(u64::from(rows_for(product.m)), 64, 13);
-            match by_panels < work(8, 32, 3) {
-                true => out.extend([panels, direct]),
-                false => out.extend([direct, panels]),
-            }
-        } else {
-            out.push(direct);
+            let rows = rows_for(product.m);
+            out.push(Candidate::Subgroup { rows, wg: 16 });
         }
+        // Below this, two dispatches more cost as much as the product.
+        let tiny = [product.m, product.n, product.k]
+            .iter()
+            .fold(1u64, |all, &size| all.saturating_mul(size.into()))
+            < 1 << 15;
+        out.insert(if tiny { 0 } else { out.len() }, direct);
         return out;
     }
     let fits = |bm: u32, bn: u32| {
@@ -349,13 +262,10 @@ pub fn candidates(product: &Product, caps: &Caps, b_packed: bool) -> Vec<Candida
     out
 }
 
-/// 32 rows an invocation reuse B most; few rows would waste them.
+/// 32 rows an invocation reuse B most (27 GFLOP/s a core on lavapipe, 8 rows 15), but pad few
+/// rows to many.
 fn rows_for(m: u32) -> u32 {
-    if m % 32 != 0 && m % 32 <= 8 && m < 64 {
-        8
-    } else {
-        32
-    }
+    if m <= 16 { 8 } else { 32 }
 }
 
 /// The dispatches that make `product` in the form `candidate`.
@@ -512,4 +422,54 @@ fn grid(groups: [u64; 3]) -> Result<[u32; 3], PlanError> {
         }
     }
     Ok(groups.map(|g| g as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAVAPIPE: Caps = Caps {
+        cpu: true,
+        min_subgroup: 8,
+        workgroup_bytes: 32 << 10,
+        invocations: 1024,
+    };
+
+    #[test]
+    fn what_cannot_be_planned_says_why() {
+        let direct = Candidate::Direct { wg: 64 };
+        let error = |p: Product| plan(&p, direct).expect_err("must fail").to_string();
+        assert!(error(Product::new(3, 0, 1, false, false)).contains("n is 0"));
+        let large = Product::new(65_536, 1, 65_536, false, false);
+        assert!(error(large).contains("A spans 4294967296 elements"));
+        let tall = Product::new(8 * 65_536, 1, 1, false, false);
+        assert!(error(tall).contains("65536 workgroups on axis x"));
+    }
+
+    #[test]
+    fn panels_cover_odd_sizes() -> Result<(), PlanError> {
+        let product = Product::new(65, 3, 257, true, false).batched(2);
+        let plan = plan(&product, Candidate::Subgroup { rows: 32, wg: 16 })?;
+        let a = plan.pack_a.expect("A is packed");
+        assert_eq!((a.params.panels, a.params.kp, a.vec4), (3, 264, false));
+        assert_eq!(a.floats, 2 * 3 * 264 * 32);
+        assert_eq!((plan.groups, plan.vec4), ([3, 1, 2], false));
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_candidate_fits_size_and_adapter() {
+        let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &LAVAPIPE)[0];
+        assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
+        let few = Candidate::Subgroup { rows: 8, wg: 16 };
+        assert_eq!(first(8, 2048, 512), few);
+        let large = Candidate::Subgroup { rows: 32, wg: 16 };
+        assert_eq!(first(512, 512, 512), large);
+        let bare = Caps {
+            min_subgroup: 0,
+            ..LAVAPIPE
+        };
+        let all = candidates(&Product::new(512, 512, 512, false, false), &bare);
+        assert!(matches!(all[..], [Candidate::Direct { .. }]));
+    }
 }

@@ -10,6 +10,7 @@ mod layout;
 mod linear;
 mod lstm;
 pub mod matmul;
+mod matmul_params;
 pub mod matmul_plan;
 mod reduce;
 

@@ -1,0 +1,76 @@
+//! The uniforms of the matrix product kernels, field for field what the shaders say.
+
+use bytemuck::{Pod, Zeroable};
+
+/// `Params` of `matmul_pack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // named as in the shader
+pub struct PackParams {
+    pub extent: u32,
+    pub k: u32,
+    pub kp: u32,
+    pub width: u32,
+    pub panels: u32,
+    pub stride_e: u32,
+    pub stride_k: u32,
+    pub src_batch: u32,
+    pub dst_batch: u32,
+}
+
+/// `Params` of `matmul_subgroup`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // named as in the shader
+pub struct PanelParams {
+    pub m: u32,
+    pub n: u32,
+    pub kp: u32,
+    pub ldc: u32,
+    pub a_batch: u32,
+    pub b_batch: u32,
+    pub c_batch: u32,
+    pub accumulate: u32,
+    pub has_bias: u32,
+    pub alpha: f32,
+}
+
+/// `Params` of `matmul_tile` and `matmul_direct`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // named as in the shader
+pub struct StridedParams {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    pub ldc: u32,
+    pub a_row: u32,
+    pub a_k: u32,
+    pub b_k: u32,
+    pub b_col: u32,
+    pub a_batch: u32,
+    pub b_batch: u32,
+    pub c_batch: u32,
+    pub accumulate: u32,
+    pub has_bias: u32,
+    pub alpha: f32,
+}
+
+/// Parameters of the product's own dispatch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Params {
+    /// Of `matmul_subgroup`.
+    Panels(PanelParams),
+    /// Of `matmul_tile` and `matmul_direct`.
+    Strided(StridedParams),
+}
+
+impl Params {
+    /// The uniform's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Params::Panels(p) => bytemuck::bytes_of(p),
+            Params::Strided(p) => bytemuck::bytes_of(p),
+        }
+    }
+}
