@@ -6,17 +6,21 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use melos::Result;
 use melos::device::{AdapterChoice, Gpu, Recording};
 use melos::models::lstm::{ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel};
 use melos::ops::TokenIds;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamSpec, ParamStore, Tape, Tensor};
-use melos::Result;
 
 const VOCAB: usize = 10_000;
 const BATCH: usize = 32;
-const ADAM: OptimizerKind =
-    OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+const ADAM: OptimizerKind = OptimizerKind::Adam {
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.0,
+};
 
 fn config() -> LstmConfig {
     LstmConfig {
@@ -37,10 +41,14 @@ fn config() -> LstmConfig {
 fn tokens(count: usize) -> Vec<u32> {
     let mut state = 12345u64;
     let mut draw = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (state >> 33) as f64 / (1u64 << 31) as f64
     };
-    (0..count).map(|_| ((VOCAB as f64).powf(draw()) - 1.0) as u32).collect()
+    (0..count)
+        .map(|_| ((VOCAB as f64).powf(draw()) - 1.0) as u32)
+        .collect()
 }
 
 /// A recorded training step and what it updates.
@@ -60,7 +68,15 @@ impl Step {
         let store = ParamStore::new(&gpu, specs, 1, |_| 1.0)?;
         let optimizer = Optimizer::new(&gpu, ADAM, &store)?;
         let state = StepState::new(&gpu, 1)?;
-        Ok(Step { gpu, store, optimizer, state, recording: None, loss: None, number: 0 })
+        Ok(Step {
+            gpu,
+            store,
+            optimizer,
+            state,
+            recording: None,
+            loss: None,
+            number: 0,
+        })
     }
 
     fn record(&mut self, loss: impl FnOnce(&Tape, &ParamStore) -> Result<Tensor>) -> Result<()> {
@@ -78,10 +94,16 @@ impl Step {
     /// Runs a step and waits for its loss.
     fn run(&mut self) -> f32 {
         self.number += 1;
-        self.state.advance(&self.optimizer, self.number, 1e-3).expect("a step state");
+        self.state
+            .advance(&self.optimizer, self.number, 1e-3)
+            .expect("a step state");
         let recording = self.recording.as_ref().expect("a recording");
         self.gpu.replay(recording).expect("a replay");
-        self.loss.as_ref().expect("a loss").to_vec::<f32>().expect("a loss")[0]
+        self.loss
+            .as_ref()
+            .expect("a loss")
+            .to_vec::<f32>()
+            .expect("a loss")[0]
     }
 }
 
@@ -115,8 +137,12 @@ fn classifier(gpu: &Gpu) -> Result<Step> {
     let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
     step.record(|tape, store| {
         let model = LstmClassifier::new(store, &config())?;
-        let inputs =
-            ClassifierInputs { ids: &ids, lens: &lens, targets: &targets, weights: &weights };
+        let inputs = ClassifierInputs {
+            ids: &ids,
+            lens: &lens,
+            targets: &targets,
+            weights: &weights,
+        };
         model.loss(tape, &inputs)
     })?;
     Ok(step)
@@ -127,8 +153,16 @@ fn steps(criterion: &mut Criterion) {
     println!("adapter: {}", gpu.caps());
     type Build = fn(&Gpu) -> Result<Step>;
     let cases: [(&str, usize, Build); 2] = [
-        ("T1_lstm_lm_V10000_E256_H512_B32_T64", 64 * BATCH, language_model),
-        ("T4_lstm_classifier_V10000_E256_H512_B32_T256", 256 * BATCH, classifier),
+        (
+            "T1_lstm_lm_V10000_E256_H512_B32_T64",
+            64 * BATCH,
+            language_model,
+        ),
+        (
+            "T4_lstm_classifier_V10000_E256_H512_B32_T256",
+            256 * BATCH,
+            classifier,
+        ),
     ];
     let mut group = criterion.benchmark_group("step");
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
@@ -140,15 +174,33 @@ fn steps(criterion: &mut Criterion) {
                 let began = Instant::now();
                 let mut step = build(&gpu).expect("a step");
                 let first = step.run();
-                println!("{name}: first step after {:.2} s", began.elapsed().as_secs_f64());
+                println!(
+                    "{name}: first step after {:.2} s",
+                    began.elapsed().as_secs_f64()
+                );
                 // A step that does not learn would be fast for the wrong reason.
                 let later = (0..3).map(|_| step.run()).last().expect("a loss");
-                assert!(later < first, "{name}: the loss does not fall ({first} to {later})");
+                assert!(
+                    later < first,
+                    "{name}: the loss does not fall ({first} to {later})"
+                );
                 step
             });
             bencher.iter(|| step.run());
         });
         if let Some(step) = &step {
+            if std::env::var_os("MELOS_PROFILE").is_some()
+                && let Some(recording) = &step.recording
+            {
+                for time in step.gpu.profile(recording).expect("a profile") {
+                    println!(
+                        "{:>9.1} ms {:>6} x {}",
+                        1e3 * time.seconds,
+                        time.count,
+                        time.name
+                    );
+                }
+            }
             let peak = step.gpu.memory().peak as f64 / 1048576.0;
             println!("{name}: {peak:.0} MiB of device memory at peak");
         }

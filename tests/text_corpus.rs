@@ -461,8 +461,5 @@ fn truncated_gzip_is_an_error() {
     let root = folder();
     let bytes = gzip("a line of text\n".repeat(1000).as_bytes());
     let path = write(&root, "a.txt.gz", &bytes[..bytes.len() - 9]);
-    assert!(matches!(
-        all(&Source::new(&path)),
-        Err(Error::Io { .. })
-    ));
+    assert!(matches!(all(&Source::new(&path)), Err(Error::Io { .. })));
 }

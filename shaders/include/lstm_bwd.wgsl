@@ -47,6 +47,7 @@ fn cell(row: u32, unit: u32, product: f32) {
     if p.has_dout == 1u {
         dh += dout[(p.t * p.batch + row) * p.hidden + unit];
     }
+    dh = flush(dh);
     let g0 = (p.t * p.batch + row) * 4u * p.hidden + unit;
     let g1 = g0 + p.hidden;
     let g2 = g1 + p.hidden;
@@ -59,7 +60,7 @@ fn cell(row: u32, unit: u32, product: f32) {
     let c_before = c[(p.before * p.batch + row) * p.hidden + unit];
     let tc = tanh_stable(state);
     let passed = carry_c[own];
-    var dc = passed + dh * o * (1.0 - tc * tc);
+    var dc = flush(passed + dh * o * (1.0 - tc * tc));
     if p.cell_clip > 0.0 && abs(state) >= p.cell_clip {
         dc = 0.0;
     }

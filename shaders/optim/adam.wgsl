@@ -49,8 +49,9 @@ fn adam(
             let g = grads[i] * grad_state.factor + select(p.weight_decay, 0.0, decay) * theta;
             let mean = p.beta1 * m[i] + (1.0 - p.beta1) * g;
             let square = p.beta2 * v[i] + (1.0 - p.beta2) * g * g;
-            m[i] = mean;
-            v[i] = square;
+            // Moments that decay towards zero would end as denormal numbers, slow on CPU drivers.
+            m[i] = select(mean, vec4<f32>(0.0), abs(mean) < vec4<f32>(1e-30));
+            v[i] = select(square, vec4<f32>(0.0), square < vec4<f32>(1e-30));
             let kept = theta * (1.0 - select(0.0, lr * p.weight_decay, decay));
             let d = sqrt(square) / sqrt(state.bias2) + p.eps;
             values[i] = kept - lr / state.bias1 * mean / d;

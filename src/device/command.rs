@@ -96,6 +96,15 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// The kernel's name, or `copy` or `clear`.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Command::Dispatch { kernel, .. } => kernel.name(),
+            Command::Copy { .. } => "copy",
+            Command::Clear { .. } => "clear",
+        }
+    }
+
     pub(super) fn copy(from: (&Arc<Buffer>, u64), to: (&Arc<Buffer>, u64), bytes: u64) -> Command {
         Command::Copy {
             from: (Held::new(from.0), from.1),

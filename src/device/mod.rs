@@ -29,6 +29,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Time spent in one kernel; see [`Gpu::profile`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTime {
+    /// Name in the catalogue, or `copy`, `clear`.
+    pub name: String,
+    /// How often it ran.
+    pub count: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
 /// What all contexts on one device share.
 struct Shared {
     device: wgpu::Device,
@@ -265,6 +276,33 @@ impl Gpu {
     pub fn replay(&self, recording: &Recording) -> Result<()> {
         self.flush()?;
         self.submit(recording.commands())
+    }
+
+    /// Replays a recording one command at a time, waiting for each, and returns the seconds spent
+    /// in each kernel, the slowest first. Slower than a replay: short kernels show the wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver reported a failure.
+    pub fn profile(&self, recording: &Recording) -> Result<Vec<KernelTime>> {
+        self.wait()?;
+        let mut times = std::collections::BTreeMap::<&str, KernelTime>::new();
+        for command in recording.commands() {
+            let began = std::time::Instant::now();
+            self.submit(std::slice::from_ref(command))?;
+            self.wait()?;
+            let name = command.name();
+            let empty = KernelTime {
+                name: name.to_string(),
+                count: 0,
+                seconds: 0.0,
+            };
+            let entry = times.entry(name).or_insert(empty);
+            entry.count += 1;
+            entry.seconds += began.elapsed().as_secs_f64();
+        }
+        let mut times: Vec<KernelTime> = times.into_values().collect();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Ok(times)
     }
 
     /// Waits until the device has finished all that was sent.
