@@ -33,8 +33,8 @@ struct Labelled {
 
 /// What the second objective predicts.
 struct Second {
-    /// For an autoencoder: what the decoder reads.
-    shifted: Option<TokenIds>,
+    /// For an autoencoder: what the decoder reads, and its lengths.
+    shifted: Option<(TokenIds, Tensor)>,
     targets: Tensor,
     weights: Tensor,
 }
@@ -55,7 +55,7 @@ impl Network {
         match (self, &batch.second) {
             (Network::Joint(model, _), Some(second)) => {
                 let auxiliary = Auxiliary {
-                    shifted: second.shifted.as_ref(),
+                    shifted: second.shifted.as_ref().map(|(ids, lens)| (ids, lens)),
                     targets: &second.targets,
                     weights: &second.weights,
                 };
@@ -154,7 +154,10 @@ impl ClassifierTask {
             None => None,
             Some(kind) => Some(Second {
                 shifted: match kind {
-                    config::Auxiliary::Sa => Some(TokenIds::empty(gpu, steps, batch)?),
+                    config::Auxiliary::Sa => Some((
+                        TokenIds::empty(gpu, steps, batch)?,
+                        Tensor::empty(gpu, [batch], DType::U32)?,
+                    )),
                     config::Auxiliary::Lm => None,
                 },
                 targets: Tensor::empty(gpu, [count], DType::U32)?,
@@ -189,8 +192,9 @@ impl Labelled {
             return Ok(());
         };
         let targets = match &second.shifted {
-            Some(shifted) => {
+            Some((shifted, lens)) => {
                 shifted.write(&decoder.ids, &decoder.index)?;
+                lens.write(&decoder.lens)?;
                 as_targets(&decoder.targets)
             }
             None => next_tokens(batch, &decoder.targets),

@@ -280,8 +280,9 @@ pub(super) fn kept_end(end: KeptEnd) -> Keep {
 /// A batch of sequences to reconstruct, on the device.
 struct Pair {
     source: TokenIds,
+    source_lens: Tensor,
     shifted: TokenIds,
-    lens: Tensor,
+    shifted_lens: Tensor,
     targets: Tensor,
     weights: Tensor,
 }
@@ -291,7 +292,8 @@ impl Pair {
         Ok(Pair {
             source: TokenIds::empty(gpu, steps, batch)?,
             shifted: TokenIds::empty(gpu, steps, batch)?,
-            lens: Tensor::empty(gpu, [batch], DType::U32)?,
+            source_lens: Tensor::empty(gpu, [batch], DType::U32)?,
+            shifted_lens: Tensor::empty(gpu, [batch], DType::U32)?,
             targets: Tensor::empty(gpu, [steps * batch], DType::U32)?,
             weights: Tensor::empty(gpu, [steps * batch], DType::F32)?,
         })
@@ -305,7 +307,8 @@ impl Pair {
         let (weights, count) = mean_weights(&targets);
         self.source.write(&batch.ids, &batch.index)?;
         self.shifted.write(&decoder.ids, &decoder.index)?;
-        self.lens.write(&batch.lens)?;
+        self.source_lens.write(&batch.lens)?;
+        self.shifted_lens.write(&decoder.lens)?;
         self.targets.write(&targets)?;
         self.weights.write(&weights)?;
         Ok(count)
@@ -314,9 +317,9 @@ impl Pair {
     fn inputs(&self) -> AutoencoderInputs<'_> {
         AutoencoderInputs {
             source: &self.source,
-            source_lens: &self.lens,
+            source_lens: &self.source_lens,
             shifted: &self.shifted,
-            shifted_lens: &self.lens,
+            shifted_lens: &self.shifted_lens,
             targets: &self.targets,
             weights: &self.weights,
         }
