@@ -43,8 +43,20 @@ pub fn code(error: &Error) -> u8 {
         | Error::ConfigMissing { .. }
         | Error::ConfigValue { .. }
         | Error::UnknownName { .. } => USAGE,
-        Error::NoSteps { .. } | Error::Metric { .. } => DATA,
-        Error::Io { .. }
+        Error::NotUtf8 { .. }
+        | Error::EmptyText { .. }
+        | Error::MalformedRow { .. }
+        | Error::ColumnMissing { .. }
+        | Error::UnknownFormat { .. }
+        | Error::NoLabels { .. }
+        | Error::EmptyClass { .. }
+        | Error::UnseenLabel { .. }
+        | Error::Tokenizer { .. }
+        | Error::Vectors { .. }
+        | Error::NoSteps { .. }
+        | Error::Metric { .. } => DATA,
+        Error::FileMissing { .. }
+        | Error::Io { .. }
         | Error::DiskFull { .. }
         | Error::TensorFile { .. }
         | Error::Folder { .. } => FILES,
