@@ -308,10 +308,7 @@ fn the_decoder_says_what_the_encoder_read() {
     let mut dropped = [0, 0];
     for batch in epoch(&mut batches) {
         let decoder = batch.decoder.as_ref().unwrap();
-        assert_eq!(
-            decoder.index,
-            TokenIndex::new(&decoder.ids, &decoder.lens)
-        );
+        assert_eq!(decoder.index, TokenIndex::new(&decoder.ids, &decoder.lens));
         for b in 0..batch.batch {
             let mut before = EOS;
             for t in 0..batch.time {
