@@ -1,11 +1,13 @@
 //! Matrix products: the one place where a form is chosen and its dispatches are queued.
 
+use super::matmul_choice::{self as choice, Family, SizeClass};
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
+use std::cell::RefCell;
 
 const OP: &str = "matmul";
 
@@ -31,6 +33,28 @@ pub struct Product<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied last, before the accumulation.
     pub activation: Activation,
+    /// Where A's panels are kept for other products with the same A.
+    pub panels_a: Option<&'a Panels>,
+    /// The same for B.
+    pub panels_b: Option<&'a Panels>,
+}
+
+/// An operand that several products share, packed by the first that needs it so. Its values must
+/// stay as they are while this lives.
+#[derive(Default)]
+pub struct Panels(RefCell<Option<(Pack, Tensor)>>);
+
+impl Panels {
+    fn of(&self, gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
+        if let Some((kept, panels)) = &*self.0.borrow()
+            && kept == how
+        {
+            return Ok(panels.clone());
+        }
+        let panels = pack(gpu, operand, how)?;
+        *self.0.borrow_mut() = Some((*how, panels.clone()));
+        Ok(panels)
+    }
 }
 
 impl<'a> Product<'a> {
@@ -46,6 +70,8 @@ impl<'a> Product<'a> {
             alpha: 1.0,
             bias: None,
             activation: Activation::None,
+            panels_a: None,
+            panels_b: None,
         }
     }
 
@@ -105,7 +131,7 @@ fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
-    let form = choose(gpu, &sizes);
+    let form = choose(gpu, &sizes)?;
     product_as(p, form)
 }
 
@@ -120,12 +146,15 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
         message: e.to_string(),
     };
     let plan = plan::plan(&p.sizes()?, form).map_err(fail)?;
-    let packed = |operand: &Tensor, how: Option<&Pack>| match how {
-        Some(how) => pack(gpu, operand, how),
+    let packed = |operand: &Tensor, how: Option<&Pack>, shared: Option<&Panels>| match how {
         None => Ok(operand.clone()),
+        Some(how) => match shared {
+            Some(panels) => panels.of(gpu, operand, how),
+            None => pack(gpu, operand, how),
+        },
     };
-    let a = packed(p.a, plan.pack_a.as_ref())?;
-    let b = packed(p.b, plan.pack_b.as_ref())?;
+    let a = packed(p.a, plan.pack_a.as_ref(), p.panels_a)?;
+    let b = packed(p.b, plan.pack_b.as_ref(), p.panels_b)?;
     let variant = plan
         .consts
         .iter()
@@ -151,7 +180,9 @@ pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     Ok(packed)
 }
 
-fn choose(gpu: &Gpu, sizes: &plan::Product) -> Candidate {
+/// The form for a product: the rung that the environment forces, else the fastest as estimated
+/// or, where the estimates are close, as measured.
+fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     let caps = gpu.caps();
     let caps = plan::Caps {
         cpu: caps.is_cpu,
@@ -159,7 +190,61 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Candidate {
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
     };
-    plan::candidates(sizes, &caps)[0]
+    let family = gpu.rung().map(|rung| match rung {
+        Rung::Portable => Family::Direct,
+        Rung::Subgroup => Family::Subgroup,
+        Rung::Tile => Family::Tile,
+    });
+    let worth = choice::worth_timing(sizes, &caps, family);
+    if let [only] = worth[..] {
+        return Ok(only);
+    }
+    let class = SizeClass::of(sizes);
+    let names: Vec<String> = worth.iter().map(ToString::to_string).collect();
+    let chosen = gpu.fastest(&format!("matmul {class}"), &names, |gpu, index| {
+        let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;
+        gpu.seconds(|| scratch.run(worth[index]))
+    })?;
+    Ok(worth[chosen])
+}
+
+/// Operands to time a size class on; the real ones are never touched.
+struct Scratch {
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    trans_a: bool,
+    trans_b: bool,
+}
+
+impl Scratch {
+    fn new(gpu: &Gpu, class: &SizeClass) -> Result<Scratch> {
+        let matrix = |rows: u32, columns: u32, transposed: bool| {
+            let [rows, columns] = if transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            };
+            let all = [class.batch, rows, columns].map(|size| size as usize);
+            Tensor::zeros(gpu, &all[usize::from(class.batch == 1)..])
+        };
+        Ok(Scratch {
+            a: matrix(class.m, class.k, class.trans_a)?,
+            b: matrix(class.k, class.n, class.trans_b)?,
+            c: matrix(class.m, class.n, false)?,
+            trans_a: class.trans_a,
+            trans_b: class.trans_b,
+        })
+    }
+
+    fn run(&self, form: Candidate) -> Result<()> {
+        let product = Product {
+            trans_a: self.trans_a,
+            trans_b: self.trans_b,
+            ..Product::new(&self.a, &self.b, &self.c)
+        };
+        product_as(&product, form)
+    }
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed.
