@@ -7,7 +7,7 @@ fn classifier() -> Workplace {
 }
 
 /// Trains on `reviews.csv` in the workplace, with no test file, and is refused.
-fn bad_reviews(contents: impl AsRef<[u8]>, code: i32) -> String {
+fn bad_reviews(contents: impl AsRef<[u8]>, settings: &[&str]) -> String {
     let w = classifier();
     w.write("reviews.csv", contents);
     let run = String::from_utf8(w.read("run.toml")).unwrap();
@@ -17,10 +17,8 @@ fn bad_reviews(contents: impl AsRef<[u8]>, code: i32) -> String {
         .map(|line| format!("{line}\n"))
         .collect();
     w.write("run.toml", run);
-    let error = w.refused(
-        &["train", "run.toml", "--data", "reviews.csv", "--out", "out"],
-        code,
-    );
+    let train = ["train", "run.toml", "--data", "reviews.csv", "--out", "out"];
+    let error = w.refused(&[&train, settings].concat(), 4);
     assert!(!w.path("out/a").exists(), "a stage was begun");
     error
 }
@@ -44,22 +42,25 @@ fn data_that_are_not_there() {
 
 #[test]
 fn data_that_cannot_be_read() {
-    let error = bad_reviews("text,label\na good film,positive\nno label here\n", 4);
+    let error = bad_reviews("text,label\na good film,positive\nno label here\n", &[]);
     says(&error, &["reviews.csv", "line 3"]);
-    let error = bad_reviews(b"text,label\na sch\xf6n film,positive\nno,negative\n", 4);
+    let error = bad_reviews(b"text,label\na sch\xf6n film,positive\nno,negative\n", &[]);
     says(&error, &["reviews.csv", "not UTF-8", "iconv"]);
-    let error = bad_reviews("words,class_of_it\na good film,positive\n", 4);
-    says(&error, &["column", "words, class_of_it"]);
-    let error = bad_reviews("text,label\n", 4);
+    let error = bad_reviews(
+        "text,label\na good film,positive\n",
+        &["--set", "data.text_column=review"],
+    );
+    says(&error, &["no text column 'review'", "text, label"]);
+    let error = bad_reviews("text,label\n", &[]);
     says(&error, &["reviews.csv"]);
 }
 
 #[test]
 fn labels_that_cannot_be_learned() {
     let one = "text,label\n".to_string() + &"a good film,positive\n".repeat(20);
-    says(&bad_reviews(&one, 4), &["two classes", "positive"]);
+    says(&bad_reviews(&one, &[]), &["two classes", "positive"]);
     let lonely = one + "a bad film,negative\n";
-    says(&bad_reviews(&lonely, 4), &["negative", "1"]);
+    says(&bad_reviews(&lonely, &[]), &["negative", "1"]);
 }
 
 #[test]
@@ -116,13 +117,14 @@ fn run_files_with_mistakes() {
         &["model.hidden", "found"],
     );
     says(&with("hidden = 16", "hidden = "), &["bad.toml", "TOML"]);
-    says(&with("steps = 2", "stpes = 2"), &["stpes", "steps"]);
+    says(&with("{ steps = 2 }", "{ stpes = 2 }"), &["stpes", "steps"]);
     let set =
         |setting: &str| w.refused(&["train", "run.toml", "--out", "out", "--set", setting], 2);
     says(&set("stage.a.btach=3"), &["btach", "did you mean 'batch'?"]);
     says(&set("stage.a.batch=many"), &["stage.a.batch"]);
     says(&set("stage.b.batch=3"), &["'b'"]);
     says(&set("stage.a.batch=0"), &["stage.a.batch", "at least 1"]);
+    says(&set("stage.a.lr=1e39"), &["stage.a.lr", "positive number"]);
     let error = w.refused(&["train", "--preset", "lstm-imbd"], 2);
     says(&error, &["did you mean 'lstm-imdb'?"]);
     assert!(!w.path("out").exists(), "a run folder was made");
@@ -139,7 +141,7 @@ fn training_that_diverges() {
             "out",
             "--quiet",
             "--set",
-            "stage.a.lr=1e37",
+            "stage.a.lr=3e38",
             "--set",
             "stage.a.budget={ steps = 40 }",
         ],
@@ -200,11 +202,7 @@ fn a_batch_that_would_fit_is_named() {
         ],
         7,
     );
-    // 16 steps × 4 gates × 16 units × 4 bytes a text.
     let (_, after) = error.split_once("a batch of ").expect(&error);
     let batch: u64 = after.split(' ').next().unwrap().parse().unwrap();
-    assert!(
-        batch.is_multiple_of(1) && (1..1_048_576).contains(&batch),
-        "{error}"
-    );
+    assert!((1..1_048_576).contains(&batch), "{error}");
 }
