@@ -175,13 +175,9 @@ impl Tuning {
             return Ok(index);
         }
         let mut best = (f64::INFINITY, 0);
-        for index in 0..names.len() {
+        for (index, name) in names.iter().enumerate() {
             let took = seconds(index)?;
-            log::debug!(
-                "tuning {class}: {} takes {:.3} ms",
-                names[index],
-                1e3 * took
-            );
+            log::debug!("tuning {class}: {name} takes {:.3} ms", 1e3 * took);
             if took < best.0 {
                 best = (took, index);
             }
