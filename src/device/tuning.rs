@@ -95,7 +95,7 @@ impl Table {
         format!("{readable}-{hash:08x}.toml")
     }
 
-    /// Adds what `path` holds. A file that is damaged, or of another adapter, counts for nothing.
+    /// Adds what `path` holds and this table does not. A file that is damaged, or of another adapter, counts for nothing.
     fn load(&mut self, path: &Path) {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -103,7 +103,11 @@ impl Table {
             Err(e) => return log::warn!("cannot read the tuning table '{}': {e}", path.display()),
         };
         match toml::from_str::<Table>(&text) {
-            Ok(found) if found.same_device(self) => self.fastest = found.fastest,
+            Ok(found) if found.same_device(self) => {
+                for (class, form) in found.fastest {
+                    self.fastest.entry(class).or_insert(form);
+                }
+            }
             _ => log::warn!(
                 "the tuning table '{}' is damaged; measuring anew",
                 path.display()
@@ -170,6 +174,12 @@ impl Tuning {
     ) -> Result<usize> {
         // Held while measuring: two threads timing at once would mislead each other.
         let mut table = lock(&self.table);
+        // Another process may have chosen since; what it keeps, this one takes over.
+        if !table.fastest.contains_key(class)
+            && let Some(path) = &self.path
+        {
+            table.load(path);
+        }
         let known = table.fastest.get(class);
         if let Some(index) = known.and_then(|known| names.iter().position(|name| name == known)) {
             return Ok(index);
