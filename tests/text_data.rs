@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use melos::text::corpus::{Example, Source, Split, read};
 use melos::text::demo::{DemoOptions, examples};
@@ -183,9 +182,7 @@ fn imdb_counts() {
     let Some(path) = data("aclImdb_text.tar.gz") else {
         return;
     };
-    let start = Instant::now();
     let found = count(&Source::new(&path));
-    eprintln!("IMDB read in {:.1} s", start.elapsed().as_secs_f64());
     let expected = [
         ("Train", "neg", 12_500),
         ("Train", "pos", 12_500),
@@ -271,32 +268,4 @@ fn other_corpora_are_read_as_unlabelled_text() {
         let found = count(&Source::unlabelled(&path));
         assert_eq!(found, counts([("Unsup", "", expected)]), "{name}");
     }
-}
-
-/// IMDB from the archive to mapped ids: `cargo test --release -- --ignored --nocapture imdb_speed`.
-#[test]
-#[ignore = "a measurement, minutes on a slow machine"]
-fn imdb_speed() {
-    let Some(path) = data("aclImdb_text.tar.gz") else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let sources = [Source::new(&path)];
-    let timed =
-        |what: &str, start: Instant| eprintln!("{what}: {:.1} s", start.elapsed().as_secs_f64());
-    let start = Instant::now();
-    let tokenizer = Tokenizer::train(&sources, &TokenizerOptions::default()).unwrap();
-    timed("train the tokeniser", start);
-    let start = Instant::now();
-    let documents = tokenise(&sources, &tokenizer, Some(folder.path())).unwrap();
-    timed("tokenise and write", start);
-    let start = Instant::now();
-    let again = tokenise(&sources, &tokenizer, Some(folder.path())).unwrap();
-    timed("hash the sources and map the copy", start);
-    eprintln!(
-        "{} documents, {} tokens",
-        documents.len(),
-        documents.tokens()
-    );
-    assert!(again.from_cache());
 }

@@ -95,7 +95,7 @@ impl Table {
         format!("{readable}-{hash:08x}.toml")
     }
 
-    /// Adds what `path` holds. A file that is damaged, or of another adapter, counts for nothing.
+    /// Adds what `path` holds and this table does not. A file that is damaged, or of another adapter, counts for nothing.
     fn load(&mut self, path: &Path) {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -103,7 +103,11 @@ impl Table {
             Err(e) => return log::warn!("cannot read the tuning table '{}': {e}", path.display()),
         };
         match toml::from_str::<Table>(&text) {
-            Ok(found) if found.same_device(self) => self.fastest = found.fastest,
+            Ok(found) if found.same_device(self) => {
+                for (class, form) in found.fastest {
+                    self.fastest.entry(class).or_insert(form);
+                }
+            }
             _ => log::warn!(
                 "the tuning table '{}' is damaged; measuring anew",
                 path.display()
@@ -170,18 +174,20 @@ impl Tuning {
     ) -> Result<usize> {
         // Held while measuring: two threads timing at once would mislead each other.
         let mut table = lock(&self.table);
+        // Another process may have chosen since; what it keeps, this one takes over.
+        if !table.fastest.contains_key(class)
+            && let Some(path) = &self.path
+        {
+            table.load(path);
+        }
         let known = table.fastest.get(class);
         if let Some(index) = known.and_then(|known| names.iter().position(|name| name == known)) {
             return Ok(index);
         }
         let mut best = (f64::INFINITY, 0);
-        for index in 0..names.len() {
+        for (index, name) in names.iter().enumerate() {
             let took = seconds(index)?;
-            log::debug!(
-                "tuning {class}: {} takes {:.3} ms",
-                names[index],
-                1e3 * took
-            );
+            log::debug!("tuning {class}: {name} takes {:.3} ms", 1e3 * took);
             if took < best.0 {
                 best = (took, index);
             }
@@ -264,5 +270,88 @@ impl Gpu {
             .collect::<Result<Vec<_>>>()?;
         samples.sort();
         Ok(samples[SAMPLES / 2].as_secs_f64() / f64::from(repeats))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps(subgroup_min: u32) -> Caps {
+        Caps {
+            name: "a card / rev. 1".into(),
+            driver: "driver 1.0".into(),
+            backend: "vulkan".into(),
+            is_cpu: false,
+            subgroup: subgroup_min > 0,
+            subgroup_min,
+            subgroup_max: subgroup_min,
+            f16: false,
+            timestamps: false,
+            limits: wgpu::Limits::default(),
+        }
+    }
+
+    fn names() -> Vec<String> {
+        ["slow", "fast"].map(String::from).into()
+    }
+
+    fn slow_and_fast(index: usize) -> Result<f64> {
+        Ok([2.0, 1.0][index])
+    }
+
+    fn must_not_measure(_: usize) -> Result<f64> {
+        panic!("measured again")
+    }
+
+    #[test]
+    fn a_choice_is_measured_once_and_outlives_the_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Tuning::at(&caps(32), Some(folder.path().join("tuning")));
+        let first = open();
+        assert_eq!(first.choose("c", &names(), slow_and_fast).ok(), Some(1));
+        assert_eq!(first.choose("c", &names(), must_not_measure).ok(), Some(1));
+        assert_eq!(open().choose("c", &names(), must_not_measure).ok(), Some(1));
+        // A form that is no longer offered is no answer.
+        let other = ["slow".to_string()];
+        assert_eq!(open().choose("c", &other, slow_and_fast).ok(), Some(0));
+    }
+
+    #[test]
+    fn a_damaged_file_and_another_driver_count_for_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |caps: &Caps| Tuning::at(caps, Some(folder.path().to_path_buf()));
+        let old = open(&caps(32));
+        old.choose("c", &names(), slow_and_fast).expect("a choice");
+        let path = old.path.clone().expect("a path");
+        let newer = Caps {
+            driver: "driver 1.1".into(),
+            ..caps(32)
+        };
+        assert!(lock(&open(&newer).table).fastest.is_empty());
+        fs::write(&path, "fastest = [").expect("a write");
+        let anew = open(&caps(32));
+        assert!(lock(&anew.table).fastest.is_empty());
+        anew.choose("c", &names(), slow_and_fast).expect("a choice");
+        assert_eq!(lock(&open(&caps(32)).table).fastest["c"], "fast");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_stops_nobody() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let tuning = Tuning::at(&caps(32), Some(file.path().join("tuning")));
+        assert_eq!(tuning.choose("c", &names(), slow_and_fast).ok(), Some(1));
+        assert_eq!(tuning.choose("c", &names(), must_not_measure).ok(), Some(1));
+    }
+
+    #[test]
+    fn rungs_are_those_the_adapter_has() {
+        let parse = |value, lanes| Rung::parse(value, &caps(lanes)).map_err(|e| e.to_string());
+        assert_eq!(parse("", 32), Ok(None));
+        assert_eq!(parse("portable", 0), Ok(Some(Rung::Portable)));
+        assert_eq!(parse("tile", 0), Ok(Some(Rung::Tile)));
+        assert_eq!(parse("subgroup", 8), Ok(Some(Rung::Subgroup)));
+        assert!(parse("subgroup", 4).is_err_and(|e| e.contains("fewer than 8 lanes")));
+        assert!(parse("fast", 32).is_err_and(|e| e.contains("portable, subgroup or tile")));
     }
 }

@@ -7,7 +7,7 @@
 //! upstream gradient on the way back.
 
 use super::matmul::{Panels, Product, product};
-use super::{axpy, sum_all_into, sum_columns};
+use super::{axpy, lanes, sum_all_into, sum_columns};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -160,7 +160,9 @@ fn softmax(
     gradient: bool,
 ) -> Result<()> {
     let [rows, vocab] = logits.dims2(OP, "logits")?;
-    let variant = Variant::new().with("GRAD", gradient);
+    let variant = Variant::new()
+        .with("GRAD", gradient)
+        .with("VEC4", lanes(vocab) == 4);
     let kernel = gpu.kernel("softmax_xent", &variant)?;
     let params = Params {
         rows: rows as u32,
