@@ -53,6 +53,22 @@ fn data_that_cannot_be_read() {
     says(&error, &["no text column 'review'", "text, label"]);
     let error = bad_reviews("text,label\n", &[]);
     says(&error, &["reviews.csv"]);
+    says(&bad_reviews("", &[]), &["reviews.csv"]);
+}
+
+#[test]
+fn vectors_and_tokenisers_that_cannot_be_read() {
+    let w = classifier();
+    w.write("vectors.txt", "film 0.1 0.2\nstory 0.1 many\n");
+    w.write("tokenizer.json", "{ \"version\": 1");
+    for (setting, file) in [
+        ("model.word_vectors=\"vectors.txt\"", "vectors.txt"),
+        ("tokenizer.file=\"tokenizer.json\"", "tokenizer.json"),
+    ] {
+        let out = file.split('.').next().unwrap();
+        let error = w.refused(&["train", "run.toml", "--out", out, "--set", setting], 4);
+        says(&error, &[file]);
+    }
 }
 
 #[test]
