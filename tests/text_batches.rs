@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use melos::Error;
-use melos::text::batch::{IGNORE, NO_DOC, Position, TokenIndex};
+use melos::ops::TokenIndex;
+use melos::text::batch::{IGNORE, NO_DOC, Position};
 use melos::text::bucket::{BucketBatches, BucketOptions, Keep, LENGTHS, SequenceBatch};
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;

@@ -34,6 +34,11 @@ impl KernelCache {
         }
     }
 
+    /// A cache of the same kind that holds nothing yet.
+    pub(super) fn emptied(&self) -> KernelCache {
+        KernelCache::new(self.checked)
+    }
+
     pub(super) fn get(
         &self,
         device: &wgpu::Device,

@@ -100,6 +100,31 @@ impl Gpu {
         }
     }
 
+    /// A context on the same device that knows of no optional feature, so that operators choose
+    /// the kernels that run anywhere.
+    #[doc(hidden)]
+    pub fn portable(&self) -> Gpu {
+        let shared = &self.shared;
+        let caps = Caps {
+            subgroup: false,
+            f16: false,
+            ..shared.caps.clone()
+        };
+        let shared = Shared {
+            device: shared.device.clone(),
+            queue: shared.queue.clone(),
+            kernels: shared.kernels.emptied(),
+            caps,
+            uniforms: Mutex::default(),
+            failure: shared.failure.clone(),
+        };
+        Gpu {
+            shared: Arc::new(shared),
+            stream: Arc::default(),
+            pool: Arc::default(),
+        }
+    }
+
     /// What the adapter can do.
     pub fn caps(&self) -> &Caps {
         &self.shared.caps
