@@ -109,23 +109,66 @@ pub fn product(p: &Product<'_>) -> Result<()> {
     product_as(p, form)
 }
 
+/// Inner size of one dispatch on a software adapter. Mesa's llvmpipe leaves a shader's loops after
+/// 65,535 iterations in all, without a word; with bounds checks, which keep it from unrolling, a
+/// product takes up to five for each k. A multiple of 64, so that parts of operands stay aligned.
+const CPU_MAX_K: u32 = 8192;
+
 /// Queues a product in the given form.
 ///
 /// # Errors
 /// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
+    let sizes = p.sizes()?;
+    if !p.c.gpu().caps().is_cpu || sizes.k <= CPU_MAX_K {
+        return part_as(p, &sizes, (p.a, p.b), form);
+    }
+    if p.activation != Activation::None || sizes.batch > 1 {
+        return Err(Error::Kernel {
+            kernel: OP.into(),
+            message: format!(
+                "an inner size of {} with an activation or a batch; software adapters take up to {CPU_MAX_K}",
+                sizes.k
+            ),
+        });
+    }
+    for first in (0..sizes.k).step_by(CPU_MAX_K as usize) {
+        let k = CPU_MAX_K.min(sizes.k - first);
+        let part = plan::Product {
+            k,
+            accumulate: p.accumulate || first > 0,
+            has_bias: p.bias.is_some() && first == 0,
+            ..sizes
+        };
+        let from = |operand: &Tensor, layout: plan::Layout| {
+            let start = (first * layout.k) as usize;
+            operand.window(start, [operand.len() - start])
+        };
+        let operands = (from(p.a, sizes.a)?, from(p.b, sizes.b)?);
+        part_as(p, &part, (&operands.0, &operands.1), form)?;
+    }
+    Ok(())
+}
+
+/// Queues the product of `sizes`, its operands starting where the given tensors do.
+fn part_as(
+    p: &Product<'_>,
+    sizes: &plan::Product,
+    (a, b): (&Tensor, &Tensor),
+    form: Candidate,
+) -> Result<()> {
     let gpu = p.c.gpu();
     let fail = |e: plan::PlanError| Error::Kernel {
         kernel: OP.into(),
         message: e.to_string(),
     };
-    let plan = plan::plan(&p.sizes()?, form).map_err(fail)?;
+    let plan = plan::plan(sizes, form).map_err(fail)?;
     let packed = |operand: &Tensor, how: Option<&Pack>| match how {
         Some(how) => pack(gpu, operand, how),
         None => Ok(operand.clone()),
     };
-    let a = packed(p.a, plan.pack_a.as_ref())?;
-    let b = packed(p.b, plan.pack_b.as_ref())?;
+    let a = packed(a, plan.pack_a.as_ref())?;
+    let b = packed(b, plan.pack_b.as_ref())?;
     let variant = plan
         .consts
         .iter()

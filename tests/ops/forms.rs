@@ -203,6 +203,23 @@ fn every_form_with_every_epilogue() {
     }
 }
 
+/// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations: products are split before that.
+#[test]
+fn every_form_with_a_long_inner_size() {
+    for gpu in [unchecked(), crate::support::gpu()] {
+        for form in forms(&gpu) {
+            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+                let mut case = Case::plain(5, 3, 70_001);
+                case.accumulate = transpose_a;
+                case.bias = true;
+                case.shape.transpose_a = transpose_a;
+                case.shape.transpose_b = transpose_b;
+                case.prove(&gpu, form);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_form_in_batches() {
     let gpu = unchecked();
