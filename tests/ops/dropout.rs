@@ -40,7 +40,11 @@ fn forward_and_backward_keep_the_same() {
         for p in [0.1f32, 0.5, 0.9] {
             let mut data = Data::new(n as u64);
             // No zeros, so that the mask can be seen in the output.
-            let x: Vec<f32> = data.peaked(n, 1.0, 20.0).iter().map(|v| v + 0.1f32.copysign(*v)).collect();
+            let x: Vec<f32> = data
+                .peaked(n, 1.0, 20.0)
+                .iter()
+                .map(|v| v + 0.1f32.copysign(*v))
+                .collect();
             let (coef, other) = (data.normal(n, 1.0), data.normal(n, 1.0));
             let upload = |v: &[f32]| Tensor::from_slice(&gpu, [n], v).unwrap();
             let (c, o) = (upload(&coef), upload(&other));
@@ -74,10 +78,25 @@ fn forward_and_backward_keep_the_same() {
             let naive = literal::<f32>(&x, &keep, p);
             assert_close(&name, &y, &want, &naive, tolerance::DROPOUT);
             let dy: Vec<f32> = coef.iter().map(|c| 2.5 * c).collect();
-            let sum = |d: Vec<f64>| d.iter().zip(&other).map(|(d, o)| d + f64::from(*o)).collect::<Vec<f64>>();
+            let sum = |d: Vec<f64>| {
+                d.iter()
+                    .zip(&other)
+                    .map(|(d, o)| d + f64::from(*o))
+                    .collect::<Vec<f64>>()
+            };
             let want = sum(literal::<f64>(&cast(&dy), &keep, p));
-            let naive: Vec<f32> = literal::<f32>(&dy, &keep, p).iter().zip(&other).map(|(d, o)| d + o).collect();
-            assert_close(&format!("{name}, backward"), &grad, &want, &naive, tolerance::ELEMENTWISE_BWD);
+            let naive: Vec<f32> = literal::<f32>(&dy, &keep, p)
+                .iter()
+                .zip(&other)
+                .map(|(d, o)| d + o)
+                .collect();
+            assert_close(
+                &format!("{name}, backward"),
+                &grad,
+                &want,
+                &naive,
+                tolerance::ELEMENTWISE_BWD,
+            );
             let (again, grad_again) = run(false);
             assert_same_bits(&name, &y, &again);
             assert_same_bits(&name, &grad, &grad_again);
@@ -94,7 +113,10 @@ fn as_many_fall_as_should() {
     let state = StepState::new(&gpu, 3).unwrap();
     let n = 100_003;
     for p in [0.05f32, 0.3, 0.5, 0.8] {
-        let kept = masks(&gpu, &state, 1, n, p)[0].iter().filter(|k| **k).count();
+        let kept = masks(&gpu, &state, 1, n, p)[0]
+            .iter()
+            .filter(|k| **k)
+            .count();
         let (n, p) = (n as f64, f64::from(p));
         let sigmas = (kept as f64 - n * (1.0 - p)) / (n * p * (1.0 - p)).sqrt();
         assert!(sigmas.abs() < 4.0, "p {p}: {sigmas} sigma");
@@ -135,7 +157,11 @@ fn another_step_layer_or_seed_keeps_others() {
     let first = at(1, 1);
     assert_eq!(first, at(1, 1), "the same draw");
     assert_independent("layer", &first[0], &first[1]);
-    for (name, other) in [("step", at(1, 2)), ("seed", at(2, 1)), ("high seed", at(1 + (1 << 32), 1))] {
+    for (name, other) in [
+        ("step", at(1, 2)),
+        ("seed", at(2, 1)),
+        ("high seed", at(1 + (1 << 32), 1)),
+    ] {
         assert_independent(name, &first[0], &other[0]);
         assert_independent(name, &first[1], &other[1]);
     }

@@ -207,7 +207,12 @@ impl Op for Sum {
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
         let shape = [inputs[0].len()];
-        vec![literal::reduce(literal::Reduce::Sum, &inputs[0], &shape, None)]
+        vec![literal::reduce(
+            literal::Reduce::Sum,
+            &inputs[0],
+            &shape,
+            None,
+        )]
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
         vec![vec![dy[0][0]; inputs[0].len()]]

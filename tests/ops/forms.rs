@@ -75,9 +75,8 @@ impl Case {
             };
             [lead, &own].concat()
         };
-        let tensor = |dims: Vec<usize>, values: &[f32]| {
-            Tensor::from_slice(gpu, dims, values).unwrap()
-        };
+        let tensor =
+            |dims: Vec<usize>, values: &[f32]| Tensor::from_slice(gpu, dims, values).unwrap();
         let on_device = (
             tensor(dims(m, k, transpose_a), &a),
             tensor(dims(k, n, transpose_b), &b),
@@ -247,5 +246,8 @@ fn a_form_that_the_adapter_cannot_run_is_refused() {
     let c = Tensor::empty(&gpu, [8, 8], DType::F32).unwrap();
     let form = Candidate::Subgroup { rows: 8, wg: 16 };
     let error = product_as(&Product::new(&a, &a, &c), form).unwrap_err();
-    assert!(error.to_string().contains("needs subgroup operations"), "{error}");
+    assert!(
+        error.to_string().contains("needs subgroup operations"),
+        "{error}"
+    );
 }

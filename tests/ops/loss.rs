@@ -42,7 +42,9 @@ impl Op for Loss {
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (x, w, b) = (&inputs[0], &inputs[1], inputs.get(2));
         let [targets, weights] = &self.device;
-        Ok(vec![ops::linear_cross_entropy(tape, x, w, b, targets, weights)?])
+        Ok(vec![ops::linear_cross_entropy(
+            tape, x, w, b, targets, weights,
+        )?])
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
         let b = inputs.get(2).map(|b| &b[..]);
@@ -104,7 +106,9 @@ fn rows_that_do_not_count_cost_nothing() {
     let mut tensor = |dims: [usize; 2]| {
         let values = data.normal(dims[0] * dims[1], 1.0);
         let grad = Tensor::from_slice(&gpu, dims, &vec![0.0f32; values.len()]).unwrap();
-        Tensor::from_slice(&gpu, dims, &values).unwrap().with_grad(grad)
+        Tensor::from_slice(&gpu, dims, &values)
+            .unwrap()
+            .with_grad(grad)
     };
     let (x, w) = (tensor([rows, width]), tensor([vocab, width]));
     let state = melos::optim::StepState::new(&gpu, 1).unwrap();

@@ -104,13 +104,16 @@ impl Op for Layer {
             add(&mut dh_n);
         }
         let lens = &self.lens;
-        let mut grads =
-            self.shape.backward(lens, &inputs[0], &h0, &c0, &w, &out, &dout, &dh_n, &dc_n);
+        let mut grads = self
+            .shape
+            .backward(lens, &inputs[0], &h0, &c0, &w, &out, &dout, &dh_n, &dc_n);
         if self.shape.reverse {
             add(&mut grads.dh0);
         }
         let w = grads.weights;
-        let all = [grads.dx, w.w_ih, w.w_hh, w.b_ih, w.b_hh, grads.dh0, grads.dc0];
+        let all = [
+            grads.dx, w.w_ih, w.w_hh, w.b_ih, w.b_hh, grads.dh0, grads.dc0,
+        ];
         all.into_iter().take(inputs.len()).collect()
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {

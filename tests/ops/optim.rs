@@ -31,7 +31,12 @@ fn cases() -> Vec<(&'static str, f64, OptimizerKind, literal::Optimizer)> {
         };
         let momentum = if momentum > 0.0 { 0.9 } else { 0.0 };
         let decay = if weight_decay > 0.0 { 0.05 } else { 0.0 };
-        (name, 0.1, ours, make(0.1, decay, Rule::Sgd { momentum, nesterov }))
+        (
+            name,
+            0.1,
+            ours,
+            make(0.1, decay, Rule::Sgd { momentum, nesterov }),
+        )
     };
     let rms = |name, centered, momentum: f32| {
         let ours = OptimizerKind::RmsProp {
@@ -76,12 +81,22 @@ fn cases() -> Vec<(&'static str, f64, OptimizerKind, literal::Optimizer)> {
         sgd("sgd_weight_decay", 0.05, 0.0, false),
         sgd("momentum", 0.0, 0.9, false),
         sgd("nesterov", 0.0, 0.9, true),
-        ("adagrad", 0.1, adagrad, make(0.1, 0.0, Rule::AdaGrad { eps: 1e-10 })),
+        (
+            "adagrad",
+            0.1,
+            adagrad,
+            make(0.1, 0.0, Rule::AdaGrad { eps: 1e-10 }),
+        ),
         rms("rmsprop", false, 0.0),
         rms("rmsprop_centered", true, 0.0),
         rms("rmsprop_momentum", false, 0.9),
         ("adam", 0.01, ADAM, make(0.01, 0.0, adam(false))),
-        ("adam_weight_decay", 0.01, adam_decay, make(0.01, 0.05, adam(false))),
+        (
+            "adam_weight_decay",
+            0.01,
+            adam_decay,
+            make(0.01, 0.05, adam(false)),
+        ),
         ("adamw", 0.01, adam_w, make(0.01, 0.05, adam(true))),
     ]
 }

@@ -55,16 +55,8 @@ impl<O: Op> Op for Shared<O> {
         self.0.forward(&[inputs[0].clone(), inputs[0].clone()])
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let both = self
-            .0
-            .backward(&[inputs[0].clone(), inputs[0].clone()], dy);
-        vec![
-            both[0]
-                .iter()
-                .zip(&both[1])
-                .map(|(a, b)| *a + *b)
-                .collect(),
-        ]
+        let both = self.0.backward(&[inputs[0].clone(), inputs[0].clone()], dy);
+        vec![both[0].iter().zip(&both[1]).map(|(a, b)| *a + *b).collect()]
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {
         self.0.tolerance()
@@ -205,7 +197,9 @@ impl<'a, O: Op> Graph<'a, O> {
             }
             let of_inputs = || {
                 let terms = tensors.iter().zip(&other);
-                terms.map(|(x, o)| self.dot(&tape, x, o)).collect::<Result<Vec<_>>>()
+                terms
+                    .map(|(x, o)| self.dot(&tape, x, o))
+                    .collect::<Result<Vec<_>>>()
             };
             // The tape runs backwards: what stands first gives its gradients last.
             let mut terms = if other_first { of_inputs()? } else { vec![] };
