@@ -2,7 +2,11 @@
 //! each; those that stand in this file check the variant, and that the message names what it should.
 #![cfg(feature = "cli")]
 
+#[path = "../common/mod.rs"]
 mod common;
+#[macro_use]
+mod refused;
+mod operators;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,29 +15,28 @@ use common::gpu;
 use melos::Error;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{KernelError, Variant};
-use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
-use melos::optim::{Optimizer, OptimizerKind, StepState};
-use melos::tensor::{DType, Init, ParamSpec, ParamStore, Tape, Tensor};
+use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
 use melos::train::artifacts::RunFolder;
 use melos::train::config::{Overrides, RunConfig, preset};
 use melos::train::estimate::{AdapterLimits, DataSizes, Estimate};
 use melos::train::metrics::{ClassScores, Scores};
+use operators::floats;
 
 /// (variant, file, test)
 #[rustfmt::skip] // A row a line.
 const TRIGGERED: [(&str, &str, &str); 38] = [
-    ("NoAdapter", "tests/errors.rs", "without_an_adapter_the_program_says_how_to_get_one"),
-    ("UnknownAdapter", "tests/errors.rs", "an_adapter_that_is_not_there"),
-    ("Device", "tests/errors.rs", "host_data_inside_a_recording"),
-    ("TooLarge", "tests/errors.rs", "a_tensor_beyond_the_adapter"),
-    ("Kernel", "tests/errors.rs", "kernels_outside_of_their_contract"),
-    ("Catalogue", "tests/errors.rs", "an_export_that_cannot_be_written"),
-    ("Shape", "tests/errors.rs", "wrong_shapes"),
-    ("DType", "tests/errors.rs", "wrong_element_types"),
-    ("Argument", "tests/errors.rs", "numbers_out_of_range"),
-    ("Parameter", "tests/errors.rs", "parameters_that_are_not_there_or_there_twice"),
-    ("FileMissing", "tests/errors.rs", "files_that_are_no_model"),
+    ("NoAdapter", "tests/errors/main.rs", "without_an_adapter_the_program_says_how_to_get_one"),
+    ("UnknownAdapter", "tests/errors/main.rs", "an_adapter_that_is_not_there"),
+    ("Device", "tests/errors/main.rs", "host_data_inside_a_recording"),
+    ("TooLarge", "tests/errors/main.rs", "a_tensor_beyond_the_adapter"),
+    ("Kernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
+    ("Catalogue", "tests/errors/main.rs", "an_export_that_cannot_be_written"),
+    ("Shape", "tests/errors/operators.rs", "wrong_shapes"),
+    ("DType", "tests/errors/operators.rs", "wrong_element_types"),
+    ("Argument", "tests/errors/operators.rs", "numbers_out_of_range"),
+    ("Parameter", "tests/errors/operators.rs", "parameters_that_are_not_there_or_there_twice"),
+    ("FileMissing", "tests/errors/main.rs", "files_that_are_no_model"),
     ("NotUtf8", "tests/text_corpus.rs", "every_error_says_what_and_where"),
     ("EmptyText", "tests/text_corpus.rs", "every_error_says_what_and_where"),
     ("MalformedRow", "tests/text_corpus.rs", "every_error_says_what_and_where"),
@@ -42,26 +45,26 @@ const TRIGGERED: [(&str, &str, &str); 38] = [
     ("NoLabels", "tests/text_batches.rs", "bad_splits"),
     ("EmptyClass", "tests/text_batches.rs", "bad_splits"),
     ("UnseenLabel", "tests/text_tokens.rs", "labels_are_checked"),
-    ("Tokenizer", "tests/errors.rs", "files_that_are_no_model"),
+    ("Tokenizer", "tests/errors/main.rs", "files_that_are_no_model"),
     ("Vectors", "tests/text_tokens.rs", "bad_word_vectors"),
-    ("ConfigSyntax", "tests/errors.rs", "run_files_with_faults"),
-    ("ConfigUnknownKey", "tests/errors.rs", "run_files_with_faults"),
-    ("ConfigType", "tests/errors.rs", "run_files_with_faults"),
-    ("ConfigMissing", "tests/errors.rs", "run_files_with_faults"),
-    ("ConfigValue", "tests/errors.rs", "run_files_with_faults"),
-    ("UnknownName", "tests/errors.rs", "run_files_with_faults"),
+    ("ConfigSyntax", "tests/errors/main.rs", "run_files_with_faults"),
+    ("ConfigUnknownKey", "tests/errors/main.rs", "run_files_with_faults"),
+    ("ConfigType", "tests/errors/main.rs", "run_files_with_faults"),
+    ("ConfigMissing", "tests/errors/main.rs", "run_files_with_faults"),
+    ("ConfigValue", "tests/errors/main.rs", "run_files_with_faults"),
+    ("UnknownName", "tests/errors/main.rs", "run_files_with_faults"),
     ("Diverged", "tests/train_run.rs", "a_nan_loss_stops_the_run_and_names_the_last_good_checkpoint"),
     ("NoSteps", "src/train/trainer.rs", "data_without_a_step_are_refused"),
-    ("DoesNotFit", "tests/errors.rs", "a_run_larger_than_its_adapter"),
-    ("Metric", "tests/errors.rs", "nothing_to_measure"),
+    ("DoesNotFit", "tests/errors/main.rs", "a_run_larger_than_its_adapter"),
+    ("Metric", "tests/errors/main.rs", "nothing_to_measure"),
     ("Io", "tests/text_tokens.rs", "bad_tokenizer_files"),
     ("DiskFull", "tests/text_tokens.rs", "a_full_disk_is_named"),
     ("TensorFile", "tests/train_run.rs", "a_damaged_checkpoint_is_named"),
-    ("Folder", "tests/errors.rs", "files_that_are_no_model"),
+    ("Folder", "tests/errors/main.rs", "files_that_are_no_model"),
     // Of `KernelError`, which the catalogue has to itself.
-    ("KernelError::UnknownKernel", "tests/errors.rs", "kernels_outside_of_their_contract"),
-    ("KernelError::UnknownKey", "tests/errors.rs", "kernels_outside_of_their_contract"),
-    ("KernelError::Write", "tests/errors.rs", "an_export_that_cannot_be_written"),
+    ("KernelError::UnknownKernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
+    ("KernelError::UnknownKey", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
+    ("KernelError::Write", "tests/errors/main.rs", "an_export_that_cannot_be_written"),
 ];
 
 #[test]
@@ -88,28 +91,6 @@ fn every_variant_has_a_test() {
         let known = variant.contains("::") || variants.contains(&variant);
         assert!(known, "Error has no variant {variant}");
     }
-}
-
-/// Fails unless the result is this variant, with all these words in its message.
-macro_rules! refused {
-    ($result:expr, $variant:pat, $($word:expr),+) => {
-        match $result {
-            Ok(_) => panic!("{} was allowed", stringify!($result)),
-            Err(error) => {
-                assert!(matches!(error, $variant), "{error:?}");
-                let text = error.to_string();
-                $(assert!(text.contains($word), "'{}' is not in: {text}", $word);)+
-            }
-        }
-    };
-}
-
-fn floats(gpu: &Gpu, dims: &[usize]) -> Tensor {
-    Tensor::from_slice(gpu, dims, &vec![0.5f32; dims.iter().product()]).unwrap()
-}
-
-fn words(gpu: &Gpu, dims: &[usize]) -> Tensor {
-    Tensor::from_slice(gpu, dims, &vec![1u32; dims.iter().product()]).unwrap()
 }
 
 #[test]
@@ -206,202 +187,6 @@ fn kernels_outside_of_their_contract() {
     let fill = melos::kernels::catalogue::get("fill").unwrap();
     let result = fill.source(&odd, melos::kernels::Target::Naga).map(drop);
     refused!(result, KernelError::UnknownKey { .. }, "fill", "NO_SUCH");
-}
-
-#[test]
-fn wrong_shapes() {
-    let gpu = &gpu();
-    let tape = Tape::inference(gpu);
-    let a = floats(gpu, &[3, 5]);
-    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
-        refused!(result, Error::Shape { .. }, words[0], words[1]);
-    };
-    wrong(
-        Tensor::from_slice(gpu, [3], &[1.0f32; 2]),
-        ["write: argument 'values'", "found 2 values"],
-    );
-    wrong(a.reshaped([4, 4]), ["15 elements", "(4, 4)"]);
-    wrong(a.window(1, [20]), ["window", "20 elements from 1"]);
-    wrong(
-        ops::add(&tape, &a, &floats(gpu, &[4])),
-        ["broadcast with (3, 5)", "(4)"],
-    );
-    wrong(
-        ops::matmul(&tape, &a, &a, false, false),
-        ["argument 'b'", "(3, 5)"],
-    );
-    wrong(
-        ops::matmul(&tape, &floats(gpu, &[5]), &a, false, false),
-        ["argument 'a'", "(rows, columns)"],
-    );
-    wrong(
-        ops::linear(&tape, &a, &floats(gpu, &[2, 4]), None),
-        ["argument 'x'", "(3, 4)"],
-    );
-    wrong(
-        ops::linear(&tape, &a, &floats(gpu, &[2, 5]), Some(&a)),
-        ["argument 'b'", "(2)"],
-    );
-    wrong(
-        ops::concat(&tape, &[a.clone(), floats(gpu, &[4, 5])]),
-        ["concat", "(4, 5)"],
-    );
-    let tokens = TokenIds::from_host(gpu, 2, 1, &[0, 0]).unwrap();
-    wrong(
-        ops::embedding(&tape, &floats(gpu, &[5]), &tokens),
-        ["argument 'table'", "(5)"],
-    );
-    let result = TokenIds::from_host(gpu, 2, 2, &[0, 0]).map(|t| t.ids().clone());
-    wrong(result, ["(2, 2)", "2 values"]);
-    let (w, targets) = (floats(gpu, &[7, 5]), words(gpu, &[2]));
-    let result = ops::linear_cross_entropy(&tape, &a, &w, None, &targets, &floats(gpu, &[3]));
-    wrong(result, ["argument 'targets'", "(3)"]);
-    let weights = [[8, 5], [8, 2], [8, 1], [8, 1]].map(|d| floats(gpu, &d));
-    let weights = LstmWeights {
-        w_ih: &weights[0],
-        w_hh: &weights[1],
-        b_ih: &weights[2],
-        b_hh: &weights[3],
-    };
-    let x = floats(gpu, &[3, 2, 5]);
-    let lens = words(gpu, &[2]);
-    let result = ops::lstm(&tape, &x, &lens, None, &weights, LstmOptions::default());
-    wrong(result.map(|r| r.out), ["argument 'b_ih'", "(8, 1)"]);
-    let state = StepState::new(gpu, 1).unwrap();
-    let result = Tape::training(gpu, state.tensor())
-        .backward(&a)
-        .map(|()| a.clone());
-    wrong(result, ["argument 'loss'", "(3, 5)"]);
-}
-
-#[test]
-fn wrong_element_types() {
-    let gpu = &gpu();
-    let tape = Tape::inference(gpu);
-    let (f, u) = (floats(gpu, &[3, 3]), words(gpu, &[3, 3]));
-    let wrong = |result: melos::Result<Tensor>, op: &str| {
-        refused!(
-            result,
-            Error::DType { .. },
-            op,
-            "should hold f32, found u32"
-        );
-    };
-    wrong(ops::unary(&tape, &u, ops::Unary::Relu), "unary");
-    wrong(ops::add(&tape, &f, &u), "binary: argument 'b'");
-    wrong(ops::sum_all(&tape, &u), "sum_all");
-    wrong(
-        ops::matmul(&tape, &f, &u, false, false),
-        "matmul: argument 'b'",
-    );
-    wrong(ops::linear(&tape, &u, &f, None), "linear: argument 'x'");
-    wrong(ops::concat(&tape, &[f.clone(), u.clone()]), "concat");
-    wrong(ops::dropout(&tape, &u, 0.5), "dropout");
-    wrong(ops::fill(&u, 1.0).map(|()| u.clone()), "fill");
-    refused!(
-        f.to_vec::<u32>(),
-        Error::DType { .. },
-        "should hold u32, found f32"
-    );
-    refused!(u.write(&[1.0f32; 9]), Error::DType { .. }, "write");
-}
-
-fn store(gpu: &Gpu, names: &[&str]) -> melos::Result<ParamStore> {
-    let spec = |n: &&str| ParamSpec::new(*n, [3], Init::Constant(0.0));
-    ParamStore::new(gpu, names.iter().map(spec).collect(), 0, |_| 1.0)
-}
-
-const PLAIN: OptimizerKind = OptimizerKind::AdaGrad {
-    eps: 1e-10,
-    weight_decay: 0.0,
-};
-
-#[test]
-fn numbers_out_of_range() {
-    let gpu = &gpu();
-    let tape = Tape::inference(gpu);
-    let x = floats(gpu, &[3, 2, 5]);
-    for p in [1.0, -0.1, f32::NAN] {
-        let result = ops::dropout(&tape, &x, p);
-        refused!(
-            result,
-            Error::Argument { .. },
-            "dropout: p = ",
-            "0 <= p < 1"
-        );
-    }
-    let weights = [[8, 5], [8, 2]].map(|d| floats(gpu, &d));
-    let bias = floats(gpu, &[8]);
-    let weights = LstmWeights {
-        w_ih: &weights[0],
-        w_hh: &weights[1],
-        b_ih: &bias,
-        b_hh: &bias,
-    };
-    for cell_clip in [-1.0, f32::NAN] {
-        let options = LstmOptions {
-            cell_clip,
-            ..LstmOptions::default()
-        };
-        let result = ops::lstm(&tape, &x, &words(gpu, &[2]), None, &weights, options);
-        refused!(
-            result.map(drop),
-            Error::Argument { .. },
-            "cell_clip",
-            "0 or more"
-        );
-    }
-    refused!(
-        ops::concat(&tape, &[]),
-        Error::Argument { .. },
-        "concat",
-        "at least one"
-    );
-    refused!(
-        Tensor::zeros(gpu, [3, 0]),
-        Error::Argument { .. },
-        "(3, 0)",
-        "at least one element"
-    );
-    let optimizer = Optimizer::new(gpu, PLAIN, &store(gpu, &["p"]).unwrap()).unwrap();
-    let state = StepState::new(gpu, 1).unwrap();
-    refused!(
-        state.advance(&optimizer, 0, 0.1),
-        Error::Argument { .. },
-        "step = 0",
-        "1 or more"
-    );
-    let training = Tape::training(gpu, state.tensor());
-    let loss = ops::sum_all(&training, &x).unwrap();
-    refused!(
-        training.backward(&loss),
-        Error::Argument { .. },
-        "backward",
-        "trainable"
-    );
-}
-
-#[test]
-fn parameters_that_are_not_there_or_there_twice() {
-    let gpu = &gpu();
-    let own = store(gpu, &["w", "b"]).unwrap();
-    refused!(
-        own.get("v"),
-        Error::Parameter { .. },
-        "'v'",
-        "no parameter of this name"
-    );
-    refused!(
-        store(gpu, &["w", "w"]).map(drop),
-        Error::Parameter { .. },
-        "'w'",
-        "twice"
-    );
-    let optimizer = Optimizer::new(gpu, PLAIN, &own).unwrap();
-    let other = store(gpu, &["w"]).unwrap();
-    let state = StepState::new(gpu, 1).unwrap();
-    let result = optimizer.step(&other, &state, None);
-    refused!(result, Error::Parameter { .. }, "other parameters");
 }
 
 fn config(set: &str) -> melos::Result<RunConfig> {
