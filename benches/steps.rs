@@ -1,7 +1,8 @@
-//! Whole training steps, recorded once and replayed: T1, an LSTM language model, and T4, an LSTM
-//! classifier. Throughput is in tokens, so criterion's element rate is tokens/s.
+//! Whole training steps, recorded once and replayed: T1, an LSTM language model, T4, an LSTM
+//! classifier, and S1 and S2, the same small (the demo's sizes and those of `--scale small`).
+//! Throughput is in tokens, so criterion's element rate is tokens/s.
 //!
-//! `cargo bench --bench steps`
+//! `cargo bench --bench steps`; with `MELOS_PROFILE=1` also the time in each kernel.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,6 @@ use melos::ops::TokenIds;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamSpec, ParamStore, Tape, Tensor};
 
-const VOCAB: usize = 10_000;
 const BATCH: usize = 32;
 const ADAM: OptimizerKind = OptimizerKind::Adam {
     beta1: 0.9,
@@ -22,11 +22,20 @@ const ADAM: OptimizerKind = OptimizerKind::Adam {
     weight_decay: 0.0,
 };
 
-fn config() -> LstmConfig {
+/// A model and a batch's length.
+#[derive(Clone, Copy)]
+struct Sizes {
+    vocab: usize,
+    embedding: usize,
+    hidden: usize,
+    steps: usize,
+}
+
+fn config(sizes: Sizes) -> LstmConfig {
     LstmConfig {
-        vocab_size: VOCAB,
-        embedding_size: 256,
-        hidden_size: 512,
+        vocab_size: sizes.vocab,
+        embedding_size: sizes.embedding,
+        hidden_size: sizes.hidden,
         num_layers: 1,
         bidirectional: false,
         head_size: 0,
@@ -38,7 +47,7 @@ fn config() -> LstmConfig {
 }
 
 /// Tokens with a long tail, from a linear congruential generator.
-fn tokens(count: usize) -> Vec<u32> {
+fn tokens(vocab: usize, count: usize) -> Vec<u32> {
     let mut state = 12345u64;
     let mut draw = || {
         state = state
@@ -47,7 +56,7 @@ fn tokens(count: usize) -> Vec<u32> {
         (state >> 33) as f64 / (1u64 << 31) as f64
     };
     (0..count)
-        .map(|_| ((VOCAB as f64).powf(draw()) - 1.0) as u32)
+        .map(|_| ((vocab as f64).powf(draw()) - 1.0) as u32)
         .collect()
 }
 
@@ -107,36 +116,38 @@ impl Step {
     }
 }
 
-/// T1: language model, B 32, T 64.
-fn language_model(gpu: &Gpu) -> Result<Step> {
-    const STEPS: usize = 64;
-    let mut step = Step::new(gpu, config().decoder_specs())?;
+fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
+    let mut step = Step::new(gpu, config(sizes).decoder_specs())?;
     let gpu = step.gpu.clone();
-    let count = STEPS * BATCH;
-    let text = tokens(count + BATCH);
-    let ids = TokenIds::from_host(&gpu, STEPS, BATCH, &text[..count])?;
+    let count = sizes.steps * BATCH;
+    let text = tokens(sizes.vocab, count + BATCH);
+    let ids = TokenIds::from_host(&gpu, sizes.steps, BATCH, &text[..count])?;
     let targets = Tensor::from_slice(&gpu, [count], &text[BATCH..])?;
     let weights = Tensor::from_slice(&gpu, [count], &vec![1.0 / count as f32; count])?;
-    let lens = Tensor::from_slice(&gpu, [BATCH], &[STEPS as u32; BATCH])?;
+    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
     step.record(|tape, store| {
-        let model = LstmLanguageModel::new(store, &config())?;
+        let model = LstmLanguageModel::new(store, &config(sizes))?;
         Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0)
     })?;
     Ok(step)
 }
 
-/// T4: classifier of two classes, B 32, T 256.
-fn classifier(gpu: &Gpu) -> Result<Step> {
-    const STEPS: usize = 256;
-    let mut step = Step::new(gpu, config().classifier_specs(2))?;
+/// Of two classes.
+fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
+    let mut step = Step::new(gpu, config(sizes).classifier_specs(2))?;
     let gpu = step.gpu.clone();
-    let ids = TokenIds::from_host(&gpu, STEPS, BATCH, &tokens(STEPS * BATCH))?;
-    let lens = Tensor::from_slice(&gpu, [BATCH], &[STEPS as u32; BATCH])?;
+    let ids = TokenIds::from_host(
+        &gpu,
+        sizes.steps,
+        BATCH,
+        &tokens(sizes.vocab, sizes.steps * BATCH),
+    )?;
+    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
     let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
     let targets = Tensor::from_slice(&gpu, [BATCH], &labels)?;
     let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
     step.record(|tape, store| {
-        let model = LstmClassifier::new(store, &config())?;
+        let model = LstmClassifier::new(store, &config(sizes))?;
         let inputs = ClassifierInputs {
             ids: &ids,
             lens: &lens,
@@ -151,28 +162,38 @@ fn classifier(gpu: &Gpu) -> Result<Step> {
 fn steps(criterion: &mut Criterion) {
     let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
     println!("adapter: {}", gpu.caps());
-    type Build = fn(&Gpu) -> Result<Step>;
-    let cases: [(&str, usize, Build); 2] = [
+    type Build = fn(&Gpu, Sizes) -> Result<Step>;
+    let sizes = |vocab, embedding, hidden, steps| Sizes {
+        vocab,
+        embedding,
+        hidden,
+        steps,
+    };
+    let cases: [(&str, Sizes, Build); 4] = [
+        ("T1_lstm_lm", sizes(10_000, 256, 512, 64), language_model),
         (
-            "T1_lstm_lm_V10000_E256_H512_B32_T64",
-            64 * BATCH,
-            language_model,
+            "T4_lstm_classifier",
+            sizes(10_000, 256, 512, 256),
+            classifier,
         ),
+        ("S1_lstm_lm", sizes(4_000, 64, 128, 32), language_model),
         (
-            "T4_lstm_classifier_V10000_E256_H512_B32_T256",
-            256 * BATCH,
+            "S2_lstm_classifier",
+            sizes(10_000, 128, 256, 64),
             classifier,
         ),
     ];
     let mut group = criterion.benchmark_group("step");
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
-    for (name, tokens, build) in cases {
-        group.throughput(Throughput::Elements(tokens as u64));
+    for (task, sizes, build) in cases {
+        let (v, e, h, t) = (sizes.vocab, sizes.embedding, sizes.hidden, sizes.steps);
+        let name = format!("{task}_V{v}_E{e}_H{h}_B{BATCH}_T{t}");
+        group.throughput(Throughput::Elements((t * BATCH) as u64));
         let mut step = None;
-        group.bench_function(name, |bencher| {
+        group.bench_function(&name, |bencher| {
             let step = step.get_or_insert_with(|| {
                 let began = Instant::now();
-                let mut step = build(&gpu).expect("a step");
+                let mut step = build(&gpu, sizes).expect("a step");
                 let first = step.run();
                 println!(
                     "{name}: first step after {:.2} s",

@@ -334,7 +334,11 @@ pub enum Error {
 
     // files
     /// Reading or writing failed.
-    #[error("cannot {action} {}", path.display())]
+    #[error(
+        "cannot {action} {}; check that it {}",
+        path.display(),
+        if *action == "read" { "is readable and complete" } else { "lies in a folder that is there and writable" }
+    )]
     Io {
         /// What was being done: read, write, create, rename.
         action: &'static str,

@@ -10,6 +10,8 @@ pub mod kernels;
 pub mod translate;
 
 #[cfg(feature = "gpu")]
+mod cache;
+#[cfg(feature = "gpu")]
 pub mod device;
 #[cfg(feature = "gpu")]
 pub mod error;

@@ -74,7 +74,8 @@ fn wrong_arguments_end_with_2() {
 fn missing_files_end_with_5_and_say_why() {
     let error = refused(&["train", "/nowhere/run.toml"], 5);
     assert!(
-        error.starts_with("melos: cannot read /nowhere/run.toml\n  because: "),
+        error.starts_with("melos: cannot read /nowhere/run.toml; check ")
+            && error.contains("\n  because: "),
         "{error}"
     );
     refused(&["train", "--preset", "lstm-rt", "--data", "/nowhere"], 5);

@@ -127,7 +127,7 @@ mod tests {
             123_456_789,
         ] {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0);
+            assert!(class >= bytes && class.is_multiple_of(256));
             assert!(class - bytes <= (bytes / 4).max(256), "{bytes} -> {class}");
         }
     }

@@ -9,12 +9,14 @@ mod buffer;
 mod command;
 mod kernel;
 mod readback;
+mod tuning;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, list_adapters};
 pub use buffer::{Buffer, MemoryStats};
 pub use command::{Binding, Groups, Recording};
 pub use kernel::Kernel;
 pub use readback::Readback;
+pub use tuning::Rung;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +25,7 @@ use crate::kernels::Variant;
 use buffer::{Pool, Scope};
 use command::{Command, Uniforms};
 use kernel::KernelCache;
+use tuning::Tuning;
 
 /// Locks even after a panic elsewhere: every guarded structure is valid between calls.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,6 +49,8 @@ struct Shared {
     queue: wgpu::Queue,
     caps: Caps,
     kernels: KernelCache,
+    tuning: Tuning,
+    rung: Option<Rung>,
     uniforms: Mutex<Uniforms>,
     /// First error the driver reported outside of any call that could return it.
     failure: Arc<Mutex<Option<String>>>,
@@ -71,7 +76,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], or [`Error::Device`] when the driver
-    /// refuses.
+    /// refuses; [`Error::Argument`] when `MELOS_KERNELS` names no rung it has.
     pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
         let adapter = adapter::choose(choice)?;
         let opened = adapter::open(&adapter)?;
@@ -80,6 +85,8 @@ impl Gpu {
             device: opened.device,
             queue: opened.queue,
             kernels: KernelCache::new(choice.checked),
+            tuning: Tuning::new(&opened.caps, !choice.checked),
+            rung: Rung::from_env(&opened.caps)?,
             caps: opened.caps,
             uniforms: Mutex::default(),
             failure: opened.failure,
@@ -113,7 +120,9 @@ impl Gpu {
         let shared = Shared {
             device: shared.device.clone(),
             queue: shared.queue.clone(),
-            kernels: shared.kernels.emptied(),
+            kernels: KernelCache::new(self.is_checked()),
+            tuning: Tuning::new(&caps, false),
+            rung: Some(Rung::Portable),
             caps,
             uniforms: Mutex::default(),
             failure: shared.failure.clone(),
@@ -123,6 +132,11 @@ impl Gpu {
             stream: Arc::default(),
             pool: Arc::default(),
         }
+    }
+
+    /// Whether kernels are compiled with bounds checks.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.shared.kernels.checked()
     }
 
     /// What the adapter can do.

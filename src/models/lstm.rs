@@ -357,9 +357,9 @@ pub struct JointClassifier {
 /// The second objective of [`JointClassifier`]: what is predicted, (T·B) u32, and with which
 /// weights.
 pub struct Auxiliary<'a> {
-    /// What the decoder reads, for an autoencoder; a language model predicts from the states
-    /// that the classifier's own reading leaves.
-    pub shifted: Option<&'a TokenIds>,
+    /// What the decoder reads and its lengths, for an autoencoder; a language model predicts from
+    /// the states that the classifier's own reading leaves.
+    pub shifted: Option<(&'a TokenIds, &'a Tensor)>,
     /// (T·B) u32
     pub targets: &'a Tensor,
     /// (T·B)
@@ -398,11 +398,7 @@ impl JointClassifier {
         let read = backbone.forward(tape, inputs.ids, inputs.lens, None)?;
         let label_loss = self.classifier.loss_of(tape, inputs, &read)?;
         let hidden = match auxiliary.shifted {
-            Some(shifted) => {
-                backbone
-                    .forward(tape, shifted, inputs.lens, Some(&read.finals))?
-                    .out
-            }
+            Some((ids, lens)) => backbone.forward(tape, ids, lens, Some(&read.finals))?.out,
             None => read.out,
         };
         let (targets, weights) = (auxiliary.targets, auxiliary.weights);

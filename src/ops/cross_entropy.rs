@@ -6,7 +6,7 @@
 //! linear cross entropy: the gradients are computed on the way forward and scaled by the
 //! upstream gradient on the way back.
 
-use super::matmul::{Product, product};
+use super::matmul::{Panels, Product, product};
 use super::{axpy, sum_all_into, sum_columns};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
@@ -83,6 +83,8 @@ pub fn linear_cross_entropy(
     };
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let chunk = chunk_rows(rows, vocab);
+    // W is packed once for all chunks, in each of the two ways it is read.
+    let (w_out, w_back) = (Panels::default(), Panels::default());
     for first in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - first);
         let x_chunk = x.window(first * width, [count, width])?;
@@ -90,13 +92,17 @@ pub fn linear_cross_entropy(
         product(&Product {
             bias: b,
             trans_b: true,
+            panels_b: Some(&w_out),
             ..Product::new(&x_chunk, w, &logits)
         })?;
         softmax(gpu, &logits, targets, weights, &losses, first, wanted)?;
         if let Some(saved) = &saved {
             let accumulate = first > 0;
             let dx = saved.dx.window(first * width, [count, width])?;
-            product(&Product::new(&logits, w, &dx))?;
+            product(&Product {
+                panels_b: Some(&w_back),
+                ..Product::new(&logits, w, &dx)
+            })?;
             product(&Product {
                 trans_a: true,
                 accumulate,

@@ -1,5 +1,6 @@
 //! Dropout; the mask is drawn again on the way back, never stored.
 
+use super::lanes;
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::{Variant, philox};
@@ -58,7 +59,8 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
         period: 1,
         scale: 1.0 / (1.0 - p),
     };
-    let kernel = gpu.kernel("dropout_fwd", &Variant::new())?;
+    let variant = Variant::new().with("VEC4", lanes(x.len()) == 4);
+    let kernel = gpu.kernel("dropout_fwd", &variant)?;
     let bindings = [state.binding(), x.binding(), y.binding()];
     gpu.dispatch(&kernel, &params, &bindings, Groups::cover(x.len(), 1024))?;
     let (state, input, out) = (state.clone(), x.clone(), y.clone());
@@ -83,7 +85,7 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
             accumulate: dx.flag(),
             scale,
         };
-        let kernel = cx.gpu().kernel("dropout_bwd", &Variant::new())?;
+        let kernel = cx.gpu().kernel("dropout_bwd", &variant)?;
         let bindings = [state.binding(), dy.binding(), dx.grad.binding()];
         cx.gpu()
             .dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), 1024))

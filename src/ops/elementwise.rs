@@ -1,5 +1,6 @@
 //! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
 
+use super::lanes;
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -51,10 +52,14 @@ pub(crate) fn axpy(
     factor: Option<&Tensor>,
     accumulate: bool,
 ) -> Result<()> {
-    let variant = Variant::new().with("SCALED", factor.is_some());
+    let lanes = lanes(y.len());
+    let variant = Variant::new()
+        .with("SCALED", factor.is_some())
+        .with("VEC4", lanes == 4);
     let kernel = y.gpu().kernel("axpy", &variant)?;
+    let elements = y.len() / lanes;
     let params = AxpyParams {
-        n: y.len() as u32,
+        n: elements as u32,
         accumulate: u32::from(accumulate),
         alpha,
     };
@@ -64,7 +69,7 @@ pub(crate) fn axpy(
         .map(Tensor::binding)
         .collect();
     y.gpu()
-        .dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))
+        .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
 }
 
 /// A function of one element.
@@ -290,17 +295,22 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, dims, DType::F32)?;
     let same = a.shape() == b.shape();
-    let variant = Variant::new().with("OP", op as u32).with("SAME", same);
+    let lanes = if same { lanes(y.len()) } else { 1 };
+    let variant = Variant::new()
+        .with("OP", op as u32)
+        .with("SAME", same)
+        .with("VEC4", lanes == 4);
     let kernel = gpu.kernel("binary_fwd", &variant)?;
+    let elements = y.len() / lanes;
     let params = BinaryParams {
         shape,
         stride_a: strides(four(a.dims()), shape),
         stride_b: strides(four(b.dims()), shape),
-        n: y.len() as u32,
+        n: elements as u32,
         _pad: [0; 3],
     };
     let bindings = [a.binding(), b.binding(), y.binding()];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(y.len(), GROUP))?;
+    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))?;
     let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
     tape.record("binary", &[a, b], &[&y], move |cx| {
         let Some(dy) = cx.upstream(&out)? else {

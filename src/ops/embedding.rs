@@ -1,5 +1,6 @@
 //! Rows of a table by token, and the deterministic scatter-add that is its gradient.
 
+use super::lanes;
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -147,10 +148,12 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
     let [steps, batch] = tokens.ids.dims2(OP, "tokens")?;
     let y = Tensor::empty(gpu, [steps, batch, width], DType::F32)?;
     let count = steps * batch;
-    let kernel = gpu.kernel("embedding_fwd", &Variant::new())?;
+    let lanes = lanes(width);
+    let variant = Variant::new().with("VEC4", lanes == 4);
+    let kernel = gpu.kernel("embedding_fwd", &variant)?;
     let params = ForwardParams {
         rows: count as u32,
-        width: width as u32,
+        width: (width / lanes) as u32,
         vocab: vocab as u32,
         layer: 0,
         threshold: 0,
@@ -167,10 +170,10 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
         if !sink.accumulate {
             sink.grad.clear(); // The kernel writes only the rows that the batch names.
         }
-        let kernel = cx.gpu().kernel("embedding_bwd", &Variant::new())?;
+        let kernel = cx.gpu().kernel("embedding_bwd", &variant)?;
         let params = BackwardParams {
             segments: count as u32,
-            width: width as u32,
+            width: (width / lanes) as u32,
             vocab: vocab as u32,
             accumulate: 1,
             layer: 0,

@@ -4,74 +4,15 @@
 //! multiplies by W_hh and applies the gates. Backward likewise: one dispatch a step, and the
 //! weights' gradients as one product over all steps.
 
-use super::matmul::{Product, product};
-use super::matmul_plan::{self as plan, Layout};
+use super::lstm_form::{BackwardParams, Form, ForwardParams};
+use super::matmul::{Panels, Product, product};
 use super::reduce::sum_columns_into_all;
 use super::{Binary, binary};
-use crate::device::{Gpu, Groups, Kernel};
+use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
-use std::sync::Arc;
 
 const OP: &str = "lstm";
-
-/// Which form of the step kernels runs, and its geometry.
-#[derive(Clone, Copy)]
-struct Form {
-    /// By subgroup broadcast.
-    subgroup: bool,
-    /// Batch rows of one invocation.
-    rows: u32,
-    /// Invocations of a workgroup: forward each has one unit, backward four.
-    threads: u32,
-}
-
-impl Form {
-    /// Measured on lavapipe (B = 32, H = 512): 32 rows by broadcast 3 ms of CPU time a step, 8
-    /// rows without 9.
-    fn of(gpu: &Gpu, batch: usize) -> Form {
-        let caps = gpu.caps();
-        let subgroup = caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8;
-        Form {
-            subgroup,
-            rows: if subgroup && batch > 8 { 32 } else { 8 },
-            threads: if caps.is_cpu { 8 } else { 32 },
-        }
-    }
-
-    fn forward(self, gpu: &Gpu, hidden: usize) -> Result<Arc<Kernel>> {
-        let name = match self.subgroup {
-            true => "lstm_step_fwd_subgroup",
-            false => "lstm_step_fwd",
-        };
-        let variant = Variant::new()
-            .with("ROWS", self.rows)
-            .with("TILE", self.threads)
-            .with("VEC4", hidden.is_multiple_of(4));
-        gpu.kernel(name, &variant)
-    }
-
-    fn backward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
-        let name = match self.subgroup {
-            true => "lstm_step_bwd_subgroup",
-            false => "lstm_step_bwd",
-        };
-        let variant = Variant::new()
-            .with("ROWS", self.rows)
-            .with("WG", self.threads);
-        gpu.kernel(name, &variant)
-    }
-
-    /// Workgroups, with `units` of each invocation.
-    fn grid(self, run: Run, units: u32) -> Groups {
-        Groups::Grid([
-            (run.hidden as u32).div_ceil(units * self.threads),
-            (run.batch as u32).div_ceil(self.rows),
-            1,
-        ])
-    }
-}
 
 /// A layer's parameters, as PyTorch lays them out: gates stacked in the order i, f, g, o.
 pub struct LstmWeights<'a> {
@@ -102,40 +43,6 @@ pub struct LstmOutput {
     pub h_n: Tensor,
     /// Final cell (B, H).
     pub c_n: Tensor,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PackParams {
-    hidden: u32,
-    tile: u32,
-    kp: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    batch: u32,
-    hidden: u32,
-    t: u32,
-    before: u32,
-    after: u32,
-    cell_clip: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    batch: u32,
-    hidden: u32,
-    t: u32,
-    before: u32,
-    after: u32,
-    cell_clip: f32,
-    next: u32,
-    has_next: u32,
-    has_dout: u32,
-    only_dh: u32,
 }
 
 /// Sizes and order of one run.
@@ -266,9 +173,9 @@ pub fn lstm(
 
     let hs = states(gpu, run, state.map(|s| s.0))?;
     let cs = states(gpu, run, state.map(|s| s.1))?;
-    let form = Form::of(gpu, batch);
-    let packed = pack_forward(gpu, weights.w_hh, hidden, form)?;
-    let kernel = form.forward(gpu, hidden)?;
+    let form = Form::of(gpu, batch, hidden)?;
+    let packed = form.pack_forward(gpu, weights.w_hh)?;
+    let kernel = form.forward(gpu)?;
     let bindings = [
         packed.binding(),
         lens.binding(),
@@ -286,7 +193,7 @@ pub fn lstm(
             after,
             cell_clip: options.cell_clip,
         };
-        gpu.dispatch(&kernel, &params, &bindings, form.grid(run, 1))?;
+        gpu.dispatch(&kernel, &params, &bindings, form.forward_grid())?;
     }
     let last = run.ends().1;
     let out = run.sequence(&hs, usize::from(!options.reverse))?;
@@ -326,39 +233,6 @@ fn states(gpu: &Gpu, run: Run, first: Option<&Tensor>) -> Result<Tensor> {
     Ok(states)
 }
 
-/// W_hh in panels of one invocation's four gates, for the forward step.
-fn pack_forward(gpu: &Gpu, w_hh: &Tensor, hidden: usize, form: Form) -> Result<Tensor> {
-    let tile = form.threads as usize;
-    let kp = hidden.next_multiple_of(8);
-    let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
-    let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
-    let params = PackParams {
-        hidden: hidden as u32,
-        tile: form.threads,
-        kp: kp as u32,
-    };
-    let bindings = [w_hh.binding(), packed.binding()];
-    let groups = Groups::cover(packed.len() / 4, 64);
-    gpu.dispatch(&kernel, &params, &bindings, groups)?;
-    Ok(packed)
-}
-
-/// W_hh (4H, H) in panels of columns, for the backward step's product dz·W_hh.
-fn pack_backward(gpu: &Gpu, w_hh: &Tensor, hidden: usize, form: Form) -> Result<Tensor> {
-    let h = hidden as u32;
-    let rows = Layout {
-        extent: 1,
-        k: h,
-        batch: 0,
-    };
-    let how = plan::pack(h, 4 * h, rows, 1, 4 * form.threads, "w_hh");
-    let how = how.map_err(|e| Error::Kernel {
-        kernel: OP.into(),
-        message: e.to_string(),
-    })?;
-    super::matmul::pack(gpu, w_hh, &how)
-}
-
 /// What the backward pass needs.
 struct Saved {
     run: Run,
@@ -382,6 +256,7 @@ impl Saved {
         let (carry_h, carry_c) = self.through_time(cx)?;
         // `gates` now holds the gradients before the activations, dz (T·B, 4H).
         let dz = &self.gates;
+        let dz_panels = Panels::default();
         if let Some(dx) = cx.sink(&self.x)? {
             product(&Product {
                 accumulate: dx.accumulate,
@@ -393,6 +268,7 @@ impl Saved {
             product(&Product {
                 trans_a: true,
                 accumulate,
+                panels_a: Some(&dz_panels),
                 ..Product::new(dz, &self.x, &dw.grad)
             })?;
         }
@@ -403,6 +279,7 @@ impl Saved {
             product(&Product {
                 trans_a: true,
                 accumulate,
+                panels_a: Some(&dz_panels),
                 ..Product::new(dz, &before, &dw.grad)
             })?;
         }
@@ -433,8 +310,8 @@ impl Saved {
         let carry_h = carry(cx.upstream(&self.h_n)?)?;
         let carry_c = carry(cx.upstream(&self.c_n)?)?;
         let dout = cx.upstream(&self.out)?;
-        let form = Form::of(gpu, run.batch);
-        let packed = pack_backward(gpu, &self.w_hh, run.hidden, form)?;
+        let form = Form::of(gpu, run.batch, run.hidden)?;
+        let packed = form.pack_backward(gpu, &self.w_hh)?;
         let kernel = form.backward(gpu)?;
         // Without a gradient at the outputs some buffer must stand in; it is not read.
         let dout_binding = dout.as_ref().unwrap_or(&self.cs).binding();
@@ -462,7 +339,7 @@ impl Saved {
                 has_dout: u32::from(dout.is_some()),
                 only_dh: u32::from(only_dh),
             };
-            gpu.dispatch(&kernel, &params, &bindings, form.grid(run, 4))
+            gpu.dispatch(&kernel, &params, &bindings, form.backward_grid())
         };
         for t in run.order().into_iter().rev() {
             step(t, next, false)?;

@@ -1,11 +1,13 @@
 //! Matrix products: the one place where a form is chosen and its dispatches are queued.
 
+use super::matmul_choice::{self as choice, Family, SizeClass};
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
+use std::cell::RefCell;
 
 const OP: &str = "matmul";
 
@@ -31,6 +33,28 @@ pub struct Product<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied last, before the accumulation.
     pub activation: Activation,
+    /// Where A's panels are kept for other products with the same A.
+    pub panels_a: Option<&'a Panels>,
+    /// The same for B.
+    pub panels_b: Option<&'a Panels>,
+}
+
+/// An operand that several products share, packed by the first that needs it so. Its values must
+/// stay as they are while this lives.
+#[derive(Default)]
+pub struct Panels(RefCell<Option<(Pack, Tensor)>>);
+
+impl Panels {
+    fn of(&self, gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
+        if let Some((kept, panels)) = &*self.0.borrow()
+            && kept == how
+        {
+            return Ok(panels.clone());
+        }
+        let panels = pack(gpu, operand, how)?;
+        *self.0.borrow_mut() = Some((*how, panels.clone()));
+        Ok(panels)
+    }
 }
 
 impl<'a> Product<'a> {
@@ -46,6 +70,8 @@ impl<'a> Product<'a> {
             alpha: 1.0,
             bias: None,
             activation: Activation::None,
+            panels_a: None,
+            panels_b: None,
         }
     }
 
@@ -105,14 +131,20 @@ fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
-    let form = choose(gpu, &sizes);
+    let form = choose(gpu, &sizes)?;
     product_as(p, form)
 }
 
-/// Inner size of one dispatch on a software adapter. Mesa's llvmpipe leaves a shader's loops after
-/// 65,535 iterations in all, without a word; with bounds checks, which keep it from unrolling, a
-/// product takes up to five for each k. A multiple of 64, so that parts of operands stay aligned.
-const CPU_MAX_K: u32 = 8192;
+/// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
+/// iterations in all, without a word. A product takes up to 1.25 for each k, and five with bounds
+/// checks, which keep it from unrolling. Multiples of 64, so that parts of operands stay aligned.
+fn max_k(gpu: &Gpu) -> u32 {
+    match (gpu.caps().is_cpu, gpu.is_checked()) {
+        (true, true) => 8 << 10,
+        (true, false) => 32 << 10,
+        (false, _) => u32::MAX,
+    }
+}
 
 /// Queues a product in the given form.
 ///
@@ -120,20 +152,21 @@ const CPU_MAX_K: u32 = 8192;
 /// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let sizes = p.sizes()?;
-    if !p.c.gpu().caps().is_cpu || sizes.k <= CPU_MAX_K {
-        return part_as(p, &sizes, (p.a, p.b), form);
+    let max_k = max_k(p.c.gpu());
+    if sizes.k <= max_k {
+        return part_as(p, &sizes, (p.a, p.b), (p.panels_a, p.panels_b), form);
     }
     if p.activation != Activation::None || sizes.batch > 1 {
         return Err(Error::Kernel {
             kernel: OP.into(),
             message: format!(
-                "an inner size of {} with an activation or a batch; software adapters take up to {CPU_MAX_K}",
+                "an inner size of {} with an activation or a batch; software adapters take up to {max_k}",
                 sizes.k
             ),
         });
     }
-    for first in (0..sizes.k).step_by(CPU_MAX_K as usize) {
-        let k = CPU_MAX_K.min(sizes.k - first);
+    for first in (0..sizes.k).step_by(max_k as usize) {
+        let k = max_k.min(sizes.k - first);
         let part = plan::Product {
             k,
             accumulate: p.accumulate || first > 0,
@@ -145,7 +178,8 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
             operand.window(start, [operand.len() - start])
         };
         let operands = (from(p.a, sizes.a)?, from(p.b, sizes.b)?);
-        part_as(p, &part, (&operands.0, &operands.1), form)?;
+        // Shared panels are those of whole operands.
+        part_as(p, &part, (&operands.0, &operands.1), (None, None), form)?;
     }
     Ok(())
 }
@@ -155,6 +189,7 @@ fn part_as(
     p: &Product<'_>,
     sizes: &plan::Product,
     (a, b): (&Tensor, &Tensor),
+    (panels_a, panels_b): (Option<&Panels>, Option<&Panels>),
     form: Candidate,
 ) -> Result<()> {
     let gpu = p.c.gpu();
@@ -163,12 +198,15 @@ fn part_as(
         message: e.to_string(),
     };
     let plan = plan::plan(sizes, form).map_err(fail)?;
-    let packed = |operand: &Tensor, how: Option<&Pack>| match how {
-        Some(how) => pack(gpu, operand, how),
+    let packed = |operand: &Tensor, how: Option<&Pack>, shared: Option<&Panels>| match how {
         None => Ok(operand.clone()),
+        Some(how) => match shared {
+            Some(panels) => panels.of(gpu, operand, how),
+            None => pack(gpu, operand, how),
+        },
     };
-    let a = packed(a, plan.pack_a.as_ref())?;
-    let b = packed(b, plan.pack_b.as_ref())?;
+    let a = packed(a, plan.pack_a.as_ref(), panels_a)?;
+    let b = packed(b, plan.pack_b.as_ref(), panels_b)?;
     let variant = plan
         .consts
         .iter()
@@ -194,7 +232,9 @@ pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     Ok(packed)
 }
 
-fn choose(gpu: &Gpu, sizes: &plan::Product) -> Candidate {
+/// The form for a product: the rung that the environment forces, else the fastest as estimated
+/// or, where the estimates are close, as measured.
+fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     let caps = gpu.caps();
     let caps = plan::Caps {
         cpu: caps.is_cpu,
@@ -202,7 +242,61 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Candidate {
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
     };
-    plan::candidates(sizes, &caps)[0]
+    let family = gpu.rung().map(|rung| match rung {
+        Rung::Portable => Family::Direct,
+        Rung::Subgroup => Family::Subgroup,
+        Rung::Tile => Family::Tile,
+    });
+    let worth = choice::worth_timing(sizes, &caps, family);
+    if let [only] = worth[..] {
+        return Ok(only);
+    }
+    let class = SizeClass::of(sizes);
+    let names: Vec<String> = worth.iter().map(ToString::to_string).collect();
+    let chosen = gpu.fastest(&format!("matmul {class}"), &names, |gpu, index| {
+        let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;
+        gpu.seconds(|| scratch.run(worth[index]))
+    })?;
+    Ok(worth[chosen])
+}
+
+/// Operands to time a size class on; the real ones are never touched.
+struct Scratch {
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    trans_a: bool,
+    trans_b: bool,
+}
+
+impl Scratch {
+    fn new(gpu: &Gpu, class: &SizeClass) -> Result<Scratch> {
+        let matrix = |rows: u32, columns: u32, transposed: bool| {
+            let [rows, columns] = if transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            };
+            let all = [class.batch, rows, columns].map(|size| size as usize);
+            Tensor::zeros(gpu, &all[usize::from(class.batch == 1)..])
+        };
+        Ok(Scratch {
+            a: matrix(class.m, class.k, class.trans_a)?,
+            b: matrix(class.k, class.n, class.trans_b)?,
+            c: matrix(class.m, class.n, false)?,
+            trans_a: class.trans_a,
+            trans_b: class.trans_b,
+        })
+    }
+
+    fn run(&self, form: Candidate) -> Result<()> {
+        let product = Product {
+            trans_a: self.trans_a,
+            trans_b: self.trans_b,
+            ..Product::new(&self.a, &self.b, &self.c)
+        };
+        product_as(&product, form)
+    }
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed.

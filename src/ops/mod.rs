@@ -9,10 +9,18 @@ mod embedding;
 mod layout;
 mod linear;
 mod lstm;
+mod lstm_form;
 pub mod matmul;
+mod matmul_choice;
 mod matmul_params;
 pub mod matmul_plan;
 mod reduce;
+
+/// Values in one element of a kernel's buffers: four where a size allows it (the flag `VEC4`), else
+/// one. Wide loads pay most on CPU drivers.
+pub(crate) fn lanes(size: usize) -> usize {
+    if size.is_multiple_of(4) { 4 } else { 1 }
+}
 
 pub use cross_entropy::linear_cross_entropy;
 pub use dropout::dropout;

@@ -1,7 +1,7 @@
 //! Sums.
 
-use super::axpy;
 use super::layout::{CopyParams, copy_strided};
+use super::{axpy, lanes};
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -89,15 +89,22 @@ const ROWS_PER_SPLIT: usize = 256;
 /// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), in a fixed order.
 pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()> {
     let (rows, cols) = (x.shape().rows(), x.shape().last());
-    let kernel = x.gpu().kernel("sum_cols", &Variant::new())?;
+    let lanes = lanes(cols);
+    let variant = Variant::new().with("VEC4", lanes == 4);
+    let kernel = x.gpu().kernel("sum_cols", &variant)?;
+    let width = cols / lanes;
     let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
         let params = SumColumnsParams {
             rows: rows as u32,
-            cols: cols as u32,
+            cols: width as u32,
             per_split: per_split as u32,
             accumulate: u32::from(accumulate),
         };
-        let grid = [cols.div_ceil(64) as u32, rows.div_ceil(per_split) as u32, 1];
+        let grid = [
+            width.div_ceil(64) as u32,
+            rows.div_ceil(per_split) as u32,
+            1,
+        ];
         x.gpu().dispatch(
             &kernel,
             &params,

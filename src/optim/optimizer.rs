@@ -334,13 +334,15 @@ impl Optimizer {
         let chunks = |len: usize| len.div_ceil(SUM_CHUNK);
         let count: usize = store.groups().iter().map(|g| chunks(g.grads.len())).sum();
         let partial = Tensor::empty(&self.gpu, [count.max(1)], DType::F32)?;
-        let kernel = self.gpu.kernel("grad_norm_partial", &Variant::new())?;
+        // Groups are padded to multiples of 64 values.
+        let variant = Variant::new().with("VEC4", true);
+        let kernel = self.gpu.kernel("grad_norm_partial", &variant)?;
         let mut base = 0;
         for group in store.groups() {
             let params = NormPartialParams {
-                n: group.grads.len() as u32,
+                n: (group.grads.len() / 4) as u32,
                 offset: 0,
-                chunk: SUM_CHUNK as u32,
+                chunk: (SUM_CHUNK / 4) as u32,
                 base: base as u32,
             };
             let bindings = [group.grads.binding(), partial.binding()];

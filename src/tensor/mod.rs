@@ -274,14 +274,16 @@ impl Tensor {
     }
 
     /// Elements `start..start + shape.len()` of the memory, as a tensor of its own; `start` must
-    /// fall on the adapter's storage alignment.
+    /// fall on the adapter's storage alignment, and on 16 bytes.
     ///
     /// # Errors
     /// [`Error::Shape`] unless it does and the range lies within.
     pub fn window(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let offset = self.offset + start as u64 * self.dtype.size();
-        let align = u64::from(self.gpu.caps().limits.min_storage_buffer_offset_alignment);
+        let align = self.gpu.caps().limits.min_storage_buffer_offset_alignment;
+        // Kernels read four values at a time, whatever less the adapter would allow.
+        let align = u64::from(align).max(16);
         if start + shape.len() > self.len() || !offset.is_multiple_of(align) {
             return Err(Error::Shape {
                 op: "window",

@@ -36,7 +36,7 @@ pub enum Keep {
 pub struct BucketOptions {
     /// B, rows of every batch.
     pub batch: usize,
-    /// Longest length, `<eos>` included; longer documents are cut.
+    /// Longest length, the `<eos>` of an autoencoder included; longer documents are cut.
     pub max_len: usize,
     /// Which end of a document that is too long is kept.
     pub keep: Keep,
@@ -48,7 +48,8 @@ pub struct BucketOptions {
     pub autoencode: bool,
 }
 
-/// A batch of documents, each ended by `<eos>`. Everything is time-major: index `t * B + b`.
+/// A batch of documents, without `<eos>`: what a language model keeps of a text is gone once it has
+/// read the end. Everything is time-major: index `t * B + b`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SequenceBatch {
     /// T, the padded length.
@@ -57,7 +58,7 @@ pub struct SequenceBatch {
     pub batch: usize,
     /// (T, B) ids; `<pad>` from `lens[b]` on.
     pub ids: Vec<u32>,
-    /// (B) lengths with `<eos>`; 0 for a row without document.
+    /// (B) lengths; 0 for a row without document.
     pub lens: Vec<u32>,
     /// (B) classes; [`IGNORE`] for an unlabelled document and a row without one.
     pub labels: Vec<i32>,
@@ -71,10 +72,12 @@ pub struct SequenceBatch {
     pub position: Position,
 }
 
-/// What the decoder of a sequence autoencoder reads and must say (Dai & Le 2015, figure 1).
-/// Lengths are those of the batch.
+/// What the decoder of a sequence autoencoder reads and must say (Dai & Le 2015, figure 1):
+/// `<eos>` tells it to begin, and it ends with one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoder {
+    /// (B) lengths, one more than the document's; 0 for a row without document.
+    pub lens: Vec<u32>,
     /// (T, B) `<eos>` and the document: the targets shifted by one.
     pub ids: Vec<u32>,
     /// (T, B) the document and `<eos>`; [`IGNORE`] from `lens[b]` on.
@@ -258,10 +261,10 @@ impl BucketBatches {
                 Keep::Head => &all[..words],
                 Keep::Tail => &all[all.len() - words..],
             };
-            for (t, &id) in kept.iter().chain([&EOS]).enumerate() {
+            for (t, &id) in kept.iter().enumerate() {
                 ids[t * batch + b] = id;
             }
-            lens[b] = words as u32 + 1;
+            lens[b] = words as u32;
             labels[b] = self
                 .documents
                 .label(doc)
@@ -272,7 +275,7 @@ impl BucketBatches {
         let decoder = self
             .options
             .autoencode
-            .then(|| Decoder::new(&ids, &lens, dropout, position));
+            .then(|| Decoder::new(&ids, &lens, &docs, dropout, position));
         drop_words(&mut ids, dropout, position, 0);
         let index = TokenIndex::new(&ids, &lens);
         SequenceBatch {
@@ -290,22 +293,29 @@ impl BucketBatches {
 }
 
 impl Decoder {
-    fn new(ids: &[u32], lens: &[u32], dropout: f32, position: Position) -> Self {
+    fn new(ids: &[u32], lens: &[u32], docs: &[u32], dropout: f32, position: Position) -> Self {
         let batch = lens.len();
         let mut inputs = vec![PAD; ids.len()];
         let mut targets = vec![IGNORE; ids.len()];
+        let lens: Vec<u32> = lens
+            .iter()
+            .zip(docs)
+            .map(|(&len, &doc)| if doc == NO_DOC { 0 } else { len + 1 })
+            .collect();
         for (b, &len) in lens.iter().enumerate() {
             let mut before = EOS;
             for t in 0..len as usize {
                 let at = t * batch + b;
+                let word = if t + 1 == len as usize { EOS } else { ids[at] };
                 inputs[at] = before;
-                targets[at] = ids[at] as i32;
-                before = ids[at];
+                targets[at] = word as i32;
+                before = word;
             }
         }
         drop_words(&mut inputs, dropout, position, 1);
-        let index = TokenIndex::new(&inputs, lens);
+        let index = TokenIndex::new(&inputs, &lens);
         Self {
+            lens,
             ids: inputs,
             targets,
             index,

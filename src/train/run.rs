@@ -86,6 +86,8 @@ pub fn train(
             continue;
         }
         let stage = &config.stages[unit.stage];
+        let message = format!("{}: preparing text, model and kernels", unit.name);
+        progress.event(&Event::Note { message: &message });
         let mut task = build(&TaskRequest {
             config: &config,
             stage,

@@ -207,8 +207,8 @@ fn every_form_with_every_epilogue() {
 fn every_form_with_a_long_inner_size() {
     for gpu in [unchecked(), crate::support::gpu()] {
         for form in forms(&gpu) {
-            for (transpose_a, transpose_b) in TRANSPOSITIONS {
-                let mut case = Case::plain(5, 3, 70_001);
+            for (transpose_a, transpose_b) in [(false, true), (true, false)] {
+                let mut case = Case::plain(5, 3, 40_001);
                 case.accumulate = transpose_a;
                 case.bias = true;
                 case.shape.transpose_a = transpose_a;

@@ -1,14 +1,12 @@
 //! Fine-tuning: the classifier, from its last state or with the linear gain on labels, alone or
 //! together with a language model or autoencoder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::data::{Data, Parts};
-use super::engine::{Engine, Step, as_targets, mean_weights};
-use super::language::{kept_end, parse_position, position};
+use super::engine::{Engine, Steps, as_targets, kept_end, mean_weights, parse_position, position};
 use super::model::{Architecture, Description, Scorer};
 use super::network;
 use crate::device::Gpu;
@@ -33,8 +31,8 @@ struct Labelled {
 
 /// What the second objective predicts.
 struct Second {
-    /// For an autoencoder: what the decoder reads.
-    shifted: Option<TokenIds>,
+    /// For an autoencoder: what the decoder reads, and its lengths.
+    shifted: Option<(TokenIds, Tensor)>,
     targets: Tensor,
     weights: Tensor,
 }
@@ -55,7 +53,7 @@ impl Network {
         match (self, &batch.second) {
             (Network::Joint(model, _), Some(second)) => {
                 let auxiliary = Auxiliary {
-                    shifted: second.shifted.as_ref(),
+                    shifted: second.shifted.as_ref().map(|(ids, lens)| (ids, lens)),
                     targets: &second.targets,
                     weights: &second.weights,
                 };
@@ -89,7 +87,7 @@ pub(super) struct ClassifierTask {
     stage: StageConfig,
     linear_gain: bool,
     batches: BucketBatches,
-    steps: HashMap<usize, Step<Labelled>>,
+    steps: Steps<Labelled>,
     scorer: Scorer,
 }
 
@@ -141,20 +139,30 @@ impl ClassifierTask {
             stage,
             linear_gain: request.config.model.linear_gain,
             batches,
-            steps: HashMap::new(),
+            steps: Steps::new(),
             scorer,
         })
     }
+}
 
-    fn inputs(&self, steps: usize, batch: usize) -> Result<Labelled> {
-        let gpu = &self.engine.gpu;
+impl Labelled {
+    fn new(
+        gpu: &Gpu,
+        steps: usize,
+        batch: usize,
+        linear_gain: bool,
+        second: Option<config::Auxiliary>,
+    ) -> Result<Labelled> {
         let count = steps * batch;
-        let predictions = if self.linear_gain { count } else { batch };
-        let second = match self.network.second() {
+        let predictions = if linear_gain { count } else { batch };
+        let second = match second {
             None => None,
             Some(kind) => Some(Second {
                 shifted: match kind {
-                    config::Auxiliary::Sa => Some(TokenIds::empty(gpu, steps, batch)?),
+                    config::Auxiliary::Sa => Some((
+                        TokenIds::empty(gpu, steps, batch)?,
+                        Tensor::empty(gpu, [batch], DType::U32)?,
+                    )),
                     config::Auxiliary::Lm => None,
                 },
                 targets: Tensor::empty(gpu, [count], DType::U32)?,
@@ -169,9 +177,7 @@ impl ClassifierTask {
             second,
         })
     }
-}
 
-impl Labelled {
     fn write(&self, batch: &SequenceBatch, linear_gain: bool) -> Result<()> {
         self.ids.write(&batch.ids, &batch.index)?;
         self.lens.write(&batch.lens)?;
@@ -189,8 +195,9 @@ impl Labelled {
             return Ok(());
         };
         let targets = match &second.shifted {
-            Some(shifted) => {
+            Some((shifted, lens)) => {
                 shifted.write(&decoder.ids, &decoder.index)?;
+                lens.write(&decoder.lens)?;
                 as_targets(&decoder.targets)
             }
             None => next_tokens(batch, &decoder.targets),
@@ -250,14 +257,12 @@ impl Task for ClassifierTask {
 
     fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo> {
         let batch = self.batches.next_batch();
-        if !self.steps.contains_key(&batch.time) {
-            let inputs = self.inputs(batch.time, batch.batch)?;
-            let step = self
-                .engine
-                .record(inputs, |tape, b| self.network.loss(tape, b))?;
-            self.steps.insert(batch.time, step);
-        }
-        let step = &self.steps[&batch.time];
+        let step = self.steps.of(batch.time, || {
+            let (gpu, second) = (&self.engine.gpu, self.network.second());
+            let inputs = Labelled::new(gpu, batch.time, batch.batch, self.linear_gain, second)?;
+            self.engine
+                .record(inputs, |tape, b| self.network.loss(tape, b))
+        })?;
         step.inputs.write(&batch, self.linear_gain)?;
         self.engine.train(cx, step)?;
         Ok(StepInfo {

@@ -1,8 +1,9 @@
 //! The text of a run: read, tokenised and divided once, shared by all stages and repeats.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::text::demo::{self, DemoOptions};
 use crate::text::{
@@ -224,7 +225,7 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
         DataSource::Files | DataSource::Demo => None,
     };
     let column = |name: &Option<String>| name.as_deref().map(Column::from);
-    let labelled = |path: &PathBuf, split: Option<Split>| Source {
+    let labelled = |path: &Path, split: Option<Split>| Source {
         format,
         text: column(&data.text_column),
         label: column(&data.label_column),
@@ -242,17 +243,4 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
     );
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
     Ok(sources)
-}
-
-/// Where tokenised text is kept between runs: `MELOS_CACHE`, or the user's cache folder.
-fn cache_folder() -> Option<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    set("MELOS_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("melos")))
-        .or_else(|| set("LOCALAPPDATA").map(|d| d.join("melos")))
-        .or_else(|| set("HOME").map(|d| d.join(".cache/melos")))
 }

@@ -2,15 +2,18 @@
 //! and the tensors of a checkpoint.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::{Error, Result};
 use crate::models::lstm::{EMBEDDING, LSTM, LstmConfig};
 use crate::optim::{Optimizer, OptimizerKind, StepState};
 use crate::tensor::{ParamSpec, ParamStore, Tape, Tensor};
-use crate::text::{Tokenizer, WordVectors};
-use crate::train::config::{self, Part, StageKind};
+use crate::text::{Keep, Position, Tokenizer, WordVectors};
+use crate::train::config::{self, KeptEnd, Part, StageKind};
 use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors, read_tensors};
 use crate::train::task::{StepContext, TaskRequest};
 
@@ -44,6 +47,27 @@ impl<I> Step<I> {
     pub fn run(&self, gpu: &Gpu) -> Result<Vec<f32>> {
         gpu.replay(&self.recording)?;
         self.result.to_vec()
+    }
+}
+
+/// The steps recorded so far, by the length of their sequences.
+pub(super) struct Steps<I>(HashMap<usize, Step<I>>);
+
+impl<I> Steps<I> {
+    pub fn new() -> Steps<I> {
+        Steps(HashMap::new())
+    }
+
+    /// The step for sequences of `length`; recorded by `record` when it is the first of them.
+    pub fn of(
+        &mut self,
+        length: usize,
+        record: impl FnOnce() -> Result<Step<I>>,
+    ) -> Result<&Step<I>> {
+        Ok(match self.0.entry(length) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(record()?),
+        })
     }
 }
 
@@ -369,4 +393,24 @@ pub(super) fn mean_weights(targets: &[u32]) -> (Vec<f32>, usize) {
             .collect(),
         count,
     )
+}
+
+/// A position in the batches, for a checkpoint.
+pub(super) fn position(position: Position) -> Value {
+    // Three whole numbers: this cannot fail.
+    serde_json::to_value(position).unwrap_or_default()
+}
+
+pub(super) fn parse_position(value: &Value) -> Result<Position> {
+    serde_json::from_value(value.clone()).map_err(|e| Error::Folder {
+        path: "trainer.json".into(),
+        problem: format!("its data position is damaged ({e}); resume from an older checkpoint"),
+    })
+}
+
+pub(super) fn kept_end(end: KeptEnd) -> Keep {
+    match end {
+        KeptEnd::Head => Keep::Head,
+        KeptEnd::Tail => Keep::Tail,
+    }
 }

@@ -1,5 +1,6 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
+mod autoencoder;
 mod classify;
 mod data;
 mod engine;
@@ -46,7 +47,7 @@ impl TaskFactory {
         };
         Ok(match request.stage.objective {
             Objective::Lm => Box::new(language::LanguageModelTask::new(gpu, data, request)?),
-            Objective::Sa => Box::new(language::AutoencoderTask::new(gpu, data, request)?),
+            Objective::Sa => Box::new(autoencoder::AutoencoderTask::new(gpu, data, request)?),
             Objective::Classify | Objective::Joint => {
                 Box::new(classify::ClassifierTask::new(gpu, data, request)?)
             }

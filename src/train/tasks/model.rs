@@ -1,15 +1,13 @@
 //! Trained models as folders: written at the end of a stage, opened by `melos eval` and
 //! `melos predict`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::data::{Data, sources};
-use super::engine::{Engine, Step, as_targets, mean_weights, transfer};
-use super::language::kept_end;
+use super::engine::{Engine, Step, Steps, as_targets, kept_end, mean_weights, transfer};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
@@ -102,7 +100,7 @@ struct Unlabelled {
 pub(super) struct Scorer {
     options: BucketOptions,
     classes: usize,
-    passes: HashMap<usize, Step<Unlabelled>>,
+    passes: Steps<Unlabelled>,
 }
 
 impl Scorer {
@@ -118,7 +116,7 @@ impl Scorer {
         Scorer {
             options,
             classes,
-            passes: HashMap::new(),
+            passes: Steps::new(),
         }
     }
 
@@ -134,16 +132,13 @@ impl Scorer {
         let mut all = Vec::with_capacity(docs.len());
         for _ in 0..batches.batches_per_epoch() {
             let batch = batches.next_batch();
-            if !self.passes.contains_key(&batch.time) {
+            let pass = self.passes.of(batch.time, || {
                 let inputs = Unlabelled {
                     ids: TokenIds::empty(gpu, batch.time, batch.batch)?,
                     lens: Tensor::empty(gpu, [batch.batch], DType::U32)?,
                 };
-                let step =
-                    Step::inference(gpu, inputs, |tape, b| model.logits(tape, &b.ids, &b.lens))?;
-                self.passes.insert(batch.time, step);
-            }
-            let pass = &self.passes[&batch.time];
+                Step::inference(gpu, inputs, |tape, b| model.logits(tape, &b.ids, &b.lens))
+            })?;
             pass.inputs.ids.write(&batch.ids, &batch.index)?;
             pass.inputs.lens.write(&batch.lens)?;
             let logits = pass.run(gpu)?;

@@ -1,0 +1,202 @@
+//! Which forms of a product are worth timing, and on what: arithmetic, no device.
+
+use super::matmul_plan::{Candidate, Caps, Product, candidates};
+use std::fmt;
+
+/// The kernels that make products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `matmul_direct`.
+    Direct,
+    /// `matmul_subgroup`.
+    Subgroup,
+    /// `matmul_tile`.
+    Tile,
+}
+
+impl Candidate {
+    /// Its kernel.
+    pub fn family(self) -> Family {
+        match self {
+            Candidate::Direct { .. } => Family::Direct,
+            Candidate::Subgroup { .. } => Family::Subgroup,
+            Candidate::Tile { .. } => Family::Tile,
+        }
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
+            Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
+            Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
+        }
+    }
+}
+
+/// Products that share a choice: equal transpositions, sizes equal when rounded up to powers of
+/// two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeClass {
+    /// Rows of C.
+    pub m: u32,
+    /// Columns of C.
+    pub n: u32,
+    /// Inner size.
+    pub k: u32,
+    /// Number of products.
+    pub batch: u32,
+    /// A is read transposed.
+    pub trans_a: bool,
+    /// B is read transposed.
+    pub trans_b: bool,
+}
+
+impl SizeClass {
+    /// The class of a product.
+    pub fn of(p: &Product) -> SizeClass {
+        let round = |size: u32| size.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
+        SizeClass {
+            m: round(p.m),
+            n: round(p.n),
+            k: round(p.k),
+            batch: round(p.batch),
+            trans_a: p.a.extent == 1 && p.a.k > 1,
+            trans_b: p.b.k == 1 && p.b.extent > 1,
+        }
+    }
+
+    /// A product of this class or, where that would take long, a smaller one of its shape: the
+    /// order of the forms no longer changes at such sizes.
+    #[must_use]
+    pub fn sample(mut self, cpu: bool) -> SizeClass {
+        // Some milliseconds on 2 CPU cores and on an integrated GPU.
+        let most = if cpu { 1u64 << 25 } else { 1 << 32 };
+        loop {
+            let sizes = [&mut self.m, &mut self.n, &mut self.k, &mut self.batch];
+            let work = sizes
+                .iter()
+                .fold(1u64, |w, s| w.saturating_mul(u64::from(**s)));
+            let Some(largest) = sizes.into_iter().max_by_key(|s| **s) else {
+                return self;
+            };
+            if work <= most || *largest <= 256 {
+                return self;
+            }
+            *largest /= 2;
+        }
+    }
+}
+
+impl fmt::Display for SizeClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |transposed: bool| if transposed { 'T' } else { 'N' };
+        let (a, b) = (letter(self.trans_a), letter(self.trans_b));
+        write!(f, "{a}{b} {}x{}x{}", self.m, self.n, self.k)?;
+        if self.batch > 1 {
+            write!(f, " x{}", self.batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// On CPU adapters a form this much slower by estimate is not timed: compiling it alone takes
+/// longer than tens of training steps could win.
+const HOPELESS: f64 = 2.0;
+
+/// The forms to choose among, best guess first; never empty. `forced` leaves one family only.
+pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
+    let mut forms = candidates(product, caps);
+    if let Some(family) = forced {
+        forms.retain(|form| form.family() == family);
+        if forms.is_empty() {
+            forms.push(match family {
+                Family::Direct => Candidate::Direct { wg: 64 },
+                Family::Subgroup => Candidate::Subgroup { rows: 8, wg: 64 },
+                Family::Tile => Candidate::Tile { bm: 64, bn: 64 },
+            });
+        }
+        return forms;
+    }
+    if caps.cpu {
+        forms.sort_by(|a, b| estimate(product, *a).total_cmp(&estimate(product, *b)));
+        let best = forms.first().map_or(0.0, |form| estimate(product, *form));
+        forms.retain(|form| estimate(product, *form) < HOPELESS * best);
+    }
+    forms
+}
+
+/// Seconds on one core of a CPU adapter, from rates measured on lavapipe.
+fn estimate(p: &Product, form: Candidate) -> f64 {
+    let up = |size: u32, to: u32| f64::from(size.div_ceil(to)) * f64::from(to);
+    let (k, batch) = (f64::from(p.k), f64::from(p.batch));
+    match form {
+        // Whole subgroups of eight lanes, eight rows by four columns each.
+        Candidate::Direct { .. } => 2.0 * up(p.m, 8) * up(p.n, 32) * k * batch / DIRECT + DISPATCH,
+        Candidate::Subgroup { rows, wg } => {
+            let rate = if rows >= 32 { SUBGROUP_32 } else { SUBGROUP_8 };
+            let (m, n) = (up(p.m, rows), up(p.n, 4 * wg));
+            let packed = 4.0 * k * batch * (m + n);
+            2.0 * m * n * k * batch / rate + packed / PACK + 3.0 * DISPATCH
+        }
+        Candidate::Tile { .. } => 2.0 * up(p.m, 64) * up(p.n, 64) * k * batch / TILE + DISPATCH,
+    }
+}
+
+/// Operations a second of the forms.
+const DIRECT: f64 = 3.8e9;
+const SUBGROUP_8: f64 = 15e9;
+const SUBGROUP_32: f64 = 27e9;
+const TILE: f64 = 4.7e9;
+/// Bytes a second that packing writes.
+const PACK: f64 = 2e9;
+/// Seconds to start a dispatch.
+const DISPATCH: f64 = 20e-6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAVAPIPE: Caps = Caps {
+        cpu: true,
+        min_subgroup: 8,
+        workgroup_bytes: 32 << 10,
+        invocations: 1024,
+    };
+
+    #[test]
+    fn sizes_of_one_class_share_a_choice() {
+        let class = |m, n, k, ta, tb| SizeClass::of(&Product::new(m, n, k, ta, tb)).to_string();
+        assert_eq!(class(2048, 10_000, 512, false, true), "NT 2048x16384x512");
+        assert_eq!(class(2000, 8200, 300, false, true), "NT 2048x16384x512");
+        assert_eq!(class(5, 7, 9, true, false), "TN 8x8x16");
+        let batched = Product::new(5, 7, 9, false, false).batched(12);
+        assert_eq!(SizeClass::of(&batched).to_string(), "NN 8x8x16 x16");
+    }
+
+    #[test]
+    fn samples_are_small_and_keep_few_rows_few() {
+        let class = SizeClass::of(&Product::new(8, 10_000, 512, false, true));
+        let sample = class.sample(true);
+        assert_eq!((sample.m, sample.k), (8, 512));
+        assert!(sample.n < 16_384 && sample.n >= 512);
+    }
+
+    #[test]
+    fn large_products_on_a_cpu_are_not_timed_and_a_rung_leaves_one_family() {
+        let large = Product::new(512, 2048, 512, false, true);
+        let forms = worth_timing(&large, &LAVAPIPE, None);
+        assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
+        for family in [Family::Direct, Family::Subgroup, Family::Tile] {
+            let forms = worth_timing(&large, &LAVAPIPE, Some(family));
+            assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
+        }
+        let gpu = Caps {
+            cpu: false,
+            min_subgroup: 32,
+            ..LAVAPIPE
+        };
+        assert!(worth_timing(&large, &gpu, None).len() > 1);
+    }
+}
