@@ -4,6 +4,18 @@
 //! The crate is layered, each layer a feature that needs the one before it: [`kernels`] (WGSL
 //! and contracts, nothing else), `translate` (naga: SPIR-V, MSL, HLSL), `gpu` (devices, tensors,
 //! operators, models), `train` (text, training, files) and `cli`.
+//!
+//! The kernels alone, for another engine (`default-features = false`):
+//!
+//! ```
+//! use melos::kernels::{Target, Variant, catalogue};
+//!
+//! let wgsl = catalogue::source("lstm_step_fwd", &Variant::new(), Target::Web)?;
+//! let sheet = catalogue::contract("lstm_step_fwd")?;
+//! # assert!(wgsl.contains("fn lstm_step_fwd"));
+//! # assert!(!sheet.bindings.is_empty());
+//! # Ok::<(), melos::kernels::KernelError>(())
+//! ```
 
 pub mod kernels;
 #[cfg(feature = "translate")]

@@ -21,9 +21,12 @@ Names inside a file:
     losses      the loss of each of STEPS training steps, before that step's update
     grad_norms  the global gradient norm of each step, before clipping
     final.*     parameters after the last step
-Training is Adam(lr=1e-3, PyTorch defaults) after clip_grad_norm_(max_norm=1.0).
+Training is Adam(lr=1e-3, PyTorch defaults) after clip_grad_norm_(max_norm=1.0). The convergence_*
+files hold longer runs on the texts in tests/data: inputs, param.* and CURVE_STEPS losses only, at
+CURVE_LR.
 """
 
+import csv
 import json
 import pathlib
 
@@ -36,11 +39,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE.parent / "tests" / "fixtures"
+DATA = HERE.parent / "tests" / "data"
 
 V, E, H, B, T = 37, 12, 20, 5, 11
 CLASSES = 3
 STEPS = 10
 LR, MAX_NORM = 1e-3, 1.0
+CURVE_STEPS, CURVE_LR, CURVE_BATCH = 100, 1e-2, 8
 PAD, BOS, EOS = 0, 1, 2
 LENGTHS = [7, 11, 1, 4, 9]  # unsorted, one full row, one of a single token
 
@@ -179,9 +184,9 @@ class CellClipLstm(nn.Module):
 class Model(nn.Module):
     """embedding → LSTM → linear; the head reads whatever each objective gives it."""
 
-    def __init__(self, outputs, hidden=H, layers=1, bidirectional=False, cell_clip=None):
+    def __init__(self, outputs, hidden=H, layers=1, bidirectional=False, cell_clip=None, vocabulary=V):
         super().__init__()
-        self.embedding = nn.Embedding(V, E)
+        self.embedding = nn.Embedding(vocabulary, E)
         if cell_clip is None:
             self.lstm = nn.LSTM(E, hidden, layers, bidirectional=bidirectional)
         else:
@@ -433,6 +438,112 @@ def gradient_clipping(name, seed):
     save(name, " ".join(gradient_clipping.__doc__.split()), tensors)
 
 
+# --- convergence --------------------------------------------------------------------------------
+
+
+def texts():
+    """Words of the unlabelled texts, of the labelled ones, and the labels; ids from 3 in the order of
+    the sorted words."""
+    unlabelled = [line.split() for line in (DATA / "unlabelled.txt").read_text().splitlines()]
+    with open(DATA / "reviews.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labelled = [row["text"].split() for row in rows]
+    words = sorted({word for text in unlabelled + labelled for word in text})
+    number = {word: i + 3 for i, word in enumerate(words)}
+    ids = [[[number[word] for word in text] for text in part] for part in (unlabelled, labelled)]
+    return *ids, [int(row["label"] == "positive") for row in rows], len(words) + 3
+
+
+def curve(name, about, outputs, vocabulary, seed, inputs, loss_of):
+    """Trains CURVE_STEPS steps and keeps the losses."""
+    rng = np.random.RandomState(seed)
+    model = Model(outputs, vocabulary=vocabulary)
+    for parameter in model.parameters():
+        parameter.data.copy_(normal(rng, *parameter.shape, scale=0.2))
+    tensors = {f"param.{n}": p.detach().clone() for n, p in model.named_parameters()}
+    optimiser = torch.optim.Adam(model.parameters(), lr=CURVE_LR)
+    losses = []
+    for step in range(CURVE_STEPS):
+        optimiser.zero_grad()
+        loss = loss_of(model, step)
+        loss.backward()
+        clip_grad_norm_(model.parameters(), MAX_NORM)
+        losses.append(loss.item())
+        optimiser.step()
+    print(f"    {losses[0]:.4f} -> {losses[-1]:.4f}")
+    save(name, " ".join(about.split()), tensors | inputs | {"losses": np.array(losses)})
+
+
+def batches(documents):
+    """ids (K, T, B) and lengths (K, B) of consecutive documents."""
+    count = len(documents) // CURVE_BATCH
+    longest = max(len(document) for document in documents)
+    ids = np.full((count, longest, CURVE_BATCH), PAD)
+    lengths = np.zeros((count, CURVE_BATCH), dtype=int)
+    for i, document in enumerate(documents[: count * CURVE_BATCH]):
+        k, row = divmod(i, CURVE_BATCH)
+        ids[k, : len(document), row] = document
+        lengths[k, row] = len(document)
+    return ids, lengths
+
+
+def convergence():
+    unlabelled, labelled, labels, vocabulary = texts()
+
+    stream = [i for document in unlabelled for i in document + [EOS]]
+    window = 8
+    rows = len(stream) // CURVE_BATCH
+    ids = np.array(stream[: rows * CURVE_BATCH]).reshape(CURVE_BATCH, rows).T
+    ids = np.tile(ids, (CURVE_STEPS * window // rows + 1, 1))[: CURVE_STEPS * window + 1]
+    state = [None]
+
+    def lm_loss(model, step):
+        at = slice(step * window, (step + 1) * window)
+        _, output, h, c = model.encode(torch.tensor(ids[at]), [window] * CURVE_BATCH, state[0])
+        state[0] = (h.detach(), c.detach())
+        target = torch.tensor(ids[step * window + 1 : (step + 1) * window + 1])
+        return F.cross_entropy(model.linear(output).reshape(-1, vocabulary), target.reshape(-1))
+
+    about = """As language_model: window k of input.ids at step k, the state carried, over the
+        unlabelled texts joined by <eos> and repeated."""
+    curve("convergence_lm", about, vocabulary, vocabulary, 21,
+          {"input.ids": u32(ids), "input.window": u32([window])}, lm_loss)
+
+    sa_ids, sa_lengths = batches(unlabelled[:40])
+
+    def sa_loss(model, step):
+        x, n = sa_ids[step % len(sa_ids)], sa_lengths[step % len(sa_ids)]
+        longest = x.shape[0]
+        shifted = np.vstack([np.full((1, CURVE_BATCH), BOS), x])
+        target = np.full((longest + 1, CURVE_BATCH), -1)
+        for row, length in enumerate(n):
+            target[:length, row] = x[:length, row]
+            target[length, row] = EOS
+        _, _, h, c = model.encode(torch.tensor(x), n)
+        _, decoded, _, _ = model.encode(torch.tensor(shifted), n + 1, (h, c))
+        logits = model.linear(decoded).reshape(-1, vocabulary)
+        return F.cross_entropy(logits, torch.tensor(target).reshape(-1), ignore_index=-1)
+
+    about = """As sequence_autoencoder, on 40 unlabelled texts: input.ids (K, T, B) and input.lengths
+        (K, B); step k takes batch k mod K. The decoder reads <bos> x and predicts x <eos>."""
+    curve("convergence_sa", about, vocabulary, vocabulary, 22,
+          {"input.ids": u32(sa_ids), "input.lengths": u32(sa_lengths)}, sa_loss)
+
+    c_ids, c_lengths = batches(labelled)
+    c_labels = np.array(labels).reshape(-1, CURVE_BATCH)
+
+    def classifier_loss(model, step):
+        k = step % len(c_ids)
+        _, _, h, _ = model.encode(torch.tensor(c_ids[k]), c_lengths[k])
+        return F.cross_entropy(model.linear(h[-1]), torch.tensor(c_labels[k]))
+
+    about = """As classifier, on the labelled texts: input.ids (K, T, B), input.lengths and
+        input.labels (K, B); step k takes batch k mod K."""
+    curve("convergence_classifier", about, 2, vocabulary, 23,
+          {"input.ids": u32(c_ids), "input.lengths": u32(c_lengths), "input.labels": u32(c_labels)},
+          classifier_loss)
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     raw_lstm("lstm_1layer", 1, inputs=7, hidden=9, layers=1, bidirectional=False)
@@ -446,6 +557,7 @@ def main():
     sequence_autoencoder("sequence_autoencoder", 9)
     optimizers("optimizers", 10)
     gradient_clipping("gradient_clipping", 11)
+    convergence()
 
 
 if __name__ == "__main__":

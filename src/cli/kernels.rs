@@ -38,7 +38,7 @@ impl Kernels {
             Command::Export { dir } => {
                 let manifest = export(&dir)?;
                 output::print(&format!(
-                    "{} kernels in {}\n",
+                    "{} kernel variants in {}\n",
                     manifest.kernels.len(),
                     dir.display()
                 ))?;

@@ -103,16 +103,21 @@ impl Train {
         if self.dry_run {
             return self.plan(adapter);
         }
+        let mut factory = TaskFactory::default();
         let start = match &self.resume {
             Some(folder) => Start::Resume(folder.clone()),
-            None => Start::New {
-                config: Box::new(self.config()?),
-                out: self.out.clone(),
-            },
+            None => {
+                let config = Box::new(self.config()?);
+                config.data.require()?;
+                factory.check(&config, adapter)?;
+                Start::New {
+                    config,
+                    out: self.out.clone(),
+                }
+            }
         };
         let stop = signals::stop_flag()?;
         let mut progress = self.progress();
-        let mut factory = TaskFactory::default();
         let outcome = run::train(
             start,
             adapter,

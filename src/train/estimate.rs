@@ -23,6 +23,10 @@ pub struct Estimate {
     pub activations: u64,
     /// Bytes of the largest single tensor.
     pub largest: u64,
+    /// Bytes of the largest tensor that does not grow with the batch.
+    pub largest_fixed: u64,
+    /// Bytes, per text of the batch, of the largest tensor that does.
+    pub largest_per_text: u64,
 }
 
 /// What an adapter allows; the lead of a run fills it in where one was found.
@@ -97,21 +101,18 @@ impl Estimate {
         } else {
             1
         };
-        let largest = [
-            v * e,
-            if softmax > 0 { v * width } else { 0 },
-            rows * 4 * h,
-            4 * h * (width.max(e)),
-        ]
-        .into_iter()
-        .max()
-        .unwrap_or(0);
+        let decoder = if softmax > 0 { v * width } else { 0 };
+        let largest_fixed = F32 * (v * e).max(decoder).max(4 * h * width.max(e));
+        // An LSTM's gates, over all the steps of one pass; an autoencoder writes <eos> as well.
+        let largest_per_text = F32 * (length + u64::from(is_sa)) * (4 * h).max(e);
         Self {
             parameters,
             weights: F32 * parameters * (1 + trained),
             optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
             activations: F32 * rows * per_token,
-            largest: F32 * largest,
+            largest: largest_fixed.max(largest_per_text * stage.batch as u64),
+            largest_fixed,
+            largest_per_text,
         }
     }
 
@@ -120,10 +121,10 @@ impl Estimate {
     /// # Errors
     /// [`Error::DoesNotFit`] with both numbers.
     pub fn check(&self, stage: &str, limits: &AdapterLimits) -> Result<()> {
-        let over = |what: &str, needed: u64, limit: u64| Error::DoesNotFit {
+        let over = |what: &str, needed: u64, limit: u64, hint: &str| Error::DoesNotFit {
             stage: stage.into(),
             message: format!(
-                "{what} needs {}, {} allows {}",
+                "{what} needs {}, {} allows {}{hint}",
                 mebibytes(needed),
                 limits.name,
                 mebibytes(limit)
@@ -131,10 +132,18 @@ impl Estimate {
         };
         let limit = limits.max_binding.min(limits.max_buffer);
         if self.largest > limit {
-            return Err(over("its largest tensor", self.largest, limit));
+            let hint = match limit / self.largest_per_text.max(1) {
+                batch if batch >= 1 && self.largest_fixed <= limit => {
+                    format!(" (a batch of {batch} would fit)")
+                }
+                _ => String::new(),
+            };
+            return Err(over("its largest tensor", self.largest, limit, &hint));
         }
         match limits.memory {
-            Some(memory) if self.total() > memory => Err(over("training", self.total(), memory)),
+            Some(memory) if self.total() > memory => {
+                Err(over("training", self.total(), memory, ""))
+            }
             _ => Ok(()),
         }
     }

@@ -406,6 +406,7 @@ impl Plan {
             "weights",
             "optimizer",
             "activations",
+            "in all",
             "largest tensor",
         ];
         let mut cells = vec![head.map(String::from)];
@@ -426,6 +427,7 @@ impl Plan {
                 mebibytes(stage.size.weights),
                 mebibytes(stage.size.optimizer),
                 mebibytes(stage.size.activations),
+                mebibytes(stage.size.total()),
                 mebibytes(stage.size.largest),
             ]);
         }

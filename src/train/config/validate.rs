@@ -121,7 +121,7 @@ impl RunConfig {
             "should be letters, digits, '-', '_' or '.'",
         )?;
         require(
-            stage.lr > 0.0 && stage.lr.is_finite(),
+            stage.lr > 0.0 && (stage.lr as f32).is_finite(),
             || at("lr"),
             "should be a positive number",
         )?;

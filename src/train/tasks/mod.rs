@@ -10,8 +10,8 @@ mod model;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Objective, StageConfig};
-use super::estimate::AdapterLimits;
+use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
+use super::estimate::{AdapterLimits, DataSizes, Estimate};
 use super::run::Model;
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
@@ -41,16 +41,43 @@ impl TaskFactory {
                 .clone(),
         };
         // A context of its own: the memory of one unit is gone when the next begins.
-        let gpu = match &self.gpu {
-            Some(gpu) => gpu.fork(),
-            None => self.gpu.insert(open_gpu(request.adapter)?).fork(),
+        let gpu = self.gpu(request.adapter)?.fork();
+        let sizes = DataSizes {
+            vocabulary: data.tokenizer.vocab_size(),
+            classes: data.documents.label_names().len(),
         };
+        // Before anything is allocated: a refusal says what would fit.
+        Estimate::new(&request.config.model, request.stage, sizes)
+            .check(&request.stage.name, &limits(&gpu))?;
         Ok(match request.stage.objective {
             Objective::Lm => Box::new(language::LanguageModelTask::new(gpu, data, request)?),
             Objective::Sa => Box::new(autoencoder::AutoencoderTask::new(gpu, data, request)?),
             Objective::Classify | Objective::Joint => {
                 Box::new(classify::ClassifierTask::new(gpu, data, request)?)
             }
+        })
+    }
+
+    /// Refuses, before a folder is made or a text is read, a run with a stage that cannot fit
+    /// the adapter whatever its text: the vocabulary is taken at its smallest.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotFit`]; no adapter, or a driver that refuses.
+    pub fn check(&mut self, config: &RunConfig, adapter: Option<&str>) -> Result<()> {
+        let limits = limits(self.gpu(adapter)?);
+        let sizes = DataSizes {
+            vocabulary: 0,
+            classes: 2,
+        };
+        config.stages.iter().try_for_each(|stage| {
+            Estimate::new(&config.model, stage, sizes).check(&stage.name, &limits)
+        })
+    }
+
+    fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
+        Ok(match &mut self.gpu {
+            Some(gpu) => gpu,
+            none => none.insert(open_gpu(adapter)?),
         })
     }
 }
@@ -83,14 +110,18 @@ pub fn adapter_limits(adapter: Option<&str>) -> Result<Option<AdapterLimits>> {
         Err(Error::NoAdapter { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
+    Ok(Some(limits(&gpu)))
+}
+
+fn limits(gpu: &Gpu) -> AdapterLimits {
     let caps = gpu.caps();
-    Ok(Some(AdapterLimits {
+    AdapterLimits {
         name: caps.name.clone(),
         max_binding: caps.limits.max_storage_buffer_binding_size,
         max_buffer: caps.limits.max_buffer_size,
         // wgpu does not tell.
         memory: None,
-    }))
+    }
 }
 
 /// The network of a stage.

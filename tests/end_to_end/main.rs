@@ -1,0 +1,7 @@
+//! The program from outside, on a GPU: whole runs on the texts in `tests/data`, seconds each.
+#![cfg(feature = "cli")]
+
+mod bad_input;
+mod resume;
+mod runs;
+mod support;
