@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::kernels::KernelError;
+
 /// Result with melos's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -59,6 +61,10 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+
+    /// The kernel catalogue: a shader or contract that is damaged, an export that failed.
+    #[error(transparent)]
+    Catalogue(#[from] KernelError),
 
     // tensors and operators
     /// An operator's argument has the wrong shape.

@@ -1,6 +1,7 @@
 //! Exit codes: one table, printed by `--help` and used by [`code`].
 
 use crate::error::Error;
+use crate::kernels::KernelError;
 
 /// Something inside melos or the driver went wrong.
 pub const INTERNAL: u8 = 1;
@@ -43,7 +44,9 @@ pub fn code(error: &Error) -> u8 {
         | Error::ConfigMissing { .. }
         | Error::ConfigValue { .. }
         | Error::UnknownName { .. } => USAGE,
-        Error::NotUtf8 { .. }
+        Error::NoSteps { .. }
+        | Error::Metric { .. }
+        | Error::NotUtf8 { .. }
         | Error::EmptyText { .. }
         | Error::MalformedRow { .. }
         | Error::ColumnMissing { .. }
@@ -51,12 +54,11 @@ pub fn code(error: &Error) -> u8 {
         | Error::NoLabels { .. }
         | Error::EmptyClass { .. }
         | Error::UnseenLabel { .. }
+        | Error::Vectors { .. } => DATA,
+        Error::Io { .. }
+        | Error::FileMissing { .. }
         | Error::Tokenizer { .. }
-        | Error::Vectors { .. }
-        | Error::NoSteps { .. }
-        | Error::Metric { .. } => DATA,
-        Error::FileMissing { .. }
-        | Error::Io { .. }
+        | Error::Catalogue(KernelError::Write { .. })
         | Error::DiskFull { .. }
         | Error::TensorFile { .. }
         | Error::Folder { .. } => FILES,

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::output;
-use crate::error::{Error, Result};
-use crate::kernels::{KernelError, catalogue};
+use crate::error::Result;
+use crate::kernels::catalogue;
 use crate::translate::export;
 
 /// The kernel catalogue, for use in another engine.
@@ -36,7 +36,7 @@ impl Kernels {
                 output::print(&names)?;
             }
             Command::Export { dir } => {
-                let manifest = export(&dir).map_err(failure)?;
+                let manifest = export(&dir)?;
                 output::print(&format!(
                     "{} kernel variants in {}\n",
                     manifest.kernels.len(),
@@ -45,17 +45,5 @@ impl Kernels {
             }
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn failure(error: KernelError) -> Error {
-    match error {
-        KernelError::Write { path, message } => {
-            Error::io("write", path, std::io::Error::other(message))
-        }
-        other => Error::Kernel {
-            kernel: "export".into(),
-            message: other.to_string(),
-        },
     }
 }

@@ -34,6 +34,10 @@ impl KernelCache {
         }
     }
 
+    pub(super) fn checked(&self) -> bool {
+        self.checked
+    }
+
     pub(super) fn get(
         &self,
         device: &wgpu::Device,

@@ -107,6 +107,38 @@ impl Gpu {
         }
     }
 
+    /// A context on the same device that knows of no optional feature, so that operators choose
+    /// the kernels that run anywhere.
+    #[doc(hidden)]
+    pub fn portable(&self) -> Gpu {
+        let shared = &self.shared;
+        let caps = Caps {
+            subgroup: false,
+            f16: false,
+            ..shared.caps.clone()
+        };
+        let shared = Shared {
+            device: shared.device.clone(),
+            queue: shared.queue.clone(),
+            kernels: KernelCache::new(self.is_checked()),
+            tuning: Tuning::new(&caps, false),
+            rung: Some(Rung::Portable),
+            caps,
+            uniforms: Mutex::default(),
+            failure: shared.failure.clone(),
+        };
+        Gpu {
+            shared: Arc::new(shared),
+            stream: Arc::default(),
+            pool: Arc::default(),
+        }
+    }
+
+    /// Whether kernels are compiled with bounds checks.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.shared.kernels.checked()
+    }
+
     /// What the adapter can do.
     pub fn caps(&self) -> &Caps {
         &self.shared.caps

@@ -135,17 +135,69 @@ pub fn product(p: &Product<'_>) -> Result<()> {
     product_as(p, form)
 }
 
+/// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
+/// iterations in all, without a word. A product takes up to 1.25 for each k, and five with bounds
+/// checks, which keep it from unrolling. Multiples of 64, so that parts of operands stay aligned.
+fn max_k(gpu: &Gpu) -> u32 {
+    match (gpu.caps().is_cpu, gpu.is_checked()) {
+        (true, true) => 8 << 10,
+        (true, false) => 32 << 10,
+        (false, _) => u32::MAX,
+    }
+}
+
 /// Queues a product in the given form.
 ///
 /// # Errors
 /// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
+    let sizes = p.sizes()?;
+    let max_k = max_k(p.c.gpu());
+    if sizes.k <= max_k {
+        return part_as(p, &sizes, (p.a, p.b), (p.panels_a, p.panels_b), form);
+    }
+    if p.activation != Activation::None || sizes.batch > 1 {
+        return Err(Error::Kernel {
+            kernel: OP.into(),
+            message: format!(
+                "an inner size of {} with an activation or a batch; software adapters take up to {max_k}",
+                sizes.k
+            ),
+        });
+    }
+    for first in (0..sizes.k).step_by(max_k as usize) {
+        let k = max_k.min(sizes.k - first);
+        let part = plan::Product {
+            k,
+            accumulate: p.accumulate || first > 0,
+            has_bias: p.bias.is_some() && first == 0,
+            ..sizes
+        };
+        let from = |operand: &Tensor, layout: plan::Layout| {
+            let start = (first * layout.k) as usize;
+            operand.window(start, [operand.len() - start])
+        };
+        let operands = (from(p.a, sizes.a)?, from(p.b, sizes.b)?);
+        // Shared panels are those of whole operands.
+        part_as(p, &part, (&operands.0, &operands.1), (None, None), form)?;
+    }
+    Ok(())
+}
+
+/// Queues the product of `sizes`, its operands starting where the given tensors do.
+fn part_as(
+    p: &Product<'_>,
+    sizes: &plan::Product,
+    (a, b): (&Tensor, &Tensor),
+    (panels_a, panels_b): (Option<&Panels>, Option<&Panels>),
+    form: Candidate,
+) -> Result<()> {
     let gpu = p.c.gpu();
     let fail = |e: plan::PlanError| Error::Kernel {
         kernel: OP.into(),
         message: e.to_string(),
     };
-    let plan = plan::plan(&p.sizes()?, form).map_err(fail)?;
+    let plan = plan::plan(sizes, form).map_err(fail)?;
     let packed = |operand: &Tensor, how: Option<&Pack>, shared: Option<&Panels>| match how {
         None => Ok(operand.clone()),
         Some(how) => match shared {
@@ -153,8 +205,8 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
             None => pack(gpu, operand, how),
         },
     };
-    let a = packed(p.a, plan.pack_a.as_ref(), p.panels_a)?;
-    let b = packed(p.b, plan.pack_b.as_ref(), p.panels_b)?;
+    let a = packed(a, plan.pack_a.as_ref(), panels_a)?;
+    let b = packed(b, plan.pack_b.as_ref(), panels_b)?;
     let variant = plan
         .consts
         .iter()

@@ -283,7 +283,7 @@ fn word_vocabulary(found: &hf::Tokenizer) -> Result<Option<HashMap<String, u32>>
         if let Some(vocabulary) = json.pointer_mut("/model/vocab") {
             vocabulary.take();
         }
-        Ok(json)
+        Ok::<_, Error>(json)
     };
     let own = pipeline(TokenizerKind::Word, found.get_model().clone())?;
     Ok((parts(found)? == parts(&own)?).then(|| found.get_vocab(true)))

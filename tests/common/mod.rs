@@ -1,5 +1,8 @@
 //! What the GPU tests share: one device for the whole binary, a context of its own for each test.
 
+// Every test file compiles this module for itself and uses only part of it.
+#![allow(dead_code)]
+
 pub mod fixture;
 
 use std::sync::OnceLock;

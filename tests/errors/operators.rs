@@ -1,0 +1,213 @@
+//! What operators, tensors and parameters refuse.
+
+use melos::Error;
+use melos::device::Gpu;
+use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
+use melos::optim::{Optimizer, OptimizerKind, StepState};
+use melos::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
+
+use crate::common::gpu;
+
+pub fn floats(gpu: &Gpu, dims: &[usize]) -> Tensor {
+    Tensor::from_slice(gpu, dims, &vec![0.5f32; dims.iter().product()]).unwrap()
+}
+
+fn words(gpu: &Gpu, dims: &[usize]) -> Tensor {
+    Tensor::from_slice(gpu, dims, &vec![1u32; dims.iter().product()]).unwrap()
+}
+
+#[test]
+fn wrong_shapes() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let a = floats(gpu, &[3, 5]);
+    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    wrong(
+        Tensor::from_slice(gpu, [3], &[1.0f32; 2]),
+        ["write: argument 'values'", "found 2 values"],
+    );
+    wrong(a.reshaped([4, 4]), ["15 elements", "(4, 4)"]);
+    wrong(a.window(1, [20]), ["window", "20 elements from 1"]);
+    wrong(
+        ops::add(&tape, &a, &floats(gpu, &[4])),
+        ["broadcast with (3, 5)", "(4)"],
+    );
+    wrong(
+        ops::matmul(&tape, &a, &a, false, false),
+        ["argument 'b'", "(3, 5)"],
+    );
+    wrong(
+        ops::matmul(&tape, &floats(gpu, &[5]), &a, false, false),
+        ["argument 'a'", "(rows, columns)"],
+    );
+    wrong(
+        ops::linear(&tape, &a, &floats(gpu, &[2, 4]), None),
+        ["argument 'x'", "(3, 4)"],
+    );
+    wrong(
+        ops::linear(&tape, &a, &floats(gpu, &[2, 5]), Some(&a)),
+        ["argument 'b'", "(2)"],
+    );
+    wrong(
+        ops::concat(&tape, &[a.clone(), floats(gpu, &[4, 5])]),
+        ["concat", "(4, 5)"],
+    );
+    let tokens = TokenIds::from_host(gpu, 2, 1, &[0, 0]).unwrap();
+    wrong(
+        ops::embedding(&tape, &floats(gpu, &[5]), &tokens),
+        ["argument 'table'", "(5)"],
+    );
+    let result = TokenIds::from_host(gpu, 2, 2, &[0, 0]).map(|t| t.ids().clone());
+    wrong(result, ["(2, 2)", "2 values"]);
+    let (w, targets) = (floats(gpu, &[7, 5]), words(gpu, &[2]));
+    let result = ops::linear_cross_entropy(&tape, &a, &w, None, &targets, &floats(gpu, &[3]));
+    wrong(result, ["argument 'targets'", "(3)"]);
+    let weights = [[8, 5], [8, 2], [8, 1], [8, 1]].map(|d| floats(gpu, &d));
+    let weights = LstmWeights {
+        w_ih: &weights[0],
+        w_hh: &weights[1],
+        b_ih: &weights[2],
+        b_hh: &weights[3],
+    };
+    let x = floats(gpu, &[3, 2, 5]);
+    let lens = words(gpu, &[2]);
+    let result = ops::lstm(&tape, &x, &lens, None, &weights, LstmOptions::default());
+    wrong(result.map(|r| r.out), ["argument 'b_ih'", "(8, 1)"]);
+    let state = StepState::new(gpu, 1).unwrap();
+    let result = Tape::training(gpu, state.tensor())
+        .backward(&a)
+        .map(|()| a.clone());
+    wrong(result, ["argument 'loss'", "(3, 5)"]);
+}
+
+#[test]
+fn wrong_element_types() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let (f, u) = (floats(gpu, &[3, 3]), words(gpu, &[3, 3]));
+    let wrong = |result: melos::Result<Tensor>, op: &str| {
+        refused!(
+            result,
+            Error::DType { .. },
+            op,
+            "should hold f32, found u32"
+        );
+    };
+    wrong(ops::unary(&tape, &u, ops::Unary::Relu), "unary");
+    wrong(ops::add(&tape, &f, &u), "binary: argument 'b'");
+    wrong(ops::sum_all(&tape, &u), "sum_all");
+    wrong(
+        ops::matmul(&tape, &f, &u, false, false),
+        "matmul: argument 'b'",
+    );
+    wrong(ops::linear(&tape, &u, &f, None), "linear: argument 'x'");
+    wrong(ops::concat(&tape, &[f.clone(), u.clone()]), "concat");
+    wrong(ops::dropout(&tape, &u, 0.5), "dropout");
+    wrong(ops::fill(&u, 1.0).map(|()| u.clone()), "fill");
+    refused!(
+        f.to_vec::<u32>(),
+        Error::DType { .. },
+        "should hold u32, found f32"
+    );
+    refused!(u.write(&[1.0f32; 9]), Error::DType { .. }, "write");
+}
+
+fn store(gpu: &Gpu, names: &[&str]) -> melos::Result<ParamStore> {
+    let spec = |n: &&str| ParamSpec::new(*n, [3], Init::Constant(0.0));
+    ParamStore::new(gpu, names.iter().map(spec).collect(), 0, |_| 1.0)
+}
+
+const PLAIN: OptimizerKind = OptimizerKind::AdaGrad {
+    eps: 1e-10,
+    weight_decay: 0.0,
+};
+
+#[test]
+fn numbers_out_of_range() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let x = floats(gpu, &[3, 2, 5]);
+    for p in [1.0, -0.1, f32::NAN] {
+        let result = ops::dropout(&tape, &x, p);
+        refused!(
+            result,
+            Error::Argument { .. },
+            "dropout: p = ",
+            "0 <= p < 1"
+        );
+    }
+    let weights = [[8, 5], [8, 2]].map(|d| floats(gpu, &d));
+    let bias = floats(gpu, &[8]);
+    let weights = LstmWeights {
+        w_ih: &weights[0],
+        w_hh: &weights[1],
+        b_ih: &bias,
+        b_hh: &bias,
+    };
+    for cell_clip in [-1.0, f32::NAN] {
+        let options = LstmOptions {
+            cell_clip,
+            ..LstmOptions::default()
+        };
+        let result = ops::lstm(&tape, &x, &words(gpu, &[2]), None, &weights, options);
+        refused!(
+            result.map(drop),
+            Error::Argument { .. },
+            "cell_clip",
+            "0 or more"
+        );
+    }
+    refused!(
+        ops::concat(&tape, &[]),
+        Error::Argument { .. },
+        "concat",
+        "at least one"
+    );
+    refused!(
+        Tensor::zeros(gpu, [3, 0]),
+        Error::Argument { .. },
+        "(3, 0)",
+        "at least one element"
+    );
+    let optimizer = Optimizer::new(gpu, PLAIN, &store(gpu, &["p"]).unwrap()).unwrap();
+    let state = StepState::new(gpu, 1).unwrap();
+    refused!(
+        state.advance(&optimizer, 0, 0.1),
+        Error::Argument { .. },
+        "step = 0",
+        "1 or more"
+    );
+    let training = Tape::training(gpu, state.tensor());
+    let loss = ops::sum_all(&training, &x).unwrap();
+    refused!(
+        training.backward(&loss),
+        Error::Argument { .. },
+        "backward",
+        "trainable"
+    );
+}
+
+#[test]
+fn parameters_that_are_not_there_or_there_twice() {
+    let gpu = &gpu();
+    let own = store(gpu, &["w", "b"]).unwrap();
+    refused!(
+        own.get("v"),
+        Error::Parameter { .. },
+        "'v'",
+        "no parameter of this name"
+    );
+    refused!(
+        store(gpu, &["w", "w"]).map(drop),
+        Error::Parameter { .. },
+        "'w'",
+        "twice"
+    );
+    let optimizer = Optimizer::new(gpu, PLAIN, &own).unwrap();
+    let other = store(gpu, &["w"]).unwrap();
+    let state = StepState::new(gpu, 1).unwrap();
+    let result = optimizer.step(&other, &state, None);
+    refused!(result, Error::Parameter { .. }, "other parameters");
+}

@@ -1,0 +1,253 @@
+//! Every form of the matrix product that the adapter can run, on a device without bounds checks: NaN
+//! in C where it is overwritten, guard words on both sides of it.
+
+use melos::device::Gpu;
+use melos::ops::matmul::{Activation, Product, product_as};
+use melos::ops::matmul_plan::Candidate;
+use melos::tensor::{DType, Tensor};
+
+use crate::reference::elementwise::Unary;
+use crate::reference::matmul::{MatMul, matmul_epilogue};
+use crate::reference::{Data, Float, assert_close, assert_same_bits, cast, tolerance};
+use crate::support::unchecked;
+
+const GUARD: f32 = 12345.5;
+/// Elements on each side of C: a whole number of any adapter's alignment.
+const MARGIN: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Case {
+    shape: MatMul,
+    accumulate: bool,
+    bias: bool,
+    alpha: f32,
+    activation: Activation,
+}
+
+impl Case {
+    fn plain(m: usize, n: usize, k: usize) -> Case {
+        Case {
+            shape: MatMul::nn(m, n, k),
+            accumulate: false,
+            bias: false,
+            alpha: 1.0,
+            activation: Activation::None,
+        }
+    }
+
+    fn expected<F: Float>(&self, a: &[f32], b: &[f32], bias: &[f32], old: &[f32]) -> Vec<F> {
+        let activation = match self.activation {
+            Activation::None => None,
+            Activation::Relu => Some(Unary::Relu),
+            Activation::Gelu => Some(Unary::GeluTanh),
+            Activation::Tanh => Some(Unary::Tanh),
+            Activation::Sigmoid => Some(Unary::Sigmoid),
+        };
+        let alpha = F::of(self.alpha.into());
+        let a: Vec<F> = cast::<F, f32>(a).into_iter().map(|a| a * alpha).collect();
+        let (bias, old) = (cast::<F, f32>(bias), cast::<F, f32>(old));
+        let bias = self.bias.then_some(&bias[..]);
+        let old = self.accumulate.then_some(&old[..]);
+        matmul_epilogue(&self.shape, &a, &cast(b), bias, activation, old)
+    }
+
+    fn prove(&self, gpu: &Gpu, form: Candidate) {
+        let MatMul {
+            batch,
+            m,
+            n,
+            k,
+            transpose_a,
+            transpose_b,
+        } = self.shape;
+        let mut data = Data::new((m * 3 + n * 5 + k * 7) as u64);
+        let (a, b) = (
+            data.peaked(batch * m * k, 1.0, 20.0),
+            data.peaked(batch * k * n, 1.0, 20.0),
+        );
+        let (bias, old) = (data.normal(n, 2.0), data.normal(batch * m * n, 3.0));
+        let dims = |rows, columns, transposed| {
+            let lead: &[usize] = if batch > 1 { &[batch] } else { &[] };
+            let own = if transposed {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            };
+            [lead, &own].concat()
+        };
+        let tensor =
+            |dims: Vec<usize>, values: &[f32]| Tensor::from_slice(gpu, dims, values).unwrap();
+        let on_device = (
+            tensor(dims(m, k, transpose_a), &a),
+            tensor(dims(k, n, transpose_b), &b),
+            tensor(vec![n], &bias),
+        );
+        let name = format!(
+            "{form:?} {:?} accumulate {} bias {} {:?}",
+            self.shape, self.accumulate, self.bias, self.activation
+        );
+        let run = || {
+            let before = match self.accumulate {
+                true => old.clone(),
+                false => vec![f32::NAN; old.len()],
+            };
+            let guard = [GUARD; MARGIN];
+            let all = [&guard[..], &before, &guard[..]].concat();
+            let whole = tensor(vec![all.len()], &all);
+            let c = whole.window(MARGIN, dims(m, n, false)).unwrap();
+            let product = Product {
+                trans_a: transpose_a,
+                trans_b: transpose_b,
+                accumulate: self.accumulate,
+                alpha: self.alpha,
+                bias: self.bias.then_some(&on_device.2),
+                activation: self.activation,
+                ..Product::new(&on_device.0, &on_device.1, &c)
+            };
+            product_as(&product, form).unwrap();
+            let mut values = whole.to_vec::<f32>().unwrap();
+            let after = values.split_off(MARGIN + old.len());
+            let inside = values.split_off(MARGIN);
+            let intact = |guard: &[f32]| guard.iter().all(|g| *g == GUARD);
+            assert!(intact(&values) && intact(&after), "{name}: guard words");
+            inside
+        };
+        let got = run();
+        let want = self.expected::<f64>(&a, &b, &bias, &old);
+        let naive = self.expected::<f32>(&a, &b, &bias, &old);
+        assert_close(&name, &got, &want, &naive, tolerance::MATMUL);
+        assert_same_bits(&name, &got, &run());
+    }
+}
+
+/// The forms that this adapter can run.
+fn forms(gpu: &Gpu) -> Vec<Candidate> {
+    let mut forms = vec![
+        Candidate::Direct { wg: 16 },
+        Candidate::Direct { wg: 64 },
+        Candidate::Tile { bm: 64, bn: 64 },
+        Candidate::Tile { bm: 128, bn: 128 },
+    ];
+    // It broadcasts from eight lanes.
+    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+        forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
+        forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
+    }
+    forms
+}
+
+const TRANSPOSITIONS: [(bool, bool); 4] =
+    [(false, false), (false, true), (true, false), (true, true)];
+
+#[test]
+fn every_form_at_odd_sizes() {
+    let gpu = unchecked();
+    for form in forms(&gpu) {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 257, 65),
+            (3, 63, 123),
+            (65, 1, 3),
+            (65, 123, 257),
+            (257, 65, 1),
+            (64, 128, 32),
+            (36, 132, 20),
+        ] {
+            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+                let mut case = Case::plain(m, n, k);
+                case.shape.transpose_a = transpose_a;
+                case.shape.transpose_b = transpose_b;
+                case.prove(&gpu, form);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_with_every_epilogue() {
+    let gpu = unchecked();
+    for form in forms(&gpu) {
+        for (m, n, k) in [(33, 65, 17), (65, 68, 9)] {
+            for (accumulate, bias, alpha) in
+                [(true, false, 1.0), (false, true, -0.5), (true, true, 0.5)]
+            {
+                let plain = Case::plain(m, n, k);
+                Case {
+                    accumulate,
+                    bias,
+                    alpha,
+                    ..plain
+                }
+                .prove(&gpu, form);
+            }
+        }
+        for activation in [
+            Activation::Relu,
+            Activation::Gelu,
+            Activation::Tanh,
+            Activation::Sigmoid,
+        ] {
+            for accumulate in [false, true] {
+                let plain = Case::plain(17, 65, 5);
+                Case {
+                    activation,
+                    accumulate,
+                    bias: true,
+                    alpha: 0.1,
+                    ..plain
+                }
+                .prove(&gpu, form);
+            }
+        }
+    }
+}
+
+/// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations: products are split before that.
+#[test]
+fn every_form_with_a_long_inner_size() {
+    for gpu in [unchecked(), crate::support::gpu()] {
+        for form in forms(&gpu) {
+            for (transpose_a, transpose_b) in [(false, true), (true, false)] {
+                let mut case = Case::plain(5, 3, 40_001);
+                case.accumulate = transpose_a;
+                case.bias = true;
+                case.shape.transpose_a = transpose_a;
+                case.shape.transpose_b = transpose_b;
+                case.prove(&gpu, form);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_form_in_batches() {
+    let gpu = unchecked();
+    for form in forms(&gpu) {
+        for (batch, m, n, k) in [(2, 65, 63, 17), (5, 3, 36, 40)] {
+            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+                let mut case = Case::plain(m, n, k);
+                case.accumulate = transpose_a;
+                case.bias = transpose_b;
+                case.shape = MatMul {
+                    transpose_a,
+                    transpose_b,
+                    ..case.shape.batched(batch)
+                };
+                case.prove(&gpu, form);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_form_that_the_adapter_cannot_run_is_refused() {
+    let gpu = unchecked().portable();
+    let a = Tensor::from_slice(&gpu, [8, 8], &[1.0f32; 64]).unwrap();
+    let c = Tensor::empty(&gpu, [8, 8], DType::F32).unwrap();
+    let form = Candidate::Subgroup { rows: 8, wg: 16 };
+    let error = product_as(&Product::new(&a, &a, &c), form).unwrap_err();
+    assert!(
+        error.to_string().contains("needs subgroup operations"),
+        "{error}"
+    );
+}

@@ -1,0 +1,129 @@
+//! Linear layer, softmax and cross entropy in one.
+
+use melos::device::Gpu;
+use melos::error::Result;
+use melos::ops;
+use melos::tensor::{Tape, Tensor};
+
+use crate::reference::loss::linear_cross_entropy;
+use crate::reference::tolerance::{self, Tolerance};
+use crate::reference::{Data, Float, cast};
+use crate::support::{Op, adapters, gpu, input, prove};
+
+struct Loss {
+    targets: Vec<i32>,
+    weights: Vec<f32>,
+    device: [Tensor; 2],
+}
+
+impl Loss {
+    /// Rows without target and rows without weight among others.
+    fn new(gpu: &Gpu, data: &mut Data, rows: usize, vocab: usize) -> Loss {
+        let targets = data.targets(rows, vocab as u32);
+        let mut weights = data.uniform(rows, 0.1, 2.0);
+        weights.iter_mut().skip(3).step_by(7).for_each(|w| *w = 0.0);
+        let words: Vec<u32> = targets.iter().map(|t| *t as u32).collect();
+        let device = [
+            Tensor::from_slice(gpu, [rows], &words).unwrap(),
+            Tensor::from_slice(gpu, [rows], &weights).unwrap(),
+        ];
+        Loss {
+            targets,
+            weights,
+            device,
+        }
+    }
+}
+
+impl Op for Loss {
+    fn name(&self) -> String {
+        "linear_cross_entropy".into()
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (x, w, b) = (&inputs[0], &inputs[1], inputs.get(2));
+        let [targets, weights] = &self.device;
+        Ok(vec![ops::linear_cross_entropy(
+            tape, x, w, b, targets, weights,
+        )?])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let b = inputs.get(2).map(|b| &b[..]);
+        let weights = cast::<F, f32>(&self.weights);
+        let all = linear_cross_entropy(&inputs[0], &inputs[1], b, &self.targets, &weights);
+        vec![vec![all.loss]]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let b = inputs.get(2).map(|b| &b[..]);
+        let weights = cast::<F, f32>(&self.weights);
+        let all = linear_cross_entropy(&inputs[0], &inputs[1], b, &self.targets, &weights);
+        let scaled = |grad: Vec<F>| grad.into_iter().map(|g| g * dy[0][0]).collect();
+        let grads = [all.dx, all.dw, all.dbias].map(scaled);
+        grads.into_iter().take(inputs.len()).collect()
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::CROSS_ENTROPY_BWD)
+    }
+}
+
+fn prove_loss(gpu: &Gpu, (rows, vocab, width): (usize, usize, usize), bias: bool, peak: f64) {
+    let mut data = Data::new((rows + vocab) as u64);
+    let op = Loss::new(gpu, &mut data, rows, vocab);
+    let mut inputs = vec![
+        input(&[rows, width], data.peaked(rows * width, 1.0, peak)),
+        input(&[vocab, width], data.peaked(vocab * width, 0.5, 3.0)),
+    ];
+    inputs.extend(bias.then(|| input(&[vocab], data.normal(vocab, 1.0))));
+    prove(&op, gpu, &inputs);
+}
+
+#[test]
+fn losses_of_odd_sizes() {
+    for (_, gpu) in adapters() {
+        for (sizes, bias) in [
+            ((1, 1, 1), true),
+            ((1, 3, 63), false),
+            ((65, 2, 33), true),
+            ((3, 257, 65), true),
+            ((63, 123, 1), false),
+            ((123, 1003, 5), true),
+        ] {
+            prove_loss(&gpu, sizes, bias, 10.0);
+        }
+    }
+}
+
+#[test]
+fn a_loss_in_several_chunks() {
+    // 128 rows of 65,003 logits are what a chunk holds: three, and the last has one row.
+    prove_loss(&gpu(), (257, 65_003, 3), true, 3.0);
+}
+
+#[test]
+fn rows_that_do_not_count_cost_nothing() {
+    let gpu = gpu();
+    let mut data = Data::new(2);
+    let (rows, vocab, width) = (7, 11, 3);
+    let mut tensor = |dims: [usize; 2]| {
+        let values = data.normal(dims[0] * dims[1], 1.0);
+        let grad = Tensor::from_slice(&gpu, dims, &vec![0.0f32; values.len()]).unwrap();
+        Tensor::from_slice(&gpu, dims, &values)
+            .unwrap()
+            .with_grad(grad)
+    };
+    let (x, w) = (tensor([rows, width]), tensor([vocab, width]));
+    let state = melos::optim::StepState::new(&gpu, 1).unwrap();
+    let ignored = (vec![u32::MAX; rows], vec![1.0f32; rows]);
+    let weightless = (vec![3u32; rows], vec![0.0f32; rows]);
+    for (targets, weights) in [ignored, weightless] {
+        let targets = Tensor::from_slice(&gpu, [rows], &targets).unwrap();
+        let weights = Tensor::from_slice(&gpu, [rows], &weights).unwrap();
+        let tape = Tape::training(&gpu, state.tensor());
+        let loss = ops::linear_cross_entropy(&tape, &x, &w, None, &targets, &weights).unwrap();
+        tape.backward(&loss).unwrap();
+        assert_eq!(loss.to_vec::<f32>().unwrap(), [0.0]);
+        for input in [&x, &w] {
+            let grad = input.grad().unwrap().to_vec::<f32>().unwrap();
+            assert!(grad.iter().all(|g| *g == 0.0), "{grad:?}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Every operator, every form of the product and of the LSTM step, and the optimisers, on the device
+//! against the f64 references: in the middle of a graph, forward and backward, at odd sizes.
+#![cfg(feature = "train")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod dropout;
+mod elementwise;
+mod forms;
+mod loss;
+mod lstm;
+mod optim;
+mod products;
+mod rows;
+mod support;
