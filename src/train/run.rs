@@ -63,6 +63,7 @@ pub fn train(
     progress: &mut dyn Progress,
     stop: &StopFlag,
 ) -> Result<Outcome> {
+    let is_new = matches!(start, Start::New { .. });
     let (folder, config) = match start {
         Start::New { mut config, out } => {
             config.settle();
@@ -88,14 +89,25 @@ pub fn train(
         let stage = &config.stages[unit.stage];
         let message = format!("{}: preparing text, model and kernels", unit.name);
         progress.event(&Event::Note { message: &message });
-        let mut task = build(&TaskRequest {
+        let request = TaskRequest {
             config: &config,
             stage,
             unit,
             init: init_folder(&config, &folder, &units, unit)?,
             adapter,
             folder: folder.path(),
-        })?;
+        };
+        let mut task = match build(&request) {
+            Ok(task) => task,
+            Err(error) => {
+                // Nothing was trained: a second try finds the folder as this one did.
+                if is_new && unit == &units[0] {
+                    drop(metrics);
+                    folder.discard();
+                }
+                return Err(error);
+            }
+        };
         let result = if stage.kind == StageKind::Evaluate {
             evaluate_unit(task.as_mut(), stage, unit, &path, progress)?
         } else {

@@ -74,6 +74,13 @@ impl RunFolder {
         }
     }
 
+    /// Removes a folder in which nothing has been trained.
+    pub fn discard(self) {
+        if let Err(e) = fs::remove_dir_all(&self.path) {
+            ::log::warn!("cannot remove {}: {e}", self.path.display());
+        }
+    }
+
     /// Opens the folder of an earlier run, with its configuration.
     ///
     /// # Errors

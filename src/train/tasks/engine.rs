@@ -11,7 +11,7 @@ use crate::device::{Gpu, Readback, Recording};
 use crate::error::{Error, Result};
 use crate::models::lstm::{EMBEDDING, LSTM, LstmConfig};
 use crate::optim::{Optimizer, OptimizerKind, StepState};
-use crate::tensor::{ParamSpec, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
 use crate::text::{Keep, Position, Tokenizer, WordVectors};
 use crate::train::config::{self, KeptEnd, Part, StageKind};
 use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors, read_tensors};
@@ -24,7 +24,7 @@ const IN_FLIGHT: usize = 3;
 pub(super) struct Step<I> {
     pub inputs: I,
     recording: Recording,
-    /// The loss (1) of a training step, or what a forward pass returns.
+    /// A training step's loss and gradient norm, or what a forward pass returns.
     result: Tensor,
 }
 
@@ -131,9 +131,13 @@ impl Engine {
             let tape = Tape::training(&self.gpu, self.step_state.tensor());
             let loss = loss(&tape, &inputs)?;
             tape.backward(&loss)?;
-            self.optimizer
+            let norm = self
+                .optimizer
                 .step(&self.store, &self.step_state, self.clip_norm)?;
-            Ok(loss)
+            let report = Tensor::empty(&self.gpu, [2], DType::F32)?;
+            report.set_range(0, 1, Some(&loss))?;
+            report.set_range(1, 1, Some(&norm))?;
+            Ok(report)
         })?;
         log::debug!("recorded a step of {} commands", recording.len());
         Ok(Step {
@@ -148,7 +152,8 @@ impl Engine {
         if self.pending.len() >= IN_FLIGHT
             && let Some((number, readback)) = self.pending.pop_front()
         {
-            self.arrived.push((number, first(&readback.wait::<f32>()?)));
+            self.arrived
+                .push((number, loss_of(&readback.wait::<f32>()?)));
         }
         self.step_state.advance(&self.optimizer, cx.step, cx.lr)?;
         self.gpu.replay(&step.recording)?;
@@ -162,7 +167,7 @@ impl Engine {
             let Some(values) = readback.try_get::<f32>()? else {
                 break;
             };
-            self.arrived.push((*number, first(&values)));
+            self.arrived.push((*number, loss_of(&values)));
             self.pending.pop_front();
         }
         Ok(std::mem::take(&mut self.arrived))
@@ -171,7 +176,8 @@ impl Engine {
     /// All losses; waits for them.
     pub fn drain(&mut self) -> Result<Vec<(u64, f32)>> {
         while let Some((number, readback)) = self.pending.pop_front() {
-            self.arrived.push((number, first(&readback.wait::<f32>()?)));
+            self.arrived
+                .push((number, loss_of(&readback.wait::<f32>()?)));
         }
         Ok(std::mem::take(&mut self.arrived))
     }
@@ -227,8 +233,15 @@ impl Engine {
     }
 }
 
-fn first(values: &[f32]) -> f32 {
-    values.first().copied().unwrap_or(f32::NAN)
+/// The loss of a step from its report, (loss, norm of the gradient). A gradient that is not finite
+/// leaves the parameters as they were; its norm then stands for the loss, so that the run stops
+/// instead of standing still.
+fn loss_of(report: &[f32]) -> f32 {
+    match *report {
+        [loss, norm] if norm.is_finite() => loss,
+        [_, norm] => norm,
+        _ => f32::NAN,
+    }
 }
 
 /// All parameters of a store, on the host.
