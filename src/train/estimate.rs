@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::config::{Auxiliary, ModelConfig, Objective, StageConfig, StageKind};
+use super::config::{Auxiliary, LstmModel, ModelConfig, Objective, StageConfig, StageKind};
 use crate::error::{Error, Result};
 
 const F32: u64 = 4;
@@ -13,8 +13,10 @@ const F32: u64 = 4;
 /// A stage's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Estimate {
-    /// Trained numbers.
+    /// Numbers that the model has.
     pub parameters: u64,
+    /// Those of them that are trained.
+    pub trainable: u64,
     /// Bytes of weights and their gradients.
     pub weights: u64,
     /// Bytes of optimiser state.
@@ -57,8 +59,15 @@ impl Estimate {
         self.weights + self.optimizer + self.activations
     }
 
-    /// Works out a stage's size.
+    /// Works out the size of a stage of a run.
     pub fn new(model: &ModelConfig, stage: &StageConfig, data: DataSizes) -> Self {
+        match model {
+            ModelConfig::Lstm(model) => Self::lstm(model, stage, data),
+            _ => unimplemented!(),
+        }
+    }
+
+    fn lstm(model: &LstmModel, stage: &StageConfig, data: DataSizes) -> Self {
         let [v, e, h, k] =
             [data.vocabulary, model.embedding, model.hidden, data.classes].map(|n| n as u64);
         let directions = 1 + u64::from(model.bidirectional);
@@ -107,6 +116,7 @@ impl Estimate {
         let largest_per_text = F32 * (length + u64::from(is_sa)) * (4 * h).max(e);
         Self {
             parameters,
+            trainable: parameters * trained,
             weights: F32 * parameters * (1 + trained),
             optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
             activations: F32 * rows * per_token,

@@ -70,6 +70,11 @@ pub trait Task {
     /// # Errors
     /// Whatever the device reports.
     fn export(&mut self) -> Result<ModelFiles>;
+
+    /// The most device memory that it held so far, in bytes, where it is known.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What the loop must know about a task beforehand.
@@ -77,8 +82,10 @@ pub trait Task {
 pub struct TaskInfo {
     /// One line for the log: model, data, adapter.
     pub summary: String,
-    /// Trained numbers.
+    /// Numbers that the model has.
     pub parameters: u64,
+    /// Those of them that are trained.
+    pub trainable: u64,
     /// Steps in one pass over the training data.
     pub steps_per_epoch: u64,
     /// Tokens in one pass over the training data.
@@ -90,6 +97,8 @@ pub struct TaskInfo {
 pub struct StepContext {
     /// This step's number; the first is 1.
     pub step: u64,
+    /// Steps of the unit in all.
+    pub total: u64,
     /// Learning rate of this step.
     pub lr: f32,
     /// The unit's seed: dropout is keyed by (seed, step, layer).

@@ -187,6 +187,7 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let info = task.train_step(&StepContext {
             step,
+            total: self.total,
             lr: self.lr(step),
             seed: self.unit.seed,
         })?;

@@ -1,22 +1,19 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
-mod autoencoder;
-mod classify;
 mod data;
 mod engine;
-mod language;
-mod model;
+mod lstm;
+mod objective;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
+use super::config::{ModelConfig, Objective, RunConfig};
 use super::estimate::{AdapterLimits, DataSizes, Estimate};
 use super::run::Model;
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
-use crate::models::lstm::LstmConfig;
 use data::Data;
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
@@ -49,13 +46,22 @@ impl TaskFactory {
         // Before anything is allocated: a refusal says what would fit.
         Estimate::new(&request.config.model, request.stage, sizes)
             .check(&request.stage.name, &limits(&gpu))?;
-        Ok(match request.stage.objective {
-            Objective::Lm => Box::new(language::LanguageModelTask::new(gpu, data, request)?),
-            Objective::Sa => Box::new(autoencoder::AutoencoderTask::new(gpu, data, request)?),
-            Objective::Classify | Objective::Joint => {
-                Box::new(classify::ClassifierTask::new(gpu, data, request)?)
+        match &request.config.model {
+            ModelConfig::Lstm(model) => {
+                let start = lstm::Start {
+                    gpu,
+                    model,
+                    request,
+                };
+                Ok(match request.stage.objective {
+                    Objective::Lm => Box::new(lstm::LanguageModel::task(&start, data)?),
+                    Objective::Sa => Box::new(lstm::Autoencoder::task(&start, data)?),
+                    // Validation left no other.
+                    _ => Box::new(lstm::Classifier::task(&start, data)?),
+                })
             }
-        })
+            _ => unimplemented!(),
+        }
     }
 
     /// Refuses, before a folder is made or a text is read, a run with a stage that cannot fit
@@ -94,7 +100,7 @@ fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
 /// # Errors
 /// Whatever the files or the device report.
 pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(model::SavedModel::open(
+    Ok(Box::new(lstm::SavedModel::open(
         folder,
         open_gpu(adapter)?,
     )?))
@@ -121,22 +127,5 @@ fn limits(gpu: &Gpu) -> AdapterLimits {
         max_buffer: caps.limits.max_buffer_size,
         // wgpu does not tell.
         memory: None,
-    }
-}
-
-/// The network of a stage.
-fn network(model: &ModelConfig, stage: &StageConfig, vocab_size: usize) -> LstmConfig {
-    let dropout = stage.dropout(model);
-    LstmConfig {
-        vocab_size,
-        embedding_size: model.embedding,
-        hidden_size: model.hidden,
-        num_layers: model.layers,
-        bidirectional: model.bidirectional,
-        head_size: model.head,
-        cell_clip: model.cell_clip.unwrap_or(0.0),
-        embedding_dropout: dropout.embedding,
-        layer_dropout: dropout.output,
-        output_dropout: dropout.output,
     }
 }
