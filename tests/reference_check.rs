@@ -8,6 +8,7 @@ use reference::elementwise::{
     unary_bwd,
 };
 use reference::embedding::{embedding, embedding_bwd};
+use reference::lora::Lora;
 use reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
 use reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
 use reference::matmul::{MatMul, matmul, matmul_bwd, matmul_epilogue};
@@ -203,6 +204,39 @@ fn matmul_in_every_layout() {
                 &grads.dbias,
                 &differences(&bias, |bias| value(&a, &b, bias)),
             );
+        }
+    }
+}
+
+#[test]
+fn lora_gradients() {
+    let mut data = Data::new(6);
+    let (n, i, o, r) = (4, 5, 6, 2);
+    for in_out in [false, true] {
+        for rows in [0..o, 2..5] {
+            let keep = Some((data.keep(n * i, 0.4), 0.4));
+            let lora = Lora {
+                n,
+                i,
+                o,
+                r,
+                in_out,
+                scale: 1.5,
+                rows: rows.clone(),
+                keep,
+            };
+            let sizes = [n * i, o * i, o, r * i, rows.len() * r];
+            let inputs = sizes.map(|len| normal(&mut data, len)).to_vec();
+            let dy = normal(&mut data, n * o);
+            let grads = lora.backward(&inputs, &dy);
+            for (at, got) in grads.iter().enumerate() {
+                let want = differences(&inputs[at], |values| {
+                    let mut inputs = inputs.clone();
+                    inputs[at] = values.to_vec();
+                    dot(&lora.forward(&inputs), &dy)
+                });
+                assert_gradient(&format!("{lora:?}, input {at}"), got, &want);
+            }
         }
     }
 }

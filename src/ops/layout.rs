@@ -28,8 +28,8 @@ pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParam
     )
 }
 
-/// Copies `columns` columns of every row from one matrix to another.
-fn copy_columns(
+/// Queues copying (or adding) `columns` columns of every row from one matrix to another.
+pub(super) fn copy_columns(
     gpu: &Gpu,
     (x, x_first): (&Tensor, usize),
     (y, y_first): (&Tensor, usize),

@@ -10,6 +10,7 @@ mod reference;
 mod dropout;
 mod elementwise;
 mod forms;
+mod lora;
 mod loss;
 mod lstm;
 mod optim;

@@ -18,6 +18,7 @@ pub mod embedding;
 #[cfg(feature = "train")]
 pub mod fixture;
 pub mod float;
+pub mod lora;
 pub mod loss;
 pub mod lstm;
 pub mod matmul;
