@@ -125,7 +125,7 @@ impl StepState {
     pub fn new(gpu: &Gpu, seed: u64) -> Result<StepState> {
         let tensor = Tensor::empty(gpu, [size_of::<StepNumbers>() / 4], DType::U32)?;
         let state = StepState { tensor, seed };
-        state.write(1, 0.0, (0.0, 0.0))?;
+        state.write((1, 1), 0.0, (0.0, 0.0))?;
         Ok(state)
     }
 
@@ -134,6 +134,23 @@ impl StepState {
     /// # Errors
     /// [`Error::Argument`] for step 0; [`Error::Device`] inside a recording.
     pub fn advance(&self, optimizer: &Optimizer, step: u64, lr: f32) -> Result<()> {
+        self.advance_part(optimizer, step, lr, (0, 1))
+    }
+
+    /// Prepares part `index` of `count` of a step whose gradients are added up over as many
+    /// batches: each part drops other elements. Record the parts' backward passes apart from
+    /// [`Optimizer::step`], which follows the last of them and zeroes the gradients; weigh each
+    /// part's loss by its share of the whole.
+    ///
+    /// # Errors
+    /// As [`StepState::advance`].
+    pub fn advance_part(
+        &self,
+        optimizer: &Optimizer,
+        step: u64,
+        lr: f32,
+        (index, count): (u32, u32),
+    ) -> Result<()> {
         if step == 0 {
             let (op, arg, value) = ("optimizer", "step", "0".to_string());
             return Err(Error::Argument {
@@ -143,15 +160,16 @@ impl StepState {
                 expected: "1 or more",
             });
         }
-        self.write(step, lr, optimizer.kind.betas())
+        let draw = (step - 1) * u64::from(count) + u64::from(index) + 1;
+        self.write((step, draw), lr, optimizer.kind.betas())
     }
 
-    fn write(&self, step: u64, lr: f32, (beta1, beta2): (f32, f32)) -> Result<()> {
+    fn write(&self, (step, draw): (u64, u64), lr: f32, (beta1, beta2): (f32, f32)) -> Result<()> {
         // In f64: a power in f32 drifts over many steps.
         let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
         let numbers = StepNumbers {
             step: step as u32,
-            draw: step as u32,
+            draw: draw as u32,
             seed_lo: self.seed as u32,
             seed_hi: (self.seed >> 32) as u32,
             lr,

@@ -17,3 +17,4 @@ mod optim;
 mod products;
 mod rows;
 mod support;
+mod tape;
