@@ -322,6 +322,11 @@ def adapter(name, seed, kind, base, config, labels_of, loss_of, about):
     model.peft_config["default"].base_model_name_or_path = base
     model.save_pretrained(HF / name)
     (HF / name / "README.md").unlink()  # a model card, which nothing reads
+    # PEFT writes a set in whatever order it has.
+    path = HF / name / "adapter_config.json"
+    written = json.loads(path.read_text())
+    written["target_modules"].sort()
+    path.write_text(json.dumps(written, indent=2, sort_keys=True))
 
     def file_name(n):
         return n.replace(".modules_to_save.default", "").replace(".default", "")
