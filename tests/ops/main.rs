@@ -12,6 +12,7 @@ mod elementwise;
 mod forms;
 mod loss;
 mod lstm;
+mod norm;
 mod optim;
 mod products;
 mod rows;

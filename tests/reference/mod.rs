@@ -22,6 +22,7 @@ pub mod loss;
 pub mod lstm;
 pub mod matmul;
 pub mod models;
+pub mod norm;
 pub mod optim;
 pub mod tolerance;
 
