@@ -12,6 +12,7 @@ use reference::lora::Lora;
 use reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
 use reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
 use reference::matmul::{MatMul, matmul, matmul_bwd, matmul_epilogue};
+use reference::norm::{layer_norm, layer_norm_bwd};
 use reference::tolerance::{self, Tolerance};
 use reference::{Data, assert_near, assert_same_bits, cast, compare};
 
@@ -286,6 +287,22 @@ fn cross_entropy_gradients() {
 }
 
 /// Two layers, both directions, ragged lengths, a clipped cell: every gradient of the stack.
+#[test]
+fn layer_norm_gradients() {
+    let mut data = Data::new(8);
+    let (rows, width, eps) = (3, 5, 1e-5);
+    let x = normal(&mut data, rows * width);
+    let (gamma, beta) = (normal(&mut data, width), normal(&mut data, width));
+    let dy = normal(&mut data, rows * width);
+    let value = |x: &[f64], gamma: &[f64], beta: &[f64]| dot(&layer_norm(x, gamma, beta, eps), &dy);
+    let got = layer_norm_bwd(&x, &gamma, eps, &dy);
+    assert_gradient("dx", &got.dx, &differences(&x, |x| value(x, &gamma, &beta)));
+    let want = differences(&gamma, |gamma| value(&x, gamma, &beta));
+    assert_gradient("dgamma", &got.dgamma, &want);
+    let want = differences(&beta, |beta| value(&x, &gamma, beta));
+    assert_gradient("dbeta", &got.dbeta, &want);
+}
+
 #[test]
 fn lstm_gradients() {
     let lengths = [4, 1, 5];

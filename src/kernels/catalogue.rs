@@ -129,6 +129,7 @@ include_files! {
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
 }
@@ -166,6 +167,11 @@ kernels! {
         "matmul_pack"
         "matmul_subgroup"
         "matmul_tile"
+    }
+    "norm" {
+        "layer_norm_bwd"
+        "layer_norm_bwd_weights"
+        "layer_norm_fwd"
     }
     "optim" {
         "adagrad"

@@ -15,6 +15,7 @@ pub mod matmul;
 mod matmul_choice;
 mod matmul_params;
 pub mod matmul_plan;
+mod norm;
 mod reduce;
 
 /// Values in one element of a kernel's buffers: four where a size allows it (the flag `VEC4`), else
@@ -33,5 +34,6 @@ pub use linear::{WeightLayout, linear, linear_as};
 pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
 pub use matmul::matmul;
+pub use norm::{Normed, layer_norm};
 pub use reduce::sum_all;
 pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};

@@ -13,6 +13,7 @@ mod forms;
 mod lora;
 mod loss;
 mod lstm;
+mod norm;
 mod optim;
 mod products;
 mod rows;

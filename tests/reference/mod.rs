@@ -23,6 +23,7 @@ pub mod loss;
 pub mod lstm;
 pub mod matmul;
 pub mod models;
+pub mod norm;
 pub mod optim;
 pub mod tolerance;
 
