@@ -143,6 +143,7 @@ kernels! {
         "axpy"
         "binary_bwd"
         "binary_fwd"
+        "cache_append"
         "copy_strided"
         "fill"
         "unary_bwd"

@@ -141,6 +141,41 @@ pub fn linear_cross_entropy(
     Ok(loss)
 }
 
+/// Σᵢ weightᵢ · crossentropy(softmax(logitsᵢ), targetᵢ), as (1), for few classes: logits (N, K),
+/// targets (N) u32, weights (N). Rows that do not count are those of [`linear_cross_entropy`].
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`].
+pub fn cross_entropy(
+    tape: &Tape,
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    const OP: &str = "cross_entropy";
+    let gpu = tape.gpu();
+    let [rows, _] = logits.dims2(OP, "logits")?;
+    logits.expect_dtype(OP, "logits", DType::F32)?;
+    targets.expect(OP, "targets", &[rows], DType::U32)?;
+    weights.expect(OP, "weights", &[rows], DType::F32)?;
+    // The kernel puts the gradient in the logits' place.
+    let dlogits = Tensor::empty(gpu, logits.shape().clone(), DType::F32)?;
+    dlogits.copy_from(logits)?;
+    let losses = Tensor::empty(gpu, [rows], DType::F32)?;
+    let wanted = tape.needs_grad(logits);
+    softmax(gpu, &dlogits, targets, weights, &losses, 0, wanted)?;
+    let loss = Tensor::empty(gpu, [1], DType::F32)?;
+    sum_all_into(&losses, &loss)?;
+    let (input, out) = (logits.clone(), loss.clone());
+    tape.record(OP, &[logits], &[&loss], move |cx| {
+        let (Some(upstream), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        axpy(&sink.grad, &dlogits, 1.0, Some(&upstream), sink.accumulate)
+    });
+    Ok(loss)
+}
+
 fn chunk_rows(rows: usize, vocab: usize) -> usize {
     let fit = CHUNK_BYTES / (vocab * size_of::<f32>());
     let fit = (fit / ROW_ALIGN * ROW_ALIGN).max(ROW_ALIGN);

@@ -24,12 +24,12 @@ pub(crate) fn lanes(size: usize) -> usize {
     if size.is_multiple_of(4) { 4 } else { 1 }
 }
 
-pub use cross_entropy::linear_cross_entropy;
+pub use cross_entropy::{cross_entropy, linear_cross_entropy};
 pub use dropout::dropout;
 pub(crate) use elementwise::axpy;
 pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
 pub use embedding::{TokenIds, TokenIndex, embedding};
-pub use layout::concat;
+pub use layout::{cache_append, column, columns, concat};
 pub use linear::{WeightLayout, linear, linear_as};
 pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
