@@ -16,4 +16,5 @@ mod norm;
 mod optim;
 mod products;
 mod rows;
+mod select;
 mod support;
