@@ -132,6 +132,7 @@ include_files! {
     "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
+    "target_loss.wgsl"
 }
 
 kernels! {
@@ -155,6 +156,8 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+        "target_loss_bwd"
+        "target_loss_fwd"
     }
     "lstm" {
         "lstm_pack_weights"
@@ -187,5 +190,10 @@ kernels! {
         "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
+    }
+    "rows" {
+        "gather_rows"
+        "mean_pool_bwd"
+        "mean_pool_fwd"
     }
 }

@@ -17,5 +17,6 @@ mod norm;
 mod optim;
 mod products;
 mod rows;
+mod select;
 mod support;
 mod tape;
