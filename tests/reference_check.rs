@@ -9,7 +9,6 @@ use reference::elementwise::{
 };
 use reference::embedding::{embedding, embedding_bwd};
 use reference::lora::Lora;
-use reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
 use reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, mean_weights, target_loss};
 use reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
 use reference::matmul::{MatMul, matmul, matmul_bwd, matmul_epilogue};

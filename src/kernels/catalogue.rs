@@ -117,6 +117,8 @@ macro_rules! kernels {
 
 include_files! {
     "activation.wgsl"
+    "attention.wgsl"
+    "attention_grad.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
@@ -125,6 +127,7 @@ include_files! {
     "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
+    "outer_broadcast.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
@@ -136,6 +139,12 @@ include_files! {
 }
 
 kernels! {
+    "attention" {
+        "attention_delta"
+        "attention_dkv_subgroup"
+        "attention_dq_subgroup"
+        "attention_fwd_subgroup"
+    }
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"

@@ -30,7 +30,7 @@ impl HiddenAct {
     /// [`crate::Error::DType`] when `x` does not hold f32.
     pub fn forward(self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
         let f = match self {
-            HiddenAct::Gelu => Unary::GeluErf,
+            HiddenAct::Gelu => Unary::Gelu,
             HiddenAct::GeluNew | HiddenAct::GeluPytorchTanh => Unary::GeluTanh,
             HiddenAct::Relu => Unary::Relu,
         };

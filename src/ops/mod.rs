@@ -2,6 +2,8 @@
 //!
 //! Parameters' gradients accumulate, activations' are overwritten by their first user.
 
+mod attention;
+mod attention_form;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
@@ -26,6 +28,7 @@ pub(crate) fn lanes(size: usize) -> usize {
     if size.is_multiple_of(4) { 4 } else { 1 }
 }
 
+pub use attention::{AttentionOptions, attention, attention_packed};
 pub use cross_entropy::{cross_entropy, linear_cross_entropy};
 pub use dropout::dropout;
 pub(crate) use elementwise::axpy;

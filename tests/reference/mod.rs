@@ -11,6 +11,7 @@
 // The loops are the formulas: one index, several arrays.
 #![allow(clippy::needless_range_loop)]
 
+pub mod attention;
 pub mod compare;
 pub mod data;
 pub mod elementwise;

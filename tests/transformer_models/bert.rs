@@ -225,6 +225,8 @@ fn merged_lora_is_pefts() {
     let none = LoraPlan::default();
     let classifier = BertForSequenceClassification::new(&model.store, &config, &none).unwrap();
     let batch = Batch::of(&model);
-    let logits = classifier.logits(&model.inference(), &batch.inputs()).unwrap();
+    let logits = classifier
+        .logits(&model.inference(), &batch.inputs())
+        .unwrap();
     model.near("act.logits", &logits, tolerance::TRANSFORMER);
 }

@@ -49,7 +49,10 @@ fn classifier_is_transformers() {
     model.hidden_states(&classifier.gpt2.hidden_states(&tape, &ids).unwrap());
     let steps = model.fixture.shape("input.ids")[1] as u32;
     let lens = model.fixture.u32("input.lens");
-    let last: Vec<u32> = (0..).zip(&lens).map(|(b, len)| b * steps + len - 1).collect();
+    let last: Vec<u32> = (0..)
+        .zip(&lens)
+        .map(|(b, len)| b * steps + len - 1)
+        .collect();
     let last = model.selection(&last);
     let logits = classifier.logits(&tape, &ids, &last).unwrap();
     model.near("act.logits", &logits, tolerance::TRANSFORMER);
@@ -84,7 +87,12 @@ fn lora_is_pefts() {
     let model = language_model("gpt2_lora", &plan);
     let base = crate::common::fixture::Fixture::open("hf/gpt2_lm/model");
     for spec in model.store.specs().filter(|s| !plan.trains(&s.name)) {
-        let after = model.store.get(&spec.name).unwrap().to_vec::<f32>().unwrap();
+        let after = model
+            .store
+            .get(&spec.name)
+            .unwrap()
+            .to_vec::<f32>()
+            .unwrap();
         crate::reference::assert_same_bits(&spec.name, &after, &base.f32(&spec.name));
     }
 }

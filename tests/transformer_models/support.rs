@@ -49,7 +49,8 @@ impl Model {
             ParamStore::new(&gpu, specs, 0, |n| if trained(n) { 1.0 } else { 0.0 }).unwrap();
         let fixture = Fixture::open(&format!("hf/{name}"));
         let base = Fixture::open(&format!("hf/{folder}/model"));
-        let adapter = (!plan.is_empty()).then(|| Fixture::open(&format!("hf/{name}/adapter_model")));
+        let adapter =
+            (!plan.is_empty()).then(|| Fixture::open(&format!("hf/{name}/adapter_model")));
         let names: Vec<String> = store.specs().map(|s| s.name.clone()).collect();
         for name in names {
             let (own, peft) = (format!("param.{name}"), format!("base_model.model.{name}"));
