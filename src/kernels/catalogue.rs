@@ -117,6 +117,8 @@ macro_rules! kernels {
 
 include_files! {
     "activation.wgsl"
+    "attention.wgsl"
+    "attention_grad.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
@@ -125,15 +127,24 @@ include_files! {
     "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
+    "outer_broadcast.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
+    "target_loss.wgsl"
 }
 
 kernels! {
+    "attention" {
+        "attention_delta"
+        "attention_dkv_subgroup"
+        "attention_dq_subgroup"
+        "attention_fwd_subgroup"
+    }
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"
@@ -142,6 +153,7 @@ kernels! {
         "axpy"
         "binary_bwd"
         "binary_fwd"
+        "cache_append"
         "copy_strided"
         "fill"
         "unary_bwd"
@@ -153,6 +165,8 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+        "target_loss_bwd"
+        "target_loss_fwd"
     }
     "lstm" {
         "lstm_pack_weights"
@@ -167,6 +181,11 @@ kernels! {
         "matmul_subgroup"
         "matmul_tile"
     }
+    "norm" {
+        "layer_norm_bwd"
+        "layer_norm_bwd_weights"
+        "layer_norm_fwd"
+    }
     "optim" {
         "adagrad"
         "adam"
@@ -180,5 +199,10 @@ kernels! {
         "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
+    }
+    "rows" {
+        "gather_rows"
+        "mean_pool_bwd"
+        "mean_pool_fwd"
     }
 }

@@ -7,12 +7,17 @@ mod common;
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod attention;
 mod dropout;
 mod elementwise;
 mod forms;
+mod lora;
 mod loss;
 mod lstm;
+mod norm;
 mod optim;
 mod products;
 mod rows;
+mod select;
 mod support;
+mod tape;
