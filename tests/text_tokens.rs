@@ -336,6 +336,7 @@ fn tokenising_many_keeps_the_order() {
     let tokenizer = Tokenizer::train_on(texts.clone(), &TokenizerOptions::default()).unwrap();
     let example = |text: &String| Example {
         text: text.clone(),
+        pair: None,
         label: None,
         split: None,
     };
@@ -351,6 +352,7 @@ fn labels_are_checked() {
     let tokenizer = words();
     let example = |label: Option<&str>| Example {
         text: "the film".into(),
+        pair: None,
         label: label.map(str::to_owned),
         split: None,
     };

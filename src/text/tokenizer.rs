@@ -429,6 +429,31 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// The ids of one word of a text that is already split in words; `first` begins the text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_word(&self, word: &str, first: bool) -> Result<Vec<u32>> {
+        use hf::pre_tokenizers::PreTokenizerWrapper::ByteLevel;
+        match self.inner.get_pre_tokenizer() {
+            // There the space before a word belongs to it.
+            Some(ByteLevel(_)) if !first => self.encode(&format!(" {word}")),
+            _ => self.encode(word),
+        }
+    }
+
+    /// Appends the ids of a text and, where they alone do not tell words apart, whether each
+    /// token continues the word before it.
+    pub(super) fn encode_into(
+        &self,
+        text: &str,
+        ids: &mut Vec<u32>,
+        _continues: &mut Vec<bool>,
+    ) -> Result<()> {
+        ids.extend(self.encode(text)?);
+        Ok(())
+    }
+
     /// [`encode`](Self::encode) as any reader of `tokenizer.json` does it: equal, but slower.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
 pub struct Example {
     /// The text, with line breaks as `\n`.
     pub text: String,
+    /// A second text that belongs to it: the other sentence of a pair, the answer to a prompt.
+    pub pair: Option<String>,
     /// The name of its class.
     pub label: Option<String>,
     /// The part of the data it belongs to, where the data say so.
@@ -117,6 +119,9 @@ pub struct Source {
     /// `sentence`; without a header the column that is longest in the first row.
     #[serde(default)]
     pub text: Option<Column>,
+    /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
+    #[serde(default)]
+    pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label and `-1` mean unlabelled.
     #[serde(default)]
@@ -144,6 +149,7 @@ impl Source {
             path: path.into(),
             format: None,
             text: None,
+            pair: None,
             label: None,
             header: None,
             split: None,

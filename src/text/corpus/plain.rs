@@ -9,6 +9,7 @@ use crate::{Error, Result};
 fn unlabelled(text: &str) -> Example {
     Example {
         text: text.to_owned(),
+        pair: None,
         label: None,
         split: None,
     }

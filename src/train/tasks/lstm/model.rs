@@ -301,6 +301,7 @@ impl Model for SavedModel {
         let (model, mut scorer) = self.classifier()?;
         let examples = texts.iter().map(|text| Example {
             text: text.clone(),
+            pair: None,
             label: None,
             split: None,
         });
