@@ -157,7 +157,7 @@ impl Train {
             Some(folder) => RunConfig::read(&folder.join("config.toml"), &Overrides::default())?,
             None => self.config()?,
         };
-        let plan = run::plan(&config, tasks::adapter_limits(adapter)?);
+        let plan = run::plan(&config, tasks::adapter_limits(adapter)?)?;
         if self.json {
             output::print_json(&plan)?;
         } else {

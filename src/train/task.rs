@@ -9,6 +9,8 @@ use super::config::{RunConfig, StageConfig};
 use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::error::Result;
+use crate::hub::adapter::{AdapterConfig, Weights};
+use crate::hub;
 
 /// One model in training with its data: implemented once per objective.
 ///
@@ -90,6 +92,8 @@ pub struct TaskInfo {
     pub steps_per_epoch: u64,
     /// Tokens in one pass over the training data.
     pub tokens_per_epoch: u64,
+    /// What the user should know about how the model began.
+    pub notes: Vec<String>,
 }
 
 /// One step's share of the schedule.
@@ -122,15 +126,31 @@ pub enum Split {
     Test,
 }
 
-/// A trained model as files: `model.safetensors`, `config.json`, `tokenizer.json`.
-#[derive(Debug, Clone, Default)]
-pub struct ModelFiles {
-    /// Parameters under PyTorch's names, in its gate order.
-    pub tensors: TensorMap,
-    /// Sizes, labels and whatever else is needed to load it.
-    pub config: Value,
-    /// Text of `tokenizer.json`.
-    pub tokenizer: String,
+/// A trained model as files.
+#[derive(Debug, Clone)]
+pub enum ModelFiles {
+    /// melos's own: `model.safetensors`, `config.json`, `tokenizer.json`.
+    Melos {
+        /// Parameters under PyTorch's names, in its gate order.
+        tensors: TensorMap,
+        /// Sizes, labels and whatever else is needed to load it.
+        config: Value,
+        /// Text of `tokenizer.json`.
+        tokenizer: String,
+    },
+    /// As transformers writes them.
+    Transformers(hub::Model<'static>),
+    /// A LoRA adapter as PEFT writes it, and the tokeniser.
+    Adapter {
+        /// `adapter_config.json`.
+        config: AdapterConfig,
+        /// The tensors of the model that it belongs to.
+        layout: hub::Layout,
+        /// Its own tensors.
+        weights: Weights<'static>,
+        /// Further files: name and content.
+        companions: Vec<(String, Vec<u8>)>,
+    },
 }
 
 /// One run of a stage: with one seed, or on one fold.

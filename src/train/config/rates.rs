@@ -1,6 +1,6 @@
 //! Which parameters of a transformer a stage trains, how fast, and from when on.
 
-use regex::Regex;
+use fancy_regex::Regex;
 
 use super::{StageConfig, UnfreezeEvery};
 
@@ -97,18 +97,24 @@ impl Freeze {
     fn holds(&self, name: &str) -> bool {
         match self {
             Freeze::Parts(parts) => parts.iter().any(|part| part.holds(name)),
-            Freeze::Regex(regex) => regex.is_match(name),
+            Freeze::Regex(regex) => holds(regex, name),
         }
     }
 }
 
 fn regex(pattern: &str) -> Result<Regex, String> {
-    // The library draws the pattern over several lines; the last one says what is wrong.
     Regex::new(pattern).map_err(|e| {
+        // Some of its messages draw the pattern over several lines; the last one says what is
+        // wrong.
         let text = e.to_string();
         let reason = text.lines().last().unwrap_or_default();
         format!("'{pattern}' is no regex: {}", reason.trim())
     })
+}
+
+/// Whether a name matches somewhere; a pattern that takes too long to tell does not.
+fn holds(regex: &Regex, name: &str) -> bool {
+    regex.is_match(name).unwrap_or(false)
 }
 
 /// A stage's learning rates by parameter.
@@ -175,7 +181,7 @@ impl Rates {
             Place::Embeddings => layers + 1,
         };
         let frozen = self.freeze.as_ref().is_some_and(|f| f.holds(name));
-        let factors = self.rates.iter().filter(|(r, _)| r.is_match(name));
+        let factors = self.rates.iter().filter(|(r, _)| holds(r, name));
         let scale = factors.fold(self.layer_decay.powi(below as i32), |s, (_, f)| s * f);
         Rate {
             scale: if frozen { 0.0 } else { scale as f32 },
@@ -193,7 +199,7 @@ impl Rates {
         let say = format!("matches no parameter of the model; one of its names is '{some}'");
         let parts = match &self.freeze {
             None => true,
-            Some(Freeze::Regex(regex)) => names.clone().any(|name| regex.is_match(name)),
+            Some(Freeze::Regex(regex)) => names.clone().any(|name| holds(regex, name)),
             Some(Freeze::Parts(parts)) => parts
                 .iter()
                 .all(|part| names.clone().any(|name| part.holds(name))),
@@ -202,7 +208,7 @@ impl Rates {
             return Some(("freeze".into(), say));
         }
         let mut rates = self.rates.iter();
-        let idle = rates.find(|(r, _)| !names.clone().any(|name| r.is_match(name)));
+        let idle = rates.find(|(r, _)| !names.clone().any(|name| holds(r, name)));
         idle.map(|(r, _)| (format!("rates.{}", r.as_str()), say))
     }
 }

@@ -98,32 +98,6 @@ impl<'de> Deserialize<'de> for MaskRate {
     }
 }
 
-impl MaskRate {
-    /// The rate at `step` (1 is the first) of `total` steps.
-    pub fn at(&self, step: u64, total: u64) -> f64 {
-        match *self {
-            Self::Fixed(rate) => rate,
-            Self::Scheduled(RateSchedule { from, to, kind }) => {
-                let span = total.saturating_sub(1).max(1) as f64;
-                let way = (step.clamp(1, total.max(1)) - 1) as f64 / span;
-                let way = match kind {
-                    RateKind::Linear => way,
-                    RateKind::Cosine => 0.5 - 0.5 * (std::f64::consts::PI * way).cos(),
-                };
-                from + (to - from) * way
-            }
-        }
-    }
-
-    /// The largest rate of the stage: what memory is set aside for.
-    pub fn largest(&self) -> f64 {
-        match *self {
-            Self::Fixed(rate) => rate,
-            Self::Scheduled(RateSchedule { from, to, .. }) => from.max(to),
-        }
-    }
-}
-
 /// What a label is: transformers' `problem_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -226,29 +200,5 @@ impl<'de> Deserialize<'de> for Targets {
             }
         }
         deserializer.deserialize_any(Either)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scheduled_rate_goes_from_one_end_to_the_other() {
-        let rate = |kind| {
-            MaskRate::Scheduled(RateSchedule {
-                from: 0.3,
-                to: 0.1,
-                kind,
-            })
-        };
-        for kind in [RateKind::Linear, RateKind::Cosine] {
-            assert_eq!(rate(kind).at(1, 11), 0.3);
-            assert!((rate(kind).at(6, 11) - 0.2).abs() < 1e-12);
-            assert!((rate(kind).at(11, 11) - 0.1).abs() < 1e-12);
-            assert_eq!(rate(kind).at(1, 1), 0.3);
-        }
-        assert!(rate(RateKind::Cosine).at(3, 11) > rate(RateKind::Linear).at(3, 11));
-        assert_eq!(rate(RateKind::Linear).largest(), 0.3);
     }
 }

@@ -197,7 +197,7 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
     }
     if let Targets::Regex(pattern) = &lora.targets {
         require(
-            regex::Regex::new(pattern).is_ok(),
+            fancy_regex::Regex::new(pattern).is_ok(),
             || at("targets"),
             &format!("'{pattern}' is no regex; give a list for plain names"),
         )?;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::text::demo::{self, DemoOptions};
+use crate::text::rng::Rng;
 use crate::text::{
-    Column, Documents, Format, Source, Split, Tokenizer, TokenizerKind, TokenizerOptions, split,
-    tokenise,
+    Column, Documents, Format, Source, Split, Tokenizer, TokenizerKind, TokenizerOptions,
+    Vocabulary, split, tokenise,
 };
 use crate::train::config::{
     self, DataConfig, RunConfig, Source as DataSource, StageConfig, TextChoice, TokenizerConfig,
@@ -19,6 +20,7 @@ use crate::train::task::Unit;
 pub(super) struct Data {
     pub tokenizer: Tokenizer,
     pub documents: Arc<Documents>,
+    vocabulary: Vocabulary,
     validation: f64,
     test_share: f64,
     seed: u64,
@@ -75,11 +77,81 @@ impl Data {
             }
         );
         Ok(Data {
+            vocabulary: tokenizer.vocabulary(),
             tokenizer,
             documents: Arc::new(documents),
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,
+        })
+    }
+
+    /// The vocabulary, for transformers.
+    pub fn vocabulary(&self) -> Result<&Vocabulary> {
+        Ok(&self.vocabulary)
+    }
+
+    /// The tokeniser's files: name and content.
+    pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let json = self.tokenizer.to_json()?;
+        Ok(vec![("tokenizer.json".into(), json.into_bytes())])
+    }
+
+    /// The labelled documents of one unit, divided by chance: their labels need not be classes.
+    pub fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
+        let documents = &self.documents;
+        let all = documents.labelled();
+        let shuffled = |mut docs: Vec<u32>, purpose| {
+            Rng::new(self.seed, &[0xD117, purpose]).shuffle(&mut docs);
+            docs
+        };
+        let hold = |docs: Vec<u32>, share: f64, purpose| {
+            let mut held = shuffled(docs, purpose);
+            let count = (held.len() as f64 * share).round() as usize;
+            let mut rest = held.split_off(count.min(held.len().saturating_sub(1)));
+            rest.sort_unstable();
+            held.sort_unstable();
+            (rest, held)
+        };
+        let (rest, test) = match unit.fold {
+            Some((fold, folds)) => {
+                let order = shuffled(all, 0);
+                let part = |own: bool| {
+                    let docs = order.iter().enumerate();
+                    let mut docs: Vec<u32> = docs
+                        .filter(|(n, _)| (n % folds == fold) == own)
+                        .map(|(_, &doc)| doc)
+                        .collect();
+                    docs.sort_unstable();
+                    docs
+                };
+                (part(false), part(true))
+            }
+            None => {
+                let test = documents.labelled_in(Split::Test);
+                let validation = documents.labelled_in(Split::Validation);
+                let rest = documents.filter(|d| {
+                    documents.label(d).is_some()
+                        && !matches!(documents.split(d), Some(Split::Test | Split::Validation))
+                });
+                if !validation.is_empty() && !test.is_empty() {
+                    return Ok(Parts {
+                        train: rest,
+                        validation,
+                        test,
+                    });
+                }
+                match test.is_empty() {
+                    true => hold(all, self.test_share, 1),
+                    false => (rest, test),
+                }
+            }
+        };
+        let (train, validation) = hold(rest, self.validation, 2);
+        Ok(Parts {
+            train,
+            validation,
+            test,
         })
     }
 

@@ -4,13 +4,14 @@ mod data;
 mod engine;
 mod lstm;
 mod objective;
+mod transformer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Objective, RunConfig};
+use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
 use super::estimate::{AdapterLimits, DataSizes, Estimate};
-use super::run::Model;
+use super::run::{Model, resolve_model};
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
@@ -44,7 +45,7 @@ impl TaskFactory {
             classes: data.documents.label_names().len(),
         };
         // Before anything is allocated: a refusal says what would fit.
-        Estimate::new(&request.config.model, request.stage, sizes)
+        estimate(request.config, request.stage, request.init.as_deref(), sizes)?
             .check(&request.stage.name, &limits(&gpu))?;
         match &request.config.model {
             ModelConfig::Lstm(model) => {
@@ -60,7 +61,13 @@ impl TaskFactory {
                     _ => Box::new(lstm::Classifier::task(&start, data)?),
                 })
             }
-            _ => unimplemented!(),
+            _ => Ok(match request.stage.objective {
+                Objective::Clm => Box::new(transformer::CausalLm::task(gpu, data, request)?),
+                Objective::Classify => {
+                    Box::new(transformer::SequenceClassifier::task(gpu, data, request)?)
+                }
+                _ => Box::new(transformer::MaskedLm::task(gpu, data, request)?),
+            }),
         }
     }
 
@@ -76,7 +83,7 @@ impl TaskFactory {
             classes: 2,
         };
         config.stages.iter().try_for_each(|stage| {
-            Estimate::new(&config.model, stage, sizes).check(&stage.name, &limits)
+            planned(config, stage, sizes)?.check(&stage.name, &limits)
         })
     }
 
@@ -86,6 +93,38 @@ impl TaskFactory {
             none => none.insert(open_gpu(adapter)?),
         })
     }
+}
+
+/// The size of a stage that starts from the folder `init`, or from an earlier stage's or none.
+fn estimate(
+    config: &RunConfig,
+    stage: &StageConfig,
+    init: Option<&Path>,
+    data: DataSizes,
+) -> Result<Estimate> {
+    match &config.model {
+        ModelConfig::Lstm(model) => Ok(Estimate::lstm(model, stage, data)),
+        _ => transformer::estimate(config, stage, init, data),
+    }
+}
+
+/// The size of a stage before the run begins, when earlier stages have left no models yet.
+///
+/// # Errors
+/// Those of the folder that it starts from; [`Error::ConfigValue`] for what does not fit its model.
+pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Result<Estimate> {
+    let mut first = stage;
+    while let Some(before) = (first.init.as_ref())
+        .and_then(|init| config.stages.iter().find(|s| s.name == *init && s.name != first.name))
+    {
+        first = before;
+    }
+    // Validation saw to it that what is no stage is a folder.
+    let init = match (&config.model, &first.init) {
+        (ModelConfig::Lstm(_), _) | (_, None) => None,
+        (_, Some(path)) => Some(resolve_model(Path::new(path))?),
+    };
+    estimate(config, stage, init.as_deref(), data)
 }
 
 fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {

@@ -343,9 +343,9 @@ impl Objective for Classifier {
         };
         let mut files = Description::new(architecture, &self.sizes).files(engine, &self.data)?;
         // The decoder of joint training is no part of the classifier.
-        files
-            .tensors
-            .retain(|name, _| !name.starts_with(&format!("{DECODER}.")));
+        if let ModelFiles::Melos { tensors, .. } = &mut files {
+            tensors.retain(|name, _| !name.starts_with(&format!("{DECODER}.")));
+        }
         Ok(files)
     }
 }

@@ -65,7 +65,7 @@ impl Description {
 
     /// The model folder's files.
     pub fn files(&self, engine: &Engine, data: &Data) -> Result<ModelFiles> {
-        Ok(ModelFiles {
+        Ok(ModelFiles::Melos {
             tensors: engine.parameters()?,
             // Strings and numbers: this cannot fail.
             config: serde_json::to_value(self).unwrap_or_default(),
