@@ -9,6 +9,7 @@ mod output;
 mod predict;
 mod presets;
 mod signals;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Tokenizer(tokenizer::TokenizerCommand),
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),
+        Command::Tokenizer(command) => command.run(),
     };
     done.unwrap_or_else(|error| {
         output::report(&error);

@@ -197,6 +197,7 @@ fn options(config: &TokenizerConfig) -> TokenizerOptions {
         },
         vocab_size: config.vocabulary,
         min_frequency: config.min_frequency,
+        ..TokenizerOptions::default()
     }
 }
 
