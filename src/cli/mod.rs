@@ -12,6 +12,7 @@ mod output;
 mod predict;
 mod presets;
 mod signals;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Command {
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Tokenizer(tokenizer::TokenizerCommand),
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),
+        Command::Tokenizer(command) => command.run(),
     };
     done.unwrap_or_else(|error| {
         output::report(&error);

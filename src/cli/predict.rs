@@ -59,7 +59,7 @@ impl Predict {
 }
 
 /// Hands on lines in batches, so that a long file needs no more memory than a short one.
-fn each_batch(
+pub(super) fn each_batch(
     mut input: impl BufRead,
     show: &mut dyn FnMut(Vec<String>) -> Result<()>,
 ) -> Result<()> {

@@ -269,6 +269,7 @@ fn options(config: &TokenizerConfig) -> TokenizerOptions {
         },
         vocab_size: config.vocabulary,
         min_frequency: config.min_frequency,
+        ..TokenizerOptions::default()
     }
 }
 
