@@ -6,6 +6,8 @@
 
 #[path = "support/peak.rs"]
 mod peak;
+#[path = "support/rows.rs"]
+mod rows;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use melos::Result;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{Variant, philox::philox4x32};
 use melos::ops::matmul::{Product, product};
-use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
+use melos::ops::{self, LstmOptions, LstmWeights, TokenIds, Unary};
 use melos::tensor::{DType, Tape, Tensor};
 
 /// What a case is measured by.
@@ -352,6 +354,17 @@ fn kernels(criterion: &mut Criterion) {
         ("binary_fwd".into(), Box::new(binary)),
         ("sum_cols".into(), Box::new(sum_cols)),
         ("adam".into(), Box::new(adam)),
+        ("layer_norm_fwd".into(), Box::new(rows::layer_norm_fwd)),
+        ("layer_norm_bwd".into(), Box::new(rows::layer_norm_bwd)),
+        (
+            "gelu_erf".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::Gelu)),
+        ),
+        (
+            "gelu_tanh".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::GeluTanh)),
+        ),
+        ("gelu_erf_bwd".into(), Box::new(rows::gelu_bwd)),
         ("lstm_T64_B32_I256_H512".into(), Box::new(lstm)),
     ];
     let forms = [

@@ -195,6 +195,21 @@ pub struct Module {
     pub linear: Option<Linear>,
 }
 
+/// Modules without parameters of their own, by the end of their parents' names: dropout, activations,
+/// and output layers that are the word embedding.
+const WITHOUT_PARAMETERS: &[(&str, &[&str])] = &[
+    ("bert.embeddings", &["dropout"]),
+    ("attention.self", &["dropout"]),
+    (".output", &["dropout"]),
+    ("intermediate", &["intermediate_act_fn"]),
+    ("bert.pooler", &["activation"]),
+    ("cls.predictions", &["decoder"]),
+    ("cls.predictions.transform", &["transform_act_fn"]),
+    ("transformer", &["drop"]),
+    (".attn", &["attn_dropout", "resid_dropout"]),
+    (".mlp", &["act", "dropout"]),
+];
+
 /// The sizes of a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
@@ -247,10 +262,11 @@ impl Layout {
         Some(&found.1)
     }
 
-    /// Every module that has parameters, containers among them, as PEFT sees them.
+    /// Every module as PEFT sees them: containers, and those without parameters of their own, too.
     pub fn modules(&self) -> Vec<Module> {
         let mut seen = BTreeSet::new();
         let mut modules = Vec::new();
+        let plain = |name: String| Module { name, linear: None };
         for (tensor, shape) in &self.tensors {
             for (at, _) in tensor.match_indices('.') {
                 let name = &tensor[..at];
@@ -261,9 +277,19 @@ impl Layout {
                         name: name.to_string(),
                         linear: if own { self.linear(name, shape) } else { None },
                     });
+                    let inside = (WITHOUT_PARAMETERS.iter())
+                        .filter(|(parent, _)| name.ends_with(parent))
+                        .flat_map(|(_, children)| *children);
+                    modules.extend(inside.map(|child| plain(format!("{name}.{child}"))));
                 }
             }
         }
+        let top = match self.architecture {
+            BertForSequenceClassification | BertForTokenClassification => Some("dropout"),
+            GPT2LMHeadModel => Some("lm_head"),
+            _ => None,
+        };
+        modules.extend(top.map(|name| plain(name.into())));
         modules
     }
 

@@ -72,9 +72,12 @@ impl LoadReport {
 
 /// The first few names, and how many more there are.
 pub(super) fn some_of<S: AsRef<str>>(names: &[S]) -> String {
-    const SHOWN: usize = 6;
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    match names.len().saturating_sub(SHOWN) {
+    first_of(names, 6)
+}
+
+fn first_of<S: AsRef<str>>(names: &[S], count: usize) -> String {
+    let shown: Vec<&str> = names.iter().take(count).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(count) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -103,13 +106,14 @@ impl fmt::Display for LoadReport {
             let pairs: Vec<_> = (self.renamed.iter())
                 .map(|r| format!("{} → {}", r.from, r.to))
                 .collect();
-            writeln!(f, "{} renamed: {}", pairs.len(), some_of(&pairs))?;
+            // A folder has one reason for all of them, so that one example says it.
+            writeln!(f, "{} renamed: {}", pairs.len(), first_of(&pairs, 1))?;
         }
         if !self.ignored.is_empty() {
             let pairs: Vec<_> = (self.ignored.iter())
                 .map(|i| format!("{} ({})", i.name, i.reason))
                 .collect();
-            writeln!(f, "{} ignored: {}", pairs.len(), some_of(&pairs))?;
+            writeln!(f, "{} ignored: {}", pairs.len(), first_of(&pairs, 3))?;
         }
         Ok(())
     }

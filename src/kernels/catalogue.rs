@@ -119,6 +119,7 @@ include_files! {
     "activation.wgsl"
     "attention.wgsl"
     "attention_grad.wgsl"
+    "attention_tile.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
@@ -141,8 +142,11 @@ include_files! {
 kernels! {
     "attention" {
         "attention_delta"
+        "attention_dkv"
         "attention_dkv_subgroup"
+        "attention_dq"
         "attention_dq_subgroup"
+        "attention_fwd"
         "attention_fwd_subgroup"
     }
     "dropout" {

@@ -62,27 +62,72 @@ pub(super) struct Form {
     /// Columns of a result that a workgroup makes; multiple of 8.
     cols: u32,
     blocks: u32,
+    /// D
+    width: u32,
     flags: Flags,
 }
 
 /// Queries or keys of a workgroup.
 const TILE: u32 = 32;
 
-/// The most columns a lane can sum: 64 for dk and 64 for dv are 4 x 128 numbers, 16 KiB in all
-/// eight lanes, which a first-level cache still holds.
-const MAX_COLS: u32 = 64;
-
 impl Form {
+    /// The form for heads of `width` columns and as many queries or keys: as `MELOS_KERNELS`
+    /// forces, else by broadcast on CPU adapters and over workgroup memory on GPUs, where eight
+    /// lanes a workgroup would leave most of the machine idle.
     pub(super) fn of(gpu: &Gpu, width: usize, longest: usize, flags: Flags) -> Result<Form> {
-        let width = width as u32;
-        let blocks = width.div_ceil(MAX_COLS);
-        let form = Form {
-            subgroup: true,
-            cols: width.div_ceil(blocks).next_multiple_of(8),
-            blocks,
-            flags,
+        let caps = gpu.caps();
+        let subgroup = match gpu.rung() {
+            Some(rung) => rung == Rung::Subgroup,
+            None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
         };
+        let form = Form::new(subgroup, width as u32, flags);
+        let limit = form.longest(gpu.is_checked());
+        if caps.is_cpu && longest > limit {
+            return Err(Error::Kernel {
+                kernel: "attention".into(),
+                message: format!(
+                    "{longest} queries or keys of heads {width} wide; this software adapter loops over up to {limit}"
+                ),
+            });
+        }
         Ok(form)
+    }
+
+    fn new(subgroup: bool, width: u32, flags: Flags) -> Form {
+        // The most columns that registers take, in two sums for the backward: on a CPU 16 KiB of
+        // its first cache in all eight lanes, on a GPU 128 numbers of an invocation.
+        let (most, unit) = if subgroup { (64, 8) } else { (128, 32) };
+        let blocks = width.div_ceil(most);
+        let cols = width.div_ceil(blocks).next_multiple_of(unit);
+        Form {
+            subgroup,
+            cols,
+            // Rounding up may leave nothing for the last.
+            blocks: width.div_ceil(cols),
+            width,
+            flags,
+        }
+    }
+
+    /// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations in all, without a word. With
+    /// bounds checks it unrolls none, not even those of the random generator.
+    fn longest(self, checked: bool) -> usize {
+        let random = |calls: u32| {
+            if checked && self.flags.dropout {
+                12 * calls
+            } else {
+                0
+            }
+        };
+        let (step, iterations) = if self.subgroup {
+            let unrolled = if checked { self.cols / 8 + 24 } else { 0 };
+            (8, 2 + self.width.div_ceil(8) + unrolled + random(16))
+        } else {
+            // Slices of scores and of sums, two products each.
+            let (scores, sums) = (self.width.div_ceil(32), self.cols / 32);
+            (32, 24 + 36 * scores + 44 * sums + random(4))
+        };
+        (65_000 / iterations * step) as usize
     }
 
     /// Workgroups that share the columns of a result.

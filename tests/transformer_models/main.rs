@@ -7,5 +7,7 @@ mod common;
 mod reference;
 
 mod bert;
+mod generation;
 mod gpt2;
 mod support;
+mod training;

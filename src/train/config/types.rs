@@ -9,6 +9,8 @@ use super::model::{Dropout, LstmModel, ModelConfig};
 use super::optimizer::Optimizer;
 use super::tuning::{Lora, Masking, Problem, UnfreezeEvery};
 use crate::optim::schedule::Schedule;
+pub use crate::text::TokenizerKind;
+pub use crate::text::tokenizer::Subword;
 
 /// A whole run: what `melos train FILE.toml` reads, and what `config.toml` in a run folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,9 +45,18 @@ pub struct TokenizerConfig {
     pub kind: TokenizerKind,
     /// Largest number of tokens, special ones included.
     pub vocabulary: usize,
-    /// Words (BPE: pairs) seen less often stay out of the vocabulary.
+    /// Words (BPE, WordPiece: pairs) seen less often stay out of the vocabulary.
     pub min_frequency: u64,
-    /// A `tokenizer.json` to use instead of training one.
+    /// Lower-case the text ("wordpiece", "char", "morpheme").
+    pub lowercase: bool,
+    /// Take accents away ("wordpiece"); absent: as `lowercase` says.
+    pub strip_accents: Option<bool>,
+    /// How morphemes are cut further.
+    pub subword: Subword,
+    /// The dictionary of morphemes; absent: where `melos tokenizer build-dictionary` leaves it.
+    pub dictionary: Option<PathBuf>,
+    /// A `tokenizer.json`, or a tokeniser's folder, to use instead of training one. Transformers
+    /// that start from a folder use that one's.
     pub file: Option<PathBuf>,
 }
 
@@ -55,19 +66,13 @@ impl Default for TokenizerConfig {
             kind: TokenizerKind::Word,
             vocabulary: 10_000,
             min_frequency: 2,
+            lowercase: true,
+            strip_accents: None,
+            subword: Subword::Wordpiece,
+            dictionary: None,
             file: None,
         }
     }
-}
-
-/// The kinds of tokeniser that a run can train.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenizerKind {
-    /// Lower-cased words and punctuation marks.
-    Word,
-    /// Byte-pair encoding over bytes: no unknown words.
-    Bpe,
 }
 
 /// Where text comes from.
@@ -88,6 +93,9 @@ pub struct DataConfig {
     /// Column or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
     #[serde(default)]
     pub text_column: Option<String>,
+    /// Column or JSON key of the second text of a pair; absent: there is none.
+    #[serde(default)]
+    pub pair_column: Option<String>,
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<String>,

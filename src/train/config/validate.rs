@@ -320,6 +320,7 @@ impl DataConfig {
             test: None,
             unlabelled: Vec::new(),
             text_column: None,
+            pair_column: None,
             label_column: None,
             validation: 0.1,
             test_share: 0.1,

@@ -7,20 +7,20 @@ use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
+use crate::text::tokenizer::Family;
 use crate::text::{
-    Column, Documents, Format, Source, Split, Tokenizer, TokenizerKind, TokenizerOptions,
-    Vocabulary, split, tokenise,
+    Column, Documents, Format, Source, Split, Tokenizer, TokenizerOptions, split, tokenise,
 };
 use crate::train::config::{
-    self, DataConfig, RunConfig, Source as DataSource, StageConfig, TextChoice, TokenizerConfig,
+    DataConfig, ModelConfig, RunConfig, Source as DataSource, StageConfig, TextChoice,
 };
+use crate::train::run::resolve_model;
 use crate::train::task::Unit;
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
     pub tokenizer: Tokenizer,
     pub documents: Arc<Documents>,
-    vocabulary: Vocabulary,
     validation: f64,
     test_share: f64,
     seed: u64,
@@ -50,18 +50,18 @@ impl Data {
                 validation: sizes.validation,
                 test: sizes.test,
             });
-            let tokenizer = match &config.tokenizer.file {
-                Some(file) => Tokenizer::load(file)?,
+            let tokenizer = match given(config)? {
+                Some(tokenizer) => tokenizer,
                 None => {
                     let seen = examples.iter().filter(|e| e.split != Some(Split::Test));
-                    Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(&config.tokenizer))?
+                    Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(config))?
                 }
             };
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
             let sources = sources(&config.data)?;
-            let tokenizer = tokenizer(&config.tokenizer, &sources, &cache)?;
+            let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             (tokenizer, documents)
         };
@@ -77,7 +77,6 @@ impl Data {
             }
         );
         Ok(Data {
-            vocabulary: tokenizer.vocabulary(),
             tokenizer,
             documents: Arc::new(documents),
             validation: config.data.validation,
@@ -86,15 +85,21 @@ impl Data {
         })
     }
 
-    /// The vocabulary, for transformers.
-    pub fn vocabulary(&self) -> Result<&Vocabulary> {
-        Ok(&self.vocabulary)
-    }
-
-    /// The tokeniser's files: name and content.
+    /// The tokeniser's files as transformers has them: name and content.
     pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let json = self.tokenizer.to_json()?;
-        Ok(vec![("tokenizer.json".into(), json.into_bytes())])
+        let place = || Path::new("a temporary folder");
+        let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
+        self.tokenizer.save_folder(folder.path())?;
+        let entries = std::fs::read_dir(folder.path()).map_err(|e| Error::read(place(), e))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::read(place(), e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let content = std::fs::read(entry.path()).map_err(|e| Error::read(place(), e))?;
+            files.push((name, content));
+        }
+        files.sort_unstable();
+        Ok(files)
     }
 
     /// The labelled documents of one unit, divided by chance: their labels need not be classes.
@@ -261,32 +266,72 @@ impl Data {
     }
 }
 
-fn options(config: &TokenizerConfig) -> TokenizerOptions {
+fn options(config: &RunConfig) -> TokenizerOptions {
+    let tokenizer = &config.tokenizer;
     TokenizerOptions {
-        kind: match config.kind {
-            config::TokenizerKind::Word => TokenizerKind::Word,
-            config::TokenizerKind::Bpe => TokenizerKind::Bpe,
+        kind: tokenizer.kind,
+        vocab_size: tokenizer.vocabulary,
+        min_frequency: tokenizer.min_frequency,
+        family: match config.model {
+            ModelConfig::Lstm(_) => None,
+            ModelConfig::Bert(_) | ModelConfig::Pretrained(_) => Some(Family::Bert),
+            ModelConfig::Gpt2(_) => Some(Family::Gpt2),
         },
-        vocab_size: config.vocabulary,
-        min_frequency: config.min_frequency,
+        lowercase: tokenizer.lowercase,
+        strip_accents: tokenizer.strip_accents,
+        subword: tokenizer.subword,
+        dictionary: tokenizer.dictionary.clone(),
         ..TokenizerOptions::default()
     }
 }
 
-/// The run's tokeniser: the file's, the one an earlier run trained on the same text, or a new one.
-fn tokenizer(config: &TokenizerConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
-    if let Some(file) = &config.file {
-        return Tokenizer::load(file);
+/// A tokeniser that is not to be trained: the file's, or that of the model that a run of
+/// transformers starts from.
+fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
+    let dictionary = config.tokenizer.dictionary.as_deref();
+    let is_lstm = config.model.lstm().is_some();
+    if let Some(file) = &config.tokenizer.file {
+        return match is_lstm {
+            true => Tokenizer::load(file),
+            false => Tokenizer::open_with(file, dictionary),
+        }
+        .map(Some);
+    }
+    let is_folder = |init: &&String| config.stages.iter().all(|s| s.name != **init);
+    let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
+    match inits.filter(|_| !is_lstm).find(is_folder) {
+        None => Ok(None),
+        Some(init) => {
+            let folder = resolve_model(Path::new(init))?;
+            Tokenizer::open_with(&folder, dictionary).map(Some)
+        }
+    }
+}
+
+/// The run's tokeniser: the given one, the one an earlier run trained on the same text, or a new
+/// one.
+fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
+    if let Some(tokenizer) = given(config)? {
+        return Ok(tokenizer);
     }
     let options = options(config);
     let kept = Tokenizer::cached_path(cache, sources, &options)?;
-    if let Ok(tokenizer) = Tokenizer::load(&kept) {
+    let dictionary = config.tokenizer.dictionary.as_deref();
+    if config.model.lstm().is_some() {
+        if let Ok(tokenizer) = Tokenizer::load(&kept) {
+            return Ok(tokenizer);
+        }
+    } else if let Ok(tokenizer) = Tokenizer::open_with(&kept, dictionary) {
         return Ok(tokenizer);
     }
     log::info!("training the tokeniser");
     let tokenizer = Tokenizer::train(sources, &options)?;
     std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
-    tokenizer.save(&kept)?;
+    match config.model.lstm() {
+        Some(_) => tokenizer.save(&kept)?,
+        // Transformers' tokenisers are more than one file.
+        None => tokenizer.save_folder(&kept)?,
+    }
     Ok(tokenizer)
 }
 
@@ -301,6 +346,7 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
     let labelled = |path: &Path, split: Option<Split>| Source {
         format,
         text: column(&data.text_column),
+        pair: column(&data.pair_column),
         label: column(&data.label_column),
         split,
         ..Source::new(path)

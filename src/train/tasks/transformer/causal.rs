@@ -92,7 +92,7 @@ impl CausalLm {
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<CausalLm>> {
         let stage = request.stage.clone();
-        let vocabulary = data.vocabulary()?;
+        let vocabulary = data.tokenizer.vocabulary();
         let (network, source) = start::network(request, vocabulary)?;
         let parts = data.text(&stage, request.unit)?;
         let (documents, seed) = (data.documents.clone(), request.unit.seed);
@@ -193,7 +193,7 @@ impl Objective for CausalLm {
             return Ok(None);
         }
         let documents = self.data.documents.clone();
-        let vocabulary = self.data.vocabulary()?;
+        let vocabulary = self.data.tokenizer.vocabulary();
         let options = options(&self.stage, false);
         let texts = &self.parts.validation;
         let mut batches = CausalBatches::new(documents, texts, vocabulary, options, 0)?;

@@ -162,7 +162,7 @@ impl MaskedLm {
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<MaskedLm>> {
         let stage = request.stage.clone();
-        let vocabulary = data.vocabulary()?;
+        let vocabulary = data.tokenizer.vocabulary();
         let (network, source) = start::network(request, vocabulary)?;
         let parts = data.text(&stage, request.unit)?;
         let (documents, seed) = (data.documents.clone(), request.unit.seed);
@@ -325,7 +325,7 @@ impl Objective for MaskedLm {
         }
         let options = scoring_options(&self.stage, self.network.vocab_size());
         let (documents, texts) = (self.data.documents.clone(), &self.parts.validation);
-        let vocabulary = self.data.vocabulary()?;
+        let vocabulary = self.data.tokenizer.vocabulary();
         let mut batches = MaskedBatches::new(documents, texts, vocabulary, &options, self.seed)?;
         let (mut loss, mut hits, mut words) = (0.0, 0, 0);
         let (mut next_hits, mut pairs) = (0, 0);

@@ -80,7 +80,7 @@ impl SequenceClassifier {
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<SequenceClassifier>> {
         let stage = request.stage.clone();
-        let vocabulary = data.vocabulary()?;
+        let vocabulary = data.tokenizer.vocabulary();
         let (mut network, source) = start::network(request, vocabulary)?;
         let known = labels::known(source.as_ref());
         let fixed = stage.kind == StageKind::Evaluate;
@@ -229,7 +229,7 @@ impl Objective for SequenceClassifier {
         if docs.is_empty() {
             return Ok(None);
         }
-        let (documents, vocabulary) = (&self.data.documents, self.data.vocabulary()?);
+        let (documents, vocabulary) = (&self.data.documents, self.data.tokenizer.vocabulary());
         let outputs = self
             .scorer
             .outputs(gpu, &self.model, vocabulary, documents, docs)?;
