@@ -25,9 +25,10 @@ pub struct Train {
     /// A run file that comes with melos; `melos presets` lists them.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
+    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file. To
+    /// pretrain: any text, several paths if need be.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
     /// Further text to pretrain on; labels in it are not read.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     unlabelled: Vec<PathBuf>,
@@ -77,14 +78,22 @@ impl Train {
         if let Some(seed) = self.seed {
             config.seed = seed;
         }
-        if let Some(data) = &self.data {
+        if let Some((data, more)) = self.data.split_first() {
             if config.data.source == Source::Demo {
                 return Err(Error::ConfigValue {
                     place: "--data".into(),
                     message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
                 });
             }
+            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
+            if learns && !more.is_empty() {
+                return Err(Error::ConfigValue {
+                    place: "--data".into(),
+                    message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
+                });
+            }
             config.data.path = Some(data.clone());
+            config.data.unlabelled.extend_from_slice(more);
         }
         config.data.unlabelled.extend_from_slice(&self.unlabelled);
         if let Some(init) = &self.init {

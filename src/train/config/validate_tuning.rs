@@ -93,13 +93,6 @@ impl RunConfig {
             || at("dropout"),
             "is the LSTM's; a transformer's stands in [model]: dropout, attention_dropout, classifier_dropout",
         )?;
-        if let ModelConfig::Pretrained(_) = self.model {
-            require(
-                stage.init.is_some(),
-                || at("init"),
-                "model kind \"pretrained\" takes its network from there; name a folder, or use --init DIR",
-            )?;
-        }
         check_masking(&stage.masking, &at("masking"))?;
         Rates::new(stage).map_err(|(key, message)| wrong(at(&key), message))?;
         match &stage.lora {

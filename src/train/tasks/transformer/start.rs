@@ -233,7 +233,7 @@ pub struct Started {
 /// The network of a stage: its source's, or the run file's.
 ///
 /// # Errors
-/// [`Error::ConfigMissing`] for a pretrained model that nothing names.
+/// [`Error::ConfigValue`] for a pretrained model that nothing names.
 pub fn choose(
     config: &RunConfig,
     stage: &StageConfig,
@@ -245,9 +245,9 @@ pub fn choose(
         (None, ModelConfig::Bert(model)) => Network::bert(model, vocabulary),
         (None, ModelConfig::Gpt2(model)) => Network::gpt2(model, vocabulary),
         (None, _) => {
-            return Err(Error::ConfigMissing {
-                place: format!("stage.{}", stage.name),
-                key: "init".into(),
+            return Err(Error::ConfigValue {
+                place: format!("stage.{}.init", stage.name),
+                message: "is not set; say which model to start from with --init DIR".into(),
             });
         }
     };
