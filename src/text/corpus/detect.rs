@@ -21,6 +21,11 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     } else {
         of_file(path)?
     };
+    // A sentence may run over several lines.
+    let found = match found {
+        Some(Format::Txt) if source.sentence_end.is_some() => Some(Format::Whole),
+        found => found,
+    };
     found.ok_or_else(|| Error::UnknownFormat {
         path: path.clone(),
         message: format!(

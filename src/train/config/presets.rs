@@ -33,6 +33,7 @@ presets!(
     "bert-mlm",
     "bert-mlm-nsp",
     "gpt2",
+    "hashire-merosu",
     "finetune",
     "lora",
 );

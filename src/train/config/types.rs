@@ -99,7 +99,11 @@ pub struct DataConfig {
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<String>,
-    /// Share of the labelled training text held out to choose the best checkpoint.
+    /// Cut every text after each occurrence of this, as after "。", into texts of their own; line
+    /// breaks go. Absent: a line, a row or a file is a text.
+    #[serde(default)]
+    pub sentence_end: Option<String>,
+    /// Share of the training text held out to choose the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
     /// Share of `path` kept for testing, where the data have no test set and no folds are used.
@@ -326,9 +330,9 @@ pub enum TextChoice {
     /// Text without labels where the data have some, the training texts otherwise.
     #[default]
     Auto,
-    /// Only text without labels.
+    /// Only text without labels; where none has any, that of `unlabelled`.
     Unlabelled,
-    /// Only the training texts, their labels unread (the fold's, under `folds`).
+    /// Only the training texts of `path`, their labels unread (the fold's, under `folds`).
     Train,
     /// Both.
     All,

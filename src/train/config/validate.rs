@@ -290,6 +290,7 @@ impl RunConfig {
     /// that one which reads no fold's text runs only once.
     pub fn settle(&mut self) {
         let data = &self.data;
+        let learns_labels = self.stages.iter().any(|s| s.objective.needs_labels());
         for stage in self
             .stages
             .iter_mut()
@@ -300,6 +301,7 @@ impl RunConfig {
                     Source::Imdb => TextChoice::All,
                     Source::Demo => TextChoice::Unlabelled,
                     Source::Rt | Source::Files if data.unlabelled.is_empty() => TextChoice::Train,
+                    Source::Files if !learns_labels => TextChoice::All,
                     Source::Rt | Source::Files => TextChoice::Unlabelled,
                 };
             }
@@ -322,6 +324,7 @@ impl DataConfig {
             text_column: None,
             pair_column: None,
             label_column: None,
+            sentence_end: None,
             validation: 0.1,
             test_share: 0.1,
             demo: DemoSizes::default(),

@@ -15,7 +15,7 @@ use crate::train::config::{
     DataConfig, ModelConfig, RunConfig, Source as DataSource, StageConfig, TextChoice,
 };
 use crate::train::run::resolve_model;
-use crate::train::task::Unit;
+use crate::train::task::{self, Unit};
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
@@ -31,6 +31,17 @@ pub(super) struct Parts {
     pub train: Vec<u32>,
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
+}
+
+impl Parts {
+    /// The documents that a split is scored on; `None` where there are none.
+    pub fn held_out(&self, split: task::Split) -> Option<&[u32]> {
+        let documents = match split {
+            task::Split::Validation => &self.validation,
+            task::Split::Test => &self.test,
+        };
+        (!documents.is_empty()).then_some(documents)
+    }
 }
 
 /// Documents that a language model is validated on: enough for a steady perplexity, few enough
@@ -210,22 +221,30 @@ impl Data {
         })
     }
 
-    /// The documents that a pretraining stage reads, and some to validate it on.
+    /// The documents that a pretraining stage reads, some to validate it on, and, where it reads
+    /// those of `data.path` and they have no labels, some to test it on.
     pub fn text(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
         let documents = &self.documents;
-        let without = documents
-            .filter(|d| documents.label(d).is_none() && documents.split(d) != Some(Split::Test));
-        let chosen = match stage.text {
-            TextChoice::Unlabelled => without,
-            TextChoice::Auto if !without.is_empty() => without,
-            TextChoice::Auto | TextChoice::Train => self.training_texts(unit)?,
-            TextChoice::All => {
-                let mut all = without;
-                all.extend(self.training_texts(unit)?);
-                all.sort_unstable();
-                all
-            }
+        let has_labels = !documents.labelled().is_empty();
+        let further = documents.filter(|d| match has_labels {
+            true => documents.label(d).is_none() && documents.split(d) != Some(Split::Test),
+            false => documents.split(d) == Some(Split::Unsup),
+        });
+        let choice = match stage.text {
+            TextChoice::Auto if has_labels && !further.is_empty() => TextChoice::Unlabelled,
+            TextChoice::Auto => TextChoice::All,
+            choice => choice,
         };
+        let (own, test) = match choice {
+            TextChoice::Unlabelled => (Vec::new(), Vec::new()),
+            _ if has_labels => (self.training_texts(unit)?, Vec::new()),
+            _ => self.texts()?,
+        };
+        let mut chosen = own;
+        if choice != TextChoice::Train {
+            chosen.extend(further);
+            chosen.sort_unstable();
+        }
         if chosen.len() < 2 {
             return Err(Error::NoSteps {
                 unit: unit.name.clone(),
@@ -239,26 +258,35 @@ impl Data {
             .validation
             .min(HELD_OUT_TEXTS / chosen.len() as f64)
             .min(0.5);
-        if share <= 0.0 {
-            return Ok(Parts {
-                train: chosen,
-                validation: Vec::new(),
-                test: Vec::new(),
-            });
-        }
-        let (train, validation) = split::holdout(documents, &chosen, share, self.seed)?;
+        let (train, validation) = match share > 0.0 {
+            true => split::holdout(documents, &chosen, share, self.seed)?,
+            false => (chosen, Vec::new()),
+        };
         Ok(Parts {
             train,
             validation,
-            test: Vec::new(),
+            test,
         })
     }
 
-    /// All labelled texts but those that will be tested on; without labels, all texts.
-    fn training_texts(&self, unit: &Unit) -> Result<Vec<u32>> {
-        if self.documents.labelled().is_empty() {
-            return Ok(self.documents.for_pretraining());
+    /// The texts of `data.path`, which have no labels: those to train on and those to test on.
+    fn texts(&self) -> Result<(Vec<u32>, Vec<u32>)> {
+        let documents = &self.documents;
+        let in_part = |test: bool| {
+            documents.filter(|d| match documents.split(d) {
+                Some(Split::Unsup) => false,
+                split => (split == Some(Split::Test)) == test,
+            })
+        };
+        let (rest, test) = (in_part(false), in_part(true));
+        match test.is_empty() && self.test_share > 0.0 && rest.len() > 1 {
+            true => split::holdout(documents, &rest, self.test_share, self.seed),
+            false => Ok((rest, test)),
         }
+    }
+
+    /// All labelled texts but those that will be tested on.
+    fn training_texts(&self, unit: &Unit) -> Result<Vec<u32>> {
         let mut parts = self.labelled(unit)?;
         parts.train.append(&mut parts.validation);
         parts.train.sort_unstable();
@@ -361,5 +389,8 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
             .map(|path| labelled(path, Some(Split::Test))),
     );
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    for source in &mut sources {
+        source.sentence_end = data.sentence_end.clone();
+    }
     Ok(sources)
 }

@@ -168,12 +168,12 @@ impl Objective for Autoencoder {
         scoring: &mut Steps<Pair>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        if split == Split::Test || self.parts.validation.is_empty() {
+        let Some(texts) = self.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         let options = Self::options(&self.stage, false);
         let documents = self.data.documents.clone();
-        let mut batches = BucketBatches::new(documents, &self.parts.validation, options, 0)?;
+        let mut batches = BucketBatches::new(documents, texts, options, 0)?;
         language_scores(self, gpu, scoring, &mut batches).map(Some)
     }
 

@@ -175,9 +175,9 @@ impl Objective for LanguageModel {
         scoring: &mut Steps<Window>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        if split == Split::Test || self.parts.validation.is_empty() {
+        let Some(texts) = self.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         let options = LmOptions {
             batch: self.stage.batch,
             window: self.stage.bptt,
@@ -185,7 +185,7 @@ impl Objective for LanguageModel {
             word_dropout: 0.0,
         };
         let documents = self.data.documents.clone();
-        let mut batches = LmBatches::new(documents, &self.parts.validation, options, 0)?;
+        let mut batches = LmBatches::new(documents, texts, options, 0)?;
         language_scores(self, gpu, scoring, &mut batches).map(Some)
     }
 

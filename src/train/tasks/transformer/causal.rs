@@ -189,13 +189,12 @@ impl Objective for CausalLm {
         scoring: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        if split == Split::Test || self.parts.validation.is_empty() {
+        let Some(texts) = self.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         let documents = self.data.documents.clone();
         let vocabulary = self.data.tokenizer.vocabulary();
         let options = options(&self.stage, false);
-        let texts = &self.parts.validation;
         let mut batches = CausalBatches::new(documents, texts, vocabulary, options, 0)?;
         language_scores(self, gpu, scoring, &mut batches).map(Some)
     }

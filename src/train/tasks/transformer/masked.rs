@@ -320,11 +320,11 @@ impl Objective for MaskedLm {
         scoring: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        if split == Split::Test || self.parts.validation.is_empty() {
+        let Some(texts) = self.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         let options = scoring_options(&self.stage, self.network.vocab_size());
-        let (documents, texts) = (self.data.documents.clone(), &self.parts.validation);
+        let documents = self.data.documents.clone();
         let vocabulary = self.data.tokenizer.vocabulary();
         let mut batches = MaskedBatches::new(documents, texts, vocabulary, &options, self.seed)?;
         let (mut loss, mut hits, mut words) = (0.0, 0, 0);
