@@ -3,8 +3,11 @@
 mod bars;
 mod convert;
 mod devices;
+mod embed;
 mod eval;
 pub mod exit;
+mod fill_mask;
+mod generate;
 mod inspect;
 mod kernels;
 mod merge;
@@ -32,6 +35,9 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    FillMask(fill_mask::FillMask),
+    Generate(generate::Generate),
+    Embed(embed::Embed),
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
     Merge(merge::Merge),
@@ -57,6 +63,9 @@ pub fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::FillMask(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Embed(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Convert(command) => command.run(),
         Command::Merge(command) => command.run(),

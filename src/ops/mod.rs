@@ -43,6 +43,6 @@ pub use matmul::matmul;
 pub use norm::{Normed, layer_norm};
 pub use reduce::sum_all;
 pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};
-pub use scores::score_logits;
 pub use rows::{RowSelection, mean_pool, select_rows};
+pub use scores::score_logits;
 pub use target_loss::{binary_cross_entropy, squared_error};

@@ -92,7 +92,11 @@ impl Estimate {
             false => layers * layer,
         };
         let trains = stage.kind != StageKind::Evaluate;
-        let per_token = if trains { 3 * c + layers_kept } else { 3 * c + layer };
+        let per_token = if trains {
+            3 * c + layers_kept
+        } else {
+            3 * c + layer
+        };
         let widest = f.max(if s.joint_projection { 3 * c } else { c });
         let largest_fixed = F32 * s.largest_parameter;
         let largest_per_text = F32 * stage.max_len as u64 * widest;

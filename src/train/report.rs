@@ -194,8 +194,7 @@ impl Report {
         for row in &self.rows {
             cells.push([
                 row.model.clone(),
-                row.error
-                    .map_or("–".into(), |e| interval(&e, row.repeats)),
+                row.error.map_or("–".into(), |e| interval(&e, row.repeats)),
                 row.perplexity.map_or("–".into(), |p| format!("{p:.2}")),
                 row.accuracy
                     .map_or("–".into(), |a| format!("{:.2}", 100.0 * a)),

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::artifacts::RunFolder;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::log::{self, MetricsLog};
-use super::config::{Budget, DataConfig, Objective, RunConfig, StageConfig, StageKind};
+use super::config::{Budget, DataConfig, Objective, Problem, RunConfig, StageConfig, StageKind};
 use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
 use super::metrics::Scores;
 use super::progress::{Event, Progress, thousands};
 use super::report::{Report, UnitResult, markdown, percent};
-use super::tasks::planned;
 use super::task::{Split, Task, TaskRequest, Unit};
+use super::tasks::planned;
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
 use crate::hub;
@@ -96,6 +96,7 @@ pub fn train(
             stage,
             unit,
             init: init_folder(&config, &folder, &units, unit)?,
+            base: None,
             adapter,
             folder: folder.path(),
         };
@@ -269,7 +270,12 @@ pub trait Model {
     /// Label names, in the order of the probabilities.
     fn labels(&self) -> &[String];
 
-    /// Probabilities of the labels, per text.
+    /// What its outputs mean.
+    fn problem(&self) -> Problem {
+        Problem::SingleLabel
+    }
+
+    /// Probabilities of the labels (or the numbers predicted), per text.
     ///
     /// # Errors
     /// A model without a classifier; whatever the device reports.
@@ -324,10 +330,29 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
 pub struct Prediction {
     /// The text.
     pub text: String,
-    /// The most probable label.
+    /// The most probable label; all that are more likely than not, with several labels a text; or
+    /// the number.
     pub label: String,
     /// All labels with their probabilities, in the model's order.
     pub probabilities: Vec<(String, f32)>,
+}
+
+/// What is predicted, in a word.
+fn said(problem: Problem, outputs: &[(String, f32)]) -> String {
+    match problem {
+        Problem::SingleLabel => {
+            let best = outputs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            best.map_or(String::new(), |(label, _)| label.clone())
+        }
+        Problem::MultiLabel => {
+            let likely = outputs.iter().filter(|(_, p)| *p > 0.5);
+            let labels: Vec<&str> = likely.map(|(label, _)| label.as_str()).collect();
+            labels.join(", ")
+        }
+        Problem::Regression => outputs
+            .first()
+            .map_or(String::new(), |(_, y)| y.to_string()),
+    }
 }
 
 /// Predicts the labels of texts.
@@ -342,8 +367,7 @@ pub fn predict(model: &mut dyn Model, texts: Vec<String>) -> Result<Vec<Predicti
         .map(|(text, row)| {
             let probabilities: Vec<(String, f32)> =
                 model.labels().iter().cloned().zip(row).collect();
-            let best = probabilities.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-            let label = best.map_or(String::new(), |(label, _)| label.clone());
+            let label = said(model.problem(), &probabilities);
             Prediction {
                 text,
                 label,

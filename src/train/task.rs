@@ -9,8 +9,8 @@ use super::config::{RunConfig, StageConfig};
 use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::error::Result;
-use crate::hub::adapter::{AdapterConfig, Weights};
 use crate::hub;
+use crate::hub::adapter::{AdapterConfig, Weights};
 
 /// One model in training with its data: implemented once per objective.
 ///
@@ -179,6 +179,8 @@ pub struct TaskRequest<'a> {
     pub unit: &'a Unit,
     /// Model folder to start from.
     pub init: Option<PathBuf>,
+    /// Where the base of an adapter in `init` stands, if not where the adapter says.
+    pub base: Option<&'a Path>,
     /// `--adapter`.
     pub adapter: Option<&'a str>,
     /// The run folder; tokeniser caches and the like may go there.

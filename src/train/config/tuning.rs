@@ -130,7 +130,7 @@ pub struct Lora {
     /// The update is scaled by alpha / r.
     pub alpha: f64,
     /// Probability of dropping units of the adapter's input.
-    pub dropout: f32,
+    pub dropout: f64,
     /// The layers that get an adapter: endings of their names, or one regex for the whole name.
     pub targets: Targets,
     /// Other ranks, by an ending of the layer's name or a regex.

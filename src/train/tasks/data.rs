@@ -24,6 +24,7 @@ pub(super) struct Data {
     validation: f64,
     test_share: f64,
     seed: u64,
+    all: bool,
 }
 
 /// Numbers of the documents in each part.
@@ -50,7 +51,8 @@ const HELD_OUT_TEXTS: f64 = 200.0;
 
 impl Data {
     /// Reads what the run file names; tokeniser and tokens come from the cache where they can.
-    pub fn open(config: &RunConfig, folder: &Path) -> Result<Data> {
+    /// With `all` nothing is held out: what is scored is all that there is.
+    pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
         let (tokenizer, documents) = if config.data.source == DataSource::Demo {
             let sizes = &config.data.demo;
@@ -93,6 +95,7 @@ impl Data {
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,
+            all,
         })
     }
 
@@ -115,6 +118,9 @@ impl Data {
 
     /// The labelled documents of one unit, divided by chance: their labels need not be classes.
     pub fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
+        if self.all {
+            return self.all_labelled();
+        }
         let documents = &self.documents;
         let all = documents.labelled();
         let shuffled = |mut docs: Vec<u32>, purpose| {
@@ -173,6 +179,9 @@ impl Data {
 
     /// The labelled documents of one unit, divided.
     pub fn labelled(&self, unit: &Unit) -> Result<Parts> {
+        if self.all {
+            return self.all_labelled();
+        }
         let documents = &self.documents;
         let all = documents.labelled();
         let (rest, test) = match unit.fold {
@@ -221,10 +230,38 @@ impl Data {
         })
     }
 
+    /// Labelled documents to score all of: the test part, where the data name one.
+    fn all_labelled(&self) -> Result<Parts> {
+        let test = self.documents.labelled_in(Split::Test);
+        let test = match test.is_empty() {
+            true => self.documents.labelled(),
+            false => test,
+        };
+        if test.is_empty() {
+            return Err(Error::NoLabels {
+                what: "scoring a classifier".into(),
+                found: "none".into(),
+            });
+        }
+        Ok(Parts {
+            train: test.clone(),
+            validation: Vec::new(),
+            test,
+        })
+    }
+
     /// The documents that a pretraining stage reads, some to validate it on, and, where it reads
     /// those of `data.path` and they have no labels, some to test it on.
     pub fn text(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
         let documents = &self.documents;
+        if self.all {
+            let all = documents.filter(|_| true);
+            return Ok(Parts {
+                train: all.clone(),
+                validation: all,
+                test: Vec::new(),
+            });
+        }
         let has_labels = !documents.labelled().is_empty();
         let further = documents.filter(|d| match has_labels {
             true => documents.label(d).is_none() && documents.split(d) != Some(Split::Test),

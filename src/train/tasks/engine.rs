@@ -18,7 +18,7 @@ use crate::train::task::StepContext;
 const IN_FLIGHT: usize = 3;
 
 /// One batch shape: its inputs on the device, and the pass that reads them.
-pub(super) struct Step<I> {
+pub(crate) struct Step<I> {
     pub inputs: I,
     recording: Recording,
     results: Vec<Tensor>,
@@ -47,7 +47,7 @@ impl<I> Step<I> {
 }
 
 /// The steps recorded so far, by the length of their sequences.
-pub(super) struct Steps<I>(HashMap<usize, Step<I>>);
+pub(crate) struct Steps<I>(HashMap<usize, Step<I>>);
 
 impl<I> Steps<I> {
     pub fn new() -> Steps<I> {

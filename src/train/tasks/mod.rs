@@ -1,10 +1,10 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
 mod data;
-mod engine;
+pub(crate) mod engine;
 mod lstm;
 mod objective;
-mod transformer;
+pub(crate) mod transformer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::run::{Model, resolve_model};
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
+use crate::hub;
 use data::Data;
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
@@ -23,9 +24,20 @@ use data::Data;
 pub struct TaskFactory {
     gpu: Option<Gpu>,
     data: Option<Arc<Data>>,
+    /// Nothing is held out: every text is read and scored.
+    all_texts: bool,
 }
 
 impl TaskFactory {
+    /// A factory for tasks that score all texts.
+    pub(crate) fn of_all_texts(gpu: Gpu) -> TaskFactory {
+        TaskFactory {
+            gpu: Some(gpu),
+            data: None,
+            all_texts: true,
+        }
+    }
+
     /// Builds the task of one unit of the run.
     ///
     /// # Errors
@@ -35,7 +47,11 @@ impl TaskFactory {
             Some(data) => data.clone(),
             None => self
                 .data
-                .insert(Arc::new(Data::open(request.config, request.folder)?))
+                .insert(Arc::new(Data::open(
+                    request.config,
+                    request.folder,
+                    self.all_texts,
+                )?))
                 .clone(),
         };
         // A context of its own: the memory of one unit is gone when the next begins.
@@ -45,8 +61,13 @@ impl TaskFactory {
             classes: data.documents.label_names().len(),
         };
         // Before anything is allocated: a refusal says what would fit.
-        estimate(request.config, request.stage, request.init.as_deref(), sizes)?
-            .check(&request.stage.name, &limits(&gpu))?;
+        estimate(
+            request.config,
+            request.stage,
+            (request.init.as_deref(), request.base),
+            sizes,
+        )?
+        .check(&request.stage.name, &limits(&gpu))?;
         match &request.config.model {
             ModelConfig::Lstm(model) => {
                 let start = lstm::Start {
@@ -82,9 +103,10 @@ impl TaskFactory {
             vocabulary: 0,
             classes: 2,
         };
-        config.stages.iter().try_for_each(|stage| {
-            planned(config, stage, sizes)?.check(&stage.name, &limits)
-        })
+        config
+            .stages
+            .iter()
+            .try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, &limits))
     }
 
     fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
@@ -95,11 +117,12 @@ impl TaskFactory {
     }
 }
 
-/// The size of a stage that starts from the folder `init`, or from an earlier stage's or none.
+/// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
+/// nothing.
 fn estimate(
     config: &RunConfig,
     stage: &StageConfig,
-    init: Option<&Path>,
+    init: (Option<&Path>, Option<&Path>),
     data: DataSizes,
 ) -> Result<Estimate> {
     match &config.model {
@@ -114,9 +137,12 @@ fn estimate(
 /// Those of the folder that it starts from; [`Error::ConfigValue`] for what does not fit its model.
 pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Result<Estimate> {
     let mut first = stage;
-    while let Some(before) = (first.init.as_ref())
-        .and_then(|init| config.stages.iter().find(|s| s.name == *init && s.name != first.name))
-    {
+    while let Some(before) = (first.init.as_ref()).and_then(|init| {
+        config
+            .stages
+            .iter()
+            .find(|s| s.name == *init && s.name != first.name)
+    }) {
         first = before;
     }
     // Validation saw to it that what is no stage is a folder.
@@ -124,17 +150,36 @@ pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Resu
         (ModelConfig::Lstm(_), _) | (_, None) => None,
         (_, Some(path)) => Some(resolve_model(Path::new(path))?),
     };
-    estimate(config, stage, init.as_deref(), data)
+    estimate(config, stage, (init.as_deref(), None), data)
 }
 
-fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
+/// Opens a device.
+///
+/// # Errors
+/// No adapter, or not the one asked for; a driver that refuses.
+pub(crate) fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
     Gpu::open(&AdapterChoice {
         wanted: adapter.map(str::to_string),
         checked: false,
     })
 }
 
-/// Opens a model folder for `melos eval` and `melos predict`.
+/// Whether a model folder is one of melos's own.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Folder`] for a folder without a `config.json` that can be read.
+pub(crate) fn is_lstm(folder: &Path) -> Result<bool> {
+    let path = folder.join(hub::CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
+    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Folder {
+        path,
+        problem: format!("is not JSON: {e}; copy it again"),
+    })?;
+    // What names no kind is told so by the reader of transformers' folders.
+    Ok(config["model_type"].as_str() == Some(lstm::MODEL_TYPE))
+}
+
+/// Opens an LSTM's model folder.
 ///
 /// # Errors
 /// Whatever the files or the device report.

@@ -10,7 +10,7 @@ use std::path::Path;
 pub(super) use autoencoder::Autoencoder;
 pub(super) use classify::Classifier;
 pub(super) use language::LanguageModel;
-pub(super) use model::SavedModel;
+pub(super) use model::{MODEL_TYPE, SavedModel};
 
 use super::engine::{Engine, EngineOptions};
 use crate::device::Gpu;

@@ -52,7 +52,8 @@ pub(super) struct Description {
     lstm: LstmConfig,
 }
 
-const MODEL_TYPE: &str = "melos-lstm";
+/// `model_type` in config.json.
+pub(in crate::train::tasks) const MODEL_TYPE: &str = "melos-lstm";
 
 impl Description {
     pub fn new(architecture: Architecture, lstm: &LstmConfig) -> Description {

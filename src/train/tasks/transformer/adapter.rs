@@ -50,7 +50,7 @@ impl Adapter {
             task_type: task_type(layout.architecture),
             r: lora.rank,
             lora_alpha: lora.alpha,
-            lora_dropout: f64::from(lora.dropout),
+            lora_dropout: lora.dropout,
             target_modules: match &lora.targets {
                 config::Targets::Endings(names) if names.is_empty() => None,
                 config::Targets::Endings(names) => Some(Targets::Names(names.clone())),
@@ -99,7 +99,9 @@ impl Adapter {
             let alpha = if lora.rslora { count.sqrt() } else { count };
             config.r *= parts.len();
             config.lora_alpha *= alpha;
-            scale(&mut config.rank_pattern, |r| json!(r as u64 * parts.len() as u64));
+            scale(&mut config.rank_pattern, |r| {
+                json!(r as u64 * parts.len() as u64)
+            });
             scale(&mut config.alpha_pattern, |a| json!(a * alpha));
         }
         Ok(Adapter {

@@ -215,7 +215,9 @@ impl MaskedLm {
 fn right(best: &Tensor, targets: &[i32]) -> Result<u64> {
     let best = best.to_vec::<u32>()?;
     let pairs = best.iter().zip(targets);
-    Ok(pairs.filter(|(b, t)| i64::from(**b) == i64::from(**t)).count() as u64)
+    Ok(pairs
+        .filter(|(b, t)| i64::from(**b) == i64::from(**t))
+        .count() as u64)
 }
 
 impl Objective for MaskedLm {
@@ -239,7 +241,10 @@ impl Objective for MaskedLm {
             ),
             steps_per_epoch: self.batches.batches_per_epoch(),
             // A frame of two or three around each.
-            tokens_per_epoch: texts.iter().map(|&d| documents.ids(d).len() as u64 + 2).sum(),
+            tokens_per_epoch: texts
+                .iter()
+                .map(|&d| documents.ids(d).len() as u64 + 2)
+                .sum(),
             notes: self.exporter.notes.clone(),
             ..TaskInfo::default()
         }

@@ -22,7 +22,11 @@ use crate::error::{Error, Result};
 use crate::text::{Roles, Vocabulary};
 use crate::train::config::{Problem, Rates, RunConfig, StageConfig};
 use crate::train::estimate::{DataSizes, Estimate, TransformerSizes};
-use network::Network;
+pub(crate) use inputs::Sequences;
+pub(crate) use labels::names as label_names;
+pub(crate) use network::Network;
+pub(crate) use scorer::{Scorer, SequenceModel, shown};
+pub(crate) use start::{Source, is_adapter};
 
 /// The size of a stage that starts from the folder `init`, or else from random weights.
 ///
@@ -31,11 +35,11 @@ use network::Network;
 pub fn estimate(
     config: &RunConfig,
     stage: &StageConfig,
-    init: Option<&Path>,
+    (init, base): (Option<&Path>, Option<&Path>),
     data: DataSizes,
 ) -> Result<Estimate> {
     let vocabulary = Vocabulary::new(data.vocabulary.max(1), Roles::default(), &[], &[], "");
-    let source = init.map(|folder| start::Source::open(folder, None)).transpose()?;
+    let source = init.map(|folder| Source::open(folder, base)).transpose()?;
     let mut network = start::choose(config, stage, source.as_ref(), &vocabulary)?;
     if stage.objective.needs_labels() {
         let count = match stage.problem {

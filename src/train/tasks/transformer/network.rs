@@ -9,12 +9,10 @@ use crate::hub::{Architecture, Layout};
 use crate::models::bert::{self, BertConfig};
 use crate::models::gpt2::{self, Gpt2Config};
 use crate::models::{Labels, ProblemType};
-use crate::nn::{HiddenAct, LinearShape, LoraPlan};
+use crate::nn::{HiddenAct, LoraPlan};
 use crate::tensor::ParamSpec;
 use crate::text::Vocabulary;
-use crate::train::config::{
-    Activation, Objective, PretrainedModel, Problem, TransformerModel,
-};
+use crate::train::config::{Activation, Objective, PretrainedModel, Problem, TransformerModel};
 
 /// A transformer's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +91,10 @@ impl Network {
         match self {
             Network::Bert(c) => {
                 set(&mut c.hidden_dropout_prob, changes.dropout);
-                set(&mut c.attention_probs_dropout_prob, changes.attention_dropout);
+                set(
+                    &mut c.attention_probs_dropout_prob,
+                    changes.attention_dropout,
+                );
                 c.classifier_dropout = changes.classifier_dropout.or(c.classifier_dropout);
             }
             Network::Gpt2(c) => {
@@ -147,16 +148,12 @@ impl Network {
         Ok(match (self, objective) {
             (Network::Bert(_), Objective::Mlm) => Architecture::BertForMaskedLM,
             (Network::Bert(_), Objective::MlmNsp) => Architecture::BertForPreTraining,
-            (Network::Bert(_), Objective::Classify) => {
-                Architecture::BertForSequenceClassification
-            }
+            (Network::Bert(_), Objective::Classify) => Architecture::BertForSequenceClassification,
             (Network::Bert(_), Objective::TokenClassify) => {
                 Architecture::BertForTokenClassification
             }
             (Network::Gpt2(_), Objective::Clm) => Architecture::GPT2LMHeadModel,
-            (Network::Gpt2(_), Objective::Classify) => {
-                Architecture::GPT2ForSequenceClassification
-            }
+            (Network::Gpt2(_), Objective::Classify) => Architecture::GPT2ForSequenceClassification,
             (network, objective) => {
                 return Err(Error::ConfigValue {
                     place: format!("stage.{stage}.objective"),
@@ -232,14 +229,6 @@ impl Network {
         match self {
             Network::Bert(c) => c.specs(bert_head(architecture), plan),
             Network::Gpt2(c) => c.specs(gpt2_head(architecture), plan),
-        }
-    }
-
-    /// The linear layers of one of its classes.
-    pub fn linear_layers(&self, architecture: Architecture) -> Vec<LinearShape> {
-        match self {
-            Network::Bert(c) => c.linear_layers(bert_head(architecture)),
-            Network::Gpt2(c) => c.linear_layers(gpt2_head(architecture)),
         }
     }
 

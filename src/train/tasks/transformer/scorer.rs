@@ -6,7 +6,7 @@ use super::inputs::{Sequences, last_tokens};
 use super::labels::Labels;
 use super::network::Network;
 use crate::device::Gpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::bert::BertForSequenceClassification;
 use crate::models::gpt2::Gpt2ForSequenceClassification;
 use crate::nn::LoraPlan;
@@ -53,7 +53,7 @@ impl SequenceModel {
     /// The model whose parameters stand in `store`.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when one is missing.
+    /// [`crate::Error::Parameter`] when one is missing.
     pub fn new(
         store: &ParamStore,
         network: &Network,
@@ -130,8 +130,7 @@ impl Scorer {
         docs: &[u32],
     ) -> Result<Vec<(u32, Vec<f32>)>> {
         let options = self.options.clone();
-        let mut batches =
-            LabelledBatches::new(documents.clone(), docs, vocabulary, options, 0)?;
+        let mut batches = LabelledBatches::new(documents.clone(), docs, vocabulary, options, 0)?;
         let mut all = Vec::with_capacity(docs.len());
         for _ in 0..batches.batches_per_epoch() {
             let batch = batches.next_batch();
@@ -172,7 +171,7 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 /// Scores of what a model says of labelled documents.
 ///
 /// # Errors
-/// [`Error::Metric`] where there is nothing to score.
+/// [`crate::Error::Metric`] where there is nothing to score.
 pub fn scores(
     labels: &Labels,
     documents: &Documents,
@@ -251,15 +250,6 @@ fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
 pub fn argmax(row: &[f32]) -> usize {
     let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |(class, _)| class)
-}
-
-/// The outputs of a scorer for a problem that this class scores must say whose fault it is when a
-/// model has none of them.
-pub fn no_classifier(folder: &std::path::Path) -> Error {
-    Error::Folder {
-        path: folder.to_path_buf(),
-        problem: "is no classifier; fine-tune it first (`melos train --preset finetune`)".into(),
-    }
 }
 
 /// Scores by class of words: true and predicted numbers.

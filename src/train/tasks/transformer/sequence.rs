@@ -84,8 +84,7 @@ impl SequenceClassifier {
         let (mut network, source) = start::network(request, vocabulary)?;
         let known = labels::known(source.as_ref());
         let fixed = stage.kind == StageKind::Evaluate;
-        let (labels, kept) =
-            Labels::new(&data.documents, stage.problem, known.as_deref(), fixed)?;
+        let (labels, kept) = Labels::new(&data.documents, stage.problem, known.as_deref(), fixed)?;
         network.set_labels(&labels.names, stage.problem);
         let source = source.map(|s| if kept { s } else { s.without_head() });
         let parts = match stage.problem {
@@ -195,7 +194,8 @@ impl Objective for SequenceClassifier {
         let share = match self.stage.problem {
             Problem::SingleLabel => {
                 let class = |t: &Option<&[f32]>| t.map_or(u32::MAX, Labels::class);
-                i.targets.write(&targets.iter().map(class).collect::<Vec<_>>())?;
+                i.targets
+                    .write(&targets.iter().map(class).collect::<Vec<_>>())?;
                 share
             }
             // A mean over texts and outputs, as PyTorch's.
@@ -208,7 +208,8 @@ impl Objective for SequenceClassifier {
             }
         };
         let weight = |t: &Option<&[f32]>| if t.is_some() { share } else { 0.0 };
-        i.weights.write(&targets.iter().map(weight).collect::<Vec<_>>())?;
+        i.weights
+            .write(&targets.iter().map(weight).collect::<Vec<_>>())?;
         Ok(self.known(batch) as u64)
     }
 

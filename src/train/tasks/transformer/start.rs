@@ -11,9 +11,7 @@ use crate::hub::{self, Architecture, Array, LoadReport};
 use crate::nn::LoraPlan;
 use crate::tensor::{ParamSpec, ParamStore, Rule};
 use crate::text::Vocabulary;
-use crate::train::config::{
-    ModelConfig, Rates, RunConfig, StageConfig, StageKind, UnfreezeEvery,
-};
+use crate::train::config::{ModelConfig, Rates, RunConfig, StageConfig, StageKind, UnfreezeEvery};
 use crate::train::task::TaskRequest;
 use crate::train::tasks::engine::{Engine, EngineOptions};
 
@@ -34,10 +32,7 @@ pub struct Source {
 
 enum Files {
     Model(hub::Checkpoint),
-    Merged {
-        tensors: BTreeMap<String, Array<'static>>,
-        companions: Vec<(String, Vec<u8>)>,
-    },
+    Merged(BTreeMap<String, Array<'static>>),
 }
 
 /// Whether a folder is a PEFT adapter.
@@ -88,10 +83,7 @@ impl Source {
             path: folder.to_path_buf(),
             network,
             architecture: Some(model.architecture),
-            files: Files::Merged {
-                tensors: tensors.collect::<Result<_>>()?,
-                companions: model.companions,
-            },
+            files: Files::Merged(tensors.collect::<Result<_>>()?),
             base: Some(base),
             headless: false,
         })
@@ -102,17 +94,6 @@ impl Source {
         Source {
             headless: true,
             ..self
-        }
-    }
-
-    /// Files that belong to the model besides weights and configuration.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        match &self.files {
-            Files::Model(checkpoint) => checkpoint.companions(),
-            Files::Merged { companions, .. } => Ok(companions.clone()),
         }
     }
 
@@ -137,7 +118,7 @@ impl Source {
                 report.missing.extend(resized);
                 Ok(report)
             }
-            Files::Merged { tensors, .. } => {
+            Files::Merged(tensors) => {
                 let missing = layout.tensors.iter().filter(|(name, shape)| {
                     let other = tensors.get(name).is_none_or(|a| a.shape() != shape);
                     other || (self.headless && is_head(name))
@@ -153,10 +134,18 @@ impl Source {
         }
     }
 
+    /// Whether it has a tensor of this name and shape.
+    pub fn has(&self, name: &str, shape: &[usize]) -> bool {
+        match &self.files {
+            Files::Model(checkpoint) => checkpoint.info(name).is_some_and(|i| i.shape == shape),
+            Files::Merged(tensors) => tensors.get(name).is_some_and(|a| a.shape() == shape),
+        }
+    }
+
     fn values(&self, name: &str) -> Result<Vec<f32>> {
         match &self.files {
             Files::Model(checkpoint) => checkpoint.values(name),
-            Files::Merged { tensors, .. } => {
+            Files::Merged(tensors) => {
                 let array = tensors.get(name).ok_or_else(|| Error::TensorFile {
                     file: self.path.clone(),
                     tensor: Some(name.into()),
@@ -277,7 +266,7 @@ pub fn network(
     vocabulary: &Vocabulary,
 ) -> Result<(Network, Option<Source>)> {
     let source = (request.init.as_deref())
-        .map(|folder| Source::open(folder, None))
+        .map(|folder| Source::open(folder, request.base))
         .transpose()?;
     let network = choose(request.config, request.stage, source.as_ref(), vocabulary)?;
     vocabulary.fits(network.vocab_size())?;
@@ -344,7 +333,9 @@ pub fn start(
     }
     let missing = report.as_ref().map_or(&[][..], |r| &r.missing);
     let adapter = adapter(stage, &network, architecture, missing)?;
-    let plan = adapter.as_ref().map_or(LoraPlan::default(), |a| a.plan.clone());
+    let plan = adapter
+        .as_ref()
+        .map_or(LoraPlan::default(), |a| a.plan.clone());
     let specs = network.specs(architecture, &plan)?;
     let rates = Rates::new(stage).map_err(wrong)?;
     let names: Vec<String> = specs.iter().map(|s| s.name.clone()).collect();
