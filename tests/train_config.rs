@@ -41,7 +41,8 @@ fn refused(set: &str) -> String {
 fn every_preset_reads_at_every_scale_and_comes_back_from_its_own_toml() {
     for preset in PRESETS {
         for scale in [None, Some("small".to_string())] {
-            if preset.name == "demo" && scale.is_some() {
+            // Small as they are.
+            if ["demo", "hashire-merosu"].contains(&preset.name) && scale.is_some() {
                 continue;
             }
             let overrides = Overrides {
@@ -112,6 +113,32 @@ fn the_demo_compares_three_models_over_three_seeds() {
             && s.budget == finetune[0].budget)
     );
     assert_eq!(finetune[0].init, None);
+}
+
+#[test]
+fn the_novels_stages_differ_in_their_masks_alone() {
+    let preset = preset("hashire-merosu").unwrap();
+    for scale in [None, Some("base".to_string())] {
+        let overrides = Overrides {
+            scale: scale.clone(),
+            set: vec![],
+        };
+        let config = preset.config(&overrides).unwrap();
+        let masked: Vec<_> = (config.stages.iter())
+            .filter(|s| s.name.ends_with("static") || s.name.ends_with("dynamic"))
+            .collect();
+        assert_eq!(masked.len(), 4);
+        for stage in &masked {
+            let mut first = masked[0].clone();
+            assert_eq!((stage.batch, stage.max_len), (16, 128));
+            assert_eq!(stage.budget, Budget::Epochs(10.0));
+            assert_eq!(stage.seeds, [1, 2, 3]);
+            assert_eq!(stage.masking.dynamic, stage.name.ends_with("dynamic"));
+            first.name.clone_from(&stage.name);
+            first.masking = stage.masking;
+            assert_eq!(&first, *stage, "{scale:?}");
+        }
+    }
 }
 
 #[test]

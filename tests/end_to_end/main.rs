@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod japanese;
 mod resume;
 mod runs;
 mod support;

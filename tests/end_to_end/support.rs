@@ -91,6 +91,7 @@ impl Workplace {
             .env("MELOS_CACHE", self.path("cache"))
             // Mesa's device chooser writes to standard error where there is no desktop.
             .env("NODEVICE_SELECT", "1")
+            .env_remove("MELOS_DICTIONARY")
             .env_remove("RUST_LOG");
         command
     }
