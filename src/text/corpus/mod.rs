@@ -10,8 +10,10 @@ mod lines;
 mod plain;
 mod rotten;
 mod table;
+mod tagged;
 
 pub(super) use lines::open;
+pub use tagged::read_tagged;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -11,10 +11,12 @@ mod network;
 mod scorer;
 mod sequence;
 mod start;
+mod words;
 
 pub(super) use causal::CausalLm;
 pub(super) use masked::MaskedLm;
 pub(super) use sequence::SequenceClassifier;
+pub(super) use words::WordClassifier;
 
 use std::path::Path;
 
