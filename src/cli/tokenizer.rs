@@ -94,6 +94,9 @@ struct Train {
     /// A second column of text.
     #[arg(long, value_name = "COLUMN")]
     pair: Option<String>,
+    /// Cut the text after this, as after `。`, and take no notice of line breaks.
+    #[arg(long, value_name = "TEXT")]
+    sentence_end: Option<String>,
     /// The folder to write.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -154,6 +157,7 @@ impl Train {
                 format: self.format,
                 text: column(&self.text),
                 pair: column(&self.pair),
+                sentence_end: self.sentence_end.clone(),
                 ..Source::unlabelled(path)
             })
             .collect();

@@ -209,10 +209,14 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
 
 pub(super) fn from_json(path: &Path) -> Result<Inner> {
     let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
-    Inner::from_bytes(&bytes).map_err(|e| {
+    let mut inner = Inner::from_bytes(&bytes).map_err(|e| {
         let message = format!("not a valid tokenizer.json, perhaps cut short ({e}); write it anew");
         wrong(path, message)
-    })
+    })?;
+    // Batches cut and pad. As transformers does, what a training script left here has no effect.
+    inner.with_padding(None);
+    inner.with_truncation(None).map_err(internal)?;
+    Ok(inner)
 }
 
 /// Special tokens and those that someone added later, with the ids that they should have.

@@ -437,7 +437,8 @@ impl Tokenizer {
             ids.extend(self.encode(text)?);
             return Ok(());
         }
-        let encoding = self.inner.encode_fast(text, false).map_err(internal)?;
+        // The fast way leaves out the words.
+        let encoding = self.inner.encode(text, false).map_err(internal)?;
         ids.extend_from_slice(encoding.get_ids());
         let words = encoding.get_word_ids();
         let same = |at: usize| at > 0 && words[at].is_some() && words[at] == words[at - 1];

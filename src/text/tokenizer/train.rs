@@ -1,6 +1,7 @@
 //! Training a tokeniser: counting words, then choosing the vocabulary.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 use tokenizers as hf;
@@ -221,34 +222,60 @@ fn unknown(options: &TokenizerOptions) -> String {
 fn bpe(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<BPE> {
     let trainer = BpeTrainer::builder()
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<_>>());
-    merged(trainer, counts, options)
+    merged(trainer, std::iter::empty(), counts, options)
 }
 
 /// As the library's WordPiece trainer does it: pairs by frequency, `##` before what continues.
+///
+/// The library numbers the first `##` tokens in the order of a hash map, and breaks ties by these
+/// numbers; so they are given here, sorted, and equal text gives equal vocabularies.
 fn wordpiece(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordPiece> {
+    let mut seen: HashMap<char, u64> = HashMap::new();
+    let mut inside: BTreeSet<char> = BTreeSet::new();
+    for (word, count) in &counts {
+        for character in word.chars() {
+            *seen.entry(character).or_default() += count;
+        }
+        inside.extend(word.chars().skip(1));
+    }
+    let mut alphabet: Vec<(char, u64)> = seen.into_iter().collect();
+    alphabet.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));
     // A character may stand in the vocabulary twice, with and without ##.
     let room = (options.vocab_size - options.family().specials().len()) / 2;
-    let alphabet = options
+    let most = options
         .alphabet
         .unwrap_or((options.vocab_size / 5).max(1000));
+    alphabet.truncate(most.min(room).max(1));
+    let alphabet: BTreeSet<char> = alphabet
+        .into_iter()
+        .map(|(character, _)| character)
+        .collect();
+    let continuing = alphabet.intersection(&inside).map(|c| format!("##{c}"));
+    let first = alphabet
+        .iter()
+        .map(char::to_string)
+        .chain(continuing)
+        .map(|token| hf::AddedToken::from(token, false));
     let trainer = BpeTrainer::builder()
         .continuing_subword_prefix("##".into())
-        .limit_alphabet(alphabet.min(room).max(1));
-    let mut model = WordPiece::from_bpe(&merged(trainer, counts, options)?);
+        .limit_alphabet(0);
+    let mut model = WordPiece::from_bpe(&merged(trainer, first, counts, options)?);
     model.unk_token = unknown(options);
     Ok(model)
 }
 
 fn merged(
     trainer: hf::models::bpe::BpeTrainerBuilder,
+    first: impl Iterator<Item = hf::AddedToken>,
     counts: HashMap<String, u64>,
     options: &TokenizerOptions,
 ) -> Result<BPE> {
+    let specials = pipeline::special_tokens(options.family().specials());
     let trainer = trainer
         .show_progress(false)
         .vocab_size(options.vocab_size)
         .min_frequency(options.min_frequency)
-        .special_tokens(pipeline::special_tokens(options.family().specials()))
+        .special_tokens(specials.into_iter().chain(first).collect())
         .build();
     let counts = counts
         .into_iter()

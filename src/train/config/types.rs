@@ -99,6 +99,9 @@ pub struct DataConfig {
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<String>,
+    /// Cut every text after each occurrence of this, as "。", and leave its line breaks out.
+    #[serde(default)]
+    pub sentence_end: Option<String>,
     /// Share of the labelled training text held out to choose the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,

@@ -322,6 +322,7 @@ impl DataConfig {
             text_column: None,
             pair_column: None,
             label_column: None,
+            sentence_end: None,
             validation: 0.1,
             test_share: 0.1,
             demo: DemoSizes::default(),

@@ -465,5 +465,8 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
             .map(|path| labelled(path, Some(Split::Test))),
     );
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    for source in &mut sources {
+        source.sentence_end = data.sentence_end.clone();
+    }
     Ok(sources)
 }
