@@ -1,14 +1,15 @@
 //! What operators, tensors and parameters refuse.
 
-use melos::Error;
 use std::ops::Range;
 
+use melos::Error;
 use melos::device::Gpu;
 use melos::models::bert::{self, BertConfig};
 use melos::models::gpt2::Gpt2Config;
 use melos::nn::{LoraPlan, LoraUpdate};
 use melos::ops::{
-    self, LoraWeights, LstmOptions, LstmWeights, RowSelection, TokenIds, WeightLayout,
+    self, AttentionOptions, LoraWeights, LstmOptions, LstmWeights, RowSelection, TokenIds,
+    WeightLayout,
 };
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
@@ -196,6 +197,89 @@ fn wrong_element_types() {
         "should hold u32, found f32"
     );
     refused!(u.write(&[1.0f32; 9]), Error::DType { .. }, "write");
+}
+
+#[test]
+fn attention_arguments() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let x = floats(gpu, &[2, 3, 12]);
+    let with = |heads, dropout, scale| {
+        let options = AttentionOptions {
+            heads,
+            causal: false,
+            dropout,
+            scale,
+        };
+        ops::attention(&tape, &x, &x, &x, None, &options)
+    };
+    for heads in [0, 5, 24] {
+        refused!(
+            with(heads, 0.0, None),
+            Error::Argument { .. },
+            "heads",
+            "for a width of 12",
+            "a divisor of the width"
+        );
+    }
+    for dropout in [-0.1, 1.0, f32::NAN] {
+        refused!(
+            with(3, dropout, None),
+            Error::Argument { .. },
+            "dropout",
+            "0 <= p < 1"
+        );
+    }
+    refused!(
+        with(3, 0.0, Some(f32::INFINITY)),
+        Error::Argument { .. },
+        "scale",
+        "a finite number"
+    );
+    let options = AttentionOptions {
+        heads: 3,
+        causal: true,
+        dropout: 0.0,
+        scale: None,
+    };
+    let attend = |q: &Tensor, k: &Tensor, v: &Tensor, lens: Option<&Tensor>| {
+        ops::attention(&tape, q, k, v, lens, &options)
+    };
+    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    let flat = floats(gpu, &[6, 12]);
+    wrong(attend(&flat, &x, &x, None), ["argument 'q'", "(B, T, C)"]);
+    wrong(attend(&x, &flat, &x, None), ["argument 'k'", "(B, S, C)"]);
+    let narrow = floats(gpu, &[2, 3, 9]);
+    wrong(attend(&x, &narrow, &x, None), ["argument 'k'", "(2, 3, 9)"]);
+    let longer = floats(gpu, &[2, 4, 12]);
+    wrong(
+        attend(&x, &longer, &x, None),
+        ["argument 'v'", "(2, 4, 12)"],
+    );
+    wrong(
+        attend(&x, &x, &x, Some(&words(gpu, &[3]))),
+        ["argument 'lens'", "(3)"],
+    );
+    refused!(
+        attend(&x, &x, &x, Some(&floats(gpu, &[2]))),
+        Error::DType { .. },
+        "argument 'lens'",
+        "should hold u32"
+    );
+    let packed = |qkv: &Tensor| ops::attention_packed(&tape, qkv, None, &options);
+    wrong(packed(&flat), ["argument 'qkv'", "(B, T, 3C)"]);
+    wrong(
+        packed(&floats(gpu, &[2, 3, 11])),
+        ["argument 'qkv'", "(2, 3, 11)"],
+    );
+    refused!(
+        packed(&words(gpu, &[2, 3, 9])),
+        Error::DType { .. },
+        "argument 'qkv'",
+        "should hold f32"
+    );
 }
 
 fn store(gpu: &Gpu, names: &[&str]) -> melos::Result<ParamStore> {
