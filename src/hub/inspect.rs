@@ -32,6 +32,8 @@ pub struct Summary {
     pub tensors: Vec<Tensor>,
     /// How it compares with its own class, where melos knows that.
     pub report: Option<LoadReport>,
+    /// Why it does not compare: a tensor of the wrong shape, above all.
+    pub problem: Option<String>,
     /// What an adapter trains.
     pub adapter: Option<AdapterSummary>,
 }
@@ -84,6 +86,7 @@ impl Summary {
             dtypes: BTreeMap::new(),
             tensors: Vec::new(),
             report: None,
+            problem: None,
             adapter: None,
         }
     }
@@ -129,7 +132,10 @@ pub fn inspect(path: &Path, base: Option<&Path>) -> Result<Summary> {
             summary.add(name, info.dtype, info.shape);
         }
     }
-    summary.report = own_report(&checkpoint)?;
+    match own_report(&checkpoint) {
+        Ok(report) => summary.report = report,
+        Err(error) => summary.problem = Some(error.to_string()),
+    }
     Ok(summary)
 }
 

@@ -57,6 +57,8 @@ pub struct AdapterConfig {
     /// Which linear layers are adapted; PEFT has a default for each model type.
     pub target_modules: Option<Targets>,
     /// Which of these are not.
+    // Not written where it says nothing: older versions of PEFT refuse keys that they do not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude_modules: Option<Targets>,
     /// Modules that are trained and saved whole: those whose names end so.
     pub modules_to_save: Option<Vec<String>>,
@@ -75,6 +77,7 @@ pub struct AdapterConfig {
     /// What stands before the number, with `layers_to_transform`.
     pub layers_pattern: Option<Value>,
     /// Treat a tied embedding in `modules_to_save` as one with the output layer.
+    #[serde(skip_serializing_if = "is_false")]
     pub ensure_weight_tying: bool,
     /// Everything else.
     #[serde(flatten)]
@@ -137,6 +140,10 @@ const UNSUPPORTED: &[&str] = &[
 
 /// Initialisations that change the base model, so that it is not the one the adapter was made on.
 const CHANGES_THE_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
 fn is_set(value: &Value) -> bool {
     match value {
