@@ -155,6 +155,24 @@ fn is_set(value: &Value) -> bool {
 }
 
 impl AdapterConfig {
+    /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
+    pub fn for_class(architecture: Architecture) -> AdapterConfig {
+        use Architecture::*;
+        let task = match architecture {
+            BertModel | GPT2Model => Some("FEATURE_EXTRACTION"),
+            BertForSequenceClassification | GPT2ForSequenceClassification => Some("SEQ_CLS"),
+            BertForTokenClassification => Some("TOKEN_CLS"),
+            GPT2LMHeadModel => Some("CAUSAL_LM"),
+            BertForMaskedLM | BertForPreTraining => None,
+        };
+        let heads = || vec!["classifier".to_string(), "score".to_string()];
+        AdapterConfig {
+            task_type: task.map(String::from),
+            modules_to_save: architecture.has_labels().then(heads),
+            ..AdapterConfig::default()
+        }
+    }
+
     /// Reads `adapter_config.json` of an adapter's folder.
     ///
     /// # Errors
