@@ -125,6 +125,7 @@ include_files! {
     "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
+    "matmul_strided.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
