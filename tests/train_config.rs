@@ -106,10 +106,11 @@ fn the_demo_compares_three_models_over_three_seeds() {
         .filter(|s| s.kind == StageKind::Finetune)
         .collect();
     assert_eq!(finetune.len(), 3);
+    // Each row has its own rate.
     assert!(
-        finetune.iter().all(|s| s.seeds.len() >= 3
-            && s.lr == finetune[0].lr
-            && s.budget == finetune[0].budget)
+        finetune
+            .iter()
+            .all(|s| s.seeds.len() >= 3 && s.budget == finetune[0].budget)
     );
     assert_eq!(finetune[0].init, None);
 }
