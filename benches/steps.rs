@@ -184,6 +184,16 @@ struct Case {
     build: Box<dyn Fn(&Gpu) -> Result<Step>>,
 }
 
+/// A busy machine makes steps longer, but not the processor time that they take.
+fn report_cpu(name: &str, before: Option<f64>, steps: u64) {
+    if let (Some(before), Some(after)) = (before, usage::cpu_seconds())
+        && steps > 0
+    {
+        let each = (after - before) / steps as f64;
+        println!("{name}: {each:.2} s of processor time a step, over {steps}");
+    }
+}
+
 fn steps(criterion: &mut Criterion) {
     let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
     println!("adapter: {}", gpu.caps());
@@ -228,7 +238,9 @@ fn steps(criterion: &mut Criterion) {
                     began.elapsed().as_secs_f64()
                 );
                 // A step that does not learn would be fast for the wrong reason.
+                let before = usage::cpu_seconds();
                 let later = (0..3).map(|_| step.run()).last().expect("a loss");
+                report_cpu(&name, before, 3);
                 assert!(
                     later < first,
                     "{name}: the loss does not fall ({first} to {later})"
@@ -237,13 +249,7 @@ fn steps(criterion: &mut Criterion) {
             });
             let (before, first) = (usage::cpu_seconds(), step.number);
             bencher.iter(|| step.run());
-            if let (Some(before), Some(after)) = (before, usage::cpu_seconds()) {
-                let steps = step.number - first;
-                if steps > 0 {
-                    let each = (after - before) / steps as f64;
-                    println!("{name}: {each:.2} s of processor time a step, over {steps}");
-                }
-            }
+            report_cpu(&name, before, step.number - first);
         });
         if let Some(step) = &step {
             if std::env::var_os("MELOS_PROFILE").is_some()

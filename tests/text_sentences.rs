@@ -122,7 +122,7 @@ fn two_columns_make_a_pair() {
     .unwrap();
     let cache = folder.path().join("cache");
     for from_cache in [false, true] {
-        let documents = tokenise(&[source.clone()], &tokenizer, Some(&cache)).unwrap();
+        let documents = tokenise(std::slice::from_ref(&source), &tokenizer, Some(&cache)).unwrap();
         assert_eq!(documents.from_cache(), from_cache);
         for (doc, (a, b)) in (0..).zip(&pairs) {
             let (first, second) = documents.texts(doc);

@@ -22,6 +22,7 @@ fn options(kind: TokenizerKind, vocab_size: usize, min_frequency: u64) -> Tokeni
         kind,
         vocab_size,
         min_frequency,
+        ..TokenizerOptions::default()
     }
 }
 

@@ -2,7 +2,7 @@
 """Checks with the real libraries that melos's files are those of transformers and PEFT.
 
     VENV/bin/pip install -r tools/requirements.txt
-    cargo build --release
+    cargo build --release --bin melos --example rewrite_adapter
     VENV/bin/python tools/check_interchange.py            # everything below, on random models
     VENV/bin/python tools/check_interchange.py DIR        # a folder that melos wrote: it must load
                                                           # without missing or unexpected keys
@@ -13,7 +13,8 @@
 
 The whole check writes every class that melos has with transformers, in every spelling it reads, and
 every form of adapter it takes with PEFT; has `melos convert` and `melos merge` rewrite them; loads
-the results again and compares logits, and PEFT's count of parameters with `melos inspect`.
+the results again and compares logits, and PEFT's count of parameters with `melos inspect`. PEFT
+loads what examples/rewrite_adapter.rs made of each adapter, too.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import warnings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
@@ -38,6 +40,7 @@ torch.set_num_threads(1)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 V, P, LABELS = 61, 24, 3
+ADAPTER = "adapter_model.safetensors"
 BERT = ["BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForSequenceClassification",
         "BertForTokenClassification"]
 GPT2 = ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]
@@ -98,11 +101,14 @@ def compare(what, ours, theirs, tolerance=0.0):
     print(f"ok  {what}: difference {difference:.1e}")
 
 
-def melos(*arguments):
-    program = os.environ.get("MELOS", ROOT / "target" / "release" / "melos")
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+PROGRAMS = pathlib.Path(os.environ.get("MELOS_TARGET", ROOT / "target" / "release"))
+
+
+def melos(*arguments, program="melos"):
+    done = subprocess.run(
+        [PROGRAMS / program, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
-        fail(f"melos {' '.join(map(str, arguments))}: {done.stderr.strip()}")
+        fail(f"{program} {' '.join(map(str, arguments))}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -235,6 +241,23 @@ def check_adapters(at):
         merged = model.merge_and_unload().state_dict()
         ours = load(out).state_dict()
         compare(f"adapter {name}: weights", [ours[k] for k in merged], list(merged.values()), 1e-5)
+
+        # What melos writes, loaded by PEFT, whole and without a warning of missing keys.
+        again = at / "melos" / f"adapter-{name}-again"
+        melos(at / base, folder, again, program="examples/rewrite_adapter")
+        if set(load_file(again / ADAPTER)) != set(load_file(folder / ADAPTER)):
+            fail(f"adapter {name}: names differ")
+        torch.manual_seed(3)
+        theirs = kind.from_pretrained(at / base, **more)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*missing.*|.*unexpected.*")
+            doubled = PeftModel.from_pretrained(theirs, again).eval()
+        torch.manual_seed(3)
+        theirs = PeftModel.from_pretrained(kind.from_pretrained(at / base, **more), folder).eval()
+        for n, p in theirs.named_parameters():
+            if "lora_B" in n:
+                p.data.mul_(2)
+        compare(f"adapter {name}: doubled by melos", logits(doubled), logits(theirs))
 
         trainable, every = get_peft_model(
             kind.from_pretrained(at / base, **more), LoraConfig(r=3, lora_alpha=5, **options)

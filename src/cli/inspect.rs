@@ -67,6 +67,9 @@ fn text(summary: &Summary) -> String {
     if let Some(report) = &summary.report {
         text += &report.to_string();
     }
+    if let Some(problem) = &summary.problem {
+        text += &format!("does not fit its own config.json: {problem}\n");
+    }
     if let Some(adapter) = &summary.adapter {
         let base = adapter.base.as_deref().unwrap_or("not named");
         text += &format!(

@@ -160,7 +160,14 @@ mod tests {
     #[test]
     fn narrow_types_round_to_nearest_even_and_come_back() {
         // 1 + 2^-8 and 1 + 3·2^-8 lie half-way between two bf16 numbers; 2^-25 between two f16.
-        let values = [1.003_906_25f32, 1.011_718_75, 65504.0, -0.0, 2f32.powi(-25)];
+        let half_way = 2f32.powi(-8);
+        let values = [
+            1.0 + half_way,
+            1.0 + 3.0 * half_way,
+            65504.0,
+            -0.0,
+            2f32.powi(-25),
+        ];
         let array = Array::new(&[5], values.to_vec()).unwrap();
         let back = |t: FloatType| {
             let bytes = array.bytes(t).into_owned();
@@ -173,7 +180,7 @@ mod tests {
         );
         assert_eq!(
             back(FloatType::F16),
-            [1.003_906_25, 1.011_718_75, 65504.0, 0.0, 0.0]
+            [1.0 + half_way, 1.0 + 3.0 * half_way, 65504.0, 0.0, 0.0]
         );
         assert!(back(FloatType::F16)[3].is_sign_negative());
         assert!(Array::new(&[4], values.to_vec()).is_none());

@@ -21,6 +21,10 @@ pub fn complete(config: &Value, architecture: Architecture, dtype: FloatType) ->
     keys.remove("torch_dtype");
     keys.insert("architectures".into(), json!([architecture.name()]));
     keys.insert("dtype".into(), dtype.torch_name().into());
+    if architecture.is_tied() {
+        // Copies are not written, so that readers must make them.
+        keys.insert("tie_word_embeddings".into(), true.into());
+    }
     sorted(&Value::Object(keys))
 }
 

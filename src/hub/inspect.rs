@@ -32,6 +32,8 @@ pub struct Summary {
     pub tensors: Vec<Tensor>,
     /// How it compares with its own class, where melos knows that.
     pub report: Option<LoadReport>,
+    /// Why it does not compare: a tensor of the wrong shape, above all.
+    pub problem: Option<String>,
     /// What an adapter trains.
     pub adapter: Option<AdapterSummary>,
 }
@@ -84,6 +86,7 @@ impl Summary {
             dtypes: BTreeMap::new(),
             tensors: Vec::new(),
             report: None,
+            problem: None,
             adapter: None,
         }
     }
@@ -129,7 +132,10 @@ pub fn inspect(path: &Path, base: Option<&Path>) -> Result<Summary> {
             summary.add(name, info.dtype, info.shape);
         }
     }
-    summary.report = own_report(&checkpoint)?;
+    match own_report(&checkpoint) {
+        Ok(report) => summary.report = report,
+        Err(error) => summary.problem = Some(error.to_string()),
+    }
     Ok(summary)
 }
 
@@ -154,19 +160,8 @@ fn inspect_adapter(path: &Path, base: Option<&Path>) -> Result<Summary> {
             summary.add(name, dtype, shape);
         }
     }
-    let named = adapter.config.base_model_name_or_path.clone();
-    // PEFT's name may be a folder here or beside the adapter, or a model of the Hub.
-    let beside = |name: &String| path.parent().map(|parent| parent.join(name));
-    let local = [
-        named.as_ref().map(PathBuf::from),
-        named.as_ref().and_then(beside),
-    ];
-    let local = local
-        .into_iter()
-        .flatten()
-        .find(|p| p.join("config.json").is_file());
     let mut figures = AdapterSummary {
-        base: named,
+        base: adapter.config.base_model_name_or_path.clone(),
         r: adapter.config.r,
         alpha: adapter.config.lora_alpha,
         layers: names
@@ -176,7 +171,10 @@ fn inspect_adapter(path: &Path, base: Option<&Path>) -> Result<Summary> {
         trainable: summary.parameters,
         all: None,
     };
-    if let Some(base) = base.map(Path::to_path_buf).or(local) {
+    if let Some(base) = base
+        .map(Path::to_path_buf)
+        .or_else(|| adapter.base_folder())
+    {
         let adapted = adapter::adapt(&open(&base)?, &adapter)?;
         let weights = &adapted.weights;
         let base: usize = (adapted.layout.tensors.iter())

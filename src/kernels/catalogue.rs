@@ -129,6 +129,7 @@ include_files! {
     "math.wgsl"
     "matmul_store.wgsl"
     "outer_broadcast.wgsl"
+    "matmul_strided.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"

@@ -111,17 +111,10 @@ impl FeedForward {
     }
 }
 
-/// How queries, keys and values are projected.
+/// What makes queries, keys and values.
 pub enum Projections {
-    /// A layer for each, as in BERT.
-    Apart {
-        /// Queries.
-        query: Dense,
-        /// Keys.
-        key: Dense,
-        /// Values.
-        value: Dense,
-    },
+    /// A layer for each, in this order, as in BERT.
+    Apart(Box<[Dense; 3]>),
     /// One layer for all three, in this order, as in GPT-2.
     Joint(Dense),
 }
@@ -143,8 +136,8 @@ impl SelfAttention {
     /// [`crate::Error::Shape`].
     pub fn forward(&self, tape: &Tape, x: &Tensor, lens: Option<&Tensor>) -> Result<Tensor> {
         let context = match &self.projections {
-            Projections::Apart { query, key, value } => {
-                let [q, k, v] = [query, key, value].map(|layer| layer.forward(tape, x));
+            Projections::Apart(layers) => {
+                let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
                 ops::attention(tape, &q?, &k?, &v?, lens, &self.options)?
             }
             Projections::Joint(qkv) => {

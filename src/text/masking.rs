@@ -277,3 +277,29 @@ impl Masker {
         (full.round() as usize).max(batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MaskRate, RateShape};
+
+    #[test]
+    fn rates_have_their_shapes() {
+        let rate = |shape| MaskRate {
+            from: 0.4,
+            to: 0.1,
+            shape,
+        };
+        assert_eq!(rate(RateShape::Constant).at(0.7), 0.4);
+        assert_eq!(rate(RateShape::Constant).max(), 0.4);
+        assert_eq!(rate(RateShape::Cosine).max(), 0.4);
+        // Rounding alone: numbers below 1.
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        near(rate(RateShape::Linear).at(0.5), 0.25);
+        near(rate(RateShape::Linear).at(2.0), 0.1);
+        near(rate(RateShape::Linear).at(f64::NAN), 0.4);
+        near(rate(RateShape::Cosine).at(0.0), 0.4);
+        let quarter = 0.1 + 0.3 * (1.0 + 0.5f64.sqrt()) / 2.0;
+        near(rate(RateShape::Cosine).at(0.25), quarter);
+        near(rate(RateShape::Cosine).at(1.0), 0.1);
+    }
+}

@@ -6,3 +6,5 @@ mod japanese;
 mod resume;
 mod runs;
 mod support;
+mod transformers;
+mod transformers_refused;

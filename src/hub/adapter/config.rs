@@ -57,6 +57,8 @@ pub struct AdapterConfig {
     /// Which linear layers are adapted; PEFT has a default for each model type.
     pub target_modules: Option<Targets>,
     /// Which of these are not.
+    // Not written where it says nothing: older versions of PEFT refuse keys that they do not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude_modules: Option<Targets>,
     /// Modules that are trained and saved whole: those whose names end so.
     pub modules_to_save: Option<Vec<String>>,
@@ -75,6 +77,7 @@ pub struct AdapterConfig {
     /// What stands before the number, with `layers_to_transform`.
     pub layers_pattern: Option<Value>,
     /// Treat a tied embedding in `modules_to_save` as one with the output layer.
+    #[serde(skip_serializing_if = "is_false")]
     pub ensure_weight_tying: bool,
     /// Everything else.
     #[serde(flatten)]
@@ -138,6 +141,10 @@ const UNSUPPORTED: &[&str] = &[
 /// Initialisations that change the base model, so that it is not the one the adapter was made on.
 const CHANGES_THE_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -148,6 +155,24 @@ fn is_set(value: &Value) -> bool {
 }
 
 impl AdapterConfig {
+    /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
+    pub fn for_class(architecture: Architecture) -> AdapterConfig {
+        use Architecture::*;
+        let task = match architecture {
+            BertModel | GPT2Model => Some("FEATURE_EXTRACTION"),
+            BertForSequenceClassification | GPT2ForSequenceClassification => Some("SEQ_CLS"),
+            BertForTokenClassification => Some("TOKEN_CLS"),
+            GPT2LMHeadModel => Some("CAUSAL_LM"),
+            BertForMaskedLM | BertForPreTraining => None,
+        };
+        let heads = || vec!["classifier".to_string(), "score".to_string()];
+        AdapterConfig {
+            task_type: task.map(String::from),
+            modules_to_save: architecture.has_labels().then(heads),
+            ..AdapterConfig::default()
+        }
+    }
+
     /// Reads `adapter_config.json` of an adapter's folder.
     ///
     /// # Errors

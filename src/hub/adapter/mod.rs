@@ -18,6 +18,7 @@ pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, Target, Targets};
 pub use merge::{Adapted, adapt, merge, merged_weight};
 
 use super::array::Array;
+use super::checkpoint::CONFIG;
 use super::file::{self, TensorFile};
 use super::layout::Layout;
 use crate::atomic::NewFolder;
@@ -92,6 +93,15 @@ impl Adapter {
     /// The file with its tensors.
     pub fn file(&self) -> &TensorFile {
         &self.file
+    }
+
+    /// Its base model's folder, where what it names is one: as a path, or beside the adapter. It may
+    /// as well be a model of the Hub.
+    pub fn base_folder(&self) -> Option<PathBuf> {
+        let name = self.config.base_model_name_or_path.as_deref()?;
+        let beside = self.path.parent().map(|parent| parent.join(name));
+        let folders = [Some(PathBuf::from(name)), beside];
+        (folders.into_iter().flatten()).find(|folder| folder.join(CONFIG).is_file())
     }
 
     /// Places every tensor in `model`.

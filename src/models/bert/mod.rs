@@ -87,11 +87,11 @@ impl Bert {
             let up_and_down = [&l.intermediate, &l.output];
             Ok(Arc::new(PostNormBlock {
                 attention: SelfAttention {
-                    projections: Projections::Apart {
-                        query: dense(&l.query)?,
-                        key: dense(&l.key)?,
-                        value: dense(&l.value)?,
-                    },
+                    projections: Projections::Apart(Box::new([
+                        dense(&l.query)?,
+                        dense(&l.key)?,
+                        dense(&l.value)?,
+                    ])),
                     output: dense(&l.attention_output)?,
                     options: AttentionOptions {
                         heads: config.num_attention_heads,

@@ -99,8 +99,7 @@ pub struct DataConfig {
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<String>,
-    /// Cut every text after each occurrence of this, as after "。", into texts of their own; line
-    /// breaks go. Absent: a line, a row or a file is a text.
+    /// Cut every text after each occurrence of this, as "。", and leave its line breaks out.
     #[serde(default)]
     pub sentence_end: Option<String>,
     /// Share of the training text held out to choose the best checkpoint.

@@ -9,10 +9,11 @@ use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
 use crate::text::tokenizer::Family;
 use crate::text::{
-    Column, Documents, Format, Source, Split, Tokenizer, TokenizerOptions, split, tokenise,
+    Column, Documents, Example, Format, Source, Split, TaggedDocuments, TaggedText, Tokenizer,
+    TokenizerOptions, corpus, split, tokenise,
 };
 use crate::train::config::{
-    DataConfig, ModelConfig, RunConfig, Source as DataSource, StageConfig, TextChoice,
+    DataConfig, ModelConfig, Objective, RunConfig, Source as DataSource, StageConfig, TextChoice,
 };
 use crate::train::run::resolve_model;
 use crate::train::task::{self, Unit};
@@ -21,6 +22,8 @@ use crate::train::task::{self, Unit};
 pub(super) struct Data {
     pub tokenizer: Tokenizer,
     pub documents: Arc<Documents>,
+    /// The same texts with a label on every word, for word classifiers.
+    tagged: Option<Arc<TaggedDocuments>>,
     validation: f64,
     test_share: f64,
     seed: u64,
@@ -54,7 +57,28 @@ impl Data {
     /// With `all` nothing is held out: what is scored is all that there is.
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
-        let (tokenizer, documents) = if config.data.source == DataSource::Demo {
+        let mut tagged = None;
+        let by_word = |s: &StageConfig| s.objective == Objective::TokenClassify;
+        let (tokenizer, documents) = if config.stages.iter().any(by_word) {
+            let texts = tagged_texts(&config.data)?;
+            let examples = texts.iter().map(|(text, split)| Example {
+                text: text.words.join(" "),
+                pair: None,
+                label: None,
+                split: *split,
+            });
+            let tokenizer = match given(config)? {
+                Some(tokenizer) => tokenizer,
+                None => {
+                    let seen = examples.clone().filter(|e| e.split != Some(Split::Test));
+                    Tokenizer::train_on(seen.map(|e| e.text), &options(config))?
+                }
+            };
+            let documents = Documents::from_examples(examples, &tokenizer)?;
+            let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
+            tagged = Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?));
+            (tokenizer, documents)
+        } else if config.data.source == DataSource::Demo {
             let sizes = &config.data.demo;
             let examples = demo::examples(&DemoOptions {
                 seed: config.seed,
@@ -92,6 +116,7 @@ impl Data {
         Ok(Data {
             tokenizer,
             documents: Arc::new(documents),
+            tagged,
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,
@@ -116,14 +141,59 @@ impl Data {
         Ok(files)
     }
 
+    /// The texts whose words have labels.
+    pub fn tagged(&self) -> Result<Arc<TaggedDocuments>> {
+        self.tagged.clone().ok_or_else(|| Error::NoLabels {
+            what: "a word classifier".into(),
+            found: "none".into(),
+        })
+    }
+
+    /// These texts, divided for one unit.
+    pub fn tagged_parts(&self, unit: &Unit) -> Result<Parts> {
+        let documents = &self.documents;
+        let test = documents.filter(|d| documents.split(d) == Some(Split::Test));
+        if self.all {
+            let test = match test.is_empty() {
+                true => documents.filter(|_| true),
+                false => test,
+            };
+            return Ok(Parts {
+                train: test.clone(),
+                validation: Vec::new(),
+                test,
+            });
+        }
+        let rest = documents.filter(|d| documents.split(d) != Some(Split::Test));
+        Ok(self.divide(unit, rest, test))
+    }
+
     /// The labelled documents of one unit, divided by chance: their labels need not be classes.
     pub fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
         if self.all {
             return self.all_labelled();
         }
         let documents = &self.documents;
-        let all = documents.labelled();
+        let test = documents.labelled_in(Split::Test);
+        let validation = documents.labelled_in(Split::Validation);
+        let rest = documents.filter(|d| {
+            let held = matches!(documents.split(d), Some(Split::Test | Split::Validation));
+            documents.label(d).is_some() && !held
+        });
+        if unit.fold.is_none() && !validation.is_empty() && !test.is_empty() {
+            return Ok(Parts {
+                train: rest,
+                validation,
+                test,
+            });
+        }
+        Ok(self.divide(unit, [rest, validation].concat(), test))
+    }
+
+    /// Divides texts by chance: a fold's, or what is not for testing already.
+    fn divide(&self, unit: &Unit, rest: Vec<u32>, test: Vec<u32>) -> Parts {
         let shuffled = |mut docs: Vec<u32>, purpose| {
+            docs.sort_unstable();
             Rng::new(self.seed, &[0xD117, purpose]).shuffle(&mut docs);
             docs
         };
@@ -137,7 +207,7 @@ impl Data {
         };
         let (rest, test) = match unit.fold {
             Some((fold, folds)) => {
-                let order = shuffled(all, 0);
+                let order = shuffled([rest, test].concat(), 0);
                 let part = |own: bool| {
                     let docs = order.iter().enumerate();
                     let mut docs: Vec<u32> = docs
@@ -149,32 +219,15 @@ impl Data {
                 };
                 (part(false), part(true))
             }
-            None => {
-                let test = documents.labelled_in(Split::Test);
-                let validation = documents.labelled_in(Split::Validation);
-                let rest = documents.filter(|d| {
-                    documents.label(d).is_some()
-                        && !matches!(documents.split(d), Some(Split::Test | Split::Validation))
-                });
-                if !validation.is_empty() && !test.is_empty() {
-                    return Ok(Parts {
-                        train: rest,
-                        validation,
-                        test,
-                    });
-                }
-                match test.is_empty() {
-                    true => hold(all, self.test_share, 1),
-                    false => (rest, test),
-                }
-            }
+            None if test.is_empty() => hold(rest, self.test_share, 1),
+            None => (rest, test),
         };
         let (train, validation) = hold(rest, self.validation, 2);
-        Ok(Parts {
+        Parts {
             train,
             validation,
             test,
-        })
+        }
     }
 
     /// The labelled documents of one unit, divided.
@@ -398,6 +451,20 @@ fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tok
         None => tokenizer.save_folder(&kept)?,
     }
     Ok(tokenizer)
+}
+
+/// Texts with labelled words, and the part of the data that each belongs to.
+fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
+    let split = data.test.as_ref().map(|_| Split::Train);
+    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
+    let mut all = Vec::new();
+    for (path, split) in files {
+        if let Some(path) = path {
+            let texts = corpus::read_tagged(path)?;
+            all.extend(texts.into_iter().map(|text| (text, split)));
+        }
+    }
+    Ok(all)
 }
 
 /// The files that a run file names.

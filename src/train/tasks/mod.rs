@@ -87,6 +87,9 @@ impl TaskFactory {
                 Objective::Classify => {
                     Box::new(transformer::SequenceClassifier::task(gpu, data, request)?)
                 }
+                Objective::TokenClassify => {
+                    Box::new(transformer::WordClassifier::task(gpu, data, request)?)
+                }
                 _ => Box::new(transformer::MaskedLm::task(gpu, data, request)?),
             }),
         }

@@ -15,7 +15,7 @@ use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{Documents, LabelledBatches, LabelledOptions, Rows, Vocabulary};
 use crate::train::config::Problem;
-use crate::train::metrics::{ClassScores, Scores};
+use crate::train::metrics::Scores;
 use crate::train::tasks::engine::{Step, Steps};
 
 /// A model that classifies sequences.
@@ -250,10 +250,4 @@ fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
 pub fn argmax(row: &[f32]) -> usize {
     let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |(class, _)| class)
-}
-
-/// Scores by class of words: true and predicted numbers.
-pub fn word_scores(loss: f64, truth: &[usize], said: &[usize], classes: usize) -> Result<Scores> {
-    let matrix = ClassScores::from_labels(truth, said, classes)?;
-    Scores::classifier(loss, matrix.confusion)
 }
