@@ -6,6 +6,8 @@
 
 #[path = "support/peak.rs"]
 mod peak;
+#[path = "support/rows.rs"]
+mod rows;
 #[path = "support/training.rs"]
 mod training;
 
@@ -15,8 +17,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use melos::Result;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{Variant, philox::philox4x32};
-use melos::ops;
 use melos::ops::matmul::{Product, product};
+use melos::ops::{self, Unary};
 use melos::tensor::{DType, Tape, Tensor};
 
 /// What a case is measured by.
@@ -309,6 +311,17 @@ fn kernels(criterion: &mut Criterion) {
             "lstm_fwd_bwd_T64_B32_I256_H512".into(),
             Box::new(|gpu| training::lstm(gpu, true)),
         ),
+        ("layer_norm_fwd".into(), Box::new(rows::layer_norm_fwd)),
+        ("layer_norm_bwd".into(), Box::new(rows::layer_norm_bwd)),
+        (
+            "gelu_erf".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::Gelu)),
+        ),
+        (
+            "gelu_tanh".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::GeluTanh)),
+        ),
+        ("gelu_erf_bwd".into(), Box::new(rows::gelu_bwd)),
     ];
     let forms = [
         ("NN", false, false),

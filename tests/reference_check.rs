@@ -8,9 +8,11 @@ use reference::elementwise::{
     unary_bwd,
 };
 use reference::embedding::{embedding, embedding_bwd};
-use reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
+use reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, mean_weights, target_loss};
 use reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
 use reference::matmul::{MatMul, matmul, matmul_bwd, matmul_epilogue};
+use reference::norm::{layer_norm, layer_norm_bwd};
+use reference::rows::{mean_pool, mean_pool_bwd, select_rows, select_rows_bwd};
 use reference::tolerance::{self, Tolerance};
 use reference::{Data, assert_near, assert_same_bits, cast, compare};
 
@@ -252,6 +254,50 @@ fn cross_entropy_gradients() {
 }
 
 /// Two layers, both directions, ragged lengths, a clipped cell: every gradient of the stack.
+#[test]
+fn layer_norm_gradients() {
+    let mut data = Data::new(8);
+    let (rows, width, eps) = (3, 5, 1e-5);
+    let x = normal(&mut data, rows * width);
+    let (gamma, beta) = (normal(&mut data, width), normal(&mut data, width));
+    let dy = normal(&mut data, rows * width);
+    let value = |x: &[f64], gamma: &[f64], beta: &[f64]| dot(&layer_norm(x, gamma, beta, eps), &dy);
+    let got = layer_norm_bwd(&x, &gamma, eps, &dy);
+    assert_gradient("dx", &got.dx, &differences(&x, |x| value(x, &gamma, &beta)));
+    let want = differences(&gamma, |gamma| value(&x, gamma, &beta));
+    assert_gradient("dgamma", &got.dgamma, &want);
+    let want = differences(&beta, |beta| value(&x, &gamma, beta));
+    assert_gradient("dbeta", &got.dbeta, &want);
+}
+
+#[test]
+fn target_loss_and_row_gradients() {
+    let mut data = Data::new(9);
+    let (z, targets, weights) = ([0.3, -2.0, 4.0, 1.0], [1.0, 0.0, 0.25, 1.0], [0.5, 0.0]);
+    for f in [TargetLoss::BinaryCrossEntropy, TargetLoss::SquaredError] {
+        let (loss, dz) = target_loss(f, &z, &targets, &weights);
+        let want = differences(&z, |z| target_loss(f, z, &targets, &weights).0);
+        assert_gradient(&format!("{f:?}"), &dz, &want);
+        let direct = match f {
+            TargetLoss::SquaredError => 0.5 * (0.7 * 0.7 + 4.0),
+            // -ln σ(0.3) - ln(1 - σ(-2)), by hand
+            _ => 0.5 * (0.554_355_244_468_527 + 0.126_928_011_042_972_5),
+        };
+        assert!((loss - direct).abs() < 1e-12, "{f:?}: {loss}");
+    }
+    let (steps, width) = (3, 2);
+    let x = normal(&mut data, 4 * steps * width);
+    let rows = [7, u32::MAX, 0, 11];
+    let dy = normal(&mut data, rows.len() * width);
+    let want = differences(&x, |x| dot(&select_rows(x, width, &rows), &dy));
+    let got = select_rows_bwd(4 * steps, width, &rows, &dy);
+    assert_gradient("select_rows", &got, &want);
+    let lens = [3, 0, 1, 9];
+    let want = differences(&x, |x| dot(&mean_pool(x, steps, width, &lens), &dy));
+    let got = mean_pool_bwd(steps, width, &lens, &dy);
+    assert_gradient("mean_pool", &got, &want);
+}
+
 #[test]
 fn lstm_gradients() {
     let lengths = [4, 1, 5];

@@ -130,8 +130,10 @@ include_files! {
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
+    "target_loss.wgsl"
 }
 
 kernels! {
@@ -154,6 +156,8 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+        "target_loss_bwd"
+        "target_loss_fwd"
     }
     "lstm" {
         "lstm_pack_weights"
@@ -168,6 +172,11 @@ kernels! {
         "matmul_subgroup"
         "matmul_tile"
     }
+    "norm" {
+        "layer_norm_bwd"
+        "layer_norm_bwd_weights"
+        "layer_norm_fwd"
+    }
     "optim" {
         "adagrad"
         "adam"
@@ -181,5 +190,10 @@ kernels! {
         "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
+    }
+    "rows" {
+        "gather_rows"
+        "mean_pool_bwd"
+        "mean_pool_fwd"
     }
 }

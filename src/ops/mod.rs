@@ -14,7 +14,10 @@ pub mod matmul;
 mod matmul_choice;
 mod matmul_params;
 pub mod matmul_plan;
+mod norm;
 mod reduce;
+mod rows;
+mod target_loss;
 
 /// Values in one element of a kernel's buffers: four where a size allows it (the flag `VEC4`), else
 /// one. Wide loads pay most on CPU drivers.
@@ -31,5 +34,8 @@ pub use layout::concat;
 pub use linear::linear;
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
 pub use matmul::matmul;
+pub use norm::{Normed, layer_norm};
 pub use reduce::sum_all;
 pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};
+pub use rows::{RowSelection, mean_pool, select_rows};
+pub use target_loss::{binary_cross_entropy, squared_error};

@@ -2,7 +2,7 @@
 
 use melos::Error;
 use melos::device::Gpu;
-use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
+use melos::ops::{self, LstmOptions, LstmWeights, RowSelection, TokenIds};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
 
@@ -83,6 +83,60 @@ fn wrong_shapes() {
 }
 
 #[test]
+fn wrong_shapes_in_transformers() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    let x = floats(gpu, &[2, 3, 5]);
+    let (five, four) = (floats(gpu, &[5]), floats(gpu, &[4]));
+    let norm = |residual: Option<&Tensor>, gamma: &Tensor, beta: &Tensor| {
+        ops::layer_norm(&tape, &x, residual, gamma, beta, 1e-5).map(|n| n.y)
+    };
+    wrong(
+        norm(None, &four, &five),
+        ["layer_norm: argument 'gamma'", "(5)"],
+    );
+    wrong(
+        norm(None, &five, &four),
+        ["layer_norm: argument 'beta'", "(4)"],
+    );
+    wrong(
+        norm(Some(&floats(gpu, &[6, 5])), &five, &five),
+        ["layer_norm: argument 'residual'", "(2, 3, 5)"],
+    );
+    let selection = RowSelection::empty(gpu, 7, 2).unwrap();
+    wrong(
+        ops::select_rows(&tape, &x, &selection),
+        ["select_rows: argument 'x'", "7 rows"],
+    );
+    let written = selection.write(&[0, 1, 2]).map(|()| x.clone());
+    wrong(written, ["row selection", "at most 2 rows"]);
+    wrong(
+        ops::mean_pool(&tape, &five, &words(gpu, &[2])),
+        ["mean_pool: argument 'x'", "(B, T, C)"],
+    );
+    wrong(
+        ops::mean_pool(&tape, &x, &words(gpu, &[3])),
+        ["mean_pool: argument 'lens'", "(2)"],
+    );
+    let z = floats(gpu, &[3, 4]);
+    wrong(
+        ops::binary_cross_entropy(&tape, &z, &floats(gpu, &[3, 5]), &floats(gpu, &[3])),
+        ["binary_cross_entropy: argument 'targets'", "(3, 4)"],
+    );
+    wrong(
+        ops::squared_error(&tape, &z, &z, &four),
+        ["squared_error: argument 'weights'", "(3)"],
+    );
+    wrong(
+        ops::squared_error(&tape, &four, &four, &four),
+        ["squared_error: argument 'values'", "(rows, columns)"],
+    );
+}
+
+#[test]
 fn wrong_element_types() {
     let gpu = &gpu();
     let tape = Tape::inference(gpu);
@@ -106,6 +160,29 @@ fn wrong_element_types() {
     wrong(ops::concat(&tape, &[f.clone(), u.clone()]), "concat");
     wrong(ops::dropout(&tape, &u, 0.5), "dropout");
     wrong(ops::fill(&u, 1.0).map(|()| u.clone()), "fill");
+    let three = floats(gpu, &[3]);
+    let norm = ops::layer_norm(&tape, &f, Some(&u), &three, &three, 1e-5);
+    wrong(norm.map(|n| n.y), "layer_norm: argument 'residual'");
+    let selection = RowSelection::empty(gpu, 3, 1).unwrap();
+    wrong(ops::select_rows(&tape, &u, &selection), "select_rows");
+    wrong(
+        ops::mean_pool(&tape, &words(gpu, &[1, 3, 3]), &words(gpu, &[1])),
+        "mean_pool: argument 'x'",
+    );
+    wrong(
+        ops::binary_cross_entropy(&tape, &f, &u, &three),
+        "binary_cross_entropy: argument 'targets'",
+    );
+    wrong(
+        ops::squared_error(&tape, &u, &f, &three),
+        "squared_error: argument 'values'",
+    );
+    refused!(
+        ops::mean_pool(&tape, &floats(gpu, &[1, 3, 3]), &floats(gpu, &[1])),
+        Error::DType { .. },
+        "mean_pool: argument 'lens'",
+        "should hold u32, found f32"
+    );
     refused!(
         f.to_vec::<u32>(),
         Error::DType { .. },
@@ -136,6 +213,25 @@ fn numbers_out_of_range() {
             Error::Argument { .. },
             "dropout: p = ",
             "0 <= p < 1"
+        );
+    }
+    let five = floats(gpu, &[5]);
+    for eps in [0.0, -1e-5, f32::NAN, f32::INFINITY] {
+        let result = ops::layer_norm(&tape, &x, None, &five, &five, eps);
+        refused!(
+            result.map(drop),
+            Error::Argument { .. },
+            "layer_norm: eps",
+            "above 0"
+        );
+    }
+    let selection = RowSelection::empty(gpu, 7, 3).unwrap();
+    for rows in [[0, 7, 1], [2, u32::MAX, 2]] {
+        refused!(
+            selection.write(&rows),
+            Error::Argument { .. },
+            "row selection: rows",
+            "at most once"
         );
     }
     let weights = [[8, 5], [8, 2]].map(|d| floats(gpu, &d));

@@ -22,7 +22,9 @@ pub mod loss;
 pub mod lstm;
 pub mod matmul;
 pub mod models;
+pub mod norm;
 pub mod optim;
+pub mod rows;
 pub mod tolerance;
 
 pub use compare::{assert_close, assert_near, assert_same_bits};

@@ -85,6 +85,18 @@ pub const LSTM_BWD: Tolerance = row(
     1e-5,
     "as forward, then summed over T and B in another order",
 );
+pub const LAYER_NORM: Tolerance = row(
+    2.0,
+    1e-6,
+    2e-6,
+    "another order of the same two sums; WGSL grants sqrt and division 2.5 ulp each",
+);
+pub const LAYER_NORM_BWD: Tolerance = row(
+    3.0,
+    2e-6,
+    5e-6,
+    "as forward, then a difference of means that may cancel",
+);
 pub const OPTIMIZER: Tolerance = row(
     2.0,
     1e-6,
@@ -122,7 +134,7 @@ pub const DIFFERENCES: Tolerance = row(
     "step 1e-5: truncation about 1e-10, cancellation about 1e-11",
 );
 
-pub const ALL: [(&str, Tolerance); 22] = [
+pub const ALL: [(&str, Tolerance); 24] = [
     ("EXACT", EXACT),
     ("ELEMENTWISE", ELEMENTWISE),
     ("ELEMENTWISE_BWD", ELEMENTWISE_BWD),
@@ -137,6 +149,8 @@ pub const ALL: [(&str, Tolerance); 22] = [
     ("CROSS_ENTROPY_BWD", CROSS_ENTROPY_BWD),
     ("LSTM", LSTM),
     ("LSTM_BWD", LSTM_BWD),
+    ("LAYER_NORM", LAYER_NORM),
+    ("LAYER_NORM_BWD", LAYER_NORM_BWD),
     ("OPTIMIZER", OPTIMIZER),
     ("NORM", NORM),
     ("MODEL", MODEL),
