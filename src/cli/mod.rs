@@ -1,10 +1,13 @@
 //! The command line: one file per command, each a thin layer over [`train`](crate::train).
 
 mod bars;
+mod convert;
 mod devices;
 mod eval;
 pub mod exit;
+mod inspect;
 mod kernels;
+mod merge;
 mod output;
 mod predict;
 mod presets;
@@ -28,6 +31,9 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    Inspect(inspect::Inspect),
+    Convert(convert::Convert),
+    Merge(merge::Merge),
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
@@ -49,6 +55,9 @@ pub fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Convert(command) => command.run(),
+        Command::Merge(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),

@@ -14,7 +14,6 @@
 //!     done.json            the unit's result; a unit that has one is not run again
 //! ```
 
-pub mod atomic;
 pub mod checkpoints;
 pub mod curves;
 pub mod log;
@@ -23,10 +22,11 @@ pub mod tensorboard;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::atomic::{NewFolder, write_file};
 use super::config::{Overrides, RunConfig};
 use super::state::write_tensors;
 use super::task::{ModelFiles, Unit};
+pub use crate::atomic;
+use crate::atomic::{NewFolder, write_file};
 use crate::error::{Error, Result};
 
 /// A run's folder.
