@@ -300,17 +300,6 @@ fn kernels(criterion: &mut Criterion) {
         ("binary_fwd".into(), Box::new(binary)),
         ("sum_cols".into(), Box::new(sum_cols)),
         ("adam".into(), Box::new(adam)),
-        ("axpy".into(), Box::new(axpy)),
-        ("embedding_fwd_bwd".into(), Box::new(training::embedding)),
-        ("dropout_fwd_bwd".into(), Box::new(training::dropout)),
-        (
-            "lstm_fwd_T64_B32_I256_H512".into(),
-            Box::new(|gpu| training::lstm(gpu, false)),
-        ),
-        (
-            "lstm_fwd_bwd_T64_B32_I256_H512".into(),
-            Box::new(|gpu| training::lstm(gpu, true)),
-        ),
         ("layer_norm_fwd".into(), Box::new(rows::layer_norm_fwd)),
         ("layer_norm_bwd".into(), Box::new(rows::layer_norm_bwd)),
         (
@@ -322,6 +311,17 @@ fn kernels(criterion: &mut Criterion) {
             Box::new(|gpu| rows::gelu(gpu, Unary::GeluTanh)),
         ),
         ("gelu_erf_bwd".into(), Box::new(rows::gelu_bwd)),
+        ("axpy".into(), Box::new(axpy)),
+        ("embedding_fwd_bwd".into(), Box::new(training::embedding)),
+        ("dropout_fwd_bwd".into(), Box::new(training::dropout)),
+        (
+            "lstm_fwd_T64_B32_I256_H512".into(),
+            Box::new(|gpu| training::lstm(gpu, false)),
+        ),
+        (
+            "lstm_fwd_bwd_T64_B32_I256_H512".into(),
+            Box::new(|gpu| training::lstm(gpu, true)),
+        ),
     ];
     let forms = [
         ("NN", false, false),

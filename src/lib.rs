@@ -43,6 +43,8 @@ pub mod atomic;
 #[cfg(feature = "train")]
 pub mod hub;
 #[cfg(feature = "train")]
+pub mod inference;
+#[cfg(feature = "train")]
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;

@@ -39,6 +39,7 @@ fn documents(lengths: &[usize]) -> Arc<Documents> {
     // Every third document is positive; every tenth unlabelled.
     let examples = texts.into_iter().enumerate().map(|(i, text)| Example {
         text,
+        pair: None,
         label: (i % 10 != 9).then(|| if i % 3 == 0 { "pos" } else { "neg" }.to_owned()),
         split: None,
     });

@@ -22,6 +22,7 @@ fn options(kind: TokenizerKind, vocab_size: usize, min_frequency: u64) -> Tokeni
         kind,
         vocab_size,
         min_frequency,
+        ..TokenizerOptions::default()
     }
 }
 
@@ -336,6 +337,7 @@ fn tokenising_many_keeps_the_order() {
     let tokenizer = Tokenizer::train_on(texts.clone(), &TokenizerOptions::default()).unwrap();
     let example = |text: &String| Example {
         text: text.clone(),
+        pair: None,
         label: None,
         split: None,
     };
@@ -351,6 +353,7 @@ fn labels_are_checked() {
     let tokenizer = words();
     let example = |label: Option<&str>| Example {
         text: "the film".into(),
+        pair: None,
         label: label.map(str::to_owned),
         split: None,
     };

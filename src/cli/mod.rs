@@ -3,8 +3,11 @@
 mod bars;
 mod convert;
 mod devices;
+mod embed;
 mod eval;
 pub mod exit;
+mod fill_mask;
+mod generate;
 mod inspect;
 mod kernels;
 mod merge;
@@ -12,6 +15,7 @@ mod output;
 mod predict;
 mod presets;
 mod signals;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -31,12 +35,16 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    FillMask(fill_mask::FillMask),
+    Generate(generate::Generate),
+    Embed(embed::Embed),
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
     Merge(merge::Merge),
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Tokenizer(tokenizer::TokenizerCommand),
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
@@ -55,12 +63,16 @@ pub fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::FillMask(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Embed(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Convert(command) => command.run(),
         Command::Merge(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),
+        Command::Tokenizer(command) => command.run(),
     };
     done.unwrap_or_else(|error| {
         output::report(&error);

@@ -117,6 +117,9 @@ macro_rules! kernels {
 
 include_files! {
     "activation.wgsl"
+    "attention.wgsl"
+    "attention_grad.wgsl"
+    "attention_tile.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
@@ -125,6 +128,7 @@ include_files! {
     "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
+    "outer_broadcast.wgsl"
     "matmul_strided.wgsl"
     "philox.wgsl"
     "random.wgsl"
@@ -137,6 +141,15 @@ include_files! {
 }
 
 kernels! {
+    "attention" {
+        "attention_delta"
+        "attention_dkv"
+        "attention_dkv_subgroup"
+        "attention_dq"
+        "attention_dq_subgroup"
+        "attention_fwd"
+        "attention_fwd_subgroup"
+    }
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"
@@ -145,6 +158,7 @@ kernels! {
         "axpy"
         "binary_bwd"
         "binary_fwd"
+        "cache_append"
         "copy_strided"
         "fill"
         "unary_bwd"

@@ -31,12 +31,26 @@ pub struct TokenIndex {
 impl TokenIndex {
     /// The index of time-major (T, B) `ids`, of which column `b` holds `lens[b]` tokens.
     pub fn new(ids: &[u32], lens: &[u32]) -> Self {
-        let capacity = ids.len();
         let batch = lens.len().max(1);
+        Self::of(ids, |position| {
+            position / batch < lens[position % batch] as usize
+        })
+    }
+
+    /// The index of batch-major (B, T) `ids`, of which row `b` holds `lens[b]` tokens.
+    pub fn of_rows(ids: &[u32], lens: &[u32]) -> Self {
+        let time = (ids.len() / lens.len().max(1)).max(1);
+        Self::of(ids, |position| {
+            position % time < lens[position / time] as usize
+        })
+    }
+
+    fn of(ids: &[u32], counts: impl Fn(usize) -> bool) -> Self {
+        let capacity = ids.len();
         // One sortable number a position; all differ, so an unstable sort is a stable one.
         let mut keys: Vec<u64> = (0u32..)
             .zip(ids)
-            .filter(|&(position, _)| position / (batch as u32) < lens[position as usize % batch])
+            .filter(|&(position, _)| counts(position as usize))
             .map(|(position, &id)| u64::from(id) << 32 | u64::from(position))
             .collect();
         keys.sort_unstable();
@@ -206,6 +220,11 @@ mod tests {
         assert_eq!(index.starts, [0, 1, 2, 4, 4, 4, 4]);
         assert_eq!(index.order, [2, 1, 0, 4, 0, 0]);
         assert_eq!(index.segments, 3);
+        // The same tokens as (B, T) = (2, 3).
+        let rows = TokenIndex::of_rows(&[7, 4, 7, 5, 9, 9], &[3, 1]);
+        assert_eq!(rows.rows, index.rows);
+        assert_eq!(rows.starts, index.starts);
+        assert_eq!(rows.order, [1, 3, 0, 2, 0, 0]);
     }
 
     #[test]

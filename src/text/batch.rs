@@ -23,6 +23,30 @@ pub struct Position {
     pub index: u64,
 }
 
+impl Position {
+    /// The first batch of the first pass.
+    pub fn start(seed: u64) -> Self {
+        Self {
+            seed,
+            epoch: 0,
+            index: 0,
+        }
+    }
+
+    /// The same place with an index below `per_epoch`, the batches of a pass.
+    pub(super) fn normal(mut self, per_epoch: u64) -> Self {
+        self.epoch += self.index / per_epoch;
+        self.index %= per_epoch;
+        self
+    }
+
+    /// The place of the next batch.
+    pub(super) fn next(mut self, per_epoch: u64) -> Self {
+        self.index += 1;
+        self.normal(per_epoch)
+    }
+}
+
 /// Replaces each word by `<unk>` with probability `p` (Dai & Le 2015, section 2; Iyyer et al.
 /// 2015). Special tokens stay. `salt` tells apart several uses for one batch.
 pub(super) fn drop_words(ids: &mut [u32], p: f32, position: Position, salt: u64) {

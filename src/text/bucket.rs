@@ -10,15 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, NO_DOC, Position, drop_words};
 use super::documents::Documents;
+pub use super::epochs::LENGTHS;
+use super::epochs::{self, Epochs, Plan, Shape};
 use super::lm::check_sizes;
-use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
 use crate::ops::TokenIndex;
 use crate::{Error, Result};
-
-/// Padded lengths. Each is at most half as long again as the one before, but for the shortest
-/// and the longest, where documents are few.
-pub const LENGTHS: [usize; 12] = [16, 32, 48, 64, 96, 128, 192, 256, 400, 600, 1000, 2000];
 
 /// Which end of a document that is too long is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,21 +83,11 @@ pub struct Decoder {
     pub index: TokenIndex,
 }
 
-/// One batch to come.
-#[derive(Clone, Debug, PartialEq)]
-struct Plan {
-    time: usize,
-    docs: Vec<u32>,
-}
-
 /// An endless stream of [`SequenceBatch`]es.
 pub struct BucketBatches {
     documents: Arc<Documents>,
-    which: Vec<u32>,
     options: BucketOptions,
-    plan: Vec<Plan>,
-    planned: Option<u64>,
-    position: Position,
+    epochs: Epochs,
 }
 
 impl BucketBatches {
@@ -134,118 +121,51 @@ impl BucketBatches {
         }
         let mut which = which.to_vec();
         which.sort_unstable();
-        let position = Position {
-            seed,
-            epoch: 0,
-            index: 0,
+        let lengths = which
+            .iter()
+            .map(|&doc| length(&documents, doc, options.max_len))
+            .collect();
+        let shape = Shape {
+            batch: options.batch,
+            lengths: epochs::padded_lengths(options.max_len),
+            shuffle: options.shuffle,
         };
-        let mut batches = Self {
+        Ok(Self {
+            epochs: Epochs::new(which, lengths, shape, seed),
             documents,
-            which,
             options,
-            plan: Vec::new(),
-            planned: None,
-            position,
-        };
-        batches.plan();
-        Ok(batches)
+        })
     }
 
     /// Batches in an epoch, the same for every epoch.
     pub fn batches_per_epoch(&self) -> u64 {
-        self.which.len().div_ceil(self.options.batch) as u64
+        self.epochs.batches()
     }
 
     /// Number of documents in an epoch.
     pub fn documents_per_epoch(&self) -> usize {
-        self.which.len()
+        self.epochs.items()
     }
 
     /// The padded lengths T that occur, ascending: the shapes to prepare.
     pub fn lengths(&self) -> Vec<usize> {
-        let mut lengths: Vec<usize> = self.plan.iter().map(|plan| plan.time).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        lengths
+        self.epochs.lengths()
     }
 
     /// Position of the batch that comes next.
     pub fn position(&self) -> Position {
-        self.position
+        self.epochs.position()
     }
 
     /// Continues from a position.
     pub fn seek(&mut self, position: Position) {
-        self.position = position;
-        self.position.epoch += position.index / self.batches_per_epoch();
-        self.position.index %= self.batches_per_epoch();
-        self.planned = None;
-        self.plan();
+        self.epochs.seek(position);
     }
 
     /// The next batch; after the last one of an epoch, the first of the next epoch.
     pub fn next_batch(&mut self) -> SequenceBatch {
-        self.plan();
-        let position = self.position;
-        let batch = self.make(&self.plan[position.index as usize], position);
-        self.position.index += 1;
-        if self.position.index == self.batches_per_epoch() {
-            self.position = Position {
-                seed: position.seed,
-                epoch: position.epoch + 1,
-                index: 0,
-            };
-        }
-        batch
-    }
-
-    /// Length of a document with its `<eos>`, after cutting.
-    fn length(&self, doc: u32) -> usize {
-        (self.documents.ids(doc).len() + 1).min(self.options.max_len)
-    }
-
-    fn plan(&mut self) {
-        if self.planned == Some(self.position.epoch) {
-            return;
-        }
-        let key = |purpose| [purpose, self.position.epoch];
-        let mut docs = self.which.clone();
-        if self.options.shuffle {
-            Rng::new(self.position.seed, &key(0xB0)).shuffle(&mut docs);
-        }
-        let max_len = self.options.max_len;
-        let lengths = LENGTHS
-            .into_iter()
-            .filter(|&length| length < max_len)
-            .chain([max_len]);
-        let lengths: Vec<usize> = lengths.collect();
-        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); lengths.len()];
-        for doc in docs {
-            let length = self.length(doc);
-            buckets[lengths.partition_point(|&padded| padded < length)].push(doc);
-        }
-        let longest = buckets
-            .iter()
-            .rposition(|bucket| !bucket.is_empty())
-            .unwrap_or(0);
-        let mut plan = Vec::new();
-        let mut waiting: Vec<u32> = Vec::new();
-        for (bucket, (docs, &time)) in buckets.into_iter().zip(&lengths).enumerate() {
-            waiting.extend(docs);
-            while waiting.len() >= self.options.batch || (bucket == longest && !waiting.is_empty())
-            {
-                let rest = waiting.split_off(waiting.len().min(self.options.batch));
-                plan.push(Plan {
-                    time,
-                    docs: std::mem::replace(&mut waiting, rest),
-                });
-            }
-        }
-        if self.options.shuffle {
-            Rng::new(self.position.seed, &key(0xB1)).shuffle(&mut plan);
-        }
-        self.plan = plan;
-        self.planned = Some(self.position.epoch);
+        let (plan, position) = self.epochs.advance();
+        self.make(&plan, position)
     }
 
     fn make(&self, plan: &Plan, position: Position) -> SequenceBatch {
@@ -254,9 +174,9 @@ impl BucketBatches {
         let mut lens = vec![0; batch];
         let mut labels = vec![IGNORE; batch];
         let mut docs = vec![NO_DOC; batch];
-        for (b, &doc) in plan.docs.iter().enumerate() {
+        for (b, &doc) in plan.items.iter().enumerate() {
             let all = self.documents.ids(doc);
-            let words = self.length(doc) - 1;
+            let words = length(&self.documents, doc, self.options.max_len) - 1;
             let kept = match self.options.keep {
                 Keep::Head => &all[..words],
                 Keep::Tail => &all[all.len() - words..],
@@ -290,6 +210,11 @@ impl BucketBatches {
             position,
         }
     }
+}
+
+/// Length of a document with its `<eos>`, after cutting.
+fn length(documents: &Documents, doc: u32, max_len: usize) -> usize {
+    (documents.ids(doc).len() + 1).min(max_len)
 }
 
 impl Decoder {

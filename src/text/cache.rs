@@ -1,9 +1,10 @@
 //! The tokenised copy of a corpus on disk.
 //!
 //! ```text
-//! 64 bytes   magic "MELOSTOK", version u32, 0 u32, tokens u64, docs u64, meta bytes u64, zeros
+//! 64 bytes   magic "MELOSTOK", version u32, 0 u32, tokens u64, docs u64, meta bytes u64, words u64, zeros
 //! 4 * tokens ids u32, padded with zeros to a multiple of 8
-//! 8 * (docs + 1)  offsets u64     4 * docs  labels i32     4 * docs  splits u32
+//! 8 * (docs + 1)  offsets u64     8 * docs  middles u64    8 * words continues u64, a bit a token
+//! 4 * docs  labels i32            4 * docs  splits u32
 //! meta       JSON: the key and the names of the labels
 //! 32 bytes   sha256 of everything between the header and here, then of the header
 //! ```
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MELOSTOK";
 /// Raised with every change of the layout or of what the readers yield.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SPLITS: [Option<Split>; 5] = [
     None,
     Some(Split::Train),
@@ -43,7 +44,9 @@ struct Header {
     tokens: u64,
     docs: u64,
     meta: u64,
-    rest: [u64; 3],
+    /// Words of 64 bits that say which tokens continue a word: none, or enough for all tokens.
+    words: u64,
+    rest: [u64; 2],
 }
 
 const HEADER: usize = size_of::<Header>();
@@ -136,10 +139,13 @@ fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<NamedTempF
         tokens: index.offsets.last().copied().unwrap_or(0),
         docs: index.labels.len() as u64,
         meta: meta.len() as u64,
+        words: index.continues.len() as u64,
         ..Header::default()
     };
     file.put(&[0u8; 4][..(header.tokens % 2 * 4) as usize])?;
     file.put(bytemuck::cast_slice(&index.offsets))?;
+    file.put(bytemuck::cast_slice(&index.middles))?;
+    file.put(bytemuck::cast_slice(&index.continues))?;
     file.put(bytemuck::cast_slice(&index.labels))?;
     let number = |split| SPLITS.iter().position(|s| s == split).unwrap_or(0) as u32;
     let splits: Vec<u32> = index.splits.iter().map(number).collect();
@@ -185,12 +191,17 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
     let docs = usize::try_from(header.docs).ok()?;
     let (_, rest) = payload.split_at_checked(count.checked_next_multiple_of(2)?.checked_mul(4)?)?;
     let (offsets, rest) = rest.split_at_checked(docs.checked_add(1)?.checked_mul(8)?)?;
+    let (middles, rest) = rest.split_at_checked(docs.checked_mul(8)?)?;
+    let words = usize::try_from(header.words).ok()?.checked_mul(8)?;
+    let (continues, rest) = rest.split_at_checked(words)?;
     let (labels, rest) = rest.split_at_checked(docs * 4)?;
     let (splits, meta) = rest.split_at_checked(docs * 4)?;
     let meta: Meta = serde_json::from_slice(meta).ok()?;
     let splits: &[u32] = bytemuck::try_cast_slice(splits).ok()?;
     let index = Index {
         offsets: bytemuck::try_cast_slice(offsets).ok()?.to_vec(),
+        middles: bytemuck::try_cast_slice(middles).ok()?.to_vec(),
+        continues: bytemuck::try_cast_slice(continues).ok()?.to_vec(),
         labels: bytemuck::try_cast_slice(labels).ok()?.to_vec(),
         splits: splits
             .iter()
@@ -198,7 +209,14 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
             .collect::<Option<_>>()?,
         label_names: meta.label_names,
     };
-    let sound = index.offsets.is_sorted() && index.offsets.last() == Some(&header.tokens);
+    let inside = |(middle, range): (&u64, &[u64])| range[0] <= *middle && *middle <= range[1];
+    let sound = index.offsets.is_sorted()
+        && index.offsets.last() == Some(&header.tokens)
+        && index
+            .middles
+            .iter()
+            .zip(index.offsets.windows(2))
+            .all(inside);
     (sound && meta.key == key).then_some((HEADER, count, index))
 }
 

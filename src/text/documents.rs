@@ -48,11 +48,36 @@ impl<T> Chunks<T> {
 pub(super) struct Index {
     /// Document `i` is tokens `offsets[i]..offsets[i + 1]`.
     pub(super) offsets: Vec<u64>,
+    /// Where the second text of document `i` begins: at its end when it has none.
+    pub(super) middles: Vec<u64>,
     /// -1: unlabelled.
     pub(super) labels: Vec<i32>,
     pub(super) splits: Vec<Option<Split>>,
     /// Sorted.
     pub(super) label_names: Vec<String>,
+    /// One bit a token: it continues the word before it. Empty when the ids tell.
+    pub(super) continues: Vec<u64>,
+}
+
+/// One example's tokens.
+#[derive(Default)]
+struct Encoded {
+    ids: Vec<u32>,
+    /// Where the second text begins.
+    middle: usize,
+    continues: Vec<bool>,
+}
+
+impl Encoded {
+    fn new(tokenizer: &Tokenizer, example: &Example) -> Result<Self> {
+        let mut encoded = Self::default();
+        tokenizer.encode_into(&example.text, &mut encoded.ids, &mut encoded.continues)?;
+        encoded.middle = encoded.ids.len();
+        if let Some(pair) = &example.pair {
+            tokenizer.encode_into(pair, &mut encoded.ids, &mut encoded.continues)?;
+        }
+        Ok(encoded)
+    }
 }
 
 /// Runs `read`, tokenises what it yields in parallel and in bounded chunks, gives the ids to
@@ -69,14 +94,19 @@ pub(super) fn tokenise_into(
     let mut names: HashMap<String, i32> = HashMap::new();
     let mut chunk = Chunks::<Example>::default();
     let mut drain = |examples: Vec<Example>| -> Result<()> {
-        let encoded: Vec<Vec<u32>> = examples
+        let encoded: Vec<Encoded> = examples
             .par_iter()
-            .map(|example| tokenizer.encode(&example.text))
+            .map(|example| Encoded::new(tokenizer, example))
             .collect::<Result<_>>()?;
-        for (example, ids) in examples.into_iter().zip(encoded) {
-            write(&ids)?;
-            let end = index.offsets.last().copied().unwrap_or(0) + ids.len() as u64;
-            index.offsets.push(end);
+        for (example, encoded) in examples.into_iter().zip(encoded) {
+            write(&encoded.ids)?;
+            let start = index.offsets.last().copied().unwrap_or(0);
+            index.offsets.push(start + encoded.ids.len() as u64);
+            index.middles.push(start + encoded.middle as u64);
+            for (token, continues) in (start as usize..).zip(encoded.continues) {
+                index.continues.resize(token / 64 + 1, 0);
+                index.continues[token / 64] |= u64::from(continues) << (token % 64);
+            }
             let next = names.len() as i32;
             let label = example
                 .label
@@ -87,7 +117,7 @@ pub(super) fn tokenise_into(
         Ok(())
     };
     read(&mut |example| {
-        let bytes = example.text.len();
+        let bytes = example.text.len() + example.pair.as_ref().map_or(0, String::len);
         match chunk.push(example, bytes) {
             true => drain(chunk.take()),
             false => Ok(()),
@@ -192,6 +222,27 @@ impl Documents {
             Some(&[start, end]) => &self.tokens.ids()[start as usize..end as usize],
             _ => &[],
         }
+    }
+
+    /// The ids of the first and, where there is one, the second text of document `doc`.
+    pub fn texts(&self, doc: u32) -> (&[u32], Option<&[u32]>) {
+        let ids = self.ids(doc);
+        let at = doc as usize;
+        match (self.index.offsets.get(at), self.index.middles.get(at)) {
+            (Some(start), Some(middle)) if ((middle - start) as usize) < ids.len() => {
+                let (first, second) = ids.split_at((middle - start) as usize);
+                (first, Some(second))
+            }
+            _ => (ids, None),
+        }
+    }
+
+    /// Whether token `at` of document `doc` continues the word of the token before it, where the
+    /// tokeniser says more than its ids tell; `None` where the ids tell.
+    pub fn continues(&self, doc: u32, at: usize) -> Option<bool> {
+        let token = *self.index.offsets.get(doc as usize)? as usize + at;
+        let bits = self.index.continues.get(token / 64)?;
+        Some(bits >> (token % 64) & 1 == 1)
     }
 
     /// The class of document `doc`.

@@ -9,22 +9,39 @@
 
 pub mod batch;
 pub mod bucket;
+pub mod causal;
 pub mod corpus;
 pub mod demo;
 pub mod documents;
+pub mod labelled;
 pub mod lm;
+pub mod masked;
+pub mod masking;
+pub mod pairs;
 pub mod rng;
+pub mod sequences;
 pub mod split;
 pub mod tokenizer;
 pub mod vectors;
+pub mod vocabulary;
 
 mod cache;
+mod epochs;
 mod words;
 
 pub use batch::Position;
 pub use bucket::{BucketBatches, BucketOptions, Keep, SequenceBatch};
+pub use causal::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
 pub use corpus::{Column, Example, Format, Source, Split};
 pub use documents::{Documents, tokenise};
+pub use labelled::{
+    LabelledBatch, LabelledBatches, LabelledOptions, TaggedBatch, TaggedBatches, TaggedDocuments,
+    TaggedText,
+};
 pub use lm::{LmBatch, LmBatches, LmOptions};
+pub use masked::{Layout, MaskedBatch, MaskedBatches, MaskedOptions};
+pub use masking::{MaskOptions, MaskRate, RateShape, Refresh};
+pub use sequences::{Frame, Rows};
 pub use tokenizer::{Tokenizer, TokenizerKind, TokenizerOptions, TokenizerTrainer};
 pub use vectors::WordVectors;
+pub use vocabulary::{Roles, Vocabulary};

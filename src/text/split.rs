@@ -81,6 +81,40 @@ pub fn holdout(
     Ok((rest, held))
 }
 
+/// Parts of the given sizes (which add up to 1), each ascending; every class is shared out alike
+/// as far as its size allows.
+///
+/// # Errors
+/// [`Error::Argument`] unless all fractions are above 0 and their sum is 1.
+pub fn parts<const N: usize>(
+    documents: &Documents,
+    from: &[u32],
+    fractions: [f64; N],
+    seed: u64,
+) -> Result<[Vec<u32>; N]> {
+    let sum: f64 = fractions.iter().sum();
+    if !fractions.iter().all(|&f| f > 0.0) || (sum - 1.0).abs() > 1e-6 {
+        return Err(Error::Argument {
+            op: "split",
+            arg: "fractions",
+            value: format!("{fractions:?}"),
+            expected: "numbers above 0 that add up to 1",
+        });
+    }
+    let mut parts = std::array::from_fn(|_| Vec::new());
+    for docs in classes(documents, from, seed, 4).into_values() {
+        let (mut start, mut share) = (0, 0.0);
+        for (part, fraction) in parts.iter_mut().zip(fractions) {
+            share += fraction;
+            let end = ((docs.len() as f64 * share / sum).round() as usize).min(docs.len());
+            part.extend_from_slice(&docs[start..end]);
+            start = end;
+        }
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    Ok(parts)
+}
+
 /// `k`-fold cross-validation. The sizes of the folds differ by one at most, and so does the
 /// number of documents of any class.
 ///

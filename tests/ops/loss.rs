@@ -5,7 +5,7 @@ use melos::error::Result;
 use melos::ops;
 use melos::tensor::{Tape, Tensor};
 
-use crate::reference::loss::{TargetLoss, linear_cross_entropy, target_loss};
+use crate::reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, target_loss};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::support::{Op, adapters, gpu, input, prove};
@@ -195,5 +195,44 @@ fn several_labels_and_regression() {
             };
             prove(&op, &gpu, &[input(&[rows, width], z)]);
         }
+    }
+}
+
+/// The loss of logits that exist.
+struct OfLogits(Loss);
+
+impl Op for OfLogits {
+    fn name(&self) -> String {
+        "cross_entropy".into()
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [targets, weights] = &self.0.device;
+        Ok(vec![ops::cross_entropy(
+            tape, &inputs[0], targets, weights,
+        )?])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let weights = cast::<F, f32>(&self.0.weights);
+        let all = cross_entropy(&inputs[0], &self.0.targets, &weights);
+        vec![vec![all.loss]]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let weights = cast::<F, f32>(&self.0.weights);
+        let all = cross_entropy(&inputs[0], &self.0.targets, &weights);
+        vec![all.dlogits.into_iter().map(|g| g * dy[0][0]).collect()]
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::CROSS_ENTROPY_BWD)
+    }
+}
+
+#[test]
+fn of_logits() {
+    let gpu = gpu();
+    for (rows, classes) in [(1, 1), (3, 2), (65, 7), (17, 64)] {
+        let mut data = Data::new(rows as u64);
+        let op = OfLogits(Loss::new(&gpu, &mut data, rows, classes));
+        let logits = data.peaked(rows * classes, 2.0, 30.0);
+        prove(&op, &gpu, &[input(&[rows, classes], logits)]);
     }
 }

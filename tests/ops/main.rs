@@ -7,9 +7,12 @@ mod common;
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod attention;
 mod dropout;
 mod elementwise;
 mod forms;
+mod layout;
+mod lora;
 mod loss;
 mod lstm;
 mod norm;
@@ -18,3 +21,4 @@ mod products;
 mod rows;
 mod select;
 mod support;
+mod tape;

@@ -11,6 +11,7 @@
 // The loops are the formulas: one index, several arrays.
 #![allow(clippy::needless_range_loop)]
 
+pub mod attention;
 pub mod compare;
 pub mod data;
 pub mod elementwise;
@@ -18,6 +19,7 @@ pub mod embedding;
 #[cfg(feature = "train")]
 pub mod fixture;
 pub mod float;
+pub mod lora;
 pub mod loss;
 pub mod lstm;
 pub mod matmul;

@@ -287,3 +287,39 @@ fn axpy_and_strided_copies() {
     );
     assert_eq!(y.to_vec::<u32>().unwrap(), ids);
 }
+
+/// Behind what each row holds; past the end nothing is written, however far.
+#[test]
+fn sequences_appended_to_a_cache() {
+    let dev = Dev::new();
+    let (b, t, s, c, row, first) = (5usize, 3usize, 7usize, 5usize, 17usize, 11usize);
+    let starts = [0u32, 4, 6, 7, u32::MAX];
+    let x = noise(b * t * row, 4, 1.0);
+    let y = dev.out_with(&vec![0.5; b * s * c]);
+    let params = [
+        (b * t * c) as u32,
+        t as u32,
+        s as u32,
+        c as u32,
+        row as u32,
+        first as u32,
+    ];
+    dev.run(
+        "cache_append",
+        &Variant::new(),
+        params,
+        &[&dev.u32(&starts), &dev.f32(&x), &y.tensor],
+        Groups::cover(b * t * c, 256),
+    );
+    let mut want = vec![exactly(0.5); b * s * c];
+    for (row_of, start) in starts.iter().enumerate() {
+        for step in 0..t {
+            let at = *start as usize + step;
+            for column in (0..c).filter(|_| at < s) {
+                let value = x[(row_of * t + step) * row + first + column];
+                want[(row_of * s + at) * c + column] = exactly(value.into());
+            }
+        }
+    }
+    dev.check("cache_append", &y, &want);
+}

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::{Format, Source, imdb, lines, rotten};
+use super::{Format, Source, imdb, lines, plain, rotten};
 use crate::{Error, Result};
 
-pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext and folder";
+pub(super) const FORMATS: &str =
+    "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext, folder and whole";
 
 pub(super) fn format(source: &Source) -> Result<Format> {
     let path = &source.path;
@@ -24,7 +25,7 @@ pub(super) fn format(source: &Source) -> Result<Format> {
         path: path.clone(),
         message: format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
-             .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder with \
+             .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder or archive with \
              .txt files; state the format (one of {FORMATS})"
         ),
     })
@@ -37,10 +38,9 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     if rotten::root(path).is_some() {
         return Ok(Some(Format::RottenTomatoes));
     }
-    let text = |file: &std::path::PathBuf| file.extension().is_some_and(|end| end == "txt");
     Ok(lines::files_below(path)?
         .iter()
-        .any(text)
+        .any(|file| plain::is_text(file))
         .then_some(Format::Folder))
 }
 
@@ -68,14 +68,16 @@ fn of_file(path: &Path) -> Result<Option<Format>> {
 
 /// Looks at the archive's names until one is telling.
 fn of_archive(path: &Path) -> Result<Option<Format>> {
-    let mut found = None;
+    let (mut found, mut texts) = (None, false);
     lines::for_each_in_tar(path, &mut |name, _| {
         if imdb::place(name).is_some() {
             found = Some(Format::Imdb);
         } else if rotten::class(name).is_some() {
             found = Some(Format::RottenTomatoes);
+        } else if plain::is_text(name) {
+            texts = true;
         }
         Ok(found.is_none())
     })?;
-    Ok(found)
+    Ok(found.or(texts.then_some(Format::Folder)))
 }

@@ -51,6 +51,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         }
         sink(Example {
             text: break_lines(text),
+            pair: None,
             label: label.map(str::to_owned),
             split: Some(split),
         })

@@ -31,6 +31,17 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             let message = format!("the text should be a JSON string, found {text}");
             return Err(malformed(lines.line, message));
         };
+        let pair = match &source.pair {
+            None => None,
+            wanted => match field(source, &row, wanted, "pair", &[])? {
+                None => return Err(missing(source, &row, wanted, "pair")),
+                Some(Value::String(pair)) => Some(pair.clone()),
+                Some(other) => {
+                    let message = format!("the pair should be a JSON string, found {other}");
+                    return Err(malformed(lines.line, message));
+                }
+            },
+        };
         let label = match source.labelled {
             true => field(source, &row, &source.label, "label", &table::LABEL_NAMES)?,
             false => None,
@@ -48,6 +59,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         };
         sink(Example {
             text: text.clone(),
+            pair,
             label,
             split: None,
         })?;

@@ -10,8 +10,10 @@ mod lines;
 mod plain;
 mod rotten;
 mod table;
+mod tagged;
 
 pub(super) use lines::open;
+pub use tagged::read_tagged;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
 pub struct Example {
     /// The text, with line breaks as `\n`.
     pub text: String,
+    /// A second text that belongs to it: the other sentence of a pair, the answer to a prompt.
+    pub pair: Option<String>,
     /// The name of its class.
     pub label: Option<String>,
     /// The part of the data it belongs to, where the data say so.
@@ -67,8 +71,10 @@ pub enum Format {
     Txt,
     /// WikiText `*.tokens`: one document an article, which a ` = Title = ` line begins.
     Wikitext,
-    /// A folder: each `.txt` file in it or below it is one document.
+    /// A folder or a tar archive: each `.txt` file in it or below it is one document.
     Folder,
+    /// One document: all of the file.
+    Whole,
 }
 
 impl std::str::FromStr for Format {
@@ -117,6 +123,9 @@ pub struct Source {
     /// `sentence`; without a header the column that is longest in the first row.
     #[serde(default)]
     pub text: Option<Column>,
+    /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
+    #[serde(default)]
+    pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label and `-1` mean unlabelled.
     #[serde(default)]
@@ -124,6 +133,10 @@ pub struct Source {
     /// Whether the first row of a csv or tsv is a header; by default told from its words.
     #[serde(default)]
     pub header: Option<bool>,
+    /// Cuts every text after each occurrence of this (`。`); line breaks go, as within a sentence
+    /// they mean nothing.
+    #[serde(default)]
+    pub sentence_end: Option<String>,
     /// Puts all its examples in this part of the data, whatever the files say.
     #[serde(default)]
     pub split: Option<Split>,
@@ -144,8 +157,10 @@ impl Source {
             path: path.into(),
             format: None,
             text: None,
+            pair: None,
             label: None,
             header: None,
+            sentence_end: None,
             split: None,
             labelled: true,
         }
@@ -233,7 +248,19 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
             example.split = Some(Split::Unsup);
         }
         example.split = source.split.or(example.split);
-        sink(example)
+        let Some(end) = source.sentence_end.as_ref().filter(|end| !end.is_empty()) else {
+            return sink(example);
+        };
+        let text = example.text.replace(['\r', '\n'], "");
+        for sentence in text.split_inclusive(end.as_str()).map(str::trim) {
+            if !sentence.is_empty() {
+                sink(Example {
+                    text: sentence.to_owned(),
+                    ..example.clone()
+                })?;
+            }
+        }
+        Ok(())
     };
     match format {
         Format::Imdb => imdb::read(source, &mut pass),
@@ -244,6 +271,7 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Txt => plain::read_lines(&source.path, &mut pass),
         Format::Wikitext => plain::read_wikitext(&source.path, &mut pass),
         Format::Folder => plain::read_folder(&source.path, &mut pass),
+        Format::Whole => plain::read_whole(&source.path, &mut pass),
     }?;
     match count {
         0 => Err(Error::EmptyText {

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 fn unlabelled(text: &str) -> Example {
     Example {
         text: text.to_owned(),
+        pair: None,
         label: None,
         split: None,
     }
@@ -67,18 +68,52 @@ fn is_title(line: &str) -> bool {
     inner.is_some_and(|title| !title.starts_with("= ") && !title.ends_with(" ="))
 }
 
+/// Notes that come with a collection and are none of its texts.
+const NOTES: [&str; 5] = [
+    "readme.txt",
+    "license.txt",
+    "copying.txt",
+    "notice.txt",
+    "colophons.txt",
+];
+
+/// Whether a file of a folder or archive is one of its texts.
+pub(super) fn is_text(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    name.ends_with(".txt") && !name.starts_with('.') && !NOTES.contains(&&*name)
+}
+
 pub(super) fn read_folder(path: &Path, sink: &mut Sink) -> Result<()> {
-    for file in lines::files_below(path)? {
-        if file.extension().is_some_and(|end| end == "txt") {
-            let mut reader = File::open(&file).map_err(|e| Error::read(&file, e))?;
-            let text = lines::read_text(&mut reader, &file)?;
-            let text = text.trim_start_matches('\u{feff}').trim();
-            if !text.is_empty() {
-                sink(unlabelled(text))?;
+    if !path.is_dir() {
+        return lines::for_each_in_tar(path, &mut |name, reader| {
+            if is_text(name) {
+                let text = lines::read_text(reader, &lines::entry_name(path, name))?;
+                pass(&text, sink)?;
             }
+            Ok(true)
+        });
+    }
+    for file in lines::files_below(path)? {
+        if is_text(&file) {
+            let mut reader = File::open(&file).map_err(|e| Error::read(&file, e))?;
+            pass(&lines::read_text(&mut reader, &file)?, sink)?;
         }
     }
     Ok(())
+}
+
+pub(super) fn read_whole(path: &Path, sink: &mut Sink) -> Result<()> {
+    pass(&lines::read_text(&mut lines::open(path)?, path)?, sink)
+}
+
+/// A file's text as a document, unless there is none.
+fn pass(text: &str, sink: &mut Sink) -> Result<()> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    match text.is_empty() {
+        true => Ok(()),
+        false => sink(unlabelled(&text.replace("\r\n", "\n"))),
+    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ fn read_class(reader: &mut dyn Read, name: &Path, class: &str, sink: &mut Sink) 
         count += 1;
         sink(Example {
             text: line.to_owned(),
+            pair: None,
             label: Some(class.to_owned()),
             split: None,
         })?;

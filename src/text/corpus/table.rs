@@ -22,6 +22,7 @@ pub(super) const LABEL_NAMES: [&str; 6] = [
 /// Which columns to read; settled by the first row.
 struct Columns {
     text: usize,
+    pair: Option<usize>,
     label: Option<usize>,
 }
 
@@ -68,6 +69,7 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
         }
         sink(Example {
             text: fields[columns.text].to_owned(),
+            pair: columns.pair.map(|pair| fields[pair].to_owned()),
             label,
             split: None,
         })?;
@@ -143,9 +145,12 @@ fn has_header(source: &Source, first: &[&str]) -> bool {
         let name = field.trim().to_lowercase();
         TEXT_NAMES.contains(&&*name) || LABEL_NAMES.contains(&&*name)
     };
-    source
-        .header
-        .unwrap_or_else(|| named(&source.text) || named(&source.label) || first.iter().any(known))
+    source.header.unwrap_or_else(|| {
+        [&source.text, &source.pair, &source.label]
+            .into_iter()
+            .any(named)
+            || first.iter().any(known)
+    })
 }
 
 fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
@@ -173,8 +178,10 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
         true => wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES)),
         false => None,
     };
+    let pair = wanted(&source.pair, "pair")?;
     let longest = || {
-        let others = (0..first.len()).filter(|&column| Some(column) != label);
+        let taken = [label, pair];
+        let others = (0..first.len()).filter(|&column| !taken.contains(&Some(column)));
         others
             .rev()
             .max_by_key(|&column| first[column].chars().count())
@@ -190,12 +197,12 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
         })
         .ok_or_else(|| column_missing(source, &None, "text", first))?;
     if source.labelled && label.is_none() {
-        if first.len() != 2 {
+        if first.len() != 2 || pair.is_some() {
             return Err(column_missing(source, &None, "label", first));
         }
         label = Some(1 - text);
     }
-    Ok(Columns { text, label })
+    Ok(Columns { text, pair, label })
 }
 
 pub(super) fn column_missing<S: AsRef<str>>(

@@ -98,6 +98,7 @@ pub fn examples(options: &DemoOptions) -> Vec<Example> {
             let label = (split != Split::Unsup).then(|| label.to_owned());
             examples.push(Example {
                 text,
+                pair: None,
                 label,
                 split: Some(split),
             });

@@ -1,0 +1,250 @@
+//! Batches for causal language models (GPT-2), batch-major.
+//!
+//! ```text
+//! stream     <eos> doc <eos> doc <eos> …, cut in windows of T: every token, and the <eos> after
+//!            each document, is a target exactly once in an epoch, so perplexity is over all text
+//! documents  a row each: <eos> text <eos>; of a pair: prompt <eos> answer <eos>, where by default
+//!            only the answer is to be said (Hu et al., "LoRA", ICLR 2022, appendix D on E2E)
+//! ```
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{IGNORE, Position};
+use super::documents::Documents;
+use super::epochs::{self, Epochs, Plan, Shape};
+use super::rng::Rng;
+use super::sequences::{Frame, Rows, check_shape};
+use super::vocabulary::Vocabulary;
+use crate::{Error, Result};
+
+/// What a row holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CausalLayout {
+    /// The next T tokens of all documents one after the other.
+    #[default]
+    Stream,
+    /// One document, cut at T.
+    Documents,
+}
+
+/// How documents become rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CausalOptions {
+    /// B, rows of every batch.
+    pub batch: usize,
+    /// T, the tokens of a window, or of the longest document.
+    pub max_len: usize,
+    /// What a row holds.
+    pub layout: CausalLayout,
+    /// For documents: pad to one of a few lengths; otherwise every batch is `max_len` long.
+    pub buckets: bool,
+    /// Draw the order of the rows anew for every epoch.
+    pub shuffle: bool,
+    /// For pairs: the prompt's tokens are targets as well.
+    pub prompt_loss: bool,
+}
+
+/// Rows and the tokens that follow each of their tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CausalBatch {
+    /// The inputs.
+    pub inputs: Rows,
+    /// (B, T) next tokens; [`IGNORE`] where none is to be said.
+    pub targets: Vec<i32>,
+    /// Number of targets that count.
+    pub predicted: usize,
+    /// This batch's own position.
+    pub position: Position,
+}
+
+/// An endless stream of [`CausalBatch`]es.
+pub struct CausalBatches {
+    documents: Arc<Documents>,
+    options: CausalOptions,
+    frame: Frame,
+    eos: u32,
+    /// The documents, in the order of the stream.
+    order: Vec<u32>,
+    /// Where each of them begins in the stream, and the end of the last one.
+    starts: Vec<u64>,
+    epochs: Epochs,
+}
+
+impl CausalBatches {
+    /// A stream over the documents `which` (empty ones are passed over).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a zero batch or a length below 5; [`Error::Tokenizer`] without an
+    /// `eos_token`; [`Error::EmptyText`] when there is no token.
+    pub fn new(
+        documents: Arc<Documents>,
+        which: &[u32],
+        vocabulary: &Vocabulary,
+        options: CausalOptions,
+        seed: u64,
+    ) -> Result<Self> {
+        check_shape("causal batches", options.batch, options.max_len)?;
+        let eos = vocabulary.need("eos_token", "a causal language model")?;
+        let frame = Frame {
+            cls: None,
+            sep: None,
+            pad: vocabulary.roles().pad.unwrap_or(eos),
+        };
+        let mut order: Vec<u32> = which
+            .iter()
+            .copied()
+            .filter(|&doc| !documents.ids(doc).is_empty())
+            .collect();
+        if order.is_empty() {
+            return Err(Error::EmptyText {
+                path: "the text for a causal language model".into(),
+            });
+        }
+        order.sort_unstable();
+        if options.shuffle && options.layout == CausalLayout::Stream {
+            Rng::new(seed, &[0xCA5]).shuffle(&mut order);
+        }
+        let mut starts = vec![0];
+        for &doc in &order {
+            let before = starts.last().copied().unwrap_or(0);
+            starts.push(before + documents.ids(doc).len() as u64 + 1);
+        }
+        let max_len = options.max_len;
+        let lengths: Vec<usize> = match options.layout {
+            CausalLayout::Stream => {
+                let total = starts.last().copied().unwrap_or(0);
+                let starts = (0..total).step_by(max_len);
+                starts
+                    .map(|start| (total - start).min(max_len as u64) as usize)
+                    .collect()
+            }
+            CausalLayout::Documents => order
+                .iter()
+                .map(|&doc| {
+                    let pair = usize::from(documents.texts(doc).1.is_some());
+                    (documents.ids(doc).len() + 1 + pair).min(max_len)
+                })
+                .collect(),
+        };
+        let shape = Shape {
+            batch: options.batch,
+            lengths: match options.buckets && options.layout == CausalLayout::Documents {
+                true => epochs::padded_lengths(max_len),
+                false => vec![max_len],
+            },
+            shuffle: options.shuffle,
+        };
+        let rows = (0..lengths.len() as u32).collect();
+        Ok(Self {
+            documents,
+            options,
+            frame,
+            eos,
+            order,
+            starts,
+            epochs: Epochs::new(rows, lengths, shape, seed),
+        })
+    }
+
+    /// Tokens of the documents and one `<eos>` for each: of a stream, the targets in an epoch.
+    pub fn tokens_per_epoch(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Batches in an epoch, the same for every epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.epochs.batches()
+    }
+
+    /// The padded lengths T that occur, ascending: the shapes to prepare.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.epochs.lengths()
+    }
+
+    /// Position of the batch that comes next.
+    pub fn position(&self) -> Position {
+        self.epochs.position()
+    }
+
+    /// Continues from a position.
+    pub fn seek(&mut self, position: Position) {
+        self.epochs.seek(position);
+    }
+
+    /// The next batch; after the last one of an epoch, the first of the next epoch.
+    pub fn next_batch(&mut self) -> CausalBatch {
+        let (plan, position) = self.epochs.advance();
+        self.make(&plan, position)
+    }
+
+    fn make(&self, plan: &Plan, position: Position) -> CausalBatch {
+        let mut inputs = Rows::empty(self.options.batch, plan.time, self.frame);
+        let mut targets = vec![IGNORE; inputs.ids.len()];
+        for (b, &row) in plan.items.iter().enumerate() {
+            // The inputs and the last target, and the first target that counts.
+            let (tokens, first) = match self.options.layout {
+                CausalLayout::Stream => (self.window(row), 0),
+                CausalLayout::Documents => self.document(self.order[row as usize]),
+            };
+            let length = tokens.len() - 1;
+            inputs.write(b, self.frame, [(&tokens[..length], 0)], &mut |_, _| ());
+            for t in first..length {
+                targets[b * plan.time + t] = tokens[t + 1] as i32;
+            }
+        }
+        CausalBatch {
+            inputs: inputs.indexed(),
+            predicted: targets.iter().filter(|&&target| target != IGNORE).count(),
+            targets,
+            position,
+        }
+    }
+
+    /// T targets of the stream, and the token before them.
+    fn window(&self, row: u32) -> Vec<u32> {
+        let length = self.options.max_len;
+        let from = u64::from(row) * length as u64;
+        // The document in which the first target lies; its place in it.
+        let first = self.starts.partition_point(|&start| start <= from) - 1;
+        let skip = (from - self.starts[first]) as usize;
+        let text = |&doc: &u32| self.documents.ids(doc).iter().copied().chain([self.eos]);
+        let before = match skip.checked_sub(1) {
+            None => self.eos,
+            Some(place) => self.documents.ids(self.order[first])[place],
+        };
+        let targets = self.order[first..].iter().flat_map(text).skip(skip);
+        std::iter::once(before)
+            .chain(targets.take(length))
+            .collect()
+    }
+
+    /// The tokens of a row, and its first target that counts.
+    fn document(&self, doc: u32) -> (Vec<u32>, usize) {
+        let most = self.options.max_len + 1;
+        let (text, pair) = self.documents.texts(doc);
+        let mut tokens;
+        let mut first = 0;
+        match pair {
+            None => {
+                tokens = vec![self.eos];
+                tokens.extend_from_slice(text);
+            }
+            Some(answer) => {
+                // The beginning of a prompt goes first, so that there is an answer to learn.
+                let prompt = most.saturating_sub(answer.len() + 2).min(text.len());
+                tokens = text[text.len() - prompt..].to_vec();
+                if !self.options.prompt_loss {
+                    first = prompt;
+                }
+                tokens.push(self.eos);
+                tokens.extend_from_slice(answer);
+            }
+        }
+        tokens.push(self.eos);
+        tokens.truncate(most);
+        (tokens, first)
+    }
+}

@@ -1,0 +1,358 @@
+//! Batches for fine-tuning, batch-major: texts or pairs of texts with a label each, and texts
+//! with a label on every word.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{IGNORE, NO_DOC, Position};
+use super::bucket::Keep;
+use super::documents::Documents;
+use super::epochs::{self, Epochs, Shape};
+use super::sequences::{Frame, Rows, check_shape};
+use super::tokenizer::Tokenizer;
+use super::vocabulary::Vocabulary;
+use crate::{Error, Result};
+
+/// How labelled texts become rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelledOptions {
+    /// B, rows of every batch.
+    pub batch: usize,
+    /// Longest length, special tokens included; longer texts are cut.
+    pub max_len: usize,
+    /// Which end of a single text that is too long is kept. Of a pair the longer text is cut at
+    /// its end, as transformers does (`longest_first`).
+    pub keep: Keep,
+    /// Pad to one of a few lengths; otherwise every batch is `max_len` long.
+    pub buckets: bool,
+    /// Draw the order anew for every epoch.
+    pub shuffle: bool,
+}
+
+impl LabelledOptions {
+    fn shape(&self) -> Shape {
+        Shape {
+            batch: self.batch,
+            lengths: match self.buckets {
+                true => epochs::padded_lengths(self.max_len),
+                false => vec![self.max_len],
+            },
+            shuffle: self.shuffle,
+        }
+    }
+}
+
+/// A batch of labelled texts or pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledBatch {
+    /// The inputs.
+    pub inputs: Rows,
+    /// (B) classes; [`IGNORE`] for an unlabelled text and a row without one.
+    pub labels: Vec<i32>,
+    /// (B) numbers of the documents; [`NO_DOC`] for a row without one.
+    pub docs: Vec<u32>,
+    /// This batch's own position.
+    pub position: Position,
+}
+
+/// An endless stream of [`LabelledBatch`]es.
+pub struct LabelledBatches {
+    documents: Arc<Documents>,
+    options: LabelledOptions,
+    frame: Frame,
+    epochs: Epochs,
+}
+
+impl LabelledBatches {
+    /// A stream over the documents `which`, framed as [`Frame::of`] the vocabulary says.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a zero batch or a length below 5; [`Error::Tokenizer`] when the
+    /// vocabulary cannot pad; [`Error::EmptyText`] when there is no document.
+    pub fn new(
+        documents: Arc<Documents>,
+        which: &[u32],
+        vocabulary: &Vocabulary,
+        options: LabelledOptions,
+        seed: u64,
+    ) -> Result<Self> {
+        check_shape("labelled batches", options.batch, options.max_len)?;
+        let frame = Frame::of(vocabulary)?;
+        if which.is_empty() {
+            return Err(Error::EmptyText {
+                path: "the documents to make batches of".into(),
+            });
+        }
+        let mut which = which.to_vec();
+        which.sort_unstable();
+        let length = |&doc: &u32| {
+            let (first, second) = cut(&documents, doc, frame, &options);
+            let pieces = 1 + usize::from(second.is_some());
+            frame.overhead(pieces) + first.len() + second.map_or(0, <[u32]>::len)
+        };
+        let lengths = which.iter().map(length).collect();
+        Ok(Self {
+            epochs: Epochs::new(which, lengths, options.shape(), seed),
+            documents,
+            options,
+            frame,
+        })
+    }
+
+    /// Batches in an epoch, the same for every epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.epochs.batches()
+    }
+
+    /// Number of documents in an epoch.
+    pub fn documents_per_epoch(&self) -> usize {
+        self.epochs.items()
+    }
+
+    /// The padded lengths T that occur, ascending: the shapes to prepare.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.epochs.lengths()
+    }
+
+    /// Position of the batch that comes next.
+    pub fn position(&self) -> Position {
+        self.epochs.position()
+    }
+
+    /// Continues from a position.
+    pub fn seek(&mut self, position: Position) {
+        self.epochs.seek(position);
+    }
+
+    /// The next batch; after the last one of an epoch, the first of the next epoch.
+    pub fn next_batch(&mut self) -> LabelledBatch {
+        let (plan, position) = self.epochs.advance();
+        let batch = self.options.batch;
+        let mut inputs = Rows::empty(batch, plan.time, self.frame);
+        let (mut labels, mut docs) = (vec![IGNORE; batch], vec![NO_DOC; batch]);
+        for (b, &doc) in plan.items.iter().enumerate() {
+            let (first, second) = cut(&self.documents, doc, self.frame, &self.options);
+            let texts = [(first, 0)].into_iter().chain(second.map(|ids| (ids, 1)));
+            inputs.write(b, self.frame, texts, &mut |_, _| ());
+            labels[b] = self.documents.label(doc).map_or(IGNORE, |l| l as i32);
+            docs[b] = doc;
+        }
+        LabelledBatch {
+            inputs: inputs.indexed(),
+            labels,
+            docs,
+            position,
+        }
+    }
+}
+
+/// The texts of a document, cut so that they fit.
+fn cut<'a>(
+    documents: &'a Documents,
+    doc: u32,
+    frame: Frame,
+    options: &LabelledOptions,
+) -> (&'a [u32], Option<&'a [u32]>) {
+    let (first, second) = documents.texts(doc);
+    match second {
+        None => {
+            let length = (options.max_len - frame.overhead(1)).min(first.len());
+            let kept = match options.keep {
+                Keep::Head => &first[..length],
+                Keep::Tail => &first[first.len() - length..],
+            };
+            (kept, None)
+        }
+        Some(second) => {
+            let room = options.max_len - frame.overhead(2);
+            let (m, n) = longest_first(first.len(), second.len(), room);
+            (&first[..m], Some(&second[..n]))
+        }
+    }
+}
+
+/// Lengths of two texts after taking tokens from the longer one until they fit, as Hugging Face
+/// tokenizers does it.
+fn longest_first(m: usize, n: usize, room: usize) -> (usize, usize) {
+    if m + n <= room {
+        return (m, n);
+    }
+    let short = m.min(n).min(room / 2);
+    let long = room - short;
+    if m <= n { (short, long) } else { (long, short) }
+}
+
+/// A text whose words have labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaggedText {
+    /// The words.
+    pub words: Vec<String>,
+    /// The label of each.
+    pub tags: Vec<String>,
+}
+
+/// Tokenised texts with a label on every word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaggedDocuments {
+    texts: Vec<Vec<(u32, i32)>>,
+    names: Vec<String>,
+}
+
+impl TaggedDocuments {
+    /// Tokenises word by word. A word's first token has its label, all others [`IGNORE`]. Labels
+    /// are numbered in sorted order.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`]; [`Error::Argument`] when a text has not one tag a word.
+    pub fn new(texts: &[TaggedText], tokenizer: &Tokenizer) -> Result<Self> {
+        let names: BTreeSet<&String> = texts.iter().flat_map(|text| &text.tags).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let mut all = Vec::with_capacity(texts.len());
+        for (number, TaggedText { words, tags }) in texts.iter().enumerate() {
+            if words.len() != tags.len() {
+                return Err(Error::Argument {
+                    op: "tagged documents",
+                    arg: "tags",
+                    value: format!("{} of text {number}", tags.len()),
+                    expected: "one for each of its words",
+                });
+            }
+            let mut tokens = Vec::new();
+            for (place, (word, tag)) in words.iter().zip(tags).enumerate() {
+                let label = names
+                    .binary_search(tag)
+                    .map_or(IGNORE, |label| label as i32);
+                let labels = [label].into_iter().chain(std::iter::repeat(IGNORE));
+                tokens.extend(
+                    tokenizer
+                        .encode_word(word, place == 0)?
+                        .into_iter()
+                        .zip(labels),
+                );
+            }
+            all.push(tokens);
+        }
+        Ok(Self { texts: all, names })
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Names of the labels, sorted; a label's id is its place here.
+    pub fn label_names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// A batch of texts with a label on every word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaggedBatch {
+    /// The inputs.
+    pub inputs: Rows,
+    /// (B, T) labels: at each word's first token; [`IGNORE`] everywhere else.
+    pub labels: Vec<i32>,
+    /// (B) numbers of the texts; [`NO_DOC`] for a row without one.
+    pub docs: Vec<u32>,
+    /// This batch's own position.
+    pub position: Position,
+}
+
+/// An endless stream of [`TaggedBatch`]es.
+pub struct TaggedBatches {
+    documents: Arc<TaggedDocuments>,
+    options: LabelledOptions,
+    frame: Frame,
+    epochs: Epochs,
+}
+
+impl TaggedBatches {
+    /// A stream over the texts `which`.
+    ///
+    /// # Errors
+    /// Those of [`LabelledBatches::new`].
+    pub fn new(
+        documents: Arc<TaggedDocuments>,
+        which: &[u32],
+        vocabulary: &Vocabulary,
+        options: LabelledOptions,
+        seed: u64,
+    ) -> Result<Self> {
+        check_shape("tagged batches", options.batch, options.max_len)?;
+        let frame = Frame::of(vocabulary)?;
+        let mut which = which.to_vec();
+        which.retain(|&doc| (doc as usize) < documents.len());
+        which.sort_unstable();
+        if which.is_empty() {
+            return Err(Error::EmptyText {
+                path: "the texts to make batches of".into(),
+            });
+        }
+        let length = |&doc: &u32| {
+            (documents.texts[doc as usize].len() + frame.overhead(1)).min(options.max_len)
+        };
+        let lengths = which.iter().map(length).collect();
+        Ok(Self {
+            epochs: Epochs::new(which, lengths, options.shape(), seed),
+            documents,
+            options,
+            frame,
+        })
+    }
+
+    /// Batches in an epoch, the same for every epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.epochs.batches()
+    }
+
+    /// The padded lengths T that occur, ascending: the shapes to prepare.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.epochs.lengths()
+    }
+
+    /// Position of the batch that comes next.
+    pub fn position(&self) -> Position {
+        self.epochs.position()
+    }
+
+    /// Continues from a position.
+    pub fn seek(&mut self, position: Position) {
+        self.epochs.seek(position);
+    }
+
+    /// The next batch; after the last one of an epoch, the first of the next epoch.
+    pub fn next_batch(&mut self) -> TaggedBatch {
+        let (plan, position) = self.epochs.advance();
+        let batch = self.options.batch;
+        let mut inputs = Rows::empty(batch, plan.time, self.frame);
+        let (mut labels, mut docs) = (vec![IGNORE; batch * plan.time], vec![NO_DOC; batch]);
+        let most = self.options.max_len - self.frame.overhead(1);
+        for (b, &doc) in plan.items.iter().enumerate() {
+            let text = &self.documents.texts[doc as usize];
+            let text = match self.options.keep {
+                Keep::Head => &text[..text.len().min(most)],
+                Keep::Tail => &text[text.len().saturating_sub(most)..],
+            };
+            let (ids, tags): (Vec<u32>, Vec<i32>) = text.iter().copied().unzip();
+            inputs.write(b, self.frame, [(&ids[..], 0)], &mut |_, start| {
+                let from = b * plan.time + start;
+                labels[from..from + tags.len()].copy_from_slice(&tags);
+            });
+            docs[b] = doc;
+        }
+        TaggedBatch {
+            inputs: inputs.indexed(),
+            labels,
+            docs,
+            position,
+        }
+    }
+}

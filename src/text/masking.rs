@@ -1,0 +1,305 @@
+//! Masks for masked language modelling: which tokens of a row are to be guessed, and what stands
+//! in their place.
+//!
+//! Source: Devlin et al., "BERT", NAACL 2019, section 3.1 and appendix A.1 (15 % of the tokens;
+//! of these 80 % `[MASK]`, 10 % a random token, 10 % unchanged), and google-research/bert,
+//! `create_masked_lm_predictions` (a row's number of masks is its length times the rate, one at
+//! least; whole words are taken in random order as far as they fit). Dynamic masks: Liu et al.,
+//! "RoBERTa", 2019, section 4.1.
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::Position;
+use super::rng::Rng;
+use super::vocabulary::Vocabulary;
+use crate::{Error, Result};
+
+/// How a rate moves from one value to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateShape {
+    /// It stays at `from`.
+    #[default]
+    Constant,
+    /// In a straight line.
+    Linear,
+    /// Along half a cosine: slowly, fast, slowly.
+    Cosine,
+}
+
+/// The share of tokens that are masked, over the course of training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskRate {
+    /// At the first step.
+    pub from: f64,
+    /// At the last step; of no effect when constant.
+    pub to: f64,
+    /// In between.
+    pub shape: RateShape,
+}
+
+impl Default for MaskRate {
+    fn default() -> Self {
+        Self::constant(0.15)
+    }
+}
+
+impl MaskRate {
+    /// The same rate from beginning to end.
+    pub fn constant(rate: f64) -> Self {
+        Self {
+            from: rate,
+            to: rate,
+            shape: RateShape::Constant,
+        }
+    }
+
+    /// The rate when `progress` (0 at the first step, 1 at the last) of the training is done.
+    pub fn at(&self, progress: f64) -> f64 {
+        // A NaN, as 0 steps of 0 give, is the beginning.
+        let p = match progress.is_nan() {
+            true => 0.0,
+            false => progress.clamp(0.0, 1.0),
+        };
+        let done = match self.shape {
+            RateShape::Constant => 0.0,
+            RateShape::Linear => p,
+            RateShape::Cosine => (1.0 - (std::f64::consts::PI * p).cos()) / 2.0,
+        };
+        self.from + (self.to - self.from) * done
+    }
+
+    /// The largest rate that occurs.
+    pub fn max(&self) -> f64 {
+        match self.shape {
+            RateShape::Constant => self.from,
+            _ => self.from.max(self.to),
+        }
+    }
+}
+
+/// When a sentence's mask is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refresh {
+    /// Once: every epoch masks the same tokens.
+    Static,
+    /// Anew each time it is seen.
+    #[default]
+    Dynamic,
+}
+
+/// How tokens are masked.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskOptions {
+    /// Share of the text's tokens to be guessed.
+    pub rate: MaskRate,
+    /// Share of these that `[MASK]` replaces.
+    pub mask: f64,
+    /// Share of these that a random token of the vocabulary (no special one) replaces. The rest
+    /// stays as it is.
+    pub random: f64,
+    /// Mask all tokens of a word or none.
+    pub whole_word: bool,
+    /// When masks are drawn.
+    pub refresh: Refresh,
+}
+
+impl Default for MaskOptions {
+    fn default() -> Self {
+        Self {
+            rate: MaskRate::default(),
+            mask: 0.8,
+            random: 0.1,
+            whole_word: false,
+            refresh: Refresh::Dynamic,
+        }
+    }
+}
+
+/// A token to be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Masked {
+    /// Its column.
+    pub at: usize,
+    /// What stood there.
+    pub target: u32,
+}
+
+/// Masks rows.
+#[derive(Clone, Debug)]
+pub struct Masker {
+    options: MaskOptions,
+    mask: u32,
+    words: Vec<u32>,
+}
+
+impl Masker {
+    /// A masker for a vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a rate outside 0..=1, or shares below 0 or of more than 1 together;
+    /// [`Error::Tokenizer`] when the vocabulary has no `[MASK]` or no text.
+    pub fn new(options: MaskOptions, vocabulary: &Vocabulary) -> Result<Self> {
+        let MaskOptions {
+            rate, mask, random, ..
+        } = options;
+        let wrong = |arg, value: f64, expected| Error::Argument {
+            op: "masking",
+            arg,
+            value: value.to_string(),
+            expected,
+        };
+        for rate in [rate.from, rate.to] {
+            if !(rate > 0.0 && rate <= 1.0) {
+                return Err(wrong("rate", rate, "above 0, at most 1"));
+            }
+        }
+        for (arg, share) in [("mask", mask), ("random", random)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(wrong(arg, share, "0 to 1"));
+            }
+        }
+        // 0.9 + 0.1 and the like may be a little off.
+        if mask + random > 1.0 + 1e-9 {
+            let expected = "at most 1 together with the share of [MASK]";
+            return Err(wrong("random", random, expected));
+        }
+        let words = vocabulary.text_ids();
+        if words.is_empty() {
+            vocabulary.need("text", "masked-LM training")?;
+        }
+        Ok(Self {
+            options,
+            mask: vocabulary.need("mask_token", "masked-LM training")?,
+            words,
+        })
+    }
+
+    /// The generator for sequence `number`: static masks know nothing of the epoch.
+    pub fn rng(&self, position: Position, number: u32) -> Rng {
+        let number = u64::from(number);
+        match self.options.refresh {
+            Refresh::Static => Rng::new(position.seed, &[0x3A5C, number]),
+            Refresh::Dynamic => Rng::new(position.seed, &[0x3A5D, position.epoch, number]),
+        }
+    }
+
+    /// Masks some of the tokens `candidates` (columns of `row`, ascending) at `rate`, at most
+    /// `most` of them, and returns these, ascending. `continues(column)` tells that a token
+    /// belongs to the word of the candidate before it.
+    ///
+    /// With equal draws a higher rate masks the tokens that a lower one does, and more (words as
+    /// a whole: as far as they fit).
+    pub fn mask(
+        &self,
+        row: &mut [u32],
+        candidates: &[usize],
+        continues: &dyn Fn(usize) -> bool,
+        rate: f64,
+        most: usize,
+        mut rng: Rng,
+    ) -> Vec<Masked> {
+        // The rate is met on average, also where rate * length is no whole number.
+        let wanted = (rate * candidates.len() as f64 + rng.unit()) as usize;
+        let wanted = wanted.max(1).min(candidates.len()).min(most);
+        let mut words = self.words_of(candidates, continues);
+        rng.shuffle(&mut words);
+        let mut masked = Vec::with_capacity(wanted);
+        if wanted == 0 {
+            return masked;
+        }
+        for word in &words {
+            // What is drawn for a word does not depend on how many are taken.
+            let draws: Vec<u32> = word
+                .iter()
+                .map(|&at| self.replace(row[at], &mut rng))
+                .collect();
+            if masked.len() + word.len() <= wanted {
+                for (&at, new) in word.iter().zip(draws) {
+                    let target = std::mem::replace(&mut row[at], new);
+                    masked.push(Masked { at, target });
+                }
+            }
+            if masked.len() == wanted {
+                break;
+            }
+        }
+        // All words longer than the row's share: rather one too long than none.
+        let fits = |word: &&&[usize]| word.len() <= most;
+        if let (true, Some(word)) = (masked.is_empty(), words.iter().find(fits)) {
+            for &at in *word {
+                let new = self.replace(row[at], &mut rng);
+                let target = std::mem::replace(&mut row[at], new);
+                masked.push(Masked { at, target });
+            }
+        }
+        masked.sort_unstable_by_key(|masked| masked.at);
+        masked
+    }
+
+    /// Candidates that are masked together or not at all.
+    fn words_of<'a>(
+        &self,
+        candidates: &'a [usize],
+        continues: &dyn Fn(usize) -> bool,
+    ) -> Vec<&'a [usize]> {
+        if !self.options.whole_word {
+            return candidates.chunks(1).collect();
+        }
+        candidates
+            .chunk_by(|&before, &at| at == before + 1 && continues(at))
+            .collect()
+    }
+
+    fn replace(&self, id: u32, rng: &mut Rng) -> u32 {
+        let (kind, word) = (rng.unit(), self.words[rng.below(self.words.len())]);
+        if kind < self.options.mask {
+            self.mask
+        } else if kind < self.options.mask + self.options.random {
+            word
+        } else {
+            id
+        }
+    }
+
+    /// The rate at a point of the training.
+    pub fn rate(&self, progress: f64) -> f64 {
+        self.options.rate.at(progress)
+    }
+
+    /// M, the room for masked positions in a batch of (B, T): so many as the highest rate gives
+    /// in full rows, and one for each row at least.
+    pub fn room(&self, batch: usize, time: usize) -> usize {
+        let full = (batch * time) as f64 * self.options.rate.max();
+        (full.round() as usize).max(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MaskRate, RateShape};
+
+    #[test]
+    fn rates_have_their_shapes() {
+        let rate = |shape| MaskRate {
+            from: 0.4,
+            to: 0.1,
+            shape,
+        };
+        assert_eq!(rate(RateShape::Constant).at(0.7), 0.4);
+        assert_eq!(rate(RateShape::Constant).max(), 0.4);
+        assert_eq!(rate(RateShape::Cosine).max(), 0.4);
+        // Rounding alone: numbers below 1.
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        near(rate(RateShape::Linear).at(0.5), 0.25);
+        near(rate(RateShape::Linear).at(2.0), 0.1);
+        near(rate(RateShape::Linear).at(f64::NAN), 0.4);
+        near(rate(RateShape::Cosine).at(0.0), 0.4);
+        let quarter = 0.1 + 0.3 * (1.0 + 0.5f64.sqrt()) / 2.0;
+        near(rate(RateShape::Cosine).at(0.25), quarter);
+        near(rate(RateShape::Cosine).at(1.0), 0.1);
+    }
+}

@@ -1,0 +1,483 @@
+//! A tokeniser's folder, as transformers' `AutoTokenizer` reads and writes it.
+//!
+//! ```text
+//! tokenizer.json           everything, for the tokenizers library (not for morphemes)
+//! vocab.txt                WordPiece and characters: a token a line, its id the number of the line
+//! vocab.json, merges.txt   byte-pair encoding
+//! tokenizer_config.json    the class, its options, the special tokens by role
+//! special_tokens_map.json  the special tokens by role
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tokenizers as hf;
+use tokenizers::models::bpe::BPE;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::{BertNormalizer, NFKC};
+
+use super::morphemes::{Dictionary, FILE, Morphemes};
+use super::pipeline::{self, Cut, Inner};
+use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, internal};
+use crate::text::cache::write_atomically;
+use crate::text::vocabulary::Roles;
+use crate::{Error, Result};
+
+/// `tokenizer_config.json`.
+pub(super) type Config = Map<String, Value>;
+
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL: &str = "special_tokens_map.json";
+/// Names of the roles, and the tokens that usually have them.
+const ROLES: [(&str, &[&str]); 7] = [
+    ("pad_token", &["[PAD]", "<pad>"]),
+    ("unk_token", &["[UNK]", "<unk>"]),
+    ("cls_token", &["[CLS]"]),
+    ("sep_token", &["[SEP]"]),
+    ("mask_token", &["[MASK]", "<mask>"]),
+    ("bos_token", &["<bos>", "<s>", "<|endoftext|>"]),
+    ("eos_token", &["<eos>", "</s>", "<|endoftext|>"]),
+];
+
+/// The `tokenizer_config.json` of a tokeniser trained here.
+pub(super) fn config_of(options: &TokenizerOptions) -> Config {
+    let mut config = Config::new();
+    let mut set = |key: &str, value: Value| config.insert(key.into(), value);
+    match (options.kind, options.family()) {
+        (TokenizerKind::Wordpiece, Family::Bert) => {
+            set("tokenizer_class", json!("BertTokenizer"));
+            set("do_lower_case", json!(options.lowercase));
+            set("strip_accents", json!(options.strip_accents));
+            let chinese = options.tokenize_chinese_chars;
+            set("tokenize_chinese_chars", json!(chinese));
+        }
+        (TokenizerKind::Morpheme, Family::Bert) => {
+            set("tokenizer_class", json!("BertJapaneseTokenizer"));
+            set("do_lower_case", json!(options.lowercase));
+            set("word_tokenizer_type", json!("mecab"));
+            set("subword_tokenizer_type", json!(options.subword));
+            set("mecab_kwargs", json!({"mecab_dic": "ipadic"}));
+        }
+        (TokenizerKind::Bpe, Family::Gpt2) => {
+            set("tokenizer_class", json!("GPT2Tokenizer"));
+            set("add_prefix_space", json!(false));
+        }
+        _ => {
+            set("tokenizer_class", json!("PreTrainedTokenizerFast"));
+        }
+    }
+    let specials = options.family().specials();
+    for (role, names) in ROLES {
+        if let Some(token) = names.iter().find(|name| specials.contains(name)) {
+            set(role, json!(token));
+        }
+    }
+    if options.family() == Family::Gpt2 {
+        set("unk_token", json!(specials[0]));
+    }
+    set("clean_up_tokenization_spaces", json!(false));
+    config
+}
+
+/// BPE without a merge: the tokens of a word are its characters.
+pub(super) fn character_model(vocabulary: HashMap<String, u32>, unknown: String) -> Result<BPE> {
+    BPE::builder()
+        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), Vec::new())
+        .unk_token(unknown)
+        .build()
+        .map_err(internal)
+}
+
+/// The library's own map type, which its builders want.
+mod hf_map {
+    pub(super) type Map = tokenizers::models::bpe::Vocab;
+}
+
+/// The token of a role: a string, or an object with its content.
+fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
+    let value = config.get(role)?;
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+/// The special tokens by role: as the configuration says or, where it says nothing of any, by
+/// their usual names.
+pub(super) fn roles_of(inner: &Inner, config: &Config) -> Roles {
+    let told = ROLES.iter().any(|(role, _)| named(config, role).is_some());
+    let [pad, unk, cls, sep, mask, bos, eos] = ROLES.map(|(role, names)| match told {
+        true => named(config, role).and_then(|token| inner.token_to_id(token)),
+        false => names.iter().find_map(|token| inner.token_to_id(token)),
+    });
+    Roles {
+        pad,
+        unk,
+        cls,
+        sep,
+        mask,
+        bos,
+        eos,
+    }
+}
+
+fn wrong(path: &Path, message: impl Into<String>) -> Error {
+    Error::Tokenizer {
+        path: path.to_owned(),
+        message: message.into(),
+    }
+}
+
+/// A JSON file, if it is there.
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let value = serde_json::from_slice(&bytes);
+    value
+        .map(Some)
+        .map_err(|e| wrong(path, format!("is not valid JSON ({e}); copy it anew")))
+}
+
+/// `tokenizer_config.json`, with the roles that only `special_tokens_map.json` tells.
+fn read_config(folder: &Path) -> Result<Config> {
+    let mut config = Config::new();
+    for name in [SPECIAL, CONFIG] {
+        match read_json(&folder.join(name))? {
+            Some(Value::Object(map)) => {
+                config.extend(map.into_iter().filter(|(_, v)| !v.is_null()))
+            }
+            Some(_) => return Err(wrong(&folder.join(name), "should hold one JSON object")),
+            None => (),
+        }
+    }
+    Ok(config)
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8; copy it anew"))
+}
+
+/// `vocab.txt`.
+fn read_vocabulary(path: &Path) -> Result<HashMap<String, u32>> {
+    let text = read_text(path)?;
+    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
+    Ok(tokens.zip(0..).collect())
+}
+
+/// Opens a folder or, in it, the file that is named.
+pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Config, PathBuf)> {
+    if !path.exists() {
+        return Err(Error::FileMissing {
+            path: path.to_owned(),
+        });
+    }
+    let (folder, only) = match path.is_dir() {
+        true => (path, None),
+        false => (
+            path.parent().unwrap_or(Path::new(".")),
+            path.file_name().and_then(|name| name.to_str()),
+        ),
+    };
+    let config = read_config(folder)?;
+    let has = |name: &str| only.is_none_or(|only| only == name) && folder.join(name).exists();
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let japanese = text("word_tokenizer_type").is_some_and(|kind| kind != "basic")
+        || text("tokenizer_class") == Some("BertJapaneseTokenizer");
+    let inner = if japanese && has("vocab.txt") {
+        open_japanese(folder, &config, dictionary)?
+    } else if has("tokenizer.json") || only.is_some_and(|name| name.ends_with(".json")) {
+        let file = match only {
+            Some(_) => path.to_owned(),
+            None => folder.join("tokenizer.json"),
+        };
+        from_json(&file)?
+    } else if has("vocab.txt") {
+        open_wordpiece(folder, &config)?
+    } else if has("vocab.json") && folder.join("merges.txt").exists() {
+        open_bpe(folder, &config)?
+    } else {
+        return Err(wrong(
+            path,
+            "no tokeniser found; expected a folder with tokenizer.json, or vocab.txt, or \
+             vocab.json and merges.txt (train one with `melos tokenizer train`)",
+        ));
+    };
+    Ok((inner, config, path.to_owned()))
+}
+
+pub(super) fn from_json(path: &Path) -> Result<Inner> {
+    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let mut inner = Inner::from_bytes(&bytes).map_err(|e| {
+        let message = format!("not a valid tokenizer.json, perhaps cut short ({e}); write it anew");
+        wrong(path, message)
+    })?;
+    // Batches cut and pad. As transformers does, what a training script left here has no effect.
+    inner.with_padding(None);
+    inner.with_truncation(None).map_err(internal)?;
+    Ok(inner)
+}
+
+/// Special tokens and those that someone added later, with the ids that they should have.
+fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
+    let mut added: BTreeMap<u64, hf::AddedToken> = BTreeMap::new();
+    if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
+        for (id, token) in map {
+            let parsed = id
+                .parse()
+                .ok()
+                .zip(serde_json::from_value(token.clone()).ok());
+            let Some((id, token)) = parsed else {
+                let message = format!("added_tokens_decoder: '{id}' is no id with its token");
+                return Err(wrong(&folder.join(CONFIG), message));
+            };
+            added.insert(id, token);
+        }
+    }
+    for (id, token) in added {
+        let content = token.content.clone();
+        match token.special {
+            true => inner.add_special_tokens(&[token]),
+            false => inner.add_tokens(&[token]),
+        };
+        if inner.token_to_id(&content).map(u64::from) != Some(id) {
+            let message = format!(
+                "added_tokens_decoder gives '{content}' the id {id}, which the vocabulary does \
+                 not; the vocabulary belongs to another tokeniser"
+            );
+            return Err(wrong(&folder.join(CONFIG), message));
+        }
+    }
+    let specials: Vec<&str> = ROLES
+        .iter()
+        .filter_map(|(role, _)| named(config, role))
+        .filter(|token| inner.token_to_id(token).is_some())
+        .collect();
+    inner.add_special_tokens(&pipeline::special_tokens(&specials));
+    Ok(())
+}
+
+/// The roles that BERT's classes have when the configuration is silent.
+fn bert_token<'a>(config: &'a Config, role: &str) -> &'a str {
+    let usual = ROLES.iter().find(|(name, _)| *name == role);
+    named(config, role).unwrap_or(usual.map_or("", |(_, names)| names[0]))
+}
+
+fn flag(config: &Config, key: &str, default: bool) -> bool {
+    config.get(key).and_then(Value::as_bool).unwrap_or(default)
+}
+
+/// The unknown token must be in the vocabulary: a word without it could not be encoded.
+fn check_unknown(path: &Path, known: bool, unknown: &str) -> Result<()> {
+    match known {
+        true => Ok(()),
+        false => Err(wrong(
+            path,
+            format!(
+                "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
+                 copy the vocabulary anew"
+            ),
+        )),
+    }
+}
+
+fn finish_bert(mut inner: Inner, folder: &Path, config: &Config) -> Result<Inner> {
+    let specials: Vec<&str> = ROLES[..5]
+        .iter()
+        .map(|(role, _)| bert_token(config, role))
+        .filter(|token| inner.token_to_id(token).is_some())
+        .collect();
+    inner.add_special_tokens(&pipeline::special_tokens(&specials));
+    add_tokens(&mut inner, folder, config)?;
+    let frame = ["cls_token", "sep_token"].map(|role| bert_token(config, role));
+    pipeline::frame(&mut inner, frame[0], frame[1])?;
+    Ok(inner)
+}
+
+fn wordpiece_model(path: &Path, config: &Config) -> Result<WordPiece> {
+    let vocabulary = read_vocabulary(path)?;
+    let unknown = bert_token(config, "unk_token");
+    check_unknown(path, vocabulary.contains_key(unknown), unknown)?;
+    WordPiece::builder()
+        .vocab(vocabulary.into_iter().collect::<hf_map::Map>())
+        .unk_token(unknown.to_owned())
+        .build()
+        .map_err(|e| wrong(path, e.to_string()))
+}
+
+fn open_wordpiece(folder: &Path, config: &Config) -> Result<Inner> {
+    let mut inner = Inner::new(wordpiece_model(&folder.join("vocab.txt"), config)?.into());
+    let normalizer = BertNormalizer::new(
+        true,
+        flag(config, "tokenize_chinese_chars", true),
+        config.get("strip_accents").and_then(Value::as_bool),
+        flag(config, "do_lower_case", true),
+    );
+    pipeline::wordpiece(&mut inner, normalizer);
+    finish_bert(inner, folder, config)
+}
+
+fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> Result<Inner> {
+    let file = folder.join("vocab.txt");
+    let refuse = |key: &str, value: &str, known: &str| {
+        let message = format!("{key} '{value}' is not supported, only {known}");
+        Err(wrong(&folder.join(CONFIG), message))
+    };
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    match text("word_tokenizer_type") {
+        Some("mecab") => (),
+        other => return refuse("word_tokenizer_type", other.unwrap_or("basic"), "mecab"),
+    }
+    let dic = config
+        .get("mecab_kwargs")
+        .and_then(|kwargs| kwargs.get("mecab_dic"));
+    match dic.and_then(Value::as_str) {
+        None | Some("ipadic") => (),
+        Some(other) => return refuse("mecab_dic", other, "ipadic"),
+    }
+    let model: hf::ModelWrapper = match text("subword_tokenizer_type").unwrap_or("wordpiece") {
+        "wordpiece" => wordpiece_model(&file, config)?.into(),
+        "character" => {
+            let vocabulary = read_vocabulary(&file)?;
+            let unknown = bert_token(config, "unk_token");
+            check_unknown(&file, vocabulary.contains_key(unknown), unknown)?;
+            character_model(vocabulary, unknown.to_owned())?.into()
+        }
+        other => return refuse("subword_tokenizer_type", other, "wordpiece and character"),
+    };
+    // A tokeniser may bring its dictionary.
+    let own = folder.join(FILE);
+    let dictionary = Dictionary::find(dictionary.or(own.exists().then_some(&own)))?;
+    let morphemes = Morphemes {
+        dictionary,
+        lowercase: flag(config, "do_lower_case", false),
+    };
+    let mut inner = Inner::new(model);
+    inner
+        .with_normalizer(Some(NFKC))
+        .with_pre_tokenizer(Some(Cut::Morphemes(morphemes)))
+        .with_decoder(Some(hf::decoders::wordpiece::WordPiece::new(
+            "##".into(),
+            false,
+        )));
+    finish_bert(inner, folder, config)
+}
+
+fn open_bpe(folder: &Path, config: &Config) -> Result<Inner> {
+    let file = folder.join("vocab.json");
+    let vocabulary = match read_json(&file)?.map(serde_json::from_value::<HashMap<String, u32>>) {
+        Some(Ok(vocabulary)) => vocabulary,
+        _ => return Err(wrong(&file, "should be one JSON object of tokens and ids")),
+    };
+    let file = folder.join("merges.txt");
+    let mut merges = Vec::new();
+    for line in read_text(&file)?.lines() {
+        // The first line tells the version; a merge may begin with #.
+        if line.is_empty() || (merges.is_empty() && line.starts_with("#version")) {
+            continue;
+        }
+        match line.split_once(' ') {
+            Some((left, right)) => merges.push((left.to_owned(), right.to_owned())),
+            None => return Err(wrong(&file, format!("'{line}' is no pair of tokens"))),
+        }
+    }
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), merges)
+        .build()
+        .map_err(|e| {
+            let message = format!("does not fit vocab.json beside it ({e}); copy both anew");
+            wrong(&file, message)
+        })?;
+    let mut inner = Inner::new(model.into());
+    pipeline::byte_level(&mut inner, flag(config, "add_prefix_space", false));
+    let mut config = config.clone();
+    for role in ["unk_token", "bos_token", "eos_token"] {
+        config.entry(role).or_insert(json!("<|endoftext|>"));
+    }
+    add_tokens(&mut inner, folder, &config)?;
+    Ok(inner)
+}
+
+impl Tokenizer {
+    /// Writes the files that transformers' `AutoTokenizer.from_pretrained` and
+    /// [`Tokenizer::open`] read. The folder is made if need be.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::DiskFull`].
+    pub fn save_folder(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+        let write = |name: &str, text: &str| {
+            write_atomically(&folder.join(name), |file| {
+                std::io::Write::write_all(file, text.as_bytes())
+            })
+        };
+        let json = serde_json::to_value(&self.inner).map_err(|e| internal(e.into()))?;
+        let morphemes = matches!(self.inner.get_pre_tokenizer(), Some(Cut::Morphemes(_)));
+        if !morphemes {
+            write("tokenizer.json", &self.to_json()?)?;
+        }
+        let mut vocabulary: Vec<(String, u32)> = self.inner.get_vocab(false).into_iter().collect();
+        vocabulary.sort_unstable_by_key(|(_, id)| *id);
+        let model = &json["model"];
+        let wordpiece = matches!(self.inner.get_model(), hf::ModelWrapper::WordPiece(_));
+        if morphemes || wordpiece {
+            let lines: String = vocabulary
+                .iter()
+                .map(|(token, _)| format!("{token}\n"))
+                .collect();
+            write("vocab.txt", &lines)?;
+        } else if let Some(merges) = model["merges"].as_array().filter(|m| !m.is_empty()) {
+            let map: Map<String, Value> = vocabulary
+                .into_iter()
+                .map(|(token, id)| (token, json!(id)))
+                .collect();
+            write("vocab.json", &Value::Object(map).to_string())?;
+            let pair = |merge: &Value| {
+                let [left, right] = [0, 1].map(|side| merge[side].as_str().unwrap_or_default());
+                format!("{left} {right}\n")
+            };
+            let lines: String = merges.iter().map(pair).collect();
+            write("merges.txt", &format!("#version: 0.2\n{lines}"))?;
+        }
+        let mut config = self.config.clone();
+        let roles = self.vocabulary().roles();
+        let Roles {
+            pad,
+            unk,
+            cls,
+            sep,
+            mask,
+            bos,
+            eos,
+        } = roles;
+        let mut special = Config::new();
+        for ((role, _), id) in ROLES.iter().zip([pad, unk, cls, sep, mask, bos, eos]) {
+            if let Some(token) = id.and_then(|id| self.token(id)) {
+                special.insert((*role).into(), json!(token));
+                config.entry(*role).or_insert(json!(token));
+            }
+        }
+        config
+            .entry("tokenizer_class")
+            .or_insert(json!("PreTrainedTokenizerFast"));
+        let pretty = |map: Config| format!("{:#}\n", Value::Object(map));
+        write(CONFIG, &pretty(config))?;
+        write(SPECIAL, &pretty(special))
+    }
+}
+
+impl TokenizerOptions {
+    /// Options for BERT on Japanese text: morphemes, then WordPiece or characters.
+    pub fn japanese(vocab_size: usize, subword: Subword, dictionary: Option<PathBuf>) -> Self {
+        Self {
+            kind: TokenizerKind::Morpheme,
+            vocab_size,
+            lowercase: false,
+            subword,
+            dictionary,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! Text to token ids and back: a Hugging Face `tokenizer.json`, trained here or elsewhere.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+mod files;
+pub mod morphemes;
+mod pipeline;
+mod train;
+
+pub use train::TokenizerTrainer;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokenizers as hf;
+
+use files::Config;
+use pipeline::{Cut, Inner};
+
+use super::corpus::{self, Source};
+use super::vocabulary::Vocabulary;
+use super::words::ascii_words;
+use crate::{Error, Result};
+
+/// Id of `<pad>`, which fills what is not text.
+pub const PAD: u32 = 0;
+/// Id of `<unk>`, which stands for every word outside the vocabulary.
+pub const UNK: u32 = 1;
+/// Id of `<bos>`.
+pub const BOS: u32 = 2;
+/// Id of `<eos>`, which ends a document.
+pub const EOS: u32 = 3;
+/// The special tokens, in the order of their ids.
+pub const SPECIALS: [&str; 4] = ["<pad>", "<unk>", "<bos>", "<eos>"];
+
+/// Words and punctuation as separate tokens (Dai & Le 2015, section 4): a negated auxiliary
+/// stays whole (`isn't`), other clitics stand alone (`film 's`), digits and letters part, runs
+/// of dots or dashes are one token, any other sign is one by itself.
+const WORDS: &str = r"\p{L}+n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|[\p{L}\p{M}]+|\p{N}+|\.\.+|--+|[^\s]";
+
+/// How text is cut into tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// Lower-cased words and punctuation, the most frequent ones; all others are unknown.
+    #[default]
+    Word,
+    /// Byte-level byte-pair encoding as in GPT-2: reversible, nothing is unknown.
+    Bpe,
+    /// BERT's WordPiece: words, cut in the longest pieces that the vocabulary has.
+    Wordpiece,
+    /// Characters.
+    Char,
+    /// Japanese: morphemes, then WordPiece or characters.
+    Morpheme,
+}
+
+/// Which special tokens a tokeniser has, and what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// `<pad>`, `<unk>`, `<bos>`, `<eos>`.
+    Lstm,
+    /// `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`.
+    Bert,
+    /// `<|endoftext|>`.
+    Gpt2,
+}
+
+/// How morphemes are cut further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subword {
+    /// In the longest pieces that the vocabulary has.
+    #[default]
+    Wordpiece,
+    /// In characters.
+    Character,
+}
+
+/// What to train.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizerOptions {
+    /// How text is cut.
+    pub kind: TokenizerKind,
+    /// Largest size of the vocabulary, special tokens included.
+    pub vocab_size: usize,
+    /// Words (BPE, WordPiece: pairs) that occur less often stay out. Dai & Le leave out words
+    /// seen once.
+    pub min_frequency: u64,
+    /// The special tokens; by default the LSTM's for words and BPE, BERT's for the others.
+    pub family: Option<Family>,
+    /// WordPiece, characters, morphemes: lower-case.
+    pub lowercase: bool,
+    /// WordPiece: take accents away; by default as `lowercase` says.
+    pub strip_accents: Option<bool>,
+    /// WordPiece: cut around every Chinese character.
+    pub tokenize_chinese_chars: bool,
+    /// WordPiece: how many characters the vocabulary has at most, the most frequent ones; by
+    /// default a fifth of its size, 1000 at least.
+    pub alphabet: Option<usize>,
+    /// Morphemes: how they are cut further.
+    pub subword: Subword,
+    /// Morphemes: the dictionary, by default as [`morphemes::Dictionary::find`] says.
+    pub dictionary: Option<PathBuf>,
+}
+
+impl Default for TokenizerOptions {
+    fn default() -> Self {
+        Self {
+            kind: TokenizerKind::Word,
+            vocab_size: 30_000,
+            min_frequency: 2,
+            family: None,
+            lowercase: true,
+            strip_accents: None,
+            tokenize_chinese_chars: true,
+            alphabet: None,
+            subword: Subword::Wordpiece,
+            dictionary: None,
+        }
+    }
+}
+
+/// One text's tokens, or a pair's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Encoding {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The tokens as they stand in the vocabulary.
+    pub tokens: Vec<String>,
+    /// Where each token begins and ends in the original text, in characters; (0, 0) for a
+    /// special token that was put in.
+    pub offsets: Vec<(usize, usize)>,
+    /// The number of the word each token belongs to; none for special tokens.
+    pub words: Vec<Option<u32>>,
+    /// 0, and 1 in the second text of a pair.
+    pub token_types: Vec<u32>,
+}
+
+/// Whether a special token is written out in the text.
+fn has_special(text: &str) -> bool {
+    text.contains('<') && SPECIALS.iter().any(|token| text.contains(token))
+}
+
+/// The vocabulary, if the tokeniser cuts text just as [`pipeline`] does for words.
+fn word_vocabulary(found: &Inner) -> Result<Option<HashMap<String, u32>>> {
+    if !matches!(found.get_model(), hf::ModelWrapper::WordLevel(_)) {
+        return Ok(None);
+    }
+    let parts = |tokenizer: &Inner| {
+        let json = serde_json::to_value(tokenizer);
+        let mut json = json.map_err(|e| internal(e.into()))?;
+        if let Some(vocabulary) = json.pointer_mut("/model/vocab") {
+            vocabulary.take();
+        }
+        Ok::<_, Error>(json)
+    };
+    let own = pipeline::build(
+        &TokenizerOptions::default(),
+        found.get_model().clone(),
+        None,
+    )?;
+    Ok((parts(found)? == parts(&own)?).then(|| found.get_vocab(true)))
+}
+
+fn internal(error: hf::Error) -> Error {
+    Error::Tokenizer {
+        path: "(in memory)".into(),
+        message: error.to_string(),
+    }
+}
+
+/// What ends a sentence.
+const ENDS: [&str; 8] = [".", "!", "?", "...", "。", "！", "？", "．"];
+/// What may stand behind it.
+const CLOSERS: [&str; 8] = ["\"", "”", "’", ")", "」", "』", "）", "''"];
+
+fn vocabulary_of(inner: &Inner, config: &Config, path: PathBuf) -> Vocabulary {
+    // Sorted, so that equal tokenisers have equal vocabularies.
+    let mut tokens: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
+    tokens.sort_unstable_by_key(|(_, id)| *id);
+    // Ids may have gaps.
+    let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
+    let special: Vec<u32> = inner
+        .get_added_tokens_decoder()
+        .into_iter()
+        .filter_map(|(id, token)| token.special.then_some(id))
+        .collect();
+    let byte_level = matches!(
+        inner.get_pre_tokenizer(),
+        Some(Cut::Library(hf::PreTokenizerWrapper::ByteLevel(_)))
+    );
+    let (mut continues, mut ends, mut closers) = (Vec::new(), Vec::new(), Vec::new());
+    for (token, id) in tokens {
+        let bare = token.trim_start_matches("##").trim_start_matches('Ġ');
+        let goes_on = match byte_level {
+            // A word begins with its space; signs are words by themselves.
+            true => token.starts_with(char::is_alphanumeric),
+            false => token.len() > 2 && token.starts_with("##"),
+        };
+        let note = |yes: bool, list: &mut Vec<u32>| yes.then(|| list.push(id));
+        note(goes_on, &mut continues);
+        note(ENDS.contains(&bare), &mut ends);
+        note(CLOSERS.contains(&bare), &mut closers);
+    }
+    Vocabulary::new(
+        size,
+        files::roles_of(inner, config),
+        &special,
+        &continues,
+        path,
+    )
+    .with_sentence_marks(ends, closers)
+}
+
+/// A tokeniser.
+///
+/// A special token written out in a text (`<unk>` in WikiText) becomes that special token.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: Inner,
+    hash: String,
+    config: Config,
+    vocabulary: Vocabulary,
+    /// The vocabulary, when this is the word tokeniser as trained here: ASCII text then needs
+    /// no regular expression.
+    words: Option<HashMap<String, u32>>,
+}
+
+impl Tokenizer {
+    /// Trains on the text of `sources`; examples of a test part stay out.
+    ///
+    /// # Errors
+    /// Those of [`corpus::read`] and [`TokenizerTrainer`].
+    pub fn train(sources: &[Source], options: &TokenizerOptions) -> Result<Self> {
+        let mut trainer = TokenizerTrainer::new(options)?;
+        for source in sources {
+            corpus::read(source, &mut |example| match example.split {
+                Some(corpus::Split::Test) => Ok(()),
+                _ => {
+                    if let Some(pair) = example.pair {
+                        trainer.push(pair)?;
+                    }
+                    trainer.push(example.text)
+                }
+            })?;
+        }
+        trainer.finish()
+    }
+
+    /// Trains on texts in memory.
+    ///
+    /// # Errors
+    /// Those of [`TokenizerTrainer`].
+    pub fn train_on<S: Into<String>>(
+        texts: impl IntoIterator<Item = S>,
+        options: &TokenizerOptions,
+    ) -> Result<Self> {
+        let mut trainer = TokenizerTrainer::new(options)?;
+        for text in texts {
+            trainer.push(text.into())?;
+        }
+        trainer.finish()
+    }
+
+    /// Reads a `tokenizer.json` whose first four ids are `<pad>`, `<unk>`, `<bos>` and `<eos>`,
+    /// as LSTMs need them.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`]; [`Error::Tokenizer`] for a truncated or
+    /// malformed file, or one whose ids 0 to 3 are not the four special tokens.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let inner = files::from_json(path)?;
+        for (id, token) in (0..).zip(SPECIALS) {
+            let found = inner.token_to_id(token);
+            if found != Some(id) {
+                let found = found.map_or("is missing".into(), |found| format!("has id {found}"));
+                let message = format!("{token} should have id {id} but {found}; train a new one");
+                let path = path.to_owned();
+                return Err(Error::Tokenizer { path, message });
+            }
+        }
+        Self::wrap(inner, Config::new(), path.to_owned())
+    }
+
+    /// Opens a tokeniser's folder (or one file in it) as transformers and this crate write it:
+    /// `tokenizer.json`, or `vocab.txt` (WordPiece; Japanese when `tokenizer_config.json` says
+    /// so), or `vocab.json` and `merges.txt`.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`]; [`Error::Tokenizer`] for files that are malformed,
+    /// unknown or do not belong together; [`Error::Folder`] when Japanese needs a dictionary and
+    /// there is none.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// [`open`](Self::open) with a certain dictionary of morphemes.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, dictionary: Option<&Path>) -> Result<Self> {
+        let (inner, config, path) = files::open(path.as_ref(), dictionary)?;
+        Self::wrap(inner, config, path)
+    }
+
+    fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
+        let json = inner.to_string(false).map_err(internal)?;
+        let hash = corpus::hex(&Sha256::digest(json.as_bytes()));
+        Ok(Self {
+            words: word_vocabulary(&inner)?,
+            vocabulary: vocabulary_of(&inner, &config, path),
+            inner,
+            hash,
+            config,
+        })
+    }
+
+    /// The special tokens, and what batches must know of the others.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The text of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the library cannot write it.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(internal)
+    }
+
+    /// Where a tokeniser trained on `sources` with `options` is kept in a cache folder.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
+    pub fn cached_path(
+        cache: &Path,
+        sources: &[Source],
+        options: &TokenizerOptions,
+    ) -> Result<PathBuf> {
+        let mut hasher = Sha256::new();
+        hasher.update(serde_json::to_vec(options).unwrap_or_default());
+        for source in sources {
+            hasher.update(source.content_hash()?);
+        }
+        let key = corpus::hex(&hasher.finalize());
+        Ok(cache.join(format!("{}.tokenizer.json", &key[..16])))
+    }
+
+    /// Writes `tokenizer.json` (atomically), which Hugging Face tokenizers opens.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::DiskFull`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let json = self.to_json()?;
+        super::cache::write_atomically(path.as_ref(), |file| {
+            std::io::Write::write_all(file, json.as_bytes())
+        })
+    }
+
+    /// The ids of a text, without `<bos>` or `<eos>`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot encode the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(words) = self.words.as_ref().filter(|_| !has_special(text)) else {
+            return self.encode_by_pattern(text);
+        };
+        let id = |word: &str| words.get(word).copied().unwrap_or(UNK);
+        if text.is_ascii() {
+            return Ok(ascii_words(&text.to_ascii_lowercase()).map(id).collect());
+        }
+        // No token and no accent reaches across a space, so each stretch may go its own way.
+        let mut ids = Vec::new();
+        for stretch in text.split_ascii_whitespace() {
+            match stretch.is_ascii() {
+                true => ids.extend(ascii_words(&stretch.to_ascii_lowercase()).map(id)),
+                false => ids.extend(self.encode_by_pattern(stretch)?),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Everything about the tokens of a text or a pair; `special` puts the special tokens in
+    /// that frame it (BERT's `[CLS]` and `[SEP]`).
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encoding(&self, text: &str, pair: Option<&str>, special: bool) -> Result<Encoding> {
+        let input: hf::EncodeInput = match pair {
+            None => text.into(),
+            Some(pair) => (text, pair).into(),
+        };
+        let encoding = self.inner.encode_char_offsets(input, special);
+        let encoding = encoding.map_err(internal)?;
+        Ok(Encoding {
+            ids: encoding.get_ids().to_vec(),
+            tokens: encoding.get_tokens().to_vec(),
+            offsets: encoding.get_offsets().to_vec(),
+            words: encoding.get_word_ids().to_vec(),
+            token_types: encoding.get_type_ids().to_vec(),
+        })
+    }
+
+    /// The ids of one word of a text that is already split in words; `first` begins the text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_word(&self, word: &str, first: bool) -> Result<Vec<u32>> {
+        match self.is_byte_level() && !first {
+            // There the space before a word belongs to it.
+            true => self.encode(&format!(" {word}")),
+            false => self.encode(word),
+        }
+    }
+
+    fn is_byte_level(&self) -> bool {
+        use hf::PreTokenizerWrapper::ByteLevel;
+        matches!(
+            self.inner.get_pre_tokenizer(),
+            Some(Cut::Library(ByteLevel(_)))
+        )
+    }
+
+    /// Appends the ids of a text and, where they alone do not tell words apart, whether each
+    /// token continues the word before it.
+    pub(super) fn encode_into(
+        &self,
+        text: &str,
+        ids: &mut Vec<u32>,
+        continues: &mut Vec<bool>,
+    ) -> Result<()> {
+        if self.is_byte_level() || !matches!(self.inner.get_model(), hf::ModelWrapper::BPE(_)) {
+            ids.extend(self.encode(text)?);
+            return Ok(());
+        }
+        // The fast way leaves out the words.
+        let encoding = self.inner.encode(text, false).map_err(internal)?;
+        ids.extend_from_slice(encoding.get_ids());
+        let words = encoding.get_word_ids();
+        let same = |at: usize| at > 0 && words[at].is_some() && words[at] == words[at - 1];
+        continues.extend((0..words.len()).map(same));
+        Ok(())
+    }
+
+    /// [`encode`](Self::encode) as any reader of `tokenizer.json` does it: equal, but slower.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot encode the text.
+    pub fn encode_by_pattern(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(internal)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids, special tokens left out.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot decode the ids.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_with(ids, true)
+    }
+
+    /// The text of ids, special tokens left out or not.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_with(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special).map_err(internal)
+    }
+
+    /// The id of one token, if it is in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token of an id.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Size of the vocabulary, special tokens included: every id is smaller.
+    pub fn vocab_size(&self) -> usize {
+        self.vocabulary.size()
+    }
+
+    /// sha256 of the compact `tokenizer.json`, in hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}

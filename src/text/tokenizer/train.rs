@@ -1,0 +1,298 @@
+//! Training a tokeniser: counting words, then choosing the vocabulary.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rayon::prelude::*;
+use tokenizers as hf;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{Normalizer, PreTokenizer};
+
+use super::morphemes::{Dictionary, Morphemes};
+use super::pipeline::{self, Inner};
+use super::{Family, SPECIALS, Tokenizer, TokenizerKind, TokenizerOptions, has_special, internal};
+use crate::text::documents::Chunks;
+use crate::text::words::ascii_words;
+use crate::{Error, Result};
+
+/// Counts words, one text after the other, until [`finish`](Self::finish).
+///
+/// The counts are sums and the vocabulary is sorted by (count, word), so the result does not
+/// depend on the number of threads.
+pub struct TokenizerTrainer {
+    options: TokenizerOptions,
+    morphemes: Option<Morphemes>,
+    splitter: Inner,
+    counts: HashMap<String, u64>,
+    chunk: Chunks<String>,
+}
+
+impl TokenizerTrainer {
+    /// An empty trainer.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the vocabulary has no room beside the special tokens (and, for
+    /// BPE, the 256 bytes); for morphemes those of [`Dictionary::open`].
+    pub fn new(options: &TokenizerOptions) -> Result<Self> {
+        let specials = options.family().specials().len();
+        let (least, expected) = match options.kind {
+            TokenizerKind::Bpe => (
+                specials + 256,
+                "257 or more for bpe, 260 with the four special tokens",
+            ),
+            _ => (
+                specials + 1,
+                "one or more beside the special tokens, which are 4 (lstm), 5 (bert) or 1 (gpt2)",
+            ),
+        };
+        if options.vocab_size < least {
+            return Err(Error::Argument {
+                op: "tokeniser",
+                arg: "vocab_size",
+                value: options.vocab_size.to_string(),
+                expected,
+            });
+        }
+        let morphemes = match options.kind {
+            TokenizerKind::Morpheme => Some(Morphemes {
+                dictionary: Dictionary::find(options.dictionary.as_deref())?,
+                lowercase: options.lowercase,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            splitter: pipeline::build(options, BPE::default(), morphemes.clone())?,
+            options: options.clone(),
+            morphemes,
+            counts: HashMap::new(),
+            chunk: Chunks::default(),
+        })
+    }
+
+    /// Counts the words of one text.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be split.
+    pub fn push(&mut self, text: String) -> Result<()> {
+        let bytes = text.len();
+        match self.chunk.push(text, bytes) {
+            true => self.count(),
+            false => Ok(()),
+        }
+    }
+
+    fn count(&mut self) -> Result<()> {
+        let texts = self.chunk.take();
+        let per_thread = texts.len().div_ceil(rayon::current_num_threads()).max(1);
+        let counts: Vec<HashMap<String, u64>> = texts
+            .par_chunks(per_thread)
+            .map(|texts| {
+                let mut counts = HashMap::new();
+                for text in texts {
+                    count_words(self.options.kind, &self.splitter, text, &mut counts)?;
+                }
+                Ok(counts)
+            })
+            .collect::<Result<_>>()?;
+        for (word, count) in counts.into_iter().flatten() {
+            *self.counts.entry(word).or_default() += count;
+        }
+        Ok(())
+    }
+
+    /// Builds the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::EmptyText`] when no text had a word.
+    pub fn finish(mut self) -> Result<Tokenizer> {
+        self.count()?;
+        if self.counts.is_empty() {
+            return Err(Error::EmptyText {
+                path: "the tokeniser's training text".into(),
+            });
+        }
+        let Self {
+            options,
+            morphemes,
+            counts,
+            ..
+        } = self;
+        let model: hf::ModelWrapper = match options.kind {
+            _ if options.characters() => characters(counts, &options)?.into(),
+            TokenizerKind::Word => word_level(counts, &options)?.into(),
+            TokenizerKind::Bpe => bpe(counts, &options)?.into(),
+            _ => wordpiece(counts, &options)?.into(),
+        };
+        let inner = pipeline::build(&options, model, morphemes)?;
+        Tokenizer::wrap(inner, super::files::config_of(&options), "(trained)".into())
+    }
+}
+
+fn count_words(
+    kind: TokenizerKind,
+    splitter: &Inner,
+    text: &str,
+    counts: &mut HashMap<String, u64>,
+) -> Result<()> {
+    let mut add = |word: &str| match counts.get_mut(word) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(word.to_owned(), 1),
+    };
+    if kind != TokenizerKind::Word {
+        return split_by_pattern(splitter, text, &mut add);
+    }
+    if text.is_ascii() && !has_special(text) {
+        ascii_words(&text.to_ascii_lowercase()).for_each(add);
+        return Ok(());
+    }
+    for stretch in text
+        .split_ascii_whitespace()
+        .filter(|word| !SPECIALS.contains(word))
+    {
+        match stretch.is_ascii() {
+            true => ascii_words(&stretch.to_ascii_lowercase()).for_each(&mut add),
+            false => split_by_pattern(splitter, stretch, &mut add)?,
+        }
+    }
+    Ok(())
+}
+
+fn split_by_pattern(splitter: &Inner, text: &str, add: &mut dyn FnMut(&str)) -> Result<()> {
+    let mut normal = hf::NormalizedString::from(text);
+    if let Some(normalizer) = splitter.get_normalizer() {
+        normalizer.normalize(&mut normal).map_err(internal)?;
+    }
+    let mut parts = hf::PreTokenizedString::from(normal);
+    if let Some(pre) = splitter.get_pre_tokenizer() {
+        pre.pre_tokenize(&mut parts).map_err(internal)?;
+    }
+    for (word, ..) in parts.get_splits(hf::OffsetReferential::Original, hf::OffsetType::Byte) {
+        add(word);
+    }
+    Ok(())
+}
+
+/// Ids for the special tokens and for what occurs often enough: the most frequent first.
+fn most_frequent(
+    mut counts: HashMap<String, u64>,
+    options: &TokenizerOptions,
+) -> impl Iterator<Item = (String, u32)> {
+    let specials = options.family().specials();
+    for special in specials {
+        counts.remove(*special);
+    }
+    counts.retain(|_, count| *count >= options.min_frequency);
+    let mut words: Vec<(String, u64)> = counts.into_iter().collect();
+    words.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
+    let words = words.into_iter().map(|(word, _)| word);
+    let specials = specials.iter().map(|special| (*special).to_owned());
+    specials.chain(words).take(options.vocab_size).zip(0u32..)
+}
+
+fn word_level(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordLevel> {
+    WordLevel::builder()
+        .vocab(most_frequent(counts, options).collect())
+        .unk_token(unknown(options))
+        .build()
+        .map_err(internal)
+}
+
+/// BPE without a merge: the tokens of a word are its characters.
+fn characters(words: HashMap<String, u64>, options: &TokenizerOptions) -> Result<BPE> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for (word, count) in words {
+        for character in word.chars() {
+            *counts.entry(character.to_string()).or_default() += count;
+        }
+    }
+    let vocabulary: HashMap<String, u32> = most_frequent(counts, options).collect();
+    super::files::character_model(vocabulary, unknown(options))
+}
+
+/// The token for what the vocabulary does not have.
+fn unknown(options: &TokenizerOptions) -> String {
+    let specials = options.family().specials();
+    // GPT-2 has one special token for everything.
+    specials.get(1).unwrap_or(&specials[0]).to_string()
+}
+
+fn bpe(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<BPE> {
+    let trainer = BpeTrainer::builder()
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<_>>());
+    merged(trainer, std::iter::empty(), counts, options)
+}
+
+/// As the library's WordPiece trainer does it: pairs by frequency, `##` before what continues.
+///
+/// The library numbers the first `##` tokens in the order of a hash map, and breaks ties by these
+/// numbers; so they are given here, sorted, and equal text gives equal vocabularies.
+fn wordpiece(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordPiece> {
+    let mut seen: HashMap<char, u64> = HashMap::new();
+    let mut inside: BTreeSet<char> = BTreeSet::new();
+    for (word, count) in &counts {
+        for character in word.chars() {
+            *seen.entry(character).or_default() += count;
+        }
+        inside.extend(word.chars().skip(1));
+    }
+    let mut alphabet: Vec<(char, u64)> = seen.into_iter().collect();
+    alphabet.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));
+    // A character may stand in the vocabulary twice, with and without ##.
+    let room = (options.vocab_size - options.family().specials().len()) / 2;
+    let most = options
+        .alphabet
+        .unwrap_or((options.vocab_size / 5).max(1000));
+    alphabet.truncate(most.min(room).max(1));
+    let alphabet: BTreeSet<char> = alphabet
+        .into_iter()
+        .map(|(character, _)| character)
+        .collect();
+    let continuing = alphabet.intersection(&inside).map(|c| format!("##{c}"));
+    let first = alphabet
+        .iter()
+        .map(char::to_string)
+        .chain(continuing)
+        .map(|token| hf::AddedToken::from(token, false));
+    let trainer = BpeTrainer::builder()
+        .continuing_subword_prefix("##".into())
+        .limit_alphabet(0);
+    let mut model = WordPiece::from_bpe(&merged(trainer, first, counts, options)?);
+    model.unk_token = unknown(options);
+    Ok(model)
+}
+
+fn merged(
+    trainer: hf::models::bpe::BpeTrainerBuilder,
+    first: impl Iterator<Item = hf::AddedToken>,
+    counts: HashMap<String, u64>,
+    options: &TokenizerOptions,
+) -> Result<BPE> {
+    let specials = pipeline::special_tokens(options.family().specials());
+    let trainer = trainer
+        .show_progress(false)
+        .vocab_size(options.vocab_size)
+        .min_frequency(options.min_frequency)
+        .special_tokens(specials.into_iter().chain(first).collect())
+        .build();
+    let counts = counts
+        .into_iter()
+        .map(|(word, count)| (word.into(), count))
+        .collect();
+    let mut model = BPE::default();
+    trainer.do_train(&counts, &mut model).map_err(internal)?;
+    Ok(model)
+}
+
+impl Family {
+    /// The special tokens, in the order of their ids.
+    pub fn specials(self) -> &'static [&'static str] {
+        match self {
+            Family::Lstm => &SPECIALS,
+            Family::Bert => &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+            Family::Gpt2 => &["<|endoftext|>"],
+        }
+    }
+}
