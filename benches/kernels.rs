@@ -6,6 +6,10 @@
 
 #[path = "support/peak.rs"]
 mod peak;
+#[path = "support/rows.rs"]
+mod rows;
+#[path = "support/training.rs"]
+mod training;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +18,7 @@ use melos::Result;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{Variant, philox::philox4x32};
 use melos::ops::matmul::{Product, product};
-use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
+use melos::ops::{self, Unary};
 use melos::tensor::{DType, Tape, Tensor};
 
 /// What a case is measured by.
@@ -89,84 +93,6 @@ fn matmul(gpu: &Gpu, [m, n, k]: [usize; 3], ta: bool, tb: bool) -> Result<Case> 
     })
 }
 
-/// A whole layer forward: T 64, B 32, I 256, H 512; checked over the first two steps of one row.
-fn lstm(gpu: &Gpu) -> Result<Case> {
-    let (steps, batch, inputs, hidden) = (64, 32, 256, 512);
-    let small = |shape: &[usize], seed| -> Result<(Tensor, Vec<f32>)> {
-        let values: Vec<f32> = noise(shape.iter().product(), seed)
-            .into_iter()
-            .map(|v| 0.05 * v)
-            .collect();
-        Ok((Tensor::from_slice(gpu, shape, &values)?, values))
-    };
-    let (x, x_host) = tensor(gpu, &[steps, batch, inputs], 1)?;
-    let (w_ih, w_ih_host) = small(&[4 * hidden, inputs], 2)?;
-    let (w_hh, w_hh_host) = small(&[4 * hidden, hidden], 3)?;
-    let (bias, bias_host) = small(&[4 * hidden], 4)?;
-    let lens = Tensor::from_slice(gpu, [batch], &vec![steps as u32; batch])?;
-    let gpu = gpu.clone();
-    let run = move || {
-        let weights = LstmWeights {
-            w_ih: &w_ih,
-            w_hh: &w_hh,
-            b_ih: &bias,
-            b_hh: &bias,
-        };
-        let tape = Tape::inference(&gpu);
-        ops::lstm(&tape, &x, &lens, None, &weights, LstmOptions::default())
-    };
-    let got = run()?.out.to_vec::<f32>()?;
-    let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
-    let (mut h, mut c) = (vec![0.0f64; hidden], vec![0.0f64; hidden]);
-    for t in 0..2 {
-        let dot = |w: &[f32], v: &dyn Fn(usize) -> f64, row: usize, len: usize| -> f64 {
-            (0..len).map(|l| f64::from(w[row * len + l]) * v(l)).sum()
-        };
-        let gate = |row: usize| {
-            dot(
-                &w_ih_host,
-                &|l| f64::from(x_host[t * batch * inputs + l]),
-                row,
-                inputs,
-            ) + dot(&w_hh_host, &|l| h[l], row, hidden)
-                + 2.0 * f64::from(bias_host[row])
-        };
-        let cells = (0..hidden).map(|u| {
-            let [i, f, g, o] = [0, 1, 2, 3].map(|q| gate(q * hidden + u));
-            let cell = sigmoid(f) * c[u] + sigmoid(i) * g.tanh();
-            (cell, sigmoid(o) * cell.tanh())
-        });
-        let (cell, state): (Vec<f64>, Vec<f64>) = cells.unzip();
-        (c, h) = (cell, state);
-        for (u, want) in h.iter().enumerate() {
-            check("lstm", got[t * batch * hidden + u], *want, 1.0);
-        }
-    }
-    Ok(Case {
-        work: Work::Flops((2 * steps * batch * 4 * hidden * (inputs + hidden)) as f64),
-        run: Box::new(move || run().map(drop)),
-    })
-}
-
-/// V 10,000, C 256, 2,048 tokens.
-fn embedding(gpu: &Gpu) -> Result<Case> {
-    let (vocab, width, steps, batch) = (10_000, 256, 64, 32);
-    let (table, host) = tensor(gpu, &[vocab, width], 1)?;
-    let ids: Vec<u32> = (0..steps * batch).map(|i| (i * i % vocab) as u32).collect();
-    let tokens = TokenIds::from_host(gpu, steps, batch, &ids)?;
-    let gpu = gpu.clone();
-    let run = move || ops::embedding(&Tape::inference(&gpu), &table, &tokens);
-    let got = run()?.to_vec::<f32>()?;
-    for at in sampled(got.len()) {
-        let want = host[ids[at / width] as usize * width + at % width];
-        check("embedding_fwd", got[at], f64::from(want), 0.0);
-    }
-    Ok(Case {
-        work: Work::Bytes((2 * 4 * steps * batch * width) as f64),
-        run: Box::new(move || run().map(drop)),
-    })
-}
-
 /// 512 rows of V = 10,000 with gradients in place. Repeated runs see each other's gradients as
 /// logits, which costs the same.
 fn softmax(gpu: &Gpu) -> Result<Case> {
@@ -222,6 +148,29 @@ fn binary(gpu: &Gpu) -> Result<Case> {
     Ok(Case {
         work: Work::Bytes((3 * 4 * len) as f64),
         run: Box::new(move || run().map(drop)),
+    })
+}
+
+/// y += x of 8 M values.
+fn axpy(gpu: &Gpu) -> Result<Case> {
+    let len = 8 << 20;
+    let ((x, x_host), (y, y_host)) = (tensor(gpu, &[len], 1)?, tensor(gpu, &[len], 2)?);
+    let kernel = gpu.kernel("axpy", &Variant::new().with("VEC4", true))?;
+    let (gpu, out) = (gpu.clone(), y.clone());
+    let run = move || {
+        let params = [(len / 4) as u32, 1, 1.0f32.to_bits(), 0];
+        let bindings = [&x, &y].map(Tensor::binding);
+        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(len / 4, 256))
+    };
+    run()?;
+    let got = out.to_vec::<f32>()?;
+    for at in sampled(len) {
+        let want = f64::from(x_host[at]) + f64::from(y_host[at]);
+        check("axpy", got[at], want, 1.0);
+    }
+    Ok(Case {
+        work: Work::Bytes((3 * 4 * len) as f64),
+        run: Box::new(run),
     })
 }
 
@@ -347,12 +296,32 @@ fn kernels(criterion: &mut Criterion) {
 
     type Build = Box<dyn Fn(&Gpu) -> Result<Case>>;
     let mut cases: Vec<(String, Build)> = vec![
-        ("embedding_fwd".into(), Box::new(embedding)),
         ("softmax_xent".into(), Box::new(softmax)),
         ("binary_fwd".into(), Box::new(binary)),
         ("sum_cols".into(), Box::new(sum_cols)),
         ("adam".into(), Box::new(adam)),
-        ("lstm_T64_B32_I256_H512".into(), Box::new(lstm)),
+        ("layer_norm_fwd".into(), Box::new(rows::layer_norm_fwd)),
+        ("layer_norm_bwd".into(), Box::new(rows::layer_norm_bwd)),
+        (
+            "gelu_erf".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::Gelu)),
+        ),
+        (
+            "gelu_tanh".into(),
+            Box::new(|gpu| rows::gelu(gpu, Unary::GeluTanh)),
+        ),
+        ("gelu_erf_bwd".into(), Box::new(rows::gelu_bwd)),
+        ("axpy".into(), Box::new(axpy)),
+        ("embedding_fwd_bwd".into(), Box::new(training::embedding)),
+        ("dropout_fwd_bwd".into(), Box::new(training::dropout)),
+        (
+            "lstm_fwd_T64_B32_I256_H512".into(),
+            Box::new(|gpu| training::lstm(gpu, false)),
+        ),
+        (
+            "lstm_fwd_bwd_T64_B32_I256_H512".into(),
+            Box::new(|gpu| training::lstm(gpu, true)),
+        ),
     ];
     let forms = [
         ("NN", false, false),

@@ -1,8 +1,14 @@
-//! Whole training steps, recorded once and replayed: T1, an LSTM language model, T4, an LSTM
-//! classifier, and S1 and S2, the same small (the demo's sizes and those of `--scale small`).
-//! Throughput is in tokens, so criterion's element rate is tokens/s.
+//! Whole training steps, recorded once and replayed: T1, an LSTM language model, T2, a small BERT's
+//! masked LM, T3, BERT-base with LoRA on queries and values, T4, an LSTM classifier, and S1 and S2,
+//! the LSTMs small (the demo's sizes and those of `--scale small`). Throughput is in tokens, so
+//! criterion's element rate is tokens/s.
 //!
 //! `cargo bench --bench steps`; with `MELOS_PROFILE=1` also the time in each kernel.
+
+#[path = "support/bert.rs"]
+mod bert;
+#[path = "support/usage.rs"]
+mod usage;
 
 use std::time::{Duration, Instant};
 
@@ -73,9 +79,19 @@ struct Step {
 
 impl Step {
     fn new(gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Step> {
+        Step::with(gpu, specs, ADAM, |_| true)
+    }
+
+    /// Training only those parameters that `trained` names.
+    fn with(
+        gpu: &Gpu,
+        specs: Vec<ParamSpec>,
+        kind: OptimizerKind,
+        trained: impl Fn(&str) -> bool,
+    ) -> Result<Step> {
         let gpu = gpu.fork();
-        let store = ParamStore::new(&gpu, specs, 1, |_| 1.0)?;
-        let optimizer = Optimizer::new(&gpu, ADAM, &store)?;
+        let store = ParamStore::new(&gpu, specs, 1, |n| if trained(n) { 1.0 } else { 0.0 })?;
+        let optimizer = Optimizer::new(&gpu, kind, &store)?;
         let state = StepState::new(&gpu, 1)?;
         Ok(Step {
             gpu,
@@ -159,55 +175,81 @@ fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     Ok(step)
 }
 
+type Build = fn(&Gpu, Sizes) -> Result<Step>;
+
+/// A step to time.
+struct Case {
+    name: String,
+    tokens: usize,
+    build: Box<dyn Fn(&Gpu) -> Result<Step>>,
+}
+
+/// A busy machine makes steps longer, but not the processor time that they take.
+fn report_cpu(name: &str, before: Option<f64>, steps: u64) {
+    if let (Some(before), Some(after)) = (before, usage::cpu_seconds())
+        && steps > 0
+    {
+        let each = (after - before) / steps as f64;
+        println!("{name}: {each:.2} s of processor time a step, over {steps}");
+    }
+}
+
 fn steps(criterion: &mut Criterion) {
     let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
     println!("adapter: {}", gpu.caps());
-    type Build = fn(&Gpu, Sizes) -> Result<Step>;
-    let sizes = |vocab, embedding, hidden, steps| Sizes {
-        vocab,
-        embedding,
-        hidden,
-        steps,
+    let lstm = |task: &str, build: Build, [vocab, embedding, hidden, steps]: [usize; 4]| {
+        let sizes = Sizes {
+            vocab,
+            embedding,
+            hidden,
+            steps,
+        };
+        Case {
+            name: format!("{task}_V{vocab}_E{embedding}_H{hidden}_B{BATCH}_T{steps}"),
+            tokens: steps * BATCH,
+            build: Box::new(move |gpu| build(gpu, sizes)),
+        }
     };
-    let cases: [(&str, Sizes, Build); 4] = [
-        ("T1_lstm_lm", sizes(10_000, 256, 512, 64), language_model),
-        (
-            "T4_lstm_classifier",
-            sizes(10_000, 256, 512, 256),
-            classifier,
-        ),
-        ("S1_lstm_lm", sizes(4_000, 64, 128, 32), language_model),
-        (
-            "S2_lstm_classifier",
-            sizes(10_000, 128, 256, 64),
-            classifier,
-        ),
+    let cases = [
+        lstm("T1_lstm_lm", language_model, [10_000, 256, 512, 64]),
+        bert::masked_lm(),
+        bert::lora(),
+        lstm("T4_lstm_classifier", classifier, [10_000, 256, 512, 256]),
+        lstm("S1_lstm_lm", language_model, [4_000, 64, 128, 32]),
+        lstm("S2_lstm_classifier", classifier, [10_000, 128, 256, 64]),
     ];
     let mut group = criterion.benchmark_group("step");
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
-    for (task, sizes, build) in cases {
-        let (v, e, h, t) = (sizes.vocab, sizes.embedding, sizes.hidden, sizes.steps);
-        let name = format!("{task}_V{v}_E{e}_H{h}_B{BATCH}_T{t}");
-        group.throughput(Throughput::Elements((t * BATCH) as u64));
+    for Case {
+        name,
+        tokens,
+        build,
+    } in cases
+    {
+        group.throughput(Throughput::Elements(tokens as u64));
         let mut step = None;
         group.bench_function(&name, |bencher| {
             let step = step.get_or_insert_with(|| {
                 let began = Instant::now();
-                let mut step = build(&gpu, sizes).expect("a step");
+                let mut step = build(&gpu).expect("a step");
                 let first = step.run();
                 println!(
                     "{name}: first step after {:.2} s",
                     began.elapsed().as_secs_f64()
                 );
                 // A step that does not learn would be fast for the wrong reason.
+                let before = usage::cpu_seconds();
                 let later = (0..3).map(|_| step.run()).last().expect("a loss");
+                report_cpu(&name, before, 3);
                 assert!(
                     later < first,
                     "{name}: the loss does not fall ({first} to {later})"
                 );
                 step
             });
+            let (before, first) = (usage::cpu_seconds(), step.number);
             bencher.iter(|| step.run());
+            report_cpu(&name, before, step.number - first);
         });
         if let Some(step) = &step {
             if std::env::var_os("MELOS_PROFILE").is_some()
@@ -224,6 +266,9 @@ fn steps(criterion: &mut Criterion) {
             }
             let peak = step.gpu.memory().peak as f64 / 1048576.0;
             println!("{name}: {peak:.0} MiB of device memory at peak");
+            if let Some(all) = usage::peak_memory() {
+                println!("{name}: {all:.0} MiB of memory at the process's peak so far");
+            }
         }
     }
     group.finish();

@@ -111,6 +111,14 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A model's configuration that is damaged or describes what cannot be built.
+    #[error("config.json: {field} {message}")]
+    ModelConfig {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        message: String,
+    },
 
     // text
     /// A file or folder that the user named is not there.

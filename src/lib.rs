@@ -39,6 +39,12 @@ pub mod optim;
 pub mod tensor;
 
 #[cfg(feature = "train")]
+pub mod atomic;
+#[cfg(feature = "train")]
+pub mod hub;
+#[cfg(feature = "train")]
+pub mod inference;
+#[cfg(feature = "train")]
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;

@@ -3,14 +3,18 @@
 
 mod reference;
 
+use reference::attention::Attention;
 use reference::elementwise::{
     Binary, Reduce, Unary, binary, binary_bwd, broadcast_shape, dropout, reduce, reduce_bwd, unary,
     unary_bwd,
 };
 use reference::embedding::{embedding, embedding_bwd};
-use reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
+use reference::lora::Lora;
+use reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, mean_weights, target_loss};
 use reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
 use reference::matmul::{MatMul, matmul, matmul_bwd, matmul_epilogue};
+use reference::norm::{layer_norm, layer_norm_bwd};
+use reference::rows::{mean_pool, mean_pool_bwd, select_rows, select_rows_bwd};
 use reference::tolerance::{self, Tolerance};
 use reference::{Data, assert_near, assert_same_bits, cast, compare};
 
@@ -71,6 +75,48 @@ fn unary_gradients() {
         let want = differences(&x, |x| dot(&unary(op, x), &dy));
         assert_gradient(&format!("{op:?}"), &unary_bwd(op, &x, &dy), &want);
     }
+}
+
+#[test]
+fn attention_gradients() {
+    let mut data = Data::new(21);
+    let [plain, mut masked, mut cached] = [4, 4, 2].map(|t| Attention::new(2, t, 2, 3));
+    masked.causal = true;
+    masked.lens = Some(vec![4, 2]);
+    let weights = 2 * 2 * 4 * 4;
+    let keep = data.keep(weights, 0.3);
+    masked.dropout = Some(
+        keep.iter()
+            .map(|k| if *k { 1.0 / 0.7 } else { 0.0 })
+            .collect(),
+    );
+    cached.keys = 5;
+    cached.causal = true;
+    cached.lens = Some(vec![5, 3]);
+    cached.scale = Some(0.8);
+    for shape in [plain, masked, cached] {
+        let c = shape.heads * shape.width;
+        let sizes = [shape.queries, shape.keys, shape.keys].map(|t| shape.batch * t * c);
+        let inputs = sizes.map(|n| normal(&mut data, n));
+        let dout = normal(&mut data, sizes[0]);
+        let grads = shape.backward([0, 1, 2].map(|i| &inputs[i][..]), &dout);
+        for i in 0..3 {
+            let want = differences(&inputs[i], |x| {
+                let mut all = [0, 1, 2].map(|i| &inputs[i][..]);
+                all[i] = x;
+                dot(&shape.forward(all), &dout)
+            });
+            assert_gradient(&format!("input {i} of {shape:?}"), &grads[i], &want);
+        }
+    }
+    // Equal keys: equal weights, of those that are seen.
+    let mut shape = Attention::new(1, 3, 1, 1);
+    shape.causal = true;
+    let out = shape.forward([&[1.0, 2.0, 3.0], &[1.0; 3], &[3.0, 5.0, 10.0]]);
+    assert_eq!(out, [3.0, 4.0, 6.0]);
+    shape.lens = Some(vec![0]);
+    let out = shape.forward([&[1.0, 2.0, 3.0], &[1.0; 3], &[3.0, 5.0, 10.0]]);
+    assert_eq!(out, [0.0; 3]);
 }
 
 #[test]
@@ -208,6 +254,39 @@ fn matmul_in_every_layout() {
 }
 
 #[test]
+fn lora_gradients() {
+    let mut data = Data::new(6);
+    let (n, i, o, r) = (4, 5, 6, 2);
+    for in_out in [false, true] {
+        for rows in [0..o, 2..5] {
+            let keep = Some((data.keep(n * i, 0.4), 0.4));
+            let lora = Lora {
+                n,
+                i,
+                o,
+                r,
+                in_out,
+                scale: 1.5,
+                rows: rows.clone(),
+                keep,
+            };
+            let sizes = [n * i, o * i, o, r * i, rows.len() * r];
+            let inputs = sizes.map(|len| normal(&mut data, len)).to_vec();
+            let dy = normal(&mut data, n * o);
+            let grads = lora.backward(&inputs, &dy);
+            for (at, got) in grads.iter().enumerate() {
+                let want = differences(&inputs[at], |values| {
+                    let mut inputs = inputs.clone();
+                    inputs[at] = values.to_vec();
+                    dot(&lora.forward(&inputs), &dy)
+                });
+                assert_gradient(&format!("{lora:?}, input {at}"), got, &want);
+            }
+        }
+    }
+}
+
+#[test]
 fn embedding_and_dropout() {
     let table = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     let ids = [2, 0, 2];
@@ -252,6 +331,50 @@ fn cross_entropy_gradients() {
 }
 
 /// Two layers, both directions, ragged lengths, a clipped cell: every gradient of the stack.
+#[test]
+fn layer_norm_gradients() {
+    let mut data = Data::new(8);
+    let (rows, width, eps) = (3, 5, 1e-5);
+    let x = normal(&mut data, rows * width);
+    let (gamma, beta) = (normal(&mut data, width), normal(&mut data, width));
+    let dy = normal(&mut data, rows * width);
+    let value = |x: &[f64], gamma: &[f64], beta: &[f64]| dot(&layer_norm(x, gamma, beta, eps), &dy);
+    let got = layer_norm_bwd(&x, &gamma, eps, &dy);
+    assert_gradient("dx", &got.dx, &differences(&x, |x| value(x, &gamma, &beta)));
+    let want = differences(&gamma, |gamma| value(&x, gamma, &beta));
+    assert_gradient("dgamma", &got.dgamma, &want);
+    let want = differences(&beta, |beta| value(&x, &gamma, beta));
+    assert_gradient("dbeta", &got.dbeta, &want);
+}
+
+#[test]
+fn target_loss_and_row_gradients() {
+    let mut data = Data::new(9);
+    let (z, targets, weights) = ([0.3, -2.0, 4.0, 1.0], [1.0, 0.0, 0.25, 1.0], [0.5, 0.0]);
+    for f in [TargetLoss::BinaryCrossEntropy, TargetLoss::SquaredError] {
+        let (loss, dz) = target_loss(f, &z, &targets, &weights);
+        let want = differences(&z, |z| target_loss(f, z, &targets, &weights).0);
+        assert_gradient(&format!("{f:?}"), &dz, &want);
+        let direct = match f {
+            TargetLoss::SquaredError => 0.5 * (0.7 * 0.7 + 4.0),
+            // -ln σ(0.3) - ln(1 - σ(-2)), by hand
+            _ => 0.5 * (0.554_355_244_468_527 + 0.126_928_011_042_972_5),
+        };
+        assert!((loss - direct).abs() < 1e-12, "{f:?}: {loss}");
+    }
+    let (steps, width) = (3, 2);
+    let x = normal(&mut data, 4 * steps * width);
+    let rows = [7, u32::MAX, 0, 11];
+    let dy = normal(&mut data, rows.len() * width);
+    let want = differences(&x, |x| dot(&select_rows(x, width, &rows), &dy));
+    let got = select_rows_bwd(4 * steps, width, &rows, &dy);
+    assert_gradient("select_rows", &got, &want);
+    let lens = [3, 0, 1, 9];
+    let want = differences(&x, |x| dot(&mean_pool(x, steps, width, &lens), &dy));
+    let got = mean_pool_bwd(steps, width, &lens, &dy);
+    assert_gradient("mean_pool", &got, &want);
+}
+
 #[test]
 fn lstm_gradients() {
     let lengths = [4, 1, 5];

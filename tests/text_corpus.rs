@@ -405,6 +405,11 @@ fn every_error_says_what_and_where() {
         ..Source::new(&path)
     });
     says(&error, &["no label column number 7"]);
+    // A header of unknown names would else become a class of one text.
+    let rows = "good film,yes\nbad film,no\n".repeat(6);
+    let unknown = format!("quote,verdict\n{rows}");
+    let error = fails(Source::new(write(&root, "j.csv", &unknown)));
+    says(&error, &["j.csv", "label column", "quote, verdict"]);
     let error = fails(Source::new(write(&root, "i.tsv", "1\tbooks\tsome text\n")));
     assert!(
         matches!(error, Error::ColumnMissing { role: "label", .. }),

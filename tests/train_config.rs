@@ -28,6 +28,10 @@ fn with(set: &[&str]) -> Result<RunConfig, Error> {
     RunConfig::parse(BASE, "test.toml", &overrides)
 }
 
+fn lstm(config: &RunConfig) -> &LstmModel {
+    config.model.lstm().expect("an LSTM")
+}
+
 /// The message for the base run with these overrides, or with this text added.
 fn refused(set: &str) -> String {
     with(&[set]).expect_err(set).to_string()
@@ -69,7 +73,7 @@ fn the_presets_are_the_papers_models() {
     ] {
         let big = preset(name).unwrap().config(&Overrides::default()).unwrap();
         assert_eq!(
-            (big.model.embedding, big.model.hidden, big.model.head),
+            (lstm(&big).embedding, lstm(&big).hidden, lstm(&big).head),
             (512, 1024, 512),
             "{name}"
         );
@@ -79,7 +83,7 @@ fn the_presets_are_the_papers_models() {
         };
         let small = preset(name).unwrap().config(&overrides).unwrap();
         assert_eq!(
-            (small.model.embedding, small.model.hidden),
+            (lstm(&small).embedding, lstm(&small).hidden),
             (128, 256),
             "{name}"
         );
@@ -123,7 +127,7 @@ fn overrides_reach_stages_by_name_and_all_at_once() {
     assert_eq!(c.stages[1].lr, 0.25);
     assert_eq!((c.stages[0].batch, c.stages[1].batch), (7, 7));
     assert_eq!(
-        (c.model.hidden, c.name.as_str(), c.model.dropout.word),
+        (lstm(&c).hidden, c.name.as_str(), lstm(&c).dropout.word),
         (99, "other", 0.5)
     );
 }
@@ -217,7 +221,7 @@ fn a_wrong_choice_lists_the_right_ones() {
     let error = refused("stage.lm.objective=\"ml\"");
     assert!(
         error.contains("stage.lm.objective: unknown choice 'ml'")
-            && error.contains("known: lm, sa, classify, joint"),
+            && error.contains("known: lm, sa, mlm, mlm_nsp, clm, classify, joint, token_classify"),
         "{error}"
     );
     let error = refused("stage.lm.optimizer={kind=\"adma\"}");

@@ -57,7 +57,7 @@ torch.use_deterministic_algorithms(True)
 # --- files ------------------------------------------------------------------------------------
 
 
-def save(name, about, tensors):
+def save(name, about, tensors, script="tools/make_fixtures.py", **metadata):
     """Writes safetensors by hand: the library does not promise an order for metadata, and remaking
     a fixture must give the same bytes."""
     numpy_of = {}
@@ -72,8 +72,9 @@ def save(name, about, tensors):
     header = {
         "__metadata__": {
             "about": about,
-            "script": "tools/make_fixtures.py",
+            "script": script,
             "torch": torch.__version__.split("+")[0],
+            **metadata,
         }
     }
     kind = {"float32": "F32", "uint32": "U32", "int32": "I32"}

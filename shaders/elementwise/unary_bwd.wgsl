@@ -3,12 +3,14 @@
 //   dx (=|+=) dy f'(saved), OP as in unary_fwd; saved is y for relu, tanh, sigmoid, exp and
 //   sqrt, x for both gelus, log and square, and is not read for alpha x + beta
 //
+// VEC4: four values per element, n counts elements.
 // Source: derivatives of unary_fwd; relu has gradient 0 at 0, as PyTorch.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: f32; gelu derivatives from the same clamped functions as the forward.
 // Limits: 3 storage buffers.
 #include "linear.wgsl"
 #include "math.wgsl"
+#include "real.wgsl"
 #const OP: u32
 
 struct Params {
@@ -18,9 +20,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> saved: array<f32>; // (n) f32
-@group(0) @binding(2) var<storage, read> dy: array<f32>; // (n) f32
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (n) f32
+@group(0) @binding(1) var<storage, read> saved: array<Real>; // (n) f32 or vec4
+@group(0) @binding(2) var<storage, read> dy: array<Real>; // (n) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> dx: array<Real>; // (n) f32 or vec4
 
 fn slope(s: f32) -> f32 {
     switch OP {
@@ -31,13 +33,24 @@ fn slope(s: f32) -> f32 {
             let g = sigmoid(1.5957691216 * fma(0.044715 * s * s, s, s));
             return fma(s * g * (1.0 - g), 1.5957691216 * fma(0.134145 * s, s, 1.0), g);
         }
-        case 4u: { return fma(s, normal_pdf(s), normal_cdf(s)); }
+        case 4u: {
+            let both = normal(s);
+            return fma(s, both.x, both.y);
+        }
         case 5u: { return s; }
         case 6u: { return 1.0 / s; }
         case 7u: { return 0.5 / s; }
         case 8u: { return 2.0 * s; }
         default: { return p.alpha; }
     }
+}
+
+fn slopes(s: Real) -> Real {
+#if VEC4
+    return vec4<f32>(slope(s.x), slope(s.y), slope(s.z), slope(s.w));
+#else
+    return slope(s);
+#endif
 }
 
 @compute @workgroup_size(256)
@@ -48,11 +61,10 @@ fn unary_bwd(
 ) {
     let i = linear_group(wid, nwg) * 256u + lid;
     if i < p.n {
-        let g = dy[i] * slope(saved[i]);
-        if p.accumulate == 0u {
-            dx[i] = g;
-        } else {
-            dx[i] += g;
+        var g = dy[i] * slopes(saved[i]);
+        if p.accumulate != 0u {
+            g += dx[i];
         }
+        dx[i] = g;
     }
 }

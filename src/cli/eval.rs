@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::output;
 use crate::error::Result;
+use crate::inference;
 use crate::train::config::{DataConfig, Source};
 use crate::train::progress::brief;
-use crate::train::{run, tasks};
+use crate::train::run;
 
 /// Score a model on text: accuracy, error and F1, or a language model's perplexity.
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub struct Eval {
     /// All scores as one JSON object, with the confusion matrix.
     #[arg(long)]
     json: bool,
+    /// Base model of a LoRA adapter [default: where the adapter says].
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
@@ -43,7 +47,8 @@ impl Eval {
             ..DataConfig::new(Source::Files)
         };
         data.require()?;
-        let mut model = tasks::open_model(&folder, self.adapter.as_deref())?;
+        let mut model =
+            inference::open_model(&folder, self.base.as_deref(), self.adapter.as_deref())?;
         let scores = model.evaluate(&data)?;
         if self.json {
             output::print_json(&scores)?;

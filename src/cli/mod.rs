@@ -1,10 +1,16 @@
 //! The command line: one file per command, each a thin layer over [`train`](crate::train).
 
 mod bars;
+mod convert;
 mod devices;
+mod embed;
 mod eval;
 pub mod exit;
+mod fill_mask;
+mod generate;
+mod inspect;
 mod kernels;
+mod merge;
 mod output;
 mod predict;
 mod presets;
@@ -29,6 +35,12 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    FillMask(fill_mask::FillMask),
+    Generate(generate::Generate),
+    Embed(embed::Embed),
+    Inspect(inspect::Inspect),
+    Convert(convert::Convert),
+    Merge(merge::Merge),
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
@@ -51,6 +63,12 @@ pub fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::FillMask(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Embed(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Convert(command) => command.run(),
+        Command::Merge(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),

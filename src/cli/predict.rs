@@ -8,8 +8,9 @@ use clap::Args;
 
 use super::output;
 use crate::error::{Error, Result};
+use crate::inference;
+use crate::train::run;
 use crate::train::run::Prediction;
-use crate::train::{run, tasks};
 
 /// Texts read from standard input before the model sees them: one batch.
 const AT_ONCE: usize = 64;
@@ -24,6 +25,9 @@ pub struct Predict {
     /// One JSON object per text.
     #[arg(long)]
     json: bool,
+    /// Base model of a LoRA adapter [default: where the adapter says].
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
     #[arg(long, value_name = "NAME|INDEX")]
     adapter: Option<String>,
@@ -32,7 +36,8 @@ pub struct Predict {
 impl Predict {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = run::resolve_model(&self.model)?;
-        let mut model = tasks::open_model(&folder, self.adapter.as_deref())?;
+        let mut model =
+            inference::open_model(&folder, self.base.as_deref(), self.adapter.as_deref())?;
         let mut show = |texts: Vec<String>| {
             run::predict(model.as_mut(), texts)?
                 .iter()

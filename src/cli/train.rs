@@ -9,7 +9,9 @@ use clap::Args;
 use super::bars::Bars;
 use super::{exit, output, signals};
 use crate::error::{Error, Result};
-use crate::train::config::{Overrides, PRESETS, RunConfig, Source, preset};
+use crate::train::config::{
+    ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
+};
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{self, Outcome, Start};
 use crate::train::tasks::{self, TaskFactory};
@@ -23,12 +25,16 @@ pub struct Train {
     /// A run file that comes with melos; `melos presets` lists them.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
+    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file. To
+    /// pretrain: any text, several paths if need be.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
     /// Further text to pretrain on; labels in it are not read.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     unlabelled: Vec<PathBuf>,
+    /// Model folder of BERT, GPT-2 or an adapter (or a run's) to start from instead of random weights.
+    #[arg(long, value_name = "DIR")]
+    init: Option<PathBuf>,
     /// Lay the run file's [scale.NAME] over it; presets have `small`.
     #[arg(long, value_name = "NAME")]
     scale: Option<String>,
@@ -42,7 +48,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, bit for bit as if it had never stopped.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "preset", "data", "unlabelled", "scale", "set", "seed", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "preset", "data", "unlabelled", "init", "scale", "set", "seed", "out"])]
     resume: Option<PathBuf>,
     /// Only say what would be done: parameters, steps, memory against the adapter's limits.
     #[arg(long)]
@@ -72,16 +78,27 @@ impl Train {
         if let Some(seed) = self.seed {
             config.seed = seed;
         }
-        if let Some(data) = &self.data {
+        if let Some((data, more)) = self.data.split_first() {
             if config.data.source == Source::Demo {
                 return Err(Error::ConfigValue {
                     place: "--data".into(),
                     message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
                 });
             }
+            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
+            if learns && !more.is_empty() {
+                return Err(Error::ConfigValue {
+                    place: "--data".into(),
+                    message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
+                });
+            }
             config.data.path = Some(data.clone());
+            config.data.unlabelled.extend_from_slice(more);
         }
         config.data.unlabelled.extend_from_slice(&self.unlabelled);
+        if let Some(init) = &self.init {
+            start_from(&mut config, init)?;
+        }
         config.check()?;
         Ok(config)
     }
@@ -157,7 +174,7 @@ impl Train {
             Some(folder) => RunConfig::read(&folder.join("config.toml"), &Overrides::default())?,
             None => self.config()?,
         };
-        let plan = run::plan(&config, tasks::adapter_limits(adapter)?);
+        let plan = run::plan(&config, tasks::adapter_limits(adapter)?)?;
         if self.json {
             output::print_json(&plan)?;
         } else {
@@ -166,6 +183,29 @@ impl Train {
         plan.check()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes every stage that starts from nothing start from a folder's model.
+fn start_from(config: &mut RunConfig, init: &Path) -> Result<()> {
+    match config.model {
+        ModelConfig::Pretrained(_) => {}
+        ModelConfig::Bert(_) | ModelConfig::Gpt2(_) => {
+            config.model = ModelConfig::Pretrained(PretrainedModel::default());
+        }
+        ModelConfig::Lstm(_) => {
+            return Err(Error::ConfigValue {
+                place: "--init".into(),
+                message: "is for transformers; an LSTM's stage names its own with init".into(),
+            });
+        }
+    }
+    // As a path that cannot be taken for a stage's name, and that holds wherever the run is resumed.
+    let path = std::path::absolute(init).unwrap_or_else(|_| init.to_path_buf());
+    let none = config.stages.iter_mut().filter(|s| s.init.is_none());
+    for stage in none {
+        stage.init = Some(path.display().to_string());
+    }
+    Ok(())
 }
 
 fn quote_path(path: &Path) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Buffer, Kernel};
 use crate::error::{Error, Result};
+use crate::kernels::grid;
 
 /// A slice of a buffer for one binding.
 #[derive(Clone, Copy)]
@@ -19,7 +20,7 @@ pub struct Binding<'a> {
 /// How many workgroups run.
 #[derive(Debug, Clone, Copy)]
 pub enum Groups {
-    /// This many in a row; folded to two dimensions beyond the adapter's limit. The kernel reads
+    /// This many in a row; folded to two dimensions beyond 65,535. The kernel reads
     /// its index as `wid.x + wid.y * num_workgroups.x` and ignores those past the end.
     Linear(u64),
     /// Exactly this grid.
@@ -35,16 +36,7 @@ impl Groups {
     pub(super) fn resolve(self, kernel: &str, limits: &wgpu::Limits) -> Result<[u32; 3]> {
         let max = u64::from(limits.max_compute_workgroups_per_dimension);
         let grid = match self {
-            Groups::Linear(n) if n <= max => [n as u32, 1, 1],
-            Groups::Linear(n) => {
-                // As square as needed, so that few workgroups past the end are started.
-                let rows = n.div_ceil(max);
-                [
-                    n.div_ceil(rows) as u32,
-                    rows.min(u64::from(u32::MAX)) as u32,
-                    1,
-                ]
-            }
+            Groups::Linear(n) => grid::fold(n).unwrap_or([0; 3]),
             Groups::Grid(grid) => grid,
         };
         if grid.iter().any(|&g| g == 0 || u64::from(g) > max) {

@@ -164,8 +164,8 @@ impl Tuning {
         }
     }
 
-    /// The index in `names` of the form kept for `class`, else of the one with the fewest
-    /// `seconds`, which is then kept.
+    /// The index in `names`, best guess first, of the form kept for `class`, else of the one with
+    /// the fewest `seconds`, which is then kept; of the best guess where nothing can be kept.
     fn choose(
         &self,
         class: &str,
@@ -192,15 +192,22 @@ impl Tuning {
                 best = (took, index);
             }
         }
-        let name = names.get(best.1).cloned().unwrap_or_default();
-        table.fastest.insert(class.to_string(), name);
-        if let Some(path) = &self.path
-            && let Err(e) = table.save(path)
-        {
+        let mut keep = |index: usize| {
+            let name = names.get(index).cloned().unwrap_or_default();
+            table.fastest.insert(class.to_string(), name);
+            match &self.path {
+                Some(path) => table.save(path).map_err(|e| (path, e)),
+                None => Ok(()),
+            }
+        };
+        if let Err((path, e)) = keep(best.1) {
             log::warn!(
-                "cannot keep the tuning table '{}': {e}; going on without",
+                "cannot keep the tuning table '{}': {e}; taking the best guess for {class}",
                 path.display()
             );
+            // A resumed run could measure otherwise, and then differ in its last bits.
+            best.1 = 0;
+            let _ = keep(best.1);
         }
         Ok(best.1)
     }
@@ -219,10 +226,10 @@ impl Gpu {
         self.shared.rung
     }
 
-    /// The index in `names` of the fastest form for a `class` of sizes: as chosen before on this
-    /// adapter and driver, else as measured now by `seconds`, which is given a context of its own
-    /// so that nothing enters this one's commands or recordings. It must not ask for another
-    /// choice.
+    /// The index in `names`, best guess first, of the fastest form for a `class` of sizes: as chosen
+    /// before on this adapter and driver, else as measured now by `seconds`, which is given a
+    /// context of its own so that nothing enters this one's commands or recordings. It must not
+    /// ask for another choice.
     ///
     /// # Errors
     /// Those of `seconds`.
@@ -340,8 +347,8 @@ mod tests {
     fn a_folder_that_cannot_be_written_stops_nobody() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let tuning = Tuning::at(&caps(32), Some(file.path().join("tuning")));
-        assert_eq!(tuning.choose("c", &names(), slow_and_fast).ok(), Some(1));
-        assert_eq!(tuning.choose("c", &names(), must_not_measure).ok(), Some(1));
+        assert_eq!(tuning.choose("c", &names(), slow_and_fast).ok(), Some(0));
+        assert_eq!(tuning.choose("c", &names(), must_not_measure).ok(), Some(0));
     }
 
     #[test]

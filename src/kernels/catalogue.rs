@@ -117,6 +117,9 @@ macro_rules! kernels {
 
 include_files! {
     "activation.wgsl"
+    "attention.wgsl"
+    "attention_grad.wgsl"
+    "attention_tile.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
@@ -125,15 +128,28 @@ include_files! {
     "lstm_fwd.wgsl"
     "math.wgsl"
     "matmul_store.wgsl"
+    "outer_broadcast.wgsl"
+    "matmul_strided.wgsl"
     "philox.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
+    "target_loss.wgsl"
 }
 
 kernels! {
+    "attention" {
+        "attention_delta"
+        "attention_dkv"
+        "attention_dkv_subgroup"
+        "attention_dq"
+        "attention_dq_subgroup"
+        "attention_fwd"
+        "attention_fwd_subgroup"
+    }
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"
@@ -142,6 +158,7 @@ kernels! {
         "axpy"
         "binary_bwd"
         "binary_fwd"
+        "cache_append"
         "copy_strided"
         "fill"
         "unary_bwd"
@@ -153,6 +170,8 @@ kernels! {
     }
     "loss" {
         "softmax_xent"
+        "target_loss_bwd"
+        "target_loss_fwd"
     }
     "lstm" {
         "lstm_pack_weights"
@@ -167,6 +186,11 @@ kernels! {
         "matmul_subgroup"
         "matmul_tile"
     }
+    "norm" {
+        "layer_norm_bwd"
+        "layer_norm_bwd_weights"
+        "layer_norm_fwd"
+    }
     "optim" {
         "adagrad"
         "adam"
@@ -180,5 +204,10 @@ kernels! {
         "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
+    }
+    "rows" {
+        "gather_rows"
+        "mean_pool_bwd"
+        "mean_pool_fwd"
     }
 }

@@ -138,9 +138,20 @@ pub struct Binding {
     pub shape: String,
     /// What it holds.
     pub meaning: String,
-    /// `FLAG` or `!FLAG`: declared only then. Its number never moves.
+    /// `FLAG` or `!FLAG`, or several joined by ` & `: declared only then. Its number never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+}
+
+impl Binding {
+    /// Flags and the values that declare it.
+    fn conditions(&self) -> impl Iterator<Item = (&str, bool)> {
+        let all = self.when.iter().flat_map(|when| when.split(" & "));
+        all.map(|one| match one.strip_prefix('!') {
+            Some(flag) => (flag, false),
+            None => (one, true),
+        })
+    }
 }
 
 /// How a binding is bound.
@@ -246,8 +257,7 @@ impl Contract {
         }
         let known = |flag: &str| self.flags.iter().any(|f| f.name == flag);
         for b in &self.bindings {
-            if let Some(when) = &b.when {
-                let flag = when.strip_prefix('!').unwrap_or(when);
+            for (flag, _) in b.conditions() {
                 if !known(flag) {
                     return Err(self.fail(format!("binding {}: no flag '{flag}'", b.name)));
                 }
@@ -302,12 +312,7 @@ impl Contract {
     pub fn bindings(&self, variant: &Variant) -> Result<Vec<&Binding>> {
         let full = self.complete(variant)?;
         let on = |flag: &str| full.get(flag) == Some(Value::Bool(true));
-        let declared = |b: &&Binding| match b.when.as_deref() {
-            None => true,
-            Some(when) => when
-                .strip_prefix('!')
-                .map_or_else(|| on(when), |flag| !on(flag)),
-        };
+        let declared = |b: &&Binding| b.conditions().all(|(flag, wanted)| on(flag) == wanted);
         Ok(self.bindings.iter().filter(declared).collect())
     }
 

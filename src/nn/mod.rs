@@ -1,8 +1,15 @@
 //! Layers: named parameters and a forward pass made of operators.
 
+mod lora;
 mod lstm;
+mod transformer;
 
+pub use lora::{Dense, LinearShape, LoraPlan, LoraUpdate, merge_adapters};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
+pub use transformer::{
+    FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections, SelfAttention,
+    first_rows,
+};
 
 use crate::error::Result;
 use crate::ops::{self, TokenIds};

@@ -32,10 +32,10 @@ struct Params {
     smoothing: f32,
 }
 
-/// Gradients for an upstream gradient of 1, and the loss of each row.
+/// Gradients for an upstream gradient of 1, of what is trained.
 struct Saved {
-    dx: Tensor,
-    dw: Tensor,
+    dx: Option<Tensor>,
+    dw: Option<Tensor>,
     db: Option<Tensor>,
 }
 
@@ -66,21 +66,18 @@ pub fn linear_cross_entropy(
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
 
-    let wanted = [Some(x), Some(w), b]
-        .into_iter()
-        .flatten()
-        .any(|t| tape.needs_grad(t));
-    let saved = if wanted {
-        Some(Saved {
-            dx: Tensor::empty(gpu, [rows, width], DType::F32)?,
-            dw: Tensor::empty(gpu, [vocab, width], DType::F32)?,
-            db: b
-                .map(|b| Tensor::empty(gpu, b.shape().clone(), DType::F32))
-                .transpose()?,
-        })
-    } else {
-        None
+    let room = |input: Option<&Tensor>| {
+        input
+            .filter(|t| tape.needs_grad(t))
+            .map(|t| Tensor::empty(gpu, t.shape().clone(), DType::F32))
+            .transpose()
     };
+    let saved = Saved {
+        dx: room(Some(x))?,
+        dw: room(Some(w))?,
+        db: room(b)?,
+    };
+    let wanted = saved.dx.is_some() || saved.dw.is_some() || saved.db.is_some();
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let chunk = chunk_rows(rows, vocab);
     // W is packed once for all chunks, in each of the two ways it is read.
@@ -96,27 +93,29 @@ pub fn linear_cross_entropy(
             ..Product::new(&x_chunk, w, &logits)
         })?;
         softmax(gpu, &logits, targets, weights, &losses, first, wanted)?;
-        if let Some(saved) = &saved {
-            let accumulate = first > 0;
-            let dx = saved.dx.window(first * width, [count, width])?;
+        let accumulate = first > 0;
+        if let Some(dx) = &saved.dx {
+            let dx = dx.window(first * width, [count, width])?;
             product(&Product {
                 panels_b: Some(&w_back),
                 ..Product::new(&logits, w, &dx)
             })?;
+        }
+        if let Some(dw) = &saved.dw {
             product(&Product {
                 trans_a: true,
                 accumulate,
-                ..Product::new(&logits, &x_chunk, &saved.dw)
+                ..Product::new(&logits, &x_chunk, dw)
             })?;
-            if let Some(db) = &saved.db {
-                sum_columns(&logits, db, accumulate)?;
-            }
+        }
+        if let Some(db) = &saved.db {
+            sum_columns(&logits, db, accumulate)?;
         }
     }
     let loss = Tensor::empty(gpu, [1], DType::F32)?;
     sum_all_into(&losses, &loss)?;
 
-    if let Some(saved) = saved {
+    if wanted {
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
         let (x, w, b, out) = (x.clone(), w.clone(), b.cloned(), loss.clone());
         tape.record(OP, &inputs, &[&loss], move |cx| {
@@ -124,8 +123,8 @@ pub fn linear_cross_entropy(
                 return Ok(());
             };
             let pairs = [
-                (Some(&x), Some(&saved.dx)),
-                (Some(&w), Some(&saved.dw)),
+                (Some(&x), saved.dx.as_ref()),
+                (Some(&w), saved.dw.as_ref()),
                 (b.as_ref(), saved.db.as_ref()),
             ];
             for (input, grad) in pairs {
@@ -139,6 +138,41 @@ pub fn linear_cross_entropy(
             Ok(())
         });
     }
+    Ok(loss)
+}
+
+/// Σᵢ weightᵢ · crossentropy(softmax(logitsᵢ), targetᵢ), as (1), for few classes: logits (N, K),
+/// targets (N) u32, weights (N). Rows that do not count are those of [`linear_cross_entropy`].
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`].
+pub fn cross_entropy(
+    tape: &Tape,
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    const OP: &str = "cross_entropy";
+    let gpu = tape.gpu();
+    let [rows, _] = logits.dims2(OP, "logits")?;
+    logits.expect_dtype(OP, "logits", DType::F32)?;
+    targets.expect(OP, "targets", &[rows], DType::U32)?;
+    weights.expect(OP, "weights", &[rows], DType::F32)?;
+    // The kernel puts the gradient in the logits' place.
+    let dlogits = Tensor::empty(gpu, logits.shape().clone(), DType::F32)?;
+    dlogits.copy_from(logits)?;
+    let losses = Tensor::empty(gpu, [rows], DType::F32)?;
+    let wanted = tape.needs_grad(logits);
+    softmax(gpu, &dlogits, targets, weights, &losses, 0, wanted)?;
+    let loss = Tensor::empty(gpu, [1], DType::F32)?;
+    sum_all_into(&losses, &loss)?;
+    let (input, out) = (logits.clone(), loss.clone());
+    tape.record(OP, &[logits], &[&loss], move |cx| {
+        let (Some(upstream), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        axpy(&sink.grad, &dlogits, 1.0, Some(&upstream), sink.accumulate)
+    });
     Ok(loss)
 }
 

@@ -84,7 +84,7 @@ pub enum Unary {
     /// GELU in its tanh form (GPT-2)
     GeluTanh,
     /// GELU in its erf form (BERT)
-    GeluErf,
+    Gelu,
     /// eˣ
     Exp,
     /// ln x
@@ -109,7 +109,7 @@ impl Unary {
             Unary::Tanh => 1,
             Unary::Sigmoid => 2,
             Unary::GeluTanh => 3,
-            Unary::GeluErf => 4,
+            Unary::Gelu => 4,
             Unary::Exp => 5,
             Unary::Log => 6,
             Unary::Sqrt => 7,
@@ -158,10 +158,13 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     x.expect_dtype("unary", "x", DType::F32)?;
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, x.shape().clone(), DType::F32)?;
-    let kernel = gpu.kernel("unary_fwd", &Variant::new().with("OP", f.code()))?;
+    let lanes = lanes(y.len());
+    let variant = Variant::new().with("OP", f.code()).with("VEC4", lanes == 4);
+    let kernel = gpu.kernel("unary_fwd", &variant)?;
+    let elements = y.len() / lanes;
     let (alpha, beta) = f.constants();
     let params = UnaryParams {
-        n: y.len() as u32,
+        n: elements as u32,
         alpha,
         beta,
     };
@@ -169,7 +172,7 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
         &kernel,
         &params,
         &[x.binding(), y.binding()],
-        Groups::cover(y.len(), GROUP),
+        Groups::cover(elements, GROUP),
     )?;
     let (saved, input, out) = (
         if f.saves_result() { &y } else { x }.clone(),
@@ -180,17 +183,15 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
         let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
             return Ok(());
         };
-        let kernel = cx
-            .gpu()
-            .kernel("unary_bwd", &Variant::new().with("OP", f.code()))?;
+        let kernel = cx.gpu().kernel("unary_bwd", &variant)?;
         let params = UnaryBackwardParams {
-            n: dy.len() as u32,
+            n: elements as u32,
             accumulate: dx.flag(),
             alpha,
         };
         let bindings = [saved.binding(), dy.binding(), dx.grad.binding()];
         cx.gpu()
-            .dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), GROUP))
+            .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
     });
     Ok(y)
 }

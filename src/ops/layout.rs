@@ -28,8 +28,8 @@ pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParam
     )
 }
 
-/// Copies `columns` columns of every row from one matrix to another.
-fn copy_columns(
+/// Queues copying (or adding) `columns` columns of every row from one matrix to another.
+pub(super) fn copy_columns(
     gpu: &Gpu,
     (x, x_first): (&Tensor, usize),
     (y, y_first): (&Tensor, usize),
@@ -106,4 +106,132 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         Ok(())
     });
     Ok(y)
+}
+
+/// Place `index` of every row's sequence: x (B, T, C) → (B, C).
+///
+/// # Errors
+/// [`Error::Shape`] unless `x` has three axes and `index` < T, [`Error::DType`].
+pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
+    const OP: &str = "column";
+    x.expect_dtype(OP, "x", DType::F32)?;
+    let [rows, steps, width] = x.dims3(OP, "x")?;
+    if index >= steps {
+        return Err(Error::Shape {
+            op: OP,
+            arg: "x",
+            expected: format!("(B, T, C) with T > {index}"),
+            found: x.shape().to_string(),
+        });
+    }
+    let gpu = tape.gpu();
+    let y = Tensor::empty(gpu, [rows, width], DType::F32)?;
+    let params = CopyParams {
+        shape: [1, 1, rows as u32, width as u32],
+        stride_x: [0, 0, (steps * width) as u32, 1],
+        stride_y: [0, 0, width as u32, 1],
+        n: (rows * width) as u32,
+        offset_x: (index * width) as u32,
+        offset_y: 0,
+        accumulate: 0,
+    };
+    copy_strided(gpu, x, &y, &params)?;
+    let (input, out) = (x.clone(), y.clone());
+    tape.record(OP, &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        if !dx.accumulate {
+            dx.grad.clear();
+        }
+        let params = CopyParams {
+            stride_x: params.stride_y,
+            stride_y: params.stride_x,
+            offset_x: 0,
+            offset_y: params.offset_x,
+            accumulate: 1,
+            ..params
+        };
+        copy_strided(cx.gpu(), &dy, &dx.grad, &params)
+    });
+    Ok(y)
+}
+
+/// Columns `first..first + width` of the last axis: (…, W) → (…, width).
+///
+/// # Errors
+/// [`Error::Shape`] when there are fewer, [`Error::DType`].
+pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Tensor> {
+    const OP: &str = "columns";
+    x.expect_dtype(OP, "x", DType::F32)?;
+    let outer = match x.dims().split_last() {
+        Some((last, outer)) if first + width <= *last => outer,
+        _ => {
+            return Err(Error::Shape {
+                op: OP,
+                arg: "x",
+                expected: format!("(…, {} or more)", first + width),
+                found: x.shape().to_string(),
+            });
+        }
+    };
+    let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), DType::F32)?;
+    copy_columns(tape.gpu(), (x, first), (&y, 0), width, false)?;
+    let (input, out) = (x.clone(), y.clone());
+    tape.record(OP, &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        if !dx.accumulate {
+            dx.grad.clear();
+        }
+        copy_columns(cx.gpu(), (&dy, 0), (&dx.grad, first), width, true)
+    });
+    Ok(y)
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct AppendParams {
+    n: u32,
+    steps: u32,
+    capacity: u32,
+    width: u32,
+    row: u32,
+    first: u32,
+}
+
+/// Queues copying columns `first..first + C` of x (B, T, …) into cache (B, S, C), each row b from
+/// place starts[b] on; starts (B) u32. What would lie past the end is left out.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`].
+pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -> Result<()> {
+    const OP: &str = "cache_append";
+    x.expect_dtype(OP, "x", DType::F32)?;
+    cache.expect_dtype(OP, "cache", DType::F32)?;
+    let [rows, steps, row] = x.dims3(OP, "x")?;
+    let [_, capacity, width] = cache.dims3(OP, "cache")?;
+    cache.expect(OP, "cache", &[rows, capacity, width], DType::F32)?;
+    starts.expect(OP, "starts", &[rows], DType::U32)?;
+    if first + width > row {
+        return Err(Error::Shape {
+            op: OP,
+            arg: "x",
+            expected: format!("(B, T, {} or more)", first + width),
+            found: x.shape().to_string(),
+        });
+    }
+    let params = AppendParams {
+        n: (rows * steps * width) as u32,
+        steps: steps as u32,
+        capacity: capacity as u32,
+        width: width as u32,
+        row: row as u32,
+        first: first as u32,
+    };
+    let kernel = x.gpu().kernel("cache_append", &Variant::new())?;
+    let bindings = [starts.binding(), x.binding(), cache.binding()];
+    let groups = Groups::cover(params.n as usize, 256);
+    x.gpu().dispatch(&kernel, &params, &bindings, groups)
 }

@@ -1,60 +1,156 @@
-//! The linear layer.
+//! The linear layer, its weight in either of the two layouts that checkpoints have.
 
 use super::matmul::{Product, product};
 use super::sum_columns;
-use crate::error::Result;
-use crate::tensor::{DType, Tape, Tensor};
+use crate::error::{Error, Result};
+use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const OP: &str = "linear";
+
+/// How a weight with O outputs and I inputs lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightLayout {
+    /// (O, I): PyTorch's `nn.Linear`.
+    #[default]
+    OutIn,
+    /// (I, O): the `Conv1D` of GPT-2.
+    InOut,
+}
+
+impl WeightLayout {
+    /// The shape of a weight.
+    pub fn shape(self, outputs: usize, inputs: usize) -> [usize; 2] {
+        match self {
+            WeightLayout::OutIn => [outputs, inputs],
+            WeightLayout::InOut => [inputs, outputs],
+        }
+    }
+
+    /// (O, I) of a weight.
+    pub(super) fn sizes(self, op: &'static str, w: &Tensor) -> Result<[usize; 2]> {
+        let [rows, columns] = w.dims2(op, "w")?;
+        Ok(self.shape(rows, columns))
+    }
+}
+
+/// One use of a linear layer: what its forward and backward passes share, checked.
+pub(super) struct Projection {
+    /// (N, I)
+    pub x: Tensor,
+    pub w: Tensor,
+    pub b: Option<Tensor>,
+    pub layout: WeightLayout,
+    /// (N, O)
+    pub y: Tensor,
+}
+
+impl Projection {
+    /// Checks all shapes and gives the result its memory; also returns it as (…, O).
+    pub fn new(
+        op: &'static str,
+        tape: &Tape,
+        x: &Tensor,
+        w: &Tensor,
+        b: Option<&Tensor>,
+        layout: WeightLayout,
+    ) -> Result<(Projection, Tensor)> {
+        let [outputs, inputs] = layout.sizes(op, w)?;
+        w.expect_dtype(op, "w", DType::F32)?;
+        let Some((_, outer)) = x.dims().split_last() else {
+            return Err(Error::Shape {
+                op,
+                arg: "x",
+                expected: format!("(…, {inputs})"),
+                found: x.shape().to_string(),
+            });
+        };
+        x.expect(op, "x", &[outer, &[inputs]].concat(), DType::F32)?;
+        if let Some(b) = b {
+            b.expect(op, "b", &[outputs], DType::F32)?;
+        }
+        let rows = x.shape().rows();
+        let y = Tensor::empty(tape.gpu(), [outer, &[outputs]].concat(), DType::F32)?;
+        let projection = Projection {
+            x: x.reshaped([rows, inputs])?,
+            w: w.clone(),
+            b: b.cloned(),
+            layout,
+            y: y.reshaped([rows, outputs])?,
+        };
+        Ok((projection, y))
+    }
+
+    pub fn forward(&self) -> Result<()> {
+        product(&Product {
+            bias: self.b.as_ref(),
+            trans_b: self.layout == WeightLayout::OutIn,
+            ..Product::new(&self.x, &self.w, &self.y)
+        })
+    }
+
+    /// What a gradient may be wanted of.
+    pub fn inputs(&self) -> Vec<&Tensor> {
+        let all = [Some(&self.x), Some(&self.w), self.b.as_ref()];
+        all.into_iter().flatten().collect()
+    }
+
+    /// Gradients of x, W and b, as far as they are wanted; dy (N, O).
+    pub fn backward(&self, cx: &mut Backward, dy: &Tensor) -> Result<()> {
+        if let Some(dx) = cx.sink(&self.x)? {
+            product(&Product {
+                trans_b: self.layout == WeightLayout::InOut,
+                accumulate: dx.accumulate,
+                ..Product::new(dy, &self.w, &dx.grad)
+            })?;
+        }
+        if let Some(dw) = cx.sink(&self.w)? {
+            let (left, right) = match self.layout {
+                WeightLayout::OutIn => (dy, &self.x),
+                WeightLayout::InOut => (&self.x, dy),
+            };
+            product(&Product {
+                trans_a: true,
+                accumulate: dw.accumulate,
+                ..Product::new(left, right, &dw.grad)
+            })?;
+        }
+        if let Some(b) = &self.b
+            && let Some(db) = cx.sink(b)?
+        {
+            sum_columns(dy, &db.grad, db.accumulate)?;
+        }
+        Ok(())
+    }
+}
 
 /// y = x·Wᵀ + b: x (…, I), W (O, I), b (O) → (…, O).
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].
 pub fn linear(tape: &Tape, x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    let [outputs, inputs] = w.dims2(OP, "w")?;
-    w.expect_dtype(OP, "w", DType::F32)?;
-    let outer = &x.dims()[..x.dims().len() - 1];
-    x.expect(OP, "x", &[outer, &[inputs]].concat(), DType::F32)?;
-    if let Some(b) = b {
-        b.expect(OP, "b", &[outputs], DType::F32)?;
-    }
-    let rows = x.shape().rows();
-    let flat = x.reshaped([rows, inputs])?;
-    let y = Tensor::empty(tape.gpu(), [outer, &[outputs]].concat(), DType::F32)?;
-    let y_flat = y.reshaped([rows, outputs])?;
-    product(&Product {
-        bias: b,
-        trans_b: true,
-        ..Product::new(&flat, w, &y_flat)
-    })?;
+    linear_as(tape, x, w, b, WeightLayout::OutIn)
+}
 
-    let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
-    let (w, b) = (w.clone(), b.cloned());
+/// As [`linear`], with the weight in the given layout.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_as(
+    tape: &Tape,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    layout: WeightLayout,
+) -> Result<Tensor> {
+    let (projection, y) = Projection::new(OP, tape, x, w, b, layout)?;
+    projection.forward()?;
+    let inputs: Vec<Tensor> = projection.inputs().into_iter().cloned().collect();
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
     tape.record(OP, &inputs, &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&y_flat)? else {
-            return Ok(());
-        };
-        if let Some(dx) = cx.sink(&flat)? {
-            product(&Product {
-                accumulate: dx.accumulate,
-                ..Product::new(&dy, &w, &dx.grad)
-            })?;
+        match cx.upstream(&projection.y)? {
+            Some(dy) => projection.backward(cx, &dy),
+            None => Ok(()),
         }
-        if let Some(dw) = cx.sink(&w)? {
-            let accumulate = dw.accumulate;
-            product(&Product {
-                trans_a: true,
-                accumulate,
-                ..Product::new(&dy, &flat, &dw.grad)
-            })?;
-        }
-        if let Some(b) = &b
-            && let Some(db) = cx.sink(b)?
-        {
-            sum_columns(&dy, &db.grad, db.accumulate)?;
-        }
-        Ok(())
     });
     Ok(y)
 }

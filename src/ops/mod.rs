@@ -2,19 +2,26 @@
 //!
 //! Parameters' gradients accumulate, activations' are overwritten by their first user.
 
+mod attention;
+mod attention_form;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod embedding;
 mod layout;
 mod linear;
+mod lora;
 mod lstm;
 mod lstm_form;
 pub mod matmul;
 mod matmul_choice;
 mod matmul_params;
 pub mod matmul_plan;
+mod norm;
 mod reduce;
+mod rows;
+mod scores;
+mod target_loss;
 
 /// Values in one element of a kernel's buffers: four where a size allows it (the flag `VEC4`), else
 /// one. Wide loads pay most on CPU drivers.
@@ -22,14 +29,20 @@ pub(crate) fn lanes(size: usize) -> usize {
     if size.is_multiple_of(4) { 4 } else { 1 }
 }
 
-pub use cross_entropy::linear_cross_entropy;
+pub use attention::{AttentionOptions, attention, attention_packed};
+pub use cross_entropy::{cross_entropy, linear_cross_entropy};
 pub use dropout::dropout;
 pub(crate) use elementwise::axpy;
 pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
 pub use embedding::{TokenIds, TokenIndex, embedding};
-pub use layout::concat;
-pub use linear::linear;
+pub use layout::{cache_append, column, columns, concat};
+pub use linear::{WeightLayout, linear, linear_as};
+pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
 pub use matmul::matmul;
+pub use norm::{Normed, layer_norm};
 pub use reduce::sum_all;
 pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};
+pub use rows::{RowSelection, mean_pool, select_rows};
+pub use scores::score_logits;
+pub use target_loss::{binary_cross_entropy, squared_error};

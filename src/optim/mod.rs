@@ -2,5 +2,7 @@
 
 mod optimizer;
 pub mod schedule;
+mod step_state;
 
-pub use optimizer::{Optimizer, OptimizerKind, StepState};
+pub use optimizer::{Optimizer, OptimizerKind};
+pub use step_state::StepState;

@@ -1,6 +1,7 @@
 //! Optimisers over whole parameter groups, one dispatch each; clipping by the global norm on the
 //! device, so that nothing is read back within a step.
 
+use super::StepState;
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -89,82 +90,24 @@ impl OptimizerKind {
         }
     }
 
-    fn betas(&self) -> (f32, f32) {
+    /// The same rule without weight decay.
+    fn without_decay(mut self) -> OptimizerKind {
+        match &mut self {
+            OptimizerKind::Sgd { weight_decay, .. }
+            | OptimizerKind::AdaGrad { weight_decay, .. }
+            | OptimizerKind::RmsProp { weight_decay, .. }
+            | OptimizerKind::Adam { weight_decay, .. }
+            | OptimizerKind::AdamW { weight_decay, .. } => *weight_decay = 0.0,
+        }
+        self
+    }
+
+    pub(super) fn betas(&self) -> (f32, f32) {
         match *self {
             OptimizerKind::Adam { beta1, beta2, .. }
             | OptimizerKind::AdamW { beta1, beta2, .. } => (beta1, beta2),
             _ => (0.0, 0.0),
         }
-    }
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct StepNumbers {
-    step: u32,
-    draw: u32,
-    seed_lo: u32,
-    seed_hi: u32,
-    lr: f32,
-    loss_scale: f32,
-    bias1: f32,
-    bias2: f32,
-}
-
-/// The numbers that change from step to step, on the device; a recorded step reads them anew.
-pub struct StepState {
-    tensor: Tensor,
-    seed: u64,
-}
-
-impl StepState {
-    /// The state before the first step.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when the device failed.
-    pub fn new(gpu: &Gpu, seed: u64) -> Result<StepState> {
-        let tensor = Tensor::empty(gpu, [size_of::<StepNumbers>() / 4], DType::U32)?;
-        let state = StepState { tensor, seed };
-        state.write(1, 0.0, (0.0, 0.0))?;
-        Ok(state)
-    }
-
-    /// Prepares step `step`, counted from 1, at learning rate `lr`.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for step 0; [`Error::Device`] inside a recording.
-    pub fn advance(&self, optimizer: &Optimizer, step: u64, lr: f32) -> Result<()> {
-        if step == 0 {
-            let (op, arg, value) = ("optimizer", "step", "0".to_string());
-            return Err(Error::Argument {
-                op,
-                arg,
-                value,
-                expected: "1 or more",
-            });
-        }
-        self.write(step, lr, optimizer.kind.betas())
-    }
-
-    fn write(&self, step: u64, lr: f32, (beta1, beta2): (f32, f32)) -> Result<()> {
-        // In f64: a power in f32 drifts over many steps.
-        let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;
-        let numbers = StepNumbers {
-            step: step as u32,
-            draw: step as u32,
-            seed_lo: self.seed as u32,
-            seed_hi: (self.seed >> 32) as u32,
-            lr,
-            loss_scale: 1.0,
-            bias1: bias(beta1),
-            bias2: bias(beta2),
-        };
-        self.tensor.write::<u32>(bytemuck::cast_slice(&[numbers]))
-    }
-
-    /// The numbers, for a training tape.
-    pub fn tensor(&self) -> &Tensor {
-        &self.tensor
     }
 }
 
@@ -286,7 +229,7 @@ impl Optimizer {
         Ok(self.grad_state.to_vec::<f32>()?[3].to_bits())
     }
 
-    /// Queues one update: the gradients' norm, clipping to `max_norm` if given, the rule, and
+    /// Queues one update of the parameters trained at the store's level: the gradients' norm, clipping to `max_norm` if given, the rule, and
     /// zeroing of the gradients. Returns the norm before clipping, (1), on the device. A step
     /// with an infinite or NaN gradient changes nothing.
     ///
@@ -311,16 +254,21 @@ impl Optimizer {
             });
         }
         self.norm(store, state, max_norm.unwrap_or(0.0))?;
-        for (group, own) in groups.iter().zip(&self.state) {
+        for (number, group) in store.active_groups() {
+            let own = &self.state[number];
             let len = (group.values.len() / 4) as u32;
             let mut bindings = vec![
-                state.tensor.binding(),
+                state.level(group.rule.level).binding(),
                 self.grad_state.binding(),
                 group.values.binding(),
                 group.grads.binding(),
             ];
             bindings.extend(own.iter().map(Tensor::binding));
-            let (name, variant, params) = self.kind.kernel(len, group.lr_scale);
+            let kind = match group.rule.decays {
+                true => self.kind,
+                false => self.kind.without_decay(),
+            };
+            let (name, variant, params) = kind.kernel(len, group.rule.lr_scale);
             let kernel = self.gpu.kernel(name, &variant.with("ZERO_GRAD", true))?;
             let grid = Groups::cover(len as usize, 256);
             self.gpu.dispatch_bytes(&kernel, &params, &bindings, grid)?;
@@ -332,13 +280,16 @@ impl Optimizer {
     /// Queues the norm of all gradients and the factor that clips it.
     fn norm(&self, store: &ParamStore, state: &StepState, max_norm: f32) -> Result<()> {
         let chunks = |len: usize| len.div_ceil(SUM_CHUNK);
-        let count: usize = store.groups().iter().map(|g| chunks(g.grads.len())).sum();
+        let count: usize = store
+            .active_groups()
+            .map(|(_, g)| chunks(g.grads.len()))
+            .sum();
         let partial = Tensor::empty(&self.gpu, [count.max(1)], DType::F32)?;
         // Groups are padded to multiples of 64 values.
         let variant = Variant::new().with("VEC4", true);
         let kernel = self.gpu.kernel("grad_norm_partial", &variant)?;
         let mut base = 0;
-        for group in store.groups() {
+        for (_, group) in store.active_groups() {
             let params = NormPartialParams {
                 n: (group.grads.len() / 4) as u32,
                 offset: 0,
@@ -360,7 +311,7 @@ impl Optimizer {
             max_norm,
         };
         let bindings = [
-            state.tensor.binding(),
+            state.tensor().binding(),
             partial.binding(),
             self.grad_state.binding(),
         ];

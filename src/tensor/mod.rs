@@ -4,7 +4,7 @@
 mod params;
 mod tape;
 
-pub use params::{Init, ParamGroup, ParamSpec, ParamStore, Place};
+pub use params::{Init, ParamGroup, ParamSpec, ParamStore, Place, Rule};
 pub use tape::{Backward, Sink, Tape};
 
 use std::fmt;

@@ -43,10 +43,21 @@ impl ParamSpec {
     }
 }
 
+/// How a parameter is trained; parameters of equal rules are updated together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// Its learning rate over the schedule's; 0 freezes it.
+    pub lr_scale: f32,
+    /// Whether the optimiser's weight decay holds for it.
+    pub decays: bool,
+    /// It is trained from this level on; see [`ParamStore::set_level`].
+    pub level: usize,
+}
+
 /// Parameters that are trained alike.
 pub struct ParamGroup {
-    /// Their learning rate over the schedule's.
-    pub lr_scale: f32,
+    /// How.
+    pub rule: Rule,
     /// All values, flat.
     pub values: Tensor,
     /// All gradients, in the same layout.
@@ -55,8 +66,9 @@ pub struct ParamGroup {
 
 struct Entry {
     spec: ParamSpec,
+    /// Without its gradient.
     tensor: Tensor,
-    place: Option<Place>,
+    trained: Option<(Place, Tensor)>,
 }
 
 /// Where a trained parameter lies.
@@ -75,6 +87,7 @@ pub struct ParamStore {
     /// Names in the model's order.
     order: Vec<String>,
     groups: Vec<ParamGroup>,
+    level: usize,
 }
 
 /// Slices start on this many elements: 256 bytes, the largest alignment an adapter asks for.
@@ -92,36 +105,52 @@ impl ParamStore {
         seed: u64,
         lr_scale: impl Fn(&str) -> f32,
     ) -> Result<ParamStore> {
+        ParamStore::with_rules(gpu, specs, seed, |spec| Rule {
+            lr_scale: lr_scale(&spec.name),
+            decays: true,
+            level: 0,
+        })
+    }
+
+    /// As [`ParamStore::new`], with a whole rule for each parameter.
+    ///
+    /// # Errors
+    /// As [`ParamStore::new`].
+    pub fn with_rules(
+        gpu: &Gpu,
+        specs: Vec<ParamSpec>,
+        seed: u64,
+        rule: impl Fn(&ParamSpec) -> Rule,
+    ) -> Result<ParamStore> {
         let limit = gpu.caps().limits.max_storage_buffer_binding_size / DType::F32.size();
         let mut store = ParamStore {
             gpu: gpu.clone(),
             entries: BTreeMap::new(),
             order: specs.iter().map(|s| s.name.clone()).collect(),
             groups: Vec::new(),
+            level: 0,
         };
-        // Consecutive parameters of one learning rate share a buffer, as far as a binding reaches.
-        let mut pending: Vec<ParamSpec> = Vec::new();
-        let mut pending_len = 0;
-        let mut pending_scale = 0.0;
+        // Parameters of one rule share a buffer, as far as a binding reaches.
+        let mut open: Vec<(Rule, usize, Vec<ParamSpec>)> = Vec::new();
         for spec in specs {
             let len = spec.shape.len().next_multiple_of(ALIGN);
-            let scale = lr_scale(&spec.name);
-            let full = (pending_len + len) as u64 > limit;
-            if !pending.is_empty() && (full || scale != pending_scale) {
-                store.add_group(
-                    std::mem::take(&mut pending),
-                    pending_len,
-                    pending_scale,
-                    seed,
-                )?;
-                pending_len = 0;
+            let rule = rule(&spec);
+            match open.iter().position(|(r, ..)| *r == rule) {
+                Some(at) if (open[at].1 + len) as u64 <= limit => {
+                    open[at].1 += len;
+                    open[at].2.push(spec);
+                    continue;
+                }
+                Some(at) => {
+                    let (rule, len, specs) = open.remove(at);
+                    store.add_group(specs, len, rule, seed)?;
+                }
+                None => {}
             }
-            pending_scale = scale;
-            pending_len += len;
-            pending.push(spec);
+            open.push((rule, len, vec![spec]));
         }
-        if !pending.is_empty() {
-            store.add_group(pending, pending_len, pending_scale, seed)?;
+        for (rule, len, specs) in open {
+            store.add_group(specs, len, rule, seed)?;
         }
         Ok(store)
     }
@@ -130,7 +159,7 @@ impl ParamStore {
         &mut self,
         specs: Vec<ParamSpec>,
         len: usize,
-        lr_scale: f32,
+        rule: Rule,
         seed: u64,
     ) -> Result<()> {
         let mut host = vec![0.0; len];
@@ -141,21 +170,22 @@ impl ParamStore {
             start += spec.shape.len().next_multiple_of(ALIGN);
         }
         let values = Tensor::from_slice(&self.gpu, [len], &host)?;
-        let grads = if lr_scale == 0.0 {
+        let grads = if rule.lr_scale == 0.0 {
             None
         } else {
             Some(Tensor::zeros(&self.gpu, [len])?)
         };
         let mut start = 0;
         for spec in specs {
-            let mut tensor = values.window(start, spec.shape.clone())?;
-            if let Some(grads) = &grads {
-                tensor = tensor.with_grad(grads.window(start, spec.shape.clone())?);
-            }
-            let place = grads.as_ref().map(|_| Place {
+            let tensor = values.window(start, spec.shape.clone())?;
+            let place = Place {
                 group: self.groups.len(),
                 start,
-            });
+            };
+            let trained = match &grads {
+                Some(grads) => Some((place, grads.window(start, spec.shape.clone())?)),
+                None => None,
+            };
             start += spec.shape.len().next_multiple_of(ALIGN);
             if self.entries.contains_key(&spec.name) {
                 return Err(Error::Parameter {
@@ -168,13 +198,13 @@ impl ParamStore {
                 Entry {
                     spec,
                     tensor,
-                    place,
+                    trained,
                 },
             );
         }
         if let Some(grads) = grads {
             self.groups.push(ParamGroup {
-                lr_scale,
+                rule,
                 values,
                 grads,
             });
@@ -182,24 +212,48 @@ impl ParamStore {
         Ok(())
     }
 
+    /// Trains the parameters of all levels up to this one (0 at first); the others are handed out
+    /// without a gradient, and an optimiser leaves them and its state for them alone. What was
+    /// handed out before stays as it is.
+    pub fn set_level(&mut self, level: usize) {
+        self.level = level;
+    }
+
+    /// The level that is trained now.
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// The levels that there are, ascending.
+    pub fn levels(&self) -> Vec<usize> {
+        let mut levels: Vec<usize> = self.groups.iter().map(|g| g.rule.level).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        levels
+    }
+
     /// The parameter `name`.
     ///
     /// # Errors
     /// [`Error::Parameter`] when the model has none of that name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
-        self.entries
-            .get(name)
-            .map(|e| e.tensor.clone())
-            .ok_or_else(|| Error::Parameter {
-                name: name.to_string(),
-                message: "the model has no parameter of this name".into(),
-            })
+        let entry = self.entries.get(name).ok_or_else(|| Error::Parameter {
+            name: name.to_string(),
+            message: "the model has no parameter of this name".into(),
+        })?;
+        Ok(match &entry.trained {
+            Some((place, grad)) if self.groups[place.group].rule.level <= self.level => {
+                entry.tensor.clone().with_grad(grad.clone())
+            }
+            _ => entry.tensor.clone(),
+        })
     }
 
     /// Where a parameter lies in its group's buffers, and so in the optimiser's; `None` for a
     /// frozen or unknown one.
     pub fn place(&self, name: &str) -> Option<Place> {
-        self.entries.get(name).and_then(|e| e.place)
+        let (place, _) = self.entries.get(name)?.trained.as_ref()?;
+        Some(*place)
     }
 
     /// Names and shapes in the model's order.
@@ -210,14 +264,20 @@ impl ParamStore {
             .map(|e| &e.spec)
     }
 
-    /// The trainable groups, for the optimiser.
+    /// The trainable groups.
     pub fn groups(&self) -> &[ParamGroup] {
         &self.groups
     }
 
-    /// Number of values, and how many of them are trained.
+    /// The groups that are trained at the present level, with their numbers.
+    pub fn active_groups(&self) -> impl Iterator<Item = (usize, &ParamGroup)> {
+        let groups = self.groups.iter().enumerate();
+        groups.filter(|(_, group)| group.rule.level <= self.level)
+    }
+
+    /// Number of values, and how many of them are trained, now or at a later level.
     pub fn counts(&self) -> (usize, usize) {
-        let trained = |e: &&Entry| e.tensor.grad().is_some();
+        let trained = |e: &&Entry| e.trained.is_some();
         let count = |e: &Entry| e.tensor.len();
         (
             self.entries.values().map(count).sum(),

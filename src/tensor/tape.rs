@@ -24,6 +24,8 @@ pub struct Tape {
     tracked: RefCell<HashSet<u64>>,
     mode: Mode,
     layers: Cell<u32>,
+    /// Whether nodes are kept, or only what they say about which tensors need a gradient.
+    keeps_nodes: bool,
 }
 
 #[derive(Clone)]
@@ -58,6 +60,17 @@ impl Tape {
             tracked: RefCell::default(),
             mode,
             layers: Cell::new(0),
+            keeps_nodes: true,
+        }
+    }
+
+    /// A tape for a part of this one's forward pass, whose draws start at `layer`.
+    fn segment(mode: &Mode, gpu: &Gpu, layer: u32, tracked: HashSet<u64>, keeps: bool) -> Tape {
+        Tape {
+            tracked: RefCell::new(tracked),
+            layers: Cell::new(layer),
+            keeps_nodes: keeps,
+            ..Tape::new(gpu, mode.clone())
         }
     }
 
@@ -106,11 +119,61 @@ impl Tape {
         }
         let outputs: Vec<u64> = outputs.iter().map(|t| t.id()).collect();
         self.tracked.borrow_mut().extend(&outputs);
-        self.nodes.borrow_mut().push(Node {
-            op,
-            outputs,
-            backward: Box::new(backward),
-        });
+        if self.keeps_nodes {
+            self.nodes.borrow_mut().push(Node {
+                op,
+                outputs,
+                backward: Box::new(backward),
+            });
+        }
+    }
+
+    /// Runs `forward` on `inputs` without keeping what its operators save, and runs it again on
+    /// the way back: memory for one such part at a time, paid with a second forward pass (Chen et
+    /// al. 2016). Dropout draws the same masks again, so the gradients are those without it, bit
+    /// for bit. `forward` must depend on nothing but its inputs and on parameters.
+    ///
+    /// # Errors
+    /// Those of `forward`.
+    pub fn checkpoint(
+        &self,
+        inputs: &[&Tensor],
+        forward: impl Fn(&Tape, &[Tensor]) -> Result<Tensor> + 'static,
+    ) -> Result<Tensor> {
+        let inputs: Vec<Tensor> = inputs.iter().map(|&t| t.clone()).collect();
+        if self.step_state().is_none() {
+            return forward(self, &inputs);
+        }
+        let needed = inputs.iter().filter(|t| self.needs_grad(t));
+        let tracked: HashSet<u64> = needed.map(Tensor::id).collect();
+        let (mode, layer) = (self.mode.clone(), self.layers.get());
+        let first = Tape::segment(&mode, &self.gpu, layer, tracked.clone(), false);
+        let y = forward(&first, &inputs)?;
+        self.layers.set(first.layers.get());
+        let is_result = first.tracked.borrow().contains(&y.id()) && !tracked.contains(&y.id());
+        if is_result {
+            let id = y.id();
+            self.tracked.borrow_mut().insert(id);
+            let out = y.clone();
+            let backward = move |cx: &mut Backward| {
+                let Some(dy) = cx.upstream(&out)? else {
+                    return Ok(());
+                };
+                let again = Tape::segment(&mode, &cx.gpu, layer, tracked, true);
+                let y = forward(&again, &inputs)?;
+                cx.tracked.extend(again.tracked.into_inner());
+                cx.grads.insert(y.id(), dy);
+                cx.run(again.nodes.into_inner())
+            };
+            if self.keeps_nodes {
+                self.nodes.borrow_mut().push(Node {
+                    op: "checkpoint",
+                    outputs: vec![id],
+                    backward: Box::new(backward),
+                });
+            }
+        }
+        Ok(y)
     }
 
     /// Adds to every parameter's gradient that of `loss` (a single number).
@@ -146,23 +209,9 @@ impl Tape {
             gpu: self.gpu.clone(),
             tracked: self.tracked.into_inner(),
             grads: HashMap::from([(loss.id(), seed)]),
+            asked: inputs.iter().map(|t| t.id()).collect(),
         };
-        for node in self.nodes.into_inner().into_iter().rev() {
-            if !node
-                .outputs
-                .iter()
-                .any(|id| backward.grads.contains_key(id))
-            {
-                continue; // The loss does not depend on it.
-            }
-            log::trace!("backward of {}", node.op);
-            (node.backward)(&mut backward)?;
-            for id in &node.outputs {
-                if !inputs.iter().any(|t| t.id() == *id) {
-                    backward.grads.remove(id);
-                }
-            }
-        }
+        backward.run(self.nodes.into_inner())?;
         Ok(inputs
             .iter()
             .map(|t| backward.grads.remove(&t.id()))
@@ -190,9 +239,29 @@ pub struct Backward {
     gpu: Gpu,
     tracked: HashSet<u64>,
     grads: HashMap<u64, Tensor>,
+    /// Whose gradients are kept to the end.
+    asked: HashSet<u64>,
 }
 
 impl Backward {
+    /// Runs nodes in reverse; a gradient is dropped once the node that made its tensor has run.
+    fn run(&mut self, nodes: Vec<Node>) -> Result<()> {
+        for node in nodes.into_iter().rev() {
+            let arrived = |id| self.grads.contains_key(id);
+            if !node.outputs.iter().any(arrived) {
+                continue; // The loss does not depend on it.
+            }
+            log::trace!("backward of {}", node.op);
+            (node.backward)(self)?;
+            for id in &node.outputs {
+                if !self.asked.contains(id) {
+                    self.grads.remove(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The context to dispatch in.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu

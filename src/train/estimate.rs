@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::config::{Auxiliary, ModelConfig, Objective, StageConfig, StageKind};
+use super::config::{Auxiliary, LstmModel, Objective, StageConfig, StageKind};
 use crate::error::{Error, Result};
 
 const F32: u64 = 4;
@@ -13,8 +13,10 @@ const F32: u64 = 4;
 /// A stage's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Estimate {
-    /// Trained numbers.
+    /// Numbers that the model has.
     pub parameters: u64,
+    /// Those of them that are trained.
+    pub trainable: u64,
     /// Bytes of weights and their gradients.
     pub weights: u64,
     /// Bytes of optimiser state.
@@ -42,6 +44,25 @@ pub struct AdapterLimits {
     pub memory: Option<u64>,
 }
 
+/// What a transformer's size follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransformerSizes {
+    /// Numbers that it has.
+    pub parameters: u64,
+    /// Those of them that are trained.
+    pub trainable: u64,
+    /// Numbers of its largest parameter.
+    pub largest_parameter: u64,
+    /// Layers.
+    pub layers: usize,
+    /// Width of a token's vector.
+    pub width: usize,
+    /// Width of the feed-forward part.
+    pub inner: usize,
+    /// Whether queries, keys and values come from one layer.
+    pub joint_projection: bool,
+}
+
 /// Numbers that depend on the data, with the values assumed before they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataSizes {
@@ -57,8 +78,42 @@ impl Estimate {
         self.weights + self.optimizer + self.activations
     }
 
-    /// Works out a stage's size.
-    pub fn new(model: &ModelConfig, stage: &StageConfig, data: DataSizes) -> Self {
+    /// Works out the size of a transformer's stage.
+    pub fn transformer(sizes: &TransformerSizes, stage: &StageConfig) -> Self {
+        let s = sizes;
+        let (c, f, layers) = (s.width as u64, s.inner as u64, s.layers as u64);
+        let rows = (stage.batch * stage.max_len) as u64;
+        // What a layer keeps of each token: its input, q, k, v and their mean, two normalised sums
+        // and their sources, the feed-forward part before and after its function. Scores of
+        // attention and logits are never kept.
+        let layer = 11 * c + 2 * f;
+        let layers_kept = match stage.checkpointing {
+            true => layers * c + layer,
+            false => layers * layer,
+        };
+        let trains = stage.kind != StageKind::Evaluate;
+        let per_token = if trains {
+            3 * c + layers_kept
+        } else {
+            3 * c + layer
+        };
+        let widest = f.max(if s.joint_projection { 3 * c } else { c });
+        let largest_fixed = F32 * s.largest_parameter;
+        let largest_per_text = F32 * stage.max_len as u64 * widest;
+        Self {
+            parameters: s.parameters,
+            trainable: s.trainable,
+            weights: F32 * (s.parameters + s.trainable),
+            optimizer: F32 * s.trainable * stage.optimizer.slots() as u64,
+            activations: F32 * rows * per_token,
+            largest: largest_fixed.max(largest_per_text * stage.batch as u64),
+            largest_fixed,
+            largest_per_text,
+        }
+    }
+
+    /// Works out the size of an LSTM's stage.
+    pub fn lstm(model: &LstmModel, stage: &StageConfig, data: DataSizes) -> Self {
         let [v, e, h, k] =
             [data.vocabulary, model.embedding, model.hidden, data.classes].map(|n| n as u64);
         let directions = 1 + u64::from(model.bidirectional);
@@ -107,6 +162,7 @@ impl Estimate {
         let largest_per_text = F32 * (length + u64::from(is_sa)) * (4 * h).max(e);
         Self {
             parameters,
+            trainable: parameters * trained,
             weights: F32 * parameters * (1 + trained),
             optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
             activations: F32 * rows * per_token,
@@ -164,8 +220,8 @@ mod tests {
             .unwrap()
             .config(&Overrides::default())
             .unwrap();
-        Estimate::new(
-            &config.model,
+        Estimate::lstm(
+            config.model.lstm().unwrap(),
             &config.stages[index],
             DataSizes {
                 vocabulary: 30_000,

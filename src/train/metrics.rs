@@ -14,6 +14,18 @@ pub struct Scores {
     /// exp(loss), for language models and autoencoders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<f64>,
+    /// Share of masked tokens, or of texts with all their labels, that were predicted right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Share of right next-sentence predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sentence: Option<f64>,
+    /// F1 over all labels of all texts together (micro), for several labels a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub f1: Option<f64>,
+    /// Pearson's correlation, for numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<f64>,
     /// For classifiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<ClassScores>,
@@ -35,17 +47,32 @@ pub struct ClassScores {
 }
 
 impl Scores {
+    /// Scores that are a mean loss and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] where there is nothing to score.
+    pub fn mean(loss_sum: f64, examples: u64) -> Result<Self> {
+        Ok(Self {
+            examples,
+            loss: mean("the loss", loss_sum, examples)?,
+            perplexity: None,
+            accuracy: None,
+            next_sentence: None,
+            f1: None,
+            correlation: None,
+            classes: None,
+        })
+    }
+
     /// Scores of a language model or autoencoder.
     ///
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn language(loss_sum: f64, tokens: u64) -> Result<Self> {
-        let loss = mean("perplexity", loss_sum, tokens)?;
+        let scores = Self::mean(loss_sum, tokens)?;
         Ok(Self {
-            examples: tokens,
-            loss,
-            perplexity: Some(loss.exp()),
-            classes: None,
+            perplexity: Some(scores.loss.exp()),
+            ..scores
         })
     }
 
@@ -57,12 +84,9 @@ impl Scores {
     pub fn classifier(loss_sum: f64, confusion: Vec<Vec<u64>>) -> Result<Self> {
         let classes = ClassScores::new(confusion)?;
         let texts = classes.confusion.iter().flatten().sum();
-        let loss = mean("the loss", loss_sum, texts)?;
         Ok(Self {
-            examples: texts,
-            loss,
-            perplexity: None,
             classes: Some(classes),
+            ..Self::mean(loss_sum, texts)?
         })
     }
 

@@ -240,6 +240,21 @@ pub fn brief(scores: &Scores) -> String {
     if let Some(p) = scores.perplexity {
         text += &format!(", perplexity {p:.2}");
     }
+    let shares = [
+        ("accuracy", scores.accuracy),
+        ("next sentence", scores.next_sentence),
+    ];
+    for (name, share) in shares {
+        if let Some(share) = share {
+            text += &format!(", {name} {:.2} %", 100.0 * share);
+        }
+    }
+    if let Some(f1) = scores.f1 {
+        text += &format!(", micro F1 {f1:.3}");
+    }
+    if let Some(r) = scores.correlation {
+        text += &format!(", correlation {r:.3}");
+    }
     if let Some(c) = &scores.classes {
         text += &format!(
             ", error {:.2} %, macro F1 {:.3}",

@@ -22,6 +22,15 @@ pub struct UnitResult {
     pub seed: u64,
     /// (index, of how many) in a cross-validation.
     pub fold: Option<(usize, usize)>,
+    /// Numbers that the model has.
+    #[serde(default)]
+    pub parameters: u64,
+    /// Those of them that were trained.
+    #[serde(default)]
+    pub trainable: u64,
+    /// The most device memory held at once, in bytes.
+    #[serde(default)]
+    pub peak_memory: Option<u64>,
     /// Steps done.
     pub steps: u64,
     /// Tokens read.
@@ -88,6 +97,14 @@ pub struct Row {
     pub error: Option<Interval>,
     /// Mean perplexity, of the test split or else the validation split.
     pub perplexity: Option<f64>,
+    /// Mean accuracy on masked tokens, or with several labels a text, likewise.
+    pub accuracy: Option<f64>,
+    /// Numbers that the model has.
+    pub parameters: u64,
+    /// Those of them that were trained.
+    pub trainable: u64,
+    /// The most device memory held at once, in bytes.
+    pub peak_memory: Option<u64>,
     /// Mean training tokens per second.
     pub tokens_per_second: f64,
     /// Seconds of all units together.
@@ -165,6 +182,9 @@ impl Report {
                 "model",
                 "test error % (95 %)",
                 "perplexity",
+                "accuracy %",
+                "trained %",
+                "peak MiB",
                 "runs",
                 "tokens/s",
                 "seconds",
@@ -174,8 +194,16 @@ impl Report {
         for row in &self.rows {
             cells.push([
                 row.model.clone(),
-                row.error.map_or("–".into(), |e| percent(&e, row.repeats)),
+                row.error.map_or("–".into(), |e| interval(&e, row.repeats)),
                 row.perplexity.map_or("–".into(), |p| format!("{p:.2}")),
+                row.accuracy
+                    .map_or("–".into(), |a| format!("{:.2}", 100.0 * a)),
+                match row.kind {
+                    StageKind::Evaluate => "–".into(),
+                    _ => percent(row.trainable, row.parameters),
+                },
+                row.peak_memory
+                    .map_or("–".into(), |b| thousands(b as f64 / f64::from(1 << 20))),
                 row.repeats.to_string(),
                 if row.kind == StageKind::Evaluate {
                     "–".into()
@@ -199,29 +227,44 @@ fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
         [one] => wilson(one.wrong(), one.confusion.iter().flatten().sum()),
         _ => student_t(&classes.iter().map(|c| c.error).collect::<Vec<_>>()),
     };
-    let perplexities: Vec<f64> = units
-        .iter()
-        .filter_map(|u| u.test.as_ref().or(u.validation.as_ref())?.perplexity)
-        .collect();
+    let mean = |of: fn(&Scores) -> Option<f64>| {
+        let scores = units.iter();
+        let all: Vec<f64> = scores
+            .filter_map(|u| of(u.test.as_ref().or(u.validation.as_ref())?))
+            .collect();
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    };
+    let first = units.first();
     Row {
         model: name.into(),
         kind,
         repeats: units.len(),
         error,
-        perplexity: (!perplexities.is_empty())
-            .then(|| perplexities.iter().sum::<f64>() / perplexities.len() as f64),
+        perplexity: mean(|s| s.perplexity),
+        accuracy: mean(|s| s.accuracy),
+        parameters: first.map_or(0, |u| u.parameters),
+        trainable: first.map_or(0, |u| u.trainable),
+        peak_memory: units.iter().filter_map(|u| u.peak_memory).max(),
         tokens_per_second: units.iter().map(|u| u.tokens_per_second).sum::<f64>() / n,
         seconds: units.iter().map(|u| u.seconds).sum(),
     }
 }
 
 /// "20.31 ± 0.82" for repeats; "20.31 (19.52 to 21.12)" for one run, whose interval is lopsided.
-fn percent(error: &Interval, repeats: usize) -> String {
+fn interval(error: &Interval, repeats: usize) -> String {
     let (mean, low, high) = (100.0 * error.mean, 100.0 * error.low, 100.0 * error.high);
     if repeats > 1 {
         format!("{mean:.2} ± {:.2}", 100.0 * error.half_width())
     } else {
         format!("{mean:.2} ({low:.2} to {high:.2})")
+    }
+}
+
+/// A share as "12.34"; "100" where it is whole.
+pub fn percent(part: u64, whole: u64) -> String {
+    match part == whole {
+        true => "100".into(),
+        false => format!("{:.2}", 100.0 * part as f64 / whole as f64),
     }
 }
 

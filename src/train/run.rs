@@ -8,14 +8,16 @@ use serde_json::Value;
 use super::artifacts::RunFolder;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::log::{self, MetricsLog};
-use super::config::{Budget, DataConfig, RunConfig, StageConfig, StageKind};
+use super::config::{Budget, DataConfig, Objective, Problem, RunConfig, StageConfig, StageKind};
 use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
 use super::metrics::Scores;
 use super::progress::{Event, Progress, thousands};
-use super::report::{Report, UnitResult, markdown};
+use super::report::{Report, UnitResult, markdown, percent};
 use super::task::{Split, Task, TaskRequest, Unit};
+use super::tasks::planned;
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
+use crate::hub;
 
 /// A run to be begun, or one to go on with.
 #[derive(Debug, Clone)]
@@ -94,6 +96,7 @@ pub fn train(
             stage,
             unit,
             init: init_folder(&config, &folder, &units, unit)?,
+            base: None,
             adapter,
             folder: folder.path(),
         };
@@ -108,6 +111,10 @@ pub fn train(
                 return Err(error);
             }
         };
+        for note in task.describe().notes {
+            let message = format!("{}: {note}", unit.name);
+            progress.event(&Event::Note { message: &message });
+        }
         let result = if stage.kind == StageKind::Evaluate {
             evaluate_unit(task.as_mut(), stage, unit, &path, progress)?
         } else {
@@ -218,7 +225,11 @@ fn evaluate_unit(
         scores,
         best: false,
     });
+    let info = task.describe();
     Ok(UnitResult {
+        parameters: info.parameters,
+        trainable: info.trainable,
+        peak_memory: task.peak_memory(),
         unit: unit.name.clone(),
         stage: stage.name.clone(),
         seed: unit.seed,
@@ -259,7 +270,12 @@ pub trait Model {
     /// Label names, in the order of the probabilities.
     fn labels(&self) -> &[String];
 
-    /// Probabilities of the labels, per text.
+    /// What its outputs mean.
+    fn problem(&self) -> Problem {
+        Problem::SingleLabel
+    }
+
+    /// Probabilities of the labels (or the numbers predicted), per text.
     ///
     /// # Errors
     /// A model without a classifier; whatever the device reports.
@@ -277,8 +293,11 @@ pub trait Model {
 /// # Errors
 /// [`Error::Folder`] where there is no model.
 pub fn resolve_model(path: &Path) -> Result<PathBuf> {
-    let is_model =
-        |p: &Path| p.join("model.safetensors").is_file() && p.join("config.json").is_file();
+    let is_model = |p: &Path| {
+        let has = |name| p.join(name).is_file();
+        let weights = has(hub::WEIGHTS) || has(hub::INDEX);
+        (weights && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
+    };
     if is_model(path) {
         return Ok(path.to_path_buf());
     }
@@ -298,7 +317,7 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     let problem = if path.join("config.toml").is_file() {
         "is a run without a finished model; finish it with `melos train --resume`"
     } else {
-        "is no model folder (model.safetensors, config.json, tokenizer.json) and no run folder"
+        "is no model folder (model.safetensors, config.json), no adapter folder (adapter_config.json) and no run folder"
     };
     Err(Error::Folder {
         path: path.to_path_buf(),
@@ -311,10 +330,29 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
 pub struct Prediction {
     /// The text.
     pub text: String,
-    /// The most probable label.
+    /// The most probable label; all that are more likely than not, with several labels a text; or
+    /// the number.
     pub label: String,
     /// All labels with their probabilities, in the model's order.
     pub probabilities: Vec<(String, f32)>,
+}
+
+/// What is predicted, in a word.
+fn said(problem: Problem, outputs: &[(String, f32)]) -> String {
+    match problem {
+        Problem::SingleLabel => {
+            let best = outputs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            best.map_or(String::new(), |(label, _)| label.clone())
+        }
+        Problem::MultiLabel => {
+            let likely = outputs.iter().filter(|(_, p)| *p > 0.5);
+            let labels: Vec<&str> = likely.map(|(label, _)| label.as_str()).collect();
+            labels.join(", ")
+        }
+        Problem::Regression => outputs
+            .first()
+            .map_or(String::new(), |(_, y)| y.to_string()),
+    }
 }
 
 /// Predicts the labels of texts.
@@ -329,8 +367,7 @@ pub fn predict(model: &mut dyn Model, texts: Vec<String>) -> Result<Vec<Predicti
         .map(|(text, row)| {
             let probabilities: Vec<(String, f32)> =
                 model.labels().iter().cloned().zip(row).collect();
-            let best = probabilities.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-            let label = best.map_or(String::new(), |(label, _)| label.clone());
+            let label = said(model.problem(), &probabilities);
             Prediction {
                 text,
                 label,
@@ -366,32 +403,34 @@ pub struct PlannedStage {
 }
 
 /// Works out what a run would be.
-pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Plan {
+///
+/// # Errors
+/// As [`planned`].
+pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> {
     let mut config = config.clone();
     config.settle();
     let sizes = DataSizes {
         vocabulary: config.tokenizer.vocabulary,
         classes: 2,
     };
-    let stages = config
-        .stages
-        .iter()
-        .map(|stage| PlannedStage {
+    let stage = |stage: &StageConfig| -> Result<PlannedStage> {
+        Ok(PlannedStage {
             name: stage.name.clone(),
             repeats: stage.repeats(),
             budget: stage.budget,
             steps: match (stage.kind, stage.budget, stage.objective) {
                 (StageKind::Evaluate, ..) => Some(0),
                 (_, Budget::Steps(n), _) => Some(n),
-                (_, Budget::Tokens(n), super::config::Objective::Lm) => {
-                    Some(n.div_ceil((stage.batch * stage.bptt) as u64))
+                (_, Budget::Tokens(n), Objective::Lm) => {
+                    Some(n.div_ceil((stage.batch * stage.bptt * stage.accumulate) as u64))
                 }
                 _ => None,
             },
-            size: Estimate::new(&config.model, stage, sizes),
+            size: planned(&config, stage, sizes)?,
         })
-        .collect();
-    Plan { stages, adapter }
+    };
+    let stages = config.stages.iter().map(stage).collect::<Result<_>>()?;
+    Ok(Plan { stages, adapter })
 }
 
 impl Plan {
@@ -415,6 +454,7 @@ impl Plan {
             "runs",
             "steps",
             "parameters",
+            "trained %",
             "weights",
             "optimizer",
             "activations",
@@ -436,6 +476,7 @@ impl Plan {
                 stage.repeats.to_string(),
                 steps,
                 thousands(stage.size.parameters as f64),
+                percent(stage.size.trainable, stage.size.parameters),
                 mebibytes(stage.size.weights),
                 mebibytes(stage.size.optimizer),
                 mebibytes(stage.size.activations),

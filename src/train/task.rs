@@ -9,6 +9,8 @@ use super::config::{RunConfig, StageConfig};
 use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::error::Result;
+use crate::hub;
+use crate::hub::adapter::{AdapterConfig, Weights};
 
 /// One model in training with its data: implemented once per objective.
 ///
@@ -70,6 +72,11 @@ pub trait Task {
     /// # Errors
     /// Whatever the device reports.
     fn export(&mut self) -> Result<ModelFiles>;
+
+    /// The most device memory that it held so far, in bytes, where it is known.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What the loop must know about a task beforehand.
@@ -77,12 +84,16 @@ pub trait Task {
 pub struct TaskInfo {
     /// One line for the log: model, data, adapter.
     pub summary: String,
-    /// Trained numbers.
+    /// Numbers that the model has.
     pub parameters: u64,
+    /// Those of them that are trained.
+    pub trainable: u64,
     /// Steps in one pass over the training data.
     pub steps_per_epoch: u64,
     /// Tokens in one pass over the training data.
     pub tokens_per_epoch: u64,
+    /// What the user should know about how the model began.
+    pub notes: Vec<String>,
 }
 
 /// One step's share of the schedule.
@@ -90,6 +101,8 @@ pub struct TaskInfo {
 pub struct StepContext {
     /// This step's number; the first is 1.
     pub step: u64,
+    /// Steps of the unit in all.
+    pub total: u64,
     /// Learning rate of this step.
     pub lr: f32,
     /// The unit's seed: dropout is keyed by (seed, step, layer).
@@ -113,15 +126,31 @@ pub enum Split {
     Test,
 }
 
-/// A trained model as files: `model.safetensors`, `config.json`, `tokenizer.json`.
-#[derive(Debug, Clone, Default)]
-pub struct ModelFiles {
-    /// Parameters under PyTorch's names, in its gate order.
-    pub tensors: TensorMap,
-    /// Sizes, labels and whatever else is needed to load it.
-    pub config: Value,
-    /// Text of `tokenizer.json`.
-    pub tokenizer: String,
+/// A trained model as files.
+#[derive(Debug, Clone)]
+pub enum ModelFiles {
+    /// melos's own: `model.safetensors`, `config.json`, `tokenizer.json`.
+    Melos {
+        /// Parameters under PyTorch's names, in its gate order.
+        tensors: TensorMap,
+        /// Sizes, labels and whatever else is needed to load it.
+        config: Value,
+        /// Text of `tokenizer.json`.
+        tokenizer: String,
+    },
+    /// As transformers writes them.
+    Transformers(hub::Model<'static>),
+    /// A LoRA adapter as PEFT writes it, and the tokeniser.
+    Adapter {
+        /// `adapter_config.json`.
+        config: AdapterConfig,
+        /// The tensors of the model that it belongs to.
+        layout: hub::Layout,
+        /// Its own tensors.
+        weights: Weights<'static>,
+        /// Further files: name and content.
+        companions: Vec<(String, Vec<u8>)>,
+    },
 }
 
 /// One run of a stage: with one seed, or on one fold.
@@ -150,6 +179,8 @@ pub struct TaskRequest<'a> {
     pub unit: &'a Unit,
     /// Model folder to start from.
     pub init: Option<PathBuf>,
+    /// Where the base of an adapter in `init` stands, if not where the adapter says.
+    pub base: Option<&'a Path>,
     /// `--adapter`.
     pub adapter: Option<&'a str>,
     /// The run folder; tokeniser caches and the like may go there.

@@ -187,6 +187,7 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let info = task.train_step(&StepContext {
             step,
+            total: self.total,
             lr: self.lr(step),
             seed: self.unit.seed,
         })?;
@@ -312,6 +313,18 @@ impl<'a> Trainer<'a> {
             self.events
                 .scalar(step, &format!("{prefix}/perplexity"), perplexity as f32)?;
         }
+        let others = [
+            ("accuracy", scores.accuracy),
+            ("next_sentence", scores.next_sentence),
+            ("f1", scores.f1),
+            ("correlation", scores.correlation),
+        ];
+        for (name, value) in others {
+            if let Some(value) = value {
+                self.events
+                    .scalar(step, &format!("{prefix}/{name}"), value as f32)?;
+            }
+        }
         if let Some(classes) = &scores.classes {
             self.events
                 .scalar(step, &format!("{prefix}/error"), classes.error as f32)?;
@@ -354,7 +367,11 @@ impl<'a> Trainer<'a> {
         write_model(&self.folder.join("model"), &task.export()?)?;
         self.checkpoints.rotate(0)?;
         let seconds = self.seconds();
+        let info = task.describe();
         let result = UnitResult {
+            parameters: info.parameters,
+            trainable: info.trainable,
+            peak_memory: task.peak_memory(),
             unit: self.unit.name.clone(),
             stage: self.stage.name.clone(),
             seed: self.unit.seed,

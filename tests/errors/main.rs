@@ -25,7 +25,7 @@ use operators::floats;
 
 /// (variant, file, test)
 #[rustfmt::skip] // A row a line.
-const TRIGGERED: [(&str, &str, &str); 38] = [
+const TRIGGERED: [(&str, &str, &str); 39] = [
     ("NoAdapter", "tests/errors/main.rs", "without_an_adapter_the_program_says_how_to_get_one"),
     ("UnknownAdapter", "tests/errors/main.rs", "an_adapter_that_is_not_there"),
     ("Device", "tests/errors/main.rs", "host_data_inside_a_recording"),
@@ -57,6 +57,7 @@ const TRIGGERED: [(&str, &str, &str); 38] = [
     ("NoSteps", "src/train/trainer.rs", "data_without_a_step_are_refused"),
     ("DoesNotFit", "tests/errors/main.rs", "a_run_larger_than_its_adapter"),
     ("Metric", "tests/errors/main.rs", "nothing_to_measure"),
+    ("ModelConfig", "tests/errors/operators.rs", "models_that_cannot_be_built"),
     ("Io", "tests/text_tokens.rs", "bad_tokenizer_files"),
     ("DiskFull", "tests/text_tokens.rs", "a_full_disk_is_named"),
     ("TensorFile", "tests/train_run.rs", "a_damaged_checkpoint_is_named"),

@@ -1,8 +1,16 @@
 //! What operators, tensors and parameters refuse.
 
+use std::ops::Range;
+
 use melos::Error;
 use melos::device::Gpu;
-use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
+use melos::models::bert::{self, BertConfig};
+use melos::models::gpt2::Gpt2Config;
+use melos::nn::{LoraPlan, LoraUpdate};
+use melos::ops::{
+    self, AttentionOptions, LoraWeights, LstmOptions, LstmWeights, RowSelection, TokenIds,
+    WeightLayout,
+};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
 
@@ -83,6 +91,60 @@ fn wrong_shapes() {
 }
 
 #[test]
+fn wrong_shapes_in_transformers() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    let x = floats(gpu, &[2, 3, 5]);
+    let (five, four) = (floats(gpu, &[5]), floats(gpu, &[4]));
+    let norm = |residual: Option<&Tensor>, gamma: &Tensor, beta: &Tensor| {
+        ops::layer_norm(&tape, &x, residual, gamma, beta, 1e-5).map(|n| n.y)
+    };
+    wrong(
+        norm(None, &four, &five),
+        ["layer_norm: argument 'gamma'", "(5)"],
+    );
+    wrong(
+        norm(None, &five, &four),
+        ["layer_norm: argument 'beta'", "(4)"],
+    );
+    wrong(
+        norm(Some(&floats(gpu, &[6, 5])), &five, &five),
+        ["layer_norm: argument 'residual'", "(2, 3, 5)"],
+    );
+    let selection = RowSelection::empty(gpu, 7, 2).unwrap();
+    wrong(
+        ops::select_rows(&tape, &x, &selection),
+        ["select_rows: argument 'x'", "7 rows"],
+    );
+    let written = selection.write(&[0, 1, 2]).map(|()| x.clone());
+    wrong(written, ["row selection", "at most 2 rows"]);
+    wrong(
+        ops::mean_pool(&tape, &five, &words(gpu, &[2])),
+        ["mean_pool: argument 'x'", "(B, T, C)"],
+    );
+    wrong(
+        ops::mean_pool(&tape, &x, &words(gpu, &[3])),
+        ["mean_pool: argument 'lens'", "(2)"],
+    );
+    let z = floats(gpu, &[3, 4]);
+    wrong(
+        ops::binary_cross_entropy(&tape, &z, &floats(gpu, &[3, 5]), &floats(gpu, &[3])),
+        ["binary_cross_entropy: argument 'targets'", "(3, 4)"],
+    );
+    wrong(
+        ops::squared_error(&tape, &z, &z, &four),
+        ["squared_error: argument 'weights'", "(3)"],
+    );
+    wrong(
+        ops::squared_error(&tape, &four, &four, &four),
+        ["squared_error: argument 'values'", "(rows, columns)"],
+    );
+}
+
+#[test]
 fn wrong_element_types() {
     let gpu = &gpu();
     let tape = Tape::inference(gpu);
@@ -106,12 +168,118 @@ fn wrong_element_types() {
     wrong(ops::concat(&tape, &[f.clone(), u.clone()]), "concat");
     wrong(ops::dropout(&tape, &u, 0.5), "dropout");
     wrong(ops::fill(&u, 1.0).map(|()| u.clone()), "fill");
+    let three = floats(gpu, &[3]);
+    let norm = ops::layer_norm(&tape, &f, Some(&u), &three, &three, 1e-5);
+    wrong(norm.map(|n| n.y), "layer_norm: argument 'residual'");
+    let selection = RowSelection::empty(gpu, 3, 1).unwrap();
+    wrong(ops::select_rows(&tape, &u, &selection), "select_rows");
+    wrong(
+        ops::mean_pool(&tape, &words(gpu, &[1, 3, 3]), &words(gpu, &[1])),
+        "mean_pool: argument 'x'",
+    );
+    wrong(
+        ops::binary_cross_entropy(&tape, &f, &u, &three),
+        "binary_cross_entropy: argument 'targets'",
+    );
+    wrong(
+        ops::squared_error(&tape, &u, &f, &three),
+        "squared_error: argument 'values'",
+    );
+    refused!(
+        ops::mean_pool(&tape, &floats(gpu, &[1, 3, 3]), &floats(gpu, &[1])),
+        Error::DType { .. },
+        "mean_pool: argument 'lens'",
+        "should hold u32, found f32"
+    );
     refused!(
         f.to_vec::<u32>(),
         Error::DType { .. },
         "should hold u32, found f32"
     );
     refused!(u.write(&[1.0f32; 9]), Error::DType { .. }, "write");
+}
+
+#[test]
+fn attention_arguments() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let x = floats(gpu, &[2, 3, 12]);
+    let with = |heads, dropout, scale| {
+        let options = AttentionOptions {
+            heads,
+            causal: false,
+            dropout,
+            scale,
+        };
+        ops::attention(&tape, &x, &x, &x, None, &options)
+    };
+    for heads in [0, 5, 24] {
+        refused!(
+            with(heads, 0.0, None),
+            Error::Argument { .. },
+            "heads",
+            "for a width of 12",
+            "a divisor of the width"
+        );
+    }
+    for dropout in [-0.1, 1.0, f32::NAN] {
+        refused!(
+            with(3, dropout, None),
+            Error::Argument { .. },
+            "dropout",
+            "0 <= p < 1"
+        );
+    }
+    refused!(
+        with(3, 0.0, Some(f32::INFINITY)),
+        Error::Argument { .. },
+        "scale",
+        "a finite number"
+    );
+    let options = AttentionOptions {
+        heads: 3,
+        causal: true,
+        dropout: 0.0,
+        scale: None,
+    };
+    let attend = |q: &Tensor, k: &Tensor, v: &Tensor, lens: Option<&Tensor>| {
+        ops::attention(&tape, q, k, v, lens, &options)
+    };
+    let wrong = |result: melos::Result<Tensor>, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    let flat = floats(gpu, &[6, 12]);
+    wrong(attend(&flat, &x, &x, None), ["argument 'q'", "(B, T, C)"]);
+    wrong(attend(&x, &flat, &x, None), ["argument 'k'", "(B, S, C)"]);
+    let narrow = floats(gpu, &[2, 3, 9]);
+    wrong(attend(&x, &narrow, &x, None), ["argument 'k'", "(2, 3, 9)"]);
+    let longer = floats(gpu, &[2, 4, 12]);
+    wrong(
+        attend(&x, &longer, &x, None),
+        ["argument 'v'", "(2, 4, 12)"],
+    );
+    wrong(
+        attend(&x, &x, &x, Some(&words(gpu, &[3]))),
+        ["argument 'lens'", "(3)"],
+    );
+    refused!(
+        attend(&x, &x, &x, Some(&floats(gpu, &[2]))),
+        Error::DType { .. },
+        "argument 'lens'",
+        "should hold u32"
+    );
+    let packed = |qkv: &Tensor| ops::attention_packed(&tape, qkv, None, &options);
+    wrong(packed(&flat), ["argument 'qkv'", "(B, T, 3C)"]);
+    wrong(
+        packed(&floats(gpu, &[2, 3, 11])),
+        ["argument 'qkv'", "(2, 3, 11)"],
+    );
+    refused!(
+        packed(&words(gpu, &[2, 3, 9])),
+        Error::DType { .. },
+        "argument 'qkv'",
+        "should hold f32"
+    );
 }
 
 fn store(gpu: &Gpu, names: &[&str]) -> melos::Result<ParamStore> {
@@ -136,6 +304,25 @@ fn numbers_out_of_range() {
             Error::Argument { .. },
             "dropout: p = ",
             "0 <= p < 1"
+        );
+    }
+    let five = floats(gpu, &[5]);
+    for eps in [0.0, -1e-5, f32::NAN, f32::INFINITY] {
+        let result = ops::layer_norm(&tape, &x, None, &five, &five, eps);
+        refused!(
+            result.map(drop),
+            Error::Argument { .. },
+            "layer_norm: eps",
+            "above 0"
+        );
+    }
+    let selection = RowSelection::empty(gpu, 7, 3).unwrap();
+    for rows in [[0, 7, 1], [2, u32::MAX, 2]] {
+        refused!(
+            selection.write(&rows),
+            Error::Argument { .. },
+            "row selection: rows",
+            "at most once"
         );
     }
     let weights = [[8, 5], [8, 2]].map(|d| floats(gpu, &d));
@@ -210,4 +397,148 @@ fn parameters_that_are_not_there_or_there_twice() {
     let state = StepState::new(gpu, 1).unwrap();
     let result = optimizer.step(&other, &state, None);
     refused!(result, Error::Parameter { .. }, "other parameters");
+}
+
+#[test]
+fn wrong_shapes_in_adapted_layers_and_slices() {
+    let gpu = &gpu();
+    let tape = Tape::inference(gpu);
+    let (x, w) = (floats(gpu, &[3, 5]), floats(gpu, &[7, 5]));
+    let lora = |a: &[usize], b: &[usize], dropout: f32, rows: Option<Range<usize>>| {
+        let lora = LoraWeights {
+            a: &floats(gpu, a),
+            b: &floats(gpu, b),
+            scale: 1.0,
+            dropout,
+            rows,
+        };
+        let adapted = ops::lora_linear(&tape, &x, &w, None, WeightLayout::OutIn, &[lora.clone()]);
+        let merged = ops::merge_lora(&w, WeightLayout::OutIn, &lora);
+        assert!(dropout > 0.0 || adapted.is_err() == merged.is_err());
+        adapted
+    };
+    let shape = |result, words: [&str; 2]| {
+        refused!(result, Error::Shape { .. }, words[0], words[1]);
+    };
+    lora(&[2, 5], &[7, 2], 0.0, None).unwrap();
+    shape(
+        lora(&[2, 4], &[7, 2], 0.0, None),
+        ["argument 'a'", "(2, 5)"],
+    );
+    shape(
+        lora(&[2, 5], &[7, 3], 0.0, None),
+        ["argument 'b'", "(7, 2)"],
+    );
+    let part = lora(&[2, 5], &[7, 2], 0.0, Some(1..4));
+    shape(part, ["argument 'b'", "(3, 2)"]);
+    let transposed = ops::linear_as(&tape, &x, &w, None, WeightLayout::InOut);
+    shape(transposed, ["argument 'x'", "(3, 7)"]);
+    shape(ops::column(&tape, &x, 0), ["column", "(3, 5)"]);
+    let sequence = floats(gpu, &[2, 3, 4]);
+    shape(ops::column(&tape, &sequence, 3), ["T > 3", "(2, 3, 4)"]);
+    shape(ops::columns(&tape, &x, 3, 3), ["6 or more", "(3, 5)"]);
+    let starts = words(gpu, &[2]);
+    let cache = floats(gpu, &[2, 9, 3]);
+    let result = ops::cache_append(&sequence, 2, &starts, &cache).map(|()| x.clone());
+    shape(result, ["5 or more", "(2, 3, 4)"]);
+
+    let argument = |result, words: [&str; 2]| {
+        refused!(result, Error::Argument { .. }, words[0], words[1]);
+    };
+    for rows in [7..8, 3..3] {
+        let result = lora(&[2, 5], &[1, 2], 0.0, Some(rows));
+        argument(result, ["lora_linear: rows", "outputs"]);
+    }
+    argument(lora(&[2, 5], &[7, 2], 1.0, None), ["p = 1", "0 <= p < 1"]);
+}
+
+#[test]
+fn models_that_cannot_be_built() {
+    let wrong = |json: serde_json::Value, words: [&str; 2]| {
+        let result = match json["model_type"].as_str() {
+            Some("bert") => BertConfig::from_json(&json).map(drop),
+            _ => Gpt2Config::from_json(&json).map(drop),
+        };
+        refused!(result, Error::ModelConfig { .. }, words[0], words[1]);
+    };
+    let bert = |field: &str, value: serde_json::Value| {
+        let mut json = serde_json::json!({"model_type": "bert"});
+        json[field] = value;
+        json
+    };
+    wrong(
+        bert("num_attention_heads", 7.into()),
+        ["num_attention_heads is 7", "768"],
+    );
+    wrong(
+        bert("vocab_size", 0.into()),
+        ["vocab_size is 0", "1 or more"],
+    );
+    wrong(
+        bert("hidden_dropout_prob", 1.0.into()),
+        ["hidden_dropout_prob", "0 <= p < 1"],
+    );
+    wrong(bert("hidden_act", "silu".into()), ["silu", "gelu_new"]);
+    wrong(bert("hidden_size", "wide".into()), ["bert", "wide"]);
+    wrong(
+        bert("position_embedding_type", "relative_key".into()),
+        ["relative_key", "absolute"],
+    );
+    wrong(
+        bert("is_decoder", true.into()),
+        ["is_decoder is true", "false"],
+    );
+    wrong(serde_json::json!({"n_head": 5}), ["n_head is 5", "768"]);
+    wrong(
+        serde_json::json!({"attn_pdrop": -0.5}),
+        ["attn_pdrop", "0 <= p < 1"],
+    );
+
+    let config = BertConfig {
+        hidden_size: 16,
+        num_attention_heads: 2,
+        num_hidden_layers: 1,
+        max_position_embeddings: 4,
+        vocab_size: 9,
+        intermediate_size: 8,
+        ..BertConfig::default()
+    };
+    let update = |rank| LoraUpdate {
+        rank,
+        scale: 1.0,
+        dropout: 0.0,
+        part: None,
+    };
+    let query = "bert.encoder.layer.0.attention.self.query";
+    let specs = |module: &str, rank| {
+        let plan = LoraPlan::of([module], &update(rank));
+        config.specs(bert::Head::MaskedLm, &plan).map(drop)
+    };
+    specs(query, 2).unwrap();
+    refused!(
+        specs(query, 0),
+        Error::Argument { .. },
+        "rank = 0",
+        "1 or more"
+    );
+    let result = specs("bert.encoder.layer.1.attention.self.query", 2);
+    refused!(
+        result,
+        Error::Parameter { .. },
+        "layer.1",
+        "no linear layer"
+    );
+
+    let gpu = &gpu();
+    let none = LoraPlan::default();
+    let specs = config.specs(bert::Head::None, &none).unwrap();
+    let store = ParamStore::new(gpu, specs, 0, |_| 0.0).unwrap();
+    let model = bert::Bert::new(&store, &config, &none).unwrap();
+    let inputs = bert::BertInputs {
+        ids: &TokenIds::from_host(gpu, 1, 5, &[1; 5]).unwrap(),
+        token_types: None,
+        lens: &words(gpu, &[1]),
+    };
+    let result = model.forward(&Tape::inference(gpu), &inputs);
+    refused!(result, Error::Shape { .. }, "T <= 4", "(1, 5)");
 }

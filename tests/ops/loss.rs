@@ -1,11 +1,11 @@
-//! Linear layer, softmax and cross entropy in one.
+//! Linear layer, softmax and cross entropy in one; losses against targets of the same shape.
 
 use melos::device::Gpu;
 use melos::error::Result;
 use melos::ops;
 use melos::tensor::{Tape, Tensor};
 
-use crate::reference::loss::linear_cross_entropy;
+use crate::reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, target_loss};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::support::{Op, adapters, gpu, input, prove};
@@ -125,5 +125,114 @@ fn rows_that_do_not_count_cost_nothing() {
             let grad = input.grad().unwrap().to_vec::<f32>().unwrap();
             assert!(grad.iter().all(|g| *g == 0.0), "{grad:?}");
         }
+    }
+}
+
+struct OfTargets {
+    loss: TargetLoss,
+    targets: Vec<f32>,
+    weights: Vec<f32>,
+    device: [Tensor; 2],
+}
+
+impl OfTargets {
+    fn all<F: Float>(&self, inputs: &[Vec<F>]) -> (F, Vec<F>) {
+        let (targets, weights) = (cast(&self.targets), cast(&self.weights));
+        target_loss::<F>(self.loss, &inputs[0], &targets, &weights)
+    }
+}
+
+impl Op for OfTargets {
+    fn name(&self) -> String {
+        format!("{:?}", self.loss)
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [targets, weights] = &self.device;
+        let run = match self.loss {
+            TargetLoss::BinaryCrossEntropy => ops::binary_cross_entropy,
+            TargetLoss::SquaredError => ops::squared_error,
+        };
+        Ok(vec![run(tape, &inputs[0], targets, weights)?])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        vec![vec![self.all(inputs).0]]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let grad = self.all(inputs).1.into_iter();
+        vec![grad.map(|g| g * dy[0][0]).collect()]
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::ELEMENTWISE_BWD)
+    }
+}
+
+#[test]
+fn several_labels_and_regression() {
+    let gpu = gpu();
+    for loss in [TargetLoss::BinaryCrossEntropy, TargetLoss::SquaredError] {
+        for (rows, width) in [(1, 1), (16, 1), (65, 3), (9, 123), (123, 65), (3, 257)] {
+            let mut data = Data::new(rows as u64);
+            // Peaks far beyond where exp overflows.
+            let z = data.peaked(rows * width, 3.0, 60.0);
+            let targets = match loss {
+                TargetLoss::BinaryCrossEntropy => {
+                    let soft = data.uniform(rows * width, 0.0, 1.0).into_iter();
+                    soft.map(|t| if t < 0.5 { t.round() } else { t }).collect()
+                }
+                TargetLoss::SquaredError => data.normal(rows * width, 2.0),
+            };
+            let mut weights = data.uniform(rows, 0.1, 2.0);
+            weights.iter_mut().skip(3).step_by(7).for_each(|w| *w = 0.0);
+            let device = [
+                Tensor::from_slice(&gpu, [rows, width], &targets).unwrap(),
+                Tensor::from_slice(&gpu, [rows], &weights).unwrap(),
+            ];
+            let op = OfTargets {
+                loss,
+                targets,
+                weights,
+                device,
+            };
+            prove(&op, &gpu, &[input(&[rows, width], z)]);
+        }
+    }
+}
+
+/// The loss of logits that exist.
+struct OfLogits(Loss);
+
+impl Op for OfLogits {
+    fn name(&self) -> String {
+        "cross_entropy".into()
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [targets, weights] = &self.0.device;
+        Ok(vec![ops::cross_entropy(
+            tape, &inputs[0], targets, weights,
+        )?])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let weights = cast::<F, f32>(&self.0.weights);
+        let all = cross_entropy(&inputs[0], &self.0.targets, &weights);
+        vec![vec![all.loss]]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let weights = cast::<F, f32>(&self.0.weights);
+        let all = cross_entropy(&inputs[0], &self.0.targets, &weights);
+        vec![all.dlogits.into_iter().map(|g| g * dy[0][0]).collect()]
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::CROSS_ENTROPY_BWD)
+    }
+}
+
+#[test]
+fn of_logits() {
+    let gpu = gpu();
+    for (rows, classes) in [(1, 1), (3, 2), (65, 7), (17, 64)] {
+        let mut data = Data::new(rows as u64);
+        let op = OfLogits(Loss::new(&gpu, &mut data, rows, classes));
+        let logits = data.peaked(rows * classes, 2.0, 30.0);
+        prove(&op, &gpu, &[input(&[rows, classes], logits)]);
     }
 }

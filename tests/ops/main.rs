@@ -7,12 +7,18 @@ mod common;
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod attention;
 mod dropout;
 mod elementwise;
 mod forms;
+mod layout;
+mod lora;
 mod loss;
 mod lstm;
+mod norm;
 mod optim;
 mod products;
 mod rows;
+mod select;
 mod support;
+mod tape;

@@ -165,6 +165,7 @@ fn clipping_is_pytorchs() {
         // Three learning rates that are the same one: three groups, one norm.
         let store = ParamStore::new(&gpu, specs.collect(), 0, |n| match n {
             "b" => 1.0 + f32::EPSILON,
+            "c" => 1.0 - f32::EPSILON,
             _ => 1.0,
         });
         let store = store.unwrap();

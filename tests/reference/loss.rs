@@ -104,3 +104,33 @@ pub fn linear_cross_entropy<F: Float>(
         dbias: grads.dbias,
     }
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetLoss {
+    /// max(z, 0) - z t + ln(1 + exp(-|z|)), as torch.nn.BCEWithLogitsLoss
+    BinaryCrossEntropy,
+    /// (z - t)²
+    SquaredError,
+}
+
+/// Σ_n weight_n Σ_k f(z_nk, t_nk), and its gradient by z. Rows of weight 0 are not looked at.
+pub fn target_loss<F: Float>(f: TargetLoss, z: &[F], targets: &[F], weights: &[F]) -> (F, Vec<F>) {
+    let width = z.len() / weights.len();
+    let (mut loss, mut dz) = (F::ZERO, vec![F::ZERO; z.len()]);
+    for (i, (z, t)) in z.iter().zip(targets).enumerate() {
+        let weight = weights[i / width];
+        if weight == F::ZERO {
+            continue;
+        }
+        let (value, slope) = match f {
+            TargetLoss::BinaryCrossEntropy => {
+                let rest = (F::ONE + (-z.abs()).exp()).ln();
+                (z.max(F::ZERO) - *z * *t + rest, z.sigmoid() - *t)
+            }
+            TargetLoss::SquaredError => ((*z - *t) * (*z - *t), F::of(2.0) * (*z - *t)),
+        };
+        loss += weight * value;
+        dz[i] = weight * slope;
+    }
+    (loss, dz)
+}

@@ -11,6 +11,7 @@
 // The loops are the formulas: one index, several arrays.
 #![allow(clippy::needless_range_loop)]
 
+pub mod attention;
 pub mod compare;
 pub mod data;
 pub mod elementwise;
@@ -18,11 +19,14 @@ pub mod embedding;
 #[cfg(feature = "train")]
 pub mod fixture;
 pub mod float;
+pub mod lora;
 pub mod loss;
 pub mod lstm;
 pub mod matmul;
 pub mod models;
+pub mod norm;
 pub mod optim;
+pub mod rows;
 pub mod tolerance;
 
 pub use compare::{assert_close, assert_near, assert_same_bits};

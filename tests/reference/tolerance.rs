@@ -85,6 +85,36 @@ pub const LSTM_BWD: Tolerance = row(
     1e-5,
     "as forward, then summed over T and B in another order",
 );
+pub const LAYER_NORM: Tolerance = row(
+    2.0,
+    1e-6,
+    2e-6,
+    "another order of the same two sums; WGSL grants sqrt and division 2.5 ulp each",
+);
+pub const LAYER_NORM_BWD: Tolerance = row(
+    3.0,
+    2e-6,
+    5e-6,
+    "as forward, then a difference of means that may cancel",
+);
+pub const ATTENTION: Tolerance = row(
+    2.0,
+    2e-6,
+    5e-6,
+    "scores in another order, 2^x at WGSL's accuracy, the sum rescaled tile by tile",
+);
+pub const ATTENTION_BWD: Tolerance = row(
+    3.0,
+    5e-6,
+    1e-5,
+    "the weights from a rounded logarithm; dp - delta cancels; sums over T in another order",
+);
+pub const LONG_MEAN: Tolerance = row(
+    0.0,
+    2e-6,
+    1e-4,
+    "one running sum of 8,192 terms: a mean of 0.01 carries the rounding of sums near 100",
+);
 pub const OPTIMIZER: Tolerance = row(
     2.0,
     1e-6,
@@ -112,6 +142,18 @@ pub const TRAINED_PARAMETER: Tolerance = row(
     5e-5,
     "Adam divides by √v: where a gradient is nothing but rounding, its step of lr = 1e-3 is too",
 );
+pub const TRANSFORMER: Tolerance = row(
+    2.0,
+    1e-5,
+    2e-5,
+    "layer norms divide by what may be small; softmax; the rows above in turn",
+);
+pub const TRANSFORMER_BWD: Tolerance = row(
+    3.0,
+    2e-5,
+    5e-5,
+    "as forward, each layer's rounding carried back through those below",
+);
 /// For the references at f64 against PyTorch at f64, rounded once to f32 on disk.
 pub const FIXTURE: Tolerance = row(0.0, 1e-7, 1e-7, "one rounding to f32 in the file");
 /// For gradients against central differences at f64.
@@ -122,7 +164,7 @@ pub const DIFFERENCES: Tolerance = row(
     "step 1e-5: truncation about 1e-10, cancellation about 1e-11",
 );
 
-pub const ALL: [(&str, Tolerance); 22] = [
+pub const ALL: [(&str, Tolerance); 29] = [
     ("EXACT", EXACT),
     ("ELEMENTWISE", ELEMENTWISE),
     ("ELEMENTWISE_BWD", ELEMENTWISE_BWD),
@@ -137,12 +179,19 @@ pub const ALL: [(&str, Tolerance); 22] = [
     ("CROSS_ENTROPY_BWD", CROSS_ENTROPY_BWD),
     ("LSTM", LSTM),
     ("LSTM_BWD", LSTM_BWD),
+    ("LAYER_NORM", LAYER_NORM),
+    ("LAYER_NORM_BWD", LAYER_NORM_BWD),
+    ("ATTENTION", ATTENTION),
+    ("ATTENTION_BWD", ATTENTION_BWD),
+    ("LONG_MEAN", LONG_MEAN),
     ("OPTIMIZER", OPTIMIZER),
     ("NORM", NORM),
     ("MODEL", MODEL),
     ("MODEL_BWD", MODEL_BWD),
     ("TRAINING_LOSS", TRAINING_LOSS),
     ("TRAINED_PARAMETER", TRAINED_PARAMETER),
+    ("TRANSFORMER", TRANSFORMER),
+    ("TRANSFORMER_BWD", TRANSFORMER_BWD),
     ("FIXTURE", FIXTURE),
     ("DIFFERENCES", DIFFERENCES),
 ];

@@ -1,11 +1,16 @@
-//! The element-wise, reduction, dropout, embedding, loss and optimiser kernels on the device,
-//! against literal f64 forms: odd sizes, peaked inputs, NaN-filled outputs, guard words,
-//! accumulation.
+//! The element-wise, reduction, normalisation, dropout, embedding, row, loss and optimiser kernels
+//! on the device, against literal f64 forms: odd sizes, peaked inputs, NaN-filled outputs, guard
+//! words, accumulation.
 #![cfg(feature = "gpu")]
+
+#[path = "../reference/mod.rs"]
+mod reference;
 
 mod elementwise;
 mod lookup;
 mod loss;
+mod norm;
 mod optim;
 mod reduce;
+mod rows;
 mod support;

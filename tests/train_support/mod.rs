@@ -108,6 +108,7 @@ impl Task for Toy {
         TaskInfo {
             summary: "toy".into(),
             parameters: DIM as u64,
+            trainable: DIM as u64,
             steps_per_epoch: (self.train_points() / BATCH) as u64,
             tokens_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
         }

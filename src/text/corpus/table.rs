@@ -34,6 +34,7 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
         .from_reader(lines::open(&source.path)?);
     let mut row = ByteRecord::new();
     let mut columns = None;
+    let mut first: Option<FirstRow> = None;
     while reader
         .read_byte_record(&mut row)
         .map_err(|e| row_error(source, e))?
@@ -60,14 +61,58 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
                 settled
             }
         };
+        let label = columns.label.and_then(|label| clean_label(fields[label]));
+        match &mut first {
+            Some(first) => first.compare(&label),
+            None if source.header.is_none() => first = FirstRow::new(&fields, &label),
+            None => {}
+        }
         sink(Example {
             text: fields[columns.text].to_owned(),
             pair: columns.pair.map(|pair| fields[pair].to_owned()),
-            label: columns.label.and_then(|label| clean_label(fields[label])),
+            label,
             split: None,
         })?;
     }
-    Ok(())
+    match first {
+        Some(first) if first.is_header() => {
+            Err(column_missing(source, &None, "label", &first.fields))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A first row taken for data. Where its label is a word that no other row has, it was a header
+/// of unknown names: a class of its own would be learned from it.
+struct FirstRow {
+    fields: Vec<String>,
+    label: String,
+    rows: usize,
+    repeated: bool,
+}
+
+impl FirstRow {
+    fn new(fields: &[&str], label: &Option<String>) -> Option<FirstRow> {
+        let label = label
+            .clone()
+            .filter(|label| label.parse::<f64>().is_err())?;
+        Some(FirstRow {
+            fields: fields.iter().map(ToString::to_string).collect(),
+            label,
+            rows: 1,
+            repeated: false,
+        })
+    }
+
+    fn compare(&mut self, label: &Option<String>) {
+        self.rows += 1;
+        self.repeated |= label.as_ref() == Some(&self.label);
+    }
+
+    /// A file of a few rows may well have one of a class.
+    fn is_header(&self) -> bool {
+        self.rows > 10 && !self.repeated
+    }
 }
 
 fn row_error(source: &Source, error: csv::Error) -> Error {

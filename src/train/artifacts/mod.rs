@@ -14,7 +14,6 @@
 //!     done.json            the unit's result; a unit that has one is not run again
 //! ```
 
-pub mod atomic;
 pub mod checkpoints;
 pub mod curves;
 pub mod log;
@@ -23,11 +22,13 @@ pub mod tensorboard;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::atomic::{NewFolder, write_file};
 use super::config::{Overrides, RunConfig};
 use super::state::write_tensors;
 use super::task::{ModelFiles, Unit};
+pub use crate::atomic;
+use crate::atomic::{NewFolder, write_file};
 use crate::error::{Error, Result};
+use crate::hub;
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -122,21 +123,39 @@ impl RunFolder {
     }
 }
 
-/// Writes a model folder: `model.safetensors`, `config.json`, `tokenizer.json`.
+/// Writes a model's folder.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::DiskFull`]; an older model stays.
+/// [`Error::Io`] or [`Error::DiskFull`], those of [`hub`]; an older model stays.
 pub fn write_model(path: &Path, model: &ModelFiles) -> Result<()> {
     let folder = NewFolder::begin(path)?;
-    folder.file("model.safetensors", |out| {
-        write_tensors(out, &model.tensors)
-    })?;
-    folder.file("config.json", |out| {
-        serde_json::to_writer_pretty(&mut *out, &model.config)?;
-        out.write_all(b"\n")
-    })?;
-    folder.file("tokenizer.json", |out| {
-        out.write_all(model.tokenizer.as_bytes())
-    })?;
+    match model {
+        ModelFiles::Melos {
+            tensors,
+            config,
+            tokenizer,
+        } => {
+            folder.file("model.safetensors", |out| write_tensors(out, tensors))?;
+            folder.file("config.json", |out| {
+                serde_json::to_writer_pretty(&mut *out, config)?;
+                out.write_all(b"\n")
+            })?;
+            folder.file("tokenizer.json", |out| out.write_all(tokenizer.as_bytes()))?;
+        }
+        ModelFiles::Transformers(model) => {
+            hub::write(&folder, model, &hub::SaveOptions::default())?;
+        }
+        ModelFiles::Adapter {
+            config,
+            layout,
+            weights,
+            companions,
+        } => {
+            hub::adapter::write(&folder, config, layout, weights)?;
+            for (name, content) in companions {
+                folder.file(name, |out| out.write_all(content))?;
+            }
+        }
+    }
     folder.commit()
 }

@@ -171,7 +171,8 @@ impl<'de> Deserializer<'de> for Read {
         visitor.visit_newtype_struct(self)
     }
 
-    /// `"choice"`, or `{ choice = value }` with exactly one key.
+    /// `"choice"`, `{ choice = value }` with exactly one key, or `{ kind = "choice", … }` with the
+    /// choice's own keys beside it.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -180,10 +181,26 @@ impl<'de> Deserializer<'de> for Read {
     ) -> Result<V::Value, Fault> {
         match self.0 {
             Value::String(s) => visitor.visit_enum(s.into_deserializer()),
+            Value::Table(mut table) if table.get("kind").is_some_and(Value::is_str) => {
+                let kind = table.remove("kind");
+                visitor.visit_enum(Choice {
+                    choice: kind
+                        .as_ref()
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .into(),
+                    value: Value::Table(table),
+                    place: None,
+                })
+            }
             Value::Table(table) => {
                 let mut entries = table.into_iter();
                 match (entries.next(), entries.next()) {
-                    (Some((choice, value)), None) => visitor.visit_enum(Choice { choice, value }),
+                    (Some((choice, value)), None) => visitor.visit_enum(Choice {
+                        place: Some(choice.clone()),
+                        choice,
+                        value,
+                    }),
                     _ => Err(Fault::new(Kind::Message(format!(
                         "should hold exactly one of: {}",
                         known.join(", ")
@@ -263,6 +280,8 @@ impl<'de> de::SeqAccess<'de> for Items {
 struct Choice {
     choice: String,
     value: Value,
+    /// The key that the value stands under, where it has one of its own.
+    place: Option<String>,
 }
 
 impl<'de> de::EnumAccess<'de> for Choice {
@@ -277,6 +296,7 @@ impl<'de> de::EnumAccess<'de> for Choice {
         let value = ChoiceValue {
             choice: self.choice,
             value: self.value,
+            place: self.place,
         };
         Ok((seed.deserialize(name)?, value))
     }
@@ -285,6 +305,16 @@ impl<'de> de::EnumAccess<'de> for Choice {
 struct ChoiceValue {
     choice: String,
     value: Value,
+    place: Option<String>,
+}
+
+impl ChoiceValue {
+    fn read<T>(self, read: impl FnOnce(Read) -> Result<T, Fault>) -> Result<T, Fault> {
+        read(Read(self.value)).map_err(|fault| match &self.place {
+            Some(key) => fault.inside(key),
+            None => fault,
+        })
+    }
 }
 
 impl<'de> de::VariantAccess<'de> for ChoiceValue {
@@ -298,14 +328,11 @@ impl<'de> de::VariantAccess<'de> for ChoiceValue {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
-        seed.deserialize(Read(self.value))
-            .map_err(|fault| fault.inside(&self.choice))
+        self.read(|value| seed.deserialize(value))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
-        Read(self.value)
-            .deserialize_any(visitor)
-            .map_err(|fault| fault.inside(&self.choice))
+        self.read(|value| value.deserialize_any(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -313,8 +340,6 @@ impl<'de> de::VariantAccess<'de> for ChoiceValue {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        Read(self.value)
-            .deserialize_any(visitor)
-            .map_err(|fault| fault.inside(&self.choice))
+        self.read(|value| value.deserialize_any(visitor))
     }
 }

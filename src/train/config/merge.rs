@@ -116,6 +116,15 @@ pub(super) fn apply_defaults(base: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// A `[model]` without a kind is an LSTM.
+pub(super) fn apply_kind(base: &mut Table) {
+    if let Some(Value::Table(model)) = base.get_mut("model") {
+        model
+            .entry("kind")
+            .or_insert_with(|| Value::String("lstm".into()));
+    }
+}
+
 /// Reads `a.b.c=value` as a table to lay over: the value as TOML, or as a string where it is not.
 pub(super) fn parse_set(text: &str) -> Result<Table> {
     let wrong = |message: &str| Error::ConfigValue {

@@ -5,13 +5,22 @@
 
 mod de;
 mod merge;
+mod model;
 mod optimizer;
 mod presets;
+mod rates;
+mod tuning;
 mod types;
 mod validate;
+mod validate_tuning;
 
+pub use model::{Activation, Dropout, LstmModel, ModelConfig, PretrainedModel, TransformerModel};
 pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
+pub use rates::{Rate, Rates};
+pub use tuning::{
+    Lora, MaskRate, Masking, Problem, RateKind, RateSchedule, Targets, UnfreezeEvery,
+};
 pub use types::*;
 
 use std::path::Path;
@@ -66,6 +75,7 @@ impl RunConfig {
             merge::overlay(&mut table, merge::parse_set(text)?)?;
         }
         merge::apply_defaults(&mut table)?;
+        merge::apply_kind(&mut table);
         let config = Self::deserialize(de::Read(Value::Table(table)))
             .map_err(|fault| fault.into_error(file))?;
         config.check()?;

@@ -30,6 +30,11 @@ presets!(
     "lstm-rt",
     "lm-lstm-rt",
     "sa-lstm-rt",
+    "bert-mlm",
+    "bert-mlm-nsp",
+    "gpt2",
+    "finetune",
+    "lora",
 );
 
 /// The preset of that name.

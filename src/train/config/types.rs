@@ -1,11 +1,16 @@
 //! The run file's schema. Every key has its place here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::model::{Dropout, LstmModel, ModelConfig};
 use super::optimizer::Optimizer;
+use super::tuning::{Lora, Masking, Problem, UnfreezeEvery};
 use crate::optim::schedule::Schedule;
+pub use crate::text::TokenizerKind;
+pub use crate::text::tokenizer::Subword;
 
 /// A whole run: what `melos train FILE.toml` reads, and what `config.toml` in a run folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,9 +45,18 @@ pub struct TokenizerConfig {
     pub kind: TokenizerKind,
     /// Largest number of tokens, special ones included.
     pub vocabulary: usize,
-    /// Words (BPE: pairs) seen less often stay out of the vocabulary.
+    /// Words (BPE, WordPiece: pairs) seen less often stay out of the vocabulary.
     pub min_frequency: u64,
-    /// A `tokenizer.json` to use instead of training one.
+    /// Lower-case the text ("wordpiece", "char", "morpheme").
+    pub lowercase: bool,
+    /// Take accents away ("wordpiece"); absent: as `lowercase` says.
+    pub strip_accents: Option<bool>,
+    /// How morphemes are cut further.
+    pub subword: Subword,
+    /// The dictionary of morphemes; absent: where `melos tokenizer build-dictionary` leaves it.
+    pub dictionary: Option<PathBuf>,
+    /// A `tokenizer.json`, or a tokeniser's folder, to use instead of training one. Transformers
+    /// that start from a folder use that one's.
     pub file: Option<PathBuf>,
 }
 
@@ -52,72 +66,13 @@ impl Default for TokenizerConfig {
             kind: TokenizerKind::Word,
             vocabulary: 10_000,
             min_frequency: 2,
+            lowercase: true,
+            strip_accents: None,
+            subword: Subword::Wordpiece,
+            dictionary: None,
             file: None,
         }
     }
-}
-
-/// The kinds of tokeniser that a run can train.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenizerKind {
-    /// Lower-cased words and punctuation marks.
-    Word,
-    /// Byte-pair encoding over bytes: no unknown words.
-    Bpe,
-}
-
-/// The LSTM, as Dai & Le (2015) vary it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelConfig {
-    /// Width of the word embeddings.
-    pub embedding: usize,
-    /// LSTM units per layer and direction.
-    pub hidden: usize,
-    /// LSTM layers.
-    pub layers: usize,
-    /// A second LSTM reads each text backwards (classifiers only).
-    pub bidirectional: bool,
-    /// Width of the ReLU layer between the LSTM and the classifier's logits; 0 leaves it out.
-    pub head: usize,
-    /// Cell states are clipped to ±this; absent: not clipped.
-    pub cell_clip: Option<f32>,
-    /// Predict the label after every token, with a weight rising linearly from 0 to 1 (Dai & Le,
-    /// section 2: "LSTM with linear gain"), instead of after the last one only.
-    pub linear_gain: bool,
-    /// Embeddings to start from: word2vec text or binary, or GloVe.
-    pub word_vectors: Option<PathBuf>,
-    /// Where units are dropped during training.
-    pub dropout: Dropout,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            embedding: 128,
-            hidden: 256,
-            layers: 1,
-            bidirectional: false,
-            head: 0,
-            cell_clip: None,
-            linear_gain: false,
-            word_vectors: None,
-            dropout: Dropout::default(),
-        }
-    }
-}
-
-/// Probabilities of dropping, 0 ≤ p < 1.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dropout {
-    /// Whole words of the input, at random positions.
-    pub word: f32,
-    /// Units of the embedded words.
-    pub embedding: f32,
-    /// Units of the input to the classifier or the softmax.
-    pub output: f32,
 }
 
 /// Where text comes from.
@@ -138,9 +93,15 @@ pub struct DataConfig {
     /// Column or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
     #[serde(default)]
     pub text_column: Option<String>,
+    /// Column or JSON key of the second text of a pair; absent: there is none.
+    #[serde(default)]
+    pub pair_column: Option<String>,
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<String>,
+    /// Cut every text after each occurrence of this, as "。", and leave its line breaks out.
+    #[serde(default)]
+    pub sentence_end: Option<String>,
     /// Share of the labelled training text held out to choose the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
@@ -261,9 +222,39 @@ pub struct StageConfig {
     /// How the learning rate moves.
     #[serde(default)]
     pub schedule: Schedule,
-    /// This stage's own dropout; absent: the model's.
+    /// This stage's own dropout; absent: the model's (LSTM).
     #[serde(default)]
     pub dropout: Option<Dropout>,
+    /// Micro-batches of `batch` texts per step.
+    #[serde(default = "one_usize")]
+    pub accumulate: usize,
+    /// Compute each layer's activations again on the way back instead of keeping them.
+    #[serde(default)]
+    pub checkpointing: bool,
+    /// Fill sequences with text up to `max_len` instead of one text each ("mlm" and "clm").
+    #[serde(default)]
+    pub packing: bool,
+    /// How tokens are masked ("mlm" and "mlm_nsp").
+    #[serde(default)]
+    pub masking: Masking,
+    /// What a label is ("classify").
+    #[serde(default)]
+    pub problem: Problem,
+    /// Parameters that are not trained: parts, as "embeddings, layer.0-7", or a regex.
+    #[serde(default)]
+    pub freeze: Option<String>,
+    /// Factor of the learning rate from each layer to the one below it.
+    #[serde(default)]
+    pub layer_decay: Option<f64>,
+    /// Factors of the learning rate, by regex; those that match a name multiply.
+    #[serde(default)]
+    pub rates: BTreeMap<String, f64>,
+    /// Begin with the head alone and train one more layer every so often, from the top down.
+    #[serde(default)]
+    pub unfreeze_every: Option<UnfreezeEvery>,
+    /// Train a low-rank adapter instead of the model.
+    #[serde(default)]
+    pub lora: Option<Lora>,
 }
 
 /// What a stage does.
@@ -280,16 +271,24 @@ pub enum StageKind {
 
 /// What is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// Predict the next token.
+    /// Predict the next token (LSTM).
     Lm,
-    /// Sequence autoencoder: read the text, then write it.
+    /// Sequence autoencoder: read the text, then write it (LSTM).
     Sa,
+    /// Predict masked tokens (BERT).
+    Mlm,
+    /// Predict masked tokens and whether the second text follows the first (BERT).
+    MlmNsp,
+    /// Causal language model: predict the next token (GPT-2).
+    Clm,
     /// Predict the label.
     Classify,
-    /// Predict the label and, at the same time, `auxiliary`.
+    /// Predict the label and, at the same time, `auxiliary` (LSTM).
     Joint,
+    /// Predict a label for every word (BERT).
+    TokenClassify,
 }
 
 /// The second objective of joint training.
@@ -358,7 +357,7 @@ impl Default for Budget {
 
 impl StageConfig {
     /// The dropout in force: the stage's own, or the model's.
-    pub fn dropout(&self, model: &ModelConfig) -> Dropout {
+    pub fn dropout(&self, model: &LstmModel) -> Dropout {
         self.dropout.unwrap_or(model.dropout)
     }
 }
@@ -366,6 +365,10 @@ impl StageConfig {
 // Defaults that serde needs as functions.
 
 fn one() -> u64 {
+    1
+}
+
+fn one_usize() -> usize {
     1
 }
 

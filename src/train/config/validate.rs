@@ -1,19 +1,20 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
+use super::validate_tuning::{check_dropouts, check_transformer};
 use super::{
-    Budget, DataConfig, DemoSizes, Objective, RunConfig, Source, StageConfig, StageKind,
-    TextChoice, nearest,
+    Budget, DataConfig, DemoSizes, LstmModel, ModelConfig, Objective, RunConfig, Source,
+    StageConfig, StageKind, TextChoice, nearest,
 };
 use crate::error::{Error, Result};
 
-fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
+pub(super) fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
     Error::ConfigValue {
         place: place.into(),
         message: message.into(),
     }
 }
 
-fn require(good: bool, place: impl FnOnce() -> String, message: &str) -> Result<()> {
+pub(super) fn require(good: bool, place: impl FnOnce() -> String, message: &str) -> Result<()> {
     if good {
         Ok(())
     } else {
@@ -67,7 +68,16 @@ impl RunConfig {
     }
 
     fn validate_model(&self) -> Result<()> {
-        let m = &self.model;
+        match &self.model {
+            ModelConfig::Lstm(model) => self.validate_lstm(model),
+            ModelConfig::Bert(model) | ModelConfig::Gpt2(model) => check_transformer(model),
+            ModelConfig::Pretrained(m) => {
+                check_dropouts(m.dropout, m.attention_dropout, m.classifier_dropout)
+            }
+        }
+    }
+
+    fn validate_lstm(&self, m: &LstmModel) -> Result<()> {
         for (key, value) in [
             ("embedding", m.embedding),
             ("hidden", m.hidden),
@@ -173,16 +183,16 @@ impl RunConfig {
             check_dropout(dropout, &at("dropout"))?;
         }
         match (stage.kind, stage.objective) {
-            (StageKind::Pretrain, Objective::Classify | Objective::Joint) => {
+            (StageKind::Pretrain, objective) if objective.needs_labels() => {
                 return Err(wrong(
                     at("objective"),
-                    "a pretrain stage has no labels: expected \"lm\" or \"sa\"",
+                    "a pretrain stage has no labels: expected \"lm\" or \"sa\" (LSTM), \"mlm\" or \"mlm_nsp\" (BERT), \"clm\" (GPT-2)",
                 ));
             }
-            (StageKind::Finetune, Objective::Lm | Objective::Sa) => {
+            (StageKind::Finetune, objective) if !objective.needs_labels() => {
                 return Err(wrong(
                     at("objective"),
-                    "a finetune stage learns labels: expected \"classify\" or \"joint\"",
+                    "a finetune stage learns labels: expected \"classify\", \"token_classify\" (BERT) or \"joint\" (LSTM)",
                 ));
             }
             _ => {}
@@ -192,6 +202,7 @@ impl RunConfig {
             || at("auxiliary"),
             "objective \"joint\" needs it (\"lm\" or \"sa\"), and only that one",
         )?;
+        self.check_tuning(stage)?;
         self.validate_repeats(stage)
     }
 
@@ -309,7 +320,9 @@ impl DataConfig {
             test: None,
             unlabelled: Vec::new(),
             text_column: None,
+            pair_column: None,
             label_column: None,
+            sentence_end: None,
             validation: 0.1,
             test_share: 0.1,
             demo: DemoSizes::default(),

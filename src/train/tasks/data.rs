@@ -6,22 +6,28 @@ use std::sync::Arc;
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::text::demo::{self, DemoOptions};
+use crate::text::rng::Rng;
+use crate::text::tokenizer::Family;
 use crate::text::{
-    Column, Documents, Format, Source, Split, Tokenizer, TokenizerKind, TokenizerOptions, split,
-    tokenise,
+    Column, Documents, Example, Format, Source, Split, TaggedDocuments, TaggedText, Tokenizer,
+    TokenizerOptions, corpus, split, tokenise,
 };
 use crate::train::config::{
-    self, DataConfig, RunConfig, Source as DataSource, StageConfig, TextChoice, TokenizerConfig,
+    DataConfig, ModelConfig, Objective, RunConfig, Source as DataSource, StageConfig, TextChoice,
 };
+use crate::train::run::resolve_model;
 use crate::train::task::Unit;
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
     pub tokenizer: Tokenizer,
     pub documents: Arc<Documents>,
+    /// The same texts with a label on every word, for word classifiers.
+    tagged: Option<Arc<TaggedDocuments>>,
     validation: f64,
     test_share: f64,
     seed: u64,
+    all: bool,
 }
 
 /// Numbers of the documents in each part.
@@ -37,9 +43,31 @@ const HELD_OUT_TEXTS: f64 = 200.0;
 
 impl Data {
     /// Reads what the run file names; tokeniser and tokens come from the cache where they can.
-    pub fn open(config: &RunConfig, folder: &Path) -> Result<Data> {
+    /// With `all` nothing is held out: what is scored is all that there is.
+    pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
-        let (tokenizer, documents) = if config.data.source == DataSource::Demo {
+        let mut tagged = None;
+        let by_word = |s: &StageConfig| s.objective == Objective::TokenClassify;
+        let (tokenizer, documents) = if config.stages.iter().any(by_word) {
+            let texts = tagged_texts(&config.data)?;
+            let examples = texts.iter().map(|(text, split)| Example {
+                text: text.words.join(" "),
+                pair: None,
+                label: None,
+                split: *split,
+            });
+            let tokenizer = match given(config)? {
+                Some(tokenizer) => tokenizer,
+                None => {
+                    let seen = examples.clone().filter(|e| e.split != Some(Split::Test));
+                    Tokenizer::train_on(seen.map(|e| e.text), &options(config))?
+                }
+            };
+            let documents = Documents::from_examples(examples, &tokenizer)?;
+            let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
+            tagged = Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?));
+            (tokenizer, documents)
+        } else if config.data.source == DataSource::Demo {
             let sizes = &config.data.demo;
             let examples = demo::examples(&DemoOptions {
                 seed: config.seed,
@@ -48,18 +76,18 @@ impl Data {
                 validation: sizes.validation,
                 test: sizes.test,
             });
-            let tokenizer = match &config.tokenizer.file {
-                Some(file) => Tokenizer::load(file)?,
+            let tokenizer = match given(config)? {
+                Some(tokenizer) => tokenizer,
                 None => {
                     let seen = examples.iter().filter(|e| e.split != Some(Split::Test));
-                    Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(&config.tokenizer))?
+                    Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(config))?
                 }
             };
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
             let sources = sources(&config.data)?;
-            let tokenizer = tokenizer(&config.tokenizer, &sources, &cache)?;
+            let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             (tokenizer, documents)
         };
@@ -77,14 +105,125 @@ impl Data {
         Ok(Data {
             tokenizer,
             documents: Arc::new(documents),
+            tagged,
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,
+            all,
         })
+    }
+
+    /// The tokeniser's files as transformers has them: name and content.
+    pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let place = || Path::new("a temporary folder");
+        let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
+        self.tokenizer.save_folder(folder.path())?;
+        let entries = std::fs::read_dir(folder.path()).map_err(|e| Error::read(place(), e))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::read(place(), e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let content = std::fs::read(entry.path()).map_err(|e| Error::read(place(), e))?;
+            files.push((name, content));
+        }
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    /// The texts whose words have labels.
+    pub fn tagged(&self) -> Result<Arc<TaggedDocuments>> {
+        self.tagged.clone().ok_or_else(|| Error::NoLabels {
+            what: "a word classifier".into(),
+            found: "none".into(),
+        })
+    }
+
+    /// These texts, divided for one unit.
+    pub fn tagged_parts(&self, unit: &Unit) -> Result<Parts> {
+        let documents = &self.documents;
+        let test = documents.filter(|d| documents.split(d) == Some(Split::Test));
+        if self.all {
+            let test = match test.is_empty() {
+                true => documents.filter(|_| true),
+                false => test,
+            };
+            return Ok(Parts {
+                train: test.clone(),
+                validation: Vec::new(),
+                test,
+            });
+        }
+        let rest = documents.filter(|d| documents.split(d) != Some(Split::Test));
+        Ok(self.divide(unit, rest, test))
+    }
+
+    /// The labelled documents of one unit, divided by chance: their labels need not be classes.
+    pub fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
+        if self.all {
+            return self.all_labelled();
+        }
+        let documents = &self.documents;
+        let test = documents.labelled_in(Split::Test);
+        let validation = documents.labelled_in(Split::Validation);
+        let rest = documents.filter(|d| {
+            let held = matches!(documents.split(d), Some(Split::Test | Split::Validation));
+            documents.label(d).is_some() && !held
+        });
+        if unit.fold.is_none() && !validation.is_empty() && !test.is_empty() {
+            return Ok(Parts {
+                train: rest,
+                validation,
+                test,
+            });
+        }
+        Ok(self.divide(unit, [rest, validation].concat(), test))
+    }
+
+    /// Divides texts by chance: a fold's, or what is not for testing already.
+    fn divide(&self, unit: &Unit, rest: Vec<u32>, test: Vec<u32>) -> Parts {
+        let shuffled = |mut docs: Vec<u32>, purpose| {
+            docs.sort_unstable();
+            Rng::new(self.seed, &[0xD117, purpose]).shuffle(&mut docs);
+            docs
+        };
+        let hold = |docs: Vec<u32>, share: f64, purpose| {
+            let mut held = shuffled(docs, purpose);
+            let count = (held.len() as f64 * share).round() as usize;
+            let mut rest = held.split_off(count.min(held.len().saturating_sub(1)));
+            rest.sort_unstable();
+            held.sort_unstable();
+            (rest, held)
+        };
+        let (rest, test) = match unit.fold {
+            Some((fold, folds)) => {
+                let order = shuffled([rest, test].concat(), 0);
+                let part = |own: bool| {
+                    let docs = order.iter().enumerate();
+                    let mut docs: Vec<u32> = docs
+                        .filter(|(n, _)| (n % folds == fold) == own)
+                        .map(|(_, &doc)| doc)
+                        .collect();
+                    docs.sort_unstable();
+                    docs
+                };
+                (part(false), part(true))
+            }
+            None if test.is_empty() => hold(rest, self.test_share, 1),
+            None => (rest, test),
+        };
+        let (train, validation) = hold(rest, self.validation, 2);
+        Parts {
+            train,
+            validation,
+            test,
+        }
     }
 
     /// The labelled documents of one unit, divided.
     pub fn labelled(&self, unit: &Unit) -> Result<Parts> {
+        if self.all {
+            return self.all_labelled();
+        }
         let documents = &self.documents;
         let all = documents.labelled();
         let (rest, test) = match unit.fold {
@@ -133,9 +272,37 @@ impl Data {
         })
     }
 
+    /// Labelled documents to score all of: the test part, where the data name one.
+    fn all_labelled(&self) -> Result<Parts> {
+        let test = self.documents.labelled_in(Split::Test);
+        let test = match test.is_empty() {
+            true => self.documents.labelled(),
+            false => test,
+        };
+        if test.is_empty() {
+            return Err(Error::NoLabels {
+                what: "scoring a classifier".into(),
+                found: "none".into(),
+            });
+        }
+        Ok(Parts {
+            train: test.clone(),
+            validation: Vec::new(),
+            test,
+        })
+    }
+
     /// The documents that a pretraining stage reads, and some to validate it on.
     pub fn text(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
         let documents = &self.documents;
+        if self.all {
+            let all = documents.filter(|_| true);
+            return Ok(Parts {
+                train: all.clone(),
+                validation: all,
+                test: Vec::new(),
+            });
+        }
         let without = documents
             .filter(|d| documents.label(d).is_none() && documents.split(d) != Some(Split::Test));
         let chosen = match stage.text {
@@ -189,33 +356,87 @@ impl Data {
     }
 }
 
-fn options(config: &TokenizerConfig) -> TokenizerOptions {
+fn options(config: &RunConfig) -> TokenizerOptions {
+    let tokenizer = &config.tokenizer;
     TokenizerOptions {
-        kind: match config.kind {
-            config::TokenizerKind::Word => TokenizerKind::Word,
-            config::TokenizerKind::Bpe => TokenizerKind::Bpe,
+        kind: tokenizer.kind,
+        vocab_size: tokenizer.vocabulary,
+        min_frequency: tokenizer.min_frequency,
+        family: match config.model {
+            ModelConfig::Lstm(_) => None,
+            ModelConfig::Bert(_) | ModelConfig::Pretrained(_) => Some(Family::Bert),
+            ModelConfig::Gpt2(_) => Some(Family::Gpt2),
         },
-        vocab_size: config.vocabulary,
-        min_frequency: config.min_frequency,
+        lowercase: tokenizer.lowercase,
+        strip_accents: tokenizer.strip_accents,
+        subword: tokenizer.subword,
+        dictionary: tokenizer.dictionary.clone(),
         ..TokenizerOptions::default()
     }
 }
 
-/// The run's tokeniser: the file's, the one an earlier run trained on the same text, or a new one.
-fn tokenizer(config: &TokenizerConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
-    if let Some(file) = &config.file {
-        return Tokenizer::load(file);
+/// A tokeniser that is not to be trained: the file's, or that of the model that a run of
+/// transformers starts from.
+fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
+    let dictionary = config.tokenizer.dictionary.as_deref();
+    let is_lstm = config.model.lstm().is_some();
+    if let Some(file) = &config.tokenizer.file {
+        return match is_lstm {
+            true => Tokenizer::load(file),
+            false => Tokenizer::open_with(file, dictionary),
+        }
+        .map(Some);
+    }
+    let is_folder = |init: &&String| config.stages.iter().all(|s| s.name != **init);
+    let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
+    match inits.filter(|_| !is_lstm).find(is_folder) {
+        None => Ok(None),
+        Some(init) => {
+            let folder = resolve_model(Path::new(init))?;
+            Tokenizer::open_with(&folder, dictionary).map(Some)
+        }
+    }
+}
+
+/// The run's tokeniser: the given one, the one an earlier run trained on the same text, or a new
+/// one.
+fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
+    if let Some(tokenizer) = given(config)? {
+        return Ok(tokenizer);
     }
     let options = options(config);
     let kept = Tokenizer::cached_path(cache, sources, &options)?;
-    if let Ok(tokenizer) = Tokenizer::load(&kept) {
+    let dictionary = config.tokenizer.dictionary.as_deref();
+    if config.model.lstm().is_some() {
+        if let Ok(tokenizer) = Tokenizer::load(&kept) {
+            return Ok(tokenizer);
+        }
+    } else if let Ok(tokenizer) = Tokenizer::open_with(&kept, dictionary) {
         return Ok(tokenizer);
     }
     log::info!("training the tokeniser");
     let tokenizer = Tokenizer::train(sources, &options)?;
     std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
-    tokenizer.save(&kept)?;
+    match config.model.lstm() {
+        Some(_) => tokenizer.save(&kept)?,
+        // Transformers' tokenisers are more than one file.
+        None => tokenizer.save_folder(&kept)?,
+    }
     Ok(tokenizer)
+}
+
+/// Texts with labelled words, and the part of the data that each belongs to.
+fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
+    let split = data.test.as_ref().map(|_| Split::Train);
+    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
+    let mut all = Vec::new();
+    for (path, split) in files {
+        if let Some(path) = path {
+            let texts = corpus::read_tagged(path)?;
+            all.extend(texts.into_iter().map(|text| (text, split)));
+        }
+    }
+    Ok(all)
 }
 
 /// The files that a run file names.
@@ -229,6 +450,7 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
     let labelled = |path: &Path, split: Option<Split>| Source {
         format,
         text: column(&data.text_column),
+        pair: column(&data.pair_column),
         label: column(&data.label_column),
         split,
         ..Source::new(path)
@@ -243,5 +465,8 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
             .map(|path| labelled(path, Some(Split::Test))),
     );
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    for source in &mut sources {
+        source.sentence_end = data.sentence_end.clone();
+    }
     Ok(sources)
 }

@@ -5,27 +5,23 @@ use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::path::Path;
 
-use serde_json::Value;
-
 use crate::device::{Gpu, Readback, Recording};
-use crate::error::{Error, Result};
-use crate::models::lstm::{EMBEDDING, LSTM, LstmConfig};
+use crate::error::Result;
+use crate::ops::axpy;
 use crate::optim::{Optimizer, OptimizerKind, StepState};
-use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
-use crate::text::{Keep, Position, Tokenizer, WordVectors};
-use crate::train::config::{self, KeptEnd, Part, StageKind};
-use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors, read_tensors};
-use crate::train::task::{StepContext, TaskRequest};
+use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::train::config;
+use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors};
+use crate::train::task::StepContext;
 
 /// Steps that may be on their way before the host waits for the oldest.
 const IN_FLIGHT: usize = 3;
 
-/// One batch shape: its inputs on the device, and the step that reads them.
-pub(super) struct Step<I> {
+/// One batch shape: its inputs on the device, and the pass that reads them.
+pub(crate) struct Step<I> {
     pub inputs: I,
     recording: Recording,
-    /// A training step's loss and gradient norm, or what a forward pass returns.
-    result: Tensor,
+    results: Vec<Tensor>,
 }
 
 impl<I> Step<I> {
@@ -33,25 +29,25 @@ impl<I> Step<I> {
     pub fn inference(
         gpu: &Gpu,
         inputs: I,
-        forward: impl FnOnce(&Tape, &I) -> Result<Tensor>,
+        forward: impl FnOnce(&Tape, &I) -> Result<Vec<Tensor>>,
     ) -> Result<Step<I>> {
-        let (recording, result) = gpu.record(|| forward(&Tape::inference(gpu), &inputs))?;
+        let (recording, results) = gpu.record(|| forward(&Tape::inference(gpu), &inputs))?;
         Ok(Step {
             inputs,
             recording,
-            result,
+            results,
         })
     }
 
-    /// Runs a forward pass and waits for what it returns.
-    pub fn run(&self, gpu: &Gpu) -> Result<Vec<f32>> {
+    /// Runs a forward pass; what it returns is to be read before it runs again.
+    pub fn run(&self, gpu: &Gpu) -> Result<&[Tensor]> {
         gpu.replay(&self.recording)?;
-        self.result.to_vec()
+        Ok(&self.results)
     }
 }
 
 /// The steps recorded so far, by the length of their sequences.
-pub(super) struct Steps<I>(HashMap<usize, Step<I>>);
+pub(crate) struct Steps<I>(HashMap<usize, Step<I>>);
 
 impl<I> Steps<I> {
     pub fn new() -> Steps<I> {
@@ -69,95 +65,130 @@ impl<I> Steps<I> {
             Entry::Vacant(entry) => entry.insert(record()?),
         })
     }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
-/// A model in training.
+/// How an engine updates its parameters.
+pub(super) struct EngineOptions<'a> {
+    pub optimizer: &'a config::Optimizer,
+    pub clip_norm: Option<f32>,
+    /// Steps from one level of parameters to the next, where they are unfrozen one by one.
+    pub unfreeze_every: Option<u64>,
+    /// Micro-batches of a step.
+    pub accumulate: usize,
+    pub seed: u64,
+}
+
+/// Parameters in training.
 pub(super) struct Engine {
     pub gpu: Gpu,
-    pub network: LstmConfig,
     pub store: ParamStore,
     optimizer: Optimizer,
     step_state: StepState,
     clip_norm: Option<f32>,
+    unfreeze_every: Option<u64>,
+    accumulate: u32,
+    /// Sum of the losses of a step's micro-batches.
+    loss: Tensor,
+    /// The update at the store's level, and its report: (loss, norm of the gradient).
+    update: Option<(Recording, Tensor)>,
     pending: VecDeque<(u64, Readback)>,
     arrived: Vec<(u64, f32)>,
 }
 
 impl Engine {
-    /// Allocates the parameters `specs` and starts them: from the seed, from the word vectors,
-    /// or from the model folder of the request.
-    pub fn new(
-        gpu: Gpu,
-        network: LstmConfig,
-        specs: Vec<ParamSpec>,
-        tokenizer: &Tokenizer,
-        request: &TaskRequest<'_>,
-    ) -> Result<Engine> {
-        let seed = request.unit.seed;
-        let store = ParamStore::new(&gpu, specs, seed, |_| 1.0)?;
-        if let Some(path) = &request.config.model.word_vectors {
-            set_word_vectors(&store, &WordVectors::read(path, tokenizer)?, path)?;
-        }
-        if let Some(folder) = &request.init {
-            let whole = request.stage.kind == StageKind::Evaluate;
-            transfer(
-                &store,
-                folder,
-                (!whole).then_some(&request.stage.transfer[..]),
-                tokenizer,
-            )?;
-        }
-        let optimizer = Optimizer::new(&gpu, rule(&request.stage.optimizer), &store)?;
-        let step_state = StepState::new(&gpu, seed)?;
+    pub fn new(gpu: Gpu, store: ParamStore, options: &EngineOptions<'_>) -> Result<Engine> {
+        let optimizer = Optimizer::new(&gpu, rule(options.optimizer), &store)?;
+        let last = store.levels().last().copied().unwrap_or(0);
+        let every = options.unfreeze_every.unwrap_or(0);
+        let before: Vec<u64> = (0..=last as u64).map(|level| level * every).collect();
+        let step_state = StepState::with_levels(&gpu, options.seed, &before)?;
+        let loss = Tensor::zeros(&gpu, [1])?;
         Ok(Engine {
             gpu,
-            network,
             store,
             optimizer,
             step_state,
-            clip_norm: request.stage.clip_norm,
+            clip_norm: options.clip_norm,
+            unfreeze_every: options.unfreeze_every,
+            accumulate: options.accumulate as u32,
+            loss,
+            update: None,
             pending: VecDeque::new(),
             arrived: Vec::new(),
         })
     }
 
-    /// Records a training step on `inputs`: forward, backward and update.
+    /// Sets the level of parameters that step `step` trains. Where it is another one than before,
+    /// the answer is true: models and recordings made at the old one are to be made anew.
+    pub fn reach(&mut self, step: u64) -> bool {
+        let Some(every) = self.unfreeze_every else {
+            return false;
+        };
+        let last = self.store.levels().last().copied().unwrap_or(0);
+        let level = usize::try_from((step.max(1) - 1) / every).map_or(last, |l| l.min(last));
+        if level == self.store.level() {
+            return false;
+        }
+        self.store.set_level(level);
+        self.update = None;
+        true
+    }
+
+    /// Records the passes of a micro-batch: forward and backward.
     pub fn record<I>(
         &self,
         inputs: I,
         loss: impl FnOnce(&Tape, &I) -> Result<Tensor>,
     ) -> Result<Step<I>> {
-        let (recording, result) = self.gpu.record(|| {
+        let (recording, ()) = self.gpu.record(|| {
             let tape = Tape::training(&self.gpu, self.step_state.tensor());
             let loss = loss(&tape, &inputs)?;
             tape.backward(&loss)?;
-            let norm = self
-                .optimizer
-                .step(&self.store, &self.step_state, self.clip_norm)?;
-            let report = Tensor::empty(&self.gpu, [2], DType::F32)?;
-            report.set_range(0, 1, Some(&loss))?;
-            report.set_range(1, 1, Some(&norm))?;
-            Ok(report)
+            axpy(&self.loss, &loss, 1.0, None, true)
         })?;
-        log::debug!("recorded a step of {} commands", recording.len());
+        log::debug!("recorded a pass of {} commands", recording.len());
         Ok(Step {
             inputs,
             recording,
-            result,
+            results: Vec::new(),
         })
     }
 
-    /// Runs a training step; its loss arrives later.
-    pub fn train<I>(&mut self, cx: &StepContext, step: &Step<I>) -> Result<()> {
+    /// Runs micro-batch number `micro` of a step, from 0.
+    pub fn train<I>(&mut self, cx: &StepContext, micro: usize, step: &Step<I>) -> Result<()> {
+        let part = (micro as u32, self.accumulate);
+        self.step_state
+            .advance_part(&self.optimizer, cx.step, cx.lr, part)?;
+        self.gpu.replay(&step.recording)
+    }
+
+    /// Updates the parameters at the end of a step; its loss arrives later.
+    pub fn update(&mut self, cx: &StepContext) -> Result<()> {
         if self.pending.len() >= IN_FLIGHT
             && let Some((number, readback)) = self.pending.pop_front()
         {
             self.arrived
                 .push((number, loss_of(&readback.wait::<f32>()?)));
         }
-        self.step_state.advance(&self.optimizer, cx.step, cx.lr)?;
-        self.gpu.replay(&step.recording)?;
-        self.pending.push_back((cx.step, step.result.read()?));
+        if self.update.is_none() {
+            self.update = Some(self.gpu.record(|| {
+                let (store, state) = (&self.store, &self.step_state);
+                let norm = self.optimizer.step(store, state, self.clip_norm)?;
+                let report = Tensor::empty(&self.gpu, [2], DType::F32)?;
+                report.set_range(0, 1, Some(&self.loss))?;
+                report.set_range(1, 1, Some(&norm))?;
+                self.loss.clear();
+                Ok(report)
+            })?);
+        }
+        if let Some((recording, report)) = &self.update {
+            self.gpu.replay(recording)?;
+            self.pending.push_back((cx.step, report.read()?));
+        }
         Ok(())
     }
 
@@ -255,79 +286,6 @@ pub(super) fn parameters(store: &ParamStore) -> Result<TensorMap> {
         .collect()
 }
 
-/// Takes parameters over from a model folder: those of `parts`, or all of them.
-pub(super) fn transfer(
-    store: &ParamStore,
-    folder: &Path,
-    parts: Option<&[Part]>,
-    tokenizer: &Tokenizer,
-) -> Result<()> {
-    let file = folder.join("model.safetensors");
-    let theirs = Tokenizer::load(folder.join("tokenizer.json"))?;
-    if theirs.hash() != tokenizer.hash() {
-        return Err(Error::Folder {
-            path: folder.to_path_buf(),
-            problem: "its tokenizer.json is not this run's; set tokenizer.file to it".into(),
-        });
-    }
-    let tensors = read_tensors(&file)?;
-    let wanted = |name: &str| {
-        let of = |prefix: &str| {
-            name.strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with('.'))
-        };
-        parts.is_none_or(|parts| {
-            parts.iter().any(|part| match part {
-                Part::Embedding => of(EMBEDDING),
-                Part::Lstm => of(LSTM),
-            })
-        })
-    };
-    let specs: Vec<&ParamSpec> = store.specs().filter(|spec| wanted(&spec.name)).collect();
-    let taken: TensorMap = tensors
-        .into_iter()
-        .filter(|(name, _)| parts.is_none() || wanted(name))
-        .collect();
-    let expected = specs
-        .iter()
-        .map(|s| (s.name.as_str(), HostDtype::F32, &s.shape.0[..]));
-    check_tensors(&taken, expected, &file)?;
-    for spec in specs {
-        if let Some(values) = taken.get(&spec.name).and_then(HostTensor::to_f32) {
-            store.get(&spec.name)?.write(&values)?;
-        }
-    }
-    Ok(())
-}
-
-/// Overwrites the rows of the embedding for which there is a vector.
-fn set_word_vectors(store: &ParamStore, vectors: &WordVectors, path: &Path) -> Result<()> {
-    let table = store.get(&format!("{EMBEDDING}.weight"))?;
-    let width = table.shape().last();
-    let mut values = table.to_vec::<f32>()?;
-    for (id, row) in values.chunks_mut(width).enumerate() {
-        let Some(vector) = vectors.row(id as u32) else {
-            continue;
-        };
-        if vector.len() != width {
-            return Err(Error::Vectors {
-                path: path.to_path_buf(),
-                place: "first vector".into(),
-                message: format!(
-                    "holds {} numbers, model.embedding is {width}; set one to the other",
-                    vector.len()
-                ),
-            });
-        }
-        row.copy_from_slice(vector);
-    }
-    log::info!(
-        "word vectors cover {:.1} % of the vocabulary",
-        100.0 * vectors.coverage()
-    );
-    table.write(&values)
-}
-
 fn rule(config: &config::Optimizer) -> OptimizerKind {
     use config::Optimizer as C;
     match *config {
@@ -387,43 +345,5 @@ fn rule(config: &config::Optimizer) -> OptimizerKind {
             centered: false,
             weight_decay,
         },
-    }
-}
-
-/// Targets on the host as the kernels take them: -1 becomes `u32::MAX`.
-pub(super) fn as_targets(values: &[i32]) -> Vec<u32> {
-    values.iter().map(|&v| v as u32).collect()
-}
-
-/// Weights that make a sum over the targets that count their mean; and how many count.
-pub(super) fn mean_weights(targets: &[u32]) -> (Vec<f32>, usize) {
-    let count = targets.iter().filter(|&&t| t != u32::MAX).count();
-    let share = 1.0 / count.max(1) as f32;
-    (
-        targets
-            .iter()
-            .map(|&t| if t == u32::MAX { 0.0 } else { share })
-            .collect(),
-        count,
-    )
-}
-
-/// A position in the batches, for a checkpoint.
-pub(super) fn position(position: Position) -> Value {
-    // Three whole numbers: this cannot fail.
-    serde_json::to_value(position).unwrap_or_default()
-}
-
-pub(super) fn parse_position(value: &Value) -> Result<Position> {
-    serde_json::from_value(value.clone()).map_err(|e| Error::Folder {
-        path: "trainer.json".into(),
-        problem: format!("its data position is damaged ({e}); resume from an older checkpoint"),
-    })
-}
-
-pub(super) fn kept_end(end: KeptEnd) -> Keep {
-    match end {
-        KeptEnd::Head => Keep::Head,
-        KeptEnd::Tail => Keep::Tail,
     }
 }

@@ -1,22 +1,21 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
-mod autoencoder;
-mod classify;
 mod data;
-mod engine;
-mod language;
-mod model;
+pub(crate) mod engine;
+mod lstm;
+mod objective;
+pub(crate) mod transformer;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
 use super::estimate::{AdapterLimits, DataSizes, Estimate};
-use super::run::Model;
+use super::run::{Model, resolve_model};
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
-use crate::models::lstm::LstmConfig;
+use crate::hub;
 use data::Data;
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
@@ -25,9 +24,20 @@ use data::Data;
 pub struct TaskFactory {
     gpu: Option<Gpu>,
     data: Option<Arc<Data>>,
+    /// Nothing is held out: every text is read and scored.
+    all_texts: bool,
 }
 
 impl TaskFactory {
+    /// A factory for tasks that score all texts.
+    pub(crate) fn of_all_texts(gpu: Gpu) -> TaskFactory {
+        TaskFactory {
+            gpu: Some(gpu),
+            data: None,
+            all_texts: true,
+        }
+    }
+
     /// Builds the task of one unit of the run.
     ///
     /// # Errors
@@ -37,7 +47,11 @@ impl TaskFactory {
             Some(data) => data.clone(),
             None => self
                 .data
-                .insert(Arc::new(Data::open(request.config, request.folder)?))
+                .insert(Arc::new(Data::open(
+                    request.config,
+                    request.folder,
+                    self.all_texts,
+                )?))
                 .clone(),
         };
         // A context of its own: the memory of one unit is gone when the next begins.
@@ -47,15 +61,38 @@ impl TaskFactory {
             classes: data.documents.label_names().len(),
         };
         // Before anything is allocated: a refusal says what would fit.
-        Estimate::new(&request.config.model, request.stage, sizes)
-            .check(&request.stage.name, &limits(&gpu))?;
-        Ok(match request.stage.objective {
-            Objective::Lm => Box::new(language::LanguageModelTask::new(gpu, data, request)?),
-            Objective::Sa => Box::new(autoencoder::AutoencoderTask::new(gpu, data, request)?),
-            Objective::Classify | Objective::Joint => {
-                Box::new(classify::ClassifierTask::new(gpu, data, request)?)
+        estimate(
+            request.config,
+            request.stage,
+            (request.init.as_deref(), request.base),
+            sizes,
+        )?
+        .check(&request.stage.name, &limits(&gpu))?;
+        match &request.config.model {
+            ModelConfig::Lstm(model) => {
+                let start = lstm::Start {
+                    gpu,
+                    model,
+                    request,
+                };
+                Ok(match request.stage.objective {
+                    Objective::Lm => Box::new(lstm::LanguageModel::task(&start, data)?),
+                    Objective::Sa => Box::new(lstm::Autoencoder::task(&start, data)?),
+                    // Validation left no other.
+                    _ => Box::new(lstm::Classifier::task(&start, data)?),
+                })
             }
-        })
+            _ => Ok(match request.stage.objective {
+                Objective::Clm => Box::new(transformer::CausalLm::task(gpu, data, request)?),
+                Objective::Classify => {
+                    Box::new(transformer::SequenceClassifier::task(gpu, data, request)?)
+                }
+                Objective::TokenClassify => {
+                    Box::new(transformer::WordClassifier::task(gpu, data, request)?)
+                }
+                _ => Box::new(transformer::MaskedLm::task(gpu, data, request)?),
+            }),
+        }
     }
 
     /// Refuses, before a folder is made or a text is read, a run with a stage that cannot fit
@@ -69,9 +106,10 @@ impl TaskFactory {
             vocabulary: 0,
             classes: 2,
         };
-        config.stages.iter().try_for_each(|stage| {
-            Estimate::new(&config.model, stage, sizes).check(&stage.name, &limits)
-        })
+        config
+            .stages
+            .iter()
+            .try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, &limits))
     }
 
     fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
@@ -82,19 +120,74 @@ impl TaskFactory {
     }
 }
 
-fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
+/// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
+/// nothing.
+fn estimate(
+    config: &RunConfig,
+    stage: &StageConfig,
+    init: (Option<&Path>, Option<&Path>),
+    data: DataSizes,
+) -> Result<Estimate> {
+    match &config.model {
+        ModelConfig::Lstm(model) => Ok(Estimate::lstm(model, stage, data)),
+        _ => transformer::estimate(config, stage, init, data),
+    }
+}
+
+/// The size of a stage before the run begins, when earlier stages have left no models yet.
+///
+/// # Errors
+/// Those of the folder that it starts from; [`Error::ConfigValue`] for what does not fit its model.
+pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Result<Estimate> {
+    let mut first = stage;
+    while let Some(before) = (first.init.as_ref()).and_then(|init| {
+        config
+            .stages
+            .iter()
+            .find(|s| s.name == *init && s.name != first.name)
+    }) {
+        first = before;
+    }
+    // Validation saw to it that what is no stage is a folder.
+    let init = match (&config.model, &first.init) {
+        (ModelConfig::Lstm(_), _) | (_, None) => None,
+        (_, Some(path)) => Some(resolve_model(Path::new(path))?),
+    };
+    estimate(config, stage, (init.as_deref(), None), data)
+}
+
+/// Opens a device.
+///
+/// # Errors
+/// No adapter, or not the one asked for; a driver that refuses.
+pub(crate) fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
     Gpu::open(&AdapterChoice {
         wanted: adapter.map(str::to_string),
         checked: false,
     })
 }
 
-/// Opens a model folder for `melos eval` and `melos predict`.
+/// Whether a model folder is one of melos's own.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Folder`] for a folder without a `config.json` that can be read.
+pub(crate) fn is_lstm(folder: &Path) -> Result<bool> {
+    let path = folder.join(hub::CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
+    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Folder {
+        path,
+        problem: format!("is not JSON: {e}; copy it again"),
+    })?;
+    // What names no kind is told so by the reader of transformers' folders.
+    Ok(config["model_type"].as_str() == Some(lstm::MODEL_TYPE))
+}
+
+/// Opens an LSTM's model folder.
 ///
 /// # Errors
 /// Whatever the files or the device report.
 pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(model::SavedModel::open(
+    Ok(Box::new(lstm::SavedModel::open(
         folder,
         open_gpu(adapter)?,
     )?))
@@ -121,22 +214,5 @@ fn limits(gpu: &Gpu) -> AdapterLimits {
         max_buffer: caps.limits.max_buffer_size,
         // wgpu does not tell.
         memory: None,
-    }
-}
-
-/// The network of a stage.
-fn network(model: &ModelConfig, stage: &StageConfig, vocab_size: usize) -> LstmConfig {
-    let dropout = stage.dropout(model);
-    LstmConfig {
-        vocab_size,
-        embedding_size: model.embedding,
-        hidden_size: model.hidden,
-        num_layers: model.layers,
-        bidirectional: model.bidirectional,
-        head_size: model.head,
-        cell_clip: model.cell_clip.unwrap_or(0.0),
-        embedding_dropout: dropout.embedding,
-        layer_dropout: dropout.output,
-        output_dropout: dropout.output,
     }
 }

@@ -3,25 +3,26 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::data::{Data, Parts};
-use super::engine::{Engine, Steps, as_targets, kept_end, mean_weights, parse_position, position};
 use super::model::{Architecture, Description, Scorer};
-use super::network;
+use super::{Start, kept_end, length};
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::models::lstm::{Auxiliary, ClassifierInputs, DECODER, JointClassifier, LstmClassifier};
+use crate::models::lstm::{
+    Auxiliary, ClassifierInputs, DECODER, JointClassifier, LstmClassifier, LstmConfig,
+};
 use crate::ops::TokenIds;
-use crate::tensor::{DType, Tape, Tensor};
-use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
-use crate::train::config::{self, Objective, StageConfig};
+use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::text::batch::IGNORE;
+use crate::text::{BucketBatches, BucketOptions, Position, SequenceBatch};
+use crate::train::config::{self, Objective as Kind, StageConfig};
 use crate::train::metrics::Scores;
-use crate::train::state::TensorMap;
-use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest};
+use crate::train::task::{ModelFiles, Split, TaskInfo};
+use crate::train::tasks::data::{Data, Parts};
+use crate::train::tasks::engine::{Engine, Steps};
+use crate::train::tasks::objective::{Objective, ObjectiveTask, as_targets, count, mean_weights};
 
 /// A batch of labelled sequences on the device.
-struct Labelled {
+pub struct Labelled {
     ids: TokenIds,
     lens: Tensor,
     targets: Tensor,
@@ -43,6 +44,19 @@ enum Network {
 }
 
 impl Network {
+    fn new(
+        store: &ParamStore,
+        sizes: &LstmConfig,
+        joint: Option<(config::Auxiliary, f32)>,
+    ) -> Result<Network> {
+        Ok(match joint {
+            Some((kind, weight)) => {
+                Network::Joint(JointClassifier::new(store, sizes, weight)?, kind)
+            }
+            None => Network::Classifier(LstmClassifier::new(store, sizes)?),
+        })
+    }
+
     fn loss(&self, tape: &Tape, batch: &Labelled) -> Result<Tensor> {
         let inputs = ClassifierInputs {
             ids: &batch.ids,
@@ -79,69 +93,60 @@ impl Network {
 }
 
 /// Trains a classifier.
-pub(super) struct ClassifierTask {
-    engine: Engine,
+pub(in crate::train::tasks) struct Classifier {
+    sizes: LstmConfig,
     network: Network,
     data: Arc<Data>,
     parts: Parts,
     stage: StageConfig,
     linear_gain: bool,
     batches: BucketBatches,
-    steps: Steps<Labelled>,
     scorer: Scorer,
 }
 
-impl ClassifierTask {
-    pub fn new(gpu: Gpu, data: Arc<Data>, request: &TaskRequest<'_>) -> Result<ClassifierTask> {
-        let stage = request.stage.clone();
+/// The second objective and its weight.
+fn joint(stage: &StageConfig) -> Option<(config::Auxiliary, f32)> {
+    let kind = stage.auxiliary.filter(|_| stage.objective == Kind::Joint)?;
+    Some((kind, stage.auxiliary_weight))
+}
+
+impl Classifier {
+    pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<Classifier>> {
+        let stage = start.request.stage.clone();
         let classes = data.documents.label_names().len();
-        let parts = data.labelled(request.unit)?;
-        let sizes = network(&request.config.model, &stage, data.tokenizer.vocab_size());
-        let joint = stage
-            .auxiliary
-            .filter(|_| stage.objective == Objective::Joint);
+        let parts = data.labelled(start.request.unit)?;
+        let sizes = start.network(data.tokenizer.vocab_size());
+        let joint = joint(&stage);
         let specs = match joint {
             Some(_) => sizes.joint_specs(classes),
             None => sizes.classifier_specs(classes),
         };
-        let engine = Engine::new(gpu, sizes, specs, &data.tokenizer, request)?;
-        let network = match joint {
-            Some(kind) => {
-                let weight = stage.auxiliary_weight;
-                Network::Joint(
-                    JointClassifier::new(&engine.store, &engine.network, weight)?,
-                    kind,
-                )
-            }
-            None => Network::Classifier(LstmClassifier::new(&engine.store, &engine.network)?),
-        };
+        let engine = start.engine(specs, &data.tokenizer)?;
+        let network = Network::new(&engine.store, &sizes, joint)?;
+        let keep = kept_end(stage.kept_end);
         let options = BucketOptions {
             batch: stage.batch,
             max_len: stage.max_len,
-            keep: kept_end(stage.kept_end),
+            keep,
             shuffle: true,
-            word_dropout: stage.dropout(&request.config.model).word,
+            word_dropout: start.word_dropout(),
             autoencode: joint.is_some(),
         };
-        let seed = request.unit.seed;
+        let seed = start.request.unit.seed;
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
-        let scorer = Scorer::new(
-            stage.batch,
-            stage.max_len,
-            kept_end(stage.kept_end),
-            classes,
-        );
-        Ok(ClassifierTask {
-            engine,
+        let scorer = Scorer::new(stage.batch, stage.max_len, keep, classes);
+        let accumulate = stage.accumulate;
+        let objective = Classifier {
+            sizes,
             network,
             data,
             parts,
             stage,
-            linear_gain: request.config.model.linear_gain,
+            linear_gain: start.model.linear_gain,
             batches,
-            steps: Steps::new(),
             scorer,
-        })
+        };
+        Ok(ObjectiveTask::new(engine, objective, accumulate))
     }
 }
 
@@ -178,46 +183,54 @@ impl Labelled {
         })
     }
 
-    fn write(&self, batch: &SequenceBatch, linear_gain: bool) -> Result<()> {
+    /// Uploads a batch of a step.
+    fn write(
+        &self,
+        batch: &SequenceBatch,
+        step: &[SequenceBatch],
+        linear_gain: bool,
+    ) -> Result<()> {
         self.ids.write(&batch.ids, &batch.index)?;
         self.lens.write(&batch.lens)?;
-        let labels = as_targets(&batch.labels);
         let (targets, weights) = match linear_gain {
-            true => gain(batch, &labels),
-            false => {
-                let (weights, _) = mean_weights(&labels);
-                (labels, weights)
-            }
+            true => gain(batch, step),
+            false => (
+                as_targets(&batch.labels),
+                mean_weights(&batch.labels, step.iter().map(|b| &b.labels[..])),
+            ),
         };
         self.targets.write(&targets)?;
         self.weights.write(&weights)?;
         let (Some(second), Some(decoder)) = (&self.second, &batch.decoder) else {
             return Ok(());
         };
-        let targets = match &second.shifted {
-            Some((shifted, lens)) => {
-                shifted.write(&decoder.ids, &decoder.index)?;
-                lens.write(&decoder.lens)?;
-                as_targets(&decoder.targets)
-            }
-            None => next_tokens(batch, &decoder.targets),
-        };
-        let (weights, _) = mean_weights(&targets);
-        second.targets.write(&targets)?;
+        if let Some((shifted, lens)) = &second.shifted {
+            shifted.write(&decoder.ids, &decoder.index)?;
+            lens.write(&decoder.lens)?;
+        }
+        let autoencodes = second.shifted.is_some();
+        let targets = second_targets(batch, autoencodes);
+        let all: Vec<Vec<i32>> = step
+            .iter()
+            .map(|b| second_targets(b, autoencodes))
+            .collect();
+        let weights = mean_weights(&targets, all.iter().map(|t| &t[..]));
+        second.targets.write(&as_targets(&targets))?;
         second.weights.write(&weights)
     }
 }
 
 /// The linear gain on labels: the state after word t of n predicts the label with weight t / n,
-/// the weights of a row add up to 1 / rows (Dai & Le 2015, section 2).
-fn gain(batch: &SequenceBatch, labels: &[u32]) -> (Vec<u32>, Vec<f32>) {
-    let rows = labels.iter().filter(|&&l| l != u32::MAX).count().max(1) as f32;
+/// the weights of a row add up to 1 / rows of the step (Dai & Le 2015, section 2).
+fn gain(batch: &SequenceBatch, step: &[SequenceBatch]) -> (Vec<u32>, Vec<f32>) {
+    let rows: usize = step.iter().map(|b| count(&b.labels)).sum();
+    let rows = rows.max(1) as f32;
     let mut targets = vec![u32::MAX; batch.ids.len()];
     let mut weights = vec![0.0; batch.ids.len()];
-    for (b, (&label, &len)) in labels.iter().zip(&batch.lens).enumerate() {
-        if label == u32::MAX {
+    for (b, (&label, &len)) in batch.labels.iter().zip(&batch.lens).enumerate() {
+        let Ok(label) = u32::try_from(label) else {
             continue;
-        }
+        };
         // Σ t = n(n + 1) / 2
         let sum = len as f32 * (len as f32 + 1.0) / 2.0;
         for t in 0..len as usize {
@@ -228,57 +241,88 @@ fn gain(batch: &SequenceBatch, labels: &[u32]) -> (Vec<u32>, Vec<f32>) {
     (targets, weights)
 }
 
+/// What the second objective predicts: an autoencoder the words, a language model the next one.
+fn second_targets(batch: &SequenceBatch, autoencodes: bool) -> Vec<i32> {
+    match &batch.decoder {
+        None => Vec::new(),
+        Some(decoder) if autoencodes => decoder.targets.clone(),
+        Some(decoder) => next_tokens(batch, &decoder.targets),
+    }
+}
+
 /// What a language model predicts after each word that the classifier reads: the next one. `words`
 /// are the autoencoder's targets, which are the batch's words without word dropout.
-fn next_tokens(batch: &SequenceBatch, words: &[i32]) -> Vec<u32> {
-    let mut targets = vec![u32::MAX; words.len()];
+fn next_tokens(batch: &SequenceBatch, words: &[i32]) -> Vec<i32> {
+    let mut targets = vec![IGNORE; words.len()];
     let last = words.len() - batch.batch;
-    targets[..last].copy_from_slice(&as_targets(&words[batch.batch..]));
+    targets[..last].copy_from_slice(&words[batch.batch..]);
     targets
 }
 
-impl Task for ClassifierTask {
-    fn describe(&self) -> TaskInfo {
+impl Objective for Classifier {
+    type Stream = BucketBatches;
+    type Inputs = Labelled;
+
+    fn build(&mut self, store: &ParamStore) -> Result<()> {
+        self.network = Network::new(store, &self.sizes, joint(&self.stage))?;
+        Ok(())
+    }
+
+    fn describe(&self, engine: &Engine) -> TaskInfo {
         let documents = &self.data.documents;
-        let length = |&doc: &u32| (documents.ids(doc).len() + 1).min(self.stage.max_len) as u64;
+        let lengths = self.parts.train.iter();
         TaskInfo {
             summary: format!(
                 "classifier of {} classes, {} texts to learn from, {} to test on, on {}",
                 documents.label_names().len(),
                 self.parts.train.len(),
                 self.parts.test.len(),
-                self.engine.gpu.caps()
+                engine.gpu.caps()
             ),
-            parameters: self.engine.store.counts().1 as u64,
             steps_per_epoch: self.batches.batches_per_epoch(),
-            tokens_per_epoch: self.parts.train.iter().map(length).sum(),
+            tokens_per_epoch: lengths
+                .map(|&doc| length(documents.ids(doc).len(), &self.stage))
+                .sum(),
+            ..TaskInfo::default()
         }
     }
 
-    fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo> {
-        let batch = self.batches.next_batch();
-        let step = self.steps.of(batch.time, || {
-            let (gpu, second) = (&self.engine.gpu, self.network.second());
-            let inputs = Labelled::new(gpu, batch.time, batch.batch, self.linear_gain, second)?;
-            self.engine
-                .record(inputs, |tape, b| self.network.loss(tape, b))
-        })?;
-        step.inputs.write(&batch, self.linear_gain)?;
-        self.engine.train(cx, step)?;
-        Ok(StepInfo {
-            tokens: batch.lens.iter().map(|&n| u64::from(n)).sum(),
-        })
+    fn stream(&mut self) -> &mut BucketBatches {
+        &mut self.batches
     }
 
-    fn poll_losses(&mut self) -> Result<Vec<(u64, f32)>> {
-        self.engine.poll()
+    fn position(&self) -> Position {
+        self.batches.position()
     }
 
-    fn drain(&mut self) -> Result<Vec<(u64, f32)>> {
-        self.engine.drain()
+    fn length(batch: &SequenceBatch) -> usize {
+        batch.time
     }
 
-    fn evaluate(&mut self, split: Split) -> Result<Option<Scores>> {
+    fn tokens(batch: &SequenceBatch) -> u64 {
+        batch.lens.iter().map(|&n| u64::from(n)).sum()
+    }
+
+    fn inputs(&self, gpu: &Gpu, batch: &SequenceBatch, _: bool) -> Result<Labelled> {
+        let second = self.network.second();
+        Labelled::new(gpu, batch.time, batch.batch, self.linear_gain, second)
+    }
+
+    fn write(&self, l: &Labelled, batch: &SequenceBatch, step: &[SequenceBatch]) -> Result<u64> {
+        l.write(batch, step, self.linear_gain)?;
+        Ok(count(&batch.labels) as u64)
+    }
+
+    fn loss(&self, tape: &Tape, batch: &Labelled) -> Result<Tensor> {
+        self.network.loss(tape, batch)
+    }
+
+    fn evaluate(
+        &mut self,
+        gpu: &Gpu,
+        _: &mut Steps<Labelled>,
+        split: Split,
+    ) -> Result<Option<Scores>> {
         let docs = match split {
             Split::Validation => &self.parts.validation,
             Split::Test => &self.parts.test,
@@ -286,41 +330,22 @@ impl Task for ClassifierTask {
         if docs.is_empty() {
             return Ok(None);
         }
-        let (gpu, model) = (&self.engine.gpu, self.network.classifier());
         self.scorer
-            .scores(gpu, model, &self.data.documents, docs)
+            .scores(gpu, self.network.classifier(), &self.data.documents, docs)
             .map(Some)
     }
 
-    fn save(&mut self) -> Result<TensorMap> {
-        self.engine.save()
-    }
-
-    fn load(&mut self, tensors: &TensorMap) -> Result<()> {
-        self.engine.load(tensors, &[])
-    }
-
-    fn position(&self) -> Value {
-        position(self.batches.position())
-    }
-
-    fn seek(&mut self, value: &Value) -> Result<()> {
-        self.batches.seek(parse_position(value)?);
-        Ok(())
-    }
-
-    fn export(&mut self) -> Result<ModelFiles> {
+    fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::Classifier {
             labels: self.data.documents.label_names().to_vec(),
             max_len: self.stage.max_len,
             kept_end: self.stage.kept_end,
         };
-        let mut files =
-            Description::new(architecture, &self.engine.network).files(&self.engine, &self.data)?;
+        let mut files = Description::new(architecture, &self.sizes).files(engine, &self.data)?;
         // The decoder of joint training is no part of the classifier.
-        files
-            .tensors
-            .retain(|name, _| !name.starts_with(&format!("{DECODER}.")));
+        if let ModelFiles::Melos { tensors, .. } = &mut files {
+            tensors.retain(|name, _| !name.starts_with(&format!("{DECODER}.")));
+        }
         Ok(files)
     }
 }

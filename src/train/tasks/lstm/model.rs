@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Data, sources};
-use super::engine::{Engine, Step, Steps, as_targets, kept_end, mean_weights, transfer};
+use super::{kept_end, transfer};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
@@ -22,6 +21,9 @@ use crate::train::config::{DataConfig, KeptEnd};
 use crate::train::metrics::Scores;
 use crate::train::run::Model;
 use crate::train::task::ModelFiles;
+use crate::train::tasks::data::{Data, sources};
+use crate::train::tasks::engine::{Engine, Step, Steps};
+use crate::train::tasks::objective::{as_targets, count, mean_weights};
 
 /// What a model folder holds, with what is needed to read text as in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +52,8 @@ pub(super) struct Description {
     lstm: LstmConfig,
 }
 
-const MODEL_TYPE: &str = "melos-lstm";
+/// `model_type` in config.json.
+pub(in crate::train::tasks) const MODEL_TYPE: &str = "melos-lstm";
 
 impl Description {
     pub fn new(architecture: Architecture, lstm: &LstmConfig) -> Description {
@@ -63,7 +66,7 @@ impl Description {
 
     /// The model folder's files.
     pub fn files(&self, engine: &Engine, data: &Data) -> Result<ModelFiles> {
-        Ok(ModelFiles {
+        Ok(ModelFiles::Melos {
             tensors: engine.parameters()?,
             // Strings and numbers: this cannot fail.
             config: serde_json::to_value(self).unwrap_or_default(),
@@ -137,11 +140,14 @@ impl Scorer {
                     ids: TokenIds::empty(gpu, batch.time, batch.batch)?,
                     lens: Tensor::empty(gpu, [batch.batch], DType::U32)?,
                 };
-                Step::inference(gpu, inputs, |tape, b| model.logits(tape, &b.ids, &b.lens))
+                Step::inference(gpu, inputs, |tape, b| {
+                    Ok(vec![model.logits(tape, &b.ids, &b.lens)?])
+                })
             })?;
             pass.inputs.ids.write(&batch.ids, &batch.index)?;
             pass.inputs.lens.write(&batch.lens)?;
-            let logits = pass.run(gpu)?;
+            let [logits] = pass.run(gpu)? else { continue };
+            let logits = logits.to_vec::<f32>()?;
             for (row, &doc) in logits.chunks(self.classes).zip(&batch.docs) {
                 if doc != NO_DOC {
                     all.push((doc, softmax(row)));
@@ -197,7 +203,7 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// A model folder, opened.
-pub(super) struct SavedModel {
+pub(in crate::train::tasks) struct SavedModel {
     gpu: Gpu,
     folder: PathBuf,
     description: Description,
@@ -266,20 +272,21 @@ impl SavedModel {
         };
         let mut batches = LmBatches::new(documents, &which, options, 0)?;
         let mut state: Option<Vec<(Tensor, Tensor)>> = None;
-        let (mut loss, mut tokens) = (0.0, 0);
+        let (mut loss, mut tokens) = (0.0, 0u64);
         for _ in 0..batches.batches_per_epoch() {
             let batch = batches.next_batch();
             let ids = TokenIds::from_host(gpu, batch.time, batch.batch, &batch.ids)?;
             let lens = Tensor::from_slice(gpu, [batch.batch], &batch.lens)?;
+            let weights = mean_weights(&batch.targets, [&batch.targets[..]].into_iter());
             let targets = as_targets(&batch.targets);
-            let (weights, count) = mean_weights(&targets);
             let targets = Tensor::from_slice(gpu, [targets.len()], &targets)?;
             let weights = Tensor::from_slice(gpu, [weights.len()], &weights)?;
             let tape = Tape::inference(gpu);
             let (mean, finals) =
                 model.loss(&tape, &ids, &lens, state.as_deref(), &targets, &weights)?;
+            let count = count(&batch.targets) as u64;
             loss += f64::from(mean.to_vec::<f32>()?[0]) * count as f64;
-            tokens += count as u64;
+            tokens += count;
             state = Some(finals);
         }
         Scores::language(loss, tokens)

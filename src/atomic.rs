@@ -89,7 +89,12 @@ impl NewFolder {
         })
     }
 
-    /// Writes one file of the folder.
+    /// Where the folder will stand.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Writes one file of the folder; `name` may lead through folders inside it.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::DiskFull`], naming the file as it would have been called.
@@ -98,7 +103,9 @@ impl NewFolder {
         name: &str,
         fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        create(&self.temporary.join(name), fill)
+        let path = self.temporary.join(name);
+        fs::create_dir_all(parent(&path))
+            .and_then(|()| create(&path, fill))
             .map_err(|e| Error::io("write", self.target.join(name), e))
     }
 

@@ -1,0 +1,206 @@
+//! The masked-LM head at BERT's vocabulary, forward and backward: melos' form, which takes only the
+//! masked rows and never holds their logits at once, beside the naive form, which computes and stores
+//! the logits of every position. Both give the same loss and the same gradients, which is checked
+//! before they are timed. Prints time and peak device memory.
+//!
+//! `cargo bench --bench masked_lm`
+
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use melos::Result;
+use melos::device::{AdapterChoice, Gpu, Groups};
+use melos::kernels::Variant;
+use melos::kernels::philox::philox4x32;
+use melos::ops::matmul::{Product, product};
+use melos::ops::{self, RowSelection, Unary};
+use melos::optim::StepState;
+use melos::tensor::{DType, Tape, Tensor};
+
+const VOCAB: usize = 30_522;
+const WIDTH: usize = 256;
+/// 8 sequences of 128: one more and the naive form's logits exceed a binding of 128 MiB.
+const POSITIONS: usize = 1024;
+/// 15 %.
+const MASKED: usize = 154;
+
+/// Numbers in (-size, size).
+fn noise(len: usize, seed: u32, size: f32) -> Vec<f32> {
+    let word = |i: usize| philox4x32([i as u32, 0, 0, 0], [seed, 0])[0];
+    (0..len)
+        .map(|i| (word(i) as f32 / u32::MAX as f32 * 2.0 - 1.0) * size)
+        .collect()
+}
+
+/// The encoder's output, the head's parameters, and what the masked positions should be.
+struct Head {
+    gpu: Gpu,
+    state: StepState,
+    hidden: Tensor,
+    dense: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    /// The embedding, tied.
+    table: Tensor,
+    bias: Tensor,
+    selection: RowSelection,
+    /// Of the masked rows, and of all positions with `u32::MAX` where nothing is masked.
+    targets: [Tensor; 2],
+    weights: [Tensor; 2],
+}
+
+impl Head {
+    /// In a context of its own, whose memory is its own.
+    fn new(gpu: &Gpu) -> Result<Head> {
+        let gpu = gpu.fork();
+        let parameter = |shape: &[usize], seed, size| -> Result<Tensor> {
+            let values = noise(shape.iter().product(), seed, size);
+            let values = Tensor::from_slice(&gpu, shape, &values)?;
+            Ok(values.with_grad(Tensor::zeros(&gpu, shape)?))
+        };
+        let rows: Vec<u32> = (0..MASKED)
+            .map(|i| (i * POSITIONS / MASKED) as u32)
+            .collect();
+        let words: Vec<u32> = (0..MASKED).map(|i| (i * 7919 % VOCAB) as u32).collect();
+        let mut all = vec![u32::MAX; POSITIONS];
+        for (row, word) in rows.iter().zip(&words) {
+            all[*row as usize] = *word;
+        }
+        let selection = RowSelection::empty(&gpu, POSITIONS, MASKED)?;
+        selection.write(&rows)?;
+        let upload = |words: &[u32]| Tensor::from_slice(&gpu, [words.len()], words);
+        let mean = |n: usize| Tensor::from_slice(&gpu, [n], &vec![1.0 / MASKED as f32; n]);
+        Ok(Head {
+            state: StepState::new(&gpu, 1)?,
+            hidden: parameter(&[POSITIONS, WIDTH], 1, 1.0)?,
+            dense: parameter(&[WIDTH, WIDTH], 2, 0.1)?,
+            gamma: parameter(&[WIDTH], 3, 1.0)?,
+            beta: parameter(&[WIDTH], 4, 0.1)?,
+            table: parameter(&[VOCAB, WIDTH], 5, 0.05)?,
+            bias: parameter(&[VOCAB], 6, 0.1)?,
+            targets: [upload(&words)?, upload(&all)?],
+            weights: [mean(MASKED)?, mean(POSITIONS)?],
+            selection,
+            gpu,
+        })
+    }
+
+    fn tape(&self) -> Tape {
+        Tape::training(&self.gpu, self.state.tensor())
+    }
+
+    /// Dense, GELU, LayerNorm.
+    fn transform(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        let h = ops::linear(tape, x, &self.dense, None)?;
+        let h = ops::unary(tape, &h, Unary::Gelu)?;
+        Ok(ops::layer_norm(tape, &h, None, &self.gamma, &self.beta, 1e-12)?.y)
+    }
+
+    /// Gather, transform, project and lose in chunks.
+    fn masked(&self) -> Result<Tensor> {
+        let tape = self.tape();
+        let x = ops::select_rows(&tape, &self.hidden, &self.selection)?;
+        let h = self.transform(&tape, &x)?;
+        let (targets, weights) = (&self.targets[0], &self.weights[0]);
+        let loss =
+            ops::linear_cross_entropy(&tape, &h, &self.table, Some(&self.bias), targets, weights)?;
+        tape.backward(&loss)?;
+        Ok(loss)
+    }
+
+    /// All positions through everything, all logits at once; their gradient takes their place,
+    /// which halves what the naive form needs elsewhere.
+    fn naive(&self) -> Result<Tensor> {
+        let tape = self.tape();
+        let h = self.transform(&tape, &self.hidden)?;
+        let empty = |shape: &[usize]| Tensor::empty(&self.gpu, shape, DType::F32);
+        let logits = empty(&[POSITIONS, VOCAB])?;
+        product(&Product {
+            bias: Some(&self.bias),
+            trans_b: true,
+            ..Product::new(&h, &self.table, &logits)
+        })?;
+        let losses = empty(&[POSITIONS])?;
+        let variant = Variant::new().with("GRAD", true);
+        let kernel = self.gpu.kernel("softmax_xent", &variant)?;
+        let params = [POSITIONS as u32, VOCAB as u32, 0, 0];
+        let (targets, weights) = (&self.targets[1], &self.weights[1]);
+        let bindings = [targets, weights, &logits, &losses].map(Tensor::binding);
+        let groups = Groups::Linear(POSITIONS as u64);
+        self.gpu.dispatch(&kernel, &params, &bindings, groups)?;
+        if let Some(grad) = self.table.grad() {
+            product(&Product {
+                trans_a: true,
+                accumulate: true,
+                ..Product::new(&logits, &h, grad)
+            })?;
+        }
+        let dh = empty(&[POSITIONS, WIDTH])?;
+        product(&Product::new(&logits, &self.table, &dh))?;
+        // The gradient of Σ h·dh by h is dh. (The bias', a column sum, is left out.)
+        let inner = ops::sum_all(&tape, &ops::mul(&tape, &h, &dh)?)?;
+        tape.backward(&inner)?;
+        ops::sum_all(&Tape::inference(&self.gpu), &losses)
+    }
+
+    fn gradients(&self) -> Result<Vec<Vec<f32>>> {
+        let tensors = [&self.hidden, &self.dense, &self.gamma, &self.table];
+        let grads = tensors.into_iter().filter_map(Tensor::grad);
+        grads.map(Tensor::to_vec::<f32>).collect()
+    }
+}
+
+type Form = fn(&Head) -> Result<Tensor>;
+
+/// Fails loudly: a wrong result is not worth timing.
+fn check(gpu: &Gpu) -> Result<()> {
+    let (ours, naive) = (Head::new(gpu)?, Head::new(gpu)?);
+    let (a, b) = (
+        ours.masked()?.to_vec::<f32>()?[0],
+        naive.naive()?.to_vec::<f32>()?[0],
+    );
+    assert!((a - b).abs() < 1e-4 * b, "losses of {a} and {b}");
+    for (ours, naive) in ours.gradients()?.iter().zip(naive.gradients()?) {
+        let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| v * v).sum::<f32>().sqrt();
+        let error = norm(&mut ours.iter().zip(&naive).map(|(a, b)| a - b));
+        let size = norm(&mut naive.iter().copied());
+        assert!(error < 1e-4 * size, "gradients differ by {error} of {size}");
+    }
+    Ok(())
+}
+
+fn masked_lm(criterion: &mut Criterion) {
+    let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
+    println!("adapter: {}", gpu.caps());
+    println!("V {VOCAB}, C {WIDTH}, {MASKED} of {POSITIONS} positions masked");
+    check(&gpu).expect("equal results");
+    let mut group = criterion.benchmark_group("masked_lm");
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(5));
+    let forms: [(&str, Form); 2] = [("melos", Head::masked), ("naive", Head::naive)];
+    for (name, run) in forms {
+        let mut head = None;
+        group.bench_function(name, |bencher| {
+            let head = head.get_or_insert_with(|| Head::new(&gpu).expect("a head"));
+            bencher.iter(|| {
+                run(head).expect("a loss");
+                head.gpu.wait().expect("a device");
+            });
+        });
+        if let Some(head) = &head {
+            let memory = head.gpu.memory();
+            let mib = |bytes: u64| bytes as f64 / 1048576.0;
+            println!(
+                "{name}: {:.0} MiB of device memory at peak, {:.0} MiB of them parameters and inputs",
+                mib(memory.peak),
+                mib(memory.in_use)
+            );
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, masked_lm);
+criterion_main!(benches);

@@ -1,0 +1,123 @@
+//! BERT's steps.
+
+use melos::Result;
+use melos::device::Gpu;
+use melos::models::bert::{
+    BertConfig, BertForMaskedLm, BertForSequenceClassification, BertInputs, Head, MaskedTokens,
+};
+use melos::nn::{LoraPlan, LoraUpdate};
+use melos::ops::{RowSelection, TokenIds};
+use melos::optim::OptimizerKind;
+use melos::tensor::Tensor;
+
+use super::{Case, Step, tokens};
+
+const ADAMW: OptimizerKind = OptimizerKind::AdamW {
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.01,
+};
+/// Tokens of a sequence.
+const STEPS: usize = 128;
+
+fn ids(gpu: &Gpu, vocab: usize, batch: usize) -> Result<(TokenIds, Tensor)> {
+    let ids = TokenIds::from_host(gpu, batch, STEPS, &tokens(vocab, batch * STEPS))?;
+    let lens = Tensor::from_slice(gpu, [batch], &vec![STEPS as u32; batch])?;
+    Ok((ids, lens))
+}
+
+/// T2: masked LM of a small BERT, 15 % of the tokens masked.
+pub fn masked_lm() -> Case {
+    const BATCH: usize = 16;
+    let build = |gpu: &Gpu| {
+        let config = BertConfig {
+            vocab_size: 8192,
+            hidden_size: 256,
+            num_hidden_layers: 4,
+            num_attention_heads: 4,
+            intermediate_size: 1024,
+            ..BertConfig::default()
+        };
+        let none = LoraPlan::default();
+        let specs = config.specs(Head::MaskedLm, &none)?;
+        let mut step = Step::with(gpu, specs, ADAMW, |_| true)?;
+        let gpu = step.gpu.clone();
+        let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
+        let count = BATCH * STEPS;
+        let masked: Vec<u32> = (0..count as u32)
+            .step_by(6)
+            .take(count * 15 / 100)
+            .collect();
+        let selection = RowSelection::empty(&gpu, count, masked.len())?;
+        selection.write(&masked)?;
+        let targets = tokens(config.vocab_size, masked.len());
+        let targets = Tensor::from_slice(&gpu, [masked.len()], &targets)?;
+        let weights = vec![1.0 / masked.len() as f32; masked.len()];
+        let weights = Tensor::from_slice(&gpu, [masked.len()], &weights)?;
+        step.record(|tape, store| {
+            let model = BertForMaskedLm::new(store, &config, &none)?;
+            let inputs = BertInputs {
+                ids: &ids,
+                token_types: None,
+                lens: &lens,
+            };
+            let masked = MaskedTokens {
+                rows: &selection,
+                targets: &targets,
+                weights: &weights,
+            };
+            model.loss(tape, &inputs, &masked)
+        })?;
+        Ok(step)
+    };
+    Case {
+        name: format!("T2_bert_mlm_L4_C256_V8192_B{BATCH}_T{STEPS}"),
+        tokens: BATCH * STEPS,
+        build: Box::new(build),
+    }
+}
+
+/// T3: BERT-base as a classifier of two classes, LoRA of rank 8 on queries and values.
+pub fn lora() -> Case {
+    const BATCH: usize = 8;
+    let build = |gpu: &Gpu| {
+        let config = BertConfig::default();
+        let head = Head::SequenceClassification;
+        let update = LoraUpdate {
+            rank: 8,
+            scale: 2.0,
+            dropout: 0.1,
+            part: None,
+        };
+        let layers = config.linear_layers(head);
+        let adapted = |name: &&str| name.ends_with(".query") || name.ends_with(".value");
+        let names = layers.iter().map(|l| l.name.as_str()).filter(adapted);
+        let plan = LoraPlan {
+            modules_to_save: vec!["classifier".into()],
+            ..LoraPlan::of(names, &update)
+        };
+        let specs = config.specs(head, &plan)?;
+        let mut step = Step::with(gpu, specs, ADAMW, |name| plan.trains(name))?;
+        let gpu = step.gpu.clone();
+        let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
+        let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
+        let targets = Tensor::from_slice(&gpu, [BATCH], &labels)?;
+        let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
+        step.record(|tape, store| {
+            let model = BertForSequenceClassification::new(store, &config, &plan)?;
+            let inputs = BertInputs {
+                ids: &ids,
+                token_types: None,
+                lens: &lens,
+            };
+            model.loss(tape, &inputs, &targets, &weights)
+        })?;
+        Ok(step)
+    };
+    Case {
+        name: format!("T3_bert_base_lora_r8_B{BATCH}_T{STEPS}"),
+        tokens: BATCH * STEPS,
+        build: Box::new(build),
+    }
+}

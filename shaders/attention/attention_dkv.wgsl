@@ -1,0 +1,146 @@
+// Gradients of attention by its keys and values, over workgroup memory.
+//
+//   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
+//   dk[s] (=|+=) sum_t ds q[t],   dv[s] (=|+=) sum_t drop(p) do[t]
+//
+// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
+// mask is drawn again, both as in attention_fwd.
+// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 64, each with 32 keys and COLS columns of dk
+// and dv. With D > COLS there are several blocks of columns, each with its own scores.
+// Passes: 1, after attention_delta. Tiles of 32 queries, in slices of 32 columns, as attention_fwd
+// with keys as rows.
+// Numerics: f32, in the order of t. Limits: 8 storage buffers; 12 KiB of workgroup memory.
+#const COLS: u32
+#include "attention_grad.wgsl"
+#include "attention_tile.wgsl"
+
+@group(0) @binding(7) var<storage, read_write> dk: array<Real>; // (B, S, k_row) f32, placed as k
+@group(0) @binding(8) var<storage, read_write> dv: array<Real>; // (B, S, v_row) f32, placed as v
+
+const SLICES: u32 = COLS / 32u;
+
+fn add_dk(at: u32, value: Real) {
+    var old = Real();
+    if p.accumulate != 0u {
+        old = dk[at];
+    }
+    dk[at] = old + value;
+}
+
+fn add_dv(at: u32, value: Real) {
+    var old = Real();
+    if p.together != 0u {
+        if p.accumulate_v != 0u {
+            old = dk[at];
+        }
+        dk[at] = old + value;
+    } else {
+        if p.accumulate_v != 0u {
+            old = dv[at];
+        }
+        dv[at] = old + value;
+    }
+}
+
+fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {
+    if s < p.keys && column < p.width {
+        let k_at = k_base(batch, head, s) + column;
+        let v_at = v_base(batch, head, s) + column;
+#if VEC4
+        add_dk(k_at / 4u, k_sum);
+        add_dv(v_at / 4u, v_sum);
+#else
+        for (var j = 0u; j < min(p.width - column, 4u); j++) {
+            add_dk(k_at + j, k_sum[j]);
+            add_dv(v_at + j, v_sum[j]);
+        }
+#endif
+    }
+}
+
+@compute @workgroup_size(64)
+fn attention_dkv(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let batch = wid.z;
+    let head = wid.y;
+    let tile = wid.x / p.blocks * 32u;
+    let first = wid.x % p.blocks * COLS;
+    let sequence = batch * p.heads + head;
+    let r = lid / 8u;
+    let c = lid % 8u;
+    let s = tile + r * 4u;
+    let valid = valid_keys(batch);
+    // The first query that sees the first of these keys, and the end of the queries.
+    let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
+    let end = select(0u, p.queries, tile < valid);
+    let key = tile + 4u * c;
+    let to_delta = arrayLength(&stats) / 2u;
+    let factor = vec4<f32>(p.scale * LOG2E);
+
+    var k_acc: array<array<vec4<f32>, 4>, SLICES>;
+    var v_acc: array<array<vec4<f32>, 4>, SLICES>;
+    for (var t0 = earliest / 32u * 32u; t0 < end; t0 += 32u) {
+        var f: array<vec4<f32>, 4>;
+        var g: array<vec4<f32>, 4>;
+        let t = t0 + 4u * c;
+        for (var d0 = 0u; d0 < p.width; d0 += 32u) {
+            let d = d0 + 4u * r;
+            workgroupBarrier();
+            put_rows(lid, turned(k4(k_base(batch, head, key), d), k4(k_base(batch, head, key + 1u), d),
+                k4(k_base(batch, head, key + 2u), d), k4(k_base(batch, head, key + 3u), d)));
+            put_others(lid, turned(q4(q_base(batch, head, t), d), q4(q_base(batch, head, t + 1u), d),
+                q4(q_base(batch, head, t + 2u), d), q4(q_base(batch, head, t + 3u), d)));
+            workgroupBarrier();
+            f = add_scores(lid, f);
+            workgroupBarrier();
+            put_rows(lid, turned(v4(v_base(batch, head, key), d), v4(v_base(batch, head, key + 1u), d),
+                v4(v_base(batch, head, key + 2u), d), v4(v_base(batch, head, key + 3u), d)));
+            put_others(lid, turned(dout4(dout_base(batch, head, t), d), dout4(dout_base(batch, head, t + 1u), d),
+                dout4(dout_base(batch, head, t + 2u), d), dout4(dout_base(batch, head, t + 3u), d)));
+            workgroupBarrier();
+            g = add_scores(lid, g);
+        }
+        // The probabilities for dv and, in place of dp, ds for dk.
+        for (var j = 0u; j < 4u; j++) {
+            let visible = columns(s) < vec4<u32>(select(0u, seen(vec4<u32>(t + j), valid).x, t + j < p.queries));
+            let at = sequence * p.queries + min(t + j, p.queries - 1u);
+            let probability = power(f[j] * factor - stats[at]);
+#if DROPOUT
+            // A block of random bits serves a pair of queries.
+            let bits = random_bits(sequence, t + (j & 2u), s) >> vec4<u32>(16u * (j & 1u));
+            let dropped = kept(bits);
+#else
+            let dropped = vec4<f32>(1.0);
+#endif
+            let ds = p.scale * probability * (g[j] * dropped - stats[to_delta + at]);
+            f[j] = select(vec4<f32>(0.0), probability * dropped, visible);
+            g[j] = select(vec4<f32>(0.0), ds, visible);
+        }
+        put_factors(lid, f);
+        for (var i = 0u; i < SLICES; i++) {
+            workgroupBarrier();
+            for (var l = 0u; l < 4u; l++) {
+                other_slice[lid + 64u * l] = dout4(dout_base(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
+            }
+            workgroupBarrier();
+            v_acc[i] = add_outer(lid, v_acc[i]);
+        }
+        workgroupBarrier();
+        put_factors(lid, g);
+        for (var i = 0u; i < SLICES; i++) {
+            workgroupBarrier();
+            for (var l = 0u; l < 4u; l++) {
+                other_slice[lid + 64u * l] = q4(q_base(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
+            }
+            workgroupBarrier();
+            k_acc[i] = add_outer(lid, k_acc[i]);
+        }
+    }
+    for (var i = 0u; i < SLICES; i++) {
+        for (var l = 0u; l < 4u; l++) {
+            store(s + l, head, batch, first + 32u * i + 4u * c, k_acc[i][l], v_acc[i][l]);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+// Gradients of attention by its keys and values, by subgroup broadcast.
+//
+//   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
+//   dk[s] (=|+=) sum_t ds q[t],   dv[s] (=|+=) sum_t drop(p) do[t]
+//
+// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
+// mask is drawn again, both as in attention_fwd_subgroup.
+// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four keys and COLS
+// columns of dk and dv. With D > COLS there are several blocks of columns, each with its own scores.
+// Passes: 1, after attention_delta. Eight queries at a time, q and do shared by broadcast.
+// Numerics: f32, in the order of t. Limits: subgroups of 8 lanes or more; 8 storage buffers.
+#const COLS: u32
+#include "attention_grad.wgsl"
+#include "outer_broadcast.wgsl"
+
+@group(0) @binding(7) var<storage, read_write> dk: array<Real>; // (B, S, k_row) f32, placed as k
+@group(0) @binding(8) var<storage, read_write> dv: array<Real>; // (B, S, v_row) f32, placed as v
+
+const GROUPS: u32 = COLS / 8u;
+
+fn add_dk(at: u32, value: Real) {
+    var old = Real();
+    if p.accumulate != 0u {
+        old = dk[at];
+    }
+    dk[at] = old + value;
+}
+
+fn add_dv(at: u32, value: Real) {
+    var old = Real();
+    if p.together != 0u {
+        if p.accumulate_v != 0u {
+            old = dk[at];
+        }
+        dk[at] = old + value;
+    } else {
+        if p.accumulate_v != 0u {
+            old = dv[at];
+        }
+        dv[at] = old + value;
+    }
+}
+
+fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {
+    if s < p.keys && column < p.width {
+        let k_at = k_base(batch, head, s) + column;
+        let v_at = v_base(batch, head, s) + column;
+#if VEC4
+        add_dk(k_at / 4u, k_sum);
+        add_dv(v_at / 4u, v_sum);
+#else
+        for (var j = 0u; j < min(p.width - column, 4u); j++) {
+            add_dk(k_at + j, k_sum[j]);
+            add_dv(v_at + j, v_sum[j]);
+        }
+#endif
+    }
+}
+
+@compute @workgroup_size(8)
+fn attention_dkv_subgroup(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let batch = wid.z;
+    let head = wid.y;
+    let tile = wid.x / p.blocks * 32u;
+    let first = wid.x % p.blocks * COLS;
+    let sequence = batch * p.heads + head;
+    let s = tile + lane * 4u;
+    let valid = valid_keys(batch);
+    // The first query that sees the first of these keys, and the end of the queries.
+    let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
+    let end = select(0u, p.queries, tile < valid);
+    let k_rows = array<u32, 4>(k_base(batch, head, s), k_base(batch, head, s + 1u),
+        k_base(batch, head, s + 2u), k_base(batch, head, s + 3u));
+    let v_rows = array<u32, 4>(v_base(batch, head, s), v_base(batch, head, s + 1u),
+        v_base(batch, head, s + 2u), v_base(batch, head, s + 3u));
+    let to_delta = arrayLength(&stats) / 2u;
+    let row = block_row(lane);
+    let column = block_column(lane);
+    let factor = vec4<f32>(p.scale * LOG2E);
+
+    var k_acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var v_acc: array<array<vec4<f32>, 8>, GROUPS>;
+    for (var t = earliest / 8u * 8u; t < end; t += 8u) {
+        var f: array<vec4<f32>, 8>;
+        var g: array<vec4<f32>, 8>;
+        let q_lo = q_base(batch, head, t + row);
+        let q_hi = q_base(batch, head, t + row + 4u);
+        let d_lo = dout_base(batch, head, t + row);
+        let d_hi = dout_base(batch, head, t + row + 4u);
+        for (var d = 0u; d < p.width; d += 8u) {
+            let lo = turned(k4(k_rows[0], d), k4(k_rows[1], d), k4(k_rows[2], d), k4(k_rows[3], d));
+            let hi = turned(k4(k_rows[0], d + 4u), k4(k_rows[1], d + 4u), k4(k_rows[2], d + 4u), k4(k_rows[3], d + 4u));
+            f = add_scores(q4(q_lo, d + column), q4(q_hi, d + column), lo, hi, f);
+            let vlo = turned(v4(v_rows[0], d), v4(v_rows[1], d), v4(v_rows[2], d), v4(v_rows[3], d));
+            let vhi = turned(v4(v_rows[0], d + 4u), v4(v_rows[1], d + 4u), v4(v_rows[2], d + 4u), v4(v_rows[3], d + 4u));
+            g = add_scores(dout4(d_lo, d + column), dout4(d_hi, d + column), vlo, vhi, g);
+        }
+        // Each lane fetches the numbers of one of the eight queries.
+        let at = sequence * p.queries + min(t + (lane & 7u), p.queries - 1u);
+        let own_lse = stats[at];
+        let own_delta = stats[to_delta + at];
+        let lses = array<f32, 8>(subgroupBroadcast(own_lse, 0u), subgroupBroadcast(own_lse, 1u),
+            subgroupBroadcast(own_lse, 2u), subgroupBroadcast(own_lse, 3u), subgroupBroadcast(own_lse, 4u),
+            subgroupBroadcast(own_lse, 5u), subgroupBroadcast(own_lse, 6u), subgroupBroadcast(own_lse, 7u));
+        let deltas = array<f32, 8>(subgroupBroadcast(own_delta, 0u), subgroupBroadcast(own_delta, 1u),
+            subgroupBroadcast(own_delta, 2u), subgroupBroadcast(own_delta, 3u), subgroupBroadcast(own_delta, 4u),
+            subgroupBroadcast(own_delta, 5u), subgroupBroadcast(own_delta, 6u), subgroupBroadcast(own_delta, 7u));
+        // The probabilities for dv and, in place of dp, ds for dk.
+        for (var j = 0u; j < 8u; j++) {
+            let visible = columns(s) < vec4<u32>(select(0u, seen(vec4<u32>(t + j), valid).x, t + j < p.queries));
+            let probability = power(f[j] * factor - lses[j]);
+#if DROPOUT
+            // A block of random bits serves a pair of queries.
+            let bits = random_bits(sequence, t + (j & 6u), s) >> vec4<u32>(16u * (j & 1u));
+            let factors = kept(bits);
+#else
+            let factors = vec4<f32>(1.0);
+#endif
+            let ds = p.scale * probability * (g[j] * factors - deltas[j]);
+            f[j] = select(vec4<f32>(0.0), probability * factors, visible);
+            g[j] = select(vec4<f32>(0.0), ds, visible);
+        }
+        for (var i = 0u; i < GROUPS; i++) {
+            let d = first + 8u * i + column;
+            v_acc[i] = add_outer(dout4(d_lo, d), dout4(d_hi, d), f, v_acc[i]);
+            k_acc[i] = add_outer(q4(q_lo, d), q4(q_hi, d), g, k_acc[i]);
+        }
+    }
+    for (var i = 0u; i < GROUPS; i++) {
+        let k_a = turned(k_acc[i][0], k_acc[i][1], k_acc[i][2], k_acc[i][3]);
+        let k_b = turned(k_acc[i][4], k_acc[i][5], k_acc[i][6], k_acc[i][7]);
+        let v_a = turned(v_acc[i][0], v_acc[i][1], v_acc[i][2], v_acc[i][3]);
+        let v_b = turned(v_acc[i][4], v_acc[i][5], v_acc[i][6], v_acc[i][7]);
+        let d = first + 8u * i;
+        for (var r = 0u; r < 4u; r++) {
+            store(s + r, head, batch, d, k_a[r], v_a[r]);
+            store(s + r, head, batch, d + 4u, k_b[r], v_b[r]);
+        }
+    }
+}

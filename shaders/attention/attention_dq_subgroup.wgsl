@@ -1,0 +1,113 @@
+// Gradient of attention by its queries, by subgroup broadcast.
+//
+//   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
+//   dq[t] (=|+=) sum_s ds k[s]
+//
+// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
+// mask is drawn again, both as in attention_fwd_subgroup.
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four queries and COLS
+// columns of dq. With D > COLS there are several blocks of columns, each with its own scores.
+// Passes: 1, after attention_delta. Eight keys at a time, k and v shared by broadcast.
+// Numerics: f32, in the order of s. Limits: subgroups of 8 lanes or more; 7 storage buffers.
+#const COLS: u32
+#include "attention_grad.wgsl"
+#include "outer_broadcast.wgsl"
+
+@group(0) @binding(7) var<storage, read_write> dq: array<Real>; // (B, T, q_row) f32, placed as q
+
+const GROUPS: u32 = COLS / 8u;
+
+fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
+    if t < p.queries && column < p.width {
+        let at = q_base(batch, head, t) + column;
+#if VEC4
+        var old = vec4<f32>(0.0);
+        if p.accumulate != 0u {
+            old = dq[at / 4u];
+        }
+        dq[at / 4u] = old + value;
+#else
+        for (var j = 0u; j < min(p.width - column, 4u); j++) {
+            var old = 0.0;
+            if p.accumulate != 0u {
+                old = dq[at + j];
+            }
+            dq[at + j] = old + value[j];
+        }
+#endif
+    }
+}
+
+@compute @workgroup_size(8)
+fn attention_dq_subgroup(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let batch = wid.z;
+    let head = wid.y;
+    let tile = wid.x / p.blocks * 32u;
+    let first = wid.x % p.blocks * COLS;
+    let sequence = batch * p.heads + head;
+    let t = tile + lane * 4u;
+    let valid = valid_keys(batch);
+    let visible = seen(columns(t), valid);
+    let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
+    let rows = array<u32, 4>(q_base(batch, head, t), q_base(batch, head, t + 1u),
+        q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
+    let douts = array<u32, 4>(dout_base(batch, head, t), dout_base(batch, head, t + 1u),
+        dout_base(batch, head, t + 2u), dout_base(batch, head, t + 3u));
+    let at = sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u));
+    let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
+    let to_delta = arrayLength(&stats) / 2u;
+    let delta = vec4<f32>(stats[to_delta + at.x], stats[to_delta + at.y],
+        stats[to_delta + at.z], stats[to_delta + at.w]);
+    let row = block_row(lane);
+    let column = block_column(lane);
+    let factor = vec4<f32>(p.scale * LOG2E);
+
+    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    for (var s = 0u; s < end; s += 8u) {
+        var f: array<vec4<f32>, 8>;
+        var g: array<vec4<f32>, 8>;
+        let k_lo = k_base(batch, head, s + row);
+        let k_hi = k_base(batch, head, s + row + 4u);
+        let v_lo = v_base(batch, head, s + row);
+        let v_hi = v_base(batch, head, s + row + 4u);
+        for (var d = 0u; d < p.width; d += 8u) {
+            let lo = turned(q4(rows[0], d), q4(rows[1], d), q4(rows[2], d), q4(rows[3], d));
+            let hi = turned(q4(rows[0], d + 4u), q4(rows[1], d + 4u), q4(rows[2], d + 4u), q4(rows[3], d + 4u));
+            f = add_scores(k4(k_lo, d + column), k4(k_hi, d + column), lo, hi, f);
+            let dlo = turned(dout4(douts[0], d), dout4(douts[1], d), dout4(douts[2], d), dout4(douts[3], d));
+            let dhi = turned(dout4(douts[0], d + 4u), dout4(douts[1], d + 4u), dout4(douts[2], d + 4u), dout4(douts[3], d + 4u));
+            g = add_scores(v4(v_lo, d + column), v4(v_hi, d + column), dlo, dhi, g);
+        }
+#if DROPOUT
+        for (var j = 0u; j < 8u; j++) {
+            // Both blocks of random bits serve four keys.
+            let even = random_bits(sequence, t, s + (j & 4u))[j & 3u];
+            let odd = random_bits(sequence, t + 2u, s + (j & 4u))[j & 3u];
+            g[j] *= kept(vec4<u32>(even, even >> 16u, odd, odd >> 16u));
+        }
+#endif
+        for (var j = 0u; j < 8u; j++) {
+            let ds = p.scale * power(f[j] * factor - lse) * (g[j] - delta);
+            f[j] = select(vec4<f32>(0.0), ds, vec4<u32>(s + j) < visible);
+        }
+        // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+        for (var i = 0u; i < GROUPS; i++) {
+            let d = first + 8u * i + column;
+            let x = select(vec4<f32>(0.0), k4(k_lo, d), s + row < valid);
+            let y = select(vec4<f32>(0.0), k4(k_hi, d), s + row + 4u < valid);
+            acc[i] = add_outer(x, y, f, acc[i]);
+        }
+    }
+    for (var g = 0u; g < GROUPS; g++) {
+        let a = turned(acc[g][0], acc[g][1], acc[g][2], acc[g][3]);
+        let b = turned(acc[g][4], acc[g][5], acc[g][6], acc[g][7]);
+        let d = first + 8u * g;
+        for (var i = 0u; i < 4u; i++) {
+            store(t + i, head, batch, d, a[i]);
+            store(t + i, head, batch, d + 4u, b[i]);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// Attention, tiled with online softmax, by subgroup broadcast.
+//
+//   o[t] = sum_s drop(softmax_s(scale q[t] . k[s])) v[s],   lse[t] = log2 sum_s 2^(log2(e) scale q[t] . k[s])
+//   over the keys s < lens[b], and s <= max(lens[b] - T, 0) + t if causal; o = 0 where there is none
+//
+// Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four queries and COLS
+// columns of o. With D > COLS there are several blocks of columns, each with its own scores.
+// Passes: 1. Eight keys at a time: a lane's scores and probabilities never leave it, since all of
+// its row is its own; k and v come in blocks of 4 x 8 that the subgroup shares by broadcast.
+// Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
+// Numerics: f32, in powers of two. Limits: subgroups of 8 lanes or more; 6 storage buffers.
+#const COLS: u32
+#include "attention.wgsl"
+#include "outer_broadcast.wgsl"
+
+@group(0) @binding(5) var<storage, read_write> o: array<Real>; // (B, T, NH, D) f32
+#if LSE
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (2, B, NH, T) f32: lse goes first
+#endif
+
+const GROUPS: u32 = COLS / 8u;
+
+fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
+    if t < p.queries && column < p.width {
+        let at = ((batch * p.queries + t) * p.heads + head) * p.width + column;
+#if VEC4
+        o[at / 4u] = value;
+#else
+        for (var j = 0u; j < min(p.width - column, 4u); j++) {
+            o[at + j] = value[j];
+        }
+#endif
+    }
+}
+
+@compute @workgroup_size(8)
+fn attention_fwd_subgroup(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let batch = wid.z;
+    let head = wid.y;
+    let tile = wid.x / p.blocks * 32u;
+    let first = wid.x % p.blocks * COLS;
+    let sequence = batch * p.heads + head;
+    let t = tile + lane * 4u;
+    let valid = valid_keys(batch);
+    let visible = seen(columns(t), valid);
+    let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
+    let rows = array<u32, 4>(q_base(batch, head, t), q_base(batch, head, t + 1u),
+        q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
+    let row = block_row(lane);
+    let column = block_column(lane);
+    let factor = vec4<f32>(p.scale * LOG2E);
+
+    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var top = vec4<f32>(NO_SCORE);
+    var sum = vec4<f32>(0.0);
+    for (var s = 0u; s < end; s += 8u) {
+        var f: array<vec4<f32>, 8>;
+        let k_lo = k_base(batch, head, s + row);
+        let k_hi = k_base(batch, head, s + row + 4u);
+        for (var d = 0u; d < p.width; d += 8u) {
+            let lo = turned(q4(rows[0], d), q4(rows[1], d), q4(rows[2], d), q4(rows[3], d));
+            let hi = turned(q4(rows[0], d + 4u), q4(rows[1], d + 4u), q4(rows[2], d + 4u), q4(rows[3], d + 4u));
+            f = add_scores(k4(k_lo, d + column), k4(k_hi, d + column), lo, hi, f);
+        }
+        let before = top;
+        for (var j = 0u; j < 8u; j++) {
+            f[j] = select(vec4<f32>(MASKED), f[j] * factor, vec4<u32>(s + j) < visible);
+            top = max(top, f[j]);
+        }
+        let old = power(before - top);
+        sum *= old;
+        for (var j = 0u; j < 8u; j++) {
+            f[j] = power(f[j] - top);
+            sum += f[j];
+        }
+#if DROPOUT
+        for (var j = 0u; j < 8u; j++) {
+            // Both blocks of random bits serve four keys.
+            let even = random_bits(sequence, t, s + (j & 4u))[j & 3u];
+            let odd = random_bits(sequence, t + 2u, s + (j & 4u))[j & 3u];
+            f[j] *= kept(vec4<u32>(even, even >> 16u, odd, odd >> 16u));
+        }
+#endif
+        // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+        let v_lo = v_base(batch, head, s + row);
+        let v_hi = v_base(batch, head, s + row + 4u);
+        for (var g = 0u; g < GROUPS; g++) {
+            let d = first + 8u * g + column;
+            let x = select(vec4<f32>(0.0), v4(v_lo, d), s + row < valid);
+            let y = select(vec4<f32>(0.0), v4(v_hi, d), s + row + 4u < valid);
+            let a = acc[g];
+            acc[g] = add_outer(x, y, f, array<vec4<f32>, 8>(a[0] * old, a[1] * old, a[2] * old, a[3] * old,
+                a[4] * old, a[5] * old, a[6] * old, a[7] * old));
+        }
+    }
+    let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
+    for (var g = 0u; g < GROUPS; g++) {
+        let a = turned(acc[g][0] * inverse, acc[g][1] * inverse, acc[g][2] * inverse, acc[g][3] * inverse);
+        let b = turned(acc[g][4] * inverse, acc[g][5] * inverse, acc[g][6] * inverse, acc[g][7] * inverse);
+        let d = first + 8u * g;
+        store(t, head, batch, d, a[0]);
+        store(t, head, batch, d + 4u, b[0]);
+        store(t + 1u, head, batch, d, a[1]);
+        store(t + 1u, head, batch, d + 4u, b[1]);
+        store(t + 2u, head, batch, d, a[2]);
+        store(t + 2u, head, batch, d + 4u, b[2]);
+        store(t + 3u, head, batch, d, a[3]);
+        store(t + 3u, head, batch, d + 4u, b[3]);
+    }
+#if LSE
+    let lse = select(vec4<f32>(0.0), top + log2(sum), sum > vec4<f32>(0.0));
+    for (var i = 0u; i < 4u; i++) {
+        if first == 0u && t + i < p.queries {
+            stats[sequence * p.queries + t + i] = lse[i];
+        }
+    }
+#endif
+}

@@ -1,0 +1,124 @@
+// What the attention kernels share: sizes, the inputs, which keys a query sees, the dropout mask.
+//
+// q, k and v are matrices of rows (B, T) or (B, S) and of NH D columns, each at its own place in
+// rows that may hold more: (B, T, 3C) packs all three.
+#include "real.wgsl"
+#include "philox.wgsl"
+
+struct Params {
+    queries: u32,    // T
+    keys: u32,       // S
+    heads: u32,      // NH
+    width: u32,      // D
+    q_row: u32,      // floats from one row of q to the next
+    q_first: u32,    // column of q's first head
+    k_row: u32,      // the same of k
+    k_first: u32,
+    v_row: u32,      // the same of v
+    v_first: u32,
+    blocks: u32,     // workgroups that share the D columns of a result
+    causal: u32,     // 1: a query sees no later key
+    has_lens: u32,   // 0: every key counts
+    lens_at: u32,    // where lens starts in control
+    layer: u32,      // tells this dropout's stream from all others of the model
+    threshold: u32,  // p 2^16; DROPOUT only
+    accumulate: u32, // 1: add to dq, or to dk
+    accumulate_v: u32, // 1: add to dv
+    together: u32,   // 1: dv lies in the buffer of dk
+    scale: f32,      // of q k
+    keep: f32,       // 1 / (1 - p); DROPOUT only
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> q: array<Real>; // (B, T, q_row) f32
+@group(0) @binding(2) var<storage, read> k: array<Real>; // (B, S, k_row) f32
+@group(0) @binding(3) var<storage, read> v: array<Real>; // (B, S, v_row) f32
+@group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B) u32: the step state (DROPOUT), lens
+
+// What a masked score is; a running maximum starts above it, so that its exponential is 0.
+const MASKED: f32 = -3.4028234663852886e38;
+const NO_SCORE: f32 = -1e30;
+const LOG2E: f32 = 1.4426950408889634;
+
+// Keys that count in one row of the batch.
+fn valid_keys(batch: u32) -> u32 {
+    if p.has_lens == 0u {
+        return p.keys;
+    }
+    return min(control[p.lens_at + batch], p.keys);
+}
+
+// Keys before the one at the position of query 0: those of a cache.
+fn cached(valid: u32) -> u32 {
+    return max(valid, p.queries) - p.queries;
+}
+
+// How many keys queries t see, from the first on.
+fn seen(t: vec4<u32>, valid: u32) -> vec4<u32> {
+    let all = vec4<u32>(valid);
+    return select(all, min(all, t + 1u + cached(valid)), vec4<bool>(p.causal != 0u));
+}
+
+// 2^x for x <= 0 or a rounding above; far below, 0: CPU drivers are slow on what would be a
+// denormal number in the next product.
+fn power(x: vec4<f32>) -> vec4<f32> {
+    return select(exp2(max(x, vec4<f32>(-126.0))), vec4<f32>(0.0), x < vec4<f32>(-100.0));
+}
+
+// Of D columns from `column` on, those that exist.
+fn columns(column: u32) -> vec4<u32> {
+    return column + vec4<u32>(0u, 1u, 2u, 3u);
+}
+
+fn q_base(batch: u32, head: u32, t: u32) -> u32 {
+    return (batch * p.queries + min(t, p.queries - 1u)) * p.q_row + p.q_first + head * p.width;
+}
+
+fn k_base(batch: u32, head: u32, s: u32) -> u32 {
+    return (batch * p.keys + min(s, p.keys - 1u)) * p.k_row + p.k_first + head * p.width;
+}
+
+fn v_base(batch: u32, head: u32, s: u32) -> u32 {
+    return (batch * p.keys + min(s, p.keys - 1u)) * p.v_row + p.v_first + head * p.width;
+}
+
+// Columns d .. d + 4 of the row at `base`, zero beyond column D.
+fn q4(base: u32, d: u32) -> vec4<f32> {
+#if VEC4
+    return select(vec4<f32>(0.0), q[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+#else
+    let i = base + min(columns(d), vec4<u32>(p.width - 1u));
+    return select(vec4<f32>(0.0), vec4<f32>(q[i.x], q[i.y], q[i.z], q[i.w]), columns(d) < vec4<u32>(p.width));
+#endif
+}
+
+fn k4(base: u32, d: u32) -> vec4<f32> {
+#if VEC4
+    return select(vec4<f32>(0.0), k[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+#else
+    let i = base + min(columns(d), vec4<u32>(p.width - 1u));
+    return select(vec4<f32>(0.0), vec4<f32>(k[i.x], k[i.y], k[i.z], k[i.w]), columns(d) < vec4<u32>(p.width));
+#endif
+}
+
+fn v4(base: u32, d: u32) -> vec4<f32> {
+#if VEC4
+    return select(vec4<f32>(0.0), v[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+#else
+    let i = base + min(columns(d), vec4<u32>(p.width - 1u));
+    return select(vec4<f32>(0.0), vec4<f32>(v[i.x], v[i.y], v[i.z], v[i.w]), columns(d) < vec4<u32>(p.width));
+#endif
+}
+
+// Sixteen random bits for each of two queries (t even, t + 1) and four keys (s a multiple of 4):
+// the low halves are those of t. `sequence` counts heads over the batch.
+fn random_bits(sequence: u32, t: u32, s: u32) -> vec4<u32> {
+    let block = (t / 2u) * ((p.keys + 3u) / 4u) + s / 4u;
+    let counter = vec4<u32>(block, p.layer, control[1], sequence);
+    return philox(counter, vec2<u32>(control[2], control[3]));
+}
+
+// Factors of dropout for sixteen random bits each.
+fn kept(bits: vec4<u32>) -> vec4<f32> {
+    return select(vec4<f32>(p.keep), vec4<f32>(0.0), (bits & vec4<u32>(0xffffu)) < vec4<u32>(p.threshold));
+}

@@ -1,0 +1,25 @@
+// Rows shared by LANES neighbours of a workgroup of WG: two sums of a row over its lanes.
+//
+// Each lane leaves its part in one of the arrays; after a barrier all of them add the LANES parts in
+// order. So a sum costs one barrier, and one barrier serves all rows of the workgroup: on CPU
+// drivers barriers are what short rows spend their time on.
+#const LANES: u32
+
+const WG = 64u;
+
+var<workgroup> of_lanes: array<f32, WG>;
+var<workgroup> of_lanes_too: array<f32, WG>;
+
+#if VEC4
+const VALUES = 4u; // in an element
+
+fn across(v: Real) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
+#else
+const VALUES = 1u; // in an element
+
+fn across(v: Real) -> f32 {
+    return v;
+}
+#endif

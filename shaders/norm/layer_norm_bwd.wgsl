@@ -1,0 +1,92 @@
+// Gradient of layer_norm_fwd by its rows.
+//
+//   n = (sum[r, :] - mean) rstd,  g = dy[r, :] gamma
+//   d[r, c] = rstd (g[c] - mean over c of g - n[c] mean over c of g n)   SUM_USED: + dsum[r, c]
+//   dx (=|+=) d;   RESIDUAL: dresidual (=|+=) d
+//
+// dsum is the gradient that `sum` received from its other users, such as the next residual of a
+// pre-norm transformer.
+// Source: derivative of layer_norm_fwd (Ba et al. 2016, eq. 4), as torch.nn.LayerNorm.
+// Dispatch: ceil(R LANES / 64) workgroups of 64, folded; LANES neighbours share one row.
+// Passes: 1 dispatch, each row read twice, the second time from the cache.
+// VEC4: four columns per element; C is a multiple of 4.
+// Numerics: f32; each lane sums every LANES-th element, then the lanes in order: fixed order.
+// Limits: 7 storage buffers, 512 bytes.
+#include "linear.wgsl"
+#include "real.wgsl"
+#include "row_lanes.wgsl"
+
+struct Params {
+    rows: u32,                // R
+    cols: u32,                // C
+    accumulate: u32,          // dx: 0: overwrite without reading; 1: add
+    accumulate_residual: u32, // dresidual: the same; RESIDUAL only
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> dy: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> sum: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
+@group(0) @binding(4) var<storage, read> gamma: array<Real>; // (C) f32 or vec4
+#if SUM_USED
+@group(0) @binding(5) var<storage, read> dsum: array<Real>; // (R, C) f32 or vec4, row-major
+#endif
+@group(0) @binding(6) var<storage, read_write> dx: array<Real>; // (R, C) f32 or vec4, row-major
+#if RESIDUAL
+@group(0) @binding(7) var<storage, read_write> dresidual: array<Real>; // (R, C) f32 or vec4, row-major
+#endif
+
+@compute @workgroup_size(64)
+fn layer_norm_bwd(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+) {
+    let row = linear_group(wid, nwg) * (WG / LANES) + lid / LANES;
+    let lane = lid % LANES;
+    let width = p.cols / VALUES; // elements of a row
+    let first = row * width;
+    let end = select(0u, width, row < p.rows);
+    let saved = stats[min(row, p.rows - 1u)];
+    let mean = saved.x;
+    let rstd = saved.y;
+
+    var total = Real(0.0);
+    var product = Real(0.0);
+    for (var c = lane; c < end; c += LANES) {
+        let g = dy[first + c] * gamma[c];
+        total += g;
+        product = fma(g, (sum[first + c] - mean) * rstd, product);
+    }
+    of_lanes[lid] = across(total);
+    of_lanes_too[lid] = across(product);
+    workgroupBarrier();
+    var mean_g = 0.0;
+    var mean_gn = 0.0;
+    for (var k = 0u; k < LANES; k++) {
+        mean_g += of_lanes[lid - lane + k];
+        mean_gn += of_lanes_too[lid - lane + k];
+    }
+    mean_g /= f32(p.cols);
+    mean_gn /= f32(p.cols);
+
+    for (var c = lane; c < end; c += LANES) {
+        let i = first + c;
+        let n = (sum[i] - mean) * rstd;
+        var d = rstd * (fma(dy[i], gamma[c], Real(-mean_g)) - n * mean_gn);
+#if SUM_USED
+        d += dsum[i];
+#endif
+#if RESIDUAL
+        var e = d;
+        if p.accumulate_residual != 0u {
+            e += dresidual[i];
+        }
+        dresidual[i] = e;
+#endif
+        if p.accumulate != 0u {
+            d += dx[i];
+        }
+        dx[i] = d;
+    }
+}

@@ -1,0 +1,129 @@
+//! `melos convert`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::output;
+use crate::error::Result;
+use crate::hub::{self, Architecture, FloatType, SaveOptions};
+
+/// Rewrite a BERT or GPT-2 folder: other names, element type, class or shards.
+///
+/// Without options the result is what today's transformers would write, whatever the input's age.
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// Model folder or .safetensors file with its config.json beside it.
+    input: PathBuf,
+    /// Folder to write; must be new or empty.
+    out: PathBuf,
+    #[command(flatten)]
+    format: Format,
+    /// Class to write, as BertModel: the tensors that it does not have are left out [default: the
+    /// input's].
+    #[arg(long = "as", value_name = "CLASS")]
+    architecture: Option<String>,
+    /// Prefix of the model's names (bert., transformer.) [default: as transformers has it, none for
+    /// a class without head].
+    #[arg(long, value_name = "WHAT")]
+    prefix: Option<Prefix>,
+    /// BERT's LayerNorm as gamma and beta, for readers of the first releases.
+    #[arg(long)]
+    legacy_names: bool,
+}
+
+/// Options of all commands that write models.
+#[derive(Debug, Args)]
+pub(super) struct Format {
+    /// Element type of the weights [default: the input's].
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<Dtype>,
+    /// Split files above this size.
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
+    max_shard_size: u64,
+}
+
+impl Format {
+    pub(super) fn options(&self) -> SaveOptions {
+        SaveOptions {
+            dtype: self.dtype.map(|dtype| match dtype {
+                Dtype::F32 => FloatType::F32,
+                Dtype::F16 => FloatType::F16,
+                Dtype::Bf16 => FloatType::Bf16,
+            }),
+            max_shard_bytes: self.max_shard_size,
+            ..SaveOptions::default()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Prefix {
+    /// With it.
+    Add,
+    /// Without it.
+    Drop,
+}
+
+impl Convert {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let input = hub::open(&self.input)?;
+        let architecture = self.architecture.as_deref().map(Architecture::named);
+        let options = SaveOptions {
+            bare: self.prefix.map(|prefix| matches!(prefix, Prefix::Drop)),
+            legacy_names: self.legacy_names,
+            ..self.format.options()
+        };
+        let (class, report) = hub::convert(&input, &self.out, architecture.transpose()?, &options)?;
+        let (class, out) = (class.name(), self.out.display());
+        output::print(&format!("{report}{class} in {out}\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `5GB`, `200 MB`, `1000`: as transformers has it, in powers of 1000.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        other => return Err(format!("'{other}' is no unit; use B, KB, MB, GB or TB")),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a size as 5GB".to_string())?;
+    match number.checked_mul(unit) {
+        Some(size) if size > 0 => Ok(size),
+        _ => Err("expected a size above 0 and below 16 million TB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_transformers_reads_them() {
+        assert_eq!(parse_size("5GB"), Ok(hub::MAX_SHARD_BYTES));
+        assert_eq!(parse_size("200 mb"), Ok(200_000_000));
+        assert_eq!(parse_size("1000"), Ok(1000));
+        for wrong in ["", "GB", "5 gib", "0", "-1", "99999999999 TB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

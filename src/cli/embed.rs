@@ -1,0 +1,164 @@
+//! `melos embed`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::output;
+use super::predict::each_batch;
+use crate::atomic::write_file_with;
+use crate::error::{Error, Result};
+use crate::inference::{Embedder, Pooling};
+use crate::train::{run, tasks};
+
+/// Turn texts into vectors, as sentence-transformers does.
+#[derive(Debug, Args)]
+pub struct Embed {
+    /// BERT's folder, an adapter's, or a run's (its best model).
+    model: PathBuf,
+    /// A text, or a file of one text per line; `-` or nothing: lines from standard input.
+    text: Option<String>,
+    /// How tokens become one vector [default: as the folder says, else mean].
+    #[arg(long)]
+    pooling: Option<PoolingName>,
+    /// Give every vector length 1 [default: as the folder says].
+    #[arg(long, overrides_with = "no_normalize")]
+    normalize: bool,
+    /// Leave vectors as they are.
+    #[arg(long)]
+    no_normalize: bool,
+    /// Tokens of a text that are read [default: as the folder says].
+    #[arg(long, value_name = "N")]
+    max_len: Option<usize>,
+    /// File to write: .npy for one array of float32, else one JSON object per line [default: JSON
+    /// lines on standard output].
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Base model of an adapter [default: where the adapter says].
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
+    #[arg(long, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PoolingName {
+    /// The first token's vector.
+    Cls,
+    /// The mean over all tokens.
+    Mean,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    text: &'a str,
+    embedding: &'a [f32],
+}
+
+impl Embed {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let folder = run::resolve_model(&self.model)?;
+        let gpu = tasks::open_gpu(self.adapter.as_deref())?;
+        let mut model = Embedder::open(gpu, &folder, self.base.as_deref(), |options| {
+            options.pooling = match self.pooling {
+                Some(PoolingName::Cls) => Pooling::Cls,
+                Some(PoolingName::Mean) => Pooling::Mean,
+                None => options.pooling,
+            };
+            options.normalised = (options.normalised || self.normalize) && !self.no_normalize;
+            if let Some(most) = self.max_len {
+                options.max_len = most.clamp(1, options.max_len);
+            }
+        })?;
+        match &self.out {
+            None => self.each(&mut |texts| {
+                let vectors = model.embed(&texts)?;
+                let mut lines = texts.iter().zip(&vectors);
+                lines
+                    .try_for_each(|(text, embedding)| output::print_json(&Line { text, embedding }))
+            })?,
+            Some(path) => {
+                let (mut texts, mut vectors) = (Vec::new(), Vec::new());
+                self.each(&mut |new| {
+                    vectors.extend(model.embed(&new)?);
+                    texts.extend(new);
+                    Ok(())
+                })?;
+                let is_array = path.extension().is_some_and(|e| e == "npy");
+                let width = model.width();
+                write_file_with(path, |out| match is_array {
+                    true => write_npy(out, width, &vectors),
+                    false => write_lines(out, &texts, &vectors),
+                })?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Hands on the texts in batches.
+    fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
+        let text = self.text.as_deref().filter(|text| *text != "-");
+        let input: Box<dyn BufRead> = match text {
+            None => Box::new(stdin().lock()),
+            Some(text) if Path::new(text).is_file() => {
+                let file = File::open(text).map_err(|e| Error::read(text, e))?;
+                Box::new(BufReader::new(file))
+            }
+            Some(text) => return show(vec![text.to_string()]),
+        };
+        each_batch(input, show)
+    }
+}
+
+fn write_lines(out: &mut dyn Write, texts: &[String], vectors: &[Vec<f32>]) -> std::io::Result<()> {
+    for (text, embedding) in texts.iter().zip(vectors) {
+        serde_json::to_writer(&mut *out, &Line { text, embedding })?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// NumPy's format, version 1.0: a magic, a header padded to 64 bytes, the numbers.
+fn write_npy(out: &mut dyn Write, width: usize, vectors: &[Vec<f32>]) -> std::io::Result<()> {
+    let rows = vectors.len();
+    let mut header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    let before = 6 + 2 + 2;
+    while !(before + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    out.write_all(b"\x93NUMPY\x01\x00")?;
+    out.write_all(&(header.len() as u16).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for value in vectors.iter().flatten() {
+        out.write_all(&value.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_npy;
+
+    #[test]
+    fn arrays_are_as_numpy_writes_them() {
+        let mut out = Vec::new();
+        write_npy(&mut out, 2, &[vec![1.0, 2.0], vec![3.0, 4.0]]).unwrap();
+        assert_eq!(&out[..8], b"\x93NUMPY\x01\x00");
+        assert_eq!(&out[8..10], [118, 0]);
+        let header = std::str::from_utf8(&out[10..128]).unwrap();
+        assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }"));
+        assert!(header.ends_with(" \n"));
+        let values: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        assert_eq!(&out[128..], values);
+    }
+}

@@ -1,0 +1,42 @@
+//! `melos merge`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::convert::Format;
+use super::output;
+use crate::error::Result;
+use crate::hub::{self, SaveOptions, adapter};
+
+/// Merge a LoRA adapter into its base model: one model that needs no adapter.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The base model's folder.
+    base: PathBuf,
+    /// The adapter's folder (PEFT's adapter_config.json and adapter_model.safetensors).
+    adapter: PathBuf,
+    /// Folder to write; must be new or empty.
+    out: PathBuf,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Merge {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        hub::require_empty(&self.out)?;
+        let base = hub::open(&self.base)?;
+        let adapter = adapter::read(&self.adapter)?;
+        let (model, report) = adapter::merge(&base, &adapter)?;
+        let given = self.format.options();
+        let options = SaveOptions {
+            dtype: Some(given.dtype.unwrap_or(base.float_type())),
+            ..given
+        };
+        hub::save(&self.out, &model, &options)?;
+        let (class, out) = (model.architecture.name(), self.out.display());
+        output::print(&format!("{report}{class} in {out}\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

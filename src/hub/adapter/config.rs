@@ -1,0 +1,482 @@
+//! `adapter_config.json`: PEFT's description of a LoRA adapter, with PEFT's rules.
+
+use std::path::Path;
+
+use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::hub::checkpoint::read_json;
+use crate::hub::config::sorted;
+use crate::hub::layout::{Architecture, Layout, Linear};
+use crate::hub::report::some_of;
+
+/// The file's name.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// One name, several, or a regular expression.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Targets {
+    /// Modules of these names, or whose names end in `.` and one of them.
+    Names(Vec<String>),
+    /// Modules whose whole name matches; `all-linear` means every linear layer but the output's.
+    Pattern(String),
+}
+
+/// Which biases are trained along.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bias {
+    /// None of them.
+    #[default]
+    None,
+    /// Every bias of the model.
+    All,
+    /// Those of the adapted layers.
+    LoraOnly,
+}
+
+/// A LoRA configuration; fields and defaults are PEFT's `LoraConfig`'s.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdapterConfig {
+    /// Always `LORA` here.
+    pub peft_type: String,
+    /// `SEQ_CLS`, `TOKEN_CLS`, `CAUSAL_LM`, `FEATURE_EXTRACTION`, or nothing.
+    pub task_type: Option<String>,
+    /// Where the base model came from.
+    pub base_model_name_or_path: Option<String>,
+    /// Rank.
+    pub r: usize,
+    /// The update is scaled by alpha / r (rank-stabilised: alpha / √r).
+    pub lora_alpha: f64,
+    /// Dropout on the update's input while training.
+    pub lora_dropout: f64,
+    /// Which linear layers are adapted; PEFT has a default for each model type.
+    pub target_modules: Option<Targets>,
+    /// Which of these are not.
+    // Not written where it says nothing: older versions of PEFT refuse keys that they do not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<Targets>,
+    /// Modules that are trained and saved whole: those whose names end so.
+    pub modules_to_save: Option<Vec<String>>,
+    /// Biases that are trained along.
+    pub bias: Bias,
+    /// Whether the base's weights lie as (in, out). Written as the base has it.
+    pub fan_in_fan_out: bool,
+    /// Scale by alpha / √r (Kalajdzievski 2023).
+    pub use_rslora: bool,
+    /// Ranks that differ: the first key that matches the end of a module's name, as a regex.
+    pub rank_pattern: Map<String, Value>,
+    /// Alphas that differ, likewise.
+    pub alpha_pattern: Map<String, Value>,
+    /// Adapt only the layers of these numbers.
+    pub layers_to_transform: Option<Value>,
+    /// What stands before the number, with `layers_to_transform`.
+    pub layers_pattern: Option<Value>,
+    /// Treat a tied embedding in `modules_to_save` as one with the output layer.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ensure_weight_tying: bool,
+    /// Everything else.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        AdapterConfig {
+            peft_type: "LORA".into(),
+            task_type: None,
+            base_model_name_or_path: None,
+            r: 8,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            target_modules: None,
+            exclude_modules: None,
+            modules_to_save: None,
+            bias: Bias::None,
+            fan_in_fan_out: false,
+            use_rslora: false,
+            rank_pattern: Map::new(),
+            alpha_pattern: Map::new(),
+            layers_to_transform: None,
+            layers_pattern: None,
+            ensure_weight_tying: false,
+            other: Map::new(),
+        }
+    }
+}
+
+/// A linear layer that is adapted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The module's canonical name.
+    pub module: String,
+    /// Its sizes.
+    pub linear: Linear,
+    /// R.
+    pub rank: usize,
+    /// What B·A is multiplied by: alpha / R, or alpha / √R.
+    pub scale: f64,
+}
+
+/// Fields that ask for another method than LoRA, or another form of it.
+const UNSUPPORTED: &[&str] = &[
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+];
+
+/// Initialisations that change the base model, so that it is not the one the adapter was made on.
+const CHANGES_THE_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    }
+}
+
+impl AdapterConfig {
+    /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
+    pub fn for_class(architecture: Architecture) -> AdapterConfig {
+        use Architecture::*;
+        let task = match architecture {
+            BertModel | GPT2Model => Some("FEATURE_EXTRACTION"),
+            BertForSequenceClassification | GPT2ForSequenceClassification => Some("SEQ_CLS"),
+            BertForTokenClassification => Some("TOKEN_CLS"),
+            GPT2LMHeadModel => Some("CAUSAL_LM"),
+            BertForMaskedLM | BertForPreTraining => None,
+        };
+        let heads = || vec!["classifier".to_string(), "score".to_string()];
+        AdapterConfig {
+            task_type: task.map(String::from),
+            modules_to_save: architecture.has_labels().then(heads),
+            ..AdapterConfig::default()
+        }
+    }
+
+    /// Reads `adapter_config.json` of an adapter's folder.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] where it is no LoRA configuration or [`check`](Self::check) refuses it.
+    pub fn read(folder: &Path) -> Result<AdapterConfig> {
+        let path = folder.join(ADAPTER_CONFIG);
+        if folder.is_dir() && !path.is_file() {
+            return Err(Error::Folder {
+                path: folder.to_path_buf(),
+                problem: "is no adapter folder (it has no adapter_config.json)".into(),
+            });
+        }
+        let mut value = read_json(&path)?;
+        // null stands for the default, as None does in PEFT.
+        if let Some(keys) = value.as_object_mut() {
+            keys.retain(|_, value| !value.is_null());
+        }
+        let config: AdapterConfig = serde_json::from_value(value).map_err(|e| Error::Folder {
+            path: path.clone(),
+            problem: format!("is no LoRA configuration: {e}"),
+        })?;
+        config.check(&path)?;
+        Ok(config)
+    }
+
+    /// As `adapter_config.json`: the keys that PEFT writes, sorted.
+    pub fn to_json(&self) -> Value {
+        let mut value = json!(self);
+        if let Some(keys) = value.as_object_mut() {
+            // PEFT has whole numbers here, and only these were read by its older versions.
+            if self.lora_alpha.fract() == 0.0 {
+                keys.insert("lora_alpha".into(), json!(self.lora_alpha as i64));
+            }
+            let usual = json!({
+                "auto_mapping": null, "inference_mode": true, "init_lora_weights": true,
+                "loftq_config": {}, "revision": null, "use_dora": false,
+            });
+            for (key, default) in usual.as_object().into_iter().flatten() {
+                keys.entry(key.clone()).or_insert(default.clone());
+            }
+        }
+        sorted(&value)
+    }
+
+    /// Refuses what cannot be an adapter here; `place` is where the configuration stands.
+    ///
+    /// # Errors
+    /// [`Error::Folder`]: another method, rank 0, a number out of its range.
+    pub fn check(&self, place: &Path) -> Result<()> {
+        let bad = |problem: String| {
+            Err(Error::Folder {
+                path: place.to_path_buf(),
+                problem,
+            })
+        };
+        if self.peft_type != "LORA" {
+            return bad(format!("is a {} adapter; melos has LORA", self.peft_type));
+        }
+        let uses = |key: &&&str| self.other.get(**key).is_some_and(is_set);
+        if let Some(key) = UNSUPPORTED.iter().find(uses) {
+            return bad(format!(
+                "asks for '{key}', a form of LoRA that melos does not have"
+            ));
+        }
+        let init = self.other.get("init_lora_weights").and_then(Value::as_str);
+        if let Some(init) = init.filter(|i| CHANGES_THE_BASE.iter().any(|c| i.starts_with(c))) {
+            return bad(format!(
+                "was initialised by '{init}', which changes the base model; convert it to plain LoRA \
+                 first (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
+            ));
+        }
+        if self.r == 0 {
+            return bad("has rank r = 0; a rank is 1 or more".into());
+        }
+        if !self.lora_alpha.is_finite() {
+            return bad(format!(
+                "has lora_alpha = {}; expected a number",
+                self.lora_alpha
+            ));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return bad(format!(
+                "has lora_dropout = {}; expected 0 or more and less than 1",
+                self.lora_dropout
+            ));
+        }
+        Ok(())
+    }
+
+    /// The layers of `model` that are adapted, in the model's order. `bare`: the base was opened
+    /// without its head, so its modules' names have no prefix.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] naming `place`: nothing matches, something other than a linear layer does,
+    /// a pattern is no regular expression, a rank of 0.
+    pub fn targets(&self, model: &Layout, bare: bool, place: &Path) -> Result<Vec<Target>> {
+        let bad = |problem: String| Error::Folder {
+            path: place.to_path_buf(),
+            problem,
+        };
+        let matcher = Matcher::new(self, model.architecture).map_err(bad)?;
+        let family = model.architecture.family();
+        let modules = model.modules();
+        let mut targets = Vec::new();
+        for module in &modules {
+            let name = family.spelled(&module.name, bare, false);
+            if !matcher
+                .matches(&name, module.linear.is_some())
+                .map_err(bad)?
+            {
+                continue;
+            }
+            let linear = module.linear.ok_or_else(|| {
+                bad(format!(
+                    "target_modules match '{name}', which is no linear layer; name linear layers only"
+                ))
+            })?;
+            let rank = match first_match(&self.rank_pattern, &name).map_err(bad)? {
+                Some(rank) => (rank.as_u64().and_then(|r| usize::try_from(r).ok()))
+                    .ok_or_else(|| bad(format!("has the rank {rank} for '{name}'")))?,
+                None => self.r,
+            };
+            if rank == 0 {
+                return Err(bad(format!(
+                    "has rank 0 for '{name}'; a rank is 1 or more (leave the layer out of target_modules instead)"
+                )));
+            }
+            let alpha = match first_match(&self.alpha_pattern, &name).map_err(bad)? {
+                Some(alpha) => (alpha.as_f64())
+                    .ok_or_else(|| bad(format!("has the alpha {alpha} for '{name}'")))?,
+                None => self.lora_alpha,
+            };
+            targets.push(Target {
+                module: module.name.clone(),
+                linear,
+                rank,
+                scale: alpha
+                    / if self.use_rslora {
+                        (rank as f64).sqrt()
+                    } else {
+                        rank as f64
+                    },
+            });
+        }
+        if targets.is_empty() {
+            let linear = modules.iter().filter(|m| m.linear.is_some());
+            let names: Vec<_> = linear
+                .map(|m| family.spelled(&m.name, bare, false))
+                .collect();
+            return Err(bad(format!(
+                "target_modules match nothing in a {}; its linear layers are {}",
+                model.architecture.name(),
+                some_of(&names)
+            )));
+        }
+        Ok(targets)
+    }
+
+    /// Whether a module, or what it belongs to, is saved whole.
+    pub fn saves_whole(&self, module: &str) -> bool {
+        let saved = self.modules_to_save.iter().flatten();
+        // PEFT wraps every module whose name ends so, and saves all that is inside.
+        let mut ends = (module.match_indices('.').map(|(at, _)| at)).chain([module.len()]);
+        let saved: Vec<&String> = saved.collect();
+        ends.any(|end| saved.iter().any(|s| module[..end].ends_with(s.as_str())))
+    }
+}
+
+/// `target_modules` and what limits it, ready to be applied to names.
+struct Matcher {
+    targets: Compiled,
+    excluded: Option<Compiled>,
+    whole: Vec<Regex>,
+    layers: Option<(Vec<u64>, Vec<Regex>)>,
+}
+
+enum Compiled {
+    Names(Vec<String>),
+    Pattern(Regex),
+    AllLinear,
+}
+
+impl Compiled {
+    fn new(targets: &Targets) -> Result<Compiled, String> {
+        Ok(match targets {
+            Targets::Names(names) => Compiled::Names(names.clone()),
+            Targets::Pattern(p) if p.eq_ignore_ascii_case("all-linear") => Compiled::AllLinear,
+            Targets::Pattern(pattern) => Compiled::Pattern(regex(&format!(r"\A(?:{pattern})\z"))?),
+        })
+    }
+
+    fn matches(&self, name: &str, is_linear: bool) -> Result<bool, String> {
+        match self {
+            Compiled::Names(names) => Ok(names.iter().any(|n| {
+                let before = name.strip_suffix(n.as_str());
+                before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            })),
+            Compiled::Pattern(pattern) => is_match(pattern, name),
+            Compiled::AllLinear => Ok(is_linear),
+        }
+    }
+}
+
+impl Matcher {
+    fn new(config: &AdapterConfig, architecture: Architecture) -> Result<Matcher, String> {
+        use crate::hub::names::Family;
+        // PEFT's own, where nothing is said.
+        let usual = Targets::Names(match architecture.family() {
+            Family::Gpt2 => vec!["c_attn".into()],
+            Family::Bert | Family::Other => vec!["query".into(), "value".into()],
+        });
+        let targets = Compiled::new(config.target_modules.as_ref().unwrap_or(&usual))?;
+        // The head of a classifier is not adapted by all-linear, but trained whole or not at all.
+        let heads = matches!(targets, Compiled::AllLinear) && architecture.has_labels();
+        let heads = heads.then(|| ["classifier".to_string(), "score".to_string()]);
+        let whole = config.modules_to_save.iter().flatten();
+        let whole = whole
+            .chain(heads.iter().flatten())
+            .map(|m| regex(&format!(r"\A(?:|.*\.){m}(?:\z|\.)")));
+        let list = |value: &Value| match value {
+            Value::Array(items) => items.clone(),
+            Value::Null => Vec::new(),
+            one => vec![one.clone()],
+        };
+        let layers = config
+            .layers_to_transform
+            .as_ref()
+            .map(list)
+            .unwrap_or_default();
+        let layers = match layers.is_empty() {
+            true => None,
+            false => {
+                let numbers = layers.iter().map(|n| {
+                    n.as_u64()
+                        .ok_or_else(|| format!("layers_to_transform has {n}, no layer's number"))
+                });
+                let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+                let mut patterns = Vec::new();
+                for p in config.layers_pattern.as_ref().map(list).unwrap_or_default() {
+                    let p = p.as_str().ok_or("layers_pattern is no text")?;
+                    patterns.push(regex(&format!(r"\A(?:|.*?\.){p}\.(?P<idx>\d+)\."))?);
+                }
+                if patterns.is_empty() {
+                    patterns.push(regex(r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")?);
+                }
+                Some((numbers, patterns))
+            }
+        };
+        Ok(Matcher {
+            targets,
+            excluded: config
+                .exclude_modules
+                .as_ref()
+                .map(Compiled::new)
+                .transpose()?,
+            whole: whole.collect::<Result<_, _>>()?,
+            layers,
+        })
+    }
+
+    fn matches(&self, name: &str, is_linear: bool) -> Result<bool, String> {
+        if let Some(excluded) = &self.excluded
+            && excluded.matches(name, is_linear)?
+        {
+            return Ok(false);
+        }
+        for whole in &self.whole {
+            if is_match(whole, name)? {
+                return Ok(false);
+            }
+        }
+        if !self.targets.matches(name, is_linear)? {
+            return Ok(false);
+        }
+        let Some((numbers, patterns)) = &self.layers else {
+            return Ok(true);
+        };
+        for pattern in patterns {
+            if let Some(found) = pattern.captures(name).map_err(|e| e.to_string())? {
+                let number = found.name("idx").and_then(|m| m.as_str().parse().ok());
+                return Ok(number.is_some_and(|n: u64| numbers.contains(&n)));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The value of the first key that, as a regular expression, is a name or its end after a dot.
+fn first_match<'a>(
+    patterns: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a Value>, String> {
+    for (key, value) in patterns {
+        if is_match(&regex(&format!(r"\A(?:.*\.)?(?:{key})\z"))?, name)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn regex(pattern: &str) -> Result<Regex, String> {
+    Regex::new(pattern).map_err(|e| format!("has a pattern that is no regular expression: {e}"))
+}
+
+fn is_match(pattern: &Regex, name: &str) -> Result<bool, String> {
+    (pattern.is_match(name)).map_err(|e| format!("has a pattern that cannot be matched: {e}"))
+}

@@ -1,0 +1,152 @@
+//! An adapter merged into its base model, as PEFT's `merge_and_unload`.
+
+use serde_json::Value;
+
+use super::{ADAPTER_CONFIG, Adapter, Update, Weights};
+use crate::error::{Error, Result};
+use crate::hub::array::Array;
+use crate::hub::checkpoint::Checkpoint;
+use crate::hub::config::set_labels;
+use crate::hub::layout::{Architecture, Layout, num_labels};
+use crate::hub::names::Family;
+use crate::hub::report::LoadReport;
+use crate::hub::save::Model;
+
+/// W + scale·B·A of one layer in the base's own layout, computed in f64 and rounded once.
+pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
+    let linear = update.target.linear;
+    let (inputs, outputs) = (linear.inputs, linear.outputs);
+    let (a, b) = (update.a.values(), update.b.values());
+    let mut weight = base.values().into_owned();
+    let mut row = vec![0f64; inputs];
+    for (o, factors) in b.chunks(update.target.rank).enumerate() {
+        row.fill(0.0);
+        for (factor, a) in factors.iter().zip(a.chunks(inputs)) {
+            for (sum, x) in row.iter_mut().zip(a) {
+                *sum += f64::from(*factor) * f64::from(*x);
+            }
+        }
+        for (i, sum) in row.iter().enumerate() {
+            let at = match linear.fan_in_fan_out {
+                true => i * outputs + o,
+                false => o * inputs + i,
+            };
+            weight[at] = (f64::from(weight[at]) + update.target.scale * sum) as f32;
+        }
+    }
+    weight
+}
+
+/// A base model with an adapter placed on it, not yet merged.
+#[derive(Debug)]
+pub struct Adapted<'a> {
+    /// The base's configuration, with the labels of the adapter's head where it brings one.
+    pub config: Value,
+    /// The model that the two make: of the class that the adapter's task asks for.
+    pub layout: Layout,
+    /// The adapter's weights.
+    pub weights: Weights<'a>,
+    /// How the base compares with the model, tensors that the adapter brings left out.
+    pub report: LoadReport,
+}
+
+/// Places an adapter on its base. A head that the adapter brings takes the place of the base's.
+///
+/// # Errors
+/// What [`Adapter::fit`] and [`Checkpoint::report`] refuse, and a base that lacks a tensor which the
+/// adapter does not bring.
+pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>> {
+    let architecture = architecture_of(base, adapter)?;
+    let mut config = base.config.clone();
+    if let Some(labels) = labels_of(adapter, architecture)
+        && labels != num_labels(&config)
+    {
+        let names: Vec<String> = (0..labels).map(|n| format!("LABEL_{n}")).collect();
+        set_labels(&mut config, &names);
+    }
+    let layout = Layout::of(&config, architecture, &base.config_path())?;
+    let weights = adapter.fit(&layout)?;
+
+    // A head of another size is no mistake where the adapter brings its own.
+    let brought = |name: &String| weights.whole.contains_key(name);
+    let mut needed = layout.clone();
+    needed.tensors.retain(|(name, _)| !brought(name));
+    let mut report = base.report(&needed)?;
+    report.unexpected.retain(|name| !brought(name));
+    report.require(&base.path, |_| false)?;
+    Ok(Adapted {
+        config,
+        layout,
+        weights,
+        report,
+    })
+}
+
+/// The base model with the adapter in it; the report is of [`adapt`].
+///
+/// # Errors
+/// As [`adapt`].
+pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a>, LoadReport)> {
+    let Adapted {
+        config,
+        layout,
+        weights,
+        report,
+    } = adapt(base, adapter)?;
+    let mut tensors = weights.whole;
+    for (name, _) in &layout.tensors {
+        if !tensors.contains_key(name) {
+            tensors.insert(name.clone(), base.array(name)?);
+        }
+    }
+    for update in &weights.updates {
+        if let Some(array) = tensors.get_mut(&format!("{}.weight", update.target.module))
+            && let Some(merged) = Array::new(array.shape(), merged_weight(array, update))
+        {
+            *array = merged;
+        }
+    }
+    let model = Model {
+        architecture: layout.architecture,
+        config,
+        tensors,
+        companions: base.companions()?,
+    };
+    Ok((model, report))
+}
+
+/// The class that PEFT's task types mean, for the base's family.
+fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture> {
+    let task = adapter.config.task_type.as_deref();
+    Ok(match (task, base.family) {
+        (Some("SEQ_CLS"), Family::Bert) => Architecture::BertForSequenceClassification,
+        (Some("SEQ_CLS"), Family::Gpt2) => Architecture::GPT2ForSequenceClassification,
+        (Some("TOKEN_CLS"), Family::Bert) => Architecture::BertForTokenClassification,
+        (Some("CAUSAL_LM"), Family::Gpt2) => Architecture::GPT2LMHeadModel,
+        (Some("FEATURE_EXTRACTION"), Family::Bert) => Architecture::BertModel,
+        (Some("FEATURE_EXTRACTION"), Family::Gpt2) => Architecture::GPT2Model,
+        (None, _) | (_, Family::Other) => base.architecture()?,
+        (Some(task), _) => {
+            return Err(Error::Folder {
+                path: adapter.path.join(ADAPTER_CONFIG),
+                problem: format!(
+                    "is an adapter for the task {task}, which melos has no {} for",
+                    base.config["model_type"].as_str().unwrap_or("model")
+                ),
+            });
+        }
+    })
+}
+
+/// How many labels the adapter's own head has.
+fn labels_of(adapter: &Adapter, architecture: Architecture) -> Option<usize> {
+    let head = match architecture.family() {
+        Family::Gpt2 => "base_model.model.score.weight",
+        Family::Bert | Family::Other => "base_model.model.classifier.weight",
+    };
+    let (_, shape) = adapter
+        .file
+        .info(head)
+        .filter(|_| architecture.has_labels())?;
+    shape.first().copied()
+}

@@ -1,0 +1,347 @@
+//! LoRA adapters as PEFT keeps them: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! ```text
+//! base_model.model.MODULE.lora_A.weight   (R, inputs)
+//! base_model.model.MODULE.lora_B.weight   (outputs, R)
+//! base_model.model.MODULE.weight, .bias   of modules_to_save, and biases that were trained
+//! ```
+//! The adapted weight is W + s·B·A, s = alpha / R. PEFT warns of tensors that it cannot place; here
+//! every one must have its place, and every place its tensor.
+
+mod config;
+mod merge;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, Target, Targets};
+pub use merge::{Adapted, adapt, merge, merged_weight};
+
+use super::array::Array;
+use super::checkpoint::CONFIG;
+use super::file::{self, TensorFile};
+use super::layout::Layout;
+use crate::atomic::NewFolder;
+use crate::error::{Error, Result};
+
+/// The file with an adapter's tensors.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+const PREFIX: &str = "base_model.model.";
+
+/// An opened adapter.
+#[derive(Debug)]
+pub struct Adapter {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its configuration.
+    pub config: AdapterConfig,
+    file: TensorFile,
+}
+
+/// What one layer gains: its weight is W + scale·B·A.
+#[derive(Debug, Clone)]
+pub struct Update<'a> {
+    /// The layer.
+    pub target: Target,
+    /// (R, inputs)
+    pub a: Array<'a>,
+    /// (outputs, R)
+    pub b: Array<'a>,
+}
+
+/// An adapter's weights, placed in a model.
+#[derive(Debug, Clone, Default)]
+pub struct Weights<'a> {
+    /// The adapted layers, in the model's order.
+    pub updates: Vec<Update<'a>>,
+    /// Tensors that take the place of the base's, by canonical name.
+    pub whole: BTreeMap<String, Array<'a>>,
+}
+
+/// Opens an adapter's folder.
+///
+/// # Errors
+/// [`Error::FileMissing`]; [`Error::Folder`] and [`Error::TensorFile`] for a folder that is no LoRA
+/// adapter or is damaged.
+pub fn read(folder: &Path) -> Result<Adapter> {
+    let config = AdapterConfig::read(folder)?;
+    let weights = folder.join(ADAPTER_WEIGHTS);
+    if !weights.is_file() && folder.join("adapter_model.bin").is_file() {
+        return Err(Error::Folder {
+            path: folder.to_path_buf(),
+            problem: "has its weights as adapter_model.bin, which is a program and not read here; \
+                      load and save it once with PEFT, which writes adapter_model.safetensors"
+                .into(),
+        });
+    }
+    Ok(Adapter {
+        path: folder.to_path_buf(),
+        config,
+        file: TensorFile::open(&weights)?,
+    })
+}
+
+impl Weights<'_> {
+    /// Numbers in them: what is trained.
+    pub fn elements(&self) -> usize {
+        let updates = self.updates.iter().map(|u| u.a.elements() + u.b.elements());
+        updates.sum::<usize>() + self.whole.values().map(Array::elements).sum::<usize>()
+    }
+}
+
+impl Adapter {
+    /// The file with its tensors.
+    pub fn file(&self) -> &TensorFile {
+        &self.file
+    }
+
+    /// Its base model's folder, where what it names is one: as a path, or beside the adapter. It may
+    /// as well be a model of the Hub.
+    pub fn base_folder(&self) -> Option<PathBuf> {
+        let name = self.config.base_model_name_or_path.as_deref()?;
+        let beside = self.path.parent().map(|parent| parent.join(name));
+        let folders = [Some(PathBuf::from(name)), beside];
+        (folders.into_iter().flatten()).find(|folder| folder.join(CONFIG).is_file())
+    }
+
+    /// Places every tensor in `model`.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] for a configuration that does not fit the model;
+    /// [`Error::TensorFile`] for a tensor that is missing, has no place or the wrong shape: the
+    /// adapter belongs to another base model.
+    pub fn fit(&self, model: &Layout) -> Result<Weights<'_>> {
+        let bad = |name: &str, problem: String| Error::TensorFile {
+            file: self.file.path().to_path_buf(),
+            tensor: Some(name.to_string()),
+            problem,
+        };
+        let family = model.architecture.family();
+        let mut found = BTreeMap::new();
+        let mut bare = false;
+        for stored in self.file.names() {
+            let inner = stored.strip_prefix(PREFIX).ok_or_else(|| {
+                bad(
+                    &stored,
+                    format!("has no place: PEFT's names begin with '{PREFIX}'"),
+                )
+            })?;
+            if inner.contains(".lora_embedding_") {
+                return Err(bad(
+                    &stored,
+                    "adapts an embedding; melos adapts linear layers".into(),
+                ));
+            }
+            bare |= family.is_bare(inner);
+            // PEFT moves an adapted layer's own parameters one module down.
+            let name = family.canonical(&inner.replace(".base_layer.", "."));
+            found.insert(name, stored);
+        }
+        self.untie(&mut found, model)?;
+
+        let place = self.path.join(ADAPTER_CONFIG);
+        let targets = self.config.targets(model, bare, &place)?;
+        let expected = expected_whole(&self.config, model, &targets, &place)?;
+        let mut take = |name: &str, shape: &[usize]| {
+            let stored = found.remove(name).ok_or_else(|| {
+                bad(
+                    name,
+                    "is missing, which adapter_config.json asks for; the adapter is incomplete or \
+                     belongs to another base model"
+                        .into(),
+                )
+            })?;
+            let array = self.file.array(&stored)?;
+            if array.shape() != shape {
+                return Err(bad(
+                    &stored,
+                    format!(
+                        "has shape {:?}, expected {shape:?}; the adapter belongs to another base model",
+                        array.shape()
+                    ),
+                ));
+            }
+            Ok(array)
+        };
+        let mut weights = Weights::default();
+        for target in targets {
+            let name = |part: &str| format!("{}.lora_{part}.weight", target.module);
+            let a = take(&name("A"), &[target.rank, target.linear.inputs])?;
+            let b = take(&name("B"), &[target.linear.outputs, target.rank])?;
+            weights.updates.push(Update { target, a, b });
+        }
+        for name in expected {
+            let shape = model.shape(&name).unwrap_or_default();
+            let array = take(&name, shape)?;
+            weights.whole.insert(name, array);
+        }
+        match found.values().next() {
+            Some(stored) => Err(bad(
+                stored,
+                format!(
+                    "has no place in a {} with this adapter_config.json; the adapter belongs to \
+                     another base model",
+                    model.architecture.name()
+                ),
+            )),
+            None => Ok(weights),
+        }
+    }
+
+    /// Drops copies of tied tensors, which must equal what the adapter has for the original.
+    fn untie(&self, found: &mut BTreeMap<String, String>, model: &Layout) -> Result<()> {
+        for (copy, original) in model.architecture.family().tied() {
+            let Some(stored) = found.remove(*copy) else {
+                continue;
+            };
+            let twin = (found.get(*original))
+                .map(|s| self.file.array(s))
+                .transpose()?;
+            let own = self.file.array(&stored)?;
+            if twin.is_none_or(|t| t.shape() != own.shape() || t.values() != own.values()) {
+                return Err(Error::TensorFile {
+                    file: self.file.path().to_path_buf(),
+                    tensor: Some(stored),
+                    problem: format!(
+                        "differs from '{original}', to which it is tied; melos has models whose \
+                         output layer is the word embedding only"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tensors that an adapter holds whole: of modules_to_save, and the biases.
+fn expected_whole(
+    config: &AdapterConfig,
+    model: &Layout,
+    targets: &[Target],
+    place: &Path,
+) -> Result<Vec<String>> {
+    let targets: BTreeSet<&str> = targets.iter().map(|t| t.module.as_str()).collect();
+    let family = model.architecture.family();
+    let mut names = Vec::new();
+    for (name, _) in &model.tensors {
+        let (module, parameter) = name.rsplit_once('.').unwrap_or((name, ""));
+        let saved = config.saves_whole(module);
+        let tied = family.tied().iter().any(|(_, original)| original == name);
+        if saved
+            && parameter == "weight"
+            && tied
+            && model.architecture.is_tied()
+            && !config.ensure_weight_tying
+        {
+            return Err(Error::Folder {
+                path: place.to_path_buf(),
+                problem: format!(
+                    "has '{module}' in modules_to_save, which PEFT would then train apart from the \
+                     output layer; melos keeps the two as one: set ensure_weight_tying"
+                ),
+            });
+        }
+        let bias = parameter == "bias"
+            && match config.bias {
+                Bias::None => false,
+                Bias::All => true,
+                Bias::LoraOnly => targets.contains(module),
+            };
+        if saved || bias {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
+}
+
+/// Writes an adapter folder at `target`, in place of any older one; it appears whole or not at all.
+///
+/// # Errors
+/// As [`write`], and what renaming reports.
+pub fn save(
+    target: &Path,
+    config: &AdapterConfig,
+    model: &Layout,
+    weights: &Weights,
+) -> Result<()> {
+    let folder = NewFolder::begin(target)?;
+    write(&folder, config, model, weights)?;
+    folder.commit()
+}
+
+/// Writes an adapter's two files into a folder that is being made, so that PEFT loads them onto
+/// `model`: `config` with `target_modules` and `fan_in_fan_out` filled in, and the tensors.
+///
+/// # Errors
+/// [`Error::Folder`] where the weights are not those that `config` asks for in `model`;
+/// [`Error::Io`], [`Error::DiskFull`].
+pub fn write(
+    folder: &NewFolder,
+    config: &AdapterConfig,
+    model: &Layout,
+    weights: &Weights,
+) -> Result<()> {
+    let place = folder.target().join(ADAPTER_CONFIG);
+    let bad = |problem: String| Error::Folder {
+        path: place.clone(),
+        problem,
+    };
+    config.check(&place)?;
+    let (architecture, family) = (model.architecture, model.architecture.family());
+    let bare = architecture.is_bare();
+    let targets = config.targets(model, bare, &place)?;
+    let expected = expected_whole(config, model, &targets, &place)?;
+    let updates: Vec<&Target> = weights.updates.iter().map(|u| &u.target).collect();
+    let whole: BTreeSet<&String> = weights.whole.keys().collect();
+    if targets.iter().ne(updates) || whole != expected.iter().collect() {
+        return Err(bad(format!(
+            "asks for {} layers and {} whole tensors, others were trained",
+            targets.len(),
+            expected.len()
+        )));
+    }
+
+    let mut tensors: Vec<(String, &Array)> = Vec::new();
+    for Update { target, a, b } in &weights.updates {
+        let linear = target.linear;
+        if a.shape() != [target.rank, linear.inputs] || b.shape() != [linear.outputs, target.rank] {
+            return Err(bad(format!(
+                "asks for rank {} in '{}', A has shape {:?} and B {:?}",
+                target.rank,
+                target.module,
+                a.shape(),
+                b.shape()
+            )));
+        }
+        let module = family.spelled(&target.module, bare, false);
+        tensors.push((format!("{PREFIX}{module}.lora_A.weight"), a));
+        tensors.push((format!("{PREFIX}{module}.lora_B.weight"), b));
+    }
+    for (name, array) in &weights.whole {
+        if Some(array.shape()) != model.shape(name) {
+            return Err(bad(format!("'{name}' has shape {:?}", array.shape())));
+        }
+        let (module, parameter) = name.rsplit_once('.').unwrap_or((name, ""));
+        let adapted = targets.iter().any(|t| t.module == module);
+        let layer = if adapted { ".base_layer" } else { "" };
+        let module = family.spelled(module, bare, false);
+        tensors.push((format!("{PREFIX}{module}{layer}.{parameter}"), array));
+        for (copy, original) in family.tied() {
+            if architecture.is_tied() && original == name {
+                tensors.push((format!("{PREFIX}{copy}"), array));
+            }
+        }
+    }
+    folder.file(ADAPTER_WEIGHTS, |out| file::write(out, &tensors, None))?;
+
+    let mut config = config.clone();
+    config.fan_in_fan_out = targets.iter().any(|t| t.linear.fan_in_fan_out);
+    config.target_modules.get_or_insert_with(|| {
+        // The defaults of PEFT are for its own use: a file says what it means.
+        let last = |t: &Target| t.module.rsplit('.').next().unwrap_or_default().to_string();
+        let names: BTreeSet<String> = targets.iter().map(last).collect();
+        Targets::Names(names.into_iter().collect())
+    });
+    let text = super::config::text(&config.to_json());
+    folder.file(ADAPTER_CONFIG, |out| out.write_all(&text))
+}

@@ -1,0 +1,188 @@
+//! Tensors in main memory or in a mapped file, converted only when they are read.
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+use serde::Serialize;
+
+/// The element types that weights are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum FloatType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl FloatType {
+    /// The type that safetensors calls `dtype`; `None` for numbers that are no such floats.
+    pub fn of(dtype: Dtype) -> Option<FloatType> {
+        match dtype {
+            Dtype::F32 => Some(FloatType::F32),
+            Dtype::F16 => Some(FloatType::F16),
+            Dtype::BF16 => Some(FloatType::Bf16),
+            _ => None,
+        }
+    }
+
+    /// What safetensors calls it.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            FloatType::F32 => Dtype::F32,
+            FloatType::F16 => Dtype::F16,
+            FloatType::Bf16 => Dtype::BF16,
+        }
+    }
+
+    /// What PyTorch, and with it `config.json`, calls it.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            FloatType::F32 => "float32",
+            FloatType::F16 => "float16",
+            FloatType::Bf16 => "bfloat16",
+        }
+    }
+
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            FloatType::F32 => 4,
+            FloatType::F16 | FloatType::Bf16 => 2,
+        }
+    }
+
+    fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            FloatType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            FloatType::F16 => (values.iter())
+                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+                .collect(),
+            FloatType::Bf16 => (values.iter())
+                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+                .collect(),
+        }
+    }
+
+    fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let pairs = || bytes.as_chunks::<2>().0.iter();
+        match self {
+            FloatType::F32 => (bytes.as_chunks::<4>().0.iter())
+                .map(|&b| f32::from_le_bytes(b))
+                .collect(),
+            FloatType::F16 => pairs().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+            FloatType::Bf16 => pairs().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+        }
+    }
+}
+
+/// A float tensor, row-major: f32 numbers, or the bytes of a mapped file (f32, f16 or bf16).
+#[derive(Debug, Clone)]
+pub struct Array<'a> {
+    shape: Vec<usize>,
+    data: Data<'a>,
+}
+
+#[derive(Debug, Clone)]
+enum Data<'a> {
+    Values(Cow<'a, [f32]>),
+    Stored(FloatType, &'a [u8]),
+}
+
+impl<'a> Array<'a> {
+    /// A tensor of these numbers; `None` unless there are as many as `shape` says.
+    pub fn new(shape: &[usize], values: impl Into<Cow<'a, [f32]>>) -> Option<Array<'a>> {
+        let values = values.into();
+        let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        (len == values.len()).then(|| Array {
+            shape: shape.to_vec(),
+            data: Data::Values(values),
+        })
+    }
+
+    /// A tensor in a file whose header has been checked: `bytes` are as many as `shape` needs.
+    pub(super) fn stored(shape: &[usize], dtype: FloatType, bytes: &'a [u8]) -> Array<'a> {
+        debug_assert_eq!(shape.iter().product::<usize>() * dtype.size(), bytes.len());
+        Array {
+            shape: shape.to_vec(),
+            data: Data::Stored(dtype, bytes),
+        }
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How many numbers it holds.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The type it is held in.
+    pub fn float_type(&self) -> FloatType {
+        match self.data {
+            Data::Values(_) => FloatType::F32,
+            Data::Stored(dtype, _) => dtype,
+        }
+    }
+
+    /// Its numbers as f32, which holds every f16 and bf16 exactly.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        match &self.data {
+            Data::Values(values) => Cow::Borrowed(values),
+            Data::Stored(dtype, bytes) => Cow::Owned(dtype.decode(bytes)),
+        }
+    }
+
+    /// Its numbers as f32, in memory of their own.
+    pub fn into_values(self) -> Vec<f32> {
+        match self.data {
+            Data::Values(values) => values.into_owned(),
+            Data::Stored(dtype, bytes) => dtype.decode(bytes),
+        }
+    }
+
+    /// Its little-endian bytes in the given type, rounded to nearest even where that is narrower.
+    pub fn bytes(&self, as_type: FloatType) -> Cow<'_, [u8]> {
+        match &self.data {
+            Data::Stored(dtype, bytes) if *dtype == as_type => Cow::Borrowed(bytes),
+            _ => Cow::Owned(as_type.encode(&self.values())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_types_round_to_nearest_even_and_come_back() {
+        // 1 + 2^-8 and 1 + 3·2^-8 lie half-way between two bf16 numbers; 2^-25 between two f16.
+        let half_way = 2f32.powi(-8);
+        let values = [
+            1.0 + half_way,
+            1.0 + 3.0 * half_way,
+            65504.0,
+            -0.0,
+            2f32.powi(-25),
+        ];
+        let array = Array::new(&[5], values.to_vec()).unwrap();
+        let back = |t: FloatType| {
+            let bytes = array.bytes(t).into_owned();
+            Array::stored(&[5], t, &bytes).values().into_owned()
+        };
+        assert_eq!(back(FloatType::F32), values);
+        assert_eq!(
+            back(FloatType::Bf16),
+            [1.0, 1.015_625, 65536.0, 0.0, 2f32.powi(-25)]
+        );
+        assert_eq!(
+            back(FloatType::F16),
+            [1.0 + half_way, 1.0 + 3.0 * half_way, 65504.0, 0.0, 0.0]
+        );
+        assert!(back(FloatType::F16)[3].is_sign_negative());
+        assert!(Array::new(&[4], values.to_vec()).is_none());
+    }
+}

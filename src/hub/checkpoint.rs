@@ -1,0 +1,460 @@
+//! A model on disk: a Hugging Face folder (one file or shards) or a bare safetensors file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::array::{Array, FloatType};
+use super::file::TensorFile;
+use super::layout::{Architecture, Layout};
+use super::names::Family;
+use super::report::{Ignored, LoadReport, Renamed};
+use crate::error::{Error, Result};
+
+/// The file that one-file models are in.
+pub const WEIGHTS: &str = "model.safetensors";
+/// The list of a sharded model's files.
+pub const INDEX: &str = "model.safetensors.index.json";
+/// A model's configuration.
+pub const CONFIG: &str = "config.json";
+
+/// Files that stand beside the weights and belong to the same model: tokenisers, and how to use
+/// it. Paths within the folder.
+pub const COMPANIONS: &[&str] = &[
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+];
+
+/// An opened model: its tensors by canonical name, mapped, converted when they are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The folder, or the file where a bare one was opened.
+    pub path: PathBuf,
+    /// `config.json`; null where a bare file has none beside it.
+    pub config: Value,
+    /// Whose names it uses.
+    pub family: Family,
+    files: Vec<TensorFile>,
+    tensors: BTreeMap<String, Place>,
+    renamed: Vec<Renamed>,
+    ignored: Vec<Ignored>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    stored: String,
+}
+
+/// One tensor of a [`Checkpoint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorInfo<'a> {
+    /// Its name in the file.
+    pub stored: &'a str,
+    /// Its element type in the file.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: &'a [usize],
+}
+
+/// Opens a Hugging Face folder or a bare `.safetensors` file (with the `config.json` beside it).
+///
+/// # Errors
+/// [`Error::FileMissing`]; [`Error::Folder`] for a folder that is no model, a missing shard, a
+/// shard that its index does not describe; [`Error::TensorFile`] for a damaged file.
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    if path.is_dir() {
+        return open_folder(path);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if name == INDEX {
+        return open_folder(folder);
+    }
+    let file = TensorFile::open(path)?;
+    let config = folder.join(CONFIG);
+    let config = if config.is_file() {
+        read_json(&config)?
+    } else {
+        Value::Null
+    };
+    Checkpoint::new(path, config, vec![file])
+}
+
+fn open_folder(folder: &Path) -> Result<Checkpoint> {
+    let bad = |problem: &str| Error::Folder {
+        path: folder.to_path_buf(),
+        problem: problem.into(),
+    };
+    let config = folder.join(CONFIG);
+    if !config.is_file() {
+        return Err(bad(if folder.join("adapter_config.json").is_file() {
+            "is a LoRA adapter and no model by itself; name its base model here, or make one model \
+             of the two with `melos merge BASE ADAPTER OUT`"
+        } else {
+            "is no model folder (it has no config.json)"
+        }));
+    }
+    let config = read_json(&config)?;
+    let files = if folder.join(WEIGHTS).is_file() {
+        vec![TensorFile::open(&folder.join(WEIGHTS))?]
+    } else if folder.join(INDEX).is_file() {
+        open_shards(folder)?
+    } else if folder.join("pytorch_model.bin").is_file() {
+        return Err(bad(
+            "has its weights as pytorch_model.bin, which is a program and not read here; load and \
+             save it once with transformers, which writes model.safetensors",
+        ));
+    } else {
+        return Err(bad(
+            "has neither model.safetensors nor model.safetensors.index.json; copy the weights into it",
+        ));
+    };
+    Checkpoint::new(folder, config, files)
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
+    let path = folder.join(INDEX);
+    let bad = |problem: String| Error::Folder {
+        path: path.clone(),
+        problem,
+    };
+    let index: Index = serde_json::from_value(read_json(&path)?).map_err(|e| {
+        bad(format!(
+            "is not the index of a sharded model: {e}; copy it again"
+        ))
+    })?;
+    let names: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut files = Vec::new();
+    for name in names {
+        // A plain name, so that an index cannot lead out of its folder.
+        if Path::new(name)
+            .file_name()
+            .is_none_or(|plain| plain != name.as_str())
+        {
+            return Err(bad(format!(
+                "names '{name}', which is no file of this folder"
+            )));
+        }
+        let shard = folder.join(name);
+        if !shard.is_file() {
+            return Err(bad(format!(
+                "names the shard '{name}', which is not there; copy all {} of them",
+                index.weight_map.values().collect::<BTreeSet<_>>().len()
+            )));
+        }
+        let file = TensorFile::open(&shard)?;
+        let disagrees = |tensor: &str, problem: &str| Error::TensorFile {
+            file: shard.clone(),
+            tensor: Some(tensor.to_string()),
+            problem: format!(
+                "{problem}; index and shards belong to different models: copy them again"
+            ),
+        };
+        let mapped = index.weight_map.iter().filter(|(_, shard)| *shard == name);
+        for (tensor, _) in mapped {
+            if file.info(tensor).is_none() {
+                return Err(disagrees(
+                    tensor,
+                    "is not in the shard that the index names for it",
+                ));
+            }
+        }
+        for tensor in file.names() {
+            if index.weight_map.get(&tensor) != Some(name) {
+                return Err(disagrees(
+                    &tensor,
+                    "is in a shard that the index does not name for it",
+                ));
+            }
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
+pub(super) fn read_json(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+    serde_json::from_str(&text).map_err(|e| Error::Folder {
+        path: path.to_path_buf(),
+        problem: format!("is not JSON: {e}; copy it again"),
+    })
+}
+
+impl Checkpoint {
+    fn new(path: &Path, config: Value, files: Vec<TensorFile>) -> Result<Checkpoint> {
+        let stored: Vec<(usize, String)> = (files.iter().enumerate())
+            .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
+            .collect();
+        let family = Family::detect(&config, stored.iter().map(|(_, name)| name.as_str()));
+        let mut checkpoint = Checkpoint {
+            path: path.to_path_buf(),
+            config,
+            family,
+            files,
+            tensors: BTreeMap::new(),
+            renamed: Vec::new(),
+            ignored: Vec::new(),
+        };
+        for (file, stored) in stored {
+            let name = family.canonical(&stored);
+            if family.is_buffer(&name) {
+                checkpoint.ignore(stored, "a buffer that follows from the configuration");
+            } else if let Some(twin) = checkpoint.tensors.get(&name) {
+                return Err(Error::TensorFile {
+                    file: checkpoint.files[file].path().to_path_buf(),
+                    problem: format!(
+                        "stands for '{name}', and so does '{}'; keep one of them",
+                        twin.stored
+                    ),
+                    tensor: Some(stored),
+                });
+            } else {
+                checkpoint.tensors.insert(name, Place { file, stored });
+            }
+        }
+        checkpoint.untie()?;
+        checkpoint.renamed = (checkpoint.tensors.iter())
+            .filter(|(name, place)| **name != place.stored)
+            .map(|(name, place)| Renamed {
+                from: place.stored.clone(),
+                to: name.clone(),
+            })
+            .collect();
+        Ok(checkpoint)
+    }
+
+    fn ignore(&mut self, name: String, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.ignored.push(Ignored { name, reason });
+    }
+
+    /// Drops copies of tied tensors; one that differs from its original stays.
+    fn untie(&mut self) -> Result<()> {
+        for &(copy, original) in self.family.tied() {
+            if !self.tensors.contains_key(copy) {
+                continue;
+            }
+            if !self.tensors.contains_key(original) {
+                if let Some(place) = self.tensors.remove(copy) {
+                    self.tensors.insert(original.to_string(), place);
+                }
+                continue;
+            }
+            let (a, b) = (self.array(copy)?, self.array(original)?);
+            let same = a.shape() == b.shape() && a.bytes(b.float_type()) == b.bytes(b.float_type());
+            if same && let Some(place) = self.tensors.remove(copy) {
+                self.ignore(
+                    place.stored,
+                    format!("equals {original}, to which it is tied"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Canonical names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// What is known of a tensor without reading it.
+    pub fn info(&self, name: &str) -> Option<TensorInfo<'_>> {
+        let place = self.tensors.get(name)?;
+        let (dtype, shape) = self.files[place.file].info(&place.stored)?;
+        Some(TensorInfo {
+            stored: &place.stored,
+            dtype,
+            shape,
+        })
+    }
+
+    /// A tensor, not yet converted.
+    ///
+    /// # Errors
+    /// [`Error::TensorFile`] where there is none of that name or it holds no floats.
+    pub fn array(&self, name: &str) -> Result<Array<'_>> {
+        let place = self.tensors.get(name).ok_or_else(|| Error::TensorFile {
+            file: self.path.clone(),
+            tensor: Some(name.to_string()),
+            problem: "is missing; the file belongs to another model".into(),
+        })?;
+        self.files[place.file].array(&place.stored)
+    }
+
+    /// A tensor's numbers as f32.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array).
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.array(name)?.into_values())
+    }
+
+    /// The files with the weights.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(TensorFile::path)
+    }
+
+    /// The element type that most of the weights have.
+    pub fn float_type(&self) -> FloatType {
+        let mut counts = BTreeMap::new();
+        for name in self.names() {
+            if let Some(info) = self.info(name)
+                && let Some(dtype) = FloatType::of(info.dtype)
+            {
+                *counts.entry(dtype).or_insert(0) += info.shape.iter().product::<usize>();
+            }
+        }
+        let most = counts.into_iter().max_by_key(|&(_, count)| count);
+        most.map_or(FloatType::F32, |(dtype, _)| dtype)
+    }
+
+    /// The model's class: what `architectures` says, else what the tensors look like.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a class that melos does not have; [`Error::Folder`] where nothing
+    /// can be told.
+    pub fn architecture(&self) -> Result<Architecture> {
+        if let Some(name) = self.config["architectures"][0].as_str() {
+            return Architecture::named(name);
+        }
+        let has = |name: &str| self.tensors.contains_key(name);
+        Architecture::guess(self.family, has).ok_or_else(|| Error::Folder {
+            path: self.path.clone(),
+            problem: format!(
+                "is no BERT or GPT-2 (model_type {})",
+                self.config["model_type"].as_str().unwrap_or("not given")
+            ),
+        })
+    }
+
+    /// Where its configuration stands, for messages.
+    pub fn config_path(&self) -> PathBuf {
+        let folder = match self.path.is_dir() {
+            true => self.path.as_path(),
+            false => self.path.parent().unwrap_or(Path::new("")),
+        };
+        folder.join(CONFIG)
+    }
+
+    /// The tensors that `architecture` has with this configuration's sizes.
+    ///
+    /// # Errors
+    /// As [`Layout::of`].
+    pub fn layout(&self, architecture: Architecture) -> Result<Layout> {
+        Layout::of(&self.config, architecture, &self.config_path())
+    }
+
+    /// Compares the checkpoint with a model.
+    ///
+    /// # Errors
+    /// [`Error::TensorFile`] for a tensor of another shape (another vocabulary above all), for an
+    /// output layer that should be tied to the word embeddings and differs from them.
+    pub fn report(&self, model: &Layout) -> Result<LoadReport> {
+        let mut report = LoadReport {
+            renamed: self.renamed.clone(),
+            ignored: self.ignored.clone(),
+            ..LoadReport::default()
+        };
+        let mut known = BTreeSet::new();
+        for (name, shape) in &model.tensors {
+            known.insert(name.as_str());
+            match self.info(name) {
+                None => report.missing.push(name.clone()),
+                Some(info) if info.shape != shape => {
+                    return Err(self.bad(name, wrong_shape(name, shape, info.shape)));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in self.names().filter(|name| !known.contains(name)) {
+            let tied = self.family.tied().iter().find(|(copy, _)| *copy == name);
+            if let (true, Some((_, original))) = (model.architecture.is_tied(), tied) {
+                let problem = format!(
+                    "differs from '{original}'; melos has models whose output layer is the word \
+                     embedding only, and this one's is not"
+                );
+                return Err(self.bad(name, problem));
+            }
+            report.unexpected.push(name.to_string());
+        }
+        Ok(report)
+    }
+
+    fn bad(&self, name: &str, problem: String) -> Error {
+        let place = self.tensors.get(name);
+        Error::TensorFile {
+            file: place.map_or(self.path.clone(), |p| {
+                self.files[p.file].path().to_path_buf()
+            }),
+            tensor: Some(name.to_string()),
+            problem,
+        }
+    }
+
+    /// The files beside the weights that go with the model wherever it goes: name and content.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let folder = self.config_path();
+        let folder = folder.parent().unwrap_or(Path::new(""));
+        let mut found = Vec::new();
+        for name in COMPANIONS {
+            let path = folder.join(name);
+            if path.is_file() {
+                let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+                found.push((name.to_string(), bytes));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn wrong_shape(name: &str, expected: &[usize], found: &[usize]) -> String {
+    let embedding = |part: &str| name.ends_with(&format!("{part}.weight"));
+    let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
+    let (is, should) = (first(found), first(expected));
+    if found.get(1..) == expected.get(1..) {
+        if embedding("word_embeddings") || embedding("wte") || name == "cls.predictions.bias" {
+            return format!(
+                "has a vocabulary of {is}, expected {should}; use the tokeniser and the config.json \
+                 that belong to these weights"
+            );
+        }
+        if embedding("position_embeddings") || embedding("wpe") {
+            return format!(
+                "has {is} positions, expected {should}; sequences cannot be longer than the weights' positions"
+            );
+        }
+        if name.starts_with("classifier.") || name.starts_with("score.") {
+            return format!(
+                "is a head for {is} labels, expected {should}; correct id2label (num_labels), or take \
+                 the model without its head"
+            );
+        }
+    }
+    format!("expected shape {expected:?}, found {found:?}; the weights belong to another model")
+}

@@ -1,0 +1,155 @@
+//! One safetensors file, mapped into memory: checked once, read tensor by tensor.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+
+use super::array::{Array, FloatType};
+use crate::error::{Error, Result};
+
+/// A safetensors file.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    /// Where the tensors' bytes begin.
+    start: usize,
+    metadata: Metadata,
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header: that it is JSON, that the tensors lie in the file without
+    /// gap or overlap, and that each has the bytes its shape needs.
+    ///
+    /// # Errors
+    /// [`Error::FileMissing`], [`Error::Io`], or [`Error::TensorFile`] saying what is wrong.
+    pub fn open(path: &Path) -> Result<TensorFile> {
+        let file = File::open(path).map_err(|e| Error::read(path, e))?;
+        // SAFETY: model files are replaced as a whole, by renaming (melos, transformers and PEFT do
+        // so), which leaves this mapping on the old file; nobody writes into one that is in use.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::read(path, e))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|e| Error::TensorFile {
+                file: path.to_path_buf(),
+                tensor: match &e {
+                    SafeTensorError::InvalidOffset(name) => Some(name.clone()),
+                    _ => None,
+                },
+                problem: explain(&e, map.len()),
+            })?;
+        Ok(TensorFile {
+            path: path.to_path_buf(),
+            map,
+            start: header + 8,
+            metadata,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names, in the order of the file.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// dtype and shape of a tensor.
+    pub fn info(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        let info = self.metadata.info(name)?;
+        Some((info.dtype, &info.shape))
+    }
+
+    /// A tensor of floats, not yet converted.
+    ///
+    /// # Errors
+    /// [`Error::TensorFile`] where it is not there or holds other numbers.
+    pub fn array(&self, name: &str) -> Result<Array<'_>> {
+        let bad = |problem: String| Error::TensorFile {
+            file: self.path.clone(),
+            tensor: Some(name.to_string()),
+            problem,
+        };
+        let info = (self.metadata.info(name)).ok_or_else(|| bad("is not in the file".into()))?;
+        let dtype = FloatType::of(info.dtype).ok_or_else(|| {
+            bad(format!(
+                "holds {:?}; weights are read from F32, F16 and BF16",
+                info.dtype
+            ))
+        })?;
+        let (start, end) = info.data_offsets;
+        let bytes = (self.map.get(self.start + start..self.start + end))
+            .ok_or_else(|| bad("lies outside the file; copy it again".into()))?;
+        Ok(Array::stored(&info.shape, dtype, bytes))
+    }
+}
+
+fn explain(error: &SafeTensorError, length: usize) -> String {
+    use SafeTensorError as E;
+    let problem = match error {
+        E::HeaderTooSmall => format!("{length} bytes are too few for a safetensors file"),
+        E::HeaderTooLarge => {
+            "its header claims more than the 100 MB that the format allows".to_string()
+        }
+        E::InvalidHeaderLength => {
+            format!("its header claims more bytes than the file's {length}")
+        }
+        E::InvalidHeader(_) | E::InvalidHeaderDeserialization(_) | E::JsonError(_) => {
+            format!("its header cannot be read ({error})")
+        }
+        E::InvalidOffset(_) => "overlaps its neighbour or leaves a gap".to_string(),
+        E::MetadataIncompleteBuffer => {
+            "its header describes more or fewer bytes than the file has".to_string()
+        }
+        E::TensorInvalidInfo | E::ValidationOverflow | E::MisalignedSlice => {
+            format!("a tensor's shape does not fit its bytes ({error})")
+        }
+        _ => error.to_string(),
+    };
+    format!("{problem}; it is truncated, damaged or no safetensors file: copy it again")
+}
+
+/// Writes tensors as the safetensors library does, byte for byte: wider types first, then by name,
+/// with the metadata `{"format": "pt"}` that transformers asks for. Converts one at a time.
+///
+/// # Errors
+/// Whatever `out` reports.
+pub fn write(
+    out: &mut dyn Write,
+    tensors: &[(String, &Array)],
+    dtype: Option<FloatType>,
+) -> io::Result<()> {
+    let type_of = |array: &Array| dtype.unwrap_or(array.float_type());
+    let mut order: Vec<_> = tensors.iter().collect();
+    order.sort_by(|(a, x), (b, y)| {
+        let widest_first = type_of(y).dtype().cmp(&type_of(x).dtype());
+        widest_first.then_with(|| a.cmp(b))
+    });
+    let mut end = 0;
+    let entries = order.iter().map(|(name, array)| {
+        let start = end;
+        end += array.elements() * type_of(array).size();
+        let info = TensorInfo {
+            dtype: type_of(array).dtype(),
+            shape: array.shape().to_vec(),
+            data_offsets: (start, end),
+        };
+        (name.clone(), info)
+    });
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let metadata = Metadata::new(Some(format), entries.collect()).map_err(io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for (_, array) in order {
+        out.write_all(&array.bytes(type_of(array)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Trained models of any kind, for `melos predict` and `melos eval`.
+
+use std::path::{Path, PathBuf};
+
+use super::Classifier;
+use super::predict::problem;
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::hub::Architecture;
+use crate::train::config::{DataConfig, Objective, Overrides, Problem, RunConfig};
+use crate::train::metrics::Scores;
+use crate::train::run::{Model, units};
+use crate::train::task::{Split, TaskRequest};
+use crate::train::tasks::transformer::{Source, is_adapter};
+use crate::train::tasks::{self, TaskFactory};
+
+/// Texts scored at a time.
+const BATCH: usize = 8;
+/// Longest sequence that is scored.
+const MAX_LEN: usize = 512;
+
+/// Opens a model folder: melos's own, a Hugging Face folder, or an adapter's with its base (`base`, or
+/// where the adapter says).
+///
+/// # Errors
+/// Whatever the files or the device report.
+pub fn open_model(
+    folder: &Path,
+    base: Option<&Path>,
+    adapter: Option<&str>,
+) -> Result<Box<dyn Model>> {
+    if base.is_some() && !is_adapter(folder) {
+        return Err(Error::ConfigValue {
+            place: "--base".into(),
+            message: format!("is for adapters, and {} is none", folder.display()),
+        });
+    }
+    if !is_adapter(folder) && tasks::is_lstm(folder)? {
+        return tasks::open_model(folder, adapter);
+    }
+    let gpu = tasks::open_gpu(adapter)?;
+    let mut model = Transformer {
+        gpu,
+        folder: folder.to_path_buf(),
+        base: base.map(Path::to_path_buf),
+        labels: Vec::new(),
+        classifier: None,
+    };
+    let source = Source::open(folder, base)?;
+    if source.architecture.is_some_and(Architecture::has_labels) {
+        model.labels = tasks::transformer::label_names(&source.network);
+    }
+    Ok(Box::new(model))
+}
+
+/// A transformer's folder.
+struct Transformer {
+    gpu: Gpu,
+    folder: PathBuf,
+    base: Option<PathBuf>,
+    labels: Vec<String>,
+    /// Opened when it is first used.
+    classifier: Option<Classifier>,
+}
+
+impl Transformer {
+    fn classifier(&mut self) -> Result<&mut Classifier> {
+        Ok(match &mut self.classifier {
+            Some(classifier) => classifier,
+            none => {
+                let gpu = self.gpu.fork();
+                none.insert(Classifier::open(gpu, &self.folder, self.base.as_deref())?)
+            }
+        })
+    }
+
+    /// The objective that a class was trained on.
+    fn objective(&self, source: &Source) -> Result<Objective> {
+        Ok(match source.architecture {
+            Some(Architecture::BertForMaskedLM) => Objective::Mlm,
+            Some(Architecture::BertForPreTraining) => Objective::MlmNsp,
+            Some(Architecture::GPT2LMHeadModel) => Objective::Clm,
+            Some(Architecture::BertForTokenClassification) => Objective::TokenClassify,
+            Some(
+                Architecture::BertForSequenceClassification
+                | Architecture::GPT2ForSequenceClassification,
+            ) => Objective::Classify,
+            _ => {
+                return Err(Error::Folder {
+                    path: self.folder.clone(),
+                    problem: "has no head, and so no score of its own; fine-tune it".into(),
+                });
+            }
+        })
+    }
+}
+
+/// A run of one stage that evaluates.
+const RUN: &str = r#"
+name = "eval"
+[model]
+kind = "pretrained"
+[data]
+source = "files"
+[[stage]]
+name = "eval"
+kind = "evaluate"
+objective = "mlm"
+init = "/"
+kept_end = "head"
+packing = true
+"#;
+
+impl Model for Transformer {
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn problem(&self) -> Problem {
+        let classifier = self.classifier.as_ref();
+        classifier.map_or(Problem::SingleLabel, Classifier::problem)
+    }
+
+    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        self.classifier()?.predict(texts)
+    }
+
+    fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
+        let source = Source::open(&self.folder, self.base.as_deref())?;
+        let mut config = RunConfig::parse(RUN, "melos eval", &Overrides::default())?;
+        config.data = data.clone();
+        config.stages[0].objective = self.objective(&source)?;
+        config.stages[0].problem = problem(&source.network);
+        config.stages[0].batch = BATCH;
+        config.stages[0].max_len = source.network.positions().min(MAX_LEN);
+        config.stages[0].init = Some(self.folder.display().to_string());
+        let unit = units(&config).remove(0);
+        let request = TaskRequest {
+            config: &config,
+            stage: &config.stages[0],
+            unit: &unit,
+            init: Some(self.folder.clone()),
+            base: self.base.as_deref(),
+            adapter: None,
+            folder: &std::env::temp_dir(),
+        };
+        let mut factory = TaskFactory::of_all_texts(self.gpu.fork());
+        let mut task = factory.build(&request)?;
+        let split = match config.stages[0].objective.needs_labels() {
+            true => Split::Test,
+            false => Split::Validation,
+        };
+        task.evaluate(split)?.ok_or_else(|| Error::NoLabels {
+            what: "scoring a model".into(),
+            found: "none".into(),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Guessing the tokens behind `[MASK]`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Loaded;
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::hub::Architecture;
+use crate::models::bert::BertForMaskedLm;
+use crate::nn::LoraPlan;
+use crate::ops::RowSelection;
+use crate::tensor::Tape;
+use crate::train::tasks::transformer::{Network, Sequences};
+
+const OP: &str = "fill-mask";
+
+/// A masked language model.
+pub struct FillMask {
+    loaded: Loaded,
+    model: BertForMaskedLm,
+}
+
+/// What may stand behind one mask.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Blank {
+    /// The mask's place among the text's tokens, special ones counted.
+    pub position: usize,
+    /// The most probable tokens, best first.
+    pub guesses: Vec<Guess>,
+}
+
+/// A token that may stand behind a mask.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guess {
+    /// Its probability.
+    pub score: f32,
+    /// Its id.
+    pub token: u32,
+    /// The token as it stands in the vocabulary.
+    pub token_str: String,
+    /// The text with it in the mask's place.
+    pub sequence: String,
+}
+
+impl FillMask {
+    /// Opens a model folder with a masked-LM head, or an adapter's.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] for another model; those of reading.
+    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<FillMask> {
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Architecture::BertForMaskedLM))?;
+        let Network::Bert(config) = &loaded.network else {
+            return Err(Error::Folder {
+                path: folder.to_path_buf(),
+                problem: "is a GPT-2, which has no masks; `melos generate` lets it write on".into(),
+            });
+        };
+        let model = BertForMaskedLm::new(&loaded.store, config, &LoraPlan::default())?;
+        Ok(FillMask { loaded, model })
+    }
+
+    /// The `top` most probable tokens for each mask in a text.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a text without a mask, or one that is too long;
+    /// [`Error::Tokenizer`] for a tokeniser without masks.
+    pub fn fill(&self, text: &str, top: usize) -> Result<Vec<Blank>> {
+        let (gpu, tokenizer) = (&self.loaded.gpu, &self.loaded.tokenizer);
+        let mask = tokenizer.vocabulary().need("mask_token", "fill-mask")?;
+        let encoding = tokenizer.encoding(text, None, true)?;
+        let masked = |&(_, id): &(u32, &u32)| *id == mask;
+        let places: Vec<u32> = (0u32..)
+            .zip(&encoding.ids)
+            .filter(masked)
+            .map(|(place, _)| place)
+            .collect();
+        if places.is_empty() {
+            return Err(Error::Argument {
+                op: OP,
+                arg: "text",
+                value: format!("'{text}'"),
+                expected: "a text with the mask token in it, as \"He [MASK] home.\"",
+            });
+        }
+        let row = self.loaded.row(OP, &encoding)?;
+        let sequences = Sequences::new(gpu, &row)?;
+        sequences.write(&row)?;
+        let rows = RowSelection::empty(gpu, row.time, places.len())?;
+        rows.write(&places)?;
+        let tape = Tape::inference(gpu);
+        let logits = self.model.logits(&tape, &sequences.bert(), &rows)?;
+        let width = logits.shape().last();
+        let known = tokenizer.vocab_size().min(width);
+        let values = logits.to_vec::<f32>()?;
+        let mut blanks = Vec::new();
+        for (&place, logits) in places.iter().zip(values.chunks(width)) {
+            let position = place as usize;
+            let mut guesses = Vec::new();
+            for (token, score) in best(&logits[..known], top) {
+                let mut ids = encoding.ids.clone();
+                ids[position] = token;
+                guesses.push(Guess {
+                    score,
+                    token,
+                    token_str: tokenizer.token(token).unwrap_or_default(),
+                    sequence: tokenizer.decode(&ids)?,
+                });
+            }
+            blanks.push(Blank { position, guesses });
+        }
+        Ok(blanks)
+    }
+}
+
+/// The `top` largest logits as (number, probability), largest first; equals by number.
+fn best(logits: &[f32], top: usize) -> Vec<(u32, f32)> {
+    let peak = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = logits.iter().map(|z| f64::from(z - peak).exp()).sum();
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    let probability = |id: u32| (f64::from(logits[id as usize] - peak).exp() / sum) as f32;
+    let chosen = order.into_iter().take(top);
+    chosen.map(|id| (id, probability(id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::best;
+
+    #[test]
+    fn the_best_come_first_with_their_probabilities() {
+        let found = best(&[0.0, 2f32.ln(), 5f32.ln(), 0.0], 3);
+        let ids: Vec<u32> = found.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [2, 1, 0]);
+        for ((_, p), want) in found.iter().zip([5.0 / 9.0, 2.0 / 9.0, 1.0 / 9.0]) {
+            assert!((p - want).abs() < 1e-6, "{p} {want}");
+        }
+    }
+}

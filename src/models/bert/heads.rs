@@ -1,0 +1,355 @@
+//! What is trained on the encoder, and what is asked of it.
+
+use super::{Bert, BertConfig, BertInputs, Pooler};
+use crate::error::Result;
+use crate::models::ProblemType;
+use crate::models::heads::{classification_loss, normalise};
+use crate::nn::{Dense, HiddenAct, LayerNorm, LoraPlan};
+use crate::ops::{self, RowSelection};
+use crate::tensor::{ParamStore, Tape, Tensor};
+
+/// The masked positions of a batch of N = B·T tokens, and what stood there.
+#[derive(Clone, Copy)]
+pub struct MaskedTokens<'a> {
+    /// M positions in the flattened batch.
+    pub rows: &'a RowSelection,
+    /// (M) u32; `u32::MAX` does not count.
+    pub targets: &'a Tensor,
+    /// (M), of each prediction: 1 / their number for a mean.
+    pub weights: &'a Tensor,
+}
+
+/// The layers between the encoder and the words.
+struct Predictions {
+    transform: Dense,
+    act: HiddenAct,
+    norm: LayerNorm,
+    /// (V, C): the word embeddings, unless the configuration unties them.
+    decoder: Tensor,
+    bias: Tensor,
+}
+
+impl Predictions {
+    fn new(
+        store: &ParamStore,
+        config: &BertConfig,
+        plan: &LoraPlan,
+        bert: &Bert,
+    ) -> Result<Predictions> {
+        let norm = "cls.predictions.transform.LayerNorm";
+        Ok(Predictions {
+            transform: Dense::new(store, &config.transform(), plan)?,
+            act: config.hidden_act,
+            norm: LayerNorm::new(store, norm, config.layer_norm_eps)?,
+            decoder: match config.tie_word_embeddings {
+                true => bert.words().clone(),
+                false => store.get("cls.predictions.decoder.weight")?,
+            },
+            bias: store.get("cls.predictions.bias")?,
+        })
+    }
+
+    /// hidden (B, T, C) → (M, C) at the selected positions.
+    fn features(&self, tape: &Tape, hidden: &Tensor, rows: &RowSelection) -> Result<Tensor> {
+        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        let chosen = ops::select_rows(tape, &flat, rows)?;
+        let transformed = self.transform.forward(tape, &chosen)?;
+        let transformed = self.act.forward(tape, &transformed)?;
+        Ok(self.norm.forward(tape, &transformed, None)?.y)
+    }
+
+    fn loss(&self, tape: &Tape, hidden: &Tensor, masked: &MaskedTokens<'_>) -> Result<Tensor> {
+        let x = self.features(tape, hidden, masked.rows)?;
+        let (targets, weights) = (masked.targets, masked.weights);
+        ops::linear_cross_entropy(tape, &x, &self.decoder, Some(&self.bias), targets, weights)
+    }
+
+    fn logits(&self, tape: &Tape, hidden: &Tensor, rows: &RowSelection) -> Result<Tensor> {
+        let x = self.features(tape, hidden, rows)?;
+        ops::linear(tape, &x, &self.decoder, Some(&self.bias))
+    }
+}
+
+/// Predicts masked tokens (`BertForMaskedLM`).
+pub struct BertForMaskedLm {
+    /// The encoder.
+    pub bert: Bert,
+    predictions: Predictions,
+}
+
+impl BertForMaskedLm {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+        let bert = Bert::new(store, config, plan)?;
+        let predictions = Predictions::new(store, config, plan, &bert)?;
+        Ok(BertForMaskedLm { bert, predictions })
+    }
+
+    /// Σ weightᵢ·lossᵢ over the masked positions, as (1). Logits exist a chunk of rows at a time.
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        masked: &MaskedTokens<'_>,
+    ) -> Result<Tensor> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        self.predictions.loss(tape, &hidden, masked)
+    }
+
+    /// Logits (M, V) at the selected positions of the flattened batch.
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn logits(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        rows: &RowSelection,
+    ) -> Result<Tensor> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        self.predictions.logits(tape, &hidden, rows)
+    }
+}
+
+/// Whether the second segment follows the first (0) or comes from elsewhere (1).
+#[derive(Clone, Copy)]
+pub struct NextSentence<'a> {
+    /// (B) u32
+    pub targets: &'a Tensor,
+    /// (B)
+    pub weights: &'a Tensor,
+}
+
+/// Masked LM and next-sentence prediction together (`BertForPreTraining`).
+pub struct BertForPreTraining {
+    /// The encoder.
+    pub bert: Bert,
+    predictions: Predictions,
+    pooler: Pooler,
+    next_sentence: Dense,
+}
+
+impl BertForPreTraining {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+        let bert = Bert::new(store, config, plan)?;
+        Ok(BertForPreTraining {
+            predictions: Predictions::new(store, config, plan, &bert)?,
+            pooler: Pooler::new(store, config, plan)?,
+            next_sentence: Dense::new(store, &config.next_sentence(), plan)?,
+            bert,
+        })
+    }
+
+    /// The masked LM's loss and the next sentence's, (1) each; their sum is what BERT minimises.
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn losses(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        masked: &MaskedTokens<'_>,
+        next: &NextSentence<'_>,
+    ) -> Result<[Tensor; 2]> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        let pooled = self.pooler.forward(tape, &hidden)?;
+        let logits = self.next_sentence.forward(tape, &pooled)?;
+        let next = ops::cross_entropy(tape, &logits, next.targets, next.weights)?;
+        Ok([self.predictions.loss(tape, &hidden, masked)?, next])
+    }
+
+    /// Logits (M, V) at the selected positions, and of the next sentence (B, 2).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn logits(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        rows: &RowSelection,
+    ) -> Result<[Tensor; 2]> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        let pooled = self.pooler.forward(tape, &hidden)?;
+        Ok([
+            self.predictions.logits(tape, &hidden, rows)?,
+            self.next_sentence.forward(tape, &pooled)?,
+        ])
+    }
+}
+
+/// Classifies whole sequences, or predicts numbers from them (`BertForSequenceClassification`).
+pub struct BertForSequenceClassification {
+    /// The encoder.
+    pub bert: Bert,
+    pooler: Pooler,
+    classifier: Dense,
+    dropout: f32,
+    problem: ProblemType,
+}
+
+impl BertForSequenceClassification {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+        Ok(BertForSequenceClassification {
+            bert: Bert::new(store, config, plan)?,
+            pooler: Pooler::new(store, config, plan)?,
+            classifier: Dense::new(store, &config.classifier(), plan)?,
+            dropout: config
+                .classifier_dropout
+                .unwrap_or(config.hidden_dropout_prob),
+            problem: config.labels.problem(),
+        })
+    }
+
+    /// The pooler's output (B, C).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn pooled(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        self.pooler.forward(tape, &hidden)
+    }
+
+    /// Logits (B, K).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn logits(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+        let pooled = self.pooled(tape, inputs)?;
+        let pooled = ops::dropout(tape, &pooled, self.dropout)?;
+        self.classifier.forward(tape, &pooled)
+    }
+
+    /// The loss, as (1): `targets` (B) u32 classes, or (B, K) f32 for several labels and for
+    /// numbers; `weights` (B).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let logits = self.logits(tape, inputs)?;
+        classification_loss(tape, self.problem, &logits, targets, weights)
+    }
+}
+
+/// Classifies every token (`BertForTokenClassification`).
+pub struct BertForTokenClassification {
+    /// The encoder.
+    pub bert: Bert,
+    classifier: Dense,
+    dropout: f32,
+}
+
+impl BertForTokenClassification {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+        Ok(BertForTokenClassification {
+            bert: Bert::new(store, config, plan)?,
+            classifier: Dense::new(store, &config.classifier(), plan)?,
+            dropout: config
+                .classifier_dropout
+                .unwrap_or(config.hidden_dropout_prob),
+        })
+    }
+
+    /// Logits (B, T, K).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn logits(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        let hidden = ops::dropout(tape, &hidden, self.dropout)?;
+        self.classifier.forward(tape, &hidden)
+    }
+
+    /// Σ weightᵢ·lossᵢ, as (1): targets (B·T) u32, of which `u32::MAX` does not count; weights
+    /// (B·T).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let logits = self.logits(tape, inputs)?;
+        let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
+        ops::cross_entropy(tape, &flat, targets, weights)
+    }
+}
+
+/// How the tokens of a sequence become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token's.
+    Cls,
+    /// The mean over the tokens that count.
+    Mean,
+}
+
+/// One vector for a sequence, as sentence-transformers makes them.
+pub struct SentenceEmbedder {
+    /// The encoder.
+    pub bert: Bert,
+    pooling: Pooling,
+    normalised: bool,
+}
+
+impl SentenceEmbedder {
+    /// The model whose parameters stand in `store`; `normalised` gives every vector length 1.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(
+        store: &ParamStore,
+        config: &BertConfig,
+        plan: &LoraPlan,
+        pooling: Pooling,
+        normalised: bool,
+    ) -> Result<Self> {
+        Ok(SentenceEmbedder {
+            bert: Bert::new(store, config, plan)?,
+            pooling,
+            normalised,
+        })
+    }
+
+    /// (B, C)
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+        let hidden = self.bert.forward(tape, inputs)?;
+        let pooled = match self.pooling {
+            Pooling::Cls => ops::column(tape, &hidden, 0)?,
+            Pooling::Mean => ops::mean_pool(tape, &hidden, inputs.lens)?,
+        };
+        match self.normalised {
+            true => normalise(tape, &pooled),
+            false => Ok(pooled),
+        }
+    }
+}

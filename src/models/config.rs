@@ -1,0 +1,135 @@
+//! What the configurations of BERT and GPT-2 share.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// What a classifier's outputs mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemType {
+    /// One class of several: softmax.
+    SingleLabelClassification,
+    /// Any number of classes: a sigmoid each.
+    MultiLabelClassification,
+    /// Numbers: squared error.
+    Regression,
+}
+
+/// The outputs of a classifier: their number, names and meaning.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Names by number, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id2label: Option<Map<String, Value>>,
+    /// Numbers by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label2id: Option<Map<String, Value>>,
+    /// Their number, where there are no names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_labels: Option<usize>,
+    /// What they mean; derived from their number where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_type: Option<ProblemType>,
+}
+
+impl Labels {
+    /// Labels of these names.
+    pub fn named<S: AsRef<str>>(names: &[S], problem: Option<ProblemType>) -> Labels {
+        let each = || names.iter().map(AsRef::as_ref).enumerate();
+        Labels {
+            id2label: Some(
+                each()
+                    .map(|(i, name)| (i.to_string(), name.into()))
+                    .collect(),
+            ),
+            label2id: Some(
+                each()
+                    .map(|(i, name)| (name.to_string(), i.into()))
+                    .collect(),
+            ),
+            num_labels: None,
+            problem_type: problem,
+        }
+    }
+
+    /// Their number; two where nothing says otherwise, as in transformers.
+    pub fn count(&self) -> usize {
+        let named = self.id2label.as_ref().map(Map::len);
+        named.or(self.num_labels).unwrap_or(2)
+    }
+
+    /// The name of label `index`.
+    pub fn name(&self, index: usize) -> String {
+        let names = self.id2label.as_ref();
+        let name = names.and_then(|names| names.get(&index.to_string())?.as_str());
+        name.map_or_else(|| format!("LABEL_{index}"), str::to_string)
+    }
+
+    /// What they mean: a single output is a number, several are classes, as transformers has it for
+    /// whole labels.
+    pub fn problem(&self) -> ProblemType {
+        self.problem_type.unwrap_or(match self.count() {
+            1 => ProblemType::Regression,
+            _ => ProblemType::SingleLabelClassification,
+        })
+    }
+}
+
+/// A configuration that cannot be built.
+pub(super) fn wrong(field: &'static str, message: impl Into<String>) -> Error {
+    Error::ModelConfig {
+        field,
+        message: message.into(),
+    }
+}
+
+/// Fails unless every size is at least 1.
+pub(super) fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<()> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some((field, _)) => Err(wrong(field, "is 0; expected 1 or more")),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless every probability is in [0, 1).
+pub(super) fn probabilities(all: &[(&'static str, f32)]) -> Result<()> {
+    match all.iter().find(|(_, p)| !(0.0..1.0).contains(p)) {
+        Some((field, p)) => Err(wrong(field, format!("is {p}; expected 0 <= p < 1"))),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless the heads divide the width.
+pub(super) fn heads_divide(field: &'static str, heads: usize, width: usize) -> Result<()> {
+    match width % heads {
+        0 => Ok(()),
+        _ => Err(wrong(
+            field,
+            format!("is {heads}, which does not divide {width}"),
+        )),
+    }
+}
+
+/// Fails when a field that melos has no use for asks for another model: each with the values that
+/// change nothing.
+pub(super) fn unsupported(
+    fields: &Map<String, Value>,
+    harmless: &[(&'static str, &[Value])],
+) -> Result<()> {
+    for (field, values) in harmless {
+        if let Some(value) = fields.get(*field)
+            && !value.is_null()
+            && !values.contains(value)
+        {
+            let supported: Vec<String> = values.iter().map(Value::to_string).collect();
+            let supported = supported.join(" or ");
+            return Err(wrong(
+                field,
+                format!("is {value}, which melos cannot build; expected {supported}"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Generation: the keys and values of what was read, and a step recorded once and replayed.
+
+use super::{Gpt2, Gpt2Config, Gpt2LmHead};
+use crate::device::{Gpu, Recording};
+use crate::error::{Error, Result};
+use crate::nn::{PreNormBlock, Projections};
+use crate::ops::{self, RowSelection, TokenIds, TokenIndex};
+use crate::tensor::{DType, Tape, Tensor};
+
+const OP: &str = "generate";
+
+/// The keys and values of every layer, for B sequences of up to S tokens.
+pub struct Gpt2Cache {
+    /// (B, S, C), a pair for each layer.
+    layers: Vec<(Tensor, Tensor)>,
+    rows: usize,
+    capacity: usize,
+    /// Tokens of each row that are in the cache.
+    filled: Vec<usize>,
+}
+
+impl Gpt2Cache {
+    /// An empty cache for `rows` sequences of up to `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a capacity beyond the model's positions; [`Error::TooLarge`].
+    pub fn new(gpu: &Gpu, config: &Gpt2Config, rows: usize, capacity: usize) -> Result<Gpt2Cache> {
+        if capacity > config.n_positions {
+            return Err(Error::Argument {
+                op: OP,
+                arg: "capacity",
+                value: capacity.to_string(),
+                expected: "at most n_positions of config.json; generate fewer tokens",
+            });
+        }
+        let room = || Tensor::empty(gpu, [rows, capacity, config.n_embd], DType::F32);
+        Ok(Gpt2Cache {
+            layers: (0..config.n_layer)
+                .map(|_| Ok((room()?, room()?)))
+                .collect::<Result<_>>()?,
+            rows,
+            capacity,
+            filled: vec![0; rows],
+        })
+    }
+
+    /// Tokens of each row that are in the cache.
+    pub fn lens(&self) -> &[usize] {
+        &self.filled
+    }
+
+    /// Tokens that a row can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.filled.fill(0);
+    }
+}
+
+/// Reading T more tokens of every sequence, recorded: T = the prompt's length at first, then 1.
+pub struct Gpt2Step {
+    gpu: Gpu,
+    ids: TokenIds,
+    positions: TokenIds,
+    starts: Tensor,
+    lens: Tensor,
+    last: RowSelection,
+    steps: usize,
+    recording: Recording,
+    /// (B, V)
+    logits: Tensor,
+}
+
+impl Gpt2Step {
+    /// Records reading `steps` tokens of every sequence of `cache`.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn new(gpu: &Gpu, model: &Gpt2LmHead, cache: &Gpt2Cache, steps: usize) -> Result<Gpt2Step> {
+        let rows = cache.rows;
+        let ids = TokenIds::empty(gpu, rows, steps)?;
+        let positions = TokenIds::empty(gpu, rows, steps)?;
+        let starts = Tensor::empty(gpu, [rows], DType::U32)?;
+        let lens = Tensor::empty(gpu, [rows], DType::U32)?;
+        let last = RowSelection::empty(gpu, rows * steps, rows)?;
+        let (recording, logits) = gpu.record(|| {
+            let tape = Tape::inference(gpu);
+            let place = Place {
+                ids: &ids,
+                positions: &positions,
+                starts: &starts,
+                lens: &lens,
+            };
+            let hidden = model.gpt2.read(&tape, &place, cache)?;
+            model.logits_at(&tape, &hidden, &last)
+        })?;
+        Ok(Gpt2Step {
+            gpu: gpu.clone(),
+            ids,
+            positions,
+            starts,
+            lens,
+            last,
+            steps,
+            recording,
+            logits,
+        })
+    }
+
+    /// Reads the next tokens of every row, at most as many as the step was recorded for and at
+    /// least one, and returns the logits of what follows the last of each: (B, V), row by row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of rows or tokens; [`Error::Argument`] when the cache is
+    /// full.
+    pub fn run(&self, cache: &mut Gpt2Cache, tokens: &[&[u32]]) -> Result<Vec<f32>> {
+        let fits = |row: &&[u32]| (1..=self.steps).contains(&row.len());
+        if tokens.len() != cache.rows || !tokens.iter().all(fits) {
+            let lens: Vec<String> = tokens.iter().map(|row| row.len().to_string()).collect();
+            return Err(Error::Shape {
+                op: OP,
+                arg: "tokens",
+                expected: format!("{} rows of 1 to {} tokens", cache.rows, self.steps),
+                found: format!("rows of {}", lens.join(", ")),
+            });
+        }
+        let mut starts = Vec::new();
+        let mut lens = Vec::new();
+        let mut last = Vec::new();
+        let (mut ids, mut positions) = (Vec::new(), Vec::new());
+        for (row, (own, filled)) in tokens.iter().zip(&cache.filled).enumerate() {
+            // A query's position is counted from the end of what the row then holds. Where a row is
+            // shorter than the step, padding follows it, unseen, until the next tokens replace it.
+            let end = filled + self.steps;
+            if end > cache.capacity {
+                return Err(Error::Argument {
+                    op: OP,
+                    arg: "tokens",
+                    value: format!("{end} tokens in all"),
+                    expected: "at most the cache's capacity",
+                });
+            }
+            starts.push(*filled as u32);
+            lens.push(end as u32);
+            last.push((row * self.steps + own.len() - 1) as u32);
+            for t in 0..self.steps {
+                ids.push(own.get(t).copied().unwrap_or(0));
+                positions.push((filled + t) as u32);
+            }
+        }
+        // No gradients here: every position in one place will do.
+        let index = TokenIndex::new(&ids, &vec![0; self.steps]);
+        self.ids.write(&ids, &index)?;
+        self.positions.write(&positions, &index)?;
+        self.starts.write(&starts)?;
+        self.lens.write(&lens)?;
+        self.last.write(&last)?;
+        self.gpu.replay(&self.recording)?;
+        for (filled, own) in cache.filled.iter_mut().zip(tokens) {
+            *filled += own.len();
+        }
+        self.logits.to_vec()
+    }
+}
+
+/// Where the tokens of a step stand.
+struct Place<'a> {
+    /// (B, T)
+    ids: &'a TokenIds,
+    /// (B, T)
+    positions: &'a TokenIds,
+    /// (B) u32, tokens before them.
+    starts: &'a Tensor,
+    /// (B) u32, tokens with them.
+    lens: &'a Tensor,
+}
+
+impl Gpt2 {
+    /// Hidden states (B, T, C) of tokens that follow those in the cache, and appends theirs.
+    fn read(&self, tape: &Tape, place: &Place<'_>, cache: &Gpt2Cache) -> Result<Tensor> {
+        let words = ops::embedding(tape, &self.words, place.ids)?;
+        let positions = ops::embedding(tape, &self.positions, place.positions)?;
+        let mut x = ops::add(tape, &words, &positions)?;
+        for (layer, kept) in self.layers.iter().zip(&cache.layers) {
+            x = read_layer(tape, layer, &x, place, kept)?;
+        }
+        Ok(self.norm.forward(tape, &x, None)?.y)
+    }
+}
+
+fn read_layer(
+    tape: &Tape,
+    layer: &PreNormBlock,
+    x: &Tensor,
+    place: &Place<'_>,
+    (keys, values): &(Tensor, Tensor),
+) -> Result<Tensor> {
+    let Projections::Joint(c_attn) = &layer.attention.projections else {
+        return Err(Error::Argument {
+            op: OP,
+            arg: "layer",
+            value: "queries, keys and values apart".into(),
+            expected: "GPT-2's joint projection",
+        });
+    };
+    let width = x.shape().last();
+    let normed = layer.attention_norm.forward(tape, x, None)?.y;
+    let qkv = c_attn.forward(tape, &normed)?;
+    ops::cache_append(&qkv, width, place.starts, keys)?;
+    ops::cache_append(&qkv, 2 * width, place.starts, values)?;
+    let q = ops::columns(tape, &qkv, 0, width)?;
+    let options = &layer.attention.options;
+    let context = ops::attention(tape, &q, keys, values, Some(place.lens), options)?;
+    let a = layer.attention.output.forward(tape, &context)?;
+    layer.finish(tape, x, &a)
+}

@@ -1,0 +1,122 @@
+//! What is trained on the layers, and what is asked of them.
+
+use super::{Gpt2, Gpt2Config};
+use crate::error::Result;
+use crate::models::ProblemType;
+use crate::models::heads::classification_loss;
+use crate::nn::{Dense, LoraPlan};
+use crate::ops::{self, RowSelection, TokenIds};
+use crate::tensor::{ParamStore, Tape, Tensor};
+
+/// Predicts every next token (`GPT2LMHeadModel`).
+pub struct Gpt2LmHead {
+    /// The layers.
+    pub gpt2: Gpt2,
+    /// (V, C): the word embeddings, unless the configuration unties them.
+    decoder: Tensor,
+}
+
+impl Gpt2LmHead {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Gpt2::new`].
+    pub fn new(store: &ParamStore, config: &Gpt2Config, plan: &LoraPlan) -> Result<Self> {
+        let gpt2 = Gpt2::new(store, config, plan)?;
+        let decoder = match config.tie_word_embeddings {
+            true => gpt2.words().clone(),
+            false => store.get("lm_head.weight")?,
+        };
+        Ok(Gpt2LmHead { gpt2, decoder })
+    }
+
+    /// Σ weightᵢ·lossᵢ, as (1): ids (B, T); targets (B·T) u32, at each position the token after
+    /// it, `u32::MAX` where none counts; weights (B·T).
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn loss(
+        &self,
+        tape: &Tape,
+        ids: &TokenIds,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let hidden = self.gpt2.forward(tape, ids)?;
+        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        ops::linear_cross_entropy(tape, &flat, &self.decoder, None, targets, weights)
+    }
+
+    /// Logits (M, V) at the selected positions of the flattened batch.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn logits(&self, tape: &Tape, ids: &TokenIds, rows: &RowSelection) -> Result<Tensor> {
+        let hidden = self.gpt2.forward(tape, ids)?;
+        self.logits_at(tape, &hidden, rows)
+    }
+
+    /// Logits (M, V) of the selected rows of hidden states (B, T, C).
+    pub(super) fn logits_at(
+        &self,
+        tape: &Tape,
+        hidden: &Tensor,
+        rows: &RowSelection,
+    ) -> Result<Tensor> {
+        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        let chosen = ops::select_rows(tape, &flat, rows)?;
+        ops::linear(tape, &chosen, &self.decoder, None)
+    }
+}
+
+/// Classifies whole sequences by their last token, or predicts numbers from it
+/// (`GPT2ForSequenceClassification`).
+pub struct Gpt2ForSequenceClassification {
+    /// The layers.
+    pub gpt2: Gpt2,
+    score: Dense,
+    problem: ProblemType,
+}
+
+impl Gpt2ForSequenceClassification {
+    /// The model whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// As [`Gpt2::new`].
+    pub fn new(store: &ParamStore, config: &Gpt2Config, plan: &LoraPlan) -> Result<Self> {
+        Ok(Gpt2ForSequenceClassification {
+            gpt2: Gpt2::new(store, config, plan)?,
+            score: Dense::new(store, &config.score(), plan)?,
+            problem: config.labels.problem(),
+        })
+    }
+
+    /// Logits (B, K), for ids (B, T) whose rows' last tokens stand at the positions `last` of the
+    /// flattened batch: row b's is b·T + its length − 1.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn logits(&self, tape: &Tape, ids: &TokenIds, last: &RowSelection) -> Result<Tensor> {
+        let hidden = self.gpt2.forward(tape, ids)?;
+        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        let chosen = ops::select_rows(tape, &flat, last)?;
+        self.score.forward(tape, &chosen)
+    }
+
+    /// The loss, as (1): `targets` (B) u32 classes, or (B, K) f32 for several labels and for
+    /// numbers; `weights` (B).
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn loss(
+        &self,
+        tape: &Tape,
+        ids: &TokenIds,
+        last: &RowSelection,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let logits = self.logits(tape, ids, last)?;
+        classification_loss(tape, self.problem, &logits, targets, weights)
+    }
+}

@@ -1,0 +1,232 @@
+//! What BERT and GPT-2 are made of: layer norms, attention, feed-forward, and the two ways to put
+//! them together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dense, LinearShape, LoraPlan};
+use crate::error::Result;
+use crate::ops::{self, AttentionOptions, Normed, Unary};
+use crate::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
+
+/// The feed-forward layers' function, by its name in `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiddenAct {
+    /// GELU with the error function.
+    #[default]
+    Gelu,
+    /// GELU in its tanh form, as GPT-2 has it.
+    GeluNew,
+    /// The same in PyTorch's own implementation.
+    GeluPytorchTanh,
+    /// max(x, 0)
+    Relu,
+}
+
+impl HiddenAct {
+    /// Its value for every element.
+    ///
+    /// # Errors
+    /// [`crate::Error::DType`] when `x` does not hold f32.
+    pub fn forward(self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        let f = match self {
+            HiddenAct::Gelu => Unary::Gelu,
+            HiddenAct::GeluNew | HiddenAct::GeluPytorchTanh => Unary::GeluTanh,
+            HiddenAct::Relu => Unary::Relu,
+        };
+        ops::unary(tape, x, f)
+    }
+}
+
+/// Layer normalisation with its own weights.
+pub struct LayerNorm {
+    gamma: Tensor,
+    beta: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// Its parameters: ones and zeros.
+    pub fn specs(name: &str, width: usize) -> Vec<ParamSpec> {
+        let init = [("weight", 1.0), ("bias", 0.0)];
+        init.map(|(part, value)| {
+            ParamSpec::new(format!("{name}.{part}"), [width], Init::Constant(value))
+        })
+        .to_vec()
+    }
+
+    /// The layer whose parameters stand in `store` under `name`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Parameter`] when one is missing.
+    pub fn new(store: &ParamStore, name: &str, eps: f32) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            gamma: store.get(&format!("{name}.weight"))?,
+            beta: store.get(&format!("{name}.bias"))?,
+            eps,
+        })
+    }
+
+    /// Normalises x + residual over the last axis: (…, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, tape: &Tape, x: &Tensor, residual: Option<&Tensor>) -> Result<Normed> {
+        ops::layer_norm(tape, x, residual, &self.gamma, &self.beta, self.eps)
+    }
+}
+
+/// Two linear layers with a function between.
+pub struct FeedForward {
+    up: Dense,
+    act: HiddenAct,
+    down: Dense,
+}
+
+impl FeedForward {
+    /// The layers `[up, down]` whose parameters stand in `store`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Parameter`] when one is missing.
+    pub fn new(
+        store: &ParamStore,
+        [up, down]: [&LinearShape; 2],
+        act: HiddenAct,
+        plan: &LoraPlan,
+    ) -> Result<FeedForward> {
+        Ok(FeedForward {
+            up: Dense::new(store, up, plan)?,
+            act,
+            down: Dense::new(store, down, plan)?,
+        })
+    }
+
+    /// x (…, C) → (…, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        let hidden = self.act.forward(tape, &self.up.forward(tape, x)?)?;
+        self.down.forward(tape, &hidden)
+    }
+}
+
+/// What makes queries, keys and values.
+pub enum Projections {
+    /// A layer for each, in this order, as in BERT.
+    Apart(Box<[Dense; 3]>),
+    /// One layer for all three, in this order, as in GPT-2.
+    Joint(Dense),
+}
+
+/// Multi-head self-attention with its output layer.
+pub struct SelfAttention {
+    /// Its first layers.
+    pub projections: Projections,
+    /// Its last layer.
+    pub output: Dense,
+    /// Heads, mask, dropout and scale.
+    pub options: AttentionOptions,
+}
+
+impl SelfAttention {
+    /// x (B, T, C), lens (B) u32 keys that count or all → (B, T, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, tape: &Tape, x: &Tensor, lens: Option<&Tensor>) -> Result<Tensor> {
+        let context = match &self.projections {
+            Projections::Apart(layers) => {
+                let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
+                ops::attention(tape, &q?, &k?, &v?, lens, &self.options)?
+            }
+            Projections::Joint(qkv) => {
+                let qkv = qkv.forward(tape, x)?;
+                ops::attention_packed(tape, &qkv, lens, &self.options)?
+            }
+        };
+        self.output.forward(tape, &context)
+    }
+}
+
+/// A layer of BERT: each half is added to its input, then the sum is normalised (Vaswani et al.
+/// 2017, post-LN).
+pub struct PostNormBlock {
+    /// First half.
+    pub attention: SelfAttention,
+    /// After the first half.
+    pub attention_norm: LayerNorm,
+    /// Second half.
+    pub feed_forward: FeedForward,
+    /// After the second half.
+    pub output_norm: LayerNorm,
+    /// Dropout of each half's result.
+    pub dropout: f32,
+}
+
+impl PostNormBlock {
+    /// x (B, T, C), lens (B) u32 → (B, T, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
+        let a = self.attention.forward(tape, x, Some(lens))?;
+        let a = ops::dropout(tape, &a, self.dropout)?;
+        let h = self.attention_norm.forward(tape, &a, Some(x))?.y;
+        let f = self.feed_forward.forward(tape, &h)?;
+        let f = ops::dropout(tape, &f, self.dropout)?;
+        Ok(self.output_norm.forward(tape, &f, Some(&h))?.y)
+    }
+}
+
+/// A layer of GPT-2: each half reads its input normalised and is added to it as it was (Radford et
+/// al. 2019, pre-LN).
+pub struct PreNormBlock {
+    /// Before the first half.
+    pub attention_norm: LayerNorm,
+    /// First half.
+    pub attention: SelfAttention,
+    /// Before the second half.
+    pub feed_forward_norm: LayerNorm,
+    /// Second half.
+    pub feed_forward: FeedForward,
+    /// Dropout of each half's result.
+    pub dropout: f32,
+}
+
+impl PreNormBlock {
+    /// x (B, T, C) → (B, T, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(tape, x, None)?.y;
+        let a = self.attention.forward(tape, &normed, None)?;
+        self.finish(tape, x, &a)
+    }
+
+    /// What follows the attention's result `a`, for input `x`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn finish(&self, tape: &Tape, x: &Tensor, a: &Tensor) -> Result<Tensor> {
+        let a = ops::dropout(tape, a, self.dropout)?;
+        let normed = self.feed_forward_norm.forward(tape, &a, Some(x))?;
+        let f = self.feed_forward.forward(tape, &normed.y)?;
+        let f = ops::dropout(tape, &f, self.dropout)?;
+        ops::add(tape, &normed.sum, &f)
+    }
+}
+
+/// The first `rows` rows of a table (P, C), as a view: its gradient is that of the table.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when it has fewer.
+pub fn first_rows(table: &Tensor, rows: usize) -> Result<Tensor> {
+    let shape = [rows, table.shape().last()];
+    let view = table.window(0, shape)?;
+    Ok(match table.grad() {
+        Some(grad) => view.with_grad(grad.window(0, shape)?),
+        None => view,
+    })
+}

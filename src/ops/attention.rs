@@ -1,0 +1,294 @@
+//! Attention in tiles with online softmax: the T × S matrix is stored neither on the way forward
+//! nor back (Dao 2023, "FlashAttention-2").
+
+use super::attention_form::{Flags, Form, Params, Stats};
+use crate::error::{Error, Result};
+use crate::kernels::philox;
+use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+
+const OP: &str = "attention";
+
+/// How attention attends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionOptions {
+    /// Number of heads; divides the width C into heads of width D = C / heads.
+    pub heads: usize,
+    /// A query sees no key after its own position: query t of row b is at the position
+    /// max(lens\[b\] − T, 0) + t of the keys. So a batch padded on the right works (T = S), and so
+    /// does a cache of capacity S whose first lens\[b\] keys count, those of the T queries last.
+    pub causal: bool,
+    /// Probability with which a weight is dropped while training, rounded to a multiple of 2⁻¹⁶.
+    pub dropout: f32,
+    /// Factor of the scores; 1 / √D if `None`.
+    pub scale: Option<f32>,
+}
+
+/// Where queries, keys or values lie: columns `first..first + C` of the rows of a tensor.
+#[derive(Clone)]
+struct Part {
+    tensor: Tensor,
+    first: usize,
+}
+
+impl Part {
+    fn row(&self) -> u32 {
+        self.tensor.shape().last() as u32
+    }
+}
+
+/// Checked inputs.
+struct Inputs {
+    parts: [Part; 3],
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    width: usize,
+}
+
+/// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C).
+///
+/// Head h has columns h·D..(h + 1)·D. `lens` (B) u32 says how many keys of each row count, from
+/// the first on; what lies behind them is never used and may hold anything. A query that sees no
+/// key has output and gradient 0. Memory for the backward: two numbers for each query and head.
+///
+/// # Errors
+/// [`Error::Argument`] unless the heads divide C, 0 ≤ dropout < 1 and the scale is finite;
+/// [`Error::Shape`], [`Error::DType`]; [`Error::Kernel`] for more keys or queries than a software
+/// adapter can loop over.
+pub fn attention(
+    tape: &Tape,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    lens: Option<&Tensor>,
+    options: &AttentionOptions,
+) -> Result<Tensor> {
+    let [batch, queries, width] = dims(q, "q", "(B, T, C)")?;
+    let [_, keys, _] = dims(k, "k", "(B, S, C)")?;
+    q.expect_dtype(OP, "q", DType::F32)?;
+    k.expect(OP, "k", &[batch, keys, width], DType::F32)?;
+    v.expect(OP, "v", &[batch, keys, width], DType::F32)?;
+    let part = |tensor: &Tensor| Part {
+        tensor: tensor.clone(),
+        first: 0,
+    };
+    let inputs = Inputs {
+        parts: [q, k, v].map(part),
+        batch,
+        queries,
+        keys,
+        width,
+    };
+    attend(tape, inputs, lens, options)
+}
+
+/// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C), GPT-2's c_attn.
+/// The gradient has the same layout; nothing is copied.
+///
+/// # Errors
+/// As [`attention`]; [`Error::Shape`] unless the last axis is a multiple of 3.
+pub fn attention_packed(
+    tape: &Tape,
+    qkv: &Tensor,
+    lens: Option<&Tensor>,
+    options: &AttentionOptions,
+) -> Result<Tensor> {
+    let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, 3C)")?;
+    qkv.expect_dtype(OP, "qkv", DType::F32)?;
+    if !columns.is_multiple_of(3) {
+        return Err(wrong_shape(qkv, "qkv", "(B, T, 3C)"));
+    }
+    let width = columns / 3;
+    let inputs = Inputs {
+        parts: [0, width, 2 * width].map(|first| Part {
+            tensor: qkv.clone(),
+            first,
+        }),
+        batch,
+        queries,
+        keys: queries,
+        width,
+    };
+    attend(tape, inputs, lens, options)
+}
+
+fn wrong_shape(tensor: &Tensor, arg: &'static str, expected: &str) -> Error {
+    Error::Shape {
+        op: OP,
+        arg,
+        expected: expected.into(),
+        found: tensor.shape().to_string(),
+    }
+}
+
+fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]> {
+    let dims = tensor.dims().try_into();
+    dims.map_err(|_| wrong_shape(tensor, arg, expected))
+}
+
+impl AttentionOptions {
+    fn check(&self, width: usize) -> Result<()> {
+        let bad = |arg, value: String, expected| {
+            Err(Error::Argument {
+                op: OP,
+                arg,
+                value,
+                expected,
+            })
+        };
+        if self.heads == 0 || !width.is_multiple_of(self.heads) {
+            let value = format!("{} for a width of {width}", self.heads);
+            return bad("heads", value, "a divisor of the width");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return bad("dropout", self.dropout.to_string(), "0 <= p < 1");
+        }
+        match self.scale {
+            Some(scale) if !scale.is_finite() => bad("scale", scale.to_string(), "a finite number"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn attend(
+    tape: &Tape,
+    inputs: Inputs,
+    lens: Option<&Tensor>,
+    options: &AttentionOptions,
+) -> Result<Tensor> {
+    let Inputs {
+        parts,
+        batch,
+        queries,
+        keys,
+        width,
+    } = inputs;
+    let [q, k, v] = &parts;
+    options.check(width)?;
+    if let Some(lens) = lens {
+        lens.expect(OP, "lens", &[batch], DType::U32)?;
+    }
+    let gpu = tape.gpu();
+    let head_width = width / options.heads;
+    // Dropped weights are counted in 65,536ths; the factor of the others fits that number.
+    let threshold = (philox::drop_threshold(options.dropout) + (1 << 15)) >> 16;
+    let state = tape.step_state().filter(|_| threshold > 0);
+    let flags = Flags {
+        vec4: super::lanes(head_width) == 4,
+        dropout: state.is_some(),
+    };
+    let form = Form::of(gpu, head_width, queries.max(keys), flags)?;
+    let (control, lens_at) = control(state, lens)?;
+    // Without lens and dropout nothing is read of it.
+    let control = control.unwrap_or_else(|| q.tensor.clone());
+    let params = Params {
+        queries: queries as u32,
+        keys: keys as u32,
+        heads: options.heads as u32,
+        width: head_width as u32,
+        q_row: q.row(),
+        q_first: q.first as u32,
+        k_row: k.row(),
+        k_first: k.first as u32,
+        v_row: v.row(),
+        v_first: v.first as u32,
+        blocks: form.blocks(),
+        causal: u32::from(options.causal),
+        has_lens: u32::from(lens.is_some()),
+        lens_at,
+        layer: if state.is_some() {
+            tape.next_layer()
+        } else {
+            0
+        },
+        threshold,
+        accumulate: 0,
+        accumulate_v: 0,
+        together: 0,
+        scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
+        keep: 65_536.0 / (65_536 - threshold) as f32,
+    };
+    let tensors = [&q.tensor, &k.tensor, &v.tensor];
+    let out = Tensor::empty(gpu, [batch, queries, width], DType::F32)?;
+    let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
+        let shape = [2, batch, options.heads, queries];
+        Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
+    } else {
+        None
+    };
+    let read = [tensors[0], tensors[1], tensors[2], &control];
+    form.forward(&params, read, &out, stats.as_ref())?;
+    let Some(stats) = stats else {
+        return Ok(out);
+    };
+    let output = out.clone();
+    let inputs = tensors.map(Tensor::clone);
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
+    tape.record(OP, &inputs, &[&out], move |cx| {
+        let Some(dout) = cx.upstream(&output)? else {
+            return Ok(());
+        };
+        let [q, k, v] = &parts;
+        let read = [&q.tensor, &k.tensor, &v.tensor, &control];
+        form.delta(&params, &output, &dout, &stats)?;
+        let [dq, dk, dv] = sinks(cx, &parts)?;
+        if let Some(dq) = dq {
+            let accumulate = dq.flag();
+            let params = Params {
+                accumulate,
+                ..params
+            };
+            form.queries(&params, read, &dout, &stats, &dq.grad)?;
+        }
+        if dk.is_none() && dv.is_none() {
+            return Ok(());
+        }
+        // One kernel makes both; what nobody wants goes nowhere.
+        let or_scratch = |sink: Option<Sink>, like: &Tensor| match sink {
+            Some(sink) => Ok(sink),
+            None => Tensor::empty(cx.gpu(), like.shape().clone(), DType::F32).map(|grad| Sink {
+                grad,
+                accumulate: false,
+            }),
+        };
+        let (dk, dv) = (or_scratch(dk, read[1])?, or_scratch(dv, read[2])?);
+        let params = Params {
+            accumulate: dk.flag(),
+            accumulate_v: dv.flag(),
+            ..params
+        };
+        form.keys(&params, read, &dout, &stats, [&dk.grad, &dv.grad])
+    });
+    Ok(out)
+}
+
+/// Where the gradients go. Parts side by side in one tensor share its sink: each fills columns of
+/// its own. Parts that are one and the same add up there.
+fn sinks(cx: &mut Backward, parts: &[Part; 3]) -> Result<[Option<Sink>; 3]> {
+    let mut sinks: [Option<Sink>; 3] = [const { None }; 3];
+    for i in 0..3 {
+        let beside = |j: &usize| {
+            parts[*j].tensor.id() == parts[i].tensor.id() && parts[*j].first != parts[i].first
+        };
+        sinks[i] = match (0..i).find(beside) {
+            Some(j) => sinks[j].as_ref().map(|sink| Sink {
+                grad: sink.grad.clone(),
+                accumulate: sink.accumulate,
+            }),
+            None => cx.sink(&parts[i].tensor)?,
+        };
+    }
+    Ok(sinks)
+}
+
+/// The kernels' words: the step state while dropping, then `lens`; and where these begin. One
+/// binding for both keeps the backward within eight.
+fn control(state: Option<&Tensor>, lens: Option<&Tensor>) -> Result<(Option<Tensor>, u32)> {
+    let (Some(state), Some(lens)) = (state, lens) else {
+        return Ok((state.or(lens).cloned(), 0));
+    };
+    let both = Tensor::empty(state.gpu(), [state.len() + lens.len()], DType::U32)?;
+    both.set_range(0, state.len(), Some(state))?;
+    both.set_range(state.len(), lens.len(), Some(lens))?;
+    Ok((Some(both), state.len() as u32))
+}

@@ -1,0 +1,250 @@
+//! The attention kernels: which form runs, in which variant and geometry.
+
+use crate::device::{Gpu, Groups, Kernel, Rung};
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::tensor::{DType, Tensor};
+use std::sync::Arc;
+
+/// As `include/attention.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    pub queries: u32,
+    pub keys: u32,
+    pub heads: u32,
+    pub width: u32,
+    pub q_row: u32,
+    pub q_first: u32,
+    pub k_row: u32,
+    pub k_first: u32,
+    pub v_row: u32,
+    pub v_first: u32,
+    pub blocks: u32,
+    pub causal: u32,
+    pub has_lens: u32,
+    pub lens_at: u32,
+    pub layer: u32,
+    pub threshold: u32,
+    pub accumulate: u32,
+    pub accumulate_v: u32,
+    pub together: u32,
+    pub scale: f32,
+    pub keep: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct DeltaParams {
+    n: u32,
+    queries: u32,
+    heads: u32,
+    width: u32,
+}
+
+/// What the backward needs of the forward, (2, B, NH, T): the logarithm of each query's sum, and
+/// room for delta.
+pub(super) struct Stats(pub Tensor);
+
+/// What the kernels are compiled for beside their form.
+#[derive(Clone, Copy)]
+pub(super) struct Flags {
+    /// D is a multiple of 4.
+    pub vec4: bool,
+    pub dropout: bool,
+}
+
+/// Which form of the kernels runs, and its geometry.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    /// By subgroup broadcast.
+    subgroup: bool,
+    /// Columns of a result that a workgroup makes; multiple of 8.
+    cols: u32,
+    blocks: u32,
+    /// D
+    width: u32,
+    flags: Flags,
+}
+
+/// Queries or keys of a workgroup.
+const TILE: u32 = 32;
+
+impl Form {
+    /// The form for heads of `width` columns and as many queries or keys: as `MELOS_KERNELS`
+    /// forces, else by broadcast on CPU adapters and over workgroup memory on GPUs, where eight
+    /// lanes a workgroup would leave most of the machine idle.
+    pub(super) fn of(gpu: &Gpu, width: usize, longest: usize, flags: Flags) -> Result<Form> {
+        let caps = gpu.caps();
+        let subgroup = match gpu.rung() {
+            Some(rung) => rung == Rung::Subgroup,
+            None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
+        };
+        let form = Form::new(subgroup, width as u32, flags);
+        let limit = form.longest(gpu.is_checked());
+        if caps.is_cpu && longest > limit {
+            return Err(Error::Kernel {
+                kernel: "attention".into(),
+                message: format!(
+                    "{longest} queries or keys of heads {width} wide; this software adapter loops over up to {limit}"
+                ),
+            });
+        }
+        Ok(form)
+    }
+
+    fn new(subgroup: bool, width: u32, flags: Flags) -> Form {
+        // The most columns that registers take, in two sums for the backward: on a CPU 16 KiB of
+        // its first cache in all eight lanes, on a GPU 128 numbers of an invocation.
+        let (most, unit) = if subgroup { (64, 8) } else { (128, 32) };
+        let blocks = width.div_ceil(most);
+        let cols = width.div_ceil(blocks).next_multiple_of(unit);
+        Form {
+            subgroup,
+            cols,
+            // Rounding up may leave nothing for the last.
+            blocks: width.div_ceil(cols),
+            width,
+            flags,
+        }
+    }
+
+    /// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations in all, without a word. With
+    /// bounds checks it unrolls none, not even those of the random generator.
+    fn longest(self, checked: bool) -> usize {
+        let random = |calls: u32| {
+            if checked && self.flags.dropout {
+                12 * calls
+            } else {
+                0
+            }
+        };
+        let (step, iterations) = if self.subgroup {
+            let unrolled = if checked { self.cols / 8 + 24 } else { 0 };
+            (8, 2 + self.width.div_ceil(8) + unrolled + random(16))
+        } else {
+            // Slices of scores and of sums, two products each.
+            let (scores, sums) = (self.width.div_ceil(32), self.cols / 32);
+            (32, 24 + 36 * scores + 44 * sums + random(4))
+        };
+        (65_000 / iterations * step) as usize
+    }
+
+    /// Workgroups that share the columns of a result.
+    pub(super) fn blocks(self) -> u32 {
+        self.blocks
+    }
+
+    fn kernel(self, gpu: &Gpu, name: &str, variant: Variant) -> Result<Arc<Kernel>> {
+        let variant = variant
+            .with("COLS", self.cols)
+            .with("VEC4", self.flags.vec4)
+            .with("DROPOUT", self.flags.dropout);
+        let form = if self.subgroup { "_subgroup" } else { "" };
+        gpu.kernel(&format!("attention_{name}{form}"), &variant)
+    }
+
+    fn grid(self, rows: u32, params: &Params, batch: usize) -> Groups {
+        Groups::Grid([
+            rows.div_ceil(TILE) * self.blocks,
+            params.heads,
+            batch as u32,
+        ])
+    }
+
+    /// Fills `out` and, if given, the first half of `stats`. `read` is q, k, v and control.
+    pub(super) fn forward(
+        self,
+        params: &Params,
+        read: [&Tensor; 4],
+        out: &Tensor,
+        stats: Option<&Stats>,
+    ) -> Result<()> {
+        let gpu = out.gpu();
+        let kernel = self.kernel(gpu, "fwd", Variant::new().with("LSE", stats.is_some()))?;
+        let written = [Some(out), stats.map(|s| &s.0)].into_iter().flatten();
+        let bindings: Vec<_> = read
+            .into_iter()
+            .chain(written)
+            .map(Tensor::binding)
+            .collect();
+        let grid = self.grid(params.queries, params, out.dims()[0]);
+        gpu.dispatch(&kernel, params, &bindings, grid)
+    }
+
+    /// Fills the second half of `stats`.
+    pub(super) fn delta(
+        self,
+        params: &Params,
+        out: &Tensor,
+        dout: &Tensor,
+        stats: &Stats,
+    ) -> Result<()> {
+        let gpu = out.gpu();
+        let kernel = gpu.kernel(
+            "attention_delta",
+            &Variant::new().with("VEC4", self.flags.vec4),
+        )?;
+        let rows = stats.0.len() / 2;
+        let params = DeltaParams {
+            n: rows as u32,
+            queries: params.queries,
+            heads: params.heads,
+            width: params.width,
+        };
+        let bindings = [out, dout, &stats.0].map(Tensor::binding);
+        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(rows, 64))
+    }
+
+    /// Fills, or adds to, q's columns of `dq`.
+    pub(super) fn queries(
+        self,
+        params: &Params,
+        read: [&Tensor; 4],
+        dout: &Tensor,
+        stats: &Stats,
+        dq: &Tensor,
+    ) -> Result<()> {
+        let gpu = dq.gpu();
+        let kernel = self.kernel(gpu, "dq", Variant::new())?;
+        let others = [dout, &stats.0, dq];
+        let bindings: Vec<_> = read
+            .into_iter()
+            .chain(others)
+            .map(Tensor::binding)
+            .collect();
+        let grid = self.grid(params.queries, params, dout.dims()[0]);
+        gpu.dispatch(&kernel, params, &bindings, grid)
+    }
+
+    /// The same for keys and values, whose gradients may lie in one tensor.
+    pub(super) fn keys(
+        self,
+        params: &Params,
+        read: [&Tensor; 4],
+        dout: &Tensor,
+        stats: &Stats,
+        [dk, dv]: [&Tensor; 2],
+    ) -> Result<()> {
+        let gpu = dk.gpu();
+        let together = dk.id() == dv.id();
+        let params = &Params {
+            together: u32::from(together),
+            ..*params
+        };
+        // One buffer must not be bound twice to be written.
+        let unused = match together {
+            true => Some(Tensor::empty(gpu, [4], DType::F32)?),
+            false => None,
+        };
+        let kernel = self.kernel(gpu, "dkv", Variant::new())?;
+        let others = [dout, &stats.0, dk, unused.as_ref().unwrap_or(dv)];
+        let bindings: Vec<_> = read
+            .into_iter()
+            .chain(others)
+            .map(Tensor::binding)
+            .collect();
+        let grid = self.grid(params.keys, params, dout.dims()[0]);
+        gpu.dispatch(&kernel, params, &bindings, grid)
+    }
+}

@@ -1,0 +1,279 @@
+//! Low-rank adaptation of a linear layer (Hu et al. 2021, "LoRA", equation 3), as one operator;
+//! merging it into the weight and taking it out again.
+//!
+//! The gradient of the weight itself is never formed while the weight is frozen: with
+//! u = drop(x)·Aᵀ (N, R) and v = s·dy·B (N, R), dA = vᵀ·drop(x), dB = s·dyᵀ·u and
+//! dx = dy·W + drop'(v·A). What is kept for the way back is u and the mask's number.
+
+use std::ops::Range;
+
+use super::dropout::Draw;
+use super::layout::{CopyParams, copy_columns, copy_strided};
+use super::linear::{Projection, WeightLayout};
+use super::matmul::{Product, product};
+use crate::error::{Error, Result};
+use crate::tensor::{Backward, DType, Tape, Tensor};
+
+const OP: &str = "lora_linear";
+
+/// A low-rank update s·B·A of a linear layer's weight.
+#[derive(Clone)]
+pub struct LoraWeights<'a> {
+    /// A (R, I)
+    pub a: &'a Tensor,
+    /// B (O, R), or as many rows as `rows` names.
+    pub b: &'a Tensor,
+    /// s
+    pub scale: f32,
+    /// Dropout of x on its way to A.
+    pub dropout: f32,
+    /// The outputs that it acts on; `None` for all. For the queries or the values alone in
+    /// GPT-2's joint projection.
+    pub rows: Option<Range<usize>>,
+}
+
+/// An update with its sizes checked.
+struct Update {
+    a: Tensor,
+    b: Tensor,
+    scale: f32,
+    rows: Range<usize>,
+    outputs: usize,
+    rank: usize,
+}
+
+impl Update {
+    fn new(lora: &LoraWeights<'_>, [outputs, inputs]: [usize; 2]) -> Result<Update> {
+        let [rank, _] = lora.a.dims2(OP, "a")?;
+        lora.a.expect(OP, "a", &[rank, inputs], DType::F32)?;
+        let rows = lora.rows.clone().unwrap_or(0..outputs);
+        if rows.is_empty() || rows.end > outputs {
+            return Err(Error::Argument {
+                op: OP,
+                arg: "rows",
+                value: format!("{rows:?}"),
+                expected: "a range of the layer's outputs that is not empty",
+            });
+        }
+        lora.b.expect(OP, "b", &[rows.len(), rank], DType::F32)?;
+        Ok(Update {
+            a: lora.a.clone(),
+            b: lora.b.clone(),
+            scale: lora.scale,
+            rows,
+            outputs,
+            rank,
+        })
+    }
+
+    /// Whether it acts on all outputs.
+    fn whole(&self) -> bool {
+        self.rows.len() == self.outputs
+    }
+
+    /// Its columns of dy (N, O).
+    fn columns_of(&self, dy: &Tensor) -> Result<Tensor> {
+        if self.whole() {
+            return Ok(dy.clone());
+        }
+        let gpu = dy.gpu();
+        let part = Tensor::empty(gpu, [dy.shape().rows(), self.rows.len()], DType::F32)?;
+        let from = (dy, self.rows.start);
+        copy_columns(gpu, from, (&part, 0), self.rows.len(), false)?;
+        Ok(part)
+    }
+
+    /// y (N, O) += s·u·Bᵀ in its columns; u (N, R).
+    fn add_to(&self, u: &Tensor, y: &Tensor) -> Result<()> {
+        let up = |target: &Tensor, accumulate| {
+            product(&Product {
+                alpha: self.scale,
+                trans_b: true,
+                accumulate,
+                ..Product::new(u, &self.b, target)
+            })
+        };
+        if self.whole() {
+            return up(y, true);
+        }
+        let gpu = y.gpu();
+        let part = Tensor::empty(gpu, [y.shape().rows(), self.rows.len()], DType::F32)?;
+        up(&part, false)?;
+        copy_columns(gpu, (&part, 0), (y, self.rows.start), self.rows.len(), true)
+    }
+}
+
+/// What an update keeps from the forward pass.
+struct Adapted {
+    update: Update,
+    /// drop(x)·Aᵀ (N, R)
+    u: Tensor,
+    draw: Option<Draw>,
+}
+
+impl Adapted {
+    fn forward(tape: &Tape, update: Update, dropout: f32, on: &Projection) -> Result<Adapted> {
+        let draw = Draw::new(tape, OP, dropout)?;
+        let u = Tensor::empty(tape.gpu(), [on.x.dims()[0], update.rank], DType::F32)?;
+        let dropped = Self::dropped(draw.as_ref(), &on.x)?;
+        product(&Product {
+            trans_b: true,
+            ..Product::new(&dropped, &update.a, &u)
+        })?;
+        update.add_to(&u, &on.y)?;
+        Ok(Adapted { update, u, draw })
+    }
+
+    /// drop(x), drawn anew.
+    fn dropped(draw: Option<&Draw>, x: &Tensor) -> Result<Tensor> {
+        let Some(draw) = draw else {
+            return Ok(x.clone());
+        };
+        let dropped = Tensor::empty(x.gpu(), x.shape().clone(), DType::F32)?;
+        draw.forward(x, &dropped)?;
+        Ok(dropped)
+    }
+
+    fn backward(&self, cx: &mut Backward, x: &Tensor, dy: &Tensor) -> Result<()> {
+        let Update { a, b, scale, .. } = &self.update;
+        let dy = self.update.columns_of(dy)?;
+        if let Some(db) = cx.sink(b)? {
+            product(&Product {
+                alpha: *scale,
+                trans_a: true,
+                accumulate: db.accumulate,
+                ..Product::new(&dy, &self.u, &db.grad)
+            })?;
+        }
+        if !cx.wants(a) && !cx.wants(x) {
+            return Ok(());
+        }
+        let v = Tensor::empty(cx.gpu(), self.u.shape().clone(), DType::F32)?;
+        product(&Product {
+            alpha: *scale,
+            ..Product::new(&dy, b, &v)
+        })?;
+        if let Some(da) = cx.sink(a)? {
+            let dropped = Self::dropped(self.draw.as_ref(), x)?;
+            product(&Product {
+                trans_a: true,
+                accumulate: da.accumulate,
+                ..Product::new(&v, &dropped, &da.grad)
+            })?;
+        }
+        let Some(dx) = cx.sink(x)? else {
+            return Ok(());
+        };
+        match &self.draw {
+            None => product(&Product {
+                accumulate: dx.accumulate,
+                ..Product::new(&v, a, &dx.grad)
+            }),
+            Some(draw) => {
+                let through = Tensor::empty(cx.gpu(), x.shape().clone(), DType::F32)?;
+                product(&Product::new(&v, a, &through))?;
+                draw.backward(&through, &dx)
+            }
+        }
+    }
+}
+
+/// y = x·Wᵀ + b + Σ s·drop(x)·Aᵀ·Bᵀ: x (…, I), W in `layout`, b (O) → (…, O).
+///
+/// W and b get gradients like any parameter when they are trained; frozen, nothing of their size
+/// is computed or kept.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`]; [`Error::Argument`] unless 0 ≤ dropout < 1 and `rows` lie
+/// within the outputs.
+pub fn lora_linear(
+    tape: &Tape,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    layout: WeightLayout,
+    loras: &[LoraWeights<'_>],
+) -> Result<Tensor> {
+    let sizes = layout.sizes(OP, w)?;
+    let updates = loras
+        .iter()
+        .map(|lora| Ok((Update::new(lora, sizes)?, lora.dropout)))
+        .collect::<Result<Vec<_>>>()?;
+    let (projection, y) = Projection::new(OP, tape, x, w, b, layout)?;
+    projection.forward()?;
+    let adapted = updates
+        .into_iter()
+        .map(|(update, dropout)| Adapted::forward(tape, update, dropout, &projection))
+        .collect::<Result<Vec<_>>>()?;
+
+    let mut inputs = vec![x, w];
+    inputs.extend(b);
+    inputs.extend(loras.iter().flat_map(|lora| [lora.a, lora.b]));
+    tape.record(OP, &inputs, &[&y], move |cx| {
+        let Some(dy) = cx.upstream(&projection.y)? else {
+            return Ok(());
+        };
+        projection.backward(cx, &dy)?;
+        adapted
+            .iter()
+            .try_for_each(|lora| lora.backward(cx, &projection.x, &dy))
+    });
+    Ok(y)
+}
+
+/// Queues W += s·B·A in `layout`: afterwards the plain layer computes what the adapted one did.
+///
+/// # Errors
+/// As [`lora_linear`].
+pub fn merge_lora(w: &Tensor, layout: WeightLayout, lora: &LoraWeights<'_>) -> Result<()> {
+    shift(w, layout, lora, lora.scale)
+}
+
+/// Queues W −= s·B·A, the inverse of [`merge_lora`] up to rounding.
+///
+/// # Errors
+/// As [`lora_linear`].
+pub fn unmerge_lora(w: &Tensor, layout: WeightLayout, lora: &LoraWeights<'_>) -> Result<()> {
+    shift(w, layout, lora, -lora.scale)
+}
+
+fn shift(w: &Tensor, layout: WeightLayout, lora: &LoraWeights<'_>, alpha: f32) -> Result<()> {
+    let [outputs, inputs] = layout.sizes(OP, w)?;
+    let update = Update::new(lora, [outputs, inputs])?;
+    // (O, I) = B·A, or its transpose (I, O) = Aᵀ·Bᵀ.
+    let into = |target: &Tensor, accumulate| {
+        let transposed = layout == WeightLayout::InOut;
+        let (left, right) = match layout {
+            WeightLayout::OutIn => (&update.b, &update.a),
+            WeightLayout::InOut => (&update.a, &update.b),
+        };
+        product(&Product {
+            alpha,
+            trans_a: transposed,
+            trans_b: transposed,
+            accumulate,
+            ..Product::new(left, right, target)
+        })
+    };
+    if update.whole() {
+        return into(w, true);
+    }
+    let (gpu, rows) = (w.gpu(), &update.rows);
+    let part = Tensor::empty(gpu, layout.shape(rows.len(), inputs), DType::F32)?;
+    into(&part, false)?;
+    match layout {
+        WeightLayout::InOut => copy_columns(gpu, (&part, 0), (w, rows.start), rows.len(), true),
+        WeightLayout::OutIn => {
+            let params = CopyParams {
+                shape: [1, 1, 1, part.len() as u32],
+                stride_x: [0, 0, 0, 1],
+                stride_y: [0, 0, 0, 1],
+                n: part.len() as u32,
+                offset_x: 0,
+                offset_y: (rows.start * inputs) as u32,
+                accumulate: 1,
+            };
+            copy_strided(gpu, &part, w, &params)
+        }
+    }
+}

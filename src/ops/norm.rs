@@ -1,0 +1,258 @@
+//! Layer normalisation, with the residual that precedes it.
+
+use super::{axpy, lanes, sum_columns};
+use crate::device::{Caps, Groups};
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+
+const OP: &str = "layer_norm";
+
+/// Invocations of one workgroup of the row kernels.
+const GROUP: usize = 64;
+
+/// Rows whose gradients by the weights one invocation adds up: few enough that a batch of 2,048
+/// rows fills a GPU, so many that the partial sums are small beside what is read.
+const ROWS_PER_SPLIT: usize = 32;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ForwardParams {
+    rows: u32,
+    cols: u32,
+    eps: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    rows: u32,
+    cols: u32,
+    accumulate: u32,
+    accumulate_residual: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct WeightsParams {
+    rows: u32,
+    cols: u32,
+    per_split: u32,
+}
+
+/// What [`layer_norm`] gives.
+pub struct Normed {
+    /// The normalised rows, of the shape of `x`.
+    pub y: Tensor,
+    /// x + residual, for a pre-norm model's next residual; `x` itself without one.
+    pub sum: Tensor,
+}
+
+/// What the backward reads.
+struct Saved {
+    x: Tensor,
+    residual: Option<Tensor>,
+    gamma: Tensor,
+    beta: Tensor,
+    sum: Tensor,
+    stats: Tensor,
+    y: Tensor,
+}
+
+/// LayerNorm(x + residual) · γ + β over the last axis. (Ba et al. 2016; as `torch.nn.LayerNorm`.)
+///
+/// x and residual (…, C), gamma and beta (C), all f32. Gradients flow to all four; the one that
+/// reaches `sum` through its other uses is added to those of x and residual.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`]; [`Error::Argument`] unless `eps` is finite and positive.
+pub fn layer_norm(
+    tape: &Tape,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f32,
+) -> Result<Normed> {
+    x.expect_dtype(OP, "x", DType::F32)?;
+    let (rows, cols) = (x.shape().rows(), x.shape().last());
+    if let Some(residual) = residual {
+        residual.expect(OP, "residual", x.dims(), DType::F32)?;
+    }
+    gamma.expect(OP, "gamma", &[cols], DType::F32)?;
+    beta.expect(OP, "beta", &[cols], DType::F32)?;
+    if !(eps > 0.0 && eps.is_finite()) {
+        return Err(Error::Argument {
+            op: OP,
+            arg: "eps",
+            value: eps.to_string(),
+            expected: "a finite number above 0, such as 1e-5",
+        });
+    }
+    let gpu = tape.gpu();
+    let like_x = || Tensor::empty(gpu, x.shape().clone(), DType::F32);
+    let y = like_x()?;
+    let sum = residual.map_or_else(|| Ok(x.clone()), |_| like_x())?;
+    let stats = Tensor::empty(gpu, [rows, 2], DType::F32)?;
+    let variant = row_variant(gpu.caps(), rows, cols).with("RESIDUAL", residual.is_some());
+    let kernel = gpu.kernel("layer_norm_fwd", &variant)?;
+    let params = ForwardParams {
+        rows: rows as u32,
+        cols: cols as u32,
+        eps,
+    };
+    let written = residual.map(|_| &sum);
+    let bindings: Vec<_> = [Some(x), Some(gamma), Some(beta), residual, written]
+        .into_iter()
+        .chain([Some(&y), Some(&stats)])
+        .flatten()
+        .map(Tensor::binding)
+        .collect();
+    let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
+    gpu.dispatch(&kernel, &params, &bindings, groups)?;
+
+    let inputs: Vec<&Tensor> = [Some(x), residual, Some(gamma), Some(beta)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut outputs = vec![&y];
+    outputs.extend(written);
+    let saved = Saved {
+        x: x.clone(),
+        residual: residual.cloned(),
+        gamma: gamma.clone(),
+        beta: beta.clone(),
+        sum: sum.clone(),
+        stats,
+        y: y.clone(),
+    };
+    tape.record(OP, &inputs, &outputs, move |cx| backward(cx, &saved));
+    Ok(Normed { y, sum })
+}
+
+/// Invocations that share a row. CPU drivers run 8 abreast and pay for barriers, so that 8 rows
+/// should share one; few rows should still keep a GPU busy.
+fn row_lanes(caps: &Caps, rows: usize) -> usize {
+    match (caps.is_cpu, rows) {
+        (true, _) => 8,
+        (false, ..64) => 64,
+        (false, _) => 32,
+    }
+}
+
+fn row_variant(caps: &Caps, rows: usize, cols: usize) -> Variant {
+    Variant::new()
+        .with("LANES", row_lanes(caps, rows) as u32)
+        .with("VEC4", lanes(cols) == 4)
+}
+
+fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
+    // Without a residual the sum is x, whose gradient others add to by themselves.
+    let dsum = match &saved.residual {
+        Some(_) => cx.upstream(&saved.sum)?,
+        None => None,
+    };
+    let Some(dy) = cx.upstream(&saved.y)? else {
+        let Some(dsum) = dsum else {
+            return Ok(());
+        };
+        for input in [Some(&saved.x), saved.residual.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(sink) = cx.sink(input)? {
+                axpy(&sink.grad, &dsum, 1.0, None, sink.accumulate)?;
+            }
+        }
+        return Ok(());
+    };
+    weights_backward(cx, saved, &dy)?;
+    match &saved.residual {
+        // Twice the same tensor: its gradient arrives twice.
+        Some(residual) if residual.id() == saved.x.id() => {
+            for input in [&saved.x, residual] {
+                if let Some(sink) = cx.sink(input)? {
+                    rows_backward(saved, &dy, dsum.as_ref(), &[sink])?;
+                }
+            }
+            Ok(())
+        }
+        residual => {
+            let mut sinks = Vec::from_iter(cx.sink(&saved.x)?);
+            if let Some(residual) = residual {
+                sinks.extend(cx.sink(residual)?);
+            }
+            rows_backward(saved, &dy, dsum.as_ref(), &sinks)
+        }
+    }
+}
+
+/// Queues the gradient of the rows into one or two `sinks`, or nothing.
+fn rows_backward(saved: &Saved, dy: &Tensor, dsum: Option<&Tensor>, sinks: &[Sink]) -> Result<()> {
+    let Some(first) = sinks.first() else {
+        return Ok(());
+    };
+    let second = sinks.get(1);
+    let gpu = dy.gpu();
+    let (rows, cols) = (dy.shape().rows(), dy.shape().last());
+    let variant = row_variant(gpu.caps(), rows, cols)
+        .with("RESIDUAL", second.is_some())
+        .with("SUM_USED", dsum.is_some());
+    let kernel = gpu.kernel("layer_norm_bwd", &variant)?;
+    let params = BackwardParams {
+        rows: rows as u32,
+        cols: cols as u32,
+        accumulate: first.flag(),
+        accumulate_residual: second.map_or(0, Sink::flag),
+    };
+    let read = [
+        Some(dy),
+        Some(&saved.sum),
+        Some(&saved.stats),
+        Some(&saved.gamma),
+        dsum,
+    ];
+    let written = [Some(&first.grad), second.map(|s| &s.grad)];
+    let bindings: Vec<_> = read
+        .into_iter()
+        .chain(written)
+        .flatten()
+        .map(Tensor::binding)
+        .collect();
+    let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
+    gpu.dispatch(&kernel, &params, &bindings, groups)
+}
+
+/// Queues the gradients of gamma and beta, where wanted.
+fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()> {
+    if !cx.wants(&saved.gamma) && !cx.wants(&saved.beta) {
+        return Ok(());
+    }
+    let gpu = dy.gpu();
+    let (rows, cols) = (dy.shape().rows(), dy.shape().last());
+    let lanes = lanes(cols);
+    let kernel = gpu.kernel(
+        "layer_norm_bwd_weights",
+        &Variant::new().with("VEC4", lanes == 4),
+    )?;
+    let width = cols / lanes;
+    // At most 65,535 splits fit a grid.
+    let per_split = ROWS_PER_SPLIT.max(rows.div_ceil(65_535));
+    let splits = rows.div_ceil(per_split);
+    let params = WeightsParams {
+        rows: rows as u32,
+        cols: width as u32,
+        per_split: per_split as u32,
+    };
+    let partial = || Tensor::empty(gpu, [splits, cols], DType::F32);
+    let (dgamma, dbeta) = (partial()?, partial()?);
+    let bindings = [dy, &saved.sum, &saved.stats, &dgamma, &dbeta].map(Tensor::binding);
+    let grid = [width.div_ceil(64) as u32, splits as u32, 1];
+    gpu.dispatch(&kernel, &params, &bindings, Groups::Grid(grid))?;
+    for (weight, partial) in [(&saved.gamma, &dgamma), (&saved.beta, &dbeta)] {
+        if let Some(sink) = cx.sink(weight)? {
+            sum_columns(partial, &sink.grad, sink.accumulate)?;
+        }
+    }
+    Ok(())
+}

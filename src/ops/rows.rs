@@ -1,0 +1,200 @@
+//! Operators that choose or average rows.
+
+use super::lanes;
+use crate::device::{Gpu, Groups};
+use crate::error::{Error, Result};
+use crate::kernels::Variant;
+use crate::tensor::{DType, Tape, Tensor};
+
+/// Marks a place that no row takes.
+const NONE: u32 = u32::MAX;
+
+/// Which rows of a matrix [`select_rows`] takes: M of N, such as the masked positions of a batch.
+#[derive(Clone)]
+pub struct RowSelection {
+    /// (M) row numbers, then `u32::MAX`.
+    rows: Tensor,
+    /// (N) where each row went, or `u32::MAX`: so its gradient is a gather too.
+    inverse: Tensor,
+}
+
+impl RowSelection {
+    /// Memory for `m` of `n` rows, to be filled by [`RowSelection::write`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no rows, [`Error::TooLarge`] beyond the adapter's limits.
+    pub fn empty(gpu: &Gpu, n: usize, m: usize) -> Result<RowSelection> {
+        Ok(RowSelection {
+            rows: Tensor::empty(gpu, [m], DType::U32)?,
+            inverse: Tensor::empty(gpu, [n], DType::U32)?,
+        })
+    }
+
+    /// Replaces the rows: up to M numbers below N, in any order, none of them twice. Where one is
+    /// `u32::MAX`, and behind the last, stand zeros.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more than M, [`Error::Argument`] for a row that is not there or there
+    /// twice, [`Error::Device`] inside a recording.
+    pub fn write(&self, rows: &[u32]) -> Result<()> {
+        const OP: &str = "row selection";
+        if rows.len() > self.len() {
+            return Err(Error::Shape {
+                op: OP,
+                arg: "rows",
+                expected: format!("at most {} rows", self.len()),
+                found: format!("{} rows", rows.len()),
+            });
+        }
+        let mut inverse = vec![NONE; self.inverse.len()];
+        for (place, &row) in (0u32..).zip(rows).filter(|(_, row)| **row != NONE) {
+            let free = inverse.get_mut(row as usize).filter(|held| **held == NONE);
+            let Some(slot) = free else {
+                return Err(Error::Argument {
+                    op: OP,
+                    arg: "rows",
+                    value: format!("row {row} of {}", self.inverse.len()),
+                    expected: "rows of the matrix, each at most once",
+                });
+            };
+            *slot = place;
+        }
+        let mut padded = rows.to_vec();
+        padded.resize(self.len(), NONE);
+        self.rows.write(&padded)?;
+        self.inverse.write(&inverse)
+    }
+
+    /// M: how many rows come out.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Never true: a selection has room for at least one row.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct GatherParams {
+    rows: u32,
+    width: u32,
+    sources: u32,
+    accumulate: u32,
+}
+
+/// Queues y[m] (=|+=) x[rows[m]], zeros for rows beyond x.
+fn gather_rows(x: &Tensor, rows: &Tensor, y: &Tensor, accumulate: u32) -> Result<()> {
+    let width = x.shape().last();
+    let lanes = lanes(width);
+    let variant = Variant::new().with("VEC4", lanes == 4);
+    let kernel = x.gpu().kernel("gather_rows", &variant)?;
+    let params = GatherParams {
+        rows: rows.len() as u32,
+        width: (width / lanes) as u32,
+        sources: x.shape().rows() as u32,
+        accumulate,
+    };
+    let bindings = [rows, x, y].map(Tensor::binding);
+    x.gpu().dispatch(
+        &kernel,
+        &params,
+        &bindings,
+        Groups::Linear(rows.len() as u64),
+    )
+}
+
+/// The chosen rows of `x` (…, C) with N rows in all, as (M, C); zeros where nothing is chosen.
+///
+/// # Errors
+/// [`Error::Shape`] when the selection is one of another N, [`Error::DType`] when `x` does not hold
+/// f32.
+pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tensor> {
+    const OP: &str = "select_rows";
+    x.expect_dtype(OP, "x", DType::F32)?;
+    if x.shape().rows() != rows.inverse.len() {
+        return Err(Error::Shape {
+            op: OP,
+            arg: "x",
+            expected: format!("{} rows", rows.inverse.len()),
+            found: x.shape().to_string(),
+        });
+    }
+    let y = Tensor::empty(tape.gpu(), [rows.len(), x.shape().last()], DType::F32)?;
+    gather_rows(x, &rows.rows, &y, 0)?;
+    let (rows, input, out) = (rows.clone(), x.clone(), y.clone());
+    tape.record(OP, &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        gather_rows(&dy, &rows.inverse, &dx.grad, dx.flag())
+    });
+    Ok(y)
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PoolParams {
+    steps: u32,
+    width: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PoolBackwardParams {
+    rows: u32,
+    steps: u32,
+    width: u32,
+    accumulate: u32,
+}
+
+/// The mean of the first `lens[b]` rows of each sequence: `x` (B, T, C), `lens` (B) u32, to (B, C).
+/// A length of 0 gives zeros, one above T counts as T. (Sentence-BERT's mean pooling.)
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`].
+pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
+    const OP: &str = "mean_pool";
+    x.expect_dtype(OP, "x", DType::F32)?;
+    let &[batch, steps, cols] = x.dims() else {
+        return Err(Error::Shape {
+            op: OP,
+            arg: "x",
+            expected: "(B, T, C)".into(),
+            found: x.shape().to_string(),
+        });
+    };
+    lens.expect(OP, "lens", &[batch], DType::U32)?;
+    let gpu = tape.gpu();
+    let y = Tensor::empty(gpu, [batch, cols], DType::F32)?;
+    let lanes = lanes(cols);
+    let variant = Variant::new().with("VEC4", lanes == 4);
+    let kernel = gpu.kernel("mean_pool_fwd", &variant)?;
+    let width = cols / lanes;
+    let params = PoolParams {
+        steps: steps as u32,
+        width: width as u32,
+    };
+    let bindings = [lens, x, &y].map(Tensor::binding);
+    let grid = [width.div_ceil(64) as u32, batch as u32, 1];
+    gpu.dispatch(&kernel, &params, &bindings, Groups::Grid(grid))?;
+    let (lens, input, out) = (lens.clone(), x.clone(), y.clone());
+    tape.record(OP, &[x], &[&y], move |cx| {
+        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        let kernel = cx.gpu().kernel("mean_pool_bwd", &variant)?;
+        let params = PoolBackwardParams {
+            rows: (batch * steps) as u32,
+            steps: steps as u32,
+            width: width as u32,
+            accumulate: dx.flag(),
+        };
+        let bindings = [&lens, &dy, &dx.grad].map(Tensor::binding);
+        let groups = Groups::Linear((batch * steps) as u64);
+        cx.gpu().dispatch(&kernel, &params, &bindings, groups)
+    });
+    Ok(y)
+}

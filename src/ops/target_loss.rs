@@ -1,0 +1,111 @@
+//! Losses of numbers against targets of the same shape: several labels at once, regression.
+
+use super::sum_all_into;
+use crate::device::Groups;
+use crate::error::Result;
+use crate::kernels::Variant;
+use crate::tensor::{DType, Tape, Tensor};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ForwardParams {
+    rows: u32,
+    cols: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    rows: u32,
+    cols: u32,
+    accumulate: u32,
+}
+
+/// Σₙ weightₙ Σₖ binarycrossentropy(σ(logitsₙₖ), targetsₙₖ), as (1).
+///
+/// logits and targets (N, K) f32, targets in [0, 1]; weights (N) f32. A row of weight 0 costs
+/// nothing and moves nothing. For `torch.nn.BCEWithLogitsLoss`, a mean over all N·K, give each row
+/// the weight 1 / (N·K). Only the logits get a gradient.
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`].
+pub fn binary_cross_entropy(
+    tape: &Tape,
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    target_loss(
+        tape,
+        ("binary_cross_entropy", 0),
+        ("logits", logits),
+        targets,
+        weights,
+    )
+}
+
+/// Σₙ weightₙ Σₖ (valuesₙₖ − targetsₙₖ)², as (1).
+///
+/// values and targets (N, K) f32; weights (N) f32. A row of weight 0 costs nothing and moves
+/// nothing. For `torch.nn.MSELoss`, a mean over all N·K, give each row the weight 1 / (N·K). Only
+/// the values get a gradient.
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`].
+pub fn squared_error(
+    tape: &Tape,
+    values: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    target_loss(
+        tape,
+        ("squared_error", 1),
+        ("values", values),
+        targets,
+        weights,
+    )
+}
+
+/// `code` is the kernels' `OP`.
+fn target_loss(
+    tape: &Tape,
+    (op, code): (&'static str, u32),
+    (arg, z): (&'static str, &Tensor),
+    targets: &Tensor,
+    weights: &Tensor,
+) -> Result<Tensor> {
+    let [rows, cols] = z.dims2(op, arg)?;
+    z.expect_dtype(op, arg, DType::F32)?;
+    targets.expect(op, "targets", &[rows, cols], DType::F32)?;
+    weights.expect(op, "weights", &[rows], DType::F32)?;
+    let gpu = tape.gpu();
+    let variant = Variant::new().with("OP", code);
+    let kernel = gpu.kernel("target_loss_fwd", &variant)?;
+    let losses = Tensor::empty(gpu, [rows], DType::F32)?;
+    let params = ForwardParams {
+        rows: rows as u32,
+        cols: cols as u32,
+    };
+    let bindings = [z, targets, weights, &losses].map(Tensor::binding);
+    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))?;
+    let loss = Tensor::empty(gpu, [1], DType::F32)?;
+    sum_all_into(&losses, &loss)?;
+    let (input, targets, weights) = (z.clone(), targets.clone(), weights.clone());
+    let out = loss.clone();
+    tape.record(op, &[z], &[&loss], move |cx| {
+        let (Some(dloss), Some(dz)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
+            return Ok(());
+        };
+        let kernel = cx.gpu().kernel("target_loss_bwd", &variant)?;
+        let params = BackwardParams {
+            rows: rows as u32,
+            cols: cols as u32,
+            accumulate: dz.flag(),
+        };
+        let bindings = [&input, &targets, &weights, &dloss, &dz.grad].map(Tensor::binding);
+        let groups = Groups::cover(rows * cols, 256);
+        cx.gpu().dispatch(&kernel, &params, &bindings, groups)
+    });
+    Ok(loss)
+}

@@ -1,0 +1,256 @@
+//! A stage's `lora` as a plan for the model and as a PEFT adapter.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::hub::adapter::{AdapterConfig, Target, Targets, Update, Weights};
+use crate::hub::{Architecture, Array, Layout};
+use crate::nn::{LoraPlan, LoraUpdate};
+use crate::train::config::{self, Lora};
+use crate::train::state::{HostTensor, TensorMap};
+
+/// An adapter in training.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// For the model.
+    pub plan: LoraPlan,
+    config: AdapterConfig,
+    /// Which thirds of `c_attn`'s outputs it acts on; empty: all of every layer's outputs.
+    parts: Vec<(String, usize)>,
+}
+
+impl Adapter {
+    /// The adapter that `lora` describes, for a model of this layout. `anew` are the model's tensors
+    /// that begin from random values: their modules are trained whole.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] naming the key under `place`.
+    pub fn new(lora: &Lora, layout: &Layout, anew: &[String], place: &str) -> Result<Adapter> {
+        let wrong = |key: &str, message: String| Error::ConfigValue {
+            place: format!("{place}.{key}"),
+            message,
+        };
+        let mut whole = lora.modules_to_save.clone();
+        for name in anew {
+            let module = module_of(name);
+            // As PEFT names them: the head's own name, without what stands before it.
+            let short = module.rsplit('.').next().unwrap_or(module);
+            let short = match short {
+                "dense" | "LayerNorm" => module.trim_start_matches("bert."),
+                other => other,
+            };
+            if !whole.iter().any(|w| w == short) {
+                whole.push(short.to_string());
+            }
+        }
+        let mut config = AdapterConfig {
+            task_type: task_type(layout.architecture),
+            r: lora.rank,
+            lora_alpha: lora.alpha,
+            lora_dropout: lora.dropout,
+            target_modules: match &lora.targets {
+                config::Targets::Endings(names) if names.is_empty() => None,
+                config::Targets::Endings(names) => Some(Targets::Names(names.clone())),
+                config::Targets::Regex(pattern) => Some(Targets::Pattern(pattern.clone())),
+            },
+            modules_to_save: (!whole.is_empty()).then_some(whole),
+            use_rslora: lora.rslora,
+            rank_pattern: pattern(&lora.rank_pattern),
+            alpha_pattern: pattern(&lora.alpha_pattern),
+            ..AdapterConfig::default()
+        };
+        let targets = targets(&config, layout).map_err(|problem| wrong("targets", problem))?;
+        for saved in &lora.modules_to_save {
+            let found = layout.modules().iter().any(|m| {
+                let name = &m.name;
+                name == saved || name.ends_with(&format!(".{saved}"))
+            });
+            if !found {
+                return Err(wrong(
+                    "modules_to_save",
+                    format!("'{saved}' matches no module of the model"),
+                ));
+            }
+        }
+        let mut parts = Vec::new();
+        if let Some(rows) = &lora.rows {
+            if let Some(other) = targets.iter().find(|t| !t.module.ends_with(".c_attn")) {
+                return Err(wrong(
+                    "rows",
+                    format!(
+                        "is for GPT-2's c_attn alone, and '{}' is adapted too",
+                        other.module
+                    ),
+                ));
+            }
+            for letter in rows.chars() {
+                parts.push((letter.to_string(), "qkv".find(letter).unwrap_or(0)));
+            }
+            // In the order of the outputs, so that the same letters make the same adapter.
+            parts.sort_by_key(|(_, third)| *third);
+        }
+        let plan = plan(&config, layout, &targets, &parts);
+        // A part is a rank of its own in the file: see `weights`.
+        if parts.len() > 1 {
+            let count = parts.len() as f64;
+            let alpha = if lora.rslora { count.sqrt() } else { count };
+            config.r *= parts.len();
+            config.lora_alpha *= alpha;
+            scale(&mut config.rank_pattern, |r| {
+                json!(r as u64 * parts.len() as u64)
+            });
+            scale(&mut config.alpha_pattern, |a| json!(a * alpha));
+        }
+        Ok(Adapter {
+            plan,
+            config,
+            parts,
+        })
+    }
+
+    /// adapter_config.json, for a base that stands at `base`.
+    pub fn config(&self, base: Option<&Path>) -> AdapterConfig {
+        AdapterConfig {
+            base_model_name_or_path: base.map(|b| b.display().to_string()),
+            ..self.config.clone()
+        }
+    }
+
+    /// The trained tensors of a model as PEFT lays them out. Adapters of parts of `c_attn` become one
+    /// of the summed rank: their A one below the other, their B side by side, each in its own rows.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where a tensor is missing.
+    pub fn weights(&self, layout: &Layout, tensors: &TensorMap) -> Result<Weights<'static>> {
+        let read = |name: &str| -> Result<(Vec<usize>, Vec<f32>)> {
+            let missing = || Error::Parameter {
+                name: name.to_string(),
+                message: "the adapter has no tensor of this name".into(),
+            };
+            let tensor: &HostTensor = tensors.get(name).ok_or_else(missing)?;
+            Ok((tensor.shape.clone(), tensor.to_f32().ok_or_else(missing)?))
+        };
+        let array = |name: &str, shape: &[usize], values: Vec<f32>| {
+            Array::new(shape, values).ok_or_else(|| Error::Parameter {
+                name: name.to_string(),
+                message: "has not as many numbers as its shape says".into(),
+            })
+        };
+        let mut weights = Weights::default();
+        let found = targets(&self.config, layout).map_err(|problem| Error::Parameter {
+            name: "adapter".into(),
+            message: problem,
+        })?;
+        for target in found {
+            let module = &target.module;
+            let (inputs, outputs) = (target.linear.inputs, target.linear.outputs);
+            let (a, b) = if self.parts.is_empty() {
+                let a = read(&format!("{module}.lora_A.weight"))?.1;
+                (a, read(&format!("{module}.lora_B.weight"))?.1)
+            } else {
+                let mut a = Vec::with_capacity(target.rank * inputs);
+                let mut b = vec![0.0; outputs * target.rank];
+                let rank = target.rank / self.parts.len();
+                for (n, (part, third)) in self.parts.iter().enumerate() {
+                    a.extend(read(&format!("{module}.lora_A.{part}.weight"))?.1);
+                    let own = read(&format!("{module}.lora_B.{part}.weight"))?.1;
+                    let first = third * (outputs / 3);
+                    for (row, values) in own.chunks(rank).enumerate() {
+                        let at = (first + row) * target.rank + n * rank;
+                        b[at..at + rank].copy_from_slice(values);
+                    }
+                }
+                (a, b)
+            };
+            let a = array(module, &[target.rank, inputs], a)?;
+            let b = array(module, &[outputs, target.rank], b)?;
+            weights.updates.push(Update { target, a, b });
+        }
+        for (name, _) in &layout.tensors {
+            if self.config.saves_whole(module_of(name)) {
+                let (shape, values) = read(name)?;
+                weights
+                    .whole
+                    .insert(name.clone(), array(name, &shape, values)?);
+            }
+        }
+        Ok(weights)
+    }
+}
+
+/// The layers that a configuration adapts, or what is wrong with it.
+fn targets(config: &AdapterConfig, layout: &Layout) -> Result<Vec<Target>, String> {
+    let bare = layout.architecture.is_bare();
+    config
+        .targets(layout, bare, Path::new(""))
+        .map_err(|error| match error {
+            Error::Folder { problem, .. } => problem,
+            other => other.to_string(),
+        })
+}
+
+fn plan(
+    config: &AdapterConfig,
+    layout: &Layout,
+    targets: &[Target],
+    parts: &[(String, usize)],
+) -> LoraPlan {
+    let mut plan = LoraPlan::default();
+    for target in targets {
+        let third = target.linear.outputs / 3;
+        let update = |part| LoraUpdate {
+            rank: target.rank,
+            scale: target.scale as f32,
+            dropout: config.lora_dropout as f32,
+            part,
+        };
+        let updates = match parts.is_empty() {
+            true => vec![update(None)],
+            false => parts
+                .iter()
+                .map(|(name, n)| update(Some((name.clone(), n * third..(n + 1) * third))))
+                .collect(),
+        };
+        plan.modules.insert(target.module.clone(), updates);
+    }
+    for (name, _) in &layout.tensors {
+        let module = module_of(name);
+        let known = plan.modules_to_save.last().is_some_and(|m| m == module);
+        if config.saves_whole(module) && !known {
+            plan.modules_to_save.push(module.to_string());
+        }
+    }
+    plan
+}
+
+fn module_of(tensor: &str) -> &str {
+    tensor.rsplit_once('.').map_or(tensor, |(module, _)| module)
+}
+
+fn pattern<T: Into<Value> + Copy>(pattern: &BTreeMap<String, T>) -> Map<String, Value> {
+    let entries = pattern.iter();
+    entries.map(|(k, &v)| (k.clone(), v.into())).collect()
+}
+
+fn scale(pattern: &mut Map<String, Value>, by: impl Fn(f64) -> Value) {
+    for value in pattern.values_mut() {
+        if let Some(number) = value.as_f64() {
+            *value = by(number);
+        }
+    }
+}
+
+/// PEFT's name for what a class is for.
+fn task_type(architecture: Architecture) -> Option<String> {
+    let name = match architecture {
+        Architecture::BertForSequenceClassification
+        | Architecture::GPT2ForSequenceClassification => "SEQ_CLS",
+        Architecture::BertForTokenClassification => "TOKEN_CLS",
+        Architecture::GPT2LMHeadModel => "CAUSAL_LM",
+        _ => return None,
+    };
+    Some(name.into())
+}

@@ -1,0 +1,220 @@
+//! `melos inspect`, `convert` and `merge` from outside.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use melos::hub::open;
+use serde_json::Value;
+
+use super::support::*;
+
+/// Exit code, standard output, standard error.
+fn melos(arguments: &[&str]) -> (i32, String, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_melos"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        out.status.code().unwrap(),
+        text(out.stdout),
+        text(out.stderr),
+    )
+}
+
+fn done(arguments: &[&str]) -> String {
+    let (code, out, error) = melos(arguments);
+    assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}");
+    out
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn inspect_shows_tensors_and_figures() {
+    let model = fixture("bert_classifier");
+    let text = done(&["inspect", path(&model)]);
+    let line = text
+        .lines()
+        .find(|l| l.starts_with("classifier.weight "))
+        .unwrap();
+    assert!(line.ends_with("  F32   3 × 16"), "{line}");
+    assert!(
+        text.ends_with(
+            "\nBertForSequenceClassification (model): 41 tensors, 4,859 parameters, F32, 19.4 kB\n"
+        ),
+        "{text}"
+    );
+    let lora = fixture("bert_lora");
+    let text = done(&["inspect", path(&lora)]);
+    let end = "LoRA adapter (adapter): 10 tensors, 307 parameters, F32, 1.2 kB\n\
+               r 2, alpha 6, 4 layers; base: bert_classifier\n\
+               trainable 307 of 5,166 parameters: 5.9427 %\n";
+    assert!(text.ends_with(end), "{text}");
+
+    let json: Value = serde_json::from_str(&done(&["inspect", path(&model), "--json"])).unwrap();
+    assert_eq!(json["parameters"], 4859);
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 41);
+    assert_eq!(json["report"]["missing"], serde_json::json!([]));
+}
+
+#[test]
+fn inspect_shows_a_model_that_does_not_fit_its_configuration() {
+    let folder = model("gpt2_lm", kept, |config| config["vocab_size"] = 40.into());
+    let text = done(&["inspect", path(folder.path())]);
+    assert!(text.contains("transformer.wte.weight "), "{text}");
+    let end = "has a vocabulary of 37, expected 40; use the tokeniser and the config.json that \
+               belong to these weights\n";
+    assert!(
+        text.contains("\ndoes not fit its own config.json: ") && text.ends_with(end),
+        "{text}"
+    );
+}
+
+#[test]
+fn convert_and_merge_write_models_that_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = fixture("bert_pretraining");
+    let options = [
+        "--dtype",
+        "bf16",
+        "--max-shard-size",
+        "4KB",
+        "--as",
+        "BertModel",
+    ];
+    let mut arguments = vec!["convert", path(&model)];
+    let out = at("encoder");
+    arguments.push(path(&out));
+    arguments.extend(options);
+    let text = done(&arguments);
+    assert!(
+        text.starts_with("7 unexpected (not read): cls.predictions.bias, "),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(&format!("\nBertModel in {}\n", out.display())),
+        "{text}"
+    );
+    let encoder = open(&out).unwrap();
+    assert_eq!(encoder.config["dtype"], "bfloat16");
+    assert!(encoder.files().count() > 1);
+    let text = done(&["inspect", path(&out)]);
+    assert!(text.contains("\nBertModel (shards): 39 tensors"), "{text}");
+
+    let old = at("old");
+    let names = ["--prefix", "drop", "--legacy-names"];
+    done(
+        &[
+            &["convert", path(&fixture("bert_mlm")), path(&old)],
+            &names[..],
+        ]
+        .concat(),
+    );
+    let raw = read_raw(&old.join("model.safetensors"));
+    assert!(
+        raw.iter()
+            .any(|(name, _)| name == "embeddings.LayerNorm.gamma")
+    );
+
+    // Half precision in, half precision out, unless another is asked for.
+    let half = at("half");
+    done(&[
+        "convert",
+        path(&fixture("gpt2_lm")),
+        path(&half),
+        "--dtype",
+        "f16",
+    ]);
+    let lora = fixture("gpt2_lora");
+    for (name, options, dtype) in [
+        ("as-it-is", &[][..], "float16"),
+        ("wider", &["--dtype", "f32"][..], "float32"),
+    ] {
+        let out = at(name);
+        let arguments = ["merge", path(&half), path(&lora), path(&out)];
+        let text = done(&[&arguments[..], options].concat());
+        assert_eq!(text, format!("GPT2LMHeadModel in {}\n", out.display()));
+        assert_eq!(open(&out).unwrap().config["dtype"], dtype);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let (bert, lora, gpt2) = (
+        fixture("bert_mlm"),
+        fixture("bert_lora"),
+        fixture("gpt2_lm"),
+    );
+    let refused = |arguments: &[&str], code: i32, message: &str| {
+        let (found, stdout, error) = melos(arguments);
+        assert_eq!(
+            (found, stdout.as_str()),
+            (code, ""),
+            "{arguments:?}: {error}"
+        );
+        assert!(error.starts_with("melos: ") || code == 2, "{error}");
+        assert!(
+            error.contains(message) && !error.contains("panicked"),
+            "{error}"
+        );
+        assert!(!out.exists());
+    };
+    refused(
+        &["inspect", "/no/such"],
+        5,
+        "no such file or folder: '/no/such'",
+    );
+    refused(&["inspect", path(dir.path())], 5, "is no model folder");
+    refused(&["convert", path(&bert), path(&bert)], 5, "is not empty");
+    refused(
+        &["convert", path(&bert), path(&out), "--as", "Bert"],
+        2,
+        "no architecture 'Bert'",
+    );
+    refused(
+        &["convert", path(&bert), path(&out), "--dtype", "f64"],
+        2,
+        "f64",
+    );
+    refused(
+        &["convert", path(&bert), path(&out), "--max-shard-size", "0"],
+        2,
+        "size",
+    );
+    refused(
+        &["convert", path(&lora), path(&out)],
+        5,
+        "is a LoRA adapter",
+    );
+    refused(
+        &["merge", path(&gpt2), path(&lora), path(&out)],
+        5,
+        "target_modules match nothing",
+    );
+    refused(
+        &["merge", path(&gpt2), path(&bert), path(&out)],
+        5,
+        "is no adapter folder",
+    );
+    refused(
+        &[
+            "merge",
+            path(&gpt2),
+            path(&fixture("gpt2_lora")),
+            path(&bert),
+        ],
+        5,
+        "is not empty",
+    );
+    let note = dir.path().join("note.safetensors");
+    fs::write(&note, "not tensors").unwrap();
+    refused(&["inspect", path(&note)], 5, "note.safetensors: its header");
+}

@@ -1,0 +1,403 @@
+//! Attention, separate and packed, in the adapter's form and in the portable one.
+
+use melos::device::Gpu;
+use melos::error::Result;
+use melos::kernels::philox::{drop_threshold, philox4x32};
+use melos::ops::{self, AttentionOptions};
+use melos::optim::StepState;
+use melos::tensor::{DType, Tape, Tensor};
+
+use crate::reference::attention::Attention;
+use crate::reference::tolerance::{self, Tolerance};
+use crate::reference::{Data, Float, ODD_SIZES, assert_near, assert_same_bits};
+use crate::support::{Input, Op, adapters, input, prove, unchecked};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// Inputs q, k, v.
+    Separate,
+    /// Input qkv.
+    Packed,
+    /// One input, which is q, k and v at once.
+    Same,
+}
+
+struct Attend {
+    adapter: &'static str,
+    shape: Attention,
+    on_device: Option<Tensor>,
+    layout: Layout,
+    dropout: f32,
+}
+
+/// What the kernels keep, with the seed, the step and the layer of the tests' graphs.
+fn mask(shape: &Attention, dropout: f32) -> Vec<f32> {
+    let threshold = (drop_threshold(dropout) + (1 << 15)) >> 16;
+    let keep = 65_536.0 / (65_536 - threshold) as f32;
+    let quads = shape.keys.div_ceil(4);
+    let mut mask = Vec::new();
+    for sequence in 0..shape.batch * shape.heads {
+        for t in 0..shape.queries {
+            for s in 0..shape.keys {
+                let block = (t / 2 * quads + s / 4) as u32;
+                let word = philox4x32([block, 0, 1, sequence as u32], [5, 0])[s % 4];
+                let bits = (word >> (16 * (t % 2))) & 0xffff;
+                mask.push(if bits < threshold { 0.0 } else { keep });
+            }
+        }
+    }
+    mask
+}
+
+impl Attend {
+    fn new((adapter, gpu): (&'static str, &Gpu), mut shape: Attention, dropout: f32) -> Attend {
+        shape.dropout = (dropout > 0.0).then(|| mask(&shape, dropout));
+        let upload = |lens: &Vec<u32>| Tensor::from_slice(gpu, [lens.len()], lens).unwrap();
+        Attend {
+            adapter,
+            on_device: shape.lens.as_ref().map(upload),
+            shape,
+            layout: Layout::Separate,
+            dropout,
+        }
+    }
+
+    /// q, k and v of the inputs.
+    fn split<F: Float>(&self, inputs: &[Vec<F>]) -> [Vec<F>; 3] {
+        match self.layout {
+            Layout::Separate => return [0, 1, 2].map(|i| inputs[i].clone()),
+            Layout::Same => return [0, 1, 2].map(|_| inputs[0].clone()),
+            Layout::Packed => {}
+        }
+        let c = self.shape.heads * self.shape.width;
+        [0, 1, 2].map(|i| {
+            let rows = inputs[0].chunks(3 * c);
+            rows.flat_map(|row| &row[i * c..(i + 1) * c])
+                .copied()
+                .collect()
+        })
+    }
+
+    fn join<F: Float>(&self, parts: [Vec<F>; 3]) -> Vec<Vec<F>> {
+        match self.layout {
+            Layout::Separate => return parts.to_vec(),
+            Layout::Same => {
+                let [a, b, c] = &parts;
+                let sums = a.iter().zip(b).zip(c);
+                return vec![sums.map(|((a, b), c)| *a + *b + *c).collect()];
+            }
+            Layout::Packed => {}
+        }
+        let c = self.shape.heads * self.shape.width;
+        let rows = 0..self.shape.batch * self.shape.queries;
+        let row = |r: usize| {
+            parts
+                .iter()
+                .flat_map(move |p| p[r * c..(r + 1) * c].to_vec())
+        };
+        vec![rows.flat_map(row).collect()]
+    }
+
+    fn inputs(&self, values: impl Fn(&mut Data, usize) -> Vec<f32>) -> Vec<Input> {
+        let Attention {
+            batch,
+            queries,
+            keys,
+            heads,
+            width,
+            ..
+        } = self.shape;
+        let mut data = Data::new((queries * 3 + keys * 5 + width) as u64);
+        let c = heads * width;
+        let shapes = match self.layout {
+            Layout::Separate => [queries, keys, keys].map(|t| [batch, t, c]).to_vec(),
+            Layout::Packed => vec![[batch, queries, 3 * c]],
+            Layout::Same => vec![[batch, queries, c]],
+        };
+        shapes
+            .iter()
+            .map(|dims| input(dims, values(&mut data, dims.iter().product())))
+            .collect()
+    }
+}
+
+impl Op for Attend {
+    fn name(&self) -> String {
+        let Attention {
+            heads,
+            causal,
+            lens,
+            ..
+        } = &self.shape;
+        format!(
+            "{}attention, {heads} heads, causal {causal}, lens {lens:?}, dropout {}",
+            self.adapter, self.dropout
+        )
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let options = AttentionOptions {
+            heads: self.shape.heads,
+            causal: self.shape.causal,
+            dropout: self.dropout,
+            scale: self.shape.scale.map(|s| s as f32),
+        };
+        let lens = self.on_device.as_ref();
+        let out = match (self.layout, inputs) {
+            (Layout::Packed, [qkv]) => ops::attention_packed(tape, qkv, lens, &options)?,
+            (Layout::Same, [x]) => ops::attention(tape, x, x, x, lens, &options)?,
+            (_, [q, k, v]) => ops::attention(tape, q, k, v, lens, &options)?,
+            _ => panic!("one input or three"),
+        };
+        Ok(vec![out])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let [q, k, v] = self.split(inputs);
+        vec![self.shape.forward([&q, &k, &v])]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let [q, k, v] = self.split(inputs);
+        self.join(self.shape.backward([&q, &k, &v], &dy[0]))
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::ATTENTION, tolerance::ATTENTION_BWD)
+    }
+}
+
+/// Proves one shape on the adapter and on its portable twin.
+fn proven(shape: &Attention, layout: Layout, dropout: f32) {
+    for (adapter, gpu) in &adapters() {
+        let mut attend = Attend::new((adapter, gpu), shape.clone(), dropout);
+        attend.layout = layout;
+        prove(&attend, gpu, &attend.inputs(normal));
+    }
+}
+
+fn normal(data: &mut Data, n: usize) -> Vec<f32> {
+    data.normal(n, 1.0)
+}
+
+#[test]
+fn odd_lengths() {
+    for (i, t) in ODD_SIZES.into_iter().enumerate() {
+        let mut shape = Attention::new(2, t, 1, 8);
+        shape.causal = i % 2 == 0;
+        let layout = [Layout::Packed, Layout::Separate][i / 2 % 2];
+        proven(&shape, layout, 0.0);
+    }
+}
+
+#[test]
+fn padding_and_a_row_without_keys() {
+    for (causal, dropout) in [(false, 0.0), (true, 0.0), (false, 0.25), (true, 0.25)] {
+        let mut shape = Attention::new(4, 37, 2, 12);
+        shape.lens = Some(vec![37, 19, 0, 1]);
+        shape.causal = causal;
+        for layout in [Layout::Separate, Layout::Packed] {
+            proven(&shape, layout, dropout);
+        }
+    }
+}
+
+#[test]
+fn head_widths() {
+    let widths = [
+        (2, 1),
+        (3, 3),
+        (1, 32),
+        (1, 48),
+        (2, 64),
+        (1, 80),
+        (1, 96),
+        (1, 128),
+        (1, 160),
+    ];
+    for (i, (heads, width)) in widths.into_iter().enumerate() {
+        let mut shape = Attention::new(1, 9, heads, width);
+        shape.causal = i % 2 == 0;
+        proven(&shape, Layout::Packed, 0.1);
+    }
+}
+
+#[test]
+fn other_keys_than_queries() {
+    for (t, s) in [(1, 40), (5, 17), (40, 7)] {
+        for causal in [false, true] {
+            let mut shape = Attention::new(2, t, 2, 8);
+            shape.keys = s;
+            shape.causal = causal;
+            shape.lens = Some(vec![s as u32, (s as u32).div_ceil(2)]);
+            shape.scale = Some(0.7);
+            proven(&shape, Layout::Separate, 0.0);
+        }
+    }
+}
+
+#[test]
+fn one_tensor_as_queries_keys_and_values() {
+    proven(&Attention::new(2, 11, 2, 8), Layout::Same, 0.0);
+}
+
+/// Scores up to hundreds: weights near one-hot, and most of them 0 to f32.
+#[test]
+fn peaked_scores() {
+    for causal in [false, true] {
+        let mut shape = Attention::new(2, 65, 2, 16);
+        shape.causal = causal;
+        for (adapter, gpu) in &adapters() {
+            let attend = Attend::new((adapter, gpu), shape.clone(), 0.0);
+            prove(
+                &attend,
+                gpu,
+                &attend.inputs(|data, n| data.peaked(n, 1.0, 10.0)),
+            );
+        }
+    }
+}
+
+/// What a cache holds behind its valid keys is never used, be it NaN; and gets gradient 0.
+#[test]
+fn nothing_behind_the_valid_keys_is_used() {
+    let (batch, t, s, c) = (2, 5, 40, 16);
+    let lens = [33usize, 8];
+    let mut data = Data::new(1);
+    let [q, k, v] = [t, s, s].map(|rows| data.normal(batch * rows * c, 1.0));
+    for (adapter, gpu) in &adapters() {
+        let run = |behind: f32| {
+            let fill = |values: &[f32]| {
+                let behind_valid = |i: usize| i / c % s >= lens[i / (s * c)];
+                let fill = |(i, v): (usize, &f32)| if behind_valid(i) { behind } else { *v };
+                values.iter().enumerate().map(fill).collect::<Vec<f32>>()
+            };
+            let upload = |rows: usize, values: &[f32]| {
+                let grad = Tensor::from_slice(gpu, [batch, rows, c], &vec![0.0; values.len()]);
+                let tensor = Tensor::from_slice(gpu, [batch, rows, c], values).unwrap();
+                tensor.with_grad(grad.unwrap())
+            };
+            let inputs = [upload(t, &q), upload(s, &fill(&k)), upload(s, &fill(&v))];
+            let on_device = Tensor::from_slice(gpu, [batch], &lens.map(|l| l as u32)).unwrap();
+            let options = AttentionOptions {
+                heads: 2,
+                causal: true,
+                dropout: 0.0,
+                scale: None,
+            };
+            let state = StepState::new(gpu, 1).unwrap();
+            let tape = Tape::training(gpu, state.tensor());
+            let [q, k, v] = &inputs;
+            let out = ops::attention(&tape, q, k, v, Some(&on_device), &options).unwrap();
+            let loss = ops::sum_all(&tape, &out).unwrap();
+            tape.backward(&loss).unwrap();
+            let grads = inputs
+                .iter()
+                .map(|x| x.grad().unwrap().to_vec::<f32>().unwrap());
+            [out.to_vec::<f32>().unwrap()]
+                .into_iter()
+                .chain(grads)
+                .collect::<Vec<_>>()
+        };
+        for (clean, dirty) in run(0.0).iter().zip(&run(f32::NAN)) {
+            assert_same_bits(&format!("{adapter}NaN behind the keys"), clean, dirty);
+        }
+    }
+}
+
+/// An inference tape drops nothing, and gives the same bits as a training one that drops nothing.
+#[test]
+fn inference_drops_nothing() {
+    for (adapter, gpu) in &adapters() {
+        let x = Tensor::from_slice(gpu, [2, 33, 24], &Data::new(3).normal(2 * 33 * 24, 1.0));
+        let x = x
+            .unwrap()
+            .with_grad(Tensor::zeros(gpu, [2, 33, 24]).unwrap());
+        let state = StepState::new(gpu, 1).unwrap();
+        let run = |tape: Tape, dropout| {
+            let options = AttentionOptions {
+                heads: 2,
+                causal: false,
+                dropout,
+                scale: None,
+            };
+            let out = ops::attention_packed(&tape, &x, None, &options).unwrap();
+            out.to_vec::<f32>().unwrap()
+        };
+        let trained = run(Tape::training(gpu, state.tensor()), 0.0);
+        let inferred = run(Tape::inference(gpu), 0.5);
+        assert_same_bits(&format!("{adapter}inference"), &trained, &inferred);
+    }
+}
+
+/// 8,192 keys: every loop reaches its end, though a software adapter leaves long ones early. With
+/// q = 0 all weights are 1 / T, and the expected numbers are sums over k and v.
+#[test]
+fn long_sequences_are_seen_to_their_end() {
+    let device = unchecked();
+    for (name, gpu, width) in [
+        ("", device.clone(), 64),
+        ("portable ", device.portable(), 32),
+    ] {
+        let t = 8192;
+        let mut data = Data::new(5);
+        let (k, v) = (data.normal(t * width, 1.0), data.normal(t * width, 1.0));
+        let upload = |values: &[f32]| {
+            let grad = Tensor::zeros(&gpu, [1, t, width]).unwrap();
+            let tensor = Tensor::from_slice(&gpu, [1, t, width], values).unwrap();
+            tensor.with_grad(grad)
+        };
+        let inputs = [upload(&vec![0.0; t * width]), upload(&k), upload(&v)];
+        let state = StepState::new(&gpu, 1).unwrap();
+        let tape = Tape::training(&gpu, state.tensor());
+        let options = AttentionOptions {
+            heads: 1,
+            causal: false,
+            dropout: 0.0,
+            scale: Some(1.0),
+        };
+        let out = ops::attention(&tape, &inputs[0], &inputs[1], &inputs[2], None, &options);
+        let out = out.unwrap();
+        let mean = |x: &[f32], d: usize| {
+            x.chunks(width).map(|row| f64::from(row[d])).sum::<f64>() / t as f64
+        };
+        let repeated = |row: Vec<f64>| vec![row; t].concat();
+        let want = repeated((0..width).map(|d| mean(&v, d)).collect());
+        let got = out.to_vec::<f32>().unwrap();
+        let loose = tolerance::LONG_MEAN;
+        assert_near(&format!("{name}mean of the values"), &got, &want, loose);
+        let loss = ops::sum_all(&tape, &out).unwrap();
+        tape.backward(&loss).unwrap();
+        // dp[s] is the sum of v[s], delta their mean.
+        let sums: Vec<f64> = v
+            .chunks(width)
+            .map(|r| r.iter().map(|v| f64::from(*v)).sum())
+            .collect();
+        let delta = sums.iter().sum::<f64>() / t as f64;
+        let dq = (0..width).map(|d| {
+            let terms = sums.iter().zip(k.chunks(width));
+            terms
+                .map(|(dp, k)| (dp - delta) * f64::from(k[d]))
+                .sum::<f64>()
+                / t as f64
+        });
+        let want = [
+            repeated(dq.collect()),
+            vec![0.0; t * width],
+            vec![1.0; t * width],
+        ];
+        for ((input, want), which) in inputs.iter().zip(&want).zip(["dq", "dk", "dv"]) {
+            let got = input.grad().unwrap().to_vec::<f32>().unwrap();
+            assert_near(&format!("{name}{which}"), &got, want, loose);
+        }
+        let longer = Tensor::empty(&gpu, [1, 1 << 20, 4], DType::F32).unwrap();
+        let longer = ops::attention(
+            &Tape::inference(&gpu),
+            &longer,
+            &longer,
+            &longer,
+            None,
+            &options,
+        );
+        if gpu.caps().is_cpu {
+            let error = longer.unwrap_err().to_string();
+            assert!(error.contains("loops over up to"), "{error}");
+        }
+    }
+}

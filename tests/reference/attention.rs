@@ -1,0 +1,155 @@
+//! Attention, literally: a whole row of weights for each query, row by row.
+
+use super::float::Float;
+
+/// Sizes and settings of one attention.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    pub batch: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub heads: usize,
+    /// D
+    pub width: usize,
+    pub causal: bool,
+    /// Keys of each row that count; all without.
+    pub lens: Option<Vec<u32>>,
+    /// Of the scores; 1 / √D without.
+    pub scale: Option<f64>,
+    /// Factor of each weight (B, NH, T, S), 0 or 1 / (1 - p).
+    pub dropout: Option<Vec<f32>>,
+}
+
+/// q, k, v or a gradient of them: (B, T, C) or (B, S, C).
+type Three<F> = [Vec<F>; 3];
+
+impl Attention {
+    pub fn new(batch: usize, queries: usize, heads: usize, width: usize) -> Attention {
+        Attention {
+            batch,
+            queries,
+            keys: queries,
+            heads,
+            width,
+            causal: false,
+            lens: None,
+            scale: None,
+            dropout: None,
+        }
+    }
+
+    fn sees(&self, b: usize, t: usize, s: usize) -> bool {
+        let len = self.lens.as_ref().map_or(self.keys, |l| l[b] as usize);
+        let own = len.min(self.keys).saturating_sub(self.queries) + t;
+        s < len && (!self.causal || s <= own)
+    }
+
+    fn factor<F: Float>(&self, b: usize, h: usize, t: usize, s: usize) -> F {
+        let at = ((b * self.heads + h) * self.queries + t) * self.keys + s;
+        self.dropout
+            .as_ref()
+            .map_or(F::ONE, |m| F::of(m[at].into()))
+    }
+
+    fn scale<F: Float>(&self) -> F {
+        self.scale
+            .map_or(F::ONE / F::of(self.width as f64).sqrt(), F::of)
+    }
+
+    /// Where column 0 of a head starts, in (B, rows, C).
+    fn at(&self, rows: usize, b: usize, row: usize, h: usize) -> usize {
+        ((b * rows + row) * self.heads + h) * self.width
+    }
+
+    fn dot<F: Float>(&self, a: &[F], at: usize, b: &[F], bt: usize) -> F {
+        let mut sum = F::ZERO;
+        for d in 0..self.width {
+            sum += a[at + d] * b[bt + d];
+        }
+        sum
+    }
+
+    /// The weights of one query before dropout, 0 for keys that it does not see.
+    fn weights<F: Float>(&self, q: &[F], k: &[F], [b, h, t]: [usize; 3]) -> Vec<F> {
+        let row = self.at(self.queries, b, t, h);
+        let scores: Vec<Option<F>> = (0..self.keys)
+            .map(|s| {
+                let dot = || self.dot(q, row, k, self.at(self.keys, b, s, h));
+                self.sees(b, t, s).then(|| self.scale::<F>() * dot())
+            })
+            .collect();
+        let Some(top) = scores.iter().flatten().copied().reduce(F::max) else {
+            return vec![F::ZERO; self.keys];
+        };
+        let mut sum = F::ZERO;
+        let powers: Vec<F> = scores
+            .iter()
+            .map(|score| {
+                let power = score.map_or(F::ZERO, |s| (s - top).exp());
+                sum += power;
+                power
+            })
+            .collect();
+        powers.into_iter().map(|p| p / sum).collect()
+    }
+
+    fn each_query(&self, mut each: impl FnMut([usize; 3])) {
+        for b in 0..self.batch {
+            for h in 0..self.heads {
+                for t in 0..self.queries {
+                    each([b, h, t]);
+                }
+            }
+        }
+    }
+
+    /// (B, T, C)
+    pub fn forward<F: Float>(&self, [q, k, v]: [&[F]; 3]) -> Vec<F> {
+        let mut out = vec![F::ZERO; q.len()];
+        self.each_query(|[b, h, t]| {
+            let weights = self.weights(q, k, [b, h, t]);
+            let row = self.at(self.queries, b, t, h);
+            for (s, weight) in weights.into_iter().enumerate() {
+                if self.sees(b, t, s) {
+                    let weight = weight * self.factor(b, h, t, s);
+                    for d in 0..self.width {
+                        out[row + d] += weight * v[self.at(self.keys, b, s, h) + d];
+                    }
+                }
+            }
+        });
+        out
+    }
+
+    /// dq, dk, dv
+    pub fn backward<F: Float>(&self, [q, k, v]: [&[F]; 3], dout: &[F]) -> Three<F> {
+        let zeros = |x: &[F]| vec![F::ZERO; x.len()];
+        let (mut dq, mut dk, mut dv) = (zeros(q), zeros(k), zeros(v));
+        self.each_query(|[b, h, t]| {
+            let weights = self.weights(q, k, [b, h, t]);
+            let row = self.at(self.queries, b, t, h);
+            let seen: Vec<usize> = (0..self.keys).filter(|s| self.sees(b, t, *s)).collect();
+            // Gradients of the weights before dropout, and their mean under the weights.
+            let mut dweights = vec![F::ZERO; self.keys];
+            let mut mean = F::ZERO;
+            for &s in &seen {
+                let key = self.at(self.keys, b, s, h);
+                let factor: F = self.factor(b, h, t, s);
+                for d in 0..self.width {
+                    dv[key + d] += weights[s] * factor * dout[row + d];
+                }
+                dweights[s] = factor * self.dot(dout, row, v, key);
+                mean += weights[s] * dweights[s];
+            }
+            for &s in &seen {
+                let key = self.at(self.keys, b, s, h);
+                let dscore = self.scale::<F>() * weights[s] * (dweights[s] - mean);
+                for d in 0..self.width {
+                    dq[row + d] += dscore * k[key + d];
+                    dk[key + d] += dscore * q[row + d];
+                }
+            }
+        });
+        [dq, dk, dv]
+    }
+}

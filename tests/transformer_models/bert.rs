@@ -1,0 +1,232 @@
+//! BERT with each of its heads, and adapted.
+
+use melos::models::bert::{
+    BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
+    BertForTokenClassification, BertInputs, Head, MaskedTokens, NextSentence,
+};
+use melos::nn::{LoraPlan, LoraUpdate, merge_adapters};
+use melos::ops::{self, TokenIds};
+use melos::tensor::Tensor;
+
+use crate::common::gpu;
+use crate::reference::tolerance;
+use crate::support::{self, Model};
+
+/// A model with the values of the fixture, and its configuration.
+fn bert(name: &str, folder: &str, head: Head, plan: &LoraPlan) -> (Model, BertConfig) {
+    let mut config = BertConfig::from_json(&support::config(folder)).unwrap();
+    if name == "bert_multi_label" {
+        config.labels.problem_type = Some(melos::models::ProblemType::MultiLabelClassification);
+    } else if name == "bert_regression" {
+        config.labels = melos::models::Labels::named(&["value"], None);
+    }
+    let specs = config.specs(head, plan).unwrap();
+    (Model::new(gpu(), name, folder, specs, plan), config)
+}
+
+/// Inputs on the device.
+struct Batch {
+    ids: TokenIds,
+    types: TokenIds,
+    lens: Tensor,
+}
+
+impl Batch {
+    fn of(model: &Model) -> Batch {
+        Batch {
+            ids: model.ids(),
+            types: model.types(),
+            lens: model.lens(),
+        }
+    }
+
+    fn inputs(&self) -> BertInputs<'_> {
+        BertInputs {
+            ids: &self.ids,
+            token_types: Some(&self.types),
+            lens: &self.lens,
+        }
+    }
+}
+
+/// Positions with a label, and the labels.
+fn masked(model: &Model) -> (Vec<u32>, Vec<u32>) {
+    let labels = model.fixture.u32("input.labels");
+    let labelled = (0..).zip(&labels).filter(|(_, l)| **l != u32::MAX);
+    labelled.map(|(at, label)| (at, *label)).unzip()
+}
+
+#[test]
+fn masked_lm_is_transformers() {
+    let none = LoraPlan::default();
+    let (model, config) = bert("bert_mlm", "bert_mlm", Head::MaskedLm, &none);
+    let lm = BertForMaskedLm::new(&model.store, &config, &none).unwrap();
+    let batch = Batch::of(&model);
+    let inputs = batch.inputs();
+    let tape = model.inference();
+    model.hidden_states(&lm.bert.hidden_states(&tape, &inputs).unwrap());
+    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
+    model.near_inside("act.logits", &logits);
+    let (rows, targets) = masked(&model);
+    let masked = MaskedTokens {
+        rows: &model.selection(&rows),
+        targets: &model.u32s(&targets),
+        weights: &model.mean_weights(&targets),
+    };
+    model.covers_all();
+    model.trains_alike(|tape| lm.loss(tape, &inputs, &masked));
+}
+
+#[test]
+fn pretraining_is_transformers() {
+    let none = LoraPlan::default();
+    let name = "bert_pretraining";
+    let (model, config) = bert(name, name, Head::PreTraining, &none);
+    let both = BertForPreTraining::new(&model.store, &config, &none).unwrap();
+    let batch = Batch::of(&model);
+    let inputs = batch.inputs();
+    let tape = model.inference();
+    model.hidden_states(&both.bert.hidden_states(&tape, &inputs).unwrap());
+    let [words, next] = both.logits(&tape, &inputs, &model.all_rows()).unwrap();
+    model.near_inside("act.logits", &words);
+    model.near("act.nsp_logits", &next, tolerance::TRANSFORMER);
+    let (rows, targets) = masked(&model);
+    let masked = MaskedTokens {
+        rows: &model.selection(&rows),
+        targets: &model.u32s(&targets),
+        weights: &model.mean_weights(&targets),
+    };
+    let labels = model.fixture.u32("input.next_sentence_label");
+    let next = NextSentence {
+        targets: &model.u32s(&labels),
+        weights: &model.mean_weights(&labels),
+    };
+    model.covers_all();
+    model.trains_alike(|tape| {
+        let [words, next] = both.losses(tape, &inputs, &masked, &next)?;
+        ops::add(tape, &words, &next)
+    });
+}
+
+fn classifier(name: &str, folder: &str, plan: &LoraPlan) -> Model {
+    let (model, config) = bert(name, folder, Head::SequenceClassification, plan);
+    let classifier = BertForSequenceClassification::new(&model.store, &config, plan).unwrap();
+    let batch = Batch::of(&model);
+    let inputs = batch.inputs();
+    let tape = model.inference();
+    model.hidden_states(&classifier.bert.hidden_states(&tape, &inputs).unwrap());
+    if model.fixture.has("act.pooled") {
+        let pooled = classifier.pooled(&tape, &inputs).unwrap();
+        model.near("act.pooled", &pooled, tolerance::TRANSFORMER);
+    }
+    let logits = classifier.logits(&tape, &inputs).unwrap();
+    model.near("act.logits", &logits, tolerance::TRANSFORMER);
+    let rows = model.lens().len();
+    let outputs = config.labels.count();
+    let (targets, per_row) = match config.labels.problem() {
+        melos::models::ProblemType::SingleLabelClassification => {
+            (model.u32s(&model.fixture.u32("input.labels")), 1)
+        }
+        // Means over the outputs too.
+        _ => {
+            let values = model.fixture.f32("input.labels");
+            let targets = Tensor::from_slice(&model.gpu, [rows, outputs], &values).unwrap();
+            (targets, outputs)
+        }
+    };
+    let weights = vec![1.0 / (rows * per_row) as f32; rows];
+    let weights = Tensor::from_slice(&model.gpu, [rows], &weights).unwrap();
+    model.trains_alike(|tape| classifier.loss(tape, &inputs, &targets, &weights));
+    model
+}
+
+#[test]
+fn classifier_of_one_label_is_transformers() {
+    let name = "bert_classifier";
+    classifier(name, name, &LoraPlan::default()).covers_all();
+}
+
+#[test]
+fn classifier_of_several_labels_is_transformers() {
+    classifier("bert_multi_label", "bert_classifier", &LoraPlan::default());
+}
+
+#[test]
+fn regression_is_transformers() {
+    classifier("bert_regression", "bert_classifier", &LoraPlan::default());
+}
+
+#[test]
+fn token_classifier_is_transformers() {
+    let none = LoraPlan::default();
+    let name = "bert_token_classifier";
+    let (model, config) = bert(name, name, Head::TokenClassification, &none);
+    let classifier = BertForTokenClassification::new(&model.store, &config, &none).unwrap();
+    let batch = Batch::of(&model);
+    let inputs = batch.inputs();
+    let tape = model.inference();
+    model.hidden_states(&classifier.bert.hidden_states(&tape, &inputs).unwrap());
+    model.near_inside("act.logits", &classifier.logits(&tape, &inputs).unwrap());
+    let labels = model.fixture.u32("input.labels");
+    let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
+    model.covers_all();
+    model.trains_alike(|tape| classifier.loss(tape, &inputs, &targets, &weights));
+}
+
+/// LoRA on query and value, the classifier trained too.
+fn adapted() -> LoraPlan {
+    let update = LoraUpdate {
+        rank: 2,
+        scale: 6.0 / 2.0,
+        dropout: 0.0,
+        part: None,
+    };
+    let layer = |l: usize, part| format!("bert.encoder.layer.{l}.attention.self.{part}");
+    let modules = (0..2).flat_map(|l| ["query", "value"].map(|part| layer(l, part)));
+    LoraPlan {
+        modules_to_save: vec!["classifier".into()],
+        ..LoraPlan::of(modules, &update)
+    }
+}
+
+#[test]
+fn lora_is_pefts_and_leaves_the_base_alone() {
+    let plan = adapted();
+    let model = classifier("bert_lora", "bert_classifier", &plan);
+    model.covers_all();
+    let base = crate::common::fixture::Fixture::open("hf/bert_classifier/model");
+    let mut frozen = 0;
+    for spec in model.store.specs().filter(|s| !plan.trains(&s.name)) {
+        let param = model.store.get(&spec.name).unwrap();
+        assert!(param.grad().is_none(), "{} has a gradient", spec.name);
+        let after = param.to_vec::<f32>().unwrap();
+        crate::reference::assert_same_bits(&spec.name, &after, &base.f32(&spec.name));
+        frozen += after.len();
+    }
+    let (all, trained) = model.store.counts();
+    assert_eq!(all - trained, frozen);
+    // One buffer of gradients, one of values: adapters and classifier stand together.
+    assert!(model.store.groups().len() <= 2);
+}
+
+#[test]
+fn merged_lora_is_pefts() {
+    let plan = adapted();
+    let head = Head::SequenceClassification;
+    let (model, config) = bert("bert_lora", "bert_classifier", head, &plan);
+    merge_adapters(&model.store, &config.linear_layers(head), &plan).unwrap();
+    let merged = model.fixture.names("merged.");
+    assert!(merged.len() >= 4);
+    for name in merged {
+        let param = model.store.get(&name).unwrap();
+        model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
+    }
+    // The plain model computes what the adapted one did.
+    let none = LoraPlan::default();
+    let classifier = BertForSequenceClassification::new(&model.store, &config, &none).unwrap();
+    let batch = Batch::of(&model);
+    let logits = classifier
+        .logits(&model.inference(), &batch.inputs())
+        .unwrap();
+    model.near("act.logits", &logits, tolerance::TRANSFORMER);
+}

@@ -1,0 +1,13 @@
+//! BERT and GPT-2 against transformers and PEFT; what training them must keep; generation.
+#![cfg(feature = "train")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../reference/mod.rs"]
+mod reference;
+
+mod bert;
+mod generation;
+mod gpt2;
+mod support;
+mod training;

@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""Writes tests/fixtures/hf/: tiny models as transformers and PEFT write them, and what they compute.
+
+    python3 -m venv VENV && VENV/bin/pip install -r tools/requirements.txt
+    VENV/bin/python tools/make_hf_fixtures.py
+
+Needed only to remake the fixtures; the files are committed. The same versions give the same bytes.
+
+    hf/NAME/                config.json and model.safetensors by save_pretrained; an adapter's folder
+                            likewise by PEFT
+    hf/NAME.safetensors     inputs and everything computed from them; its metadata names the folder
+
+Every parameter is a float32 number; everything expected is computed in float64 from them and
+rounded once, when it is written. No dropout. Rows are padded on the right.
+
+Names inside a file:
+    input.ids, input.token_types (B, T); input.lens (B), the tokens that count of each row
+    input.labels            what the loss wants; -1: not counted (transformers has -100 there)
+    act.hidden.N            hidden_states[N] of transformers: the embeddings, then each layer's
+                            output; GPT-2's last one is after ln_f. Rows of padding are 0 here
+    act.pooled, act.logits, act.nsp_logits    the same for these
+    loss                    of the first step; its gradients are grad.* (before clipping), a tied
+                            tensor once, by its name in the folder
+    losses                  the loss of each of STEPS training steps, before that step's update
+    grad_norms              the global gradient norm of each step, before clipping
+Training is AdamW(lr=1e-3, weight_decay=0.01 on every parameter, PyTorch's defaults otherwise) after
+clip_grad_norm_(max_norm=1.0). Adapters train lora_A, lora_B and modules_to_save only; merged.* are
+the weights of merge_and_unload (in float32) that differ from the base model's.
+"""
+
+import json
+import shutil
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from torch.nn.utils import clip_grad_norm_
+
+from make_fixtures import LR, MAX_NORM, OUT, STEPS, i32, normal, save, u32
+
+torch.set_default_dtype(torch.float32)
+transformers.logging.set_verbosity_error()
+
+HF = OUT / "hf"
+V, P, B, T = 37, 14, 3, 11
+LENS = [7, 11, 4]
+PAD, CLS, SEP, MASK = 0, 1, 2, 3
+NO_DROPOUT_BERT = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+NO_DROPOUT_GPT2 = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+
+
+def bert_config(**more):
+    return transformers.BertConfig(
+        vocab_size=V, hidden_size=16, num_attention_heads=2, intermediate_size=20,
+        max_position_embeddings=P, pad_token_id=PAD, attn_implementation="eager",
+        **{"num_hidden_layers": 2} | NO_DROPOUT_BERT | more,
+    )
+
+
+def gpt2_config(**more):
+    return transformers.GPT2Config(
+        vocab_size=V, n_embd=16, n_head=4, n_inner=20, n_positions=P, pad_token_id=PAD,
+        bos_token_id=CLS, eos_token_id=SEP, attn_implementation="eager",
+        **{"n_layer": 2} | NO_DROPOUT_GPT2 | more,
+    )
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def randomise(model, rng):
+    """Parameters at scales at which attention is not uniform and gradients are not small."""
+    for name, parameter in model.named_parameters():
+        norm = "LayerNorm" in name or ".ln_" in name
+        if name.endswith("weight") and norm:
+            values = 1 + normal(rng, *parameter.shape, scale=0.2)
+        else:
+            values = normal(rng, *parameter.shape, scale=0.1 if parameter.dim() == 1 else 0.4)
+        parameter.data.copy_(values)
+
+
+def ids_of(rng):
+    ids = rng.randint(4, V, size=(B, T))
+    ids[:, 1] = ids[0, 1]  # one id repeats, so that its gradient adds up
+    ids[:, 0] = CLS
+    for row, n in enumerate(LENS):
+        ids[row, n - 1] = SEP
+        ids[row, n:] = PAD
+    return ids
+
+
+def token_types(ids):
+    types = np.zeros_like(ids)
+    for row, n in enumerate(LENS):
+        types[row, n // 2 : n] = 1
+    return types
+
+
+def inside():
+    return torch.arange(T)[None] < torch.tensor(LENS)[:, None]
+
+
+def inputs_of(rng, bert=True):
+    ids = ids_of(rng)
+    call = dict(input_ids=torch.tensor(ids), attention_mask=inside().long())
+    tensors = {"input.ids": u32(ids), "input.lens": u32(LENS)}
+    if bert:
+        types = token_types(ids)
+        call["token_type_ids"] = torch.tensor(types)
+        tensors["input.token_types"] = u32(types)
+    return call, tensors
+
+
+def masked(rng, call, tensors):
+    """Some tokens replaced by MASK, some kept: labels there, -1 elsewhere."""
+    ids = call["input_ids"].numpy().copy()
+    labels = np.full_like(ids, -1)
+    for row, n in enumerate(LENS):
+        for at in rng.choice(np.arange(1, n - 1), size=max(1, n // 3), replace=False):
+            labels[row, at] = ids[row, at]
+            if at % 3:
+                ids[row, at] = MASK
+    call["input_ids"] = torch.tensor(ids)
+    tensors |= {"input.ids": u32(ids), "input.labels": i32(labels)}
+    return torch.tensor(labels)
+
+
+# --- what is computed ---------------------------------------------------------------------------
+
+
+def token_loss(logits, labels):
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-1)
+
+
+def for_transformers(labels):
+    """Its own labels, to check our loss against its."""
+    return torch.where(labels == -1, -100, labels) if labels.dtype == torch.int64 else labels
+
+
+def train(model, call, labels, loss_of, file_name, **more_labels):
+    """The first step's gradients, then STEPS of AdamW with clipping, in float64."""
+    model = model.double().train()
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    optimiser = torch.optim.AdamW(parameters.values(), lr=LR, weight_decay=0.01)
+    result, losses, norms = {}, [], []
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        out = model(**call, output_hidden_states=True)
+        loss = loss_of(out)
+        if step == 0:
+            theirs = model(**call, labels=for_transformers(labels), **more_labels).loss
+            assert torch.isclose(theirs.double(), loss, rtol=1e-6), (theirs, loss)
+        loss.backward()
+        if step == 0:
+            result["loss"] = loss
+            result |= {f"grad.{file_name(n)}": p.grad.clone() for n, p in parameters.items()}
+            keep = inside()[..., None]
+            for n, hidden in enumerate(out.hidden_states):
+                result[f"act.hidden.{n}"] = hidden * keep
+            logits = out.get("logits", out.get("prediction_logits"))
+            result["act.logits"] = logits * keep if logits.dim() == 3 else logits
+            if "seq_relationship_logits" in out:
+                result["act.nsp_logits"] = out.seq_relationship_logits
+            pooler = dict(model.named_modules()).get("bert.pooler")
+            if pooler is not None:
+                result["act.pooled"] = pooler(out.hidden_states[-1])
+        norms.append(float(clip_grad_norm_(parameters.values(), MAX_NORM)))
+        losses.append(loss.item())
+        optimiser.step()
+    print(f"    {losses[0]:.4f} -> {losses[-1]:.4f}")
+    assert losses[-1] < losses[0] and max(norms) > MAX_NORM, (losses, norms)
+    return result | {"losses": np.array(losses), "grad_norms": np.array(norms)}
+
+
+def write(name, about, folder, tensors):
+    save(f"hf/{name}", about, tensors, script="tools/make_hf_fixtures.py", folder=folder,
+         transformers=transformers.__version__)
+
+
+def folder(model, name):
+    """save_pretrained into hf/NAME."""
+    shutil.rmtree(HF / name, ignore_errors=True)
+    model.float().save_pretrained(HF / name)
+    return name
+
+
+def same_name(name):
+    return name
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def bert_mlm(name, seed):
+    rng = np.random.RandomState(seed)
+    model = transformers.BertForMaskedLM(bert_config(num_hidden_layers=1))
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng)
+    labels = masked(rng, call, tensors)
+    tensors |= train(model, call, labels, lambda out: token_loss(out.logits, labels), same_name)
+    write(name, "BertForMaskedLM, one layer; loss: mean over the tokens with a label", name, tensors)
+
+
+def bert_pretraining(name, seed):
+    rng = np.random.RandomState(seed)
+    model = transformers.BertForPreTraining(bert_config())
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng)
+    labels = masked(rng, call, tensors)
+    nsp = torch.tensor([1, 0, 0])
+
+    def loss_of(out):
+        mlm = token_loss(out.prediction_logits, labels)
+        return mlm + F.cross_entropy(out.seq_relationship_logits, nsp)
+
+    tensors |= train(model, call, labels, loss_of, same_name, next_sentence_label=nsp)
+    tensors["input.next_sentence_label"] = u32(nsp.numpy())
+    write(name, "BertForPreTraining; loss: masked LM + next sentence (0: it follows)", name, tensors)
+
+
+def classifier(name, seed, head_of, problem, outputs, labels, about, keep=None):
+    """BertForSequenceClassification on the encoder of `head_of`; `keep`: the gradients that are
+    written, where the rest would repeat another fixture's."""
+    rng = np.random.RandomState(seed)
+    config = bert_config(num_labels=outputs, problem_type=problem)
+    model = transformers.BertForSequenceClassification(config)
+    randomise(model, rng)
+    call, tensors = inputs_of(rng)
+    if head_of is None:
+        folder(model, name)
+    else:
+        theirs = transformers.BertModel.from_pretrained(HF / head_of)
+        model.bert.load_state_dict(theirs.state_dict())
+        for n in ["weight", "bias"]:
+            tensors[f"param.classifier.{n}"] = getattr(model.classifier, n).detach().clone()
+    labels = torch.tensor(labels)
+
+    def loss_of(out):
+        if problem == "single_label_classification":
+            return F.cross_entropy(out.logits, labels)
+        if problem == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(out.logits, labels.double())
+        return F.mse_loss(out.logits.squeeze(), labels.double())
+
+    integers = labels.dtype == torch.int64
+    tensors |= train(model, call, labels if integers else labels.double(), loss_of, same_name)
+    if keep:
+        tensors = {n: t for n, t in tensors.items() if not n.startswith("grad.") or keep(n)}
+    tensors["input.labels"] = i32(labels) if integers else labels
+    write(name, about, head_of or name, tensors)
+
+
+def bert_token_classifier(name, seed):
+    rng = np.random.RandomState(seed)
+    config = bert_config(num_hidden_layers=1, num_labels=5)
+    model = transformers.BertForTokenClassification(config)
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng)
+    labels = rng.randint(0, 5, size=(B, T))
+    labels[:, 0] = -1
+    for row, n in enumerate(LENS):
+        labels[row, n - 1 :] = -1
+    tensors["input.labels"] = i32(labels)
+    labels = torch.tensor(labels)
+    tensors |= train(model, call, labels, lambda out: token_loss(out.logits, labels), same_name)
+    write(name, "BertForTokenClassification, one layer; loss: mean over the tokens with a label",
+          name, tensors)
+
+
+def causal_loss(labels):
+    return lambda out: token_loss(out.logits[:, :-1], labels[:, 1:])
+
+
+def causal_labels(call, tensors):
+    labels = torch.where(inside(), call["input_ids"], -1)
+    tensors["input.labels"] = i32(labels)
+    return labels
+
+
+def gpt2_lm(name, seed):
+    rng = np.random.RandomState(seed)
+    model = transformers.GPT2LMHeadModel(gpt2_config())
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng, bert=False)
+    labels = causal_labels(call, tensors)
+    tensors |= train(model, call, labels, causal_loss(labels), same_name)
+    write(name, "GPT2LMHeadModel; the logits at t predict the label at t + 1; mean over these", name,
+          tensors)
+
+
+def gpt2_classifier(name, seed):
+    rng = np.random.RandomState(seed)
+    model = transformers.GPT2ForSequenceClassification(gpt2_config(n_layer=1, num_labels=3))
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng, bert=False)
+    labels = torch.tensor([2, 0, 1])
+    tensors["input.labels"] = i32(labels)
+    loss_of = lambda out: F.cross_entropy(out.logits, labels)
+    tensors |= train(model, call, labels, loss_of, same_name)
+    write(name, "GPT2ForSequenceClassification, one layer; logits of each row's last token", name,
+          tensors)
+
+
+# --- adapters ---------------------------------------------------------------------------------
+
+
+def adapter(name, seed, kind, base, config, labels_of, loss_of, about):
+    rng = np.random.RandomState(seed)
+    before = kind.from_pretrained(HF / base, attn_implementation="eager")
+    model = get_peft_model(kind.from_pretrained(HF / base, attn_implementation="eager"), config)
+    for n, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.copy_(normal(rng, *parameter.shape, scale=0.3))
+    shutil.rmtree(HF / name, ignore_errors=True)
+    model.peft_config["default"].base_model_name_or_path = base
+    model.save_pretrained(HF / name)
+    (HF / name / "README.md").unlink()  # a model card, which nothing reads
+    # PEFT writes a set in whatever order it has.
+    path = HF / name / "adapter_config.json"
+    written = json.loads(path.read_text())
+    written["target_modules"].sort()
+    path.write_text(json.dumps(written, indent=2, sort_keys=True))
+
+    def file_name(n):
+        return n.replace(".modules_to_save.default", "").replace(".default", "")
+
+    written = {f"grad.{n}" for n in get_peft_model_state_dict(model)}
+    call, tensors = inputs_of(rng, bert="bert" in name)
+    labels = labels_of(call, tensors)
+    tensors |= train(model, call, labels, lambda out: loss_of(out, labels), file_name)
+    assert written == {n for n in tensors if n.startswith("grad.")}, written
+
+    model = get_peft_model(kind.from_pretrained(HF / base), config)
+    model.load_adapter(HF / name, "default")
+    old = dict(before.named_parameters())
+    for n, parameter in model.merge_and_unload().named_parameters():
+        if not torch.equal(parameter, old[n]):
+            tensors[f"merged.{n}"] = parameter
+    write(name, about, f"{base}, {name}", tensors)
+
+
+def class_labels(call, tensors):
+    labels = torch.tensor([2, 0, 1])
+    tensors["input.labels"] = i32(labels)
+    return labels
+
+
+def main():
+    shutil.rmtree(HF, ignore_errors=True)
+    HF.mkdir(parents=True)
+    bert_mlm("bert_mlm", 31)
+    bert_pretraining("bert_pretraining", 32)
+    classifier("bert_classifier", 33, None, "single_label_classification", 3, [2, 0, 1],
+               "BertForSequenceClassification; loss: mean over the rows")
+    last = lambda n: "classifier" in n or "pooler" in n or "word_embeddings" in n
+    classifier("bert_multi_label", 34, "bert_classifier", "multi_label_classification", 3,
+               [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]],
+               "several labels per row, mean over rows and labels; the encoder of bert_classifier, "
+               "head in param.*; gradients of head, pooler and word embeddings only", keep=last)
+    classifier("bert_regression", 35, "bert_classifier", "regression", 1, [0.5, -1.25, 2.0],
+               "squared error, mean over the rows; the encoder of bert_classifier, head in param.*; "
+               "gradients of head, pooler and word embeddings only", keep=last)
+    bert_token_classifier("bert_token_classifier", 36)
+    gpt2_lm("gpt2_lm", 37)
+    gpt2_classifier("gpt2_classifier", 38)
+    adapter("bert_lora", 39, transformers.BertForSequenceClassification, "bert_classifier",
+            LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, lora_dropout=0.0,
+                       target_modules=["query", "value"]),
+            class_labels, lambda out, labels: F.cross_entropy(out.logits, labels),
+            "LoRA on query and value, the classifier in modules_to_save")
+    adapter("gpt2_lora", 40, transformers.GPT2LMHeadModel, "gpt2_lm",
+            LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, lora_dropout=0.0,
+                       target_modules=["c_attn"], fan_in_fan_out=True, use_rslora=True,
+                       rank_pattern={"h.1.attn.c_attn": 4}, alpha_pattern={"h.0.attn.c_attn": 5}),
+            causal_labels, lambda out, labels: causal_loss(labels)(out),
+            "rank-stabilised LoRA on c_attn: layer 0 has r 3, alpha 5; layer 1 r 4, alpha 6")
+    total = sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file())
+    print(f"tests/fixtures: {total:,} bytes")
+    assert total < 1 << 20
+
+
+if __name__ == "__main__":
+    main()
