@@ -51,6 +51,7 @@ impl Tokenizer {
         if let Ok(tokenizer) = Self::open_with(&folder, dictionary) {
             return Ok(tokenizer);
         }
+        log::info!("training the tokeniser");
         Self::train(sources, options)?.save_folder(&folder)?;
         Self::open_with(&folder, dictionary)
     }
