@@ -9,6 +9,7 @@
 // and dv. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Tiles of 32 queries, in slices of 32 columns, as attention_fwd
 // with keys as rows.
+// TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: 8 storage buffers; 12 KiB of workgroup memory.
 #const COLS: u32
 #include "attention_grad.wgsl"
@@ -29,17 +30,17 @@ fn add_dk(at: u32, value: Real) {
 
 fn add_dv(at: u32, value: Real) {
     var old = Real();
-    if p.together != 0u {
-        if p.accumulate_v != 0u {
-            old = dk[at];
-        }
-        dk[at] = old + value;
-    } else {
-        if p.accumulate_v != 0u {
-            old = dv[at];
-        }
-        dv[at] = old + value;
+#if TOGETHER
+    if p.accumulate_v != 0u {
+        old = dk[at];
     }
+    dk[at] = old + value;
+#else
+    if p.accumulate_v != 0u {
+        old = dv[at];
+    }
+    dv[at] = old + value;
+#endif
 }
 
 fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {

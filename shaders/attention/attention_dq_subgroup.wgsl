@@ -101,13 +101,13 @@ fn attention_dq_subgroup(
             acc[i] = add_outer(x, y, f, acc[i]);
         }
     }
-    for (var g = 0u; g < GROUPS; g++) {
-        let a = turned(acc[g][0], acc[g][1], acc[g][2], acc[g][3]);
-        let b = turned(acc[g][4], acc[g][5], acc[g][6], acc[g][7]);
-        let d = first + 8u * g;
-        for (var i = 0u; i < 4u; i++) {
-            store(t + i, head, batch, d, a[i]);
-            store(t + i, head, batch, d + 4u, b[i]);
+    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
+    // and take seconds to compile the stores.
+    for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
+        for (var g = 0u; g < GROUPS; g++) {
+            let d = first + 8u * g;
+            store(t + i, head, batch, d, row_of(acc[g][0], acc[g][1], acc[g][2], acc[g][3], i));
+            store(t + i, head, batch, d + 4u, row_of(acc[g][4], acc[g][5], acc[g][6], acc[g][7], i));
         }
     }
 }

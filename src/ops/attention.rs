@@ -204,7 +204,6 @@ fn attend(
         threshold,
         accumulate: 0,
         accumulate_v: 0,
-        together: 0,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
     };

@@ -28,7 +28,6 @@ pub(super) struct Params {
     pub threshold: u32,
     pub accumulate: u32,
     pub accumulate_v: u32,
-    pub together: u32,
     pub scale: f32,
     pub keep: f32,
 }
@@ -228,16 +227,12 @@ impl Form {
     ) -> Result<()> {
         let gpu = dk.gpu();
         let together = dk.id() == dv.id();
-        let params = &Params {
-            together: u32::from(together),
-            ..*params
-        };
         // One buffer must not be bound twice to be written.
         let unused = match together {
             true => Some(Tensor::empty(gpu, [4], DType::F32)?),
             false => None,
         };
-        let kernel = self.kernel(gpu, "dkv", Variant::new())?;
+        let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
         let others = [dout, &stats.0, dk, unused.as_ref().unwrap_or(dv)];
         let bindings: Vec<_> = read
             .into_iter()
