@@ -77,7 +77,6 @@ fn attention_dkv(
     let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
     let end = select(0u, p.queries, tile < valid);
     let key = tile + 4u * c;
-    let to_delta = arrayLength(&stats) / 2u;
     let factor = vec4<f32>(p.scale * LOG2E);
 
     var k_acc: array<array<vec4<f32>, 4>, SLICES>;
@@ -106,7 +105,7 @@ fn attention_dkv(
         // The probabilities for dv and, in place of dp, ds for dk.
         for (var j = 0u; j < 4u; j++) {
             let visible = columns(s) < vec4<u32>(select(0u, seen(vec4<u32>(t + j), valid).x, t + j < p.queries));
-            let at = sequence * p.queries + min(t + j, p.queries - 1u);
+            let at = 2u * (sequence * p.queries + min(t + j, p.queries - 1u));
             let probability = power(f[j] * factor - stats[at]);
 #if DROPOUT
             // A block of random bits serves a pair of queries.
@@ -115,7 +114,7 @@ fn attention_dkv(
 #else
             let dropped = vec4<f32>(1.0);
 #endif
-            let ds = p.scale * probability * (g[j] * dropped - stats[to_delta + at]);
+            let ds = p.scale * probability * (g[j] * dropped - stats[at + 1u]);
             f[j] = select(vec4<f32>(0.0), probability * dropped, visible);
             g[j] = select(vec4<f32>(0.0), ds, visible);
         }

@@ -77,7 +77,6 @@ fn attention_dkv_subgroup(
         k_base(batch, head, s + 2u), k_base(batch, head, s + 3u));
     let v_rows = array<u32, 4>(v_base(batch, head, s), v_base(batch, head, s + 1u),
         v_base(batch, head, s + 2u), v_base(batch, head, s + 3u));
-    let to_delta = arrayLength(&stats) / 2u;
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
@@ -100,9 +99,9 @@ fn attention_dkv_subgroup(
             g = add_scores(dout4(d_lo, d + column), dout4(d_hi, d + column), vlo, vhi, g);
         }
         // Each lane fetches the numbers of one of the eight queries.
-        let at = sequence * p.queries + min(t + (lane & 7u), p.queries - 1u);
+        let at = 2u * (sequence * p.queries + min(t + (lane & 7u), p.queries - 1u));
         let own_lse = stats[at];
-        let own_delta = stats[to_delta + at];
+        let own_delta = stats[at + 1u];
         let lses = array<f32, 8>(subgroupBroadcast(own_lse, 0u), subgroupBroadcast(own_lse, 1u),
             subgroupBroadcast(own_lse, 2u), subgroupBroadcast(own_lse, 3u), subgroupBroadcast(own_lse, 4u),
             subgroupBroadcast(own_lse, 5u), subgroupBroadcast(own_lse, 6u), subgroupBroadcast(own_lse, 7u));

@@ -56,11 +56,9 @@ fn attention_dq_subgroup(
         q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
     let douts = array<u32, 4>(dout_base(batch, head, t), dout_base(batch, head, t + 1u),
         dout_base(batch, head, t + 2u), dout_base(batch, head, t + 3u));
-    let at = sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u));
+    let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));
     let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
-    let to_delta = arrayLength(&stats) / 2u;
-    let delta = vec4<f32>(stats[to_delta + at.x], stats[to_delta + at.y],
-        stats[to_delta + at.z], stats[to_delta + at.w]);
+    let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);

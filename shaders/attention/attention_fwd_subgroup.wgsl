@@ -16,7 +16,7 @@
 
 @group(0) @binding(5) var<storage, read_write> o: array<Real>; // (B, T, NH, D) f32
 #if LSE
-@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (2, B, NH, T) f32: lse goes first
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: lse goes first
 #endif
 
 const GROUPS: u32 = COLS / 8u;
@@ -109,7 +109,7 @@ fn attention_fwd_subgroup(
         }
 #if LSE
         if first == 0u {
-            stats[sequence * p.queries + t + i] = lse[i];
+            stats[2u * (sequence * p.queries + t + i)] = lse[i];
         }
 #endif
     }

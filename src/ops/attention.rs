@@ -210,7 +210,7 @@ fn attend(
     let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let out = Tensor::empty(gpu, [batch, queries, width], DType::F32)?;
     let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
-        let shape = [2, batch, options.heads, queries];
+        let shape = [batch, options.heads, queries, 2];
         Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
     } else {
         None

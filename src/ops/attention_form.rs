@@ -41,7 +41,7 @@ struct DeltaParams {
     width: u32,
 }
 
-/// What the backward needs of the forward, (2, B, NH, T): the logarithm of each query's sum, and
+/// What the backward needs of the forward, (B, NH, T, 2): the logarithm of each query's sum, and
 /// room for delta.
 pub(super) struct Stats(pub Tensor);
 
@@ -151,7 +151,7 @@ impl Form {
         ])
     }
 
-    /// Fills `out` and, if given, the first half of `stats`. `read` is q, k, v and control.
+    /// Fills `out` and, if given, the logarithms of `stats`. `read` is q, k, v and control.
     pub(super) fn forward(
         self,
         params: &Params,
@@ -171,7 +171,7 @@ impl Form {
         gpu.dispatch(&kernel, params, &bindings, grid)
     }
 
-    /// Fills the second half of `stats`.
+    /// Fills the deltas of `stats`.
     pub(super) fn delta(
         self,
         params: &Params,
