@@ -108,7 +108,6 @@ fn the_demo_compares_three_models_over_three_seeds() {
     assert_eq!(finetune.len(), 3);
     assert!(
         finetune.iter().all(|s| s.seeds.len() >= 3
-            && s.lr == finetune[0].lr
             && s.budget == finetune[0].budget)
     );
     assert_eq!(finetune[0].init, None);
