@@ -43,7 +43,12 @@ pub fn code(error: &Error) -> u8 {
         | Error::ConfigType { .. }
         | Error::ConfigMissing { .. }
         | Error::ConfigValue { .. }
-        | Error::UnknownName { .. } => USAGE,
+        | Error::UnknownName { .. }
+        // What the user wrote on the command line, refused by what reads it.
+        | Error::Argument {
+            op: "fill-mask" | "generate" | "embed",
+            ..
+        } => USAGE,
         Error::NoSteps { .. }
         | Error::Metric { .. }
         | Error::NotUtf8 { .. }
@@ -61,6 +66,7 @@ pub fn code(error: &Error) -> u8 {
         | Error::Catalogue(KernelError::Write { .. })
         | Error::DiskFull { .. }
         | Error::TensorFile { .. }
+        | Error::ModelConfig { .. }
         | Error::Folder { .. } => FILES,
         Error::Diverged { .. } => DIVERGED,
         _ => INTERNAL,

@@ -52,9 +52,13 @@ impl Scores {
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn mean(loss_sum: f64, examples: u64) -> Result<Self> {
+        Self::of("the loss", loss_sum, examples)
+    }
+
+    fn of(what: &'static str, loss_sum: f64, examples: u64) -> Result<Self> {
         Ok(Self {
             examples,
-            loss: mean("the loss", loss_sum, examples)?,
+            loss: mean(what, loss_sum, examples)?,
             perplexity: None,
             accuracy: None,
             next_sentence: None,
@@ -69,7 +73,7 @@ impl Scores {
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn language(loss_sum: f64, tokens: u64) -> Result<Self> {
-        let scores = Self::mean(loss_sum, tokens)?;
+        let scores = Self::of("perplexity", loss_sum, tokens)?;
         Ok(Self {
             perplexity: Some(scores.loss.exp()),
             ..scores

@@ -5,3 +5,5 @@ mod bad_input;
 mod resume;
 mod runs;
 mod support;
+mod transformers;
+mod transformers_refused;

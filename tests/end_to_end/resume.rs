@@ -40,7 +40,19 @@ fn metrics(w: &Workplace, out: &str) -> String {
 }
 
 fn resumes_exactly(stages: &[String], units: &[&str], signal: &str) {
-    let w = Workplace::new(stages);
+    resumes_in(&Workplace::new(stages), units, signal);
+}
+
+/// As `resumes_exactly`, in a folder with a run file.
+pub fn resumes_in(w: &Workplace, units: &[&str], signal: &str) {
+    let files: Vec<String> = (units.iter())
+        .map(|unit| format!("{unit}/model/model.safetensors"))
+        .collect();
+    resumes_with(w, units[0], &files, signal);
+}
+
+/// Stops the run file's first unit, resumes, and compares these files of the run's folder.
+pub fn resumes_with(w: &Workplace, first: &str, files: &[String], signal: &str) {
     w.good(&["train", "run.toml", "--quiet", "--out", "whole"]);
 
     let mut child = w
@@ -49,21 +61,21 @@ fn resumes_exactly(stages: &[String], units: &[&str], signal: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    interrupt(&w, &mut child, signal);
+    interrupt(w, &mut child, signal);
     let out = child.wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(130), "{error}");
     assert!(error.contains("  melos train --resume stopped"), "{error}");
     w.nothing_half_written();
-    assert!(!w.path(&format!("stopped/{}/done.json", units[0])).exists());
-    assert!(w.path(&format!("stopped/{}/last", units[0])).exists());
+    assert!(!w.path(&format!("stopped/{}/done.json", first)).exists());
+    assert!(w.path(&format!("stopped/{}/last", first)).exists());
 
     w.good(&["train", "--quiet", "--resume", "stopped"]);
-    for unit in units {
-        let model = |out: &str| w.read(&format!("{out}/{unit}/model/model.safetensors"));
-        assert!(model("whole") == model("stopped"), "{unit}: other bits");
+    for file in files {
+        let read = |out: &str| w.read(&format!("{out}/{file}"));
+        assert!(read("whole") == read("stopped"), "{file}: other bits");
     }
-    assert_eq!(metrics(&w, "whole"), metrics(&w, "stopped"));
+    assert_eq!(metrics(w, "whole"), metrics(w, "stopped"));
 }
 
 #[test]

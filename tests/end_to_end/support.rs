@@ -63,10 +63,15 @@ pub fn stage(name: &str, kind: &str, lines: &str) -> String {
 impl Workplace {
     /// With `run.toml`, made of `head` and the stages.
     pub fn new(stages: &[String]) -> Workplace {
+        Workplace::with(&head(), stages)
+    }
+
+    /// With `run.toml`, made of another head and the stages.
+    pub fn with(head: &str, stages: &[String]) -> Workplace {
         let workplace = Workplace {
             folder: TempDir::new().unwrap(),
         };
-        workplace.write("run.toml", head() + &stages.concat());
+        workplace.write("run.toml", head.to_string() + &stages.concat());
         workplace
     }
 

@@ -19,8 +19,9 @@ use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
 use melos::train::artifacts::RunFolder;
 use melos::train::config::{Overrides, RunConfig, preset};
-use melos::train::estimate::{AdapterLimits, DataSizes, Estimate};
+use melos::train::estimate::{AdapterLimits, DataSizes};
 use melos::train::metrics::{ClassScores, Scores};
+use melos::train::tasks::planned;
 use operators::floats;
 
 /// (variant, file, test)
@@ -245,7 +246,7 @@ fn a_run_larger_than_its_adapter() {
         vocabulary: 1000,
         classes: 2,
     };
-    let estimate = Estimate::new(&config.model, &config.stages[0], sizes);
+    let estimate = planned(&config, &config.stages[0], sizes).unwrap();
     let limits = AdapterLimits {
         name: "toy".into(),
         max_binding: 1,

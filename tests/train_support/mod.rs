@@ -111,6 +111,7 @@ impl Task for Toy {
             trainable: DIM as u64,
             steps_per_epoch: (self.train_points() / BATCH) as u64,
             tokens_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
+            notes: Vec::new(),
         }
     }
 
@@ -224,7 +225,7 @@ impl Task for Toy {
     }
 
     fn export(&mut self) -> Result<ModelFiles> {
-        Ok(ModelFiles {
+        Ok(ModelFiles::Melos {
             tensors: TensorMap::from([("w".into(), HostTensor::f32(&[DIM], &self.weights))]),
             config: json!({ "model": "toy" }),
             tokenizer: "{}".into(),

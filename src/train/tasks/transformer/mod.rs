@@ -52,7 +52,11 @@ pub fn estimate(
         network.set_labels(&names, stage.problem);
     }
     let architecture = network.architecture(stage.objective, &stage.name)?;
-    let adapter = start::adapter(stage, &network, architecture, &[])?;
+    let missing = match &source {
+        Some(source) => source.report(&network, architecture)?.missing,
+        None => Vec::new(),
+    };
+    let adapter = start::adapter(stage, &network, architecture, &missing)?;
     let plan = adapter.map(|a| a.plan).unwrap_or_default();
     let rates = Rates::new(stage).map_err(|(key, message)| Error::ConfigValue {
         place: format!("stage.{}.{key}", stage.name),

@@ -99,7 +99,10 @@ impl Source {
 
     /// How its tensors compare with those of a class of `network`. A head of other labels counts as
     /// missing.
-    fn report(&self, network: &Network, architecture: Architecture) -> Result<LoadReport> {
+    ///
+    /// # Errors
+    /// As [`hub::Checkpoint::report`].
+    pub fn report(&self, network: &Network, architecture: Architecture) -> Result<LoadReport> {
         let mut layout = network.layout(architecture)?;
         match &self.files {
             Files::Model(checkpoint) => {
