@@ -176,12 +176,13 @@ fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
 }
 
 type Build = fn(&Gpu, Sizes) -> Result<Step>;
+type BuildOn = Box<dyn Fn(&Gpu) -> Result<Step>>;
 
 /// A step to time.
 struct Case {
     name: String,
     tokens: usize,
-    build: Box<dyn Fn(&Gpu) -> Result<Step>>,
+    build: BuildOn,
 }
 
 /// A busy machine makes steps longer, but not the processor time that they take.

@@ -20,6 +20,7 @@ import glob
 import io
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import fugashi
@@ -61,24 +62,34 @@ def dump(path, value):
     write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def train(lowercase):
-    inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    inner.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=260, special_tokens=SPECIALS, show_progress=False)
-    inner.train_from_iterator(training_text(), trainer)
-    return inner.get_vocab()
+def vocabulary(lowercase):
+    """Letters, frequent words and endings; the library's trainer depends on the order of a hash map."""
+    cut = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in training_text()
+        for word, _ in cut[1].pre_tokenize_str(cut[0].normalize_str(text))
+    )
+    letters = sorted({letter for word in words for letter in word})
+    ends = Counter()
+    for word, count in words.items():
+        for n in (2, 3):
+            if len(word) > n + 1:
+                ends["##" + word[-n:]] += count
+    frequent = sorted(words, key=lambda w: (-words[w], w))[:110]
+    endings = sorted(ends, key=lambda w: (-ends[w], w))[:60]
+    tokens = SPECIALS + letters + ["##" + letter for letter in letters] + frequent + endings
+    return {token: id for id, token in enumerate(dict.fromkeys(tokens))}
 
 
 def wordpiece():
-    vocab = sorted(train(True).items(), key=lambda kv: kv[1])
+    vocab = sorted(vocabulary(True).items(), key=lambda kv: kv[1])
     write(OUT / "wordpiece/vocab.txt", "".join(token + "\n" for token, _ in vocab))
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     dump(OUT / "wordpiece/tokenizer_config.json", config)
 
 
 def cased():
-    tokenizer = BertTokenizer(vocab=train(False), do_lower_case=False)
+    tokenizer = BertTokenizer(vocab=vocabulary(False), do_lower_case=False)
     tokenizer.backend_tokenizer.enable_truncation(8)
     tokenizer.backend_tokenizer.enable_padding(length=8)
     write(OUT / "cased/tokenizer.json", tokenizer.backend_tokenizer.to_str(pretty=False))

@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> o: array<Real>; // (B, T, NH, D) f32
 @group(0) @binding(2) var<storage, read> dout: array<Real>; // (B, T, NH, D) f32
-@group(0) @binding(3) var<storage, read_write> stats: array<f32>; // (2, B, NH, T) f32: delta goes second
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: delta goes second
 
 @compute @workgroup_size(64)
 fn attention_delta(
@@ -45,6 +45,6 @@ fn attention_delta(
 #else
         let delta = sum;
 #endif
-        stats[p.n + sequence * p.queries + row % p.queries] = delta;
+        stats[2u * (sequence * p.queries + row % p.queries) + 1u] = delta;
     }
 }

@@ -9,6 +9,7 @@
 // and dv. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Tiles of 32 queries, in slices of 32 columns, as attention_fwd
 // with keys as rows.
+// TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: 8 storage buffers; 12 KiB of workgroup memory.
 #const COLS: u32
 #include "attention_grad.wgsl"
@@ -29,17 +30,17 @@ fn add_dk(at: u32, value: Real) {
 
 fn add_dv(at: u32, value: Real) {
     var old = Real();
-    if p.together != 0u {
-        if p.accumulate_v != 0u {
-            old = dk[at];
-        }
-        dk[at] = old + value;
-    } else {
-        if p.accumulate_v != 0u {
-            old = dv[at];
-        }
-        dv[at] = old + value;
+#if TOGETHER
+    if p.accumulate_v != 0u {
+        old = dk[at];
     }
+    dk[at] = old + value;
+#else
+    if p.accumulate_v != 0u {
+        old = dv[at];
+    }
+    dv[at] = old + value;
+#endif
 }
 
 fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {
@@ -76,7 +77,6 @@ fn attention_dkv(
     let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
     let end = select(0u, p.queries, tile < valid);
     let key = tile + 4u * c;
-    let to_delta = arrayLength(&stats) / 2u;
     let factor = vec4<f32>(p.scale * LOG2E);
 
     var k_acc: array<array<vec4<f32>, 4>, SLICES>;
@@ -105,7 +105,7 @@ fn attention_dkv(
         // The probabilities for dv and, in place of dp, ds for dk.
         for (var j = 0u; j < 4u; j++) {
             let visible = columns(s) < vec4<u32>(select(0u, seen(vec4<u32>(t + j), valid).x, t + j < p.queries));
-            let at = sequence * p.queries + min(t + j, p.queries - 1u);
+            let at = 2u * (sequence * p.queries + min(t + j, p.queries - 1u));
             let probability = power(f[j] * factor - stats[at]);
 #if DROPOUT
             // A block of random bits serves a pair of queries.
@@ -114,7 +114,7 @@ fn attention_dkv(
 #else
             let dropped = vec4<f32>(1.0);
 #endif
-            let ds = p.scale * probability * (g[j] * dropped - stats[to_delta + at]);
+            let ds = p.scale * probability * (g[j] * dropped - stats[at + 1u]);
             f[j] = select(vec4<f32>(0.0), probability * dropped, visible);
             g[j] = select(vec4<f32>(0.0), ds, visible);
         }

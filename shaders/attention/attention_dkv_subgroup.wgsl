@@ -8,6 +8,7 @@
 // Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four keys and COLS
 // columns of dk and dv. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Eight queries at a time, q and do shared by broadcast.
+// TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: subgroups of 8 lanes or more; 8 storage buffers.
 #const COLS: u32
 #include "attention_grad.wgsl"
@@ -28,17 +29,17 @@ fn add_dk(at: u32, value: Real) {
 
 fn add_dv(at: u32, value: Real) {
     var old = Real();
-    if p.together != 0u {
-        if p.accumulate_v != 0u {
-            old = dk[at];
-        }
-        dk[at] = old + value;
-    } else {
-        if p.accumulate_v != 0u {
-            old = dv[at];
-        }
-        dv[at] = old + value;
+#if TOGETHER
+    if p.accumulate_v != 0u {
+        old = dk[at];
     }
+    dk[at] = old + value;
+#else
+    if p.accumulate_v != 0u {
+        old = dv[at];
+    }
+    dv[at] = old + value;
+#endif
 }
 
 fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {
@@ -76,7 +77,6 @@ fn attention_dkv_subgroup(
         k_base(batch, head, s + 2u), k_base(batch, head, s + 3u));
     let v_rows = array<u32, 4>(v_base(batch, head, s), v_base(batch, head, s + 1u),
         v_base(batch, head, s + 2u), v_base(batch, head, s + 3u));
-    let to_delta = arrayLength(&stats) / 2u;
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
@@ -99,9 +99,9 @@ fn attention_dkv_subgroup(
             g = add_scores(dout4(d_lo, d + column), dout4(d_hi, d + column), vlo, vhi, g);
         }
         // Each lane fetches the numbers of one of the eight queries.
-        let at = sequence * p.queries + min(t + (lane & 7u), p.queries - 1u);
+        let at = 2u * (sequence * p.queries + min(t + (lane & 7u), p.queries - 1u));
         let own_lse = stats[at];
-        let own_delta = stats[to_delta + at];
+        let own_delta = stats[at + 1u];
         let lses = array<f32, 8>(subgroupBroadcast(own_lse, 0u), subgroupBroadcast(own_lse, 1u),
             subgroupBroadcast(own_lse, 2u), subgroupBroadcast(own_lse, 3u), subgroupBroadcast(own_lse, 4u),
             subgroupBroadcast(own_lse, 5u), subgroupBroadcast(own_lse, 6u), subgroupBroadcast(own_lse, 7u));
@@ -129,15 +129,15 @@ fn attention_dkv_subgroup(
             k_acc[i] = add_outer(q4(q_lo, d), q4(q_hi, d), g, k_acc[i]);
         }
     }
-    for (var i = 0u; i < GROUPS; i++) {
-        let k_a = turned(k_acc[i][0], k_acc[i][1], k_acc[i][2], k_acc[i][3]);
-        let k_b = turned(k_acc[i][4], k_acc[i][5], k_acc[i][6], k_acc[i][7]);
-        let v_a = turned(v_acc[i][0], v_acc[i][1], v_acc[i][2], v_acc[i][3]);
-        let v_b = turned(v_acc[i][4], v_acc[i][5], v_acc[i][6], v_acc[i][7]);
-        let d = first + 8u * i;
-        for (var r = 0u; r < 4u; r++) {
-            store(s + r, head, batch, d, k_a[r], v_a[r]);
-            store(s + r, head, batch, d + 4u, k_b[r], v_b[r]);
+    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
+    // and take seconds to compile the stores.
+    for (var i = 0u; i < min(p.keys - min(s, p.keys), 4u); i++) {
+        for (var g = 0u; g < GROUPS; g++) {
+            let d = first + 8u * g;
+            let a = k_acc[g];
+            let b = v_acc[g];
+            store(s + i, head, batch, d, row_of(a[0], a[1], a[2], a[3], i), row_of(b[0], b[1], b[2], b[3], i));
+            store(s + i, head, batch, d + 4u, row_of(a[4], a[5], a[6], a[7], i), row_of(b[4], b[5], b[6], b[7], i));
         }
     }
 }

@@ -55,11 +55,9 @@ fn attention_dq(
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let query = tile + 4u * c;
-    let at = sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u));
+    let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));
     let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
-    let to_delta = arrayLength(&stats) / 2u;
-    let delta = vec4<f32>(stats[to_delta + at.x], stats[to_delta + at.y],
-        stats[to_delta + at.z], stats[to_delta + at.w]);
+    let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc: array<array<vec4<f32>, 4>, SLICES>;

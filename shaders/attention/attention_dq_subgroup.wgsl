@@ -56,11 +56,9 @@ fn attention_dq_subgroup(
         q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
     let douts = array<u32, 4>(dout_base(batch, head, t), dout_base(batch, head, t + 1u),
         dout_base(batch, head, t + 2u), dout_base(batch, head, t + 3u));
-    let at = sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u));
+    let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));
     let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
-    let to_delta = arrayLength(&stats) / 2u;
-    let delta = vec4<f32>(stats[to_delta + at.x], stats[to_delta + at.y],
-        stats[to_delta + at.z], stats[to_delta + at.w]);
+    let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
@@ -101,13 +99,13 @@ fn attention_dq_subgroup(
             acc[i] = add_outer(x, y, f, acc[i]);
         }
     }
-    for (var g = 0u; g < GROUPS; g++) {
-        let a = turned(acc[g][0], acc[g][1], acc[g][2], acc[g][3]);
-        let b = turned(acc[g][4], acc[g][5], acc[g][6], acc[g][7]);
-        let d = first + 8u * g;
-        for (var i = 0u; i < 4u; i++) {
-            store(t + i, head, batch, d, a[i]);
-            store(t + i, head, batch, d + 4u, b[i]);
+    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
+    // and take seconds to compile the stores.
+    for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
+        for (var g = 0u; g < GROUPS; g++) {
+            let d = first + 8u * g;
+            store(t + i, head, batch, d, row_of(acc[g][0], acc[g][1], acc[g][2], acc[g][3], i));
+            store(t + i, head, batch, d + 4u, row_of(acc[g][4], acc[g][5], acc[g][6], acc[g][7], i));
         }
     }
 }

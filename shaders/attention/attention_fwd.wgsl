@@ -16,7 +16,7 @@
 
 @group(0) @binding(5) var<storage, read_write> o: array<Real>; // (B, T, NH, D) f32
 #if LSE
-@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (2, B, NH, T) f32: lse goes first
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: lse goes first
 #endif
 
 const SLICES: u32 = COLS / 32u;
@@ -126,7 +126,7 @@ fn attention_fwd(
     let lse = select(vec4<f32>(0.0), top + log2(total), total > vec4<f32>(0.0));
     for (var i = 0u; i < 4u; i++) {
         if first == 0u && c == 0u && t + i < p.queries {
-            stats[sequence * p.queries + t + i] = lse[i];
+            stats[2u * (sequence * p.queries + t + i)] = lse[i];
         }
     }
 #endif

@@ -16,7 +16,7 @@
 
 @group(0) @binding(5) var<storage, read_write> o: array<Real>; // (B, T, NH, D) f32
 #if LSE
-@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (2, B, NH, T) f32: lse goes first
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: lse goes first
 #endif
 
 const GROUPS: u32 = COLS / 8u;
@@ -98,25 +98,19 @@ fn attention_fwd_subgroup(
         }
     }
     let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
-    for (var g = 0u; g < GROUPS; g++) {
-        let a = turned(acc[g][0] * inverse, acc[g][1] * inverse, acc[g][2] * inverse, acc[g][3] * inverse);
-        let b = turned(acc[g][4] * inverse, acc[g][5] * inverse, acc[g][6] * inverse, acc[g][7] * inverse);
-        let d = first + 8u * g;
-        store(t, head, batch, d, a[0]);
-        store(t, head, batch, d + 4u, b[0]);
-        store(t + 1u, head, batch, d, a[1]);
-        store(t + 1u, head, batch, d + 4u, b[1]);
-        store(t + 2u, head, batch, d, a[2]);
-        store(t + 2u, head, batch, d + 4u, b[2]);
-        store(t + 3u, head, batch, d, a[3]);
-        store(t + 3u, head, batch, d + 4u, b[3]);
-    }
-#if LSE
     let lse = select(vec4<f32>(0.0), top + log2(sum), sum > vec4<f32>(0.0));
-    for (var i = 0u; i < 4u; i++) {
-        if first == 0u && t + i < p.queries {
-            stats[sequence * p.queries + t + i] = lse[i];
+    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
+    // and take seconds to compile the stores.
+    for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
+        for (var g = 0u; g < GROUPS; g++) {
+            let d = first + 8u * g;
+            store(t + i, head, batch, d, inverse[i] * row_of(acc[g][0], acc[g][1], acc[g][2], acc[g][3], i));
+            store(t + i, head, batch, d + 4u, inverse[i] * row_of(acc[g][4], acc[g][5], acc[g][6], acc[g][7], i));
         }
-    }
+#if LSE
+        if first == 0u {
+            stats[2u * (sequence * p.queries + t + i)] = lse[i];
+        }
 #endif
+    }
 }

@@ -24,7 +24,6 @@ struct Params {
     threshold: u32,  // p 2^16; DROPOUT only
     accumulate: u32, // 1: add to dq, or to dk
     accumulate_v: u32, // 1: add to dv
-    together: u32,   // 1: dv lies in the buffer of dk
     scale: f32,      // of q k
     keep: f32,       // 1 / (1 - p); DROPOUT only
 }

@@ -2,7 +2,7 @@
 #include "attention.wgsl"
 
 @group(0) @binding(5) var<storage, read> dout: array<Real>; // (B, T, NH, D) f32
-@group(0) @binding(6) var<storage, read> stats: array<f32>; // (2, B, NH, T) f32: base-2 lse, delta
+@group(0) @binding(6) var<storage, read> stats: array<f32>; // (B, NH, T, 2) f32: base-2 lse, delta
 
 fn dout_base(batch: u32, head: u32, t: u32) -> u32 {
     return ((batch * p.queries + min(t, p.queries - 1u)) * p.heads + head) * p.width;

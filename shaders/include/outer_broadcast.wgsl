@@ -49,3 +49,8 @@ fn add_outer(x: vec4<f32>, y: vec4<f32>, f: array<vec4<f32>, 8>, sums: array<vec
         right(x.x, y.x, f, sums[4]), right(x.y, y.y, f, sums[5]),
         right(x.z, y.z, f, sums[6]), right(x.w, y.w, f, sums[7]));
 }
+
+// Four columns of one of the four rows.
+fn row_of(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, i: u32) -> vec4<f32> {
+    return vec4<f32>(a[i], b[i], c[i], d[i]);
+}

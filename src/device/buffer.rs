@@ -82,8 +82,19 @@ impl Pool {
 }
 
 impl Buffer {
+    /// Memory that is not there, for tensors that only stand for others.
+    pub(crate) fn none() -> Arc<Buffer> {
+        Arc::new(Buffer {
+            raw: None,
+            size: 0,
+            scope: Scope::Eager,
+            home: Weak::new(),
+        })
+    }
+
     pub(super) fn raw(&self) -> &wgpu::Buffer {
-        // `raw` is only taken in `drop`, after which nobody can call this.
+        // `raw` is taken in `drop`, after which nobody can call this, and missing only in what
+        // `Tensor::without_values` gives, which no operator dispatches.
         self.raw.as_ref().expect("a live buffer")
     }
 

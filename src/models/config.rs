@@ -1,6 +1,6 @@
 //! What the configurations of BERT and GPT-2 share.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -74,6 +74,24 @@ impl Labels {
             1 => ProblemType::Regression,
             _ => ProblemType::SingleLabelClassification,
         })
+    }
+}
+
+/// Writes 0.1, not 0.10000000149011612, into a `Value`, whose numbers are f64.
+pub(super) fn shortest<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    // The shortest text of an f32 is one of an f64 too.
+    let digits = value.to_string().parse().unwrap_or(f64::from(*value));
+    serializer.serialize_f64(digits)
+}
+
+/// As [`shortest`], for what may be missing.
+pub(super) fn shortest_option<S: Serializer>(
+    value: &Option<f32>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => shortest(value, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

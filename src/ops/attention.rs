@@ -3,7 +3,6 @@
 
 use super::attention_form::{Flags, Form, Params, Stats};
 use crate::error::{Error, Result};
-use crate::kernels::philox;
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
 
 const OP: &str = "attention";
@@ -171,7 +170,7 @@ fn attend(
     let gpu = tape.gpu();
     let head_width = width / options.heads;
     // Dropped weights are counted in 65,536ths; the factor of the others fits that number.
-    let threshold = (philox::drop_threshold(options.dropout) + (1 << 15)) >> 16;
+    let threshold = ((options.dropout * 65_536.0).round() as u32).min(65_535);
     let state = tape.step_state().filter(|_| threshold > 0);
     let flags = Flags {
         vec4: super::lanes(head_width) == 4,
@@ -204,14 +203,13 @@ fn attend(
         threshold,
         accumulate: 0,
         accumulate_v: 0,
-        together: 0,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
     };
     let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let out = Tensor::empty(gpu, [batch, queries, width], DType::F32)?;
     let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
-        let shape = [2, batch, options.heads, queries];
+        let shape = [batch, options.heads, queries, 2];
         Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
     } else {
         None
@@ -221,10 +219,8 @@ fn attend(
     let Some(stats) = stats else {
         return Ok(out);
     };
-    let output = out.clone();
-    let inputs = tensors.map(Tensor::clone);
-    let inputs: Vec<&Tensor> = inputs.iter().collect();
-    tape.record(OP, &inputs, &[&out], move |cx| {
+    let (parts, output) = (parts.clone(), out.clone());
+    tape.record(OP, &tensors, &[&out], move |cx| {
         let Some(dout) = cx.upstream(&output)? else {
             return Ok(());
         };

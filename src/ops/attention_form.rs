@@ -28,7 +28,6 @@ pub(super) struct Params {
     pub threshold: u32,
     pub accumulate: u32,
     pub accumulate_v: u32,
-    pub together: u32,
     pub scale: f32,
     pub keep: f32,
 }
@@ -42,7 +41,7 @@ struct DeltaParams {
     width: u32,
 }
 
-/// What the backward needs of the forward, (2, B, NH, T): the logarithm of each query's sum, and
+/// What the backward needs of the forward, (B, NH, T, 2): the logarithm of each query's sum, and
 /// room for delta.
 pub(super) struct Stats(pub Tensor);
 
@@ -152,7 +151,7 @@ impl Form {
         ])
     }
 
-    /// Fills `out` and, if given, the first half of `stats`. `read` is q, k, v and control.
+    /// Fills `out` and, if given, the logarithms of `stats`. `read` is q, k, v and control.
     pub(super) fn forward(
         self,
         params: &Params,
@@ -172,7 +171,7 @@ impl Form {
         gpu.dispatch(&kernel, params, &bindings, grid)
     }
 
-    /// Fills the second half of `stats`.
+    /// Fills the deltas of `stats`.
     pub(super) fn delta(
         self,
         params: &Params,
@@ -228,16 +227,12 @@ impl Form {
     ) -> Result<()> {
         let gpu = dk.gpu();
         let together = dk.id() == dv.id();
-        let params = &Params {
-            together: u32::from(together),
-            ..*params
-        };
         // One buffer must not be bound twice to be written.
         let unused = match together {
             true => Some(Tensor::empty(gpu, [4], DType::F32)?),
             false => None,
         };
-        let kernel = self.kernel(gpu, "dkv", Variant::new())?;
+        let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
         let others = [dout, &stats.0, dk, unused.as_ref().unwrap_or(dv)];
         let bindings: Vec<_> = read
             .into_iter()

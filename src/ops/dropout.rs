@@ -109,7 +109,7 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
     };
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), DType::F32)?;
     draw.forward(x, &y)?;
-    let (input, out) = (x.clone(), y.clone());
+    let (input, out) = (x.without_values(), y.without_values());
     tape.record(OP, &[x], &[&y], move |cx| {
         match (cx.upstream(&out)?, cx.sink(&input)?) {
             (Some(dy), Some(dx)) => draw.backward(&dy, &dx),

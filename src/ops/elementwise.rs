@@ -176,8 +176,8 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     )?;
     let (saved, input, out) = (
         if f.saves_result() { &y } else { x }.clone(),
-        x.clone(),
-        y.clone(),
+        x.without_values(),
+        y.without_values(),
     );
     tape.record("unary", &[x], &[&y], move |cx| {
         let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {

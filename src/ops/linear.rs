@@ -88,10 +88,17 @@ impl Projection {
         })
     }
 
-    /// What a gradient may be wanted of.
-    pub fn inputs(&self) -> Vec<&Tensor> {
-        let all = [Some(&self.x), Some(&self.w), self.b.as_ref()];
-        all.into_iter().flatten().collect()
+    /// What the backward pass keeps: x only for the gradient of W, or where `reads_x`.
+    pub fn saved(self, tape: &Tape, reads_x: bool) -> Projection {
+        let x = match reads_x || tape.needs_grad(&self.w) {
+            true => self.x,
+            false => self.x.without_values(),
+        };
+        Projection {
+            x,
+            y: self.y.without_values(),
+            ..self
+        }
     }
 
     /// Gradients of x, W and b, as far as they are wanted; dy (N, O).
@@ -144,8 +151,8 @@ pub fn linear_as(
 ) -> Result<Tensor> {
     let (projection, y) = Projection::new(OP, tape, x, w, b, layout)?;
     projection.forward()?;
-    let inputs: Vec<Tensor> = projection.inputs().into_iter().cloned().collect();
-    let inputs: Vec<&Tensor> = inputs.iter().collect();
+    let projection = projection.saved(tape, false);
+    let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
     tape.record(OP, &inputs, &[&y], move |cx| {
         match cx.upstream(&projection.y)? {
             Some(dy) => projection.backward(cx, &dy),

@@ -206,6 +206,8 @@ pub fn lora_linear(
         .map(|(update, dropout)| Adapted::forward(tape, update, dropout, &projection))
         .collect::<Result<Vec<_>>>()?;
 
+    let reads_x = loras.iter().any(|lora| tape.needs_grad(lora.a));
+    let projection = projection.saved(tape, reads_x);
     let mut inputs = vec![x, w];
     inputs.extend(b);
     inputs.extend(loras.iter().flat_map(|lora| [lora.a, lora.b]));

@@ -48,7 +48,7 @@ pub struct Normed {
     pub sum: Tensor,
 }
 
-/// What the backward reads.
+/// What the backward reads; of x, residual and y only which tensors they are.
 struct Saved {
     x: Tensor,
     residual: Option<Tensor>,
@@ -118,13 +118,13 @@ pub fn layer_norm(
     let mut outputs = vec![&y];
     outputs.extend(written);
     let saved = Saved {
-        x: x.clone(),
-        residual: residual.cloned(),
+        x: x.without_values(),
+        residual: residual.map(Tensor::without_values),
         gamma: gamma.clone(),
         beta: beta.clone(),
         sum: sum.clone(),
         stats,
-        y: y.clone(),
+        y: y.without_values(),
     };
     tape.record(OP, &inputs, &outputs, move |cx| backward(cx, &saved));
     Ok(Normed { y, sum })

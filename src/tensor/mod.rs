@@ -333,6 +333,15 @@ impl Tensor {
         }
     }
 
+    /// The same tensor for the tape, which knows it by its identity and shape, without its memory:
+    /// what a backward pass keeps of a tensor whose values it does not read.
+    pub(crate) fn without_values(&self) -> Tensor {
+        Tensor {
+            buffer: Buffer::none(),
+            ..self.clone()
+        }
+    }
+
     /// The same tensor as a trainable parameter whose gradient accumulates in `grad`.
     pub fn with_grad(mut self, grad: Tensor) -> Tensor {
         self.grad = Some(Arc::new(grad));

@@ -154,7 +154,7 @@ impl Tape {
         if is_result {
             let id = y.id();
             self.tracked.borrow_mut().insert(id);
-            let out = y.clone();
+            let out = y.without_values();
             let backward = move |cx: &mut Backward| {
                 let Some(dy) = cx.upstream(&out)? else {
                     return Ok(());

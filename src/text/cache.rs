@@ -64,16 +64,21 @@ pub(super) fn key(sources: &[Source], tokenizer: &Tokenizer) -> Result<String> {
     hasher.update(VERSION.to_le_bytes());
     hasher.update(tokenizer.hash());
     for source in sources {
-        hasher.update(source.content_hash()?);
-        // Where the file lies does not matter, how it is read does.
-        let how = Source {
-            path: Default::default(),
-            format: Some(source.resolve_format()?),
-            ..source.clone()
-        };
-        hasher.update(serde_json::to_vec(&how).unwrap_or_default());
+        add_source(&mut hasher, source)?;
     }
     Ok(hex(&hasher.finalize()))
+}
+
+/// The text that a source yields: where the file lies does not matter, how it is read does.
+pub(super) fn add_source(hasher: &mut Sha256, source: &Source) -> Result<()> {
+    hasher.update(source.content_hash()?);
+    let how = Source {
+        path: Default::default(),
+        format: Some(source.resolve_format()?),
+        ..source.clone()
+    };
+    hasher.update(serde_json::to_vec(&how).unwrap_or_default());
+    Ok(())
 }
 
 /// Maps the copy with this key, or makes it from what `read` yields.

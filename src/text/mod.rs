@@ -2,6 +2,12 @@
 //!
 //! ```text
 //! corpus (files -> examples) -> tokenizer (text -> ids) -> documents (cached ids) -> batches
+//!
+//! batches, time-major (T, B) for LSTMs     lm      the stream of all text in lanes
+//!                                          bucket  whole documents
+//!          batch-major (B, T) for BERT     masked  masked LM: sentences, packed blocks, pairs
+//!          and GPT-2                       causal  windows of the stream, prompts with answers
+//!                                          labelled  texts, pairs, words with labels
 //! ```
 //!
 //! Nothing here touches a GPU. Every order is decided by a seed, never by the thread count, so
@@ -41,7 +47,10 @@ pub use labelled::{
 pub use lm::{LmBatch, LmBatches, LmOptions};
 pub use masked::{Layout, MaskedBatch, MaskedBatches, MaskedOptions};
 pub use masking::{MaskOptions, MaskRate, RateShape, Refresh};
+pub use pairs::PairOptions;
 pub use sequences::{Frame, Rows};
-pub use tokenizer::{Tokenizer, TokenizerKind, TokenizerOptions, TokenizerTrainer};
+pub use tokenizer::{
+    Encoding, Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, TokenizerTrainer,
+};
 pub use vectors::WordVectors;
 pub use vocabulary::{Roles, Vocabulary};

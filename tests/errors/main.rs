@@ -6,6 +6,7 @@
 mod common;
 #[macro_use]
 mod refused;
+mod models;
 mod operators;
 
 use std::path::Path;
@@ -58,7 +59,7 @@ const TRIGGERED: [(&str, &str, &str); 39] = [
     ("NoSteps", "src/train/trainer.rs", "data_without_a_step_are_refused"),
     ("DoesNotFit", "tests/errors/main.rs", "a_run_larger_than_its_adapter"),
     ("Metric", "tests/errors/main.rs", "nothing_to_measure"),
-    ("ModelConfig", "tests/errors/operators.rs", "models_that_cannot_be_built"),
+    ("ModelConfig", "tests/errors/models.rs", "models_that_cannot_be_built"),
     ("Io", "tests/text_tokens.rs", "bad_tokenizer_files"),
     ("DiskFull", "tests/text_tokens.rs", "a_full_disk_is_named"),
     ("TensorFile", "tests/train_run.rs", "a_damaged_checkpoint_is_named"),

@@ -1,11 +1,12 @@
-//! The element-wise, reduction, normalisation, dropout, embedding, row, loss and optimiser kernels
-//! on the device, against literal f64 forms: odd sizes, peaked inputs, NaN-filled outputs, guard
-//! words, accumulation.
+//! The attention, element-wise, reduction, normalisation, dropout, embedding, row, loss and
+//! optimiser kernels on the device, against literal f64 forms: odd sizes, peaked inputs, NaN-filled
+//! outputs, guard words, accumulation.
 #![cfg(feature = "gpu")]
 
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod attention;
 mod elementwise;
 mod lookup;
 mod loss;

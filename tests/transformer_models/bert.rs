@@ -2,14 +2,15 @@
 
 use melos::models::bert::{
     BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
-    BertForTokenClassification, BertInputs, Head, MaskedTokens, NextSentence,
+    BertForTokenClassification, BertInputs, Head, MaskedTokens, NextSentence, Pooling,
+    SentenceEmbedder,
 };
 use melos::nn::{LoraPlan, LoraUpdate, merge_adapters};
 use melos::ops::{self, TokenIds};
-use melos::tensor::Tensor;
+use melos::tensor::{ParamStore, Tensor};
 
 use crate::common::gpu;
-use crate::reference::tolerance;
+use crate::reference::{assert_near, tolerance};
 use crate::support::{self, Model};
 
 /// A model with the values of the fixture, and its configuration.
@@ -229,4 +230,75 @@ fn merged_lora_is_pefts() {
         .logits(&model.inference(), &batch.inputs())
         .unwrap();
     model.near("act.logits", &logits, tolerance::TRANSFORMER);
+}
+
+/// As sentence-transformers: the first token's vector or the mean over those that count.
+#[test]
+fn sentence_embeddings_are_pooled_hidden_states() {
+    let none = LoraPlan::default();
+    let (model, config) = bert("bert_mlm", "bert_mlm", Head::None, &none);
+    let [rows, steps] = model.fixture.shape("input.ids")[..] else {
+        panic!("(B, T)")
+    };
+    let lens = model.fixture.u32("input.lens");
+    let last = model.fixture.f32("act.hidden.1");
+    let width = last.len() / rows / steps;
+    let at = |row: usize, t: usize| &last[(row * steps + t) * width..][..width];
+    for (pooling, normalised) in [
+        (Pooling::Cls, false),
+        (Pooling::Cls, true),
+        (Pooling::Mean, false),
+        (Pooling::Mean, true),
+    ] {
+        let mut want: Vec<f64> = Vec::new();
+        for (row, len) in lens.iter().enumerate() {
+            let count = match pooling {
+                Pooling::Cls => 1,
+                Pooling::Mean => *len as usize,
+            };
+            let mut mean = vec![0.0; width];
+            for t in 0..count {
+                for (m, v) in mean.iter_mut().zip(at(row, t)) {
+                    *m += f64::from(*v) / count as f64;
+                }
+            }
+            let length = mean.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let scale = if normalised { length } else { 1.0 };
+            want.extend(mean.iter().map(|v| v / scale));
+        }
+        let embedder =
+            SentenceEmbedder::new(&model.store, &config, &none, pooling, normalised).unwrap();
+        let batch = Batch::of(&model);
+        let got = embedder.forward(&model.inference(), &batch.inputs());
+        let got = got.unwrap().to_vec::<f32>().unwrap();
+        let name = format!("{pooling:?}, normalised {normalised}");
+        assert_near(&name, &got, &want, tolerance::TRANSFORMER);
+    }
+}
+
+/// An output layer of its own, with the values of the embeddings, predicts the same.
+#[test]
+fn an_untied_decoder_is_its_own_parameter() {
+    let none = LoraPlan::default();
+    let (tied, mut config) = bert("bert_mlm", "bert_mlm", Head::MaskedLm, &none);
+    config.tie_word_embeddings = false;
+    let specs = config.specs(Head::MaskedLm, &none).unwrap();
+    let store = ParamStore::new(&tied.gpu, specs, 0, |_| 1.0).unwrap();
+    let decoder = store.get("cls.predictions.decoder.weight").unwrap();
+    for spec in tied.store.specs() {
+        let values = tied.store.get(&spec.name).unwrap().to_vec::<f32>().unwrap();
+        store.get(&spec.name).unwrap().write(&values).unwrap();
+        if spec.name.ends_with("word_embeddings.weight") {
+            decoder.write(&values).unwrap();
+        }
+    }
+    let batch = Batch::of(&tied);
+    let lm = BertForMaskedLm::new(&store, &config, &none).unwrap();
+    let logits = lm.logits(&tied.inference(), &batch.inputs(), &tied.all_rows());
+    tied.near_inside("act.logits", &logits.unwrap());
+    let twice = vec![2.0f32; decoder.len()];
+    decoder.write(&twice).unwrap();
+    let logits = lm.logits(&tied.inference(), &batch.inputs(), &tied.all_rows());
+    let logits = logits.unwrap().to_vec::<f32>().unwrap();
+    assert!((logits[0] - tied.fixture.f32("act.logits")[0]).abs() > 1e-2);
 }

@@ -2,6 +2,9 @@
 
 use melos::device::Gpu;
 use melos::error::Result;
+use melos::models::bert::BertConfig;
+use melos::models::gpt2::Gpt2Config;
+use melos::models::{Labels, ProblemType};
 use melos::nn::LoraPlan;
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
@@ -203,4 +206,34 @@ impl Model {
             .sum();
         assert_eq!(trained, listed, "values that are trained, and listed");
     }
+}
+
+/// What transformers wrote comes out again, whatever of it melos knows; nothing else does.
+#[test]
+fn configurations_keep_every_field() {
+    for folder in [
+        "bert_mlm",
+        "bert_pretraining",
+        "bert_classifier",
+        "bert_token_classifier",
+    ] {
+        let json = config(folder);
+        let own = BertConfig::from_json(&json).unwrap();
+        assert_eq!(serde_json::to_value(&own).unwrap(), json, "{folder}");
+    }
+    for folder in ["gpt2_lm", "gpt2_classifier"] {
+        let json = config(folder);
+        let own = Gpt2Config::from_json(&json).unwrap();
+        assert_eq!(serde_json::to_value(&own).unwrap(), json, "{folder}");
+    }
+    let many: Vec<String> = (0..12).map(|i| format!("label {i}")).collect();
+    let labels = Labels::named(&many, None);
+    assert_eq!((labels.count(), labels.name(10)), (12, "label 10".into()));
+    let json = serde_json::json!({"num_labels": 1, "hidden_dropout_prob": 0.1});
+    let own = BertConfig::from_json(&json).unwrap();
+    assert_eq!(own.labels.problem(), ProblemType::Regression);
+    assert_eq!(
+        serde_json::to_value(&own).unwrap()["hidden_dropout_prob"],
+        0.1
+    );
 }

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use super::Head;
 use crate::error::Result;
 use crate::models::Labels;
-use crate::models::config::{at_least_one, heads_divide, probabilities, unsupported, wrong};
+use crate::models::config::{
+    at_least_one, heads_divide, probabilities, shortest, shortest_option, unsupported, wrong,
+};
 use crate::nn::{HiddenAct, LayerNorm, LinearShape, LoraPlan};
 use crate::ops::WeightLayout;
 use crate::tensor::{Init, ParamSpec};
@@ -23,13 +25,18 @@ pub struct BertConfig {
     pub num_attention_heads: usize,
     pub intermediate_size: usize,
     pub hidden_act: HiddenAct,
+    #[serde(serialize_with = "shortest")]
     pub hidden_dropout_prob: f32,
+    #[serde(serialize_with = "shortest")]
     pub attention_probs_dropout_prob: f32,
     /// Before a classifier's output layer; `None`: `hidden_dropout_prob`.
+    #[serde(serialize_with = "shortest_option")]
     pub classifier_dropout: Option<f32>,
     pub max_position_embeddings: usize,
     pub type_vocab_size: usize,
+    #[serde(serialize_with = "shortest")]
     pub initializer_range: f32,
+    #[serde(serialize_with = "shortest")]
     pub layer_norm_eps: f32,
     pub pad_token_id: Option<u32>,
     pub tie_word_embeddings: bool,

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 use super::Head;
 use crate::error::Result;
 use crate::models::Labels;
-use crate::models::config::{at_least_one, heads_divide, probabilities, unsupported, wrong};
+use crate::models::config::{
+    at_least_one, heads_divide, probabilities, shortest, unsupported, wrong,
+};
 use crate::nn::{HiddenAct, LayerNorm, LinearShape, LoraPlan};
 use crate::ops::WeightLayout;
 use crate::tensor::{Init, ParamSpec};
@@ -25,10 +27,15 @@ pub struct Gpt2Config {
     /// Width of the feed-forward layers; `None`: 4·n_embd.
     pub n_inner: Option<usize>,
     pub activation_function: HiddenAct,
+    #[serde(serialize_with = "shortest")]
     pub resid_pdrop: f32,
+    #[serde(serialize_with = "shortest")]
     pub embd_pdrop: f32,
+    #[serde(serialize_with = "shortest")]
     pub attn_pdrop: f32,
+    #[serde(serialize_with = "shortest")]
     pub layer_norm_epsilon: f32,
+    #[serde(serialize_with = "shortest")]
     pub initializer_range: f32,
     pub scale_attn_weights: bool,
     pub scale_attn_by_inverse_layer_idx: bool,

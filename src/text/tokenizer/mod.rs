@@ -344,7 +344,7 @@ impl Tokenizer {
         let mut hasher = Sha256::new();
         hasher.update(serde_json::to_vec(options).unwrap_or_default());
         for source in sources {
-            hasher.update(source.content_hash()?);
+            super::cache::add_source(&mut hasher, source)?;
         }
         let key = corpus::hex(&hasher.finalize());
         Ok(cache.join(format!("{}.tokenizer.json", &key[..16])))

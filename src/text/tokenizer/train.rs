@@ -2,8 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use tokenizers as hf;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::wordlevel::WordLevel;
@@ -14,9 +16,46 @@ use tokenizers::{Normalizer, PreTokenizer};
 use super::morphemes::{Dictionary, Morphemes};
 use super::pipeline::{self, Inner};
 use super::{Family, SPECIALS, Tokenizer, TokenizerKind, TokenizerOptions, has_special, internal};
+use crate::text::corpus::{Source, hex};
 use crate::text::documents::Chunks;
 use crate::text::words::ascii_words;
 use crate::{Error, Result};
+
+impl Tokenizer {
+    /// Trains on the text of `sources`, or opens what an earlier run trained on the same text
+    /// with the same options and left in `cache` (a folder, made if need be).
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::train`], [`Tokenizer::save_folder`] and [`Tokenizer::open`].
+    pub fn train_cached(
+        sources: &[Source],
+        options: &TokenizerOptions,
+        cache: &Path,
+    ) -> Result<Self> {
+        let mut hasher = Sha256::new();
+        // Of the dictionary its content counts, not its place.
+        let dictionary = options.dictionary.as_deref();
+        if options.kind == TokenizerKind::Morpheme {
+            hasher.update(Dictionary::find(dictionary)?.hash());
+        }
+        let how = TokenizerOptions {
+            dictionary: None,
+            ..options.clone()
+        };
+        hasher.update(serde_json::to_vec(&how).unwrap_or_default());
+        for source in sources {
+            crate::text::cache::add_source(&mut hasher, source)?;
+        }
+        let key = hex(&hasher.finalize());
+        let folder = cache.join(format!("{}.tokenizer", &key[..16]));
+        if let Ok(tokenizer) = Self::open_with(&folder, dictionary) {
+            return Ok(tokenizer);
+        }
+        log::info!("training the tokeniser");
+        Self::train(sources, options)?.save_folder(&folder)?;
+        Self::open_with(&folder, dictionary)
+    }
+}
 
 /// Counts words, one text after the other, until [`finish`](Self::finish).
 ///

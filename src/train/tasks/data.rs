@@ -433,23 +433,17 @@ fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tok
         return Ok(tokenizer);
     }
     let options = options(config);
+    if config.model.lstm().is_none() {
+        return Tokenizer::train_cached(sources, &options, cache);
+    }
     let kept = Tokenizer::cached_path(cache, sources, &options)?;
-    let dictionary = config.tokenizer.dictionary.as_deref();
-    if config.model.lstm().is_some() {
-        if let Ok(tokenizer) = Tokenizer::load(&kept) {
-            return Ok(tokenizer);
-        }
-    } else if let Ok(tokenizer) = Tokenizer::open_with(&kept, dictionary) {
+    if let Ok(tokenizer) = Tokenizer::load(&kept) {
         return Ok(tokenizer);
     }
     log::info!("training the tokeniser");
     let tokenizer = Tokenizer::train(sources, &options)?;
     std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
-    match config.model.lstm() {
-        Some(_) => tokenizer.save(&kept)?,
-        // Transformers' tokenisers are more than one file.
-        None => tokenizer.save_folder(&kept)?,
-    }
+    tokenizer.save(&kept)?;
     Ok(tokenizer)
 }
 
