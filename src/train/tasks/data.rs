@@ -525,6 +525,7 @@ mod tests {
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,
+            tagged: None,
             all: false,
         };
         (config, data)
