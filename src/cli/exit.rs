@@ -46,7 +46,7 @@ pub fn code(error: &Error) -> u8 {
         | Error::UnknownName { .. }
         // What the user wrote on the command line, refused by what reads it.
         | Error::Argument {
-            op: "fill-mask" | "generate" | "embed",
+            op: "fill-mask" | "generate" | "embed" | "predict",
             ..
         } => USAGE,
         Error::NoSteps { .. }

@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::output;
 use crate::error::{Error, Result};
-use crate::inference;
-use crate::train::run;
+use crate::inference::{self, Tagger, Word};
 use crate::train::run::Prediction;
+use crate::train::{run, tasks};
 
 /// Texts read from standard input before the model sees them: one batch.
 const AT_ONCE: usize = 64;
 
-/// Predict the label of a text.
+/// Predict the label of a text, or of each of its words.
 #[derive(Debug, Args)]
 pub struct Predict {
     /// Model folder, or a run folder (its best model).
@@ -33,21 +34,38 @@ pub struct Predict {
     adapter: Option<String>,
 }
 
+#[derive(Serialize)]
+struct Tagged<'a> {
+    text: &'a str,
+    words: Vec<Word>,
+}
+
 impl Predict {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = run::resolve_model(&self.model)?;
-        let mut model =
-            inference::open_model(&folder, self.base.as_deref(), self.adapter.as_deref())?;
-        let mut show = |texts: Vec<String>| {
+        let (base, adapter) = (self.base.as_deref(), self.adapter.as_deref());
+        if inference::is_tagger(&folder, base)? {
+            let tagger = Tagger::open(tasks::open_gpu(adapter)?, &folder, base)?;
+            self.each(&mut |texts| {
+                let mut texts = texts.iter();
+                texts.try_for_each(|text| self.print_words(text, tagger.tag(text)?))
+            })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut model = inference::open_model(&folder, base, adapter)?;
+        self.each(&mut |texts| {
             run::predict(model.as_mut(), texts)?
                 .iter()
                 .try_for_each(|p| self.print(p))
-        };
-        match &self.text {
-            Some(text) if text != "-" => show(vec![text.clone()])?,
-            _ => each_batch(stdin().lock(), &mut show)?,
-        }
+        })?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
+        match &self.text {
+            Some(text) if text != "-" => show(vec![text.clone()]),
+            _ => each_batch(stdin().lock(), show),
+        }
     }
 
     fn print(&self, prediction: &Prediction) -> Result<()> {
@@ -60,6 +78,15 @@ impl Predict {
             .map(|(label, p)| format!("{label} {p:.4}"))
             .collect();
         output::print(&format!("{}\t{}\n", prediction.label, all.join("  ")))
+    }
+
+    /// A word a line and an empty line, as CoNLL has it.
+    fn print_words(&self, text: &str, words: Vec<Word>) -> Result<()> {
+        if self.json {
+            return output::print_json(&Tagged { text, words });
+        }
+        let line = |w: &Word| format!("{}\t{}\t{:.4}\n", w.word, w.label, w.score);
+        output::print(&(words.iter().map(line).collect::<String>() + "\n"))
     }
 }
 

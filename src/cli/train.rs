@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::train::config::{
     ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
 };
+use crate::train::plan;
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{self, Outcome, Start};
 use crate::train::tasks::{self, TaskFactory};
@@ -174,7 +175,7 @@ impl Train {
             Some(folder) => RunConfig::read(&folder.join("config.toml"), &Overrides::default())?,
             None => self.config()?,
         };
-        let plan = run::plan(&config, tasks::adapter_limits(adapter)?)?;
+        let plan = plan::plan(&config, tasks::adapter_limits(adapter)?)?;
         if self.json {
             output::print_json(&plan)?;
         } else {

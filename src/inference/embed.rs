@@ -16,7 +16,7 @@ use crate::text::Rows;
 use crate::train::tasks::engine::{Step, Steps};
 use crate::train::tasks::transformer::{Network, Sequences};
 
-/// Texts that share a pass.
+/// Texts that share a pass; a power of two.
 const BATCH: usize = 32;
 /// Padded lengths of a batch are multiples of this, so that few passes are recorded.
 const LENGTHS: usize = 16;
@@ -194,22 +194,24 @@ impl Embedder {
         let pad = self.loaded.tokenizer.vocabulary().roles().pad.unwrap_or(0);
         let longest = texts.iter().map(|t| t.len()).max().unwrap_or(1).max(1);
         let time = longest.next_multiple_of(LENGTHS).min(self.options.max_len);
-        let mut ids = vec![pad; BATCH * time];
-        let mut lens = vec![0; BATCH];
+        // Few shapes, and a single text does not wait for a whole batch.
+        let batch = texts.len().next_power_of_two();
+        let mut ids = vec![pad; batch * time];
+        let mut lens = vec![0; batch];
         for ((row, len), text) in ids.chunks_mut(time).zip(&mut lens).zip(texts) {
             row[..text.len()].copy_from_slice(text);
             *len = text.len() as u32;
         }
         let rows = Rows {
             time,
-            batch: BATCH,
+            batch,
             index: TokenIndex::of_rows(&ids, &lens),
             token_types: vec![0; ids.len()],
             ids,
             lens,
         };
         let (gpu, model) = (&self.loaded.gpu, &self.model);
-        let pass = self.passes.of(time, || {
+        let pass = self.passes.of(time * BATCH + batch, || {
             let sequences = Sequences::new(gpu, &rows)?;
             Step::inference(gpu, sequences, |tape, s| {
                 Ok(vec![model.forward(tape, &s.bert())?])

@@ -6,6 +6,7 @@ mod evaluate;
 mod fill_mask;
 mod generate;
 mod predict;
+mod tag;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ pub use evaluate::open_model;
 pub use fill_mask::{Blank, FillMask, Guess};
 pub use generate::{Generator, Sampling};
 pub use predict::Classifier;
+pub use tag::{Tagger, Word, is_tagger};
 
 use crate::device::Gpu;
 use crate::error::{Error, Result};

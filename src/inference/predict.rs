@@ -47,13 +47,7 @@ impl Classifier {
         let loaded = Loaded::open(gpu, folder, base, wanted)?;
         let model =
             SequenceModel::new(&loaded.store, &loaded.network, &LoraPlan::default(), false)?;
-        let scorer = Scorer::new(LabelledOptions {
-            batch: BATCH,
-            max_len: loaded.network.positions().min(MAX_LEN),
-            keep: Keep::Head,
-            buckets: true,
-            shuffle: false,
-        });
+        let scorer = scorer(&loaded, BATCH);
         Ok(Classifier {
             labels: label_names(&loaded.network),
             problem: problem(&loaded.network),
@@ -88,9 +82,10 @@ impl Classifier {
         let documents = Arc::new(Documents::from_examples(examples, tokenizer)?);
         let docs = documents.filter(|_| true);
         let (gpu, vocabulary) = (&self.loaded.gpu, tokenizer.vocabulary());
-        let mut rows = self
-            .scorer
-            .outputs(gpu, &self.model, vocabulary, &documents, &docs)?;
+        // A few texts do not wait for a whole batch.
+        let mut small = (texts.len() < BATCH).then(|| scorer(&self.loaded, texts.len().max(1)));
+        let scorer = small.as_mut().unwrap_or(&mut self.scorer);
+        let mut rows = scorer.outputs(gpu, &self.model, vocabulary, &documents, &docs)?;
         rows.sort_by_key(|(doc, _)| *doc);
         let problem = self.problem;
         Ok(rows
@@ -98,6 +93,16 @@ impl Classifier {
             .map(|(_, row)| shown(problem, &row))
             .collect())
     }
+}
+
+fn scorer(loaded: &Loaded, batch: usize) -> Scorer {
+    Scorer::new(LabelledOptions {
+        batch,
+        max_len: loaded.network.positions().min(MAX_LEN),
+        keep: Keep::Head,
+        buckets: true,
+        shuffle: false,
+    })
 }
 
 /// What the outputs of a classifier mean.

@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod config;
 pub mod estimate;
 pub mod metrics;
+pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;

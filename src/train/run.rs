@@ -8,13 +8,11 @@ use serde_json::Value;
 use super::artifacts::RunFolder;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::log::{self, MetricsLog};
-use super::config::{Budget, DataConfig, Objective, Problem, RunConfig, StageConfig, StageKind};
-use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
+use super::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
 use super::metrics::Scores;
-use super::progress::{Event, Progress, thousands};
-use super::report::{Report, UnitResult, markdown, percent};
+use super::progress::{Event, Progress};
+use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
-use super::tasks::planned;
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
 use crate::hub;
@@ -375,129 +373,4 @@ pub fn predict(model: &mut dyn Model, texts: Vec<String>) -> Result<Vec<Predicti
             }
         })
         .collect())
-}
-
-/// What a run would be, for `--dry-run`.
-#[derive(Debug, Clone, Serialize)]
-pub struct Plan {
-    /// One entry per stage: name, repeats, budget, size.
-    pub stages: Vec<PlannedStage>,
-    /// The adapter, where one was found.
-    pub adapter: Option<AdapterLimits>,
-}
-
-/// One stage of a [`Plan`].
-#[derive(Debug, Clone, Serialize)]
-pub struct PlannedStage {
-    /// Stage name.
-    pub name: String,
-    /// How often it runs.
-    pub repeats: usize,
-    /// Its budget.
-    pub budget: Budget,
-    /// Its steps, where they do not depend on the data. A language model reads batch × bptt
-    /// tokens a step.
-    pub steps: Option<u64>,
-    /// Its size, at the full vocabulary and two classes.
-    pub size: Estimate,
-}
-
-/// Works out what a run would be.
-///
-/// # Errors
-/// As [`planned`].
-pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> {
-    let mut config = config.clone();
-    config.settle();
-    let sizes = DataSizes {
-        vocabulary: config.tokenizer.vocabulary,
-        classes: 2,
-    };
-    let stage = |stage: &StageConfig| -> Result<PlannedStage> {
-        Ok(PlannedStage {
-            name: stage.name.clone(),
-            repeats: stage.repeats(),
-            budget: stage.budget,
-            steps: match (stage.kind, stage.budget, stage.objective) {
-                (StageKind::Evaluate, ..) => Some(0),
-                (_, Budget::Steps(n), _) => Some(n),
-                (_, Budget::Tokens(n), Objective::Lm) => {
-                    Some(n.div_ceil((stage.batch * stage.bptt * stage.accumulate) as u64))
-                }
-                _ => None,
-            },
-            size: planned(&config, stage, sizes)?,
-        })
-    };
-    let stages = config.stages.iter().map(stage).collect::<Result<_>>()?;
-    Ok(Plan { stages, adapter })
-}
-
-impl Plan {
-    /// Checks every stage against the adapter, where there is one.
-    ///
-    /// # Errors
-    /// [`Error::DoesNotFit`] for the first stage that does not.
-    pub fn check(&self) -> Result<()> {
-        let Some(limits) = &self.adapter else {
-            return Ok(());
-        };
-        self.stages
-            .iter()
-            .try_for_each(|stage| stage.size.check(&stage.name, limits))
-    }
-
-    /// The plan as a table.
-    pub fn table(&self) -> String {
-        let head = [
-            "stage",
-            "runs",
-            "steps",
-            "parameters",
-            "trained %",
-            "weights",
-            "optimizer",
-            "activations",
-            "in all",
-            "largest tensor",
-        ];
-        let mut cells = vec![head.map(String::from)];
-        for stage in &self.stages {
-            let steps = match (stage.steps, stage.budget) {
-                (Some(n), _) => thousands(n as f64),
-                (None, Budget::Epochs(x)) => {
-                    format!("{x} epoch{}", if x == 1.0 { "" } else { "s" })
-                }
-                (None, Budget::Steps(n)) => thousands(n as f64),
-                (None, Budget::Tokens(n)) => format!("{} tokens", thousands(n as f64)),
-            };
-            cells.push([
-                stage.name.clone(),
-                stage.repeats.to_string(),
-                steps,
-                thousands(stage.size.parameters as f64),
-                percent(stage.size.trainable, stage.size.parameters),
-                mebibytes(stage.size.weights),
-                mebibytes(stage.size.optimizer),
-                mebibytes(stage.size.activations),
-                mebibytes(stage.size.total()),
-                mebibytes(stage.size.largest),
-            ]);
-        }
-        let limits = match &self.adapter {
-            Some(a) => format!(
-                "{}: largest binding {}, largest buffer {}{}\n",
-                a.name,
-                mebibytes(a.max_binding),
-                mebibytes(a.max_buffer),
-                a.memory
-                    .map_or(String::new(), |m| format!(", memory {}", mebibytes(m)))
-            ),
-            None => "there is no adapter: sizes are not checked\n".into(),
-        };
-        format!(
-            "{}\nPer run, at the full vocabulary and 2 classes; {limits}",
-            markdown(&cells)
-        )
-    }
 }

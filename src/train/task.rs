@@ -143,7 +143,7 @@ pub enum ModelFiles {
     /// A LoRA adapter as PEFT writes it, and the tokeniser.
     Adapter {
         /// `adapter_config.json`.
-        config: AdapterConfig,
+        config: Box<AdapterConfig>,
         /// The tensors of the model that it belongs to.
         layout: hub::Layout,
         /// Its own tensors.

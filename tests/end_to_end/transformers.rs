@@ -360,6 +360,15 @@ fn next_sentences_several_labels_numbers_and_words() {
     assert_eq!(results["units"][0]["test"]["f1"], 1.0, "{results}");
     let again = json(&w.good(&["eval", "words", "--json", "--data", "words.conll"]));
     assert_eq!(again["f1"], 1.0, "{again}");
+    let tagged = json(&w.good(&["predict", "words", "Dionys in Syrakus", "--json"]));
+    let words: Vec<(&str, &str)> = tagged["words"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| (w["word"].as_str().unwrap(), w["label"].as_str().unwrap()))
+        .collect();
+    let expected = [("Dionys", "B-PER"), ("in", "O"), ("Syrakus", "B-LOC")];
+    assert_eq!(words, expected);
 }
 
 #[test]

@@ -215,12 +215,12 @@ impl Engine {
 
     /// The parameters under their names.
     pub fn parameters(&self) -> Result<TensorMap> {
-        parameters(&self.store)
+        parameters(&self.store, |_| true)
     }
 
-    /// Parameters and optimiser state.
+    /// What training changes: parameters that are trained at some level, and optimiser state.
     pub fn save(&self) -> Result<TensorMap> {
-        let mut tensors = self.parameters()?;
+        let mut tensors = parameters(&self.store, |name| self.store.place(name).is_some())?;
         for (name, tensor) in self.optimizer_slices()? {
             let values = tensor.to_vec::<f32>()?;
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
@@ -232,7 +232,10 @@ impl Engine {
     pub fn load(&self, tensors: &TensorMap, others: &[(String, Tensor)]) -> Result<()> {
         let mut all: Vec<(String, Tensor)> = self.optimizer_slices()?;
         for spec in self.store.specs() {
-            all.push((spec.name.clone(), self.store.get(&spec.name)?));
+            // A frozen one is as it was when the stage began, then and now.
+            if self.store.place(&spec.name).is_some() {
+                all.push((spec.name.clone(), self.store.get(&spec.name)?));
+            }
         }
         all.extend(others.iter().cloned());
         let expected = all
@@ -275,10 +278,11 @@ fn loss_of(report: &[f32]) -> f32 {
     }
 }
 
-/// All parameters of a store, on the host.
-pub(super) fn parameters(store: &ParamStore) -> Result<TensorMap> {
+/// Some parameters of a store, on the host.
+fn parameters(store: &ParamStore, wanted: impl Fn(&str) -> bool) -> Result<TensorMap> {
     store
         .specs()
+        .filter(|spec| wanted(&spec.name))
         .map(|spec| {
             let values = store.get(&spec.name)?.to_vec::<f32>()?;
             Ok((spec.name.clone(), HostTensor::f32(&spec.shape.0, &values)))

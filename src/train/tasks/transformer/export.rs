@@ -95,7 +95,7 @@ pub fn export(exporter: &Exporter, network: &Network, engine: &Engine) -> Result
         companions.push((LABELS.into(), text));
     }
     Ok(ModelFiles::Adapter {
-        config: adapter.config(exporter.base.as_deref()),
+        config: Box::new(adapter.config(exporter.base.as_deref())),
         weights: adapter.weights(&layout, &tensors)?,
         layout,
         companions,

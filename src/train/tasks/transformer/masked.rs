@@ -40,8 +40,8 @@ pub struct Inputs {
 }
 
 enum Model {
-    MaskedLm(BertForMaskedLm),
-    PreTraining(BertForPreTraining),
+    MaskedLm(Box<BertForMaskedLm>),
+    PreTraining(Box<BertForPreTraining>),
 }
 
 /// Masked-LM training.
@@ -87,12 +87,12 @@ fn model(
         Kind::MlmNsp => {
             let mut model = BertForPreTraining::new(store, config, plan)?;
             model.bert.checkpointing = stage.checkpointing;
-            Model::PreTraining(model)
+            Model::PreTraining(Box::new(model))
         }
         _ => {
             let mut model = BertForMaskedLm::new(store, config, plan)?;
             model.bert.checkpointing = stage.checkpointing;
-            Model::MaskedLm(model)
+            Model::MaskedLm(Box::new(model))
         }
     })
 }

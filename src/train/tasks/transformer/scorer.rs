@@ -21,9 +21,9 @@ use crate::train::tasks::engine::{Step, Steps};
 /// A model that classifies sequences.
 pub enum SequenceModel {
     /// From the pooled first token.
-    Bert(BertForSequenceClassification),
+    Bert(Box<BertForSequenceClassification>),
     /// From the last token.
-    Gpt2(Gpt2ForSequenceClassification),
+    Gpt2(Box<Gpt2ForSequenceClassification>),
 }
 
 /// Sequences to classify, on the device.
@@ -64,12 +64,12 @@ impl SequenceModel {
             Network::Bert(config) => {
                 let mut model = BertForSequenceClassification::new(store, config, plan)?;
                 model.bert.checkpointing = checkpointing;
-                SequenceModel::Bert(model)
+                SequenceModel::Bert(Box::new(model))
             }
             Network::Gpt2(config) => {
                 let mut model = Gpt2ForSequenceClassification::new(store, config, plan)?;
                 model.gpt2.checkpointing = checkpointing;
-                SequenceModel::Gpt2(model)
+                SequenceModel::Gpt2(Box::new(model))
             }
         })
     }

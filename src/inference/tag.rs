@@ -1,0 +1,114 @@
+//! Labels of words: named entities and the like.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Loaded;
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::hub::Architecture;
+use crate::models::bert::BertForTokenClassification;
+use crate::nn::LoraPlan;
+use crate::tensor::Tape;
+use crate::train::config::Problem;
+use crate::train::tasks::transformer::{Network, Sequences, Source, label_names, shown};
+
+/// A word with its label.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Word {
+    /// The word as it stands in the text.
+    pub word: String,
+    /// Where it begins in the text, in characters.
+    pub start: usize,
+    /// One past its last character.
+    pub end: usize,
+    /// The most probable label.
+    pub label: String,
+    /// Its probability.
+    pub score: f32,
+}
+
+/// A model that labels words.
+pub struct Tagger {
+    loaded: Loaded,
+    model: BertForTokenClassification,
+    labels: Vec<String>,
+}
+
+/// Whether a folder's model labels words.
+///
+/// # Errors
+/// Those of reading.
+pub fn is_tagger(folder: &Path, base: Option<&Path>) -> Result<bool> {
+    let adapter = crate::train::tasks::transformer::is_adapter(folder);
+    if !adapter && crate::train::tasks::is_lstm(folder)? {
+        return Ok(false);
+    }
+    let class = Source::open(folder, base)?.architecture;
+    Ok(class == Some(Architecture::BertForTokenClassification))
+}
+
+impl Tagger {
+    /// Opens the folder of a word classifier, or an adapter's.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] for another model; those of reading.
+    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Tagger> {
+        let class = Architecture::BertForTokenClassification;
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(class))?;
+        let Network::Bert(config) = &loaded.network else {
+            return Err(Error::Folder {
+                path: folder.to_path_buf(),
+                problem: "is a GPT-2; labels of words come from a BERT".into(),
+            });
+        };
+        let model = BertForTokenClassification::new(&loaded.store, config, &LoraPlan::default())?;
+        Ok(Tagger {
+            labels: label_names(&loaded.network),
+            loaded,
+            model,
+        })
+    }
+
+    /// The words of a text with their labels: a word has that of its first token, as in training.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a text longer than the model's positions; those of the device.
+    pub fn tag(&self, text: &str) -> Result<Vec<Word>> {
+        let gpu = &self.loaded.gpu;
+        let encoding = self.loaded.tokenizer.encoding(text, None, true)?;
+        let row = self.loaded.row("predict", &encoding)?;
+        let sequences = Sequences::new(gpu, &row)?;
+        sequences.write(&row)?;
+        let tape = Tape::inference(gpu);
+        let logits = self.model.logits(&tape, &sequences.bert())?;
+        let width = logits.shape().last();
+        let values = logits.to_vec::<f32>()?;
+        let letters: Vec<char> = text.chars().collect();
+        let mut words: Vec<Word> = Vec::new();
+        let mut last = None;
+        for (t, logits) in values.chunks(width).enumerate() {
+            let (Some(number), (start, end)) = (encoding.words[t], encoding.offsets[t]) else {
+                continue;
+            };
+            if last != Some(number) {
+                let probabilities = shown(Problem::SingleLabel, logits);
+                let best = crate::train::tasks::transformer::argmax(&probabilities);
+                words.push(Word {
+                    word: String::new(),
+                    start,
+                    end,
+                    label: self.labels[best].clone(),
+                    score: probabilities[best],
+                });
+                last = Some(number);
+            }
+            if let Some(word) = words.last_mut() {
+                word.end = end;
+                word.word = letters[word.start..end].iter().collect();
+            }
+        }
+        Ok(words)
+    }
+}
