@@ -122,6 +122,34 @@ fn vocabulary_limits() {
 }
 
 #[test]
+fn the_tasks_own_words_come_before_other_texts() {
+    let root = tempfile::tempdir().unwrap();
+    let (task, other) = (root.path().join("task.csv"), root.path().join("other.txt"));
+    std::fs::write(
+        &task,
+        "text,label\nwry wry plot,pos\ndrab drab plot once,neg\n",
+    )
+    .unwrap();
+    std::fs::write(&other, "the the the the the cast cast cast once\n").unwrap();
+    // The other text first: the order of the sources does not matter.
+    let sources = [Source::unlabelled(&other), Source::new(&task)];
+    let vocabulary = |size| {
+        let options = options(TokenizerKind::Word, size, 2);
+        let tokenizer = Tokenizer::train(&sources, &options).unwrap();
+        let tokens = 4..tokenizer.vocab_size() as u32;
+        tokens
+            .map(|id| tokenizer.token(id).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(vocabulary(4 + 3), ["drab", "plot", "wry"]);
+    // Once in each is twice, which counts, but behind what the task itself uses twice.
+    assert_eq!(
+        vocabulary(100),
+        ["drab", "plot", "wry", "the", "cast", "once"]
+    );
+}
+
+#[test]
 fn byte_pairs_are_reversible() {
     let tokenizer = Tokenizer::train_on(TEXTS, &options(TokenizerKind::Bpe, 300, 1)).unwrap();
     assert_eq!(tokenizer.vocab_size(), 300);

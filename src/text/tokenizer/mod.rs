@@ -230,13 +230,19 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Trains on the text of `sources`; examples of a test part stay out.
+    /// Trains on the text of `sources`; examples of a test part stay out. Of whole words, those of
+    /// labelled sources come first; see [`TokenizerTrainer::end_of_main_text`].
     ///
     /// # Errors
     /// Those of [`corpus::read`] and [`TokenizerTrainer`].
     pub fn train(sources: &[Source], options: &TokenizerOptions) -> Result<Self> {
         let mut trainer = TokenizerTrainer::new(options)?;
-        for source in sources {
+        let (task, other): (Vec<&Source>, _) = sources.iter().partition(|s| s.labelled);
+        let first_other = task.len();
+        for (index, source) in task.into_iter().chain(other).enumerate() {
+            if index == first_other && index > 0 {
+                trainer.end_of_main_text()?;
+            }
             corpus::read(source, &mut |example| match example.split {
                 Some(corpus::Split::Test) => Ok(()),
                 _ => {
@@ -342,6 +348,7 @@ impl Tokenizer {
         options: &TokenizerOptions,
     ) -> Result<PathBuf> {
         let mut hasher = Sha256::new();
+        hasher.update([train::VERSION]);
         hasher.update(serde_json::to_vec(options).unwrap_or_default());
         for source in sources {
             super::cache::add_source(&mut hasher, source)?;

@@ -21,6 +21,9 @@ use crate::text::documents::Chunks;
 use crate::text::words::ascii_words;
 use crate::{Error, Result};
 
+/// Changes with what training makes of the same text, so that an older result is not taken for it.
+pub(super) const VERSION: u8 = 2;
+
 impl Tokenizer {
     /// Trains on the text of `sources`, or opens what an earlier run trained on the same text
     /// with the same options and left in `cache` (a folder, made if need be).
@@ -33,6 +36,7 @@ impl Tokenizer {
         cache: &Path,
     ) -> Result<Self> {
         let mut hasher = Sha256::new();
+        hasher.update([VERSION]);
         // Of the dictionary its content counts, not its place.
         let dictionary = options.dictionary.as_deref();
         if options.kind == TokenizerKind::Morpheme {
@@ -66,6 +70,8 @@ pub struct TokenizerTrainer {
     morphemes: Option<Morphemes>,
     splitter: Inner,
     counts: HashMap<String, u64>,
+    /// The counts of the texts that come first; see [`end_of_main_text`](Self::end_of_main_text).
+    main: Option<HashMap<String, u64>>,
     chunk: Chunks<String>,
 }
 
@@ -107,6 +113,7 @@ impl TokenizerTrainer {
             options: options.clone(),
             morphemes,
             counts: HashMap::new(),
+            main: None,
             chunk: Chunks::default(),
         })
     }
@@ -121,6 +128,19 @@ impl TokenizerTrainer {
             true => self.count(),
             false => Ok(()),
         }
+    }
+
+    /// Says that the texts so far are those of the task, and what follows is other text. A
+    /// vocabulary of whole words then has the task's words first, and the other text's where there
+    /// is room: a word that the task never uses is no help, and one that it uses and that is
+    /// `<unk>` is lost to it.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when a text cannot be split.
+    pub fn end_of_main_text(&mut self) -> Result<()> {
+        self.count()?;
+        self.main = Some(self.counts.clone());
+        Ok(())
     }
 
     fn count(&mut self) -> Result<()> {
@@ -157,11 +177,12 @@ impl TokenizerTrainer {
             options,
             morphemes,
             counts,
+            main,
             ..
         } = self;
         let model: hf::ModelWrapper = match options.kind {
             _ if options.characters() => characters(counts, &options)?.into(),
-            TokenizerKind::Word => word_level(counts, &options)?.into(),
+            TokenizerKind::Word => word_level(counts, main, &options)?.into(),
             TokenizerKind::Bpe => bpe(counts, &options)?.into(),
             _ => wordpiece(counts, &options)?.into(),
         };
@@ -214,9 +235,11 @@ fn split_by_pattern(splitter: &Inner, text: &str, add: &mut dyn FnMut(&str)) -> 
     Ok(())
 }
 
-/// Ids for the special tokens and for what occurs often enough: the most frequent first.
+/// Ids for the special tokens and for what occurs often enough: the most frequent first, those that
+/// occur often enough in the `main` text before all others.
 fn most_frequent(
     mut counts: HashMap<String, u64>,
+    main: Option<HashMap<String, u64>>,
     options: &TokenizerOptions,
 ) -> impl Iterator<Item = (String, u32)> {
     let specials = options.family().specials();
@@ -224,16 +247,27 @@ fn most_frequent(
         counts.remove(*special);
     }
     counts.retain(|_, count| *count >= options.min_frequency);
-    let mut words: Vec<(String, u64)> = counts.into_iter().collect();
-    words.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
-    let words = words.into_iter().map(|(word, _)| word);
+    let in_main = |word: &str| main.as_ref().and_then(|main| main.get(word)).copied();
+    let mut words: Vec<(Reverse<(u64, u64)>, String)> = counts
+        .into_iter()
+        .map(|(word, count)| {
+            let main = in_main(&word).filter(|&count| count >= options.min_frequency);
+            (Reverse((main.unwrap_or(0), count)), word)
+        })
+        .collect();
+    words.sort_unstable();
+    let words = words.into_iter().map(|(_, word)| word);
     let specials = specials.iter().map(|special| (*special).to_owned());
     specials.chain(words).take(options.vocab_size).zip(0u32..)
 }
 
-fn word_level(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordLevel> {
+fn word_level(
+    counts: HashMap<String, u64>,
+    main: Option<HashMap<String, u64>>,
+    options: &TokenizerOptions,
+) -> Result<WordLevel> {
     WordLevel::builder()
-        .vocab(most_frequent(counts, options).collect())
+        .vocab(most_frequent(counts, main, options).collect())
         .unk_token(unknown(options))
         .build()
         .map_err(internal)
@@ -247,7 +281,7 @@ fn characters(words: HashMap<String, u64>, options: &TokenizerOptions) -> Result
             *counts.entry(character.to_string()).or_default() += count;
         }
     }
-    let vocabulary: HashMap<String, u32> = most_frequent(counts, options).collect();
+    let vocabulary: HashMap<String, u32> = most_frequent(counts, None, options).collect();
     super::files::character_model(vocabulary, unknown(options))
 }
 
