@@ -44,8 +44,7 @@ fn one_pretraining_four_kinds_of_masks_and_the_same_questions_for_all() {
     assert_eq!(names[6..], ["scratch"]);
     let test = |unit: usize| &units[unit]["test"];
     assert!(test(0).is_null(), "the novel is not for the pretraining");
-    for unit in 1..7 {
-        let name = names[unit];
+    for (unit, name) in names.iter().enumerate().skip(1) {
         assert_eq!(test(unit)["examples"], test(1)["examples"], "{name}");
         let loss = test(unit)["loss"].as_f64().unwrap();
         // Of 600 characters at most, after a few steps: about a uniform guess.
