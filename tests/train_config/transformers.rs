@@ -1,0 +1,186 @@
+//! What a run file says of transformers.
+
+use super::*;
+
+fn bert(set: &[&str]) -> Result<RunConfig, Error> {
+    let overrides = Overrides {
+        scale: None,
+        set: set.iter().map(|s| s.to_string()).collect(),
+    };
+    RunConfig::parse(BERT, "test.toml", &overrides)
+}
+
+#[test]
+fn a_transformers_keys_are_read() {
+    let c = bert(&[
+        "stage.mlm.masking.rate={from=0.3, to=0.1, kind=\"cosine\"}",
+        "stage.mlm.masking.whole_word=true",
+        "stage.finetune.lora={rank=4, alpha=8.0, targets='.*query', rank_pattern={'layer.0'=2}}",
+        "stage.mlm.unfreeze_every.steps=3",
+        "model.dropout=0.2",
+    ])
+    .unwrap();
+    let ModelConfig::Bert(model) = &c.model else {
+        panic!("{:?}", c.model)
+    };
+    assert_eq!((model.hidden, model.layers, model.dropout), (32, 12, 0.2));
+    assert_eq!(model.feed_forward(), 128);
+    let MaskRate::Scheduled(rate) = c.stages[0].masking.rate else {
+        panic!("{:?}", c.stages[0].masking)
+    };
+    assert_eq!(
+        (rate.from, rate.to, rate.kind),
+        (0.3, 0.1, RateKind::Cosine)
+    );
+    assert!(c.stages[0].masking.whole_word && c.stages[0].masking.dynamic);
+    assert_eq!(c.stages[0].unfreeze_every, Some(UnfreezeEvery::Steps(3)));
+    let lora = c.stages[1].lora.as_ref().unwrap();
+    assert_eq!(lora.targets, Targets::Regex(".*query".into()));
+    assert_eq!(lora.rank_pattern["layer.0"], 2);
+    let c = bert(&["stage.mlm.masking.rate=0.4"]).unwrap();
+    assert_eq!(c.stages[0].masking.rate, MaskRate::Fixed(0.4));
+    // And come back from what a run's folder keeps.
+    let text = c.to_toml().unwrap();
+    assert_eq!(
+        RunConfig::parse(&text, "config.toml", &Overrides::default()).unwrap(),
+        c
+    );
+    // Another kind takes the place of the old one's sizes.
+    let c = bert(&[
+        "model={kind=\"gpt2\", hidden=8, heads=1}",
+        "stage.mlm.objective=clm",
+    ])
+    .unwrap();
+    assert!(
+        matches!(&c.model, ModelConfig::Gpt2(m) if m.hidden == 8),
+        "{:?}",
+        c.model
+    );
+}
+
+#[test]
+fn a_transformers_mistakes_are_named() {
+    for (set, start) in [
+        (
+            "model.hiden=1",
+            "unknown key 'hiden' in model: did you mean 'hidden'?",
+        ),
+        (
+            "model.kind=\"brt\"",
+            "model: unknown choice 'brt': did you mean 'bert'?",
+        ),
+        ("model.heads=3", "model.heads: should divide hidden = 32"),
+        ("model.heads=0", "model.heads: should be at least 1"),
+        ("model.dropout={word=0.1}", "model.dropout should be f32"),
+        (
+            "model.classifier_dropout=1.0",
+            "model.classifier_dropout: is a probability",
+        ),
+        (
+            "stage.mlm.objective=\"lm\"",
+            "stage.mlm.objective: \"lm\" is no objective of model kind \"bert\"",
+        ),
+        (
+            "stage.mlm.objective=\"clm\"",
+            "stage.mlm.objective: \"clm\" is no objective",
+        ),
+        (
+            "stage.finetune.objective=\"mlm\"",
+            "stage.finetune.objective: a finetune stage learns labels",
+        ),
+        (
+            "stage.mlm.dropout={word=0.1}",
+            "stage.mlm.dropout: is the LSTM's",
+        ),
+        (
+            "stage.mlm.masking.rat=0.1",
+            "unknown key 'rat' in stage.mlm.masking: did you mean 'rate'?",
+        ),
+        (
+            "stage.mlm.masking.rate=1.5",
+            "stage.mlm.masking.rate: is a share of the tokens",
+        ),
+        (
+            "stage.mlm.masking.rate=\"a\"",
+            "stage.mlm.masking.rate should be a number, or { from, to, kind }",
+        ),
+        (
+            "stage.mlm.masking.rate={from=0.0,to=0.1}",
+            "stage.mlm.masking.rate.from: is a share",
+        ),
+        (
+            "stage.mlm.masking.rate={from=0.1}",
+            "stage.mlm.masking.rate needs the key 'to'",
+        ),
+        (
+            "stage.mlm.masking.keep=0.5",
+            "stage.mlm.masking: replace, random and keep should add up to 1",
+        ),
+        (
+            "stage.mlm.accumulate=0",
+            "stage.mlm.accumulate: should be at least 1",
+        ),
+        (
+            "stage.mlm.freeze=\"layer.(\"",
+            "stage.mlm.freeze: 'layer.(' is no regex",
+        ),
+        (
+            "stage.mlm.layer_decay=1.5",
+            "stage.mlm.layer_decay: is a factor",
+        ),
+        (
+            "stage.mlm.rates={'a'=-1.0}",
+            "stage.mlm.rates.a: should be 0 or a positive number",
+        ),
+        (
+            "stage.mlm.unfreeze_every={steps=0}",
+            "stage.mlm.unfreeze_every: should be more than 0",
+        ),
+        (
+            "stage.mlm.lora={rank=0}",
+            "stage.mlm.lora.rank: should be at least 1",
+        ),
+        (
+            "stage.mlm.lora={rnk=1}",
+            "unknown key 'rnk' in stage.mlm.lora: did you mean 'rank'?",
+        ),
+        (
+            "stage.mlm.lora={alpha=0.0}",
+            "stage.mlm.lora.alpha: should be a positive number",
+        ),
+        (
+            "stage.mlm.lora={dropout=1.0}",
+            "stage.mlm.lora.dropout: is a probability",
+        ),
+        (
+            "stage.mlm.lora={targets=\"(\"}",
+            "stage.mlm.lora.targets: '(' is no regex",
+        ),
+        (
+            "stage.mlm.lora={rows=\"qx\"}",
+            "stage.mlm.lora.rows: names some of q, k and v",
+        ),
+        (
+            "stage.mlm.lora={rank_pattern={a=0}}",
+            "stage.mlm.lora.rank_pattern.a: should be at least 1",
+        ),
+    ] {
+        let error = bert(&[set]).expect_err(set).to_string();
+        assert!(error.starts_with(start), "{set}: {error}");
+    }
+    let both = ["stage.mlm.lora.rank=1", "stage.mlm.freeze=\"embeddings\""];
+    let error = bert(&both).unwrap_err().to_string();
+    assert!(
+        error.starts_with("stage.mlm.freeze: has no meaning beside lora"),
+        "{error}"
+    );
+    for set in [
+        "packing=true",
+        "lora.rank=2",
+        "freeze=\"base\"",
+        "problem=\"regression\"",
+    ] {
+        let error = refused(&format!("stage.finetune.{set}"));
+        assert!(error.contains("is for transformers only"), "{set}: {error}");
+    }
+}
