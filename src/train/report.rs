@@ -175,8 +175,9 @@ impl Report {
         write_json(&folder.join("results.json"), self)
     }
 
-    /// The table, in Markdown.
+    /// The table, in Markdown; without the columns that say nothing of any row.
     pub fn table(&self) -> String {
+        const TRAINED: usize = 4;
         let mut cells = vec![
             [
                 "model",
@@ -213,6 +214,14 @@ impl Report {
                 thousands(row.seconds),
             ]);
         }
+        let says = |column: usize, cell: &str| cell != "–" && (column != TRAINED || cell != "100");
+        let kept: Vec<usize> = (0..cells[0].len())
+            .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
+            .collect();
+        let cells: Vec<Vec<String>> = cells
+            .iter()
+            .map(|row| kept.iter().map(|&column| row[column].clone()).collect())
+            .collect();
         markdown(&cells)
     }
 }
@@ -269,18 +278,19 @@ pub fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Rows of cells as a Markdown table with aligned columns; the first row is the head.
-pub fn markdown<const N: usize>(cells: &[[String; N]]) -> String {
+pub fn markdown<R: AsRef<[String]>>(cells: &[R]) -> String {
+    let columns = cells.first().map_or(0, |row| row.as_ref().len());
     let width = |column: usize| {
         cells
             .iter()
-            .map(|row| row[column].chars().count())
+            .map(|row| row.as_ref()[column].chars().count())
             .max()
             .unwrap_or(0)
             .max(3)
     };
     let mut text = String::new();
     for (index, row) in cells.iter().enumerate() {
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row.as_ref().iter().enumerate() {
             let pad = " ".repeat(width(column) - cell.chars().count());
             // Names stand to the left, numbers to the right.
             text += &if column == 0 {
@@ -291,7 +301,7 @@ pub fn markdown<const N: usize>(cells: &[[String; N]]) -> String {
         }
         text += "|\n";
         if index == 0 {
-            for column in 0..N {
+            for column in 0..columns {
                 let dashes = "-".repeat(width(column));
                 text += &if column == 0 {
                     format!("| {dashes} ")
@@ -318,7 +328,7 @@ mod tests {
             seed: 1,
             fold: None,
             parameters: 100,
-            trainable: 10,
+            trainable: 100,
             peak_memory: None,
             steps: 10,
             tokens: 1000,
