@@ -10,33 +10,10 @@
 // Passes: 1, after attention_delta. Tiles of 32 keys, in slices of 32 columns, as attention_fwd.
 // Numerics: f32, in the order of s. Limits: 7 storage buffers; 12 KiB of workgroup memory.
 #const COLS: u32
-#include "attention_grad.wgsl"
+#include "attention_dq_store.wgsl"
 #include "attention_tile.wgsl"
 
-@group(0) @binding(7) var<storage, read_write> dq: array<Real>; // (B, T, q_row) f32, placed as q
-
 const SLICES: u32 = COLS / 32u;
-
-fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
-    if t < p.queries && column < p.width {
-        let at = q_base(batch, head, t) + column;
-#if VEC4
-        var old = vec4<f32>(0.0);
-        if p.accumulate != 0u {
-            old = dq[at / 4u];
-        }
-        dq[at / 4u] = old + value;
-#else
-        for (var j = 0u; j < min(p.width - column, 4u); j++) {
-            var old = 0.0;
-            if p.accumulate != 0u {
-                old = dq[at + j];
-            }
-            dq[at + j] = old + value[j];
-        }
-#endif
-    }
-}
 
 @compute @workgroup_size(64)
 fn attention_dq(

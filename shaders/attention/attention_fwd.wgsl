@@ -11,31 +11,13 @@
 // Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: 6 storage buffers; 13 KiB of workgroup memory.
 #const COLS: u32
-#include "attention.wgsl"
+#include "attention_fwd_store.wgsl"
 #include "attention_tile.wgsl"
-
-@group(0) @binding(5) var<storage, read_write> o: array<Real>; // (B, T, NH, D) f32
-#if LSE
-@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: lse goes first
-#endif
 
 const SLICES: u32 = COLS / 32u;
 
 // What the eight invocations of four rows tell each other.
 var<workgroup> parts: array<vec4<f32>, 64>;
-
-fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
-    if t < p.queries && column < p.width {
-        let at = ((batch * p.queries + t) * p.heads + head) * p.width + column;
-#if VEC4
-        o[at / 4u] = value;
-#else
-        for (var j = 0u; j < min(p.width - column, 4u); j++) {
-            o[at + j] = value[j];
-        }
-#endif
-    }
-}
 
 @compute @workgroup_size(64)
 fn attention_fwd(

@@ -118,6 +118,9 @@ macro_rules! kernels {
 include_files! {
     "activation.wgsl"
     "attention.wgsl"
+    "attention_dkv_store.wgsl"
+    "attention_dq_store.wgsl"
+    "attention_fwd_store.wgsl"
     "attention_grad.wgsl"
     "attention_tile.wgsl"
     "coords.wgsl"

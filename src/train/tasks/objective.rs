@@ -8,6 +8,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::{BucketBatches, LmBatch, LmBatches, Position, SequenceBatch};
+use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
 use crate::train::state::{HostTensor, TensorMap};
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
@@ -19,7 +20,11 @@ pub(super) trait Stream {
     fn batches_per_epoch(&self) -> u64;
     /// The next one, for step `step` of `total`: how text is masked may change on the way.
     fn next(&mut self, step: u64, total: u64) -> Self::Batch;
+    /// Where the next one begins.
+    fn position(&self) -> Position;
     fn seek(&mut self, position: Position);
+    /// Length of a batch's sequences; batches of one length share a recorded pass.
+    fn length(batch: &Self::Batch) -> usize;
 }
 
 impl Stream for LmBatches {
@@ -33,8 +38,16 @@ impl Stream for LmBatches {
         self.next_batch()
     }
 
+    fn position(&self) -> Position {
+        self.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.seek(position);
+    }
+
+    fn length(batch: &LmBatch) -> usize {
+        batch.time
     }
 }
 
@@ -49,8 +62,16 @@ impl Stream for BucketBatches {
         self.next_batch()
     }
 
+    fn position(&self) -> Position {
+        self.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.seek(position);
+    }
+
+    fn length(batch: &SequenceBatch) -> usize {
+        batch.time
     }
 }
 
@@ -66,17 +87,8 @@ pub(super) trait Objective {
     /// Takes the model's parameters from the store, as they are trained now.
     fn build(&mut self, store: &ParamStore) -> Result<()>;
 
-    /// One line for the log, and the sizes of an epoch.
-    fn describe(&self, engine: &Engine) -> TaskInfo;
-
-    /// The training data.
-    fn stream(&mut self) -> &mut Self::Stream;
-
-    /// Where the training data stand.
-    fn position(&self) -> Position;
-
-    /// Length of a batch's sequences; batches of one length share a recorded pass.
-    fn length(batch: &BatchOf<Self>) -> usize;
+    /// What is learned, in a few words, and the tokens of an epoch.
+    fn describe(&self, stream: &Self::Stream) -> TaskInfo;
 
     /// Memory for such a batch, to train on or to score.
     fn inputs(&self, gpu: &Gpu, batch: &BatchOf<Self>, training: bool) -> Result<Self::Inputs>;
@@ -123,7 +135,7 @@ pub(super) fn language_scores<O: Objective>(
     let (mut loss, mut targets) = (0.0, 0);
     for _ in 0..stream.batches_per_epoch() {
         let batch = stream.next(1, 1);
-        let step = scoring.of(O::length(&batch), || {
+        let step = scoring.of(O::Stream::length(&batch), || {
             let inputs = objective.inputs(gpu, &batch, false)?;
             Step::inference(gpu, inputs, |tape, i| Ok(vec![objective.loss(tape, i)?]))
         })?;
@@ -139,17 +151,25 @@ pub(super) fn language_scores<O: Objective>(
 pub(super) struct ObjectiveTask<O: Objective> {
     engine: Engine,
     objective: O,
+    stream: O::Stream,
+    /// Batches of a step.
     accumulate: usize,
     steps: Steps<O::Inputs>,
     scoring: Steps<O::Inputs>,
 }
 
 impl<O: Objective> ObjectiveTask<O> {
-    pub fn new(engine: Engine, objective: O, accumulate: usize) -> ObjectiveTask<O> {
+    pub fn new(
+        engine: Engine,
+        objective: O,
+        stream: O::Stream,
+        stage: &StageConfig,
+    ) -> ObjectiveTask<O> {
         ObjectiveTask {
             engine,
             objective,
-            accumulate,
+            stream,
+            accumulate: stage.accumulate,
             steps: Steps::new(),
             scoring: Steps::new(),
         }
@@ -158,9 +178,11 @@ impl<O: Objective> ObjectiveTask<O> {
 
 impl<O: Objective> Task for ObjectiveTask<O> {
     fn describe(&self) -> TaskInfo {
-        let mut info = self.objective.describe(&self.engine);
+        let mut info = self.objective.describe(&self.stream);
+        info.summary = format!("{}, on {}", info.summary, self.engine.gpu.caps());
         // An epoch is made of whole steps; what is left begins the next one.
-        info.steps_per_epoch = info.steps_per_epoch.div_ceil(self.accumulate as u64);
+        let batches = self.stream.batches_per_epoch();
+        info.steps_per_epoch = batches.div_ceil(self.accumulate as u64);
         let (all, trained) = self.engine.store.counts();
         info.parameters = all as u64;
         info.trainable = trained as u64;
@@ -172,12 +194,11 @@ impl<O: Objective> Task for ObjectiveTask<O> {
             self.steps.clear();
             self.objective.build(&self.engine.store)?;
         }
-        let stream = self.objective.stream();
         let batches: Vec<BatchOf<O>> = (0..self.accumulate)
-            .map(|_| stream.next(cx.step, cx.total))
+            .map(|_| self.stream.next(cx.step, cx.total))
             .collect();
         for (micro, batch) in batches.iter().enumerate() {
-            let step = self.steps.of(O::length(batch), || {
+            let step = self.steps.of(O::Stream::length(batch), || {
                 let inputs = self.objective.inputs(&self.engine.gpu, batch, true)?;
                 self.engine
                     .record(inputs, |tape, i| self.objective.loss(tape, i))
@@ -219,7 +240,7 @@ impl<O: Objective> Task for ObjectiveTask<O> {
 
     fn position(&self) -> Value {
         // Three whole numbers: this cannot fail.
-        serde_json::to_value(self.objective.position()).unwrap_or_default()
+        serde_json::to_value(self.stream.position()).unwrap_or_default()
     }
 
     fn seek(&mut self, position: &Value) -> Result<()> {
@@ -227,7 +248,7 @@ impl<O: Objective> Task for ObjectiveTask<O> {
             path: "trainer.json".into(),
             problem: format!("its data position is damaged ({e}); resume from an older checkpoint"),
         })?;
-        self.objective.stream().seek(position);
+        self.stream.seek(position);
         Ok(())
     }
 

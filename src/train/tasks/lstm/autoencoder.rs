@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::models::lstm::{AutoencoderInputs, LstmConfig, SequenceAutoencoder};
 use crate::ops::TokenIds;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
-use crate::text::{BucketBatches, BucketOptions, Position, SequenceBatch};
+use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
@@ -36,7 +36,6 @@ pub(in crate::train::tasks) struct Autoencoder {
     data: Arc<Data>,
     parts: Parts,
     stage: StageConfig,
-    batches: BucketBatches,
 }
 
 /// What the decoder should say.
@@ -46,27 +45,25 @@ fn targets(batch: &SequenceBatch) -> &[i32] {
 
 impl Autoencoder {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<Autoencoder>> {
-        let stage = start.request.stage.clone();
+        let stage = start.request.stage;
         let network = start.network(data.tokenizer.vocab_size());
         let engine = start.engine(network.decoder_specs(), &data.tokenizer)?;
         let model = SequenceAutoencoder::new(&engine.store, &network)?;
-        let parts = data.text(&stage, start.request.unit)?;
+        let parts = data.text(stage, start.request.unit)?;
         let options = BucketOptions {
             word_dropout: start.word_dropout(),
-            ..Self::options(&stage, true)
+            ..Self::options(stage, true)
         };
         let seed = start.request.unit.seed;
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
-        let accumulate = stage.accumulate;
         let objective = Autoencoder {
             network,
             model,
             data,
             parts,
-            stage,
-            batches,
+            stage: stage.clone(),
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 
     fn options(stage: &StageConfig, shuffle: bool) -> BucketOptions {
@@ -90,34 +87,20 @@ impl Objective for Autoencoder {
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
+    fn describe(&self, _: &BucketBatches) -> TaskInfo {
         let documents = &self.data.documents;
         let lengths = self.parts.train.iter();
         TaskInfo {
             summary: format!(
-                "sequence autoencoder, {} texts, vocabulary {}, on {}",
+                "sequence autoencoder, {} texts, vocabulary {}",
                 self.parts.train.len(),
                 self.network.vocab_size,
-                engine.gpu.caps()
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
             tokens_per_epoch: lengths
                 .map(|&doc| length(documents.ids(doc).len(), &self.stage))
                 .sum(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut BucketBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &SequenceBatch) -> usize {
-        batch.time
     }
 
     fn tokens(batch: &SequenceBatch) -> u64 {

@@ -13,7 +13,7 @@ use crate::models::lstm::{
 use crate::ops::TokenIds;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::batch::IGNORE;
-use crate::text::{BucketBatches, BucketOptions, Position, SequenceBatch};
+use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
 use crate::train::config::{self, Objective as Kind, StageConfig};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
@@ -100,7 +100,6 @@ pub(in crate::train::tasks) struct Classifier {
     parts: Parts,
     stage: StageConfig,
     linear_gain: bool,
-    batches: BucketBatches,
     scorer: Scorer,
 }
 
@@ -112,11 +111,11 @@ fn joint(stage: &StageConfig) -> Option<(config::Auxiliary, f32)> {
 
 impl Classifier {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<Classifier>> {
-        let stage = start.request.stage.clone();
+        let stage = start.request.stage;
         let classes = data.documents.label_names().len();
         let parts = data.labelled(start.request.unit)?;
         let sizes = start.network(data.tokenizer.vocab_size());
-        let joint = joint(&stage);
+        let joint = joint(stage);
         let specs = match joint {
             Some(_) => sizes.joint_specs(classes),
             None => sizes.classifier_specs(classes),
@@ -135,18 +134,16 @@ impl Classifier {
         let seed = start.request.unit.seed;
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
         let scorer = Scorer::new(stage.batch, stage.max_len, keep, classes);
-        let accumulate = stage.accumulate;
         let objective = Classifier {
             sizes,
             network,
             data,
             parts,
-            stage,
+            stage: stage.clone(),
             linear_gain: start.model.linear_gain,
-            batches,
             scorer,
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 }
 
@@ -268,35 +265,21 @@ impl Objective for Classifier {
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
+    fn describe(&self, _: &BucketBatches) -> TaskInfo {
         let documents = &self.data.documents;
         let lengths = self.parts.train.iter();
         TaskInfo {
             summary: format!(
-                "classifier of {} classes, {} texts to learn from, {} to test on, on {}",
+                "classifier of {} classes, {} texts to learn from, {} to test on",
                 documents.label_names().len(),
                 self.parts.train.len(),
                 self.parts.test.len(),
-                engine.gpu.caps()
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
             tokens_per_epoch: lengths
                 .map(|&doc| length(documents.ids(doc).len(), &self.stage))
                 .sum(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut BucketBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &SequenceBatch) -> usize {
-        batch.time
     }
 
     fn tokens(batch: &SequenceBatch) -> u64 {
@@ -323,13 +306,9 @@ impl Objective for Classifier {
         _: &mut Steps<Labelled>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        let docs = match split {
-            Split::Validation => &self.parts.validation,
-            Split::Test => &self.parts.test,
-        };
-        if docs.is_empty() {
+        let Some(docs) = self.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         self.scorer
             .scores(gpu, self.network.classifier(), &self.data.documents, docs)
             .map(Some)

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::models::lstm::{LstmConfig, LstmLanguageModel};
 use crate::ops::TokenIds;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
-use crate::text::{LmBatch, LmBatches, LmOptions, Position};
+use crate::text::{LmBatch, LmBatches, LmOptions};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
@@ -39,7 +39,6 @@ pub(in crate::train::tasks) struct LanguageModel {
     data: Arc<Data>,
     parts: Parts,
     stage: StageConfig,
-    batches: LmBatches,
     /// The state between windows.
     carried: States,
     /// The state between windows while scoring.
@@ -55,11 +54,11 @@ fn states(gpu: &Gpu, network: &LstmConfig, batch: usize) -> Result<States> {
 
 impl LanguageModel {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<LanguageModel>> {
-        let stage = start.request.stage.clone();
+        let stage = start.request.stage;
         let network = start.network(data.tokenizer.vocab_size());
         let engine = start.engine(network.decoder_specs(), &data.tokenizer)?;
         let model = LstmLanguageModel::new(&engine.store, &network)?;
-        let parts = data.text(&stage, start.request.unit)?;
+        let parts = data.text(stage, start.request.unit)?;
         let options = LmOptions {
             batch: stage.batch,
             window: stage.bptt,
@@ -68,7 +67,6 @@ impl LanguageModel {
         };
         let seed = start.request.unit.seed;
         let batches = LmBatches::new(data.documents.clone(), &parts.train, options, seed)?;
-        let accumulate = stage.accumulate;
         let objective = LanguageModel {
             carried: states(&engine.gpu, &network, stage.batch)?,
             scored: states(&engine.gpu, &network, stage.batch)?,
@@ -76,10 +74,9 @@ impl LanguageModel {
             model,
             data,
             parts,
-            stage,
-            batches,
+            stage: stage.clone(),
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 }
 
@@ -92,30 +89,16 @@ impl Objective for LanguageModel {
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
+    fn describe(&self, batches: &LmBatches) -> TaskInfo {
         TaskInfo {
             summary: format!(
-                "language model, {} texts, vocabulary {}, on {}",
+                "language model, {} texts, vocabulary {}",
                 self.parts.train.len(),
                 self.network.vocab_size,
-                engine.gpu.caps()
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
-            tokens_per_epoch: self.batches.tokens_per_epoch(),
+            tokens_per_epoch: batches.tokens_per_epoch(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut LmBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &LmBatch) -> usize {
-        batch.time
     }
 
     fn tokens(batch: &LmBatch) -> u64 {

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use super::export::{Exporter, export};
+use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
 use super::network::Network;
-use super::start::{self, Started};
+use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::gpt2::Gpt2LmHead;
-use crate::nn::LoraPlan;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions, Position};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
-use crate::train::tasks::data::{Data, Parts};
+use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Steps};
 use crate::train::tasks::objective::{
     Objective, ObjectiveTask, Stream, as_targets, language_scores, mean_weights,
@@ -30,14 +29,8 @@ pub struct Inputs {
 
 /// Causal-LM training.
 pub struct CausalLm {
-    network: Network,
-    plan: LoraPlan,
+    basis: Basis,
     model: Gpt2LmHead,
-    data: Arc<Data>,
-    parts: Parts,
-    stage: StageConfig,
-    batches: CausalBatches,
-    exporter: Exporter,
 }
 
 impl Stream for CausalBatches {
@@ -51,22 +44,25 @@ impl Stream for CausalBatches {
         self.next_batch()
     }
 
+    fn position(&self) -> Position {
+        self.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.seek(position);
     }
+
+    fn length(batch: &CausalBatch) -> usize {
+        batch.inputs.time
+    }
 }
 
-fn model(
-    store: &ParamStore,
-    network: &Network,
-    plan: &LoraPlan,
-    stage: &StageConfig,
-) -> Result<Gpt2LmHead> {
-    let Network::Gpt2(config) = network else {
-        return Err(super::wrong_network(stage));
+fn model(store: &ParamStore, basis: &Basis) -> Result<Gpt2LmHead> {
+    let Network::Gpt2(config) = &basis.network else {
+        return Err(super::wrong_network(&basis.stage));
     };
-    let mut model = Gpt2LmHead::new(store, config, plan)?;
-    model.gpt2.checkpointing = stage.checkpointing;
+    let mut model = Gpt2LmHead::new(store, config, &basis.plan)?;
+    model.gpt2.checkpointing = basis.stage.checkpointing;
     Ok(model)
 }
 
@@ -91,33 +87,20 @@ impl CausalLm {
         data: Arc<Data>,
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<CausalLm>> {
-        let stage = request.stage.clone();
+        let stage = request.stage;
         let vocabulary = data.tokenizer.vocabulary();
         let (network, source) = start::network(request, vocabulary)?;
-        let parts = data.text(&stage, request.unit)?;
+        let parts = data.text(stage, request.unit)?;
         let (documents, seed) = (data.documents.clone(), request.unit.seed);
-        let options = options(&stage, true);
+        let options = options(stage, true);
         let batches = CausalBatches::new(documents, &parts.train, vocabulary, options, seed)?;
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
-        let exporter = Exporter::new(&started, &data)?;
-        let Started {
-            engine,
-            network,
-            plan,
-            ..
-        } = started;
-        let accumulate = stage.accumulate;
+        let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = CausalLm {
-            model: model(&engine.store, &network, &plan, &stage)?,
-            network,
-            plan,
-            data,
-            parts,
-            stage,
-            batches,
-            exporter,
+            model: model(&engine.store, &basis)?,
+            basis,
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 }
 
@@ -126,35 +109,21 @@ impl Objective for CausalLm {
     type Inputs = Inputs;
 
     fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.network, &self.plan, &self.stage)?;
+        self.model = model(store, &self.basis)?;
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
+    fn describe(&self, batches: &CausalBatches) -> TaskInfo {
         TaskInfo {
             summary: format!(
-                "causal language model, {} texts, vocabulary {}, on {}",
-                self.parts.train.len(),
-                self.network.vocab_size(),
-                engine.gpu.caps()
+                "causal language model, {} texts, vocabulary {}",
+                self.basis.parts.train.len(),
+                self.basis.network.vocab_size(),
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
-            tokens_per_epoch: self.batches.tokens_per_epoch(),
-            notes: self.exporter.notes.clone(),
+            tokens_per_epoch: batches.tokens_per_epoch(),
+            notes: self.basis.notes.clone(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut CausalBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &CausalBatch) -> usize {
-        batch.inputs.time
     }
 
     fn tokens(batch: &CausalBatch) -> u64 {
@@ -189,17 +158,17 @@ impl Objective for CausalLm {
         scoring: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        let Some(texts) = self.parts.held_out(split) else {
+        let Some(texts) = self.basis.parts.held_out(split) else {
             return Ok(None);
         };
-        let documents = self.data.documents.clone();
-        let vocabulary = self.data.tokenizer.vocabulary();
-        let options = options(&self.stage, false);
+        let documents = self.basis.data.documents.clone();
+        let vocabulary = self.basis.data.tokenizer.vocabulary();
+        let options = options(&self.basis.stage, false);
         let mut batches = CausalBatches::new(documents, texts, vocabulary, options, 0)?;
         language_scores(self, gpu, scoring, &mut batches).map(Some)
     }
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
-        export(&self.exporter, &self.network, engine)
+        self.basis.export(engine)
     }
 }

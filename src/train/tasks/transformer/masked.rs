@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::export::{Exporter, export};
+use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
 use super::network::Network;
-use super::start::{self, Started};
+use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::bert::{BertForMaskedLm, BertForPreTraining, MaskedTokens, NextSentence};
-use crate::nn::LoraPlan;
 use crate::ops::{self, RowSelection};
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::pairs::PairOptions;
@@ -20,7 +19,7 @@ use crate::text::{
 use crate::train::config::{self, Objective as Kind, RateKind, StageConfig};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
-use crate::train::tasks::data::{Data, Parts};
+use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Step, Steps};
 use crate::train::tasks::objective::{
     Objective, ObjectiveTask, Stream, as_targets, count, mean_weights,
@@ -46,15 +45,9 @@ enum Model {
 
 /// Masked-LM training.
 pub struct MaskedLm {
-    network: Network,
-    plan: LoraPlan,
+    basis: Basis,
     model: Model,
-    data: Arc<Data>,
-    parts: Parts,
-    stage: StageConfig,
     seed: u64,
-    batches: MaskedBatches,
-    exporter: Exporter,
 }
 
 impl Stream for MaskedBatches {
@@ -69,29 +62,32 @@ impl Stream for MaskedBatches {
         self.next_batch(step.saturating_sub(1) as f64 / last)
     }
 
+    fn position(&self) -> Position {
+        self.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.seek(position);
     }
+
+    fn length(batch: &MaskedBatch) -> usize {
+        batch.inputs.time
+    }
 }
 
-fn model(
-    store: &ParamStore,
-    network: &Network,
-    plan: &LoraPlan,
-    stage: &StageConfig,
-) -> Result<Model> {
-    let Network::Bert(config) = network else {
-        return Err(super::wrong_network(stage));
+fn model(store: &ParamStore, basis: &Basis) -> Result<Model> {
+    let Network::Bert(config) = &basis.network else {
+        return Err(super::wrong_network(&basis.stage));
     };
-    Ok(match stage.objective {
+    Ok(match basis.stage.objective {
         Kind::MlmNsp => {
-            let mut model = BertForPreTraining::new(store, config, plan)?;
-            model.bert.checkpointing = stage.checkpointing;
+            let mut model = BertForPreTraining::new(store, config, &basis.plan)?;
+            model.bert.checkpointing = basis.stage.checkpointing;
             Model::PreTraining(Box::new(model))
         }
         _ => {
-            let mut model = BertForMaskedLm::new(store, config, plan)?;
-            model.bert.checkpointing = stage.checkpointing;
+            let mut model = BertForMaskedLm::new(store, config, &basis.plan)?;
+            model.bert.checkpointing = basis.stage.checkpointing;
             Model::MaskedLm(Box::new(model))
         }
     })
@@ -161,34 +157,21 @@ impl MaskedLm {
         data: Arc<Data>,
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<MaskedLm>> {
-        let stage = request.stage.clone();
+        let stage = request.stage;
         let vocabulary = data.tokenizer.vocabulary();
         let (network, source) = start::network(request, vocabulary)?;
-        let parts = data.text(&stage, request.unit)?;
+        let parts = data.text(stage, request.unit)?;
         let (documents, seed) = (data.documents.clone(), request.unit.seed);
         let batches =
-            MaskedBatches::new(documents, &parts.train, vocabulary, &options(&stage), seed)?;
+            MaskedBatches::new(documents, &parts.train, vocabulary, &options(stage), seed)?;
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
-        let exporter = Exporter::new(&started, &data)?;
-        let Started {
-            engine,
-            network,
-            plan,
-            ..
-        } = started;
+        let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = MaskedLm {
-            model: model(&engine.store, &network, &plan, &stage)?,
-            network,
-            plan,
-            data,
-            parts,
+            model: model(&engine.store, &basis)?,
+            basis,
             seed: request.config.seed,
-            batches,
-            exporter,
-            stage,
         };
-        let accumulate = request.stage.accumulate;
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 
     /// Losses and best guesses of both objectives, without a gradient.
@@ -225,41 +208,27 @@ impl Objective for MaskedLm {
     type Inputs = Inputs;
 
     fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.network, &self.plan, &self.stage)?;
+        self.model = model(store, &self.basis)?;
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
-        let documents = &self.data.documents;
-        let texts = &self.parts.train;
+    fn describe(&self, _: &MaskedBatches) -> TaskInfo {
+        let documents = &self.basis.data.documents;
+        let texts = &self.basis.parts.train;
         TaskInfo {
             summary: format!(
-                "masked language model, {} texts, vocabulary {}, on {}",
+                "masked language model, {} texts, vocabulary {}",
                 texts.len(),
-                self.network.vocab_size(),
-                engine.gpu.caps()
+                self.basis.network.vocab_size(),
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
             // A frame of two or three around each.
             tokens_per_epoch: texts
                 .iter()
                 .map(|&d| documents.ids(d).len() as u64 + 2)
                 .sum(),
-            notes: self.exporter.notes.clone(),
+            notes: self.basis.notes.clone(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut MaskedBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &MaskedBatch) -> usize {
-        batch.inputs.time
     }
 
     fn tokens(batch: &MaskedBatch) -> u64 {
@@ -315,7 +284,7 @@ impl Objective for MaskedLm {
                 let [words, next] = model.losses(tape, &inputs, &masked, &next)?;
                 ops::add(tape, &words, &next)
             }
-            (Model::PreTraining(_), None) => Err(super::wrong_network(&self.stage)),
+            (Model::PreTraining(_), None) => Err(super::wrong_network(&self.basis.stage)),
         }
     }
 
@@ -325,12 +294,12 @@ impl Objective for MaskedLm {
         scoring: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        let Some(texts) = self.parts.held_out(split) else {
+        let Some(texts) = self.basis.parts.held_out(split) else {
             return Ok(None);
         };
-        let options = scoring_options(&self.stage, self.network.vocab_size());
-        let documents = self.data.documents.clone();
-        let vocabulary = self.data.tokenizer.vocabulary();
+        let options = scoring_options(&self.basis.stage, self.basis.network.vocab_size());
+        let documents = self.basis.data.documents.clone();
+        let vocabulary = self.basis.data.tokenizer.vocabulary();
         let mut batches = MaskedBatches::new(documents, texts, vocabulary, &options, self.seed)?;
         let (mut loss, mut hits, mut words) = (0.0, 0, 0);
         let (mut next_hits, mut pairs) = (0, 0);
@@ -359,6 +328,6 @@ impl Objective for MaskedLm {
     }
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
-        export(&self.exporter, &self.network, engine)
+        self.basis.export(engine)
     }
 }

@@ -2,8 +2,8 @@
 //! of words; from scratch or from files, whole, in part, or by an adapter.
 
 mod adapter;
+mod basis;
 mod causal;
-mod export;
 mod inputs;
 mod labels;
 mod masked;

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use super::export::{Exporter, export};
+use super::basis::Basis;
 use super::inputs::tokens;
 use super::labels::{self, Labels};
-use super::network::Network;
 use super::scorer::{self, Scorer, SequenceModel, Texts};
-use super::start::{self, Started};
+use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::nn::LoraPlan;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions, Position};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
-use crate::train::tasks::data::{Data, Parts};
+use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Steps};
 use crate::train::tasks::objective::{Objective, ObjectiveTask, Stream};
 
@@ -30,16 +28,10 @@ pub struct Inputs {
 
 /// Sequence-classifier training.
 pub struct SequenceClassifier {
-    network: Network,
-    plan: LoraPlan,
+    basis: Basis,
     model: SequenceModel,
     labels: Labels,
-    data: Arc<Data>,
-    parts: Parts,
-    stage: StageConfig,
-    batches: LabelledBatches,
     scorer: Scorer,
-    exporter: Exporter,
 }
 
 impl Stream for LabelledBatches {
@@ -53,9 +45,22 @@ impl Stream for LabelledBatches {
         self.next_batch()
     }
 
+    fn position(&self) -> Position {
+        self.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.seek(position);
     }
+
+    fn length(batch: &LabelledBatch) -> usize {
+        batch.inputs.time
+    }
+}
+
+fn model(store: &ParamStore, basis: &Basis) -> Result<SequenceModel> {
+    let checkpointing = basis.stage.checkpointing;
+    SequenceModel::new(store, &basis.network, &basis.plan, checkpointing)
 }
 
 /// How a stage's texts become rows.
@@ -79,7 +84,7 @@ impl SequenceClassifier {
         data: Arc<Data>,
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<SequenceClassifier>> {
-        let stage = request.stage.clone();
+        let stage = request.stage;
         let vocabulary = data.tokenizer.vocabulary();
         let (mut network, source) = start::network(request, vocabulary)?;
         let known = labels::known(source.as_ref());
@@ -92,35 +97,26 @@ impl SequenceClassifier {
             Problem::MultiLabel | Problem::Regression => data.any_labelled(request.unit)?,
         };
         let (documents, seed) = (data.documents.clone(), request.unit.seed);
-        let options = options(&stage);
+        let options = options(stage);
         let batches =
             LabelledBatches::new(documents, &parts.train, vocabulary, options.clone(), seed)?;
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
-        let exporter = Exporter::new(&started, &data)?;
-        let Started {
-            engine,
-            network,
-            plan,
-            ..
-        } = started;
-        let accumulate = stage.accumulate;
+        let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = SequenceClassifier {
-            model: SequenceModel::new(&engine.store, &network, &plan, stage.checkpointing)?,
-            network,
-            plan,
+            model: model(&engine.store, &basis)?,
+            basis,
             labels,
-            data,
-            parts,
-            stage,
-            batches,
             scorer: Scorer::new(options),
-            exporter,
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 
     fn known(&self, batch: &LabelledBatch) -> usize {
-        let label = |&&doc: &&u32| self.labels.target(&self.data.documents, doc).is_some();
+        let label = |&&doc: &&u32| {
+            self.labels
+                .target(&self.basis.data.documents, doc)
+                .is_some()
+        };
         batch.docs.iter().filter(label).count()
     }
 }
@@ -130,39 +126,22 @@ impl Objective for SequenceClassifier {
     type Inputs = Inputs;
 
     fn build(&mut self, store: &ParamStore) -> Result<()> {
-        let checkpointing = self.stage.checkpointing;
-        self.model = SequenceModel::new(store, &self.network, &self.plan, checkpointing)?;
+        self.model = model(store, &self.basis)?;
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
-        let documents = &self.data.documents;
-        let length = |&doc: &u32| (documents.ids(doc).len() + 2).min(self.stage.max_len) as u64;
+    fn describe(&self, _: &LabelledBatches) -> TaskInfo {
         TaskInfo {
             summary: format!(
-                "classifier of {} classes, {} texts to learn from, {} to test on, on {}",
+                "classifier of {} classes, {} texts to learn from, {} to test on",
                 self.labels.names.len(),
-                self.parts.train.len(),
-                self.parts.test.len(),
-                engine.gpu.caps()
+                self.basis.parts.train.len(),
+                self.basis.parts.test.len(),
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
-            tokens_per_epoch: self.parts.train.iter().map(length).sum(),
-            notes: self.exporter.notes.clone(),
+            tokens_per_epoch: self.basis.tokens_per_epoch(),
+            notes: self.basis.notes.clone(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut LabelledBatches {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.position()
-    }
-
-    fn length(batch: &LabelledBatch) -> usize {
-        batch.inputs.time
     }
 
     fn tokens(batch: &LabelledBatch) -> u64 {
@@ -171,7 +150,7 @@ impl Objective for SequenceClassifier {
 
     fn inputs(&self, gpu: &Gpu, batch: &LabelledBatch, _: bool) -> Result<Inputs> {
         let rows = batch.inputs.batch;
-        let targets = match self.stage.problem {
+        let targets = match self.basis.stage.problem {
             Problem::SingleLabel => Tensor::empty(gpu, [rows], DType::U32)?,
             _ => Tensor::empty(gpu, [rows, self.labels.names.len()], DType::F32)?,
         };
@@ -183,7 +162,7 @@ impl Objective for SequenceClassifier {
     }
 
     fn write(&self, i: &Inputs, batch: &LabelledBatch, step: &[LabelledBatch]) -> Result<u64> {
-        let documents = &self.data.documents;
+        let documents = &self.basis.data.documents;
         let outputs = self.labels.names.len();
         let targets: Vec<Option<&[f32]>> = (batch.docs.iter())
             .map(|&doc| self.labels.target(documents, doc))
@@ -191,7 +170,7 @@ impl Objective for SequenceClassifier {
         let all: usize = step.iter().map(|b| self.known(b)).sum();
         let share = 1.0 / all.max(1) as f32;
         i.texts.write(&batch.inputs)?;
-        let share = match self.stage.problem {
+        let share = match self.basis.stage.problem {
             Problem::SingleLabel => {
                 let class = |t: &Option<&[f32]>| t.map_or(u32::MAX, Labels::class);
                 i.targets
@@ -223,14 +202,13 @@ impl Objective for SequenceClassifier {
         _: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        let docs = match split {
-            Split::Validation => &self.parts.validation,
-            Split::Test => &self.parts.test,
-        };
-        if docs.is_empty() {
+        let Some(docs) = self.basis.parts.held_out(split) else {
             return Ok(None);
-        }
-        let (documents, vocabulary) = (&self.data.documents, self.data.tokenizer.vocabulary());
+        };
+        let (documents, vocabulary) = (
+            &self.basis.data.documents,
+            self.basis.data.tokenizer.vocabulary(),
+        );
         let outputs = self
             .scorer
             .outputs(gpu, &self.model, vocabulary, documents, docs)?;
@@ -238,6 +216,6 @@ impl Objective for SequenceClassifier {
     }
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
-        export(&self.exporter, &self.network, engine)
+        self.basis.export(engine)
     }
 }

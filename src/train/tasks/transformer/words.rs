@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use super::export::{Exporter, export};
+use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
 use super::labels;
 use super::network::Network;
 use super::sequence::options;
-use super::start::{self, Started};
+use super::start;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::bert::BertForTokenClassification;
-use crate::nn::LoraPlan;
 use crate::ops;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{LabelledOptions, Position, TaggedBatch, TaggedBatches, TaggedDocuments};
-use crate::train::config::{Problem, StageConfig, StageKind};
+use crate::train::config::{Problem, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
-use crate::train::tasks::data::{Data, Parts};
+use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Step, Steps};
 use crate::train::tasks::objective::{
     Objective, ObjectiveTask, Stream, as_targets, count, mean_weights,
@@ -54,36 +53,35 @@ impl Stream for Numbered {
         batch
     }
 
+    fn position(&self) -> Position {
+        self.batches.position()
+    }
+
     fn seek(&mut self, position: Position) {
         self.batches.seek(position);
+    }
+
+    fn length(batch: &TaggedBatch) -> usize {
+        batch.inputs.time
     }
 }
 
 /// Word-classifier training.
 pub struct WordClassifier {
-    network: Network,
-    plan: LoraPlan,
+    basis: Basis,
     model: BertForTokenClassification,
     tagged: Arc<TaggedDocuments>,
-    data: Arc<Data>,
-    parts: Parts,
-    stage: StageConfig,
     names: Vec<String>,
-    batches: Numbered,
-    exporter: Exporter,
+    /// The number in `names` of each label of the data.
+    numbers: Arc<Vec<i32>>,
 }
 
-fn model(
-    store: &ParamStore,
-    network: &Network,
-    plan: &LoraPlan,
-    stage: &StageConfig,
-) -> Result<BertForTokenClassification> {
-    let Network::Bert(config) = network else {
-        return Err(super::wrong_network(stage));
+fn model(store: &ParamStore, basis: &Basis) -> Result<BertForTokenClassification> {
+    let Network::Bert(config) = &basis.network else {
+        return Err(super::wrong_network(&basis.stage));
     };
-    let mut model = BertForTokenClassification::new(store, config, plan)?;
-    model.bert.checkpointing = stage.checkpointing;
+    let mut model = BertForTokenClassification::new(store, config, &basis.plan)?;
+    model.bert.checkpointing = basis.stage.checkpointing;
     Ok(model)
 }
 
@@ -94,7 +92,7 @@ impl WordClassifier {
         data: Arc<Data>,
         request: &TaskRequest<'_>,
     ) -> Result<ObjectiveTask<WordClassifier>> {
-        let stage = request.stage.clone();
+        let stage = request.stage;
         let vocabulary = data.tokenizer.vocabulary();
         let (mut network, source) = start::network(request, vocabulary)?;
         let tagged = data.tagged()?;
@@ -128,33 +126,21 @@ impl WordClassifier {
                 tagged.clone(),
                 &parts.train,
                 vocabulary,
-                options(&stage),
+                options(stage),
                 request.unit.seed,
             )?,
-            numbers,
+            numbers: numbers.clone(),
         };
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
-        let exporter = Exporter::new(&started, &data)?;
-        let Started {
-            engine,
-            network,
-            plan,
-            ..
-        } = started;
-        let accumulate = stage.accumulate;
+        let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = WordClassifier {
-            model: model(&engine.store, &network, &plan, &stage)?,
-            network,
-            plan,
+            model: model(&engine.store, &basis)?,
+            basis,
             tagged,
-            data,
-            parts,
-            stage,
             names,
-            batches,
-            exporter,
+            numbers,
         };
-        Ok(ObjectiveTask::new(engine, objective, accumulate))
+        Ok(ObjectiveTask::new(engine, objective, batches, stage))
     }
 }
 
@@ -187,38 +173,22 @@ impl Objective for WordClassifier {
     type Inputs = Inputs;
 
     fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.network, &self.plan, &self.stage)?;
+        self.model = model(store, &self.basis)?;
         Ok(())
     }
 
-    fn describe(&self, engine: &Engine) -> TaskInfo {
-        let documents = &self.data.documents;
-        let length = |&doc: &u32| (documents.ids(doc).len() + 2).min(self.stage.max_len) as u64;
+    fn describe(&self, _: &Numbered) -> TaskInfo {
         TaskInfo {
             summary: format!(
-                "word classifier of {} classes, {} texts to learn from, {} to test on, on {}",
+                "word classifier of {} classes, {} texts to learn from, {} to test on",
                 self.names.len(),
-                self.parts.train.len(),
-                self.parts.test.len(),
-                engine.gpu.caps()
+                self.basis.parts.train.len(),
+                self.basis.parts.test.len(),
             ),
-            steps_per_epoch: self.batches.batches_per_epoch(),
-            tokens_per_epoch: self.parts.train.iter().map(length).sum(),
-            notes: self.exporter.notes.clone(),
+            tokens_per_epoch: self.basis.tokens_per_epoch(),
+            notes: self.basis.notes.clone(),
             ..TaskInfo::default()
         }
-    }
-
-    fn stream(&mut self) -> &mut Numbered {
-        &mut self.batches
-    }
-
-    fn position(&self) -> Position {
-        self.batches.batches.position()
-    }
-
-    fn length(batch: &TaggedBatch) -> usize {
-        batch.inputs.time
     }
 
     fn tokens(batch: &TaggedBatch) -> u64 {
@@ -253,21 +223,17 @@ impl Objective for WordClassifier {
         scoring: &mut Steps<Inputs>,
         split: Split,
     ) -> Result<Option<Scores>> {
-        let texts = match split {
-            Split::Validation => &self.parts.validation,
-            Split::Test => &self.parts.test,
-        };
-        if texts.is_empty() {
+        let Some(texts) = self.basis.parts.held_out(split) else {
             return Ok(None);
-        }
+        };
         let options = LabelledOptions {
             shuffle: false,
-            ..options(&self.stage)
+            ..options(&self.basis.stage)
         };
-        let vocabulary = self.data.tokenizer.vocabulary();
+        let vocabulary = self.basis.data.tokenizer.vocabulary();
         let mut batches = Numbered {
             batches: TaggedBatches::new(self.tagged.clone(), texts, vocabulary, options, 0)?,
-            numbers: self.batches.numbers.clone(),
+            numbers: self.numbers.clone(),
         };
         let classes = self.names.len();
         let mut confusion = vec![vec![0; classes]; classes];
@@ -312,7 +278,7 @@ impl Objective for WordClassifier {
     }
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
-        export(&self.exporter, &self.network, engine)
+        self.basis.export(engine)
     }
 }
 

@@ -1,0 +1,44 @@
+// Where the gradients of attention by its keys and values go.
+#include "attention_grad.wgsl"
+
+@group(0) @binding(7) var<storage, read_write> dk: array<Real>; // (B, S, k_row) f32, placed as k
+@group(0) @binding(8) var<storage, read_write> dv: array<Real>; // (B, S, v_row) f32, placed as v
+
+fn add_dk(at: u32, value: Real) {
+    var old = Real();
+    if p.accumulate != 0u {
+        old = dk[at];
+    }
+    dk[at] = old + value;
+}
+
+fn add_dv(at: u32, value: Real) {
+    var old = Real();
+#if TOGETHER
+    if p.accumulate_v != 0u {
+        old = dk[at];
+    }
+    dk[at] = old + value;
+#else
+    if p.accumulate_v != 0u {
+        old = dv[at];
+    }
+    dv[at] = old + value;
+#endif
+}
+
+fn store(s: u32, head: u32, batch: u32, column: u32, k_sum: vec4<f32>, v_sum: vec4<f32>) {
+    if s < p.keys && column < p.width {
+        let k_at = k_base(batch, head, s) + column;
+        let v_at = v_base(batch, head, s) + column;
+#if VEC4
+        add_dk(k_at / 4u, k_sum);
+        add_dv(v_at / 4u, v_sum);
+#else
+        for (var j = 0u; j < min(p.width - column, 4u); j++) {
+            add_dk(k_at + j, k_sum[j]);
+            add_dv(v_at + j, v_sum[j]);
+        }
+#endif
+    }
+}
