@@ -26,6 +26,9 @@ pub struct Eval {
     /// Column or key of the label [default: found by its name].
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
+    /// Column or key of a second text [default: there is none].
+    #[arg(long, value_name = "NAME")]
+    pair_column: Option<String>,
     /// All scores as one JSON object, with the confusion matrix.
     #[arg(long)]
     json: bool,
@@ -44,6 +47,7 @@ impl Eval {
             path: Some(self.data),
             text_column: self.text_column,
             label_column: self.label_column,
+            pair_column: self.pair_column,
             ..DataConfig::new(Source::Files)
         };
         data.require()?;

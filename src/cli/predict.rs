@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::output;
 use crate::error::{Error, Result};
 use crate::inference::{self, Tagger, Word};
+use crate::text::Example;
 use crate::train::run::Prediction;
 use crate::train::{run, tasks};
 
@@ -23,6 +24,9 @@ pub struct Predict {
     model: PathBuf,
     /// The text; `-` or nothing: one text per line from standard input.
     text: Option<String>,
+    /// Texts are pairs: a tab stands between the first and the second.
+    #[arg(long)]
+    pairs: bool,
     /// One JSON object per text.
     #[arg(long)]
     json: bool,
@@ -54,7 +58,8 @@ impl Predict {
         }
         let mut model = inference::open_model(&folder, base, adapter)?;
         self.each(&mut |texts| {
-            run::predict(model.as_mut(), texts)?
+            let examples = texts.into_iter().map(|text| self.example(text));
+            run::predict(model.as_mut(), examples.collect::<Result<_>>()?)?
                 .iter()
                 .try_for_each(|p| self.print(p))
         })?;
@@ -66,6 +71,26 @@ impl Predict {
             Some(text) if text != "-" => show(vec![text.clone()]),
             _ => each_batch(stdin().lock(), show),
         }
+    }
+
+    /// A text or a pair of texts to be classified.
+    fn example(&self, text: String) -> Result<Example> {
+        let (text, pair) = match (self.pairs, text.split_once('\t')) {
+            (false, _) => (text, None),
+            (true, Some((text, pair))) => (text.to_string(), Some(pair.to_string())),
+            (true, None) => {
+                return Err(Error::ConfigValue {
+                    place: "--pairs".into(),
+                    message: format!("needs a tab between two texts; '{text}' has none"),
+                });
+            }
+        };
+        Ok(Example {
+            text,
+            pair,
+            label: None,
+            split: None,
+        })
     }
 
     fn print(&self, prediction: &Prediction) -> Result<()> {

@@ -47,6 +47,15 @@ impl Family {
         }
     }
 
+    /// The module of transformers that has its classes.
+    pub fn library(self) -> Option<&'static str> {
+        match self {
+            Family::Bert => Some("transformers.models.bert.modeling_bert"),
+            Family::Gpt2 => Some("transformers.models.gpt2.modeling_gpt2"),
+            Family::Other => None,
+        }
+    }
+
     /// What stands before the names of the model without its head.
     pub fn prefix(self) -> &'static str {
         match self {

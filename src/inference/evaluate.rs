@@ -7,6 +7,7 @@ use super::predict::problem;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Architecture;
+use crate::text::Example;
 use crate::train::config::{DataConfig, Objective, Overrides, Problem, RunConfig};
 use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
@@ -121,7 +122,7 @@ impl Model for Transformer {
         classifier.map_or(Problem::SingleLabel, Classifier::problem)
     }
 
-    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+    fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {
         self.classifier()?.predict(texts)
     }
 

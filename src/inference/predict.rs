@@ -67,18 +67,13 @@ impl Classifier {
         self.problem
     }
 
-    /// For each text the probabilities of the labels, or the numbers.
+    /// For each text, or pair of texts, the probabilities of the labels, or the numbers.
     ///
     /// # Errors
     /// Those of the tokeniser and of the device.
-    pub fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+    pub fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {
         let tokenizer = &self.loaded.tokenizer;
-        let examples = texts.iter().map(|text| Example {
-            text: text.clone(),
-            pair: None,
-            label: None,
-            split: None,
-        });
+        let examples = texts.iter().cloned();
         let documents = Arc::new(Documents::from_examples(examples, tokenizer)?);
         let docs = documents.filter(|_| true);
         let (gpu, vocabulary) = (&self.loaded.gpu, tokenizer.vocabulary());

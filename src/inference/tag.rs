@@ -12,6 +12,7 @@ use crate::models::bert::BertForTokenClassification;
 use crate::nn::LoraPlan;
 use crate::tensor::Tape;
 use crate::train::config::Problem;
+use crate::train::metrics::argmax;
 use crate::train::tasks::transformer::{Network, Sequences, Source, label_names, shown};
 
 /// A word with its label.
@@ -94,7 +95,7 @@ impl Tagger {
             };
             if last != Some(number) {
                 let probabilities = shown(Problem::SingleLabel, logits);
-                let best = crate::train::tasks::transformer::argmax(&probabilities);
+                let best = argmax(&probabilities);
                 words.push(Word {
                     word: String::new(),
                     start,

@@ -198,6 +198,20 @@ impl ClassScores {
     }
 }
 
+/// Probabilities of classes.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::MIN, f32::max);
+    let exps: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|e| (e / sum) as f32).collect()
+}
+
+/// The place of the largest number.
+pub(crate) fn argmax(row: &[f32]) -> usize {
+    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(class, _)| class)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ use super::task::{Split, Task, TaskRequest, Unit};
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
 use crate::hub;
+use crate::text::Example;
 
 /// A run to be begun, or one to go on with.
 #[derive(Debug, Clone)]
@@ -273,11 +274,11 @@ pub trait Model {
         Problem::SingleLabel
     }
 
-    /// Probabilities of the labels (or the numbers predicted), per text.
+    /// Probabilities of the labels (or the numbers predicted), per text or pair of texts.
     ///
     /// # Errors
     /// A model without a classifier; whatever the device reports.
-    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+    fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>>;
 
     /// Scores the model on all texts of `data` (a language model: on their next tokens).
     ///
@@ -328,6 +329,9 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
 pub struct Prediction {
     /// The text.
     pub text: String,
+    /// The second text of a pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
     /// The most probable label; all that are more likely than not, with several labels a text; or
     /// the number.
     pub label: String,
@@ -357,17 +361,18 @@ fn said(problem: Problem, outputs: &[(String, f32)]) -> String {
 ///
 /// # Errors
 /// As [`Model::predict`].
-pub fn predict(model: &mut dyn Model, texts: Vec<String>) -> Result<Vec<Prediction>> {
+pub fn predict(model: &mut dyn Model, texts: Vec<Example>) -> Result<Vec<Prediction>> {
     let rows = model.predict(&texts)?;
     Ok(texts
         .into_iter()
         .zip(rows)
-        .map(|(text, row)| {
+        .map(|(Example { text, pair, .. }, row)| {
             let probabilities: Vec<(String, f32)> =
                 model.labels().iter().cloned().zip(row).collect();
             let label = said(model.problem(), &probabilities);
             Prediction {
                 text,
+                pair,
                 label,
                 probabilities,
             }

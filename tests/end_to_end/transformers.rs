@@ -175,6 +175,92 @@ fn bert_is_pretrained_then_fine_tuned_whole_and_by_an_adapter() {
     assert!(vector.len() == 16 && (norm - 1.0).abs() < 1e-5, "{norm}");
 }
 
+/// A base without the head: it begins anew, is saved whole with the adapter and the output layer
+/// that goes with it, and comes back.
+#[test]
+fn an_adapter_brings_a_masked_lm_head_of_its_own() {
+    let lora = "init = \"base\"\nobjective = \"mlm\"\ntext = \"train\"\nlora = { rank = 2 }";
+    let w = bert(&[
+        stage("base", "finetune", ""),
+        stage("adapter", "pretrain", lora),
+        stage(
+            "again",
+            "evaluate",
+            "init = \"adapter\"\nobjective = \"mlm\"\ntext = \"train\"\nmax_len = 16\nbatch = 4",
+        ),
+    ]);
+    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
+    let config = json(&String::from_utf8(w.read("run/adapter/model/adapter_config.json")).unwrap());
+    assert_eq!(config["modules_to_save"], serde_json::json!(["cls"]));
+    assert_eq!(
+        config["auto_mapping"]["base_model_class"],
+        "BertForMaskedLM"
+    );
+    let results: Value = json(&String::from_utf8(w.read("run/results.json")).unwrap());
+    // What was scored at the end of training is what comes out of the files.
+    let loss = |unit: usize| {
+        results["units"][unit]["validation"]["loss"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!((loss(2) - loss(1)).abs() < 1e-5 * loss(1), "{results}");
+    let test = data("reviews_test.csv");
+    let test = test.to_str().unwrap();
+    let eval = |model: &str| json(&w.good(&["eval", model, "--json", "--data", test]));
+    w.good(&["merge", "run/base/model", "run/adapter/model", "merged"]);
+    assert_eq!(eval("merged"), eval("run/adapter"));
+    // The copy of the word embedding is the base's: with another base it is refused.
+    w.good(&[
+        "train", "run.toml", "--quiet", "--out", "other", "--seed", "2",
+    ]);
+    let out = w.run(&["merge", "other/base/model", "run/adapter/model", "wrong"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(5), "{said}");
+    assert!(
+        said.contains("word_embeddings.weight': has a copy in the adapter that differs"),
+        "{said}"
+    );
+}
+
+#[test]
+fn pairs_of_texts_are_classified() {
+    let rows = ["one,two,next", "two,one,not", "one,three,not"];
+    let w = bert(&[]);
+    let table = format!("text,second,label\n{}\n", rows.repeat(8).join("\n"));
+    w.write("pairs.csv", table);
+    let run = head("wordpiece", BERT).replace("vocabulary = 400", "vocabulary = 60");
+    let from = run.find("path = ").unwrap();
+    let to = run.find("validation = ").unwrap();
+    let data = "path = 'pairs.csv'\npair_column = \"second\"\n";
+    let run = format!("{}{data}{}", &run[..from], &run[to..]);
+    let lines = "budget = { steps = 60 }\nkept_end = \"head\"";
+    w.write("pairs.toml", run + &stage("pairs", "finetune", lines));
+    w.good(&["train", "pairs.toml", "--quiet", "--out", "run"]);
+    let eval = [
+        "eval",
+        "run",
+        "--json",
+        "--data",
+        "pairs.csv",
+        "--pair-column",
+        "second",
+    ];
+    let scores = json(&w.good(&eval));
+    assert_eq!(scores["classes"]["accuracy"], 1.0, "{scores}");
+    for (pair, label) in [
+        ("one\ttwo", "next"),
+        ("two\tone", "not"),
+        ("one\tthree", "not"),
+    ] {
+        let said = json(&w.good(&["predict", "run", pair, "--pairs", "--json"]));
+        assert_eq!(said["label"], label, "{said}");
+        assert_eq!(said["pair"].as_str(), pair.split('\t').nth(1));
+    }
+    let out = w.run(&["predict", "run", "one", "--pairs"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("needs a tab between two texts"));
+}
+
 #[test]
 fn frozen_parameters_stay_bit_for_bit() {
     let w = bert(&[

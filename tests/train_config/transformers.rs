@@ -183,4 +183,9 @@ fn a_transformers_mistakes_are_named() {
         let error = refused(&format!("stage.finetune.{set}"));
         assert!(error.contains("is for transformers only"), "{set}: {error}");
     }
+    let error = refused("data.pair_column=\"answer\"");
+    assert!(
+        error.starts_with("data.pair_column: is for transformers"),
+        "{error}"
+    );
 }

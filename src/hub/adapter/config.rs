@@ -331,6 +331,21 @@ impl AdapterConfig {
         Ok(targets)
     }
 
+    /// The tied tensors of `model` of which a module saved whole holds a copy, (copy, original), but
+    /// for the originals that the adapter `has` itself.
+    pub fn copies(
+        &self,
+        model: &Layout,
+        has: impl Fn(&str) -> bool,
+    ) -> Vec<(&'static str, &'static str)> {
+        let tied = model.architecture.family().tied().iter().copied();
+        tied.filter(|(copy, original)| {
+            let module = copy.rsplit_once('.').map_or(*copy, |(module, _)| module);
+            model.architecture.is_tied() && self.saves_whole(module) && !has(original)
+        })
+        .collect()
+    }
+
     /// Whether a module, or what it belongs to, is saved whole.
     pub fn saves_whole(&self, module: &str) -> bool {
         let saved = self.modules_to_save.iter().flatten();

@@ -74,6 +74,9 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
     let mut report = base.report(&needed)?;
     report.unexpected.retain(|name| !brought(name));
     report.require(&base.path, |_| false)?;
+    for (original, copy) in &weights.tied {
+        adapter.require_tied(original, copy, &base.array(original)?)?;
+    }
     Ok(Adapted {
         config,
         layout,
@@ -115,7 +118,8 @@ pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a
     Ok((model, report))
 }
 
-/// The class that PEFT's task types mean, for the base's family.
+/// The class that PEFT's task types mean, for the base's family; without one, what PEFT notes
+/// instead, or the base's own.
 fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture> {
     let task = adapter.config.task_type.as_deref();
     Ok(match (task, base.family) {
@@ -125,7 +129,15 @@ fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture>
         (Some("CAUSAL_LM"), Family::Gpt2) => Architecture::GPT2LMHeadModel,
         (Some("FEATURE_EXTRACTION"), Family::Bert) => Architecture::BertModel,
         (Some("FEATURE_EXTRACTION"), Family::Gpt2) => Architecture::GPT2Model,
-        (None, _) | (_, Family::Other) => base.architecture()?,
+        (None, _) | (_, Family::Other) => {
+            let noted = adapter.config.other.get("auto_mapping");
+            let class = noted.and_then(|a| a["base_model_class"].as_str());
+            let known = class.and_then(|name| Architecture::named(name).ok());
+            match known.filter(|a| a.family() == base.family) {
+                Some(architecture) => architecture,
+                None => base.architecture()?,
+            }
+        }
         (Some(task), _) => {
             return Err(Error::Folder {
                 path: adapter.path.join(ADAPTER_CONFIG),

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, Target, Targets};
 pub use merge::{Adapted, adapt, merge, merged_weight};
 
+use serde_json::json;
+
 use super::array::Array;
 use super::checkpoint::CONFIG;
 use super::file::{self, TensorFile};
@@ -56,6 +58,8 @@ pub struct Weights<'a> {
     pub updates: Vec<Update<'a>>,
     /// Tensors that take the place of the base's, by canonical name.
     pub whole: BTreeMap<String, Array<'a>>,
+    /// What a module saved whole holds of the base besides, through a tied copy; by the base's name.
+    pub tied: BTreeMap<String, Array<'a>>,
 }
 
 /// Opens an adapter's folder.
@@ -137,7 +141,7 @@ impl Adapter {
             let name = family.canonical(&inner.replace(".base_layer.", "."));
             found.insert(name, stored);
         }
-        self.untie(&mut found, model)?;
+        let tied = self.untie(&mut found, model)?;
 
         let place = self.path.join(ADAPTER_CONFIG);
         let targets = self.config.targets(model, bare, &place)?;
@@ -163,7 +167,10 @@ impl Adapter {
             }
             Ok(array)
         };
-        let mut weights = Weights::default();
+        let mut weights = Weights {
+            tied,
+            ..Weights::default()
+        };
         for target in targets {
             let name = |part: &str| format!("{}.lora_{part}.weight", target.module);
             let a = take(&name("A"), &[target.rank, target.linear.inputs])?;
@@ -188,28 +195,42 @@ impl Adapter {
         }
     }
 
-    /// Drops copies of tied tensors, which must equal what the adapter has for the original.
-    fn untie(&self, found: &mut BTreeMap<String, String>, model: &Layout) -> Result<()> {
+    /// Drops copies of tied tensors, which must equal what the adapter has for the original. Returns
+    /// those of which it has no original: they must equal the base's.
+    fn untie(
+        &self,
+        found: &mut BTreeMap<String, String>,
+        model: &Layout,
+    ) -> Result<BTreeMap<String, Array<'_>>> {
+        let mut of_the_base = BTreeMap::new();
         for (copy, original) in model.architecture.family().tied() {
             let Some(stored) = found.remove(*copy) else {
                 continue;
             };
-            let twin = (found.get(*original))
-                .map(|s| self.file.array(s))
-                .transpose()?;
             let own = self.file.array(&stored)?;
-            if twin.is_none_or(|t| t.shape() != own.shape() || t.values() != own.values()) {
-                return Err(Error::TensorFile {
-                    file: self.file.path().to_path_buf(),
-                    tensor: Some(stored),
-                    problem: format!(
-                        "differs from '{original}', to which it is tied; melos has models whose \
-                         output layer is the word embedding only"
-                    ),
-                });
+            match found.get(*original) {
+                Some(twin) => self.require_tied(original, &own, &self.file.array(twin)?)?,
+                None => {
+                    of_the_base.insert(original.to_string(), own);
+                }
             }
         }
-        Ok(())
+        Ok(of_the_base)
+    }
+
+    /// Refuses a copy that is not as the tensor to which it is tied.
+    fn require_tied(&self, original: &str, copy: &Array, twin: &Array) -> Result<()> {
+        if twin.shape() == copy.shape() && twin.values() == copy.values() {
+            return Ok(());
+        }
+        Err(Error::TensorFile {
+            file: self.file.path().to_path_buf(),
+            tensor: Some(original.to_string()),
+            problem:
+                "has a copy in the adapter that differs from it, though the two are tied; melos \
+                      has models whose output layer is the word embedding only"
+                    .into(),
+        })
     }
 }
 
@@ -317,6 +338,12 @@ pub fn write(
         tensors.push((format!("{PREFIX}{module}.lora_A.weight"), a));
         tensors.push((format!("{PREFIX}{module}.lora_B.weight"), b));
     }
+    for (copy, original) in config.copies(model, |name| whole.contains(&name.to_string())) {
+        let array = (weights.tied.get(original))
+            .filter(|array| Some(array.shape()) == model.shape(original))
+            .ok_or_else(|| bad(format!("holds a copy of '{original}', which is not given")))?;
+        tensors.push((format!("{PREFIX}{copy}"), array));
+    }
     for (name, array) in &weights.whole {
         if Some(array.shape()) != model.shape(name) {
             return Err(bad(format!("'{name}' has shape {:?}", array.shape())));
@@ -342,6 +369,14 @@ pub fn write(
         let names: BTreeSet<String> = targets.iter().map(last).collect();
         Targets::Names(names.into_iter().collect())
     });
+    if config.task_type.is_none() {
+        // As PEFT does, where no task says which class to load.
+        let class = json!({
+            "base_model_class": architecture.name(),
+            "parent_library": family.library(),
+        });
+        config.other.insert("auto_mapping".into(), class);
+    }
     let text = super::config::text(&config.to_json());
     folder.file(ADAPTER_CONFIG, |out| out.write_all(&text))
 }

@@ -60,6 +60,11 @@ impl RunConfig {
                 "is a share of the texts: expected 0 or more and less than 1",
             )?;
         }
+        require(
+            self.data.pair_column.is_none() || !matches!(self.model, ModelConfig::Lstm(_)),
+            || "data.pair_column".into(),
+            "is for transformers; an LSTM reads one text at a time",
+        )?;
         for (index, stage) in self.stages.iter().enumerate() {
             self.validate_stage(stage)?;
             self.validate_references(index, stage)?;

@@ -18,7 +18,7 @@ use crate::text::{
     tokenise,
 };
 use crate::train::config::{DataConfig, KeptEnd};
-use crate::train::metrics::Scores;
+use crate::train::metrics::{Scores, argmax, softmax};
 use crate::train::run::Model;
 use crate::train::task::ModelFiles;
 use crate::train::tasks::data::{Data, sources};
@@ -190,18 +190,6 @@ impl Scorer {
     }
 }
 
-fn argmax(row: &[f32]) -> usize {
-    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |(class, _)| class)
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let top = logits.iter().copied().fold(f32::MIN, f32::max);
-    let exps: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
-    let sum: f64 = exps.iter().sum();
-    exps.iter().map(|e| (e / sum) as f32).collect()
-}
-
 /// A model folder, opened.
 pub(in crate::train::tasks) struct SavedModel {
     gpu: Gpu,
@@ -298,14 +286,15 @@ impl Model for SavedModel {
         &self.labels
     }
 
-    fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+    fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {
         let (model, mut scorer) = self.classifier()?;
-        let examples = texts.iter().map(|text| Example {
-            text: text.clone(),
-            pair: None,
-            label: None,
-            split: None,
-        });
+        if texts.iter().any(|text| text.pair.is_some()) {
+            return Err(Error::Folder {
+                path: self.folder.clone(),
+                problem: "is an LSTM, which reads one text at a time; give it no pairs".into(),
+            });
+        }
+        let examples = texts.iter().cloned();
         let documents = Arc::new(Documents::from_examples(examples, &self.tokenizer)?);
         let docs = documents.filter(|_| true);
         let mut rows = scorer.probabilities(&self.gpu, &model, &documents, &docs)?;

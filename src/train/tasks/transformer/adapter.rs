@@ -39,6 +39,8 @@ impl Adapter {
             // As PEFT names them: the head's own name, without what stands before it.
             let short = module.rsplit('.').next().unwrap_or(module);
             let short = match short {
+                // Its parts lie under several names.
+                _ if module.starts_with("cls.") => "cls",
                 "dense" | "LayerNorm" => module.trim_start_matches("bert."),
                 other => other,
             };
@@ -176,6 +178,13 @@ impl Adapter {
                     .whole
                     .insert(name.clone(), array(name, &shape, values)?);
             }
+        }
+        // The output layer goes with its head, as a copy of the word embedding.
+        let whole = |name: &str| weights.whole.contains_key(name);
+        for (_, original) in self.config.copies(layout, whole) {
+            let (shape, values) = read(original)?;
+            let array = array(original, &shape, values)?;
+            weights.tied.insert(original.to_string(), array);
         }
         Ok(weights)
     }

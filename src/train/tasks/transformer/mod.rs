@@ -27,7 +27,7 @@ use crate::train::estimate::{DataSizes, Estimate, TransformerSizes};
 pub(crate) use inputs::Sequences;
 pub(crate) use labels::names as label_names;
 pub(crate) use network::Network;
-pub(crate) use scorer::{Scorer, SequenceModel, argmax, shown};
+pub(crate) use scorer::{Scorer, SequenceModel, shown};
 pub(crate) use start::{Source, is_adapter};
 
 /// The size of a stage that starts from the folder `init`, or else from random weights.

@@ -15,7 +15,7 @@ use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{Documents, LabelledBatches, LabelledOptions, Rows, Vocabulary};
 use crate::train::config::Problem;
-use crate::train::metrics::Scores;
+use crate::train::metrics::{Scores, argmax, softmax};
 use crate::train::tasks::engine::{Step, Steps};
 
 /// A model that classifies sequences.
@@ -161,13 +161,6 @@ pub fn shown(problem: Problem, row: &[f32]) -> Vec<f32> {
     }
 }
 
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let top = logits.iter().copied().fold(f32::MIN, f32::max);
-    let exps: Vec<f64> = logits.iter().map(|z| f64::from(z - top).exp()).collect();
-    let sum: f64 = exps.iter().sum();
-    exps.iter().map(|e| (e / sum) as f32).collect()
-}
-
 /// Scores of what a model says of labelled documents.
 ///
 /// # Errors
@@ -244,10 +237,4 @@ fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
         yy += (y - my).powi(2);
     }
     (xx > 0.0 && yy > 0.0).then(|| xy / (xx * yy).sqrt())
-}
-
-/// The place of the largest number.
-pub fn argmax(row: &[f32]) -> usize {
-    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |(class, _)| class)
 }
