@@ -1,5 +1,6 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
+mod ahead;
 mod data;
 pub(crate) mod engine;
 mod lstm;

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::ahead::Ahead;
 use super::engine::{Engine, Step, Steps};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -14,8 +15,8 @@ use crate::train::state::{HostTensor, TensorMap};
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
 
 /// An endless stream of batches.
-pub(super) trait Stream {
-    type Batch;
+pub(super) trait Stream: Send + 'static {
+    type Batch: Send;
 
     fn batches_per_epoch(&self) -> u64;
     /// The next one, for step `step` of `total`: how text is masked may change on the way.
@@ -151,9 +152,9 @@ pub(super) fn language_scores<O: Objective>(
 pub(super) struct ObjectiveTask<O: Objective> {
     engine: Engine,
     objective: O,
-    stream: O::Stream,
-    /// Batches of a step.
-    accumulate: usize,
+    stream: Ahead<O::Stream>,
+    /// What was known of it at the start.
+    info: TaskInfo,
     steps: Steps<O::Inputs>,
     scoring: Steps<O::Inputs>,
 }
@@ -164,29 +165,29 @@ impl<O: Objective> ObjectiveTask<O> {
         objective: O,
         stream: O::Stream,
         stage: &StageConfig,
-    ) -> ObjectiveTask<O> {
-        ObjectiveTask {
+    ) -> Result<ObjectiveTask<O>> {
+        let mut info = objective.describe(&stream);
+        info.summary = format!("{}, on {}", info.summary, engine.gpu.caps());
+        // An epoch is made of whole steps; what is left begins the next one.
+        let batches = stream.batches_per_epoch();
+        info.steps_per_epoch = batches.div_ceil(stage.accumulate as u64);
+        let (all, trained) = engine.store.counts();
+        info.parameters = all as u64;
+        info.trainable = trained as u64;
+        Ok(ObjectiveTask {
             engine,
             objective,
-            stream,
-            accumulate: stage.accumulate,
+            stream: Ahead::new(stream, stage.accumulate)?,
+            info,
             steps: Steps::new(),
             scoring: Steps::new(),
-        }
+        })
     }
 }
 
 impl<O: Objective> Task for ObjectiveTask<O> {
     fn describe(&self) -> TaskInfo {
-        let mut info = self.objective.describe(&self.stream);
-        info.summary = format!("{}, on {}", info.summary, self.engine.gpu.caps());
-        // An epoch is made of whole steps; what is left begins the next one.
-        let batches = self.stream.batches_per_epoch();
-        info.steps_per_epoch = batches.div_ceil(self.accumulate as u64);
-        let (all, trained) = self.engine.store.counts();
-        info.parameters = all as u64;
-        info.trainable = trained as u64;
-        info
+        self.info.clone()
     }
 
     fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo> {
@@ -194,9 +195,7 @@ impl<O: Objective> Task for ObjectiveTask<O> {
             self.steps.clear();
             self.objective.build(&self.engine.store)?;
         }
-        let batches: Vec<BatchOf<O>> = (0..self.accumulate)
-            .map(|_| self.stream.next(cx.step, cx.total))
-            .collect();
+        let batches = self.stream.step(cx.step, cx.total);
         for (micro, batch) in batches.iter().enumerate() {
             let step = self.steps.of(O::Stream::length(batch), || {
                 let inputs = self.objective.inputs(&self.engine.gpu, batch, true)?;

@@ -63,7 +63,7 @@ impl Autoencoder {
             parts,
             stage: stage.clone(),
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 
     fn options(stage: &StageConfig, shuffle: bool) -> BucketOptions {

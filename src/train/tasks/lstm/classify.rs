@@ -143,7 +143,7 @@ impl Classifier {
             linear_gain: start.model.linear_gain,
             scorer,
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 }
 

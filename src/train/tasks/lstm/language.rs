@@ -76,7 +76,7 @@ impl LanguageModel {
             parts,
             stage: stage.clone(),
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 }
 

@@ -100,7 +100,7 @@ impl CausalLm {
             model: model(&engine.store, &basis)?,
             basis,
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 }
 

@@ -171,7 +171,7 @@ impl MaskedLm {
             basis,
             seed: request.config.seed,
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 
     /// Losses and best guesses of both objectives, without a gradient.

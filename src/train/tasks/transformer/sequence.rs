@@ -108,7 +108,7 @@ impl SequenceClassifier {
             labels,
             scorer: Scorer::new(options),
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 
     fn known(&self, batch: &LabelledBatch) -> usize {

@@ -140,7 +140,7 @@ impl WordClassifier {
             names,
             numbers,
         };
-        Ok(ObjectiveTask::new(engine, objective, batches, stage))
+        ObjectiveTask::new(engine, objective, batches, stage)
     }
 }
 
