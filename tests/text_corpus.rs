@@ -183,6 +183,36 @@ fn csv_with_quoted_line_breaks() {
 }
 
 #[test]
+fn pairs_without_labels_are_text_where_nothing_learns_from_labels() {
+    let root = folder();
+    let csv = write(&root, "a.csv", "mr,ref\nname[X],X is nice.\n");
+    let jsonl = write(
+        &root,
+        "a.jsonl",
+        "{\"mr\": \"name[X]\", \"ref\": \"X is nice.\"}\n",
+    );
+    for path in [csv, jsonl] {
+        let source = Source {
+            text: Some("mr".into()),
+            pair: Some("ref".into()),
+            ..Source::new(&path)
+        };
+        let error = all(&source).unwrap_err().to_string();
+        assert!(error.contains("label"), "{error}");
+        let source = Source {
+            label_optional: true,
+            ..source
+        };
+        let pair = Some("X is nice.".into());
+        let expected = Example {
+            pair,
+            ..example("name[X]", None, None)
+        };
+        assert_eq!(all(&source).unwrap(), [expected]);
+    }
+}
+
+#[test]
 fn tsv_without_header() {
     let root = folder();
     // The layout of Amazon's reviews: label, category, form, text; quotation marks are plain.

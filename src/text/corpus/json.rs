@@ -47,7 +47,9 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             false => None,
         };
         let label = match label {
-            None if source.labelled => return Err(missing(source, &row, &source.label, "label")),
+            None if source.labelled && !source.label_optional => {
+                return Err(missing(source, &row, &source.label, "label"));
+            }
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => clean_label(name),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => clean_label(&value.to_string()),

@@ -130,6 +130,9 @@ pub struct Source {
     /// header the other one of two columns. An empty label and `-1` mean unlabelled.
     #[serde(default)]
     pub label: Option<Column>,
+    /// Whether a csv or tsv file may lack the label column: nothing learns from labels.
+    #[serde(default)]
+    pub label_optional: bool,
     /// Whether the first row of a csv or tsv is a header; by default told from its words.
     #[serde(default)]
     pub header: Option<bool>,
@@ -159,6 +162,7 @@ impl Source {
             text: None,
             pair: None,
             label: None,
+            label_optional: false,
             header: None,
             sentence_end: None,
             split: None,

@@ -196,7 +196,7 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
             }
         })
         .ok_or_else(|| column_missing(source, &None, "text", first))?;
-    if source.labelled && label.is_none() {
+    if source.labelled && label.is_none() && !source.label_optional {
         if first.len() != 2 || pair.is_some() {
             return Err(column_missing(source, &None, "label", first));
         }

@@ -100,7 +100,8 @@ impl Data {
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
-            let sources = sources(&config.data)?;
+            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
+            let sources = sources(&config.data, learns)?;
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             (tokenizer, documents)
@@ -464,8 +465,8 @@ fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
     Ok(all)
 }
 
-/// The files that a run file names.
-pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
+/// The files that a run file names; labels must be there where something `learns` them.
+pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
     let format = match data.source {
         DataSource::Imdb => Some(Format::Imdb),
         DataSource::Rt => Some(Format::RottenTomatoes),
@@ -477,6 +478,7 @@ pub(super) fn sources(data: &DataConfig) -> Result<Vec<Source>> {
         text: column(&data.text_column),
         pair: column(&data.pair_column),
         label: column(&data.label_column),
+        label_optional: !learns,
         split,
         ..Source::new(path)
     };

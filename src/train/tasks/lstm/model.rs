@@ -303,7 +303,11 @@ impl Model for SavedModel {
     }
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
-        let documents = tokenise(&sources(data)?, &self.tokenizer, None)?;
+        let classifies = matches!(
+            self.description.architecture,
+            Architecture::Classifier { .. }
+        );
+        let documents = tokenise(&sources(data, classifies)?, &self.tokenizer, None)?;
         match self.description.architecture {
             Architecture::LanguageModel { bptt } => return self.perplexity(documents, bptt),
             Architecture::Autoencoder { .. } => {
