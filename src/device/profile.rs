@@ -174,7 +174,9 @@ impl Gpu {
             Timing::Timestamps => {
                 let mut encoder = self.encoder();
                 for chunk in commands.chunks(QUERIES / 2) {
-                    profiler.pending.push(self.encode_stamped(&mut encoder, chunk));
+                    profiler
+                        .pending
+                        .push(self.encode_stamped(&mut encoder, chunk));
                 }
                 self.shared.queue.submit([encoder.finish()]);
             }
@@ -227,8 +229,7 @@ impl Gpu {
                 mapped_at_creation: false,
             })
         };
-        let resolved =
-            buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let ticks = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
         encoder.resolve_query_set(&set, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &ticks, 0, resolved.size());

@@ -280,9 +280,16 @@ impl Contract {
         for v in self.variants() {
             self.complete(&v)?;
         }
-        for name in self.work.iter().flat_map(Work::formulas).flat_map(|f| f.names()) {
+        for name in self
+            .work
+            .iter()
+            .flat_map(Work::formulas)
+            .flat_map(|f| f.names())
+        {
             if !self.is_quantity(name) {
-                return Err(self.fail(format!("work: '{name}' is no param, constant, flag, binding or grid")));
+                return Err(self.fail(format!(
+                    "work: '{name}' is no param, constant, flag, binding or grid"
+                )));
             }
         }
         Ok(())

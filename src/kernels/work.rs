@@ -170,7 +170,9 @@ impl Parser<'_> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         match word.chars().next() {
-            None => Err(format!("formula: expected a name or number before '{rest}'")),
+            None => Err(format!(
+                "formula: expected a name or number before '{rest}'"
+            )),
             Some(c) if c.is_ascii_digit() => {
                 let number = word.parse();
                 number

@@ -8,6 +8,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::{BucketBatches, LmBatch, LmBatches, Position, SequenceBatch};
+use crate::train::estimate::Estimate;
 use crate::train::metrics::Scores;
 use crate::train::state::{HostTensor, TensorMap};
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
@@ -142,6 +143,7 @@ pub(super) struct ObjectiveTask<O: Objective> {
     accumulate: usize,
     steps: Steps<O::Inputs>,
     scoring: Steps<O::Inputs>,
+    size: Option<Estimate>,
 }
 
 impl<O: Objective> ObjectiveTask<O> {
@@ -152,6 +154,15 @@ impl<O: Objective> ObjectiveTask<O> {
             accumulate,
             steps: Steps::new(),
             scoring: Steps::new(),
+            size: None,
+        }
+    }
+
+    /// The same, telling its size.
+    pub fn sized(self, size: Estimate) -> ObjectiveTask<O> {
+        ObjectiveTask {
+            size: Some(size),
+            ..self
         }
     }
 }
@@ -164,6 +175,7 @@ impl<O: Objective> Task for ObjectiveTask<O> {
         let (all, trained) = self.engine.store.counts();
         info.parameters = all as u64;
         info.trainable = trained as u64;
+        info.notes.extend(self.size.map(|size| size.sentence()));
         info
     }
 
@@ -233,6 +245,10 @@ impl<O: Objective> Task for ObjectiveTask<O> {
 
     fn export(&mut self) -> Result<ModelFiles> {
         self.objective.export(&self.engine)
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        Some(&self.engine.gpu)
     }
 
     fn peak_memory(&self) -> Option<u64> {
