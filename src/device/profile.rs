@@ -131,7 +131,11 @@ impl Gpu {
     }
 
     /// As [`Gpu::profile`], timed in the given way.
-    pub(super) fn profile_by<T>(
+    ///
+    /// # Errors
+    /// As [`Gpu::profile`].
+    #[doc(hidden)]
+    pub fn profile_by<T>(
         &self,
         timing: Timing,
         run: impl FnOnce() -> Result<T>,

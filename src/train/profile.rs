@@ -317,7 +317,12 @@ impl StageProfile {
             "GB/s",
             "% of peak",
         ];
-        let giga = |rate: Option<f64>| rate.map_or("–".into(), |r| format!("{:.1}", r / 1e9));
+        let giga = |rate: Option<f64>| {
+            rate.map_or("–".into(), |r| {
+                let digits = if r < 1e10 { 2 } else { 1 };
+                format!("{:.digits$}", r / 1e9)
+            })
+        };
         let of = |rate: Option<f64>, peak: f64| {
             rate.map_or("–".into(), |r| format!("{:.0}", 100.0 * r / peak))
         };
@@ -339,14 +344,13 @@ impl StageProfile {
             None => "idle share unknown".into(),
         };
         format!(
-            "{}\n{}: {}\n{}; times {}, means of {} steps\n\
+            "{}\n{}: {}\ntimes {}, means of {} steps\n\
              step {:.2} ms, commands {:.2} ms, {idle}; {} tokens/s\n\
              {:.0} commands a step, {:.2} µs each to send\n\
              measured peak: {:.1} GFLOP/s of fma, {:.1} GB/s of copying\n",
             markdown(&cells),
             self.stage,
             self.summary,
-            self.adapter,
             match self.idle {
                 Some(_) => "by the device's timestamps",
                 None => "of commands sent one by one, the wait for each included",
