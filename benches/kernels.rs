@@ -1,11 +1,9 @@
 //! Kernels one by one, each checked against a plain f64 result on the host before it is timed.
 //! Prints GFLOP/s or GB/s, and the share of what this device was measured to do at most in the
-//! same run: `peak` for arithmetic, a copy between two buffers for memory.
+//! same run ([`Gpu::peak`]): fused multiply-adds for arithmetic, a copy between two buffers for memory.
 //!
 //! `cargo bench --bench kernels`; a name as argument runs the benches that contain it.
 
-#[path = "support/peak.rs"]
-mod peak;
 #[path = "support/rows.rs"]
 mod rows;
 #[path = "support/training.rs"]
@@ -243,24 +241,6 @@ fn adam(gpu: &Gpu) -> Result<Case> {
     })
 }
 
-/// GB/s that a copy of 64 MiB between two buffers reads and writes, the best of a few.
-fn copied(gpu: &Gpu) -> Result<f64> {
-    let gpu = &gpu.fork();
-    let len = 16usize << 20;
-    let (from, host) = tensor(gpu, &[len], 1)?;
-    let to = Tensor::empty(gpu, [len], DType::F32)?;
-    to.copy_from(&from)?;
-    assert_eq!(to.to_vec::<f32>()?, host, "copy");
-    let mut best = f64::INFINITY;
-    for _ in 0..10 {
-        let began = Instant::now();
-        to.copy_from(&from)?;
-        gpu.wait()?;
-        best = best.min(began.elapsed().as_secs_f64());
-    }
-    Ok((2 * 4 * len) as f64 / best / 1e9)
-}
-
 /// Times a case; returns its best rate in giga-units a second.
 fn time(criterion: &mut Criterion, gpu: &Gpu, name: &str, case: &Case) -> Option<f64> {
     let mut best = f64::INFINITY;
@@ -290,8 +270,8 @@ fn time(criterion: &mut Criterion, gpu: &Gpu, name: &str, case: &Case) -> Option
 fn kernels(criterion: &mut Criterion) {
     let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
     println!("adapter: {}", gpu.caps());
-    let flops = peak::gflops(&gpu.caps().name).unwrap_or(f64::NAN);
-    let bytes = copied(&gpu).expect("a copy");
+    let peak = gpu.peak().expect("a device");
+    let (flops, bytes) = (peak.flops / 1e9, peak.bytes / 1e9);
     println!("peak: {flops:.1} GFLOP/s of fma, {bytes:.1} GB/s of copying");
 
     type Build = Box<dyn Fn(&Gpu) -> Result<Case>>;

@@ -256,13 +256,12 @@ fn steps(criterion: &mut Criterion) {
             if std::env::var_os("MELOS_PROFILE").is_some()
                 && let Some(recording) = &step.recording
             {
-                for time in step.gpu.profile(recording).expect("a profile") {
-                    println!(
-                        "{:>9.1} ms {:>6} x {}",
-                        1e3 * time.seconds,
-                        time.count,
-                        time.name
-                    );
+                let run = || step.gpu.replay(recording);
+                let (profile, ()) = step.gpu.profile(run).expect("a profile");
+                println!("{name}: times by {}", profile.timing);
+                for time in profile.kernels() {
+                    let ms = 1e3 * time.seconds;
+                    println!("{ms:>9.1} ms {:>6} x {}", time.count, time.name);
                 }
             }
             let peak = step.gpu.memory().peak as f64 / 1048576.0;

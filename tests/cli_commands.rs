@@ -35,6 +35,7 @@ fn help_lists_the_exit_codes() {
         "devices",
         "kernels",
         "presets",
+        "profile",
         "130  interrupted",
     ] {
         assert!(help.contains(word), "{word} is not in\n{help}");

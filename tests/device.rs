@@ -1,10 +1,12 @@
-//! The device layer: memory, recording and replay, reading back.
+//! The device layer: memory, recording and replay, reading back, profiles.
 
 mod common;
 
 use common::gpu;
-use melos::ops;
-use melos::tensor::{DType, Tensor};
+use melos::device::{Gpu, Profile, Timing};
+use melos::ops::matmul::{Product, product_as};
+use melos::ops::{self, AttentionOptions, LstmOptions, LstmWeights, matmul_plan};
+use melos::tensor::{DType, Tape, Tensor};
 
 #[test]
 fn values_survive_the_round_trip() {
@@ -101,4 +103,149 @@ fn reading_back_does_not_block() {
         }
     };
     assert_eq!(values, [1.0, 2.0, 3.0, 4.0]);
+}
+
+/// Three copies and four fills, twice.
+fn copies_and_fills(gpu: &Gpu, timing: Timing) -> Profile {
+    let input = Tensor::from_slice(gpu, [5000], &[1.0f32; 5000]).unwrap();
+    let step = || {
+        let a = Tensor::empty(gpu, [5000], DType::F32)?;
+        for _ in 0..3 {
+            a.copy_from(&input)?;
+            ops::fill(&a, 2.0)?;
+        }
+        ops::fill(&a, 3.0)
+    };
+    let (recording, ()) = gpu.record(step).unwrap();
+    let before = gpu.sent();
+    let twice = || gpu.replay(&recording).and_then(|()| gpu.replay(&recording));
+    let (profile, ()) = gpu.profile_by(timing, twice).unwrap();
+    assert_eq!(gpu.sent().commands - before.commands, 14);
+    assert_eq!(gpu.sent().submissions - before.submissions, 2);
+    profile
+}
+
+#[test]
+fn commands_are_timed_by_the_device_and_one_by_one() {
+    let gpu = gpu();
+    let began = std::time::Instant::now();
+    for timing in [Timing::Timestamps, Timing::OneByOne] {
+        if timing == Timing::Timestamps && !gpu.caps().timestamps {
+            continue;
+        }
+        let profile = copies_and_fills(&gpu, timing);
+        assert_eq!(profile.timing, timing);
+        let names: Vec<&str> = profile.commands.iter().map(|c| c.name).collect();
+        let step = ["copy", "fill", "copy", "fill", "copy", "fill", "fill"];
+        assert_eq!(names, [step, step].concat(), "{timing}");
+        let mut last_end = 0.0;
+        for command in &profile.commands {
+            assert!(command.seconds > 0.0, "{timing}: {command:?}");
+            // Ends are rounded to the device's ticks.
+            assert!(command.start >= last_end - 1e-9, "{timing}: {command:?}");
+            last_end = command.start + command.seconds;
+        }
+        assert!(last_end < began.elapsed().as_secs_f64(), "{timing}");
+        let kernels = profile.kernels();
+        let fill = kernels.iter().find(|k| k.name == "fill").unwrap();
+        assert_eq!(
+            (fill.count, fill.counts.bytes),
+            (8, Some(8.0 * 4.0 * 5000.0))
+        );
+        let copy = kernels.iter().find(|k| k.name == "copy").unwrap();
+        assert_eq!(
+            (copy.count, copy.counts.bytes),
+            (6, Some(6.0 * 8.0 * 5000.0))
+        );
+        let all: f64 = profile.commands.iter().map(|c| c.seconds).sum();
+        assert!((fill.seconds + copy.seconds - all).abs() < 1e-12);
+    }
+}
+
+/// Kernels that `run` runs, with their number and floating-point operations.
+fn counted(gpu: &Gpu, run: impl FnOnce() -> melos::Result<()>) -> Vec<(&'static str, usize, f64)> {
+    let (profile, ()) = gpu.profile(run).unwrap();
+    let kernels = profile.kernels().into_iter();
+    kernels
+        .filter_map(|k| Some((k.name, k.count, k.counts.flops?)))
+        .collect()
+}
+
+#[test]
+fn the_work_of_products_is_counted_in_every_form() {
+    let gpu = gpu();
+    let tensor = |shape: [usize; 3]| Tensor::zeros(&gpu, shape).unwrap();
+    let (a, b, c) = (tensor([3, 5, 16]), tensor([3, 16, 12]), tensor([3, 5, 12]));
+    let sizes = matmul_plan::Product::new(5, 12, 16, false, false).batched(3);
+    let caps = |cpu| matmul_plan::Caps {
+        cpu,
+        min_subgroup: match gpu.caps().subgroup {
+            true => gpu.caps().subgroup_min,
+            false => 0,
+        },
+        workgroup_bytes: gpu.caps().limits.max_compute_workgroup_storage_size,
+        invocations: gpu.caps().limits.max_compute_invocations_per_workgroup,
+    };
+    for form in [true, false]
+        .map(|cpu| matmul_plan::candidates(&sizes, &caps(cpu)))
+        .concat()
+    {
+        let found = counted(&gpu, || product_as(&Product::new(&a, &b, &c), form));
+        let [(_, 1, flops)] = found[..] else {
+            panic!("{form}: {found:?}");
+        };
+        assert_eq!(flops, 2.0 * 3.0 * 5.0 * 12.0 * 16.0, "{form}");
+    }
+}
+
+#[test]
+fn the_work_of_lstm_steps_and_attention_is_counted() {
+    let gpu = gpu();
+    let (steps, batch, inputs, hidden) = (3, 2, 4, 8);
+    let zeros = |shape: &[usize]| Tensor::zeros(&gpu, shape).unwrap();
+    let lens = Tensor::from_slice(&gpu, [batch], &[3u32, 3]).unwrap();
+    let (x, w_ih) = (zeros(&[steps, batch, inputs]), zeros(&[4 * hidden, inputs]));
+    let (w_hh, bias) = (zeros(&[4 * hidden, hidden]), zeros(&[4 * hidden]));
+    let weights = LstmWeights {
+        w_ih: &w_ih,
+        w_hh: &w_hh,
+        b_ih: &bias,
+        b_hh: &bias,
+    };
+    let tape = Tape::inference(&gpu);
+    let found = counted(&gpu, || {
+        ops::lstm(&tape, &x, &lens, None, &weights, LstmOptions::default()).map(drop)
+    });
+    let step = found.iter().find(|k| k.0.starts_with("lstm_step_fwd"));
+    let wanted = (8 * steps * batch * hidden * hidden) as f64;
+    assert_eq!(step.map(|k| (k.1, k.2)), Some((steps, wanted)));
+
+    let (queries, keys, width) = (5, 7, 8);
+    let (q, kv) = (
+        zeros(&[batch, queries, width]),
+        zeros(&[batch, keys, width]),
+    );
+    for causal in [false, true] {
+        let options = AttentionOptions {
+            heads: 2,
+            causal,
+            dropout: 0.0,
+            scale: None,
+        };
+        let found = counted(&gpu, || {
+            ops::attention(&tape, &q, &kv, &kv, None, &options).map(drop)
+        });
+        let all = (4 * batch * queries * keys * width) as f64;
+        let [(_, 1, flops)] = found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(flops, if causal { all / 2.0 } else { all });
+    }
+}
+
+#[test]
+fn a_device_has_ceilings() {
+    let peak = gpu().peak().unwrap();
+    assert!(peak.flops > 1e8 && peak.flops.is_finite(), "{peak:?}");
+    assert!(peak.bytes > 1e7 && peak.bytes.is_finite(), "{peak:?}");
 }

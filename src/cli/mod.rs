@@ -14,6 +14,8 @@ mod merge;
 mod output;
 mod predict;
 mod presets;
+mod profile;
+mod run_options;
 mod signals;
 mod tokenizer;
 mod train;
@@ -44,6 +46,7 @@ enum Command {
     Devices(devices::Devices),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Profile(profile::Profile),
     Tokenizer(tokenizer::TokenizerCommand),
 }
 
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Devices(command) => command.run(),
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),
+        Command::Profile(command) => command.run(),
         Command::Tokenizer(command) => command.run(),
     };
     done.unwrap_or_else(|error| {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::bars::Bars;
+use super::run_options::RunOptions;
 use super::{exit, output, signals};
-use crate::error::{Error, Result};
-use crate::train::config::{
-    ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
-};
+use crate::error::Result;
+use crate::train::config::{Overrides, RunConfig};
 use crate::train::plan;
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{self, Outcome, Start};
@@ -20,31 +19,8 @@ use crate::train::tasks::{self, TaskFactory};
 /// Pretrain and fine-tune as a run file or preset says.
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Run file in TOML; without it and without --preset the demo runs.
-    #[arg(conflicts_with = "preset")]
-    file: Option<PathBuf>,
-    /// A run file that comes with melos; `melos presets` lists them.
-    #[arg(long, value_name = "NAME")]
-    preset: Option<String>,
-    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file. To
-    /// pretrain: any text, several paths if need be.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// Further text to pretrain on; labels in it are not read.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    unlabelled: Vec<PathBuf>,
-    /// Model folder of BERT, GPT-2 or an adapter (or a run's) to start from instead of random weights.
-    #[arg(long, value_name = "DIR")]
-    init: Option<PathBuf>,
-    /// Lay the run file's [scale.NAME] over it; presets have `small`.
-    #[arg(long, value_name = "NAME")]
-    scale: Option<String>,
-    /// Change one key, as stage.finetune.lr=0.001 or stage.*.batch=16; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Seed of the run.
-    #[arg(long)]
-    seed: Option<u64>,
+    #[command(flatten)]
+    options: RunOptions,
     /// Run folder; must be new or empty [default: runs/NAME-001, -002, …].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -60,50 +36,9 @@ pub struct Train {
     /// One JSON object per line on standard output, progress and result.
     #[arg(long)]
     json: bool,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
 }
 
 impl Train {
-    fn config(&self) -> Result<RunConfig> {
-        let overrides = Overrides {
-            scale: self.scale.clone(),
-            set: self.set.clone(),
-        };
-        let mut config = match (&self.file, &self.preset) {
-            (Some(file), _) => RunConfig::read(file, &overrides)?,
-            (None, Some(name)) => preset(name)?.config(&overrides)?,
-            (None, None) => PRESETS[0].config(&overrides)?,
-        };
-        if let Some(seed) = self.seed {
-            config.seed = seed;
-        }
-        if let Some((data, more)) = self.data.split_first() {
-            if config.data.source == Source::Demo {
-                return Err(Error::ConfigValue {
-                    place: "--data".into(),
-                    message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
-                });
-            }
-            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-            if learns && !more.is_empty() {
-                return Err(Error::ConfigValue {
-                    place: "--data".into(),
-                    message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
-                });
-            }
-            config.data.path = Some(data.clone());
-            config.data.unlabelled.extend_from_slice(more);
-        }
-        config.data.unlabelled.extend_from_slice(&self.unlabelled);
-        if let Some(init) = &self.init {
-            start_from(&mut config, init)?;
-        }
-        config.check()?;
-        Ok(config)
-    }
-
     fn progress(&self) -> Box<dyn Progress> {
         if self.json {
             Box::new(JsonLines(std::io::stdout()))
@@ -117,7 +52,7 @@ impl Train {
     }
 
     pub(super) fn run(self) -> Result<ExitCode> {
-        let adapter = self.adapter.as_deref();
+        let adapter = self.options.adapter.as_deref();
         if self.dry_run {
             return self.plan(adapter);
         }
@@ -125,7 +60,7 @@ impl Train {
         let start = match &self.resume {
             Some(folder) => Start::Resume(folder.clone()),
             None => {
-                let config = Box::new(self.config()?);
+                let config = Box::new(self.options.config()?);
                 config.data.require()?;
                 factory.check(&config, adapter)?;
                 Start::New {
@@ -158,6 +93,7 @@ impl Train {
             }
             Outcome::Interrupted { folder } => {
                 let adapter = self
+                    .options
                     .adapter
                     .as_deref()
                     .map_or(String::new(), |a| format!(" --adapter {}", quote(a)));
@@ -173,7 +109,7 @@ impl Train {
     fn plan(&self, adapter: Option<&str>) -> Result<ExitCode> {
         let config = match &self.resume {
             Some(folder) => RunConfig::read(&folder.join("config.toml"), &Overrides::default())?,
-            None => self.config()?,
+            None => self.options.config()?,
         };
         let plan = plan::plan(&config, tasks::adapter_limits(adapter)?)?;
         if self.json {
@@ -184,29 +120,6 @@ impl Train {
         plan.check()?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Makes every stage that starts from nothing start from a folder's model.
-fn start_from(config: &mut RunConfig, init: &Path) -> Result<()> {
-    match config.model {
-        ModelConfig::Pretrained(_) => {}
-        ModelConfig::Bert(_) | ModelConfig::Gpt2(_) => {
-            config.model = ModelConfig::Pretrained(PretrainedModel::default());
-        }
-        ModelConfig::Lstm(_) => {
-            return Err(Error::ConfigValue {
-                place: "--init".into(),
-                message: "is for transformers; an LSTM's stage names its own with init".into(),
-            });
-        }
-    }
-    // As a path that cannot be taken for a stage's name, and that holds wherever the run is resumed.
-    let path = std::path::absolute(init).unwrap_or_else(|_| init.to_path_buf());
-    let none = config.stages.iter_mut().filter(|s| s.init.is_none());
-    for stage in none {
-        stage.init = Some(path.display().to_string());
-    }
-    Ok(())
 }
 
 fn quote_path(path: &Path) -> String {

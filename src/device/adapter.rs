@@ -183,8 +183,10 @@ pub(super) struct Opened {
 
 pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
     let caps = caps_of(adapter);
-    let useful =
-        wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
+    let useful = wgpu::Features::SUBGROUP
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("melos"),
         required_features: adapter.features() & useful,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Buffer, Kernel};
+use super::{Buffer, Counts, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::grid;
 
@@ -73,6 +73,7 @@ pub(super) enum Command {
         kernel: Arc<Kernel>,
         bind_group: wgpu::BindGroup,
         groups: [u32; 3],
+        counts: Counts,
         _held: Vec<Held>,
     },
     Copy {
@@ -94,6 +95,23 @@ impl Command {
             Command::Dispatch { kernel, .. } => kernel.name(),
             Command::Copy { .. } => "copy",
             Command::Clear { .. } => "clear",
+        }
+    }
+
+    pub(super) fn is_dispatch(&self) -> bool {
+        matches!(self, Command::Dispatch { .. })
+    }
+
+    /// Its work.
+    pub(super) fn counts(&self) -> Counts {
+        let bytes = match self {
+            Command::Dispatch { counts, .. } => return *counts,
+            Command::Copy { bytes, .. } => 2 * bytes,
+            Command::Clear { bytes, .. } => *bytes,
+        };
+        Counts {
+            flops: None,
+            bytes: Some(bytes as f64),
         }
     }
 
@@ -152,10 +170,9 @@ impl Recording {
 
 /// Encodes commands, consecutive dispatches in one pass.
 pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
-    let is_dispatch = |c: &Command| matches!(c, Command::Dispatch { .. });
-    for run in commands.chunk_by(|a, b| is_dispatch(a) && is_dispatch(b)) {
+    for run in commands.chunk_by(|a, b| a.is_dispatch() && b.is_dispatch()) {
         match &run[0] {
-            Command::Dispatch { .. } => encode_pass(encoder, run),
+            Command::Dispatch { .. } => encode_pass(encoder, run, None),
             Command::Copy { from, to, bytes } => {
                 encoder.copy_buffer_to_buffer(&from.0.raw, from.1, &to.0.raw, to.1, *bytes);
             }
@@ -170,8 +187,16 @@ pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
     }
 }
 
-fn encode_pass(encoder: &mut wgpu::CommandEncoder, run: &[Command]) {
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+/// Encodes dispatches in one pass, with timestamps at its ends if need be.
+pub(super) fn encode_pass(
+    encoder: &mut wgpu::CommandEncoder,
+    run: &[Command],
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: None,
+        timestamp_writes,
+    });
     let mut current: Option<&Arc<Kernel>> = None;
     for command in run {
         if let Command::Dispatch {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::adapter::Caps;
 use super::command::{Binding, Command, Held, UniformSlot};
 use super::lock;
+use super::work::{Counter, Counts};
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
 use crate::kernels::{Target, Variant, catalogue};
@@ -17,6 +18,7 @@ pub struct Kernel {
     layout: wgpu::BindGroupLayout,
     /// Numbers of its bindings, the uniform first; a variant may leave some out.
     bindings: Vec<u32>,
+    counter: Option<Counter>,
 }
 
 type Key = (String, String);
@@ -138,6 +140,7 @@ impl Kernel {
             pipeline,
             layout,
             bindings: entries.iter().map(|e| e.binding).collect(),
+            counter: Counter::new(contract, variant).map_err(|e| fail(e.to_string()))?,
         })
     }
 
@@ -154,7 +157,7 @@ impl Kernel {
         self: &Arc<Self>,
         device: &wgpu::Device,
         limits: &wgpu::Limits,
-        uniform: &UniformSlot,
+        (uniform, params): (&UniformSlot, &[u8]),
         bindings: &[Binding<'_>],
         groups: [u32; 3],
     ) -> Result<Command> {
@@ -198,10 +201,15 @@ impl Kernel {
             entries: &entries,
         });
         let held = bindings.iter().map(|b| Held::new(b.buffer)).collect();
+        let counts = match &self.counter {
+            Some(counter) => counter.count(params, bindings, groups),
+            None => Counts::default(),
+        };
         Ok(Command::Dispatch {
             kernel: self.clone(),
             bind_group,
             groups,
+            counts,
             _held: held,
         })
     }

@@ -8,39 +8,36 @@ mod adapter;
 mod buffer;
 mod command;
 mod kernel;
+mod peak;
+mod profile;
 mod readback;
 mod tuning;
+mod work;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, list_adapters};
 pub use buffer::{Buffer, MemoryStats};
 pub use command::{Binding, Groups, Recording};
 pub use kernel::Kernel;
+pub use peak::Peak;
+pub use profile::{CommandTime, KernelTime, Profile, Sent, Timing};
 pub use readback::Readback;
 pub use tuning::Rung;
+pub use work::Counts;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use buffer::{Pool, Scope};
 use command::{Command, Uniforms};
 use kernel::KernelCache;
+use profile::Profiler;
 use tuning::Tuning;
 
 /// Locks even after a panic elsewhere: every guarded structure is valid between calls.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Time spent in one kernel; see [`Gpu::profile`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct KernelTime {
-    /// Name in the catalogue, or `copy`, `clear`.
-    pub name: String,
-    /// How often it ran.
-    pub count: usize,
-    /// Seconds in all.
-    pub seconds: f64,
 }
 
 /// What all contexts on one device share.
@@ -61,6 +58,7 @@ struct Shared {
 struct Stream {
     commands: Vec<Command>,
     recording: bool,
+    sent: Sent,
 }
 
 /// A device opened for compute: cheap to clone, every clone the same context.
@@ -69,6 +67,7 @@ pub struct Gpu {
     shared: Arc<Shared>,
     stream: Arc<Mutex<Stream>>,
     pool: Arc<Pool>,
+    profiler: Arc<Mutex<Option<Profiler>>>,
 }
 
 impl Gpu {
@@ -95,6 +94,7 @@ impl Gpu {
             shared: Arc::new(shared),
             stream: Arc::default(),
             pool: Arc::default(),
+            profiler: Arc::default(),
         })
     }
 
@@ -104,6 +104,7 @@ impl Gpu {
             shared: self.shared.clone(),
             stream: Arc::default(),
             pool: Arc::default(),
+            profiler: Arc::default(),
         }
     }
 
@@ -131,6 +132,7 @@ impl Gpu {
             shared: Arc::new(shared),
             stream: Arc::default(),
             pool: Arc::default(),
+            profiler: Arc::default(),
         }
     }
 
@@ -202,6 +204,11 @@ impl Gpu {
         Ok(())
     }
 
+    /// What this context has sent so far.
+    pub fn sent(&self) -> Sent {
+        lock(&self.stream).sent
+    }
+
     /// Whether commands are being recorded instead of sent.
     pub fn is_recording(&self) -> bool {
         lock(&self.stream).recording
@@ -240,7 +247,7 @@ impl Gpu {
         let command = kernel.bind(
             &self.shared.device,
             &self.shared.caps.limits,
-            &uniform,
+            (&uniform, params),
             bindings,
             grid,
         )?;
@@ -317,39 +324,17 @@ impl Gpu {
         self.submit(recording.commands())
     }
 
-    /// Replays a recording one command at a time, waiting for each, and returns the seconds spent
-    /// in each kernel, the slowest first. Slower than a replay: short kernels show the wait.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when the driver reported a failure.
-    pub fn profile(&self, recording: &Recording) -> Result<Vec<KernelTime>> {
-        self.wait()?;
-        let mut times = std::collections::BTreeMap::<&str, KernelTime>::new();
-        for command in recording.commands() {
-            let began = std::time::Instant::now();
-            self.submit(std::slice::from_ref(command))?;
-            self.wait()?;
-            let name = command.name();
-            let empty = KernelTime {
-                name: name.to_string(),
-                count: 0,
-                seconds: 0.0,
-            };
-            let entry = times.entry(name).or_insert(empty);
-            entry.count += 1;
-            entry.seconds += began.elapsed().as_secs_f64();
-        }
-        let mut times: Vec<KernelTime> = times.into_values().collect();
-        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        Ok(times)
-    }
-
     /// Waits until the device has finished all that was sent.
     ///
     /// # Errors
     /// [`Error::Device`] when it is lost or failed.
     pub fn wait(&self) -> Result<()> {
         self.flush()?;
+        self.wait_idle()
+    }
+
+    /// Waits for what was sent, and sends nothing.
+    fn wait_idle(&self) -> Result<()> {
         self.shared
             .device
             .poll(wgpu::PollType::Wait {
@@ -368,13 +353,22 @@ impl Gpu {
         Ok(readback)
     }
 
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        let plain = wgpu::CommandEncoderDescriptor::default();
+        self.shared.device.create_command_encoder(&plain)
+    }
+
     fn submit(&self, commands: &[Command]) -> Result<()> {
-        let mut encoder = self
-            .shared
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        command::encode(&mut encoder, commands);
-        self.shared.queue.submit([encoder.finish()]);
+        let began = Instant::now();
+        if !self.submit_profiled(commands)? {
+            let mut encoder = self.encoder();
+            command::encode(&mut encoder, commands);
+            self.shared.queue.submit([encoder.finish()]);
+        }
+        let sent = &mut lock(&self.stream).sent;
+        sent.commands += commands.len() as u64;
+        sent.submissions += 1;
+        sent.seconds += began.elapsed().as_secs_f64();
         self.check_failure()
     }
 

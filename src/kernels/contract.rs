@@ -1,6 +1,7 @@
 //! The data sheet of a kernel, `kernels/<family>/<stem>.toml`: all that another engine needs
 //! beside the WGSL. A test holds it equal to what naga reflects from the shader.
 
+use super::work::Work;
 use super::{KernelError, Result, Value, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub struct Contract {
     pub limits: Limits,
     /// How far it may stray from the f64 reference.
     pub tolerance: Tolerance,
+    /// What a dispatch computes and moves, where that can be told from its sizes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
     /// Fields of the uniform struct `Params`, in order.
     #[serde(default)]
     pub params: Vec<Param>,
@@ -152,6 +156,16 @@ impl Binding {
             None => (one, true),
         })
     }
+
+    /// Bytes of one scalar of its elements; `None` for structs.
+    pub fn scalar_bytes(&self) -> Option<u64> {
+        let inner = (self.dtype.split_once('<')).map_or(&self.dtype[..], |(_, inner)| inner);
+        match inner.trim_end_matches('>') {
+            "f32" | "u32" | "i32" => Some(4),
+            "f16" => Some(2),
+            _ => None,
+        }
+    }
 }
 
 /// How a binding is bound.
@@ -266,7 +280,36 @@ impl Contract {
         for v in self.variants() {
             self.complete(&v)?;
         }
+        for name in self
+            .work
+            .iter()
+            .flat_map(Work::formulas)
+            .flat_map(|f| f.names())
+        {
+            if !self.is_quantity(name) {
+                return Err(self.fail(format!(
+                    "work: '{name}' is no param, constant, flag, binding or grid"
+                )));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a formula of [`work`](super::work) may use this name.
+    fn is_quantity(&self, name: &str) -> bool {
+        match name.split_once('.') {
+            None => {
+                let settings = self.consts.iter().map(|c| &c.name);
+                let params = self.params.iter().filter(|p| scalar(&p.ty));
+                let flags = self.flags.iter().map(|f| &f.name);
+                (settings.chain(flags).chain(params.map(|p| &p.name))).any(|n| n == name)
+            }
+            Some(("groups", axis)) => matches!(axis, "x" | "y" | "z"),
+            Some((binding, of)) => {
+                let is = |b: &Binding| b.name == binding && b.scalar_bytes().is_some();
+                matches!(of, "len" | "bytes") && self.bindings.iter().any(is)
+            }
+        }
     }
 
     /// The variants listed, or the default one.
@@ -368,9 +411,12 @@ impl Contract {
     }
 }
 
+fn scalar(ty: &str) -> bool {
+    matches!(ty, "u32" | "i32" | "f32")
+}
+
 /// (size, alignment) of a scalar or vector in the uniform address space.
 fn type_layout(ty: &str) -> Option<(u32, u32)> {
-    let scalar = |t: &str| matches!(t, "u32" | "i32" | "f32");
     let vector = |n: &str| {
         let inner = ty.strip_prefix(n)?.strip_prefix('<')?.strip_suffix('>')?;
         scalar(inner).then_some(())

@@ -12,6 +12,7 @@ pub mod grid;
 pub mod philox;
 pub mod preprocess;
 mod variant;
+pub mod work;
 
 pub use catalogue::KernelSource;
 pub use contract::Contract;

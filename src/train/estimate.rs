@@ -78,6 +78,17 @@ impl Estimate {
         self.weights + self.optimizer + self.activations
     }
 
+    /// The memory in a line.
+    pub fn sentence(&self) -> String {
+        format!(
+            "needs about {}: parameters and gradients {}, optimizer {}, activations {}",
+            mebibytes(self.total()),
+            mebibytes(self.weights),
+            mebibytes(self.optimizer),
+            mebibytes(self.activations)
+        )
+    }
+
     /// Works out the size of a transformer's stage.
     pub fn transformer(sizes: &TransformerSizes, stage: &StageConfig) -> Self {
         let s = sizes;

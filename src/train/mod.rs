@@ -9,6 +9,7 @@ pub mod config;
 pub mod estimate;
 pub mod metrics;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::config::{RunConfig, StageConfig};
 use super::metrics::Scores;
 use super::state::TensorMap;
+use crate::device::Gpu;
 use crate::error::Result;
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
@@ -73,6 +74,11 @@ pub trait Task {
     /// Whatever the device reports.
     fn export(&mut self) -> Result<ModelFiles>;
 
+    /// The context that its steps run in, where it has one.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
+    }
+
     /// The most device memory that it held so far, in bytes, where it is known.
     fn peak_memory(&self) -> Option<u64> {
         None
@@ -92,7 +98,7 @@ pub struct TaskInfo {
     pub steps_per_epoch: u64,
     /// Tokens in one pass over the training data.
     pub tokens_per_epoch: u64,
-    /// What the user should know about how the model began.
+    /// What the user should know about how the model began, and what it needs.
     pub notes: Vec<String>,
 }
 

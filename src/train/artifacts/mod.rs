@@ -18,6 +18,7 @@ pub mod checkpoints;
 pub mod curves;
 pub mod log;
 pub mod tensorboard;
+pub mod trace;
 
 use std::fs;
 use std::path::{Path, PathBuf};

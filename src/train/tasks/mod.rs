@@ -7,7 +7,7 @@ mod lstm;
 mod objective;
 pub(crate) mod transformer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
@@ -18,6 +18,7 @@ use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::hub;
 use data::Data;
+use objective::ObjectiveTask;
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
 /// tokenised once.
@@ -62,13 +63,19 @@ impl TaskFactory {
             classes: data.documents.label_names().len(),
         };
         // Before anything is allocated: a refusal says what would fit.
-        estimate(
+        let size = estimate(
             request.config,
             request.stage,
             (request.init.as_deref(), request.base),
             sizes,
-        )?
-        .check(&request.stage.name, &limits(&gpu))?;
+        )?;
+        size.check(&request.stage.name, &limits(&gpu))?;
+        fn boxed<O: objective::Objective + 'static>(
+            task: ObjectiveTask<O>,
+            size: Estimate,
+        ) -> Box<dyn Task> {
+            Box::new(task.sized(size))
+        }
         match &request.config.model {
             ModelConfig::Lstm(model) => {
                 let start = lstm::Start {
@@ -77,21 +84,22 @@ impl TaskFactory {
                     request,
                 };
                 Ok(match request.stage.objective {
-                    Objective::Lm => Box::new(lstm::LanguageModel::task(&start, data)?),
-                    Objective::Sa => Box::new(lstm::Autoencoder::task(&start, data)?),
+                    Objective::Lm => boxed(lstm::LanguageModel::task(&start, data)?, size),
+                    Objective::Sa => boxed(lstm::Autoencoder::task(&start, data)?, size),
                     // Validation left no other.
-                    _ => Box::new(lstm::Classifier::task(&start, data)?),
+                    _ => boxed(lstm::Classifier::task(&start, data)?, size),
                 })
             }
             _ => Ok(match request.stage.objective {
-                Objective::Clm => Box::new(transformer::CausalLm::task(gpu, data, request)?),
-                Objective::Classify => {
-                    Box::new(transformer::SequenceClassifier::task(gpu, data, request)?)
-                }
+                Objective::Clm => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
+                Objective::Classify => boxed(
+                    transformer::SequenceClassifier::task(gpu, data, request)?,
+                    size,
+                ),
                 Objective::TokenClassify => {
-                    Box::new(transformer::WordClassifier::task(gpu, data, request)?)
+                    boxed(transformer::WordClassifier::task(gpu, data, request)?, size)
                 }
-                _ => Box::new(transformer::MaskedLm::task(gpu, data, request)?),
+                _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
             }),
         }
     }
@@ -140,6 +148,16 @@ fn estimate(
 /// # Errors
 /// Those of the folder that it starts from; [`Error::ConfigValue`] for what does not fit its model.
 pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Result<Estimate> {
+    let init = first_init(config, stage)?;
+    estimate(config, stage, (init.as_deref(), None), data)
+}
+
+/// The model folder that a stage starts from, when earlier stages have left no models yet: that of
+/// the stage which the first of them began with. An LSTM's sizes do not come from a folder.
+///
+/// # Errors
+/// Those of [`resolve_model`].
+pub(super) fn first_init(config: &RunConfig, stage: &StageConfig) -> Result<Option<PathBuf>> {
     let mut first = stage;
     while let Some(before) = (first.init.as_ref()).and_then(|init| {
         config
@@ -150,11 +168,10 @@ pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Resu
         first = before;
     }
     // Validation saw to it that what is no stage is a folder.
-    let init = match (&config.model, &first.init) {
-        (ModelConfig::Lstm(_), _) | (_, None) => None,
-        (_, Some(path)) => Some(resolve_model(Path::new(path))?),
-    };
-    estimate(config, stage, (init.as_deref(), None), data)
+    match (&config.model, &first.init) {
+        (ModelConfig::Lstm(_), _) | (_, None) => Ok(None),
+        (_, Some(path)) => resolve_model(Path::new(path)).map(Some),
+    }
 }
 
 /// Opens a device.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::{BucketBatches, LmBatch, LmBatches, Position, SequenceBatch};
 use crate::train::config::StageConfig;
+use crate::train::estimate::Estimate;
 use crate::train::metrics::Scores;
 use crate::train::state::{HostTensor, TensorMap};
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
@@ -183,6 +184,12 @@ impl<O: Objective> ObjectiveTask<O> {
             scoring: Steps::new(),
         })
     }
+
+    /// The same, telling what memory it needs.
+    pub fn sized(mut self, size: Estimate) -> ObjectiveTask<O> {
+        self.info.notes.push(size.sentence());
+        self
+    }
 }
 
 impl<O: Objective> Task for ObjectiveTask<O> {
@@ -253,6 +260,10 @@ impl<O: Objective> Task for ObjectiveTask<O> {
 
     fn export(&mut self) -> Result<ModelFiles> {
         self.objective.export(&self.engine)
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        Some(&self.engine.gpu)
     }
 
     fn peak_memory(&self) -> Option<u64> {

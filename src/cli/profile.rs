@@ -1,0 +1,53 @@
+//! `melos profile`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output;
+use super::run_options::RunOptions;
+use crate::error::Result;
+use crate::train::artifacts::trace;
+use crate::train::profile::{self, ProfileOptions};
+use crate::train::tasks::TaskFactory;
+
+/// Say where the time of a run's training steps goes, kernel by kernel; nothing is kept.
+#[derive(Debug, Args)]
+pub struct Profile {
+    #[command(flatten)]
+    options: RunOptions,
+    /// The stage to profile [default: the first that trains].
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Training steps to profile.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    steps: u64,
+    /// Also write every command as Chrome's trace events, for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// One JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Profile {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let config = self.options.config()?;
+        let options = ProfileOptions {
+            stage: self.stage.as_deref(),
+            steps: self.steps,
+            adapter: self.options.adapter.as_deref(),
+        };
+        let profile = profile::profile(&config, &options, &mut TaskFactory::default())?;
+        if self.json {
+            output::print_json(&profile)?;
+        } else {
+            output::print(&profile.table())?;
+        }
+        if let Some(path) = &self.trace {
+            trace::write(path, &profile)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
