@@ -287,6 +287,7 @@ fn invented<'a>(config: &AdapterConfig, model: &Layout, whole: &[&str]) -> Weigh
         whole: (whole.iter())
             .map(|name| (name.to_string(), zeros(model.shape(name).unwrap())))
             .collect(),
+        ..Weights::default()
     }
 }
 
