@@ -179,6 +179,7 @@ fn the_work_of_products_is_counted_in_every_form() {
     let sizes = matmul_plan::Product::new(5, 12, 16, false, false).batched(3);
     let caps = |cpu| matmul_plan::Caps {
         cpu,
+        int64: gpu.caps().int64,
         min_subgroup: match gpu.caps().subgroup {
             true => gpu.caps().subgroup_min,
             false => 0,

@@ -9,20 +9,8 @@
 // one invocation moves a block of 4 x 4.
 // Passes: 1. Numerics: exact. Limits: 2 storage buffers.
 #include "linear.wgsl"
+#include "matmul_pack_params.wgsl"
 
-struct Params {
-    extent: u32,    // rows of A or columns of B
-    k: u32,         // inner size
-    kp: u32,        // k padded to a multiple of 8
-    width: u32,     // of a panel, a multiple of 4
-    panels: u32,    // ceil(extent / width)
-    stride_e: u32,  // floats from one row of A (column of B) to the next
-    stride_k: u32,  // floats from one k to the next
-    src_batch: u32, // floats from one batch to the next, source
-    dst_batch: u32, // vec4s from one batch to the next, panels
-}
-
-@group(0) @binding(0) var<uniform> p: Params;
 #if VEC4
 @group(0) @binding(1) var<storage, read> src: array<vec4<f32>>; // (batch, extent, k) or (batch, k, extent) f32
 #else

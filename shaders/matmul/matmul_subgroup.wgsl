@@ -14,29 +14,8 @@
 #const ROWS: u32
 #const WG: u32
 
-struct Params {
-    m: u32,          // rows of C
-    n: u32,          // columns of C
-    kp: u32,         // inner size, padded to a multiple of 8
-    ldc: u32,        // row stride of C
-    a_batch: u32,    // vec4s from one batch of packed A to the next
-    b_batch: u32,    // the same of packed B
-    c_batch: u32,    // floats from one batch of C to the next
-    accumulate: u32, // 0: overwrite, 1: add
-    has_bias: u32,   // 0: bias is not read
-    alpha: f32,      // factor of the product
-}
-
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>; // (batch, ceil(m / ROWS), kp, ROWS) f32
+#include "matmul_panels.wgsl"
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / 4 WG), kp, 4 WG) f32
-@group(0) @binding(3) var<storage, read> bias: array<f32>; // (n) f32, any buffer if has_bias = 0
-#if VEC4
-@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>; // (batch, m, ldc) f32, n % 4 = 0
-#else
-@group(0) @binding(4) var<storage, read_write> c: array<f32>; // (batch, m, ldc) f32
-#endif
-#include "matmul_store.wgsl"
 
 const GROUPS: u32 = ROWS / 4u;
 

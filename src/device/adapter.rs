@@ -36,6 +36,8 @@ pub struct Caps {
     pub subgroup_max: u32,
     /// 16-bit floats can be used in shaders.
     pub f16: bool,
+    /// 64-bit integers can be used in shaders.
+    pub int64: bool,
     /// Timestamps can be written between passes.
     pub timestamps: bool,
     /// All limits, as the adapter has them.
@@ -99,6 +101,7 @@ fn caps_of(adapter: &wgpu::Adapter) -> Caps {
         subgroup_min: info.subgroup_min_size,
         subgroup_max: info.subgroup_max_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        int64: features.contains(wgpu::Features::SHADER_INT64),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: adapter.limits(),
     }
@@ -185,6 +188,7 @@ pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
     let caps = caps_of(adapter);
     let useful = wgpu::Features::SUBGROUP
         | wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {

@@ -70,10 +70,13 @@ impl Kernel {
         };
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
         let contract = source.contract().map_err(|e| fail(e.to_string()))?;
-        if contract.features.contains(&Feature::Subgroup) && !caps.subgroup {
-            return Err(fail(format!(
-                "needs subgroup operations, which {caps} lacks"
-            )));
+        for (feature, has, what) in [
+            (Feature::Subgroup, caps.subgroup, "subgroup operations"),
+            (Feature::Int64, caps.int64, "64-bit integers"),
+        ] {
+            if contract.features.contains(&feature) && !has {
+                return Err(fail(format!("needs {what}, which {caps} lacks")));
+            }
         }
         let wgsl = source
             .source(variant, Target::Naga)

@@ -116,6 +116,7 @@ impl Gpu {
         let caps = Caps {
             subgroup: false,
             f16: false,
+            int64: false,
             ..shared.caps.clone()
         };
         let shared = Shared {

@@ -6,8 +6,9 @@
 //! and rounding. Contexts with checked kernels, as in tests, neither read nor write the file.
 //!
 //! The environment variable `MELOS_KERNELS` forces a rung instead: `portable` uses no optional
-//! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `tile`
-//! makes matrix products by tiles in workgroup memory. Unset or empty leaves the choice to melos.
+//! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `wide`
+//! does that too and makes matrix products with 64-bit loads, `tile` makes them by tiles in
+//! workgroup memory. Unset or empty leaves the choice to melos.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,11 +30,18 @@ pub enum Rung {
     Portable,
     /// Subgroup broadcast, on adapters whose subgroups have 8 lanes or more.
     Subgroup,
+    /// As `Subgroup`, and matrix products with 64-bit loads.
+    Wide,
     /// Matrix products by register tiles over workgroup memory; all else portable.
     Tile,
 }
 
 impl Rung {
+    /// Whether kernels broadcast within subgroups.
+    pub(crate) fn broadcasts(self) -> bool {
+        matches!(self, Rung::Subgroup | Rung::Wide)
+    }
+
     /// What `MELOS_KERNELS` asks for.
     pub(super) fn from_env(caps: &Caps) -> Result<Option<Rung>> {
         let value = std::env::var_os("MELOS_KERNELS").unwrap_or_default();
@@ -52,10 +60,14 @@ impl Rung {
         match value {
             "" => Ok(None),
             "portable" => Ok(Some(Rung::Portable)),
-            "subgroup" if caps.subgroup && caps.subgroup_min >= 8 => Ok(Some(Rung::Subgroup)),
-            "subgroup" => bad("another rung: this adapter's subgroups have fewer than 8 lanes"),
+            "subgroup" | "wide" if !caps.subgroup || caps.subgroup_min < 8 => {
+                bad("another rung: this adapter's subgroups have fewer than 8 lanes")
+            }
+            "subgroup" => Ok(Some(Rung::Subgroup)),
+            "wide" if caps.int64 => Ok(Some(Rung::Wide)),
+            "wide" => bad("another rung: this adapter has no 64-bit integers"),
             "tile" => Ok(Some(Rung::Tile)),
-            _ => bad("portable, subgroup or tile"),
+            _ => bad("portable, subgroup, wide or tile"),
         }
     }
 }
@@ -294,6 +306,7 @@ mod tests {
             subgroup_min,
             subgroup_max: subgroup_min,
             f16: false,
+            int64: false,
             timestamps: false,
             limits: wgpu::Limits::default(),
         }
@@ -358,7 +371,15 @@ mod tests {
         assert_eq!(parse("portable", 0), Ok(Some(Rung::Portable)));
         assert_eq!(parse("tile", 0), Ok(Some(Rung::Tile)));
         assert_eq!(parse("subgroup", 8), Ok(Some(Rung::Subgroup)));
-        assert!(parse("subgroup", 4).is_err_and(|e| e.contains("fewer than 8 lanes")));
-        assert!(parse("fast", 32).is_err_and(|e| e.contains("portable, subgroup or tile")));
+        for rung in ["subgroup", "wide"] {
+            assert!(parse(rung, 4).is_err_and(|e| e.contains("fewer than 8 lanes")));
+        }
+        assert!(parse("wide", 8).is_err_and(|e| e.contains("no 64-bit integers")));
+        let able = Caps {
+            int64: true,
+            ..caps(8)
+        };
+        assert_eq!(Rung::parse("wide", &able).ok(), Some(Some(Rung::Wide)));
+        assert!(parse("fast", 32).is_err_and(|e| e.contains("portable, subgroup, wide or tile")));
     }
 }

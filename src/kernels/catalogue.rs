@@ -44,6 +44,8 @@ impl KernelSource {
                 (Feature::Subgroup, Target::Naga) => "",
                 (Feature::Subgroup, Target::Web) => "enable subgroups;\n",
                 (Feature::F16, _) => "enable f16;\n",
+                // An extension of naga, without a line; browsers have none.
+                (Feature::Int64, _) => "",
                 (Feature::CooperativeMatrix, _) => "enable wgpu_cooperative_matrix;\n",
             });
         }
@@ -130,6 +132,8 @@ include_files! {
     "lstm_bwd.wgsl"
     "lstm_fwd.wgsl"
     "math.wgsl"
+    "matmul_pack_params.wgsl"
+    "matmul_panels.wgsl"
     "matmul_store.wgsl"
     "outer_broadcast.wgsl"
     "matmul_strided.wgsl"
@@ -186,7 +190,9 @@ kernels! {
     "matmul" {
         "matmul_direct"
         "matmul_pack"
+        "matmul_pack_wide"
         "matmul_subgroup"
+        "matmul_subgroup_wide"
         "matmul_tile"
     }
     "norm" {

@@ -64,6 +64,8 @@ pub enum Feature {
     Subgroup,
     /// 16-bit floats in shaders.
     F16,
+    /// 64-bit integers in shaders.
+    Int64,
     /// Cooperative matrix products.
     CooperativeMatrix,
 }

@@ -1,6 +1,6 @@
 //! The attention kernels: which form runs, in which variant and geometry.
 
-use crate::device::{Gpu, Groups, Kernel, Rung};
+use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
@@ -76,7 +76,7 @@ impl Form {
     pub(super) fn of(gpu: &Gpu, width: usize, longest: usize, flags: Flags) -> Result<Form> {
         let caps = gpu.caps();
         let subgroup = match gpu.rung() {
-            Some(rung) => rung == Rung::Subgroup,
+            Some(rung) => rung.broadcasts(),
             None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
         };
         let form = Form::new(subgroup, width as u32, flags);

@@ -1,7 +1,7 @@
 //! The LSTM step's kernels: which form runs, with which geometry, weights and parameters.
 
 use super::matmul_plan::{self as plan, Layout};
-use crate::device::{Gpu, Groups, Kernel, Rung};
+use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
@@ -65,7 +65,7 @@ impl Form {
         let form = |subgroup| Form::new(caps.is_cpu, subgroup, batch as u32, hidden as u32);
         let able = caps.subgroup && caps.subgroup_min >= 8;
         match gpu.rung() {
-            Some(rung) => return Ok(form(rung == Rung::Subgroup)),
+            Some(rung) => return Ok(form(rung.broadcasts())),
             None if caps.is_cpu || !able => return Ok(form(able)),
             None => {}
         }
@@ -160,7 +160,7 @@ impl Form {
             k: h,
             batch: 0,
         };
-        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.threads, "w_hh");
+        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.threads, "w_hh", false);
         let how = how.map_err(|e| Error::Kernel {
             kernel: "lstm".into(),
             message: e.to_string(),

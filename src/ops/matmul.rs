@@ -226,7 +226,11 @@ fn part_as(
 /// Packs one operand.
 pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let packed = Tensor::empty(gpu, [how.floats as usize], DType::F32)?;
-    let kernel = gpu.kernel("matmul_pack", &Variant::new().with("VEC4", how.vec4))?;
+    let variant = match how.kernel {
+        "matmul_pack" => Variant::new().with("VEC4", how.vec4),
+        _ => Variant::new(),
+    };
+    let kernel = gpu.kernel(how.kernel, &variant)?;
     let bindings = [operand.binding(), packed.binding()];
     gpu.dispatch(&kernel, &how.params, &bindings, Groups::Grid(how.groups))?;
     Ok(packed)
@@ -239,12 +243,14 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     let caps = plan::Caps {
         cpu: caps.is_cpu,
         min_subgroup: if caps.subgroup { caps.subgroup_min } else { 0 },
+        int64: caps.int64,
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
     };
     let family = gpu.rung().map(|rung| match rung {
         Rung::Portable => Family::Direct,
         Rung::Subgroup => Family::Subgroup,
+        Rung::Wide => Family::Wide,
         Rung::Tile => Family::Tile,
     });
     let worth = choice::worth_timing(sizes, &caps, family);

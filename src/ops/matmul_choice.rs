@@ -10,6 +10,8 @@ pub enum Family {
     Direct,
     /// `matmul_subgroup`.
     Subgroup,
+    /// `matmul_subgroup_wide`.
+    Wide,
     /// `matmul_tile`.
     Tile,
 }
@@ -20,6 +22,7 @@ impl Candidate {
         match self {
             Candidate::Direct { .. } => Family::Direct,
             Candidate::Subgroup { .. } => Family::Subgroup,
+            Candidate::Wide { .. } => Family::Wide,
             Candidate::Tile { .. } => Family::Tile,
         }
     }
@@ -30,6 +33,7 @@ impl fmt::Display for Candidate {
         match self {
             Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
             Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
+            Candidate::Wide { rows, wg } => write!(f, "wide rows {rows} wg {wg}"),
             Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
         }
     }
@@ -114,12 +118,17 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
             forms.push(match family {
                 Family::Direct => Candidate::Direct { wg: 64 },
                 Family::Subgroup => Candidate::Subgroup { rows: 8, wg: 64 },
+                Family::Wide => Candidate::Wide { rows: 8, wg: 64 },
                 Family::Tile => Candidate::Tile { bm: 64, bn: 64 },
             });
         }
         return forms;
     }
     if caps.cpu {
+        // The same loop with dearer loads.
+        if caps.int64 {
+            forms.retain(|form| form.family() != Family::Subgroup);
+        }
         forms.sort_by(|a, b| estimate(product, *a).total_cmp(&estimate(product, *b)));
         let best = forms.first().map_or(0.0, |form| estimate(product, *form));
         forms.retain(|form| estimate(product, *form) < HOPELESS * best);
@@ -134,9 +143,12 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
     match form {
         // Whole subgroups of eight lanes, eight rows by four columns each.
         Candidate::Direct { .. } => 2.0 * up(p.m, 8) * up(p.n, 32) * k * batch / DIRECT + DISPATCH,
-        Candidate::Subgroup { rows, wg } => {
-            let rate = if rows >= 32 { SUBGROUP_32 } else { SUBGROUP_8 };
-            let (m, n) = (up(p.m, rows), up(p.n, 4 * wg));
+        Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
+            let (rate, columns) = match form.family() {
+                Family::Wide => (if rows > 8 { WIDE_16 } else { WIDE_8 }, 8),
+                _ => (if rows > 8 { SUBGROUP_32 } else { SUBGROUP_8 }, 4),
+            };
+            let (m, n) = (up(p.m, rows), up(p.n, columns * wg));
             let packed = 4.0 * k * batch * (m + n);
             2.0 * m * n * k * batch / rate + packed / PACK + 3.0 * DISPATCH
         }
@@ -148,6 +160,8 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
 const DIRECT: f64 = 3.8e9;
 const SUBGROUP_8: f64 = 15e9;
 const SUBGROUP_32: f64 = 27e9;
+const WIDE_8: f64 = 20e9;
+const WIDE_16: f64 = 33e9;
 const TILE: f64 = 4.7e9;
 /// Bytes a second that packing writes.
 const PACK: f64 = 2e9;
@@ -161,6 +175,7 @@ mod tests {
     const LAVAPIPE: Caps = Caps {
         cpu: true,
         min_subgroup: 8,
+        int64: false,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
     };
@@ -188,7 +203,13 @@ mod tests {
         let large = Product::new(512, 2048, 512, false, true);
         let forms = worth_timing(&large, &LAVAPIPE, None);
         assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
-        for family in [Family::Direct, Family::Subgroup, Family::Tile] {
+        let able = Caps {
+            int64: true,
+            ..LAVAPIPE
+        };
+        let forms = worth_timing(&large, &able, None);
+        assert_eq!(forms, [Candidate::Wide { rows: 16, wg: 8 }]);
+        for family in [Family::Direct, Family::Subgroup, Family::Wide, Family::Tile] {
             let forms = worth_timing(&large, &LAVAPIPE, Some(family));
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
         }

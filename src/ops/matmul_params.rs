@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// `Params` of `matmul_pack`.
+/// `Params` of `matmul_pack` and `matmul_pack_wide`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)] // named as in the shader
@@ -18,7 +18,7 @@ pub struct PackParams {
     pub dst_batch: u32,
 }
 
-/// `Params` of `matmul_subgroup`.
+/// `Params` of `matmul_subgroup` and `matmul_subgroup_wide`.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)] // named as in the shader
@@ -59,7 +59,7 @@ pub struct StridedParams {
 /// Parameters of the product's own dispatch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Params {
-    /// Of `matmul_subgroup`.
+    /// Of `matmul_subgroup` and `matmul_subgroup_wide`.
     Panels(PanelParams),
     /// Of `matmul_tile` and `matmul_direct`.
     Strided(StridedParams),

@@ -1,34 +1,21 @@
 //! Which kernels make a matrix product, with which constants, parameters and grids.
 //!
 //! Pure arithmetic, no device: [`candidates`] lists the forms worth timing on an adapter, best
-//! guess first, and [`plan`] turns one of them into dispatches. Three families:
+//! guess first, and [`plan`] turns one of them into dispatches. Four families:
 //!
 //! - `matmul_subgroup`: operands are first packed into zero-padded panels (`matmul_pack`), then
-//!   one loop of subgroup broadcasts serves every transposition and size. Fastest on CPU adapters.
+//!   one loop of subgroup broadcasts serves every transposition and size.
+//! - `matmul_subgroup_wide`: the same, with floats loaded in pairs. Fastest on CPU adapters.
 //! - `matmul_tile`: register tiles over workgroup memory, operands as they lie. For GPUs.
 //! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
-//!   and wherever the other two do not run.
+//!   and wherever the others do not run.
 
+use super::matmul_pack::K_STEP;
+pub use super::matmul_pack::{Layout, Pack, pack};
 pub use super::matmul_params::{PackParams, PanelParams, Params, StridedParams};
 
 /// Largest number of workgroups on one axis that every adapter takes.
-const MAX_GROUPS: u64 = 65_535;
-/// Invocations of `matmul_pack`.
-const PACK_THREADS: u64 = 64;
-/// Steps of k the subgroup kernel takes at once; panels are padded to it.
-const K_STEP: u32 = 8;
-
-/// How one operand lies in memory, seen as (extent, k): rows of A or columns of B, by inner size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Floats from one row of A (column of B) to the next.
-    pub extent: u32,
-    /// Floats from one k to the next.
-    pub k: u32,
-    /// Floats from one batch to the next; 0 shares the operand between all batches.
-    pub batch: u32,
-}
-
+pub(super) const MAX_GROUPS: u64 = 65_535;
 /// What the product's sum goes through before it is stored; the number is the kernels' `ACT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -125,6 +112,8 @@ pub struct Caps {
     pub cpu: bool,
     /// Smallest subgroup size, 0 without the feature.
     pub min_subgroup: u32,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Invocations per workgroup.
@@ -136,6 +125,13 @@ pub struct Caps {
 pub enum Candidate {
     /// `matmul_subgroup`: rows per invocation (a multiple of 4), invocations per workgroup.
     Subgroup {
+        /// `ROWS`.
+        rows: u32,
+        /// `WG`.
+        wg: u32,
+    },
+    /// `matmul_subgroup_wide`: as `Subgroup`, 8 columns an invocation.
+    Wide {
         /// `ROWS`.
         rows: u32,
         /// `WG`.
@@ -153,19 +149,6 @@ pub enum Candidate {
         /// `WG`.
         wg: u32,
     },
-}
-
-/// One dispatch of `matmul_pack`: bindings p, src, dst.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pack {
-    /// Its parameters.
-    pub params: PackParams,
-    /// The flag `VEC4`.
-    pub vec4: bool,
-    /// Workgroups.
-    pub groups: [u32; 3],
-    /// Floats of the packed operand, over all batches.
-    pub floats: u64,
 }
 
 /// The dispatches of one product: the packs (in any order), then `kernel` with the bindings
@@ -224,7 +207,13 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            let rows = rows_for(product.m);
+            let few = |most: u32, rows: u32| if product.m <= most { 8 } else { rows };
+            if caps.int64 {
+                let rows = few(8, WIDE_ROWS);
+                out.push(Candidate::Wide { rows, wg: 8 });
+            }
+            // 32 rows an invocation reuse B most, but pad few rows to many.
+            let rows = few(16, 32);
             out.push(Candidate::Subgroup { rows, wg: 16 });
         }
         // Below this, two dispatches more cost as much as the product.
@@ -262,11 +251,8 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     out
 }
 
-/// 32 rows an invocation reuse B most (27 GFLOP/s a core on lavapipe, 8 rows 15), but pad few
-/// rows to many.
-fn rows_for(m: u32) -> u32 {
-    if m <= 16 { 8 } else { 32 }
-}
+/// Rows of an invocation that makes 8 columns: more would not stay in the caches for code.
+const WIDE_ROWS: u32 = 16;
 
 /// The dispatches that make `product` in the form `candidate`.
 pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> {
@@ -294,9 +280,13 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
     let mut pack_a = None;
     let mut pack_b = None;
     let (kernel, consts, params, tile) = match candidate {
-        Candidate::Subgroup { rows, wg } => {
-            let a = pack(p.m, p.k, p.a, p.batch, rows, "A")?;
-            let b = pack(p.n, p.k, p.b, p.batch, 4 * wg, "B")?;
+        Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
+            let (kernel, columns, wide) = match candidate {
+                Candidate::Wide { .. } => ("matmul_subgroup_wide", 8, true),
+                _ => ("matmul_subgroup", 4, false),
+            };
+            let a = pack(p.m, p.k, p.a, p.batch, rows, "A", wide)?;
+            let b = pack(p.n, p.k, p.b, p.batch, columns * wg, "B", wide)?;
             let params = Params::Panels(PanelParams {
                 m: p.m,
                 n: p.n,
@@ -311,7 +301,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             });
             (pack_a, pack_b) = (Some(a), Some(b));
             let consts = vec![act, ("ROWS", rows), ("WG", wg)];
-            ("matmul_subgroup", consts, params, [rows, 4 * wg])
+            (kernel, consts, params, [rows, columns * wg])
         }
         Candidate::Tile { bm, bn } => {
             let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
@@ -328,66 +318,6 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         vec4: [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
         params,
         groups: grid([count(p.m, tile[0]), count(p.n, tile[1]), u64::from(p.batch)])?,
-    })
-}
-
-/// How one operand is packed into panels of `width`; usable alone for weights packed once.
-pub fn pack(
-    extent: u32,
-    k: u32,
-    layout: Layout,
-    batch: u32,
-    width: u32,
-    operand: &'static str,
-) -> Result<Pack, PlanError> {
-    let kp = k.next_multiple_of(K_STEP);
-    let panels = extent.div_ceil(width);
-    let one = u64::from(panels) * u64::from(kp) * u64::from(width);
-    // A shared operand is packed once.
-    let copies = if layout.batch == 0 {
-        1
-    } else {
-        u64::from(batch)
-    };
-    let floats = one * copies;
-    if u32::try_from(floats).is_err() {
-        return Err(PlanError::TooLarge {
-            operand,
-            elements: floats,
-        });
-    }
-    let quads = |v: &[u32]| v.iter().all(|v| v % 4 == 0);
-    let vec4 = quads(&[layout.batch])
-        && match layout {
-            Layout {
-                extent: 1,
-                k: stride,
-                ..
-            } => quads(&[stride, extent]),
-            Layout {
-                extent: stride,
-                k: 1,
-                ..
-            } => quads(&[stride, k]),
-            _ => false,
-        };
-    let blocks = (one / 16).div_ceil(PACK_THREADS);
-    let rows = blocks.div_ceil(MAX_GROUPS);
-    Ok(Pack {
-        params: PackParams {
-            extent,
-            k,
-            kp,
-            width,
-            panels,
-            stride_e: layout.extent,
-            stride_k: layout.k,
-            src_batch: layout.batch,
-            dst_batch: if copies == 1 { 0 } else { (one / 4) as u32 },
-        },
-        vec4,
-        groups: grid([blocks.div_ceil(rows), rows, copies])?,
-        floats,
     })
 }
 
@@ -415,7 +345,7 @@ fn check(p: &Product) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn grid(groups: [u64; 3]) -> Result<[u32; 3], PlanError> {
+pub(super) fn grid(groups: [u64; 3]) -> Result<[u32; 3], PlanError> {
     for (axis, groups) in ["x", "y", "z"].into_iter().zip(groups) {
         if groups > MAX_GROUPS {
             return Err(PlanError::TooManyGroups { axis, groups });
@@ -431,6 +361,7 @@ mod tests {
     const LAVAPIPE: Caps = Caps {
         cpu: true,
         min_subgroup: 8,
+        int64: true,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
     };
@@ -458,12 +389,29 @@ mod tests {
     }
 
     #[test]
+    fn pairs_of_floats_are_packed_where_the_operand_has_eights() -> Result<(), PlanError> {
+        let packs = |form, m, n, k| {
+            let plan = plan(&Product::new(m, n, k, false, false), form)?;
+            let kernel = |pack: Option<Pack>| pack.map_or("", |pack| pack.kernel);
+            Ok([kernel(plan.pack_a), kernel(plan.pack_b)])
+        };
+        let [one, two] = ["matmul_pack", "matmul_pack_wide"];
+        let form = Candidate::Wide { rows: 16, wg: 8 };
+        assert_eq!(packs(form, 100, 24, 64)?, [two, two]);
+        assert_eq!(packs(form, 100, 36, 64)?, [two, one]);
+        assert_eq!(packs(form, 100, 24, 63)?, [one, two]);
+        let form = Candidate::Subgroup { rows: 32, wg: 16 };
+        assert_eq!(packs(form, 100, 24, 64)?, [one, one]);
+        Ok(())
+    }
+
+    #[test]
     fn the_first_candidate_fits_size_and_adapter() {
         let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &LAVAPIPE)[0];
         assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
-        let few = Candidate::Subgroup { rows: 8, wg: 16 };
+        let few = Candidate::Wide { rows: 8, wg: 8 };
         assert_eq!(first(8, 2048, 512), few);
-        let large = Candidate::Subgroup { rows: 32, wg: 16 };
+        let large = Candidate::Wide { rows: 16, wg: 8 };
         assert_eq!(first(512, 512, 512), large);
         let bare = Caps {
             min_subgroup: 0,

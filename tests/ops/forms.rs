@@ -132,6 +132,10 @@ fn forms(gpu: &Gpu) -> Vec<Candidate> {
     if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
         forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
+        if gpu.caps().int64 {
+            forms.push(Candidate::Wide { rows: 8, wg: 8 });
+            forms.push(Candidate::Wide { rows: 16, wg: 8 });
+        }
     }
     forms
 }
@@ -152,6 +156,8 @@ fn every_form_at_odd_sizes() {
             (257, 65, 1),
             (64, 128, 32),
             (36, 132, 20),
+            // Whole eights of the contiguous axis, in part panels.
+            (40, 136, 24),
         ] {
             for (transpose_a, transpose_b) in TRANSPOSITIONS {
                 let mut case = Case::plain(m, n, k);
@@ -223,7 +229,7 @@ fn every_form_with_a_long_inner_size() {
 fn every_form_in_batches() {
     let gpu = unchecked();
     for form in forms(&gpu) {
-        for (batch, m, n, k) in [(2, 65, 63, 17), (5, 3, 36, 40)] {
+        for (batch, m, n, k) in [(2, 65, 63, 17), (5, 3, 36, 40), (3, 24, 72, 16)] {
             for (transpose_a, transpose_b) in TRANSPOSITIONS {
                 let mut case = Case::plain(m, n, k);
                 case.accumulate = transpose_a;

@@ -1,0 +1,97 @@
+//! How the operand of a product comes into panels.
+
+use super::matmul_params::PackParams;
+use super::matmul_plan::{MAX_GROUPS, PlanError, grid};
+
+/// Invocations of `matmul_pack`.
+const PACK_THREADS: u64 = 64;
+/// Steps of k the subgroup kernels take at once; panels are padded to it.
+pub(super) const K_STEP: u32 = 8;
+
+/// How one operand lies in memory, seen as (extent, k): rows of A or columns of B, by inner size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Floats from one row of A (column of B) to the next.
+    pub extent: u32,
+    /// Floats from one k to the next.
+    pub k: u32,
+    /// Floats from one batch to the next; 0 shares the operand between all batches.
+    pub batch: u32,
+}
+
+/// One dispatch of `matmul_pack` or `matmul_pack_wide`: bindings p, src, dst.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pack {
+    /// Its parameters.
+    pub params: PackParams,
+    /// Which of the two.
+    pub kernel: &'static str,
+    /// The flag `VEC4` of `matmul_pack`.
+    pub vec4: bool,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Floats of the packed operand, over all batches.
+    pub floats: u64,
+}
+
+/// How one operand is packed into panels of `width`; usable alone for weights packed once. With
+/// `wide` by 64-bit loads, where the operand suits them.
+pub fn pack(
+    extent: u32,
+    k: u32,
+    layout: Layout,
+    batch: u32,
+    width: u32,
+    operand: &'static str,
+    wide: bool,
+) -> Result<Pack, PlanError> {
+    let kp = k.next_multiple_of(K_STEP);
+    let panels = extent.div_ceil(width);
+    let one = u64::from(panels) * u64::from(kp) * u64::from(width);
+    // A shared operand is packed once.
+    let copies = if layout.batch == 0 {
+        1
+    } else {
+        u64::from(batch)
+    };
+    let floats = one * copies;
+    if u32::try_from(floats).is_err() {
+        return Err(PlanError::TooLarge {
+            operand,
+            elements: floats,
+        });
+    }
+    // The contiguous axis, the other stride and the batches.
+    let suits = |unit: u32| {
+        let (axis, stride) = match layout {
+            Layout { extent: 1, k, .. } => (extent, k),
+            Layout { extent, k: 1, .. } => (k, extent),
+            _ => return false,
+        };
+        [axis, stride, layout.batch].iter().all(|v| v % unit == 0)
+    };
+    let wide = wide && width % 8 == 0 && suits(8);
+    let (kernel, block) = match wide {
+        true => ("matmul_pack_wide", 64),
+        false => ("matmul_pack", 16),
+    };
+    let blocks = (one / block).div_ceil(PACK_THREADS);
+    let rows = blocks.div_ceil(MAX_GROUPS);
+    Ok(Pack {
+        params: PackParams {
+            extent,
+            k,
+            kp,
+            width,
+            panels,
+            stride_e: layout.extent,
+            stride_k: layout.k,
+            src_batch: layout.batch,
+            dst_batch: if copies == 1 { 0 } else { (one / 4) as u32 },
+        },
+        kernel,
+        vec4: suits(4),
+        groups: grid([blocks.div_ceil(rows), rows, copies])?,
+        floats,
+    })
+}
