@@ -70,10 +70,16 @@ impl Kernel {
         };
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
         let contract = source.contract().map_err(|e| fail(e.to_string()))?;
-        if contract.features.contains(&Feature::Subgroup) && !caps.subgroup {
-            return Err(fail(format!(
-                "needs subgroup operations, which {caps} lacks"
-            )));
+        let features = contract
+            .features(variant)
+            .map_err(|e| fail(e.to_string()))?;
+        for (feature, there, what) in [
+            (Feature::Subgroup, caps.subgroup, "subgroup operations"),
+            (Feature::F16, caps.f16, "16-bit floats"),
+        ] {
+            if features.contains(&feature) && !there {
+                return Err(fail(format!("needs {what}, which {caps} lacks")));
+            }
         }
         let wgsl = source
             .source(variant, Target::Naga)

@@ -146,6 +146,19 @@ impl Gpu {
         &self.shared.caps
     }
 
+    /// Refuses an adapter without 16-bit floats.
+    ///
+    /// # Errors
+    /// [`Error::NoHalf`].
+    pub fn require_f16(&self) -> Result<()> {
+        match self.caps().f16 {
+            true => Ok(()),
+            false => Err(Error::NoHalf {
+                adapter: self.caps().to_string(),
+            }),
+        }
+    }
+
     /// Bytes held by this context's tensors and pool.
     pub fn memory(&self) -> MemoryStats {
         self.pool.stats()

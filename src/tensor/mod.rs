@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float: memory for activations and frozen weights; computed is in f32.
+    F16,
     /// 32-bit unsigned integer.
     U32,
 }
@@ -26,13 +28,17 @@ pub enum DType {
 impl DType {
     /// Bytes of one element.
     pub const fn size(self) -> u64 {
-        4
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
+        }
     }
 
-    /// `f32` or `u32`.
+    /// `f32`, `f16` or `u32`.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U32 => "u32",
         }
     }
@@ -46,6 +52,10 @@ pub trait Element: bytemuck::Pod {
 
 impl Element for f32 {
     const DTYPE: DType = DType::F32;
+}
+
+impl Element for half::f16 {
+    const DTYPE: DType = DType::F16;
 }
 
 impl Element for u32 {
@@ -103,6 +113,11 @@ impl From<&[usize]> for Shape {
     }
 }
 
+/// Bytes of `len` elements: whole words, as copies and bindings want them.
+fn bytes(len: usize, dtype: DType) -> u64 {
+    (len as u64 * dtype.size()).next_multiple_of(4)
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Row-major values on the device. Cheap to clone: clones share the memory.
@@ -139,7 +154,7 @@ impl Tensor {
                 expected: "at least one element",
             });
         }
-        let bytes = shape.len() as u64 * dtype.size();
+        let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
         let limit = gpu.caps().limits.max_storage_buffer_binding_size;
         if bytes > limit {
@@ -206,8 +221,28 @@ impl Tensor {
                 found: format!("{} values", values.len()),
             });
         }
-        self.gpu
-            .write(&self.buffer, self.offset, bytemuck::cast_slice(values))
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            return self.gpu.write(&self.buffer, self.offset, bytes);
+        }
+        let mut padded = bytes.to_vec();
+        padded.resize(self.bytes() as usize, 0);
+        self.gpu.write(&self.buffer, self.offset, &padded)
+    }
+
+    /// As [`Tensor::write`], of f32 rounded to what this tensor holds.
+    ///
+    /// # Errors
+    /// As [`Tensor::write`].
+    pub fn write_rounded(&self, values: &[f32]) -> Result<()> {
+        match self.dtype {
+            DType::F16 => {
+                let halves: Vec<half::f16> =
+                    values.iter().map(|&v| half::f16::from_f32(v)).collect();
+                self.write(&halves)
+            }
+            _ => self.write(values),
+        }
     }
 
     /// Queues zeroing.
@@ -218,8 +253,9 @@ impl Tensor {
     /// Queues a copy of all values of `from`, which has as many.
     ///
     /// # Errors
-    /// [`Error::Shape`]; [`Error::Kernel`] when both lie in one buffer.
+    /// [`Error::Shape`], [`Error::DType`]; [`Error::Kernel`] when both lie in one buffer.
     pub fn copy_from(&self, from: &Tensor) -> Result<()> {
+        from.expect_dtype("copy", "from", self.dtype)?;
         if from.len() != self.len() {
             return Err(Error::Shape {
                 op: "copy",
@@ -249,7 +285,23 @@ impl Tensor {
     /// [`Error::DType`], [`Error::Device`].
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         self.expect_dtype("to_vec", "self", T::DTYPE)?;
-        self.read()?.wait()
+        let mut values = self.read()?.wait()?;
+        values.truncate(self.len());
+        Ok(values)
+    }
+
+    /// The values as f32, of a tensor of either float type; waits for the device.
+    ///
+    /// # Errors
+    /// As [`Tensor::to_vec`].
+    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
+        match self.dtype {
+            DType::F16 => {
+                let halves = self.to_vec::<half::f16>()?;
+                Ok(halves.into_iter().map(half::f16::to_f32).collect())
+            }
+            _ => self.to_vec(),
+        }
     }
 
     /// The same tensor under another shape of as many elements. Gradients pass through.
@@ -383,9 +435,14 @@ impl Tensor {
         self.dtype
     }
 
-    /// Bytes of all elements.
+    /// Bytes of all elements, whole words.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * self.dtype.size()
+        bytes(self.len(), self.dtype)
+    }
+
+    /// Whether it holds f16, as the kernels' flags ask.
+    pub(crate) fn is_half(&self) -> bool {
+        self.dtype == DType::F16
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -417,6 +474,19 @@ impl Tensor {
             expected: dtype.name(),
             found: self.dtype.name(),
         })
+    }
+
+    /// Fails unless it holds floats, f32 or f16.
+    pub(crate) fn expect_float(&self, op: &'static str, arg: &'static str) -> Result<()> {
+        match self.dtype {
+            DType::F32 | DType::F16 => Ok(()),
+            DType::U32 => Err(Error::DType {
+                op,
+                arg,
+                expected: "f32 or f16",
+                found: self.dtype.name(),
+            }),
+        }
     }
 
     /// Fails unless the shape is `dims` and the element type `dtype`.

@@ -73,7 +73,7 @@ pub fn estimate(
     };
     for spec in network.specs(architecture, &plan)? {
         let len = spec.shape.len() as u64;
-        let rule = start::rule(&spec, &rates, &network, &plan, stage.kind);
+        let rule = start::rule(&spec, &rates, &network, &plan, stage);
         sizes.parameters += len;
         sizes.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
         sizes.largest_parameter = sizes.largest_parameter.max(len);
