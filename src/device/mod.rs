@@ -112,10 +112,20 @@ impl Gpu {
     /// the kernels that run anywhere.
     #[doc(hidden)]
     pub fn portable(&self) -> Gpu {
+        self.without_features(false)
+    }
+
+    /// As [`Gpu::portable`], with the 16-bit floats that the adapter has.
+    #[doc(hidden)]
+    pub fn portable_f16(&self) -> Gpu {
+        self.without_features(self.caps().f16)
+    }
+
+    fn without_features(&self, f16: bool) -> Gpu {
         let shared = &self.shared;
         let caps = Caps {
             subgroup: false,
-            f16: false,
+            f16,
             ..shared.caps.clone()
         };
         let shared = Shared {

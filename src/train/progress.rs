@@ -45,6 +45,12 @@ pub enum Event<'a> {
         loss: f32,
         lr: f32,
     },
+    /// After this step the loss scale of f16 became another.
+    LossScale {
+        unit: &'a str,
+        step: u64,
+        loss_scale: f32,
+    },
     /// The model was scored.
     Evaluation {
         unit: &'a str,

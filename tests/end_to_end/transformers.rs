@@ -469,6 +469,21 @@ fn bert_resumes_with_its_bits() {
     resumes_in(&w, &["mlm", "finetune"], "-TERM");
 }
 
+/// With its loss scale on the way down, which the metrics say.
+#[test]
+fn bert_resumes_in_f16_with_its_bits() {
+    let w = bert(&[mlm("budget = { steps = 300 }\nprecision = \"f16\"")]);
+    resumes_in(&w, &["mlm"], "-TERM");
+    let metrics = String::from_utf8(w.read("whole/metrics.jsonl")).unwrap();
+    let scales: Vec<f64> = metrics
+        .lines()
+        .map(json)
+        .filter(|line| line["event"] == "loss_scale")
+        .map(|line| line["loss_scale"].as_f64().unwrap())
+        .collect();
+    assert_eq!(scales.first(), Some(&32_768.0), "{scales:?}");
+}
+
 #[test]
 fn gpt2_resumes_with_its_bits() {
     let lines = "objective = \"clm\"\nbudget = { steps = 300 }\npacking = true";

@@ -239,7 +239,7 @@ fn the_loss_scale_halves_at_an_overflow_and_doubles_after_good_steps() {
     let loss_scale = dev.f32(&[8.0, 0.0]);
     let result = dev.u32(&[0; 4]);
     let (good, bad) = (dev.f32(&[4.0]), dev.f32(&[f32::INFINITY]));
-    let mut step = |sum| {
+    let step = |sum| {
         dev.run(
             "grad_norm_finish",
             &Variant::new(),

@@ -106,8 +106,9 @@ pub(super) struct Engine {
     update: Option<(Recording, Tensor)>,
     pending: VecDeque<(u64, Readback)>,
     arrived: Vec<(u64, f32)>,
-    /// The last loss scale that was reported.
+    /// The last loss scale that was reported, and where it became another.
     scale: f32,
+    scales: Vec<(u64, f32)>,
 }
 
 impl Engine {
@@ -139,6 +140,7 @@ impl Engine {
             pending: VecDeque::new(),
             arrived: Vec::new(),
             scale,
+            scales: Vec::new(),
         })
     }
 
@@ -238,19 +240,19 @@ impl Engine {
         Ok(std::mem::take(&mut self.arrived))
     }
 
+    /// Where the loss scale became another, in steps that have been reported.
+    pub fn loss_scales(&mut self) -> Vec<(u64, f32)> {
+        std::mem::take(&mut self.scales)
+    }
+
     /// Takes in the report of a step.
     fn note(&mut self, step: u64, report: &[f32]) {
         let &[loss, norm, scale] = report else {
             return;
         };
         if scale != self.scale {
-            match scale < self.scale {
-                true => log::info!(
-                    "step {step}: a gradient overflowed f16 and the step was left out; the loss scale is now {scale}"
-                ),
-                false => log::info!("step {step}: the loss scale is now {scale}"),
-            }
             self.scale = scale;
+            self.scales.push((step, scale));
         }
         // A gradient that is not finite leaves the parameters as they were. In f32, or where no
         // scale would help, its norm then stands for the loss, so that the run stops instead of
@@ -276,7 +278,7 @@ impl Engine {
             let values = tensor.to_vec::<f32>()?;
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
         }
-        for (name, tensor) in self.loss_scale() {
+        if let Some((name, tensor)) = self.loss_scale() {
             let values = tensor.to_vec::<f32>()?;
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
         }
