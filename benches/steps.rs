@@ -271,6 +271,7 @@ fn steps(criterion: &mut Criterion) {
                 let before = usage::cpu_seconds();
                 let later = (0..3).map(|_| step.run()).last().expect("a loss");
                 report_cpu(&name, before, 3);
+                println!("{name}: the loss goes from {first:.4} to {later:.4} in four steps");
                 assert!(
                     later < first,
                     "{name}: the loss does not fall ({first} to {later})"

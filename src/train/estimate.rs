@@ -183,7 +183,7 @@ impl Estimate {
             trainable: parameters * trained,
             weights: F32 * parameters * (1 + trained),
             optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
-            activations: number * rows * per_token,
+            activations: F32 * rows * per_token,
             largest: largest_fixed.max(largest_per_text * stage.batch as u64),
             largest_fixed,
             largest_per_text,

@@ -236,7 +236,10 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
             clock(Duration::try_from_secs_f64(*seconds).unwrap_or_default()),
             thousands(*tokens_per_second)
         ),
-        Event::Step { .. } | Event::Loss { .. } | Event::Checkpoint { .. } => return None,
+        Event::Step { .. }
+        | Event::Loss { .. }
+        | Event::LossScale { .. }
+        | Event::Checkpoint { .. } => return None,
     })
 }
 

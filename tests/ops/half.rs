@@ -32,8 +32,9 @@ fn both() -> [(&'static str, Gpu); 2] {
     [("", gpu), ("portable ", portable)]
 }
 
-/// An operator that rounds on its way: what it keeps, or what it makes between its products.
-struct Rounding<O>(O);
+/// An operator that rounds on its way: what it keeps, or what it makes between its products. Its
+/// tolerance forward.
+struct Rounding<O>(O, Tolerance);
 
 impl<O: Op> Op for Rounding<O> {
     fn name(&self) -> String {
@@ -49,7 +50,7 @@ impl<O: Op> Op for Rounding<O> {
         self.0.backward(inputs, dy)
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::HALF, tolerance::HALF_BWD)
+        (self.1, tolerance::HALF_BWD)
     }
 }
 
@@ -180,7 +181,7 @@ fn layer_norms() {
                 // Nothing but its results is rounded.
                 None => prove(&op, &gpu, &inputs),
                 // The sum is normalised as it is stored.
-                Some(_) => prove(&Rounding(op), &gpu, &inputs),
+                Some(_) => prove(&Rounding(op, tolerance::HALF), &gpu, &inputs),
             }
         }
     }
@@ -208,7 +209,7 @@ fn attention_of_both_kinds() {
                 .into_iter()
                 .map(half)
                 .collect();
-            prove(&Rounding(attend), gpu, &inputs);
+            prove(&Rounding(attend, tolerance::HALF), gpu, &inputs);
         }
     }
 }
@@ -229,7 +230,8 @@ fn linear_layers_and_adapters() {
                 };
                 let mut all = crate::lora::inputs(&lora, &mut Data::new(5));
                 all[0] = half(all[0].clone());
-                prove(&Rounding(Adapted(adapter, lora)), gpu, &all);
+                let op = Rounding(Adapted(adapter, lora), tolerance::HALF_CHAIN);
+                prove(&op, gpu, &all);
             }
         }
     }

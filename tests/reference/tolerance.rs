@@ -47,6 +47,12 @@ pub const HALF: Tolerance = row(
     6e-4,
     "a result of f32 rounded to f16, 11 bits: 4.9e-4 of each value at most",
 );
+pub const HALF_CHAIN: Tolerance = row(
+    2.0,
+    2e-3,
+    1.2e-3,
+    "a result added to in f16, both terms from f16: up to four such roundings",
+);
 pub const HALF_BWD: Tolerance = row(
     3.0,
     2e-3,
@@ -170,13 +176,14 @@ pub const DIFFERENCES: Tolerance = row(
     "step 1e-5: truncation about 1e-10, cancellation about 1e-11",
 );
 
-pub const ALL: [(&str, Tolerance); 30] = [
+pub const ALL: [(&str, Tolerance); 31] = [
     ("EXACT", EXACT),
     ("ELEMENTWISE", ELEMENTWISE),
     ("ELEMENTWISE_BWD", ELEMENTWISE_BWD),
     ("MATMUL", MATMUL),
     ("MATMUL_BWD", MATMUL_BWD),
     ("HALF", HALF),
+    ("HALF_CHAIN", HALF_CHAIN),
     ("HALF_BWD", HALF_BWD),
     ("REDUCE", REDUCE),
     ("REDUCE_BWD", REDUCE_BWD),

@@ -7,7 +7,7 @@ use melos::models::bert::{
 use melos::nn::{LoraPlan, LoraUpdate};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{LossScale, StepState};
-use melos::tensor::{DType, ParamStore, Rule, Tape, Tensor};
+use melos::tensor::{DType, Init, ParamSpec, ParamStore, Rule, Tape, Tensor};
 
 use crate::common::gpu;
 use crate::reference::{Data, assert_same_bits};
@@ -36,10 +36,10 @@ fn alike(whole: &Run, mixed: &Run, lr: f32) {
     );
     assert!(last(&whole) < 0.5 * whole[0], "f32 learns: {whole:?}");
     assert!(
-        (last(&whole) - last(&half)).abs() < 0.05 * whole[0],
+        (last(&whole) - last(&half)).abs() < 0.02 * whole[0],
         "{half:?}"
     );
-    assert!(apart < 0.05 * whole[0], "{apart} apart");
+    assert!(apart < 0.02 * whole[0], "{apart} apart");
     // From 2^16 down to where gradients fit.
     assert!(skipped <= 12, "{skipped} steps left out");
 }
@@ -211,7 +211,7 @@ fn the_frozen_base_of_an_adapter_takes_half_the_memory() {
 
 #[test]
 fn what_is_trained_must_be_f32() {
-    let specs = BertConfig::default().pooler().specs();
+    let specs = vec![ParamSpec::new("w", [3, 5], Init::Constant(1.0))];
     let rule = |_: &_| Rule {
         lr_scale: 1.0,
         decays: true,
