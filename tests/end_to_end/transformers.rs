@@ -71,7 +71,7 @@ fn tensors(folder: &Path) -> BTreeMap<String, Vec<u32>> {
         .collect()
 }
 
-fn json(text: &str) -> Value {
+pub fn json(text: &str) -> Value {
     serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
@@ -467,39 +467,6 @@ fn bert_resumes_with_its_bits() {
         ),
     ]);
     resumes_in(&w, &["mlm", "finetune"], "-TERM");
-}
-
-/// Numbers so large that their gradients overflow until the loss scale is small: it goes down on the
-/// way, as the metrics say.
-#[test]
-fn bert_resumes_in_f16_with_its_bits() {
-    let lines = "problem = \"regression\"\nprecision = \"f16\"\nbudget = { steps = 300 }";
-    let row = |n: usize| format!("it was {} good,{}\n", "very ".repeat(n % 7), 20_000 + n % 7);
-    let numbers: String = (0..40).map(row).collect();
-    let head = head("wordpiece", BERT)
-        .replace(&data("reviews.csv").display().to_string(), "numbers.csv")
-        .replace(
-            &data("reviews_test.csv").display().to_string(),
-            "numbers.csv",
-        );
-    let w = Workplace::with(&head, &[stage("numbers", "finetune", lines)]);
-    w.write("numbers.csv", format!("text,label\n{numbers}"));
-    resumes_in(&w, &["numbers"], "-TERM");
-    let metrics = String::from_utf8(w.read("whole/metrics.jsonl")).unwrap();
-    let scales: Vec<(u64, f64)> = metrics
-        .lines()
-        .map(json)
-        .filter(|line| line["event"] == "loss_scale")
-        .map(|line| {
-            let scale = line["loss_scale"].as_f64().unwrap();
-            (line["step"].as_u64().unwrap(), scale)
-        })
-        .collect();
-    // 2 (0 - 20,000) / 8 times it must fit f16; what that becomes in the layers may need less.
-    let want: Vec<(u64, f64)> = (1..=13)
-        .map(|step| (step, 65_536.0 / 2f64.powi(step as i32)))
-        .collect();
-    assert!(scales.starts_with(&want), "{scales:?}");
 }
 
 #[test]
