@@ -1,6 +1,7 @@
 //! Whole training steps, recorded once and replayed: T1, an LSTM language model, T2, a small BERT's
-//! masked LM, T3, BERT-base with LoRA on queries and values, T4, an LSTM classifier, and S1 and S2,
-//! the LSTMs small (the demo's sizes and those of `--scale small`). Throughput is in tokens, so
+//! masked LM, T3, BERT-base with LoRA on queries and values, both also with activations and frozen
+//! weights in f16, T4, an LSTM classifier, and S1 and S2, the LSTMs small (the demo's sizes and those
+//! of `--scale small`). Throughput is in tokens, so
 //! criterion's element rate is tokens/s.
 //!
 //! `cargo bench --bench steps`; with `MELOS_PROFILE=1` also the time in each kernel.
@@ -17,8 +18,8 @@ use melos::Result;
 use melos::device::{AdapterChoice, Gpu, Recording};
 use melos::models::lstm::{ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel};
 use melos::ops::TokenIds;
-use melos::optim::{Optimizer, OptimizerKind, StepState};
-use melos::tensor::{ParamSpec, ParamStore, Tape, Tensor};
+use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
+use melos::tensor::{DType, ParamSpec, ParamStore, Rule, Tape, Tensor};
 
 const BATCH: usize = 32;
 const ADAM: OptimizerKind = OptimizerKind::Adam {
@@ -75,23 +76,42 @@ struct Step {
     recording: Option<Recording>,
     loss: Option<Tensor>,
     number: u64,
+    precision: DType,
 }
 
 impl Step {
     fn new(gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Step> {
-        Step::with(gpu, specs, ADAM, |_| true)
+        Step::with(gpu, specs, ADAM, DType::F32, |_| true)
     }
 
-    /// Training only those parameters that `trained` names.
+    /// Training only those parameters that `trained` names, with activations, and the matrices of
+    /// the others, in `precision`.
     fn with(
         gpu: &Gpu,
         specs: Vec<ParamSpec>,
         kind: OptimizerKind,
+        precision: DType,
         trained: impl Fn(&str) -> bool,
     ) -> Result<Step> {
         let gpu = gpu.fork();
-        let store = ParamStore::new(&gpu, specs, 1, |n| if trained(n) { 1.0 } else { 0.0 })?;
-        let optimizer = Optimizer::new(&gpu, kind, &store)?;
+        let store = ParamStore::with_rules(&gpu, specs, 1, |spec| {
+            let trained = trained(&spec.name);
+            Rule {
+                lr_scale: f32::from(u8::from(trained)),
+                decays: true,
+                level: 0,
+                dtype: match spec.shape.0.len() {
+                    2 if !trained => precision,
+                    _ => DType::F32,
+                },
+            }
+        })?;
+        let mut optimizer = Optimizer::new(&gpu, kind, &store)?;
+        if precision == DType::F16 {
+            // Small enough that no step is left out while the loss must fall.
+            let scale = LossScale::dynamic(&gpu, 1024.0, LossScale::INTERVAL)?;
+            optimizer = optimizer.with_loss_scale(scale);
+        }
         let state = StepState::new(&gpu, 1)?;
         Ok(Step {
             gpu,
@@ -101,12 +121,17 @@ impl Step {
             recording: None,
             loss: None,
             number: 0,
+            precision,
         })
     }
 
     fn record(&mut self, loss: impl FnOnce(&Tape, &ParamStore) -> Result<Tensor>) -> Result<()> {
         let (recording, loss) = self.gpu.record(|| {
-            let tape = Tape::training(&self.gpu, self.state.tensor());
+            let (state, scale) = (self.state.tensor(), self.optimizer.loss_scale());
+            let tape = match self.precision {
+                DType::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
+                _ => Tape::training(&self.gpu, state),
+            };
             let loss = loss(&tape, &self.store)?;
             tape.backward(&loss)?;
             self.optimizer.step(&self.store, &self.state, Some(5.0))?;
@@ -211,14 +236,18 @@ fn steps(criterion: &mut Criterion) {
             build: Box::new(move |gpu| build(gpu, sizes)),
         }
     };
-    let cases = [
+    let mut cases = vec![
         lstm("T1_lstm_lm", language_model, [10_000, 256, 512, 64]),
-        bert::masked_lm(),
-        bert::lora(),
+        bert::masked_lm(DType::F32),
+        bert::lora(DType::F32),
         lstm("T4_lstm_classifier", classifier, [10_000, 256, 512, 256]),
         lstm("S1_lstm_lm", language_model, [4_000, 64, 128, 32]),
         lstm("S2_lstm_classifier", classifier, [10_000, 128, 256, 64]),
     ];
+    if gpu.caps().f16 {
+        cases.push(bert::masked_lm(DType::F16));
+        cases.push(bert::lora(DType::F16));
+    }
     let mut group = criterion.benchmark_group("step");
     group.sample_size(10).warm_up_time(Duration::from_secs(1));
     for Case {
@@ -242,6 +271,7 @@ fn steps(criterion: &mut Criterion) {
                 let before = usage::cpu_seconds();
                 let later = (0..3).map(|_| step.run()).last().expect("a loss");
                 report_cpu(&name, before, 3);
+                println!("{name}: the loss goes from {first:.4} to {later:.4} in four steps");
                 assert!(
                     later < first,
                     "{name}: the loss does not fall ({first} to {later})"

@@ -38,6 +38,15 @@ pub enum Error {
         /// The driver's or wgpu's message.
         message: String,
     },
+    /// The adapter has no 16-bit floats.
+    #[error(
+        "precision \"f16\" needs 16-bit floats in shaders, which {adapter} lacks; leave precision at \
+         \"f32\", or choose another adapter (`melos devices` says which have f16)"
+    )]
+    NoHalf {
+        /// The adapter and its driver.
+        adapter: String,
+    },
     /// A tensor or buffer is larger than the adapter allows.
     #[error(
         "{what} needs {bytes} bytes, more than the {limit} bytes this adapter allows for {limit_name}; \

@@ -8,7 +8,7 @@ use melos::models::bert::{
 use melos::nn::{LoraPlan, LoraUpdate};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::OptimizerKind;
-use melos::tensor::Tensor;
+use melos::tensor::{DType, Tensor};
 
 use super::{Case, Step, tokens};
 
@@ -21,6 +21,13 @@ const ADAMW: OptimizerKind = OptimizerKind::AdamW {
 /// Tokens of a sequence.
 const STEPS: usize = 128;
 
+fn suffix(precision: DType) -> &'static str {
+    match precision {
+        DType::F16 => "_f16",
+        _ => "",
+    }
+}
+
 fn ids(gpu: &Gpu, vocab: usize, batch: usize) -> Result<(TokenIds, Tensor)> {
     let ids = TokenIds::from_host(gpu, batch, STEPS, &tokens(vocab, batch * STEPS))?;
     let lens = Tensor::from_slice(gpu, [batch], &vec![STEPS as u32; batch])?;
@@ -28,9 +35,9 @@ fn ids(gpu: &Gpu, vocab: usize, batch: usize) -> Result<(TokenIds, Tensor)> {
 }
 
 /// T2: masked LM of a small BERT, 15 % of the tokens masked.
-pub fn masked_lm() -> Case {
+pub fn masked_lm(precision: DType) -> Case {
     const BATCH: usize = 16;
-    let build = |gpu: &Gpu| {
+    let build = move |gpu: &Gpu| {
         let config = BertConfig {
             vocab_size: 8192,
             hidden_size: 256,
@@ -41,7 +48,7 @@ pub fn masked_lm() -> Case {
         };
         let none = LoraPlan::default();
         let specs = config.specs(Head::MaskedLm, &none)?;
-        let mut step = Step::with(gpu, specs, ADAMW, |_| true)?;
+        let mut step = Step::with(gpu, specs, ADAMW, precision, |_| true)?;
         let gpu = step.gpu.clone();
         let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
@@ -72,16 +79,19 @@ pub fn masked_lm() -> Case {
         Ok(step)
     };
     Case {
-        name: format!("T2_bert_mlm_L4_C256_V8192_B{BATCH}_T{STEPS}"),
+        name: format!(
+            "T2_bert_mlm_L4_C256_V8192_B{BATCH}_T{STEPS}{}",
+            suffix(precision)
+        ),
         tokens: BATCH * STEPS,
         build: Box::new(build),
     }
 }
 
 /// T3: BERT-base as a classifier of two classes, LoRA of rank 8 on queries and values.
-pub fn lora() -> Case {
+pub fn lora(precision: DType) -> Case {
     const BATCH: usize = 8;
-    let build = |gpu: &Gpu| {
+    let build = move |gpu: &Gpu| {
         let config = BertConfig::default();
         let head = Head::SequenceClassification;
         let update = LoraUpdate {
@@ -98,7 +108,7 @@ pub fn lora() -> Case {
             ..LoraPlan::of(names, &update)
         };
         let specs = config.specs(head, &plan)?;
-        let mut step = Step::with(gpu, specs, ADAMW, |name| plan.trains(name))?;
+        let mut step = Step::with(gpu, specs, ADAMW, precision, |name| plan.trains(name))?;
         let gpu = step.gpu.clone();
         let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
         let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
@@ -116,7 +126,10 @@ pub fn lora() -> Case {
         Ok(step)
     };
     Case {
-        name: format!("T3_bert_base_lora_r8_B{BATCH}_T{STEPS}"),
+        name: format!(
+            "T3_bert_base_lora_r8_B{BATCH}_T{STEPS}{}",
+            suffix(precision)
+        ),
         tokens: BATCH * STEPS,
         build: Box::new(build),
     }

@@ -4,10 +4,10 @@
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 2, line 4.
 // Dispatch: ceil(n / 64) workgroups of 64, folded; an invocation has one query of one head.
-// Passes: 1. VEC4: o and do hold four values per element; `width` still counts values.
+// Passes: 1. VEC4: o and do hold four values per element; `width` still counts values. F16: they are f16.
 // Numerics: f32, one running sum (four with VEC4). Limits: 3 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     n: u32,       // B T NH
@@ -17,8 +17,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> o: array<Real>; // (B, T, NH, D) f32
-@group(0) @binding(2) var<storage, read> dout: array<Real>; // (B, T, NH, D) f32
+@group(0) @binding(1) var<storage, read> o: array<Stored>; // (B, T, NH, D) f32
+@group(0) @binding(2) var<storage, read> dout: array<Stored>; // (B, T, NH, D) f32
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: delta goes second
 
 @compute @workgroup_size(64)
@@ -36,7 +36,7 @@ fn attention_delta(
 #endif
         var sum = Real();
         for (var d = 0u; d < elements; d++) {
-            sum = fma(o[i * elements + d], dout[i * elements + d], sum);
+            sum = fma(Real(o[i * elements + d]), Real(dout[i * elements + d]), sum);
         }
         let row = i / p.heads;
         let sequence = row / p.queries * p.heads + i % p.heads;

@@ -7,12 +7,13 @@
 // Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
 // row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
 // VEC4: dy and dx hold four values per element; n still counts values, a multiple of 4.
+// F16: dy and dx hold f16.
 // Source: derivative of dropout_fwd; Philox: Salmon et al. 2011;
 //   locked masks: Gal & Ghahramani 2016, section 4.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #include "dropout.wgsl"
 
 struct Params {
@@ -26,9 +27,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (32 bytes)
-@group(0) @binding(2) var<storage, read> dy: array<Real>; // (n) f32 or (n / 4) vec4
-@group(0) @binding(3) var<storage, read_write> dx: array<Real>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n) f32 or (n / 4) vec4
 
 @compute @workgroup_size(256)
 fn dropout_bwd(
@@ -41,21 +42,19 @@ fn dropout_bwd(
     if first < p.n {
         let factors = dropout_factors(first);
 #if VEC4
-        let g = dy[first / 4u] * factors;
-        if p.accumulate == 0u {
-            dx[first / 4u] = g;
-        } else {
-            dx[first / 4u] += g;
+        var g = Real(dy[first / 4u]) * factors;
+        if p.accumulate != 0u {
+            g += Real(dx[first / 4u]);
         }
+        dx[first / 4u] = Stored(g);
 #else
         for (var k = 0u; k < min(4u, p.n - first); k++) {
             let e = first + k;
-            let g = dy[e] * factors[k];
-            if p.accumulate == 0u {
-                dx[e] = g;
-            } else {
-                dx[e] += g;
+            var g = Real(dy[e]) * factors[k];
+            if p.accumulate != 0u {
+                g += Real(dx[e]);
             }
+            dx[e] = Stored(g);
         }
 #endif
     }

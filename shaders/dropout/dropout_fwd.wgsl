@@ -7,12 +7,13 @@
 // Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
 // row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
 // VEC4: x and y hold four values per element; n still counts values, a multiple of 4.
+// F16: x and y hold f16.
 // Source: Srivastava et al. 2014 (inverted form); Philox: Salmon et al. 2011;
 //   locked masks: Gal & Ghahramani 2016, section 4.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #include "dropout.wgsl"
 
 struct Params {
@@ -25,9 +26,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (32 bytes)
-@group(0) @binding(2) var<storage, read> x: array<Real>; // (n) f32 or (n / 4) vec4
-@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(2) var<storage, read> x: array<Stored>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (n) f32 or (n / 4) vec4
 
 @compute @workgroup_size(256)
 fn dropout_fwd(
@@ -40,11 +41,11 @@ fn dropout_fwd(
     if first < p.n {
         let factors = dropout_factors(first);
 #if VEC4
-        y[first / 4u] = x[first / 4u] * factors;
+        y[first / 4u] = Stored(Real(x[first / 4u]) * factors);
 #else
         for (var k = 0u; k < min(4u, p.n - first); k++) {
             let e = first + k;
-            y[e] = x[e] * factors[k];
+            y[e] = Stored(Real(x[e]) * factors[k]);
         }
 #endif
     }

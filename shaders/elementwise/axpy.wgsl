@@ -3,11 +3,23 @@
 //   y (=|+=) alpha x            SCALED: y (=|+=) alpha scale[0] x
 //
 // SCALED takes a factor that only the device knows, such as an upstream gradient.
-// VEC4: four values per element. Source: BLAS level 1 (Lawson et al. 1979).
+// X16, Y16: x or y holds f16. VEC4: four values per element. Source: BLAS level 1 (Lawson et al. 1979).
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: one product, one sum. Limits: 3 storage buffers.
 #include "linear.wgsl"
 #include "real.wgsl"
+#if X16
+#include "half.wgsl"
+alias X = Half;
+#else
+alias X = Real;
+#endif
+#if Y16
+#include "half.wgsl"
+alias Y = Half;
+#else
+alias Y = Real;
+#endif
 
 struct Params {
     n: u32,          // elements; with VEC4 a quarter of the values
@@ -16,11 +28,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Real>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> x: array<X>; // (n) f32 or vec4
 #if SCALED
 @group(0) @binding(2) var<storage, read> scale: array<f32>; // (1) f32
 #endif
-@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (n) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> y: array<Y>; // (n) f32 or vec4
 
 @compute @workgroup_size(256)
 fn axpy(
@@ -35,9 +47,9 @@ fn axpy(
 #endif
     if i < p.n {
         if p.accumulate == 0u {
-            y[i] = alpha * x[i];
+            y[i] = Y(alpha * Real(x[i]));
         } else {
-            y[i] = alpha * x[i] + y[i];
+            y[i] = Y(alpha * Real(x[i]) + Real(y[i]));
         }
     }
 }

@@ -4,6 +4,7 @@
 //   WRT 0: operand a: 1, 1, b, 1/b;  WRT 1: operand b: 1, -1, a, -a/b^2
 //   o runs over the operand's own axes (shape), r over the broadcast ones (repeat)
 //
+// A16: dy and a hold f16; B16: b does; DX16: dx does.
 // Source: derivative of binary_fwd.
 // Dispatch: ceil(n LANES / 64) workgroups of 64, folded; LANES invocations share an element:
 //   1 for short sums, 64 for long ones (a power of two).
@@ -13,6 +14,21 @@
 #const OP: u32
 #const WRT: u32
 #const LANES: u32
+#if A16
+alias A = f16;
+#else
+alias A = f32;
+#endif
+#if B16
+alias B = f16;
+#else
+alias B = f32;
+#endif
+#if DX16
+alias Dx = f16;
+#else
+alias Dx = f32;
+#endif
 
 struct Params {
     shape: vec4<u32>,    // of the operand, 1 where it was broadcast
@@ -26,30 +42,30 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<f32>; // (shape * repeat) f32, row-major
-@group(0) @binding(2) var<storage, read> a: array<f32>; // (broadcast to y) f32; read for mul, div
-@group(0) @binding(3) var<storage, read> b: array<f32>; // (broadcast to y) f32; read for mul, div
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>; // (shape) f32, row-major
+@group(0) @binding(1) var<storage, read> dy: array<A>; // (shape * repeat) f32, row-major
+@group(0) @binding(2) var<storage, read> a: array<A>; // (broadcast to y) f32; read for mul, div
+@group(0) @binding(3) var<storage, read> b: array<B>; // (broadcast to y) f32; read for mul, div
+@group(0) @binding(4) var<storage, read_write> dx: array<Dx>; // (shape) f32, row-major
 
 var<workgroup> scratch: array<f32, 64>;
 
 fn term(at: vec4<u32>) -> f32 {
-    let g = dy[strided(at, p.stride_y)];
+    let g = f32(dy[strided(at, p.stride_y)]);
     switch OP {
         case 0u: { return g; }
         case 1u: { return select(g, -g, WRT == 1u); }
         case 2u: {
             if WRT == 0u {
-                return g * b[strided(at, p.stride_b)];
+                return g * f32(b[strided(at, p.stride_b)]);
             }
-            return g * a[strided(at, p.stride_a)];
+            return g * f32(a[strided(at, p.stride_a)]);
         }
         default: {
-            let d = b[strided(at, p.stride_b)];
+            let d = f32(b[strided(at, p.stride_b)]);
             if WRT == 0u {
                 return g / d;
             }
-            return -g * a[strided(at, p.stride_a)] / (d * d);
+            return -g * f32(a[strided(at, p.stride_a)]) / (d * d);
         }
     }
 }
@@ -78,10 +94,10 @@ fn binary_bwd(
         workgroupBarrier();
     }
     if o < p.n && lane == 0u {
-        if p.accumulate == 0u {
-            dx[o] = scratch[lid];
-        } else {
-            dx[o] += scratch[lid];
+        var g = scratch[lid];
+        if p.accumulate != 0u {
+            g += f32(dx[o]);
         }
+        dx[o] = Dx(g);
     }
 }

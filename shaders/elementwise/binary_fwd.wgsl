@@ -7,8 +7,21 @@
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: one f32 operation. Limits: 3 storage buffers, 4 axes.
 // SAME: both operands have y's shape; no index arithmetic. VEC4 (with SAME): four values per element.
+// A16: a and y hold f16; B16: b does.
 #include "linear.wgsl"
 #include "real.wgsl"
+#if A16
+#include "half.wgsl"
+alias A = Half;
+#else
+alias A = Real;
+#endif
+#if B16
+#include "half.wgsl"
+alias B = Half;
+#else
+alias B = Real;
+#endif
 #include "coords.wgsl"
 #const OP: u32
 
@@ -20,9 +33,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<Real>; // (broadcast to shape) f32 or vec4
-@group(0) @binding(2) var<storage, read> b: array<Real>; // (broadcast to shape) f32 or vec4
-@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (shape) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> a: array<A>; // (broadcast to shape) f32 or vec4
+@group(0) @binding(2) var<storage, read> b: array<B>; // (broadcast to shape) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> y: array<A>; // (shape) f32 or vec4, row-major
 
 fn apply(u: Real, v: Real) -> Real {
     switch OP {
@@ -42,10 +55,10 @@ fn binary_fwd(
     let i = linear_group(wid, nwg) * 256u + lid;
     if i < p.n {
 #if SAME
-        y[i] = apply(a[i], b[i]);
+        y[i] = A(apply(Real(a[i]), Real(b[i])));
 #else
         let at = coords(i, p.shape);
-        y[i] = apply(a[strided(at, p.stride_a)], b[strided(at, p.stride_b)]);
+        y[i] = A(apply(Real(a[strided(at, p.stride_a)]), Real(b[strided(at, p.stride_b)])));
 #endif
     }
 }

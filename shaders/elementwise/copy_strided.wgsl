@@ -6,7 +6,7 @@
 // Source: definition.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation, x's last axis
 //   fastest. Numerics: exact, or one f32 sum. Limits: 2 storage buffers, 4 axes.
-// U32: elements are u32 (a driver may flush their bits as denormal floats).
+// F16: elements are f16. U32: they are u32 (a driver may flush their bits as denormal floats).
 #include "linear.wgsl"
 #include "coords.wgsl"
 
@@ -25,8 +25,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<u32>; // (any) u32, strided
 @group(0) @binding(2) var<storage, read_write> y: array<u32>; // (any) u32, strided
 #else
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (any) f32, strided
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (any) f32, strided
+#if F16
+alias Stored = f16;
+#else
+alias Stored = f32;
+#endif
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (any) f32 or f16, strided
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (any) f32 or f16, strided
 #endif
 
 @compute @workgroup_size(256)

@@ -3,14 +3,14 @@
 //   dx (=|+=) dy f'(saved), OP as in unary_fwd; saved is y for relu, tanh, sigmoid, exp and
 //   sqrt, x for both gelus, log and square, and is not read for alpha x + beta
 //
-// VEC4: four values per element, n counts elements.
+// VEC4: four values per element, n counts elements. F16: saved, dy and dx hold f16.
 // Source: derivatives of unary_fwd; relu has gradient 0 at 0, as PyTorch.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: f32; gelu derivatives from the same clamped functions as the forward.
 // Limits: 3 storage buffers.
 #include "linear.wgsl"
 #include "math.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #const OP: u32
 
 struct Params {
@@ -20,9 +20,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> saved: array<Real>; // (n) f32 or vec4
-@group(0) @binding(2) var<storage, read> dy: array<Real>; // (n) f32 or vec4
-@group(0) @binding(3) var<storage, read_write> dx: array<Real>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> saved: array<Stored>; // (n) f32 or vec4
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n) f32 or vec4
 
 fn slope(s: f32) -> f32 {
     switch OP {
@@ -61,10 +61,10 @@ fn unary_bwd(
 ) {
     let i = linear_group(wid, nwg) * 256u + lid;
     if i < p.n {
-        var g = dy[i] * slopes(saved[i]);
+        var g = Real(dy[i]) * slopes(Real(saved[i]));
         if p.accumulate != 0u {
-            g += dx[i];
+            g += Real(dx[i]);
         }
-        dx[i] = g;
+        dx[i] = Stored(g);
     }
 }

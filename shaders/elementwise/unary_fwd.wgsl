@@ -3,14 +3,14 @@
 //   y = f(x), f by OP: 0 relu, 1 tanh, 2 sigmoid, 3 gelu (tanh form), 4 gelu (erf form),
 //       5 exp, 6 log, 7 sqrt, 8 square, 9 alpha x + beta
 //
-// VEC4: four values per element, n counts elements.
+// VEC4: four values per element, n counts elements. F16: x and y hold f16.
 // Source: GELU: Hendrycks & Gimpel 2016, eq. 1 (erf) and section 2 (tanh); others by definition.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: tanh and sigmoid are clamped; both gelus are within a few ulp, tails included.
 // Limits: 2 storage buffers.
 #include "linear.wgsl"
 #include "math.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #const OP: u32
 
 struct Params {
@@ -20,8 +20,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Real>; // (n) f32 or vec4
-@group(0) @binding(2) var<storage, read_write> y: array<Real>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (n) f32 or vec4
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (n) f32 or vec4
 
 fn apply(v: f32) -> f32 {
     switch OP {
@@ -55,6 +55,6 @@ fn unary_fwd(
 ) {
     let i = linear_group(wid, nwg) * 256u + lid;
     if i < p.n {
-        y[i] = apply_to_all(x[i]);
+        y[i] = Stored(apply_to_all(Real(x[i])));
     }
 }

@@ -6,12 +6,12 @@
 // order lists the positions of the batch sorted by id (stable), one segment per distinct id.
 // Unused slots have rows[u] = 0xFFFFFFFF, so that a recorded dispatch serves every batch.
 // Rows that no segment names are not touched, with or without accumulate.
-// VEC4: four columns per element, C counts elements.
+// VEC4: four columns per element, C counts elements. F16: dy holds f16.
 // Source: derivative of embedding_fwd.
 // Dispatch: U workgroups of 64, folded; one distinct id per workgroup.
 // Passes: 1. Numerics: f32, positions in order. Limits: 6 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     segments: u32,   // U: slots, used or not
@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> rows: array<u32>; // (U) u32
 @group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1) u32
 @group(0) @binding(3) var<storage, read> order: array<u32>; // (N) u32
-@group(0) @binding(4) var<storage, read> dy: array<Real>; // (N, C) f32 or vec4, row-major
+@group(0) @binding(4) var<storage, read> dy: array<Stored>; // (N, C) f32 or vec4, row-major
 #if ROW_DROPOUT
-@group(0) @binding(5) var<storage, read> state: StepState; // (32 bytes)
+@group(0) @binding(5) var<storage, read> state: StepState; // (28 bytes)
 #include "random.wgsl"
 #endif
 @group(0) @binding(6) var<storage, read_write> dtable: array<Real>; // (V, C) f32 or vec4, row-major
@@ -52,7 +52,7 @@ fn embedding_bwd(
             for (var c = lid; c < p.width; c += 64u) {
                 var sum = Real(0.0);
                 for (var k = starts[u]; k < end; k++) {
-                    sum += dy[order[k] * p.width + c];
+                    sum += Real(dy[order[k] * p.width + c]);
                 }
                 let i = id * p.width + c;
                 if p.accumulate == 0u {

@@ -8,7 +8,13 @@
 // Dispatch: N workgroups of 64, folded; one row per workgroup.
 // Passes: 1. Numerics: exact, or one product. Limits: 4 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
+#if TABLE16
+#include "half.wgsl"
+alias Entry = Half;
+#else
+alias Entry = Real;
+#endif
 
 struct Params {
     rows: u32,      // N
@@ -21,12 +27,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>; // (N) u32, N = T B
-@group(0) @binding(2) var<storage, read> table: array<Real>; // (V, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> table: array<Entry>; // (V, C) f32 or vec4, row-major
 #if ROW_DROPOUT
-@group(0) @binding(3) var<storage, read> state: StepState; // (32 bytes)
+@group(0) @binding(3) var<storage, read> state: StepState; // (28 bytes)
 #include "random.wgsl"
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<Real>; // (N, C) f32 or vec4, row-major
+@group(0) @binding(4) var<storage, read_write> y: array<Stored>; // (N, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn embedding_fwd(
@@ -44,11 +50,11 @@ fn embedding_fwd(
         keep = keep && random_words(id / 4u, p.layer)[id % 4u] >= p.threshold;
 #endif
         for (var c = lid; c < p.width; c += 64u) {
-            var v = table[start + c];
+            var v = Real(table[start + c]);
 #if ROW_DROPOUT
             v *= p.scale;
 #endif
-            y[r * p.width + c] = select(Real(0.0), v, keep);
+            y[r * p.width + c] = Stored(select(Real(0.0), v, keep));
         }
     }
 }

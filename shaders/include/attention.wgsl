@@ -1,8 +1,9 @@
 // What the attention kernels share: sizes, the inputs, which keys a query sees, the dropout mask.
 //
 // q, k and v are matrices of rows (B, T) or (B, S) and of NH D columns, each at its own place in
-// rows that may hold more: (B, T, 3C) packs all three.
-#include "real.wgsl"
+// rows that may hold more: (B, T, 3C) packs all three. F16: these, the result and all gradients hold
+// f16; what is computed is f32.
+#include "stored.wgsl"
 #include "philox.wgsl"
 
 struct Params {
@@ -29,9 +30,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<Real>; // (B, T, q_row) f32
-@group(0) @binding(2) var<storage, read> k: array<Real>; // (B, S, k_row) f32
-@group(0) @binding(3) var<storage, read> v: array<Real>; // (B, S, v_row) f32
+@group(0) @binding(1) var<storage, read> q: array<Stored>; // (B, T, q_row) f32
+@group(0) @binding(2) var<storage, read> k: array<Stored>; // (B, S, k_row) f32
+@group(0) @binding(3) var<storage, read> v: array<Stored>; // (B, S, v_row) f32
 @group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B) u32: the step state (DROPOUT), lens
 
 // What a masked score is; a running maximum starts above it, so that its exponential is 0.
@@ -84,28 +85,28 @@ fn v_base(batch: u32, head: u32, s: u32) -> u32 {
 // Columns d .. d + 4 of the row at `base`, zero beyond column D.
 fn q4(base: u32, d: u32) -> vec4<f32> {
 #if VEC4
-    return select(vec4<f32>(0.0), q[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+    return select(vec4<f32>(0.0), Real(q[(base + min(d, p.width - 4u)) / 4u]), d < p.width);
 #else
     let i = base + min(columns(d), vec4<u32>(p.width - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(q[i.x], q[i.y], q[i.z], q[i.w]), columns(d) < vec4<u32>(p.width));
+    return select(vec4<f32>(0.0), vec4<f32>(vec4(q[i.x], q[i.y], q[i.z], q[i.w])), columns(d) < vec4<u32>(p.width));
 #endif
 }
 
 fn k4(base: u32, d: u32) -> vec4<f32> {
 #if VEC4
-    return select(vec4<f32>(0.0), k[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+    return select(vec4<f32>(0.0), Real(k[(base + min(d, p.width - 4u)) / 4u]), d < p.width);
 #else
     let i = base + min(columns(d), vec4<u32>(p.width - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(k[i.x], k[i.y], k[i.z], k[i.w]), columns(d) < vec4<u32>(p.width));
+    return select(vec4<f32>(0.0), vec4<f32>(vec4(k[i.x], k[i.y], k[i.z], k[i.w])), columns(d) < vec4<u32>(p.width));
 #endif
 }
 
 fn v4(base: u32, d: u32) -> vec4<f32> {
 #if VEC4
-    return select(vec4<f32>(0.0), v[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+    return select(vec4<f32>(0.0), Real(v[(base + min(d, p.width - 4u)) / 4u]), d < p.width);
 #else
     let i = base + min(columns(d), vec4<u32>(p.width - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(v[i.x], v[i.y], v[i.z], v[i.w]), columns(d) < vec4<u32>(p.width));
+    return select(vec4<f32>(0.0), vec4<f32>(vec4(v[i.x], v[i.y], v[i.z], v[i.w])), columns(d) < vec4<u32>(p.width));
 #endif
 }
 

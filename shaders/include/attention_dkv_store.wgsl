@@ -1,29 +1,29 @@
 // Where the gradients of attention by its keys and values go.
 #include "attention_grad.wgsl"
 
-@group(0) @binding(7) var<storage, read_write> dk: array<Real>; // (B, S, k_row) f32, placed as k
-@group(0) @binding(8) var<storage, read_write> dv: array<Real>; // (B, S, v_row) f32, placed as v
+@group(0) @binding(7) var<storage, read_write> dk: array<Stored>; // (B, S, k_row) f32, placed as k
+@group(0) @binding(8) var<storage, read_write> dv: array<Stored>; // (B, S, v_row) f32, placed as v
 
 fn add_dk(at: u32, value: Real) {
     var old = Real();
     if p.accumulate != 0u {
-        old = dk[at];
+        old = Real(dk[at]);
     }
-    dk[at] = old + value;
+    dk[at] = Stored(old + value);
 }
 
 fn add_dv(at: u32, value: Real) {
     var old = Real();
 #if TOGETHER
     if p.accumulate_v != 0u {
-        old = dk[at];
+        old = Real(dk[at]);
     }
-    dk[at] = old + value;
+    dk[at] = Stored(old + value);
 #else
     if p.accumulate_v != 0u {
-        old = dv[at];
+        old = Real(dv[at]);
     }
-    dv[at] = old + value;
+    dv[at] = Stored(old + value);
 #endif
 }
 

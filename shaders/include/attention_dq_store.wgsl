@@ -1,7 +1,7 @@
 // Where the gradient of attention by its queries goes.
 #include "attention_grad.wgsl"
 
-@group(0) @binding(7) var<storage, read_write> dq: array<Real>; // (B, T, q_row) f32, placed as q
+@group(0) @binding(7) var<storage, read_write> dq: array<Stored>; // (B, T, q_row) f32, placed as q
 
 fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
     if t < p.queries && column < p.width {
@@ -9,16 +9,16 @@ fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
 #if VEC4
         var old = vec4<f32>(0.0);
         if p.accumulate != 0u {
-            old = dq[at / 4u];
+            old = Real(dq[at / 4u]);
         }
-        dq[at / 4u] = old + value;
+        dq[at / 4u] = Stored(old + value);
 #else
         for (var j = 0u; j < min(p.width - column, 4u); j++) {
             var old = 0.0;
             if p.accumulate != 0u {
-                old = dq[at + j];
+                old = Real(dq[at + j]);
             }
-            dq[at + j] = old + value[j];
+            dq[at + j] = Stored(old + value[j]);
         }
 #endif
     }

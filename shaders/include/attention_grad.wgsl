@@ -1,7 +1,7 @@
 // What the backward attention kernels read beside the inputs.
 #include "attention.wgsl"
 
-@group(0) @binding(5) var<storage, read> dout: array<Real>; // (B, T, NH, D) f32
+@group(0) @binding(5) var<storage, read> dout: array<Stored>; // (B, T, NH, D) f32
 @group(0) @binding(6) var<storage, read> stats: array<f32>; // (B, NH, T, 2) f32: base-2 lse, delta
 
 fn dout_base(batch: u32, head: u32, t: u32) -> u32 {
@@ -10,9 +10,9 @@ fn dout_base(batch: u32, head: u32, t: u32) -> u32 {
 
 fn dout4(base: u32, d: u32) -> vec4<f32> {
 #if VEC4
-    return select(vec4<f32>(0.0), dout[(base + min(d, p.width - 4u)) / 4u], d < p.width);
+    return select(vec4<f32>(0.0), Real(dout[(base + min(d, p.width - 4u)) / 4u]), d < p.width);
 #else
     let i = base + min(columns(d), vec4<u32>(p.width - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(dout[i.x], dout[i.y], dout[i.z], dout[i.w]), columns(d) < vec4<u32>(p.width));
+    return select(vec4<f32>(0.0), vec4<f32>(vec4(dout[i.x], dout[i.y], dout[i.z], dout[i.w])), columns(d) < vec4<u32>(p.width));
 #endif
 }

@@ -1,6 +1,13 @@
 // The epilogue every matrix product shares: C (= or +=) act(alpha * sum + bias). It names the
 // globals p (Params with m, n, ldc, c_batch, alpha, has_bias, accumulate), bias and c.
 #include "activation.wgsl"
+#include "real.wgsl"
+#if C16
+#include "half.wgsl"
+alias C = Half;
+#else
+alias C = Real;
+#endif
 // 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
 #const ACT: u32
 
@@ -30,17 +37,17 @@ fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
         var v = activate(fma(vec4<f32>(p.alpha), sum, b));
 #if VEC4
         if p.accumulate != 0u {
-            v += c[at / 4u];
+            v += vec4<f32>(c[at / 4u]);
         }
-        c[at / 4u] = v;
+        c[at / 4u] = C(v);
 #else
         let columns = min(p.n - col, 4u);
         for (var j = 0u; j < columns; j++) {
             var old = 0.0;
             if p.accumulate != 0u {
-                old = c[at + j];
+                old = f32(c[at + j]);
             }
-            c[at + j] = old + v[j];
+            c[at + j] = C(old + v[j]);
         }
 #endif
     }

@@ -16,13 +16,20 @@ struct Params {
     alpha: f32,      // factor of the product
 }
 
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>; // (batch, m, k) f32 by strides
-@group(0) @binding(2) var<storage, read> b: array<f32>; // (batch, k, n) f32 by strides
-@group(0) @binding(3) var<storage, read> bias: array<f32>; // (n) f32, any buffer if has_bias = 0
-#if VEC4
-@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>; // (batch, m, ldc) f32, n % 4 = 0
+#if A16
+alias A = f16;
 #else
-@group(0) @binding(4) var<storage, read_write> c: array<f32>; // (batch, m, ldc) f32
+alias A = f32;
 #endif
+#if B16
+alias B = f16;
+#else
+alias B = f32;
+#endif
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<A>; // (batch, m, k) f32 or f16 by strides
+@group(0) @binding(2) var<storage, read> b: array<B>; // (batch, k, n) f32 or f16 by strides
+@group(0) @binding(3) var<storage, read> bias: array<f32>; // (n) f32, any buffer if has_bias = 0
+@group(0) @binding(4) var<storage, read_write> c: array<C>; // (batch, m, ldc) f32 or f16; VEC4: n % 4 = 0
 #include "matmul_store.wgsl"

@@ -1,4 +1,4 @@
-// What changes from step to step, written by the host before each: 32 bytes, all else of a
+// What changes from step to step, written by the host before each: 28 bytes, all else of a
 // step is recorded once and replayed.
 struct StepState {
     step: u32,       // optimiser steps including this one, from 1
@@ -6,7 +6,6 @@ struct StepState {
     seed_lo: u32,    // the run's seed
     seed_hi: u32,
     lr: f32,         // learning rate of the schedule
-    loss_scale: f32, // what the loss was multiplied by; 1 without f16
     bias1: f32,      // 1 - beta1^step, from the host: a power in f32 drifts
     bias2: f32,      // 1 - beta2^step
 }

@@ -32,10 +32,10 @@ fn matmul_direct(
                                 min(col + 3u, p.n - 1u)) * p.b_col;
         var acc: array<vec4<f32>, 8>;
         for (var k = 0u; k < p.k; k++) {
-            let y = vec4<f32>(b[bi.x], b[bi.y], b[bi.z], b[bi.w]);
+            let y = vec4<f32>(vec4(b[bi.x], b[bi.y], b[bi.z], b[bi.w]));
             let at = k * p.a_k;
             for (var r = 0u; r < 8u; r++) {
-                acc[r] = fma(vec4<f32>(a[ai[r] + at]), y, acc[r]);
+                acc[r] = fma(vec4<f32>(f32(a[ai[r] + at])), y, acc[r]);
             }
             bi += vec4<u32>(p.b_k);
         }

@@ -3,31 +3,28 @@
 //   dst[batch][panel][k][w] = src[batch][panel * width + w, k], zero beyond extent and k
 //
 // An operand is seen as (extent, k): the rows of A or the columns of B, times the inner size;
-// the two strides tell how it lies in memory, which covers every transposition.
+// the two strides tell how it lies in memory, which covers every transposition. F16: src holds f16.
 // Source: Goto and van de Geijn 2008, section 4.
 // Dispatch: ceil(panels * kp / 4 * width / 4 / 64) workgroups of 64, folded, times batch in z;
 // one invocation moves a block of 4 x 4.
 // Passes: 1. Numerics: exact. Limits: 2 storage buffers.
 #include "linear.wgsl"
+#include "stored.wgsl"
 #include "matmul_pack_params.wgsl"
 
-#if VEC4
-@group(0) @binding(1) var<storage, read> src: array<vec4<f32>>; // (batch, extent, k) or (batch, k, extent) f32
-#else
-@group(0) @binding(1) var<storage, read> src: array<f32>; // (batch, extent, k) f32 by strides
-#endif
+@group(0) @binding(1) var<storage, read> src: array<Stored>; // (batch, extent, k) by strides
 @group(0) @binding(2) var<storage, read_write> dst: array<vec4<f32>>; // (batch, panels, kp, width) f32
 
 #if VEC4
 // Four values along the contiguous axis (x), whose extent is a multiple of 4: all or none exist.
 fn fetch(base: u32, e: u32, k: u32) -> vec4<f32> {
     let at = base + min(e, p.extent - 1u) * p.stride_e + min(k, p.k - 1u) * p.stride_k;
-    return select(vec4<f32>(0.0), src[at / 4u], e < p.extent && k < p.k);
+    return select(vec4<f32>(0.0), Real(src[at / 4u]), e < p.extent && k < p.k);
 }
 #else
 fn fetch(base: u32, e: u32, k: u32) -> f32 {
     let at = base + min(e, p.extent - 1u) * p.stride_e + min(k, p.k - 1u) * p.stride_k;
-    return select(0.0, src[at], e < p.extent && k < p.k);
+    return select(0.0, Real(src[at]), e < p.extent && k < p.k);
 }
 #endif
 

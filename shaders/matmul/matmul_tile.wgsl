@@ -38,17 +38,17 @@ fn place(i: u32, quads: u32, along_k: bool) -> vec2<u32> {
 fn fetch_a(base: u32, row: u32, k: u32) -> vec4<f32> {
     let last = p.m - 1u;
     let at = base + min(k, p.k - 1u) * p.a_k;
-    let v = vec4<f32>(a[at + min(row, last) * p.a_row], a[at + min(row + 1u, last) * p.a_row],
-                      a[at + min(row + 2u, last) * p.a_row], a[at + min(row + 3u, last) * p.a_row]);
-    return select(vec4<f32>(0.0), v, k < p.k);
+    let v = vec4(a[at + min(row, last) * p.a_row], a[at + min(row + 1u, last) * p.a_row],
+                 a[at + min(row + 2u, last) * p.a_row], a[at + min(row + 3u, last) * p.a_row]);
+    return select(vec4<f32>(0.0), vec4<f32>(v), k < p.k);
 }
 
 fn fetch_b(base: u32, col: u32, k: u32) -> vec4<f32> {
     let last = p.n - 1u;
     let at = base + min(k, p.k - 1u) * p.b_k;
-    let v = vec4<f32>(b[at + min(col, last) * p.b_col], b[at + min(col + 1u, last) * p.b_col],
-                      b[at + min(col + 2u, last) * p.b_col], b[at + min(col + 3u, last) * p.b_col]);
-    return select(vec4<f32>(0.0), v, k < p.k);
+    let v = vec4(b[at + min(col, last) * p.b_col], b[at + min(col + 1u, last) * p.b_col],
+                 b[at + min(col + 2u, last) * p.b_col], b[at + min(col + 3u, last) * p.b_col]);
+    return select(vec4<f32>(0.0), vec4<f32>(v), k < p.k);
 }
 
 @compute @workgroup_size(THREADS)

@@ -9,11 +9,11 @@
 // Source: derivative of layer_norm_fwd (Ba et al. 2016, eq. 4), as torch.nn.LayerNorm.
 // Dispatch: ceil(R LANES / 64) workgroups of 64, folded; LANES neighbours share one row.
 // Passes: 1 dispatch, each row read twice, the second time from the cache.
-// VEC4: four columns per element; C is a multiple of 4.
+// VEC4: four columns per element; C is a multiple of 4. F16: all but stats and gamma hold f16.
 // Numerics: f32; each lane sums every LANES-th element, then the lanes in order: fixed order.
 // Limits: 7 storage buffers, 512 bytes.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #include "row_lanes.wgsl"
 
 struct Params {
@@ -24,16 +24,16 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Real>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read> sum: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C) f32 or vec4, row-major
 @group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
 @group(0) @binding(4) var<storage, read> gamma: array<Real>; // (C) f32 or vec4
 #if SUM_USED
-@group(0) @binding(5) var<storage, read> dsum: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(5) var<storage, read> dsum: array<Stored>; // (R, C) f32 or vec4, row-major
 #endif
-@group(0) @binding(6) var<storage, read_write> dx: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(6) var<storage, read_write> dx: array<Stored>; // (R, C) f32 or vec4, row-major
 #if RESIDUAL
-@group(0) @binding(7) var<storage, read_write> dresidual: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(7) var<storage, read_write> dresidual: array<Stored>; // (R, C) f32 or vec4, row-major
 #endif
 
 @compute @workgroup_size(64)
@@ -54,9 +54,9 @@ fn layer_norm_bwd(
     var total = Real(0.0);
     var product = Real(0.0);
     for (var c = lane; c < end; c += LANES) {
-        let g = dy[first + c] * gamma[c];
+        let g = Real(dy[first + c]) * gamma[c];
         total += g;
-        product = fma(g, (sum[first + c] - mean) * rstd, product);
+        product = fma(g, (Real(sum[first + c]) - mean) * rstd, product);
     }
     of_lanes[lid] = across(total);
     of_lanes_too[lid] = across(product);
@@ -72,21 +72,21 @@ fn layer_norm_bwd(
 
     for (var c = lane; c < end; c += LANES) {
         let i = first + c;
-        let n = (sum[i] - mean) * rstd;
-        var d = rstd * (fma(dy[i], gamma[c], Real(-mean_g)) - n * mean_gn);
+        let n = (Real(sum[i]) - mean) * rstd;
+        var d = rstd * (fma(Real(dy[i]), gamma[c], Real(-mean_g)) - n * mean_gn);
 #if SUM_USED
-        d += dsum[i];
+        d += Real(dsum[i]);
 #endif
 #if RESIDUAL
         var e = d;
         if p.accumulate_residual != 0u {
-            e += dresidual[i];
+            e += Real(dresidual[i]);
         }
-        dresidual[i] = e;
+        dresidual[i] = Stored(e);
 #endif
         if p.accumulate != 0u {
-            d += dx[i];
+            d += Real(dx[i]);
         }
-        dx[i] = d;
+        dx[i] = Stored(d);
     }
 }

@@ -6,9 +6,9 @@
 // Source: derivative of layer_norm_fwd (Ba et al. 2016, eq. 4), as torch.nn.LayerNorm.
 // Dispatch: (ceil(C / 64), splits, 1) workgroups of 64; one column per invocation.
 // Passes: this, then sum_cols over the splits of each.
-// VEC4: four columns per element, C counts elements.
+// VEC4: four columns per element, C counts elements. F16: dy and sum hold f16.
 // Numerics: f32, rows in order within a split. Limits: 5 storage buffers.
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     rows: u32,      // R
@@ -17,8 +17,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Real>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read> sum: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C) f32 or vec4, row-major
 @group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
 @group(0) @binding(4) var<storage, read_write> dgamma: array<Real>; // (splits, C) f32 or vec4, row-major
 @group(0) @binding(5) var<storage, read_write> dbeta: array<Real>; // (splits, C) f32 or vec4, row-major
@@ -35,8 +35,8 @@ fn layer_norm_bwd_weights(
         var by_beta = Real(0.0);
         for (var r = wid.y * p.per_split; r < end; r++) {
             let i = r * p.cols + c;
-            let d = dy[i];
-            by_gamma = fma(d, (sum[i] - stats[r].x) * stats[r].y, by_gamma);
+            let d = Real(dy[i]);
+            by_gamma = fma(d, (Real(sum[i]) - stats[r].x) * stats[r].y, by_gamma);
             by_beta += d;
         }
         dgamma[wid.y * p.cols + c] = by_gamma;

@@ -7,12 +7,13 @@
 // Source: Ba et al. 2016, eq. 4; biased variance, as torch.nn.LayerNorm.
 // Dispatch: ceil(R LANES / 64) workgroups of 64, folded; LANES neighbours share one row.
 // Passes: 1 dispatch, each row read three times, the second and third from the cache.
-// VEC4: four columns per element; C is a multiple of 4.
+// VEC4: four columns per element; C is a multiple of 4. F16: x, residual, sum and y hold f16, and
+// what is normalised is the sum as it is stored.
 // Numerics: f32; variance from the deviations, not from squares that cancel; each lane sums every
 //   LANES-th element, then the lanes in order: fixed order.
 // Limits: 7 storage buffers, 512 bytes.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 #include "row_lanes.wgsl"
 
 struct Params {
@@ -22,14 +23,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (R, C) f32 or vec4, row-major
 @group(0) @binding(2) var<storage, read> gamma: array<Real>; // (C) f32 or vec4
 @group(0) @binding(3) var<storage, read> beta: array<Real>; // (C) f32 or vec4
 #if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<Real>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(5) var<storage, read_write> sum: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(4) var<storage, read> residual: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(5) var<storage, read_write> sum: array<Stored>; // (R, C) f32 or vec4, row-major
 #endif
-@group(0) @binding(6) var<storage, read_write> y: array<Real>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(6) var<storage, read_write> y: array<Stored>; // (R, C) f32 or vec4, row-major
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
 
 @compute @workgroup_size(64)
@@ -47,10 +48,11 @@ fn layer_norm_fwd(
     var total = Real(0.0);
     for (var c = lane; c < end; c += LANES) {
 #if RESIDUAL
-        let v = x[first + c] + residual[first + c];
-        sum[first + c] = v;
+        let stored = Stored(Real(x[first + c]) + Real(residual[first + c]));
+        sum[first + c] = stored;
+        let v = Real(stored);
 #else
-        let v = x[first + c];
+        let v = Real(x[first + c]);
 #endif
         total += v;
     }
@@ -65,9 +67,9 @@ fn layer_norm_fwd(
     var squares = Real(0.0);
     for (var c = lane; c < end; c += LANES) {
 #if RESIDUAL
-        let d = sum[first + c] - mean;
+        let d = Real(sum[first + c]) - mean;
 #else
-        let d = x[first + c] - mean;
+        let d = Real(x[first + c]) - mean;
 #endif
         squares = fma(d, d, squares);
     }
@@ -82,11 +84,11 @@ fn layer_norm_fwd(
 
     for (var c = lane; c < end; c += LANES) {
 #if RESIDUAL
-        let d = sum[first + c] - mean;
+        let d = Real(sum[first + c]) - mean;
 #else
-        let d = x[first + c] - mean;
+        let d = Real(x[first + c]) - mean;
 #endif
-        y[first + c] = fma(d * rstd, gamma[c], beta[c]);
+        y[first + c] = Stored(fma(d * rstd, gamma[c], beta[c]));
     }
     if end > 0u && lane == 0u {
         stats[row] = vec2<f32>(mean, rstd);

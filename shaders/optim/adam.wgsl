@@ -26,7 +26,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (32 bytes)
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
 @group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes)
 @group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len) vec4<f32>
 @group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len) vec4<f32>

@@ -6,9 +6,9 @@
 // Dispatch: (ceil(C / 64), splits, 1) workgroups of 64; one column per invocation.
 // Passes: 2 of this kernel for many rows: splits > 1 into a partial (splits, C), then that with
 //   one split into the result. 1 for few rows.
-// VEC4: four columns per element, C counts elements.
+// VEC4: four columns per element, C counts elements. F16: x holds f16.
 // Numerics: f32, rows in order within a split, splits in order. Limits: 2 storage buffers.
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     rows: u32,
@@ -18,7 +18,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Real>; // (rows, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (rows, C) f32 or vec4, row-major
 @group(0) @binding(2) var<storage, read_write> y: array<Real>; // (splits, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
@@ -31,7 +31,7 @@ fn sum_cols(
         let end = min((wid.y + 1u) * p.per_split, p.rows);
         var sum = Real(0.0);
         for (var r = wid.y * p.per_split; r < end; r++) {
-            sum += x[r * p.cols + c];
+            sum += Real(x[r * p.cols + c]);
         }
         let i = wid.y * p.cols + c;
         if p.accumulate == 0u {

@@ -3,12 +3,12 @@
 //   y[m, :] (=|+=) x[rows[m], :]          rows[m] >= N (such as 0xFFFFFFFF): zeros
 //
 // Where no row is named twice the gradient is this kernel again, with the inverse list.
-// VEC4: four columns per element, C counts elements.
+// VEC4: four columns per element, C counts elements. F16: x and y hold f16.
 // Source: definition.
 // Dispatch: M workgroups of 64, folded; one row per workgroup.
 // Passes: 1. Numerics: exact, or one sum. Limits: 3 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     rows: u32,       // M
@@ -19,8 +19,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>; // (M) u32
-@group(0) @binding(2) var<storage, read> x: array<Real>; // (N, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read_write> y: array<Real>; // (M, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> x: array<Stored>; // (N, C) f32 or vec4, row-major
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (M, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn gather_rows(
@@ -35,11 +35,11 @@ fn gather_rows(
         let start = select(0u, row, known) * p.width;
         for (var c = lid; c < p.width; c += 64u) {
             let i = m * p.width + c;
-            var v = select(Real(0.0), x[start + c], known);
+            var v = select(Real(0.0), Real(x[start + c]), known);
             if p.accumulate != 0u {
-                v += y[i];
+                v += Real(y[i]);
             }
-            y[i] = v;
+            y[i] = Stored(v);
         }
     }
 }

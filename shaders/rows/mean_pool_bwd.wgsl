@@ -2,12 +2,12 @@
 //
 //   dx[b, t, c] (=|+=) dy[b, c] / n for t < n, else 0;   n = min(lens[b], T)
 //
-// VEC4: four columns per element, C counts elements.
+// VEC4: four columns per element, C counts elements. F16: dy and dx hold f16.
 // Source: derivative of mean_pool_fwd.
 // Dispatch: R = B T workgroups of 64, folded; one row per workgroup.
 // Passes: 1. Numerics: one quotient. Limits: 3 storage buffers.
 #include "linear.wgsl"
-#include "real.wgsl"
+#include "stored.wgsl"
 
 struct Params {
     rows: u32,       // B T
@@ -18,8 +18,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(2) var<storage, read> dy: array<Real>; // (B, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read_write> dx: array<Real>; // (B, T, C) f32 or vec4, row-major
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (B, C) f32 or vec4, row-major
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (B, T, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
 fn mean_pool_bwd(
@@ -34,11 +34,11 @@ fn mean_pool_bwd(
         let valid = row % p.steps < n;
         for (var c = lid; c < p.width; c += 64u) {
             let i = row * p.width + c;
-            var g = select(Real(0.0), dy[b * p.width + c] / f32(max(n, 1u)), valid);
+            var g = select(Real(0.0), Real(dy[b * p.width + c]) / f32(max(n, 1u)), valid);
             if p.accumulate != 0u {
-                g += dx[i];
+                g += Real(dx[i]);
             }
-            dx[i] = g;
+            dx[i] = Stored(g);
         }
     }
 }

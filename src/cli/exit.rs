@@ -7,7 +7,7 @@ use crate::kernels::KernelError;
 pub const INTERNAL: u8 = 1;
 /// A wrong argument or run file.
 pub const USAGE: u8 = 2;
-/// No adapter, or not the one asked for.
+/// No adapter, not the one asked for, or one without f16.
 pub const ADAPTER: u8 = 3;
 /// Data that cannot be used.
 pub const DATA: u8 = 4;
@@ -26,7 +26,7 @@ Exit codes:
     0  done
     1  internal error, or the driver failed
     2  wrong arguments or run file
-    3  no GPU adapter, or not the one asked for
+    3  no GPU adapter, not the one asked for, or one without f16 where it is needed
     4  data that cannot be used
     5  files: missing, damaged, not writable, disk full
     6  training diverged (NaN or infinite loss)
@@ -36,7 +36,7 @@ Exit codes:
 /// The exit code of an error.
 pub fn code(error: &Error) -> u8 {
     match error {
-        Error::NoAdapter { .. } | Error::UnknownAdapter { .. } => ADAPTER,
+        Error::NoAdapter { .. } | Error::UnknownAdapter { .. } | Error::NoHalf { .. } => ADAPTER,
         Error::TooLarge { .. } | Error::DoesNotFit { .. } => TOO_LARGE,
         Error::ConfigSyntax { .. }
         | Error::ConfigUnknownKey { .. }

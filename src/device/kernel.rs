@@ -70,11 +70,15 @@ impl Kernel {
         };
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
         let contract = source.contract().map_err(|e| fail(e.to_string()))?;
-        for (feature, has, what) in [
+        let features = contract
+            .features(variant)
+            .map_err(|e| fail(e.to_string()))?;
+        for (feature, there, what) in [
             (Feature::Subgroup, caps.subgroup, "subgroup operations"),
+            (Feature::F16, caps.f16, "16-bit floats"),
             (Feature::Int64, caps.int64, "64-bit integers"),
         ] {
-            if contract.features.contains(&feature) && !has {
+            if features.contains(&feature) && !there {
                 return Err(fail(format!("needs {what}, which {caps} lacks")));
             }
         }

@@ -112,10 +112,20 @@ impl Gpu {
     /// the kernels that run anywhere.
     #[doc(hidden)]
     pub fn portable(&self) -> Gpu {
+        self.without_features(false)
+    }
+
+    /// As [`Gpu::portable`], with the 16-bit floats that the adapter has.
+    #[doc(hidden)]
+    pub fn portable_f16(&self) -> Gpu {
+        self.without_features(self.caps().f16)
+    }
+
+    fn without_features(&self, f16: bool) -> Gpu {
         let shared = &self.shared;
         let caps = Caps {
             subgroup: false,
-            f16: false,
+            f16,
             int64: false,
             ..shared.caps.clone()
         };
@@ -145,6 +155,19 @@ impl Gpu {
     /// What the adapter can do.
     pub fn caps(&self) -> &Caps {
         &self.shared.caps
+    }
+
+    /// Refuses an adapter without 16-bit floats.
+    ///
+    /// # Errors
+    /// [`Error::NoHalf`].
+    pub fn require_f16(&self) -> Result<()> {
+        match self.caps().f16 {
+            true => Ok(()),
+            false => Err(Error::NoHalf {
+                adapter: self.caps().to_string(),
+            }),
+        }
     }
 
     /// Bytes held by this context's tensors and pool.

@@ -38,7 +38,7 @@ impl KernelSource {
         let full = contract.complete(variant)?;
         let body = preprocess::expand(&file, self.wgsl, &full, &include)?;
         let mut text = String::new();
-        for feature in &contract.features {
+        for feature in contract.features(variant)? {
             text.push_str(match (feature, target) {
                 // naga knows subgroups without the line and refuses the line.
                 (Feature::Subgroup, Target::Naga) => "",
@@ -128,9 +128,11 @@ include_files! {
     "coords.wgsl"
     "dropout.wgsl"
     "grad_state.wgsl"
+    "half.wgsl"
     "linear.wgsl"
     "lstm_bwd.wgsl"
     "lstm_fwd.wgsl"
+    "loss_scale.wgsl"
     "math.wgsl"
     "matmul_pack_params.wgsl"
     "matmul_panels.wgsl"
@@ -144,6 +146,7 @@ include_files! {
     "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"
+    "stored.wgsl"
     "target_loss.wgsl"
 }
 

@@ -139,6 +139,9 @@ pub struct Binding {
     pub kind: Access,
     /// Element type as WGSL writes it (`f32`, `vec4<f32>`), or a struct's name.
     pub dtype: String,
+    /// The flag under which it holds f16 in place of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half: Option<String>,
     /// Shape, such as "(T, B, C)"; empty for structs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub shape: String,
@@ -205,6 +208,9 @@ pub struct Flag {
     pub name: String,
     /// What it switches on.
     pub meaning: String,
+    /// A device feature that the kernel needs with it, beside those it always needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<Feature>,
 }
 
 /// A TOML value of a constant: whole numbers are u32, numbers with a point f32.
@@ -273,7 +279,11 @@ impl Contract {
         }
         let known = |flag: &str| self.flags.iter().any(|f| f.name == flag);
         for b in &self.bindings {
-            for (flag, _) in b.conditions() {
+            for flag in b
+                .conditions()
+                .map(|(flag, _)| flag)
+                .chain(b.half.as_deref())
+            {
                 if !known(flag) {
                     return Err(self.fail(format!("binding {}: no flag '{flag}'", b.name)));
                 }
@@ -353,12 +363,35 @@ impl Contract {
             .fold(full, |full, (name, value)| full.with(name, value)))
     }
 
-    /// The bindings declared under a variant.
-    pub fn bindings(&self, variant: &Variant) -> Result<Vec<&Binding>> {
+    /// The bindings declared under a variant, with the element types that they have there.
+    pub fn bindings(&self, variant: &Variant) -> Result<Vec<Binding>> {
         let full = self.complete(variant)?;
         let on = |flag: &str| full.get(flag) == Some(Value::Bool(true));
         let declared = |b: &&Binding| b.conditions().all(|(flag, wanted)| on(flag) == wanted);
-        Ok(self.bindings.iter().filter(declared).collect())
+        let resolve = |b: &Binding| match b.half.as_deref().is_some_and(on) {
+            true => Binding {
+                dtype: b.dtype.replace("f32", "f16"),
+                ..b.clone()
+            },
+            false => b.clone(),
+        };
+        Ok(self.bindings.iter().filter(declared).map(resolve).collect())
+    }
+
+    /// The device features that a variant needs.
+    pub fn features(&self, variant: &Variant) -> Result<Vec<Feature>> {
+        let full = self.complete(variant)?;
+        let mut features = self.features.clone();
+        for flag in &self.flags {
+            let set = full.get(&flag.name) == Some(Value::Bool(true));
+            if let Some(feature) = flag.feature
+                && set
+                && !features.contains(&feature)
+            {
+                features.push(feature);
+            }
+        }
+        Ok(features)
     }
 
     /// The workgroup size under a variant, with overrides at their defaults.

@@ -44,7 +44,8 @@ struct Inputs {
     width: usize,
 }
 
-/// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C).
+/// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C), all f32 or
+/// all f16.
 ///
 /// Head h has columns h·D..(h + 1)·D. `lens` (B) u32 says how many keys of each row count, from
 /// the first on; what lies behind them is never used and may hold anything. A query that sees no
@@ -64,9 +65,9 @@ pub fn attention(
 ) -> Result<Tensor> {
     let [batch, queries, width] = dims(q, "q", "(B, T, C)")?;
     let [_, keys, _] = dims(k, "k", "(B, S, C)")?;
-    q.expect_dtype(OP, "q", DType::F32)?;
-    k.expect(OP, "k", &[batch, keys, width], DType::F32)?;
-    v.expect(OP, "v", &[batch, keys, width], DType::F32)?;
+    q.expect_float(OP, "q")?;
+    k.expect(OP, "k", &[batch, keys, width], q.dtype())?;
+    v.expect(OP, "v", &[batch, keys, width], q.dtype())?;
     let part = |tensor: &Tensor| Part {
         tensor: tensor.clone(),
         first: 0,
@@ -93,7 +94,7 @@ pub fn attention_packed(
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, 3C)")?;
-    qkv.expect_dtype(OP, "qkv", DType::F32)?;
+    qkv.expect_float(OP, "qkv")?;
     if !columns.is_multiple_of(3) {
         return Err(wrong_shape(qkv, "qkv", "(B, T, 3C)"));
     }
@@ -175,6 +176,7 @@ fn attend(
     let flags = Flags {
         vec4: super::lanes(head_width) == 4,
         dropout: state.is_some(),
+        half: q.tensor.is_half(),
     };
     let form = Form::of(gpu, head_width, queries.max(keys), flags)?;
     let (control, lens_at) = control(state, lens)?;
@@ -207,7 +209,7 @@ fn attend(
         keep: 65_536.0 / (65_536 - threshold) as f32,
     };
     let tensors = [&q.tensor, &k.tensor, &v.tensor];
-    let out = Tensor::empty(gpu, [batch, queries, width], DType::F32)?;
+    let out = Tensor::empty(gpu, [batch, queries, width], q.tensor.dtype())?;
     let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
         let shape = [batch, options.heads, queries, 2];
         Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
@@ -242,7 +244,7 @@ fn attend(
         // One kernel makes both; what nobody wants goes nowhere.
         let or_scratch = |sink: Option<Sink>, like: &Tensor| match sink {
             Some(sink) => Ok(sink),
-            None => Tensor::empty(cx.gpu(), like.shape().clone(), DType::F32).map(|grad| Sink {
+            None => Tensor::empty(cx.gpu(), like.shape().clone(), like.dtype()).map(|grad| Sink {
                 grad,
                 accumulate: false,
             }),

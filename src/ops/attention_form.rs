@@ -51,6 +51,8 @@ pub(super) struct Flags {
     /// D is a multiple of 4.
     pub vec4: bool,
     pub dropout: bool,
+    /// Everything but the statistics holds f16.
+    pub half: bool,
 }
 
 /// Which form of the kernels runs, and its geometry.
@@ -138,6 +140,7 @@ impl Form {
         let variant = variant
             .with("COLS", self.cols)
             .with("VEC4", self.flags.vec4)
+            .with("F16", self.flags.half)
             .with("DROPOUT", self.flags.dropout);
         let form = if self.subgroup { "_subgroup" } else { "" };
         gpu.kernel(&format!("attention_{name}{form}"), &variant)
@@ -180,10 +183,10 @@ impl Form {
         stats: &Stats,
     ) -> Result<()> {
         let gpu = out.gpu();
-        let kernel = gpu.kernel(
-            "attention_delta",
-            &Variant::new().with("VEC4", self.flags.vec4),
-        )?;
+        let variant = Variant::new()
+            .with("F16", self.flags.half)
+            .with("VEC4", self.flags.vec4);
+        let kernel = gpu.kernel("attention_delta", &variant)?;
         let rows = stats.0.len() / 2;
         let params = DeltaParams {
             n: rows as u32,

@@ -20,8 +20,11 @@ const OP: &str = "linear_cross_entropy";
 /// is 819 rows.
 const CHUNK_BYTES: usize = 32 << 20;
 
-/// Rows start on 256 bytes when their number is a multiple of this, whatever their width.
-const ROW_ALIGN: usize = 64;
+/// Rows of this type start on 256 bytes when their number is a multiple of this, whatever their
+/// width.
+fn row_align(dtype: DType) -> usize {
+    256 / dtype.size() as usize
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -41,7 +44,8 @@ struct Saved {
 
 /// Σᵢ weightᵢ · crossentropy(softmax(xᵢ·Wᵀ + b), targetᵢ), as (1).
 ///
-/// x (N, D), w (V, D), b (V), targets (N) u32, weights (N). A row of weight 0, or of target
+/// x (N, D) and w (V, D) f32 or f16, b (V), targets (N) u32, weights (N). Logits and what is
+/// computed from them are f32. A row of weight 0, or of target
 /// `u32::MAX`, costs nothing and moves nothing. For a mean over the valid rows give each the
 /// weight 1 / their number.
 ///
@@ -58,8 +62,9 @@ pub fn linear_cross_entropy(
     let gpu = tape.gpu();
     let [rows, width] = x.dims2(OP, "x")?;
     let [vocab, _] = w.dims2(OP, "w")?;
-    x.expect_dtype(OP, "x", DType::F32)?;
-    w.expect(OP, "w", &[vocab, width], DType::F32)?;
+    x.expect_float(OP, "x")?;
+    w.expect_float(OP, "w")?;
+    w.expect(OP, "w", &[vocab, width], w.dtype())?;
     if let Some(b) = b {
         b.expect(OP, "b", &[vocab], DType::F32)?;
     }
@@ -79,7 +84,7 @@ pub fn linear_cross_entropy(
     };
     let wanted = saved.dx.is_some() || saved.dw.is_some() || saved.db.is_some();
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
-    let chunk = chunk_rows(rows, vocab);
+    let chunk = chunk_rows(rows, vocab, row_align(x.dtype()));
     // W is packed once for all chunks, in each of the two ways it is read.
     let (w_out, w_back) = (Panels::default(), Panels::default());
     for first in (0..rows).step_by(chunk) {
@@ -142,7 +147,8 @@ pub fn linear_cross_entropy(
 }
 
 /// Σᵢ weightᵢ · crossentropy(softmax(logitsᵢ), targetᵢ), as (1), for few classes: logits (N, K),
-/// targets (N) u32, weights (N). Rows that do not count are those of [`linear_cross_entropy`].
+/// f32 or f16, targets (N) u32, weights (N). Rows that do not count are those of
+/// [`linear_cross_entropy`].
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].
@@ -155,12 +161,12 @@ pub fn cross_entropy(
     const OP: &str = "cross_entropy";
     let gpu = tape.gpu();
     let [rows, _] = logits.dims2(OP, "logits")?;
-    logits.expect_dtype(OP, "logits", DType::F32)?;
+    logits.expect_float(OP, "logits")?;
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
     // The kernel puts the gradient in the logits' place.
     let dlogits = Tensor::empty(gpu, logits.shape().clone(), DType::F32)?;
-    dlogits.copy_from(logits)?;
+    axpy(&dlogits, logits, 1.0, None, false)?;
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let wanted = tape.needs_grad(logits);
     softmax(gpu, &dlogits, targets, weights, &losses, 0, wanted)?;
@@ -176,12 +182,12 @@ pub fn cross_entropy(
     Ok(loss)
 }
 
-fn chunk_rows(rows: usize, vocab: usize) -> usize {
+fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {
     let fit = CHUNK_BYTES / (vocab * size_of::<f32>());
-    let fit = (fit / ROW_ALIGN * ROW_ALIGN).max(ROW_ALIGN);
+    let fit = (fit / align * align).max(align);
     // Equal chunks: the last one should not be a sliver.
     let chunks = rows.div_ceil(fit);
-    rows.div_ceil(chunks).next_multiple_of(ROW_ALIGN)
+    rows.div_ceil(chunks).next_multiple_of(align)
 }
 
 fn softmax(
@@ -215,21 +221,23 @@ fn softmax(
 
 #[cfg(test)]
 mod tests {
-    use super::{CHUNK_BYTES, ROW_ALIGN, chunk_rows};
+    use super::{CHUNK_BYTES, DType, chunk_rows, row_align};
 
     #[test]
     fn chunks_are_aligned_cover_all_rows_and_fit() {
-        for (rows, vocab) in [
-            (1, 2),
-            (64, 2),
-            (2048, 10_000),
-            (8192, 30_522),
-            (300, 5_000_000),
-        ] {
-            let chunk = chunk_rows(rows, vocab);
-            assert!(chunk.is_multiple_of(ROW_ALIGN));
-            assert!(chunk == ROW_ALIGN || chunk * vocab * 4 <= CHUNK_BYTES + ROW_ALIGN * vocab * 4);
+        for align in [DType::F32, DType::F16].map(row_align) {
+            for (rows, vocab) in [
+                (1, 2),
+                (64, 2),
+                (2048, 10_000),
+                (8192, 30_522),
+                (300, 5_000_000),
+            ] {
+                let chunk = chunk_rows(rows, vocab, align);
+                assert!(chunk.is_multiple_of(align));
+                assert!(chunk == align || chunk * vocab * 4 <= CHUNK_BYTES + align * vocab * 4);
+            }
         }
-        assert_eq!(chunk_rows(2048, 10_000), 704);
+        assert_eq!(chunk_rows(2048, 10_000, row_align(DType::F32)), 704);
     }
 }

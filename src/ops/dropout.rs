@@ -4,7 +4,7 @@ use super::lanes;
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::{Variant, philox};
-use crate::tensor::{DType, Sink, Tape, Tensor};
+use crate::tensor::{Sink, Tape, Tensor};
 
 const OP: &str = "dropout";
 
@@ -94,20 +94,22 @@ impl Draw {
 }
 
 fn variant(x: &Tensor) -> Variant {
-    Variant::new().with("VEC4", lanes(x.len()) == 4)
+    Variant::new()
+        .with("F16", x.is_half())
+        .with("VEC4", lanes(x.len()) == 4)
 }
 
 /// Zeroes each element with probability `p` and scales the others by 1 / (1 − p); the identity
 /// when not training or at p = 0. (Srivastava et al. 2014, inverted form.)
 ///
 /// # Errors
-/// [`Error::Argument`] unless 0 ≤ p < 1, [`Error::DType`] when `x` does not hold f32.
+/// [`Error::Argument`] unless 0 ≤ p < 1, [`Error::DType`] when `x` does not hold floats.
 pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     let Some(draw) = Draw::new(tape, OP, p)? else {
         return Ok(x.clone());
     };
-    let y = Tensor::empty(tape.gpu(), x.shape().clone(), DType::F32)?;
+    let y = Tensor::empty(tape.gpu(), x.shape().clone(), x.dtype())?;
     draw.forward(x, &y)?;
     let (input, out) = (x.without_values(), y.without_values());
     tape.record(OP, &[x], &[&y], move |cx| {

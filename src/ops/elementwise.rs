@@ -44,7 +44,7 @@ struct AxpyParams {
     alpha: f32,
 }
 
-/// Queues `y (=|+=) alpha · x`, times a factor (1) that only the device knows.
+/// Queues `y (=|+=) alpha · x`, times a factor (1) that only the device knows; x and y f32 or f16.
 pub(crate) fn axpy(
     y: &Tensor,
     x: &Tensor,
@@ -55,6 +55,8 @@ pub(crate) fn axpy(
     let lanes = lanes(y.len());
     let variant = Variant::new()
         .with("SCALED", factor.is_some())
+        .with("X16", x.is_half())
+        .with("Y16", y.is_half())
         .with("VEC4", lanes == 4);
     let kernel = y.gpu().kernel("axpy", &variant)?;
     let elements = y.len() / lanes;
@@ -70,6 +72,28 @@ pub(crate) fn axpy(
         .collect();
     y.gpu()
         .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
+}
+
+/// The same values in another float type; `x` itself where it is its own.
+///
+/// # Errors
+/// [`Error::DType`] unless both are float types.
+pub fn cast(tape: &Tape, x: &Tensor, to: DType) -> Result<Tensor> {
+    x.expect_float("cast", "x")?;
+    if x.dtype() == to {
+        return Ok(x.clone());
+    }
+    let y = Tensor::empty(tape.gpu(), x.shape().clone(), to)?;
+    y.expect_float("cast", "to")?;
+    axpy(&y, x, 1.0, None, false)?;
+    let (input, out) = (x.without_values(), y.without_values());
+    tape.record("cast", &[x], &[&y], move |cx| {
+        match (cx.upstream(&out)?, cx.sink(&input)?) {
+            (Some(dy), Some(dx)) => axpy(&dx.grad, &dy, 1.0, None, dx.accumulate),
+            _ => Ok(()),
+        }
+    });
+    Ok(y)
 }
 
 /// A function of one element.
@@ -150,16 +174,19 @@ struct UnaryBackwardParams {
     alpha: f32,
 }
 
-/// y = f(x), any shape.
+/// y = f(x), any shape, f32 or f16.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold f32.
+/// [`Error::DType`] when `x` does not hold floats.
 pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
-    x.expect_dtype("unary", "x", DType::F32)?;
+    x.expect_float("unary", "x")?;
     let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, x.shape().clone(), DType::F32)?;
+    let y = Tensor::empty(gpu, x.shape().clone(), x.dtype())?;
     let lanes = lanes(y.len());
-    let variant = Variant::new().with("OP", f.code()).with("VEC4", lanes == 4);
+    let variant = Variant::new()
+        .with("OP", f.code())
+        .with("F16", x.is_half())
+        .with("VEC4", lanes == 4);
     let kernel = gpu.kernel("unary_fwd", &variant)?;
     let elements = y.len() / lanes;
     let (alpha, beta) = f.constants();
@@ -199,7 +226,7 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
 /// alpha·x.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold f32.
+/// [`Error::DType`] when `x` does not hold floats.
 pub fn scale(tape: &Tape, x: &Tensor, alpha: f32) -> Result<Tensor> {
     unary(tape, x, Unary::Affine { alpha, beta: 0.0 })
 }
@@ -283,23 +310,26 @@ fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
     Ok(std::array::from_fn(|i| sa[i].max(sb[i])))
 }
 
-/// y = a op b, shapes broadcast as in NumPy, up to four axes.
+/// y = a op b, shapes broadcast as in NumPy, up to four axes. Either holds f32 or f16; y holds what
+/// a does.
 ///
 /// # Errors
-/// [`Error::Shape`] when they do not broadcast, [`Error::DType`] unless both hold f32.
+/// [`Error::Shape`] when they do not broadcast, [`Error::DType`] unless both hold floats.
 pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.expect_dtype("binary", "a", DType::F32)?;
-    b.expect_dtype("binary", "b", DType::F32)?;
+    a.expect_float("binary", "a")?;
+    b.expect_float("binary", "b")?;
     let shape = broadcast(a, b)?;
     let rank = a.dims().len().max(b.dims().len());
     let dims: Vec<usize> = shape[4 - rank..].iter().map(|&d| d as usize).collect();
     let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, dims, DType::F32)?;
+    let y = Tensor::empty(gpu, dims, a.dtype())?;
     let same = a.shape() == b.shape();
     let lanes = if same { lanes(y.len()) } else { 1 };
     let variant = Variant::new()
         .with("OP", op as u32)
         .with("SAME", same)
+        .with("A16", a.is_half())
+        .with("B16", b.is_half())
         .with("VEC4", lanes == 4);
     let kernel = gpu.kernel("binary_fwd", &variant)?;
     let elements = y.len() / lanes;
@@ -344,6 +374,9 @@ fn binary_backward(
     let variant = Variant::new()
         .with("OP", op as u32)
         .with("WRT", wrt)
+        .with("A16", a.is_half())
+        .with("B16", b.is_half())
+        .with("DX16", sink.grad.is_half())
         .with("LANES", lanes);
     let kernel = cx.gpu().kernel("binary_bwd", &variant)?;
     let params = BinaryBackwardParams {

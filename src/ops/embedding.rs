@@ -151,20 +151,24 @@ struct BackwardParams {
     scale: f32,
 }
 
-/// Rows of `table` (V, C) for tokens (T, B): (T, B, C). A token beyond the table gives zeros.
+/// Rows of `table` (V, C), f32 or f16, for tokens (T, B): (T, B, C) in the element type of the
+/// tape's activations. A token beyond the table gives zeros.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].
 pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tensor> {
     let [vocab, width] = table.dims2(OP, "table")?;
-    table.expect_dtype(OP, "table", DType::F32)?;
+    table.expect_float(OP, "table")?;
     let gpu = tape.gpu();
     let [steps, batch] = tokens.ids.dims2(OP, "tokens")?;
-    let y = Tensor::empty(gpu, [steps, batch, width], DType::F32)?;
+    let y = Tensor::empty(gpu, [steps, batch, width], tape.activations())?;
     let count = steps * batch;
     let lanes = lanes(width);
-    let variant = Variant::new().with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("embedding_fwd", &variant)?;
+    let variant = Variant::new()
+        .with("F16", y.is_half())
+        .with("VEC4", lanes == 4);
+    let forward = variant.clone().with("TABLE16", table.is_half());
+    let kernel = gpu.kernel("embedding_fwd", &forward)?;
     let params = ForwardParams {
         rows: count as u32,
         width: (width / lanes) as u32,

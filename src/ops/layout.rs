@@ -17,9 +17,9 @@ pub(super) struct CopyParams {
     pub accumulate: u32,
 }
 
-/// Queues a strided copy; see the kernel's contract.
+/// Queues a strided copy between tensors of one float type; see the kernel's contract.
 pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParams) -> Result<()> {
-    let kernel = gpu.kernel("copy_strided", &Variant::new())?;
+    let kernel = gpu.kernel("copy_strided", &Variant::new().with("F16", x.is_half()))?;
     gpu.dispatch(
         &kernel,
         params,
@@ -53,7 +53,7 @@ pub(super) fn copy_columns(
 ///
 /// # Errors
 /// [`Error::Shape`] unless all other axes agree, [`Error::Argument`] for no tensor,
-/// [`Error::DType`] unless all hold f32.
+/// [`Error::DType`] unless all hold the same float type.
 pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     const OP: &str = "concat";
     let Some(first) = parts.first() else {
@@ -66,7 +66,8 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     };
     let outer = &first.dims()[..first.dims().len() - 1];
     for part in parts {
-        part.expect_dtype(OP, "parts", DType::F32)?;
+        part.expect_float(OP, "parts")?;
+        part.expect_dtype(OP, "parts", first.dtype())?;
         if &part.dims()[..part.dims().len() - 1] != outer {
             return Err(Error::Shape {
                 op: OP,
@@ -78,7 +79,7 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     }
     let width = parts.iter().map(|p| p.shape().last()).sum();
     let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, [outer, &[width]].concat(), DType::F32)?;
+    let y = Tensor::empty(gpu, [outer, &[width]].concat(), first.dtype())?;
     let mut start = 0;
     for part in parts {
         copy_columns(gpu, (part, 0), (&y, start), part.shape().last(), false)?;
@@ -114,7 +115,7 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
 /// [`Error::Shape`] unless `x` has three axes and `index` < T, [`Error::DType`].
 pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
     const OP: &str = "column";
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     let [rows, steps, width] = x.dims3(OP, "x")?;
     if index >= steps {
         return Err(Error::Shape {
@@ -125,7 +126,7 @@ pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
         });
     }
     let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, [rows, width], DType::F32)?;
+    let y = Tensor::empty(gpu, [rows, width], x.dtype())?;
     let params = CopyParams {
         shape: [1, 1, rows as u32, width as u32],
         stride_x: [0, 0, (steps * width) as u32, 1],
@@ -163,7 +164,7 @@ pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
 /// [`Error::Shape`] when there are fewer, [`Error::DType`].
 pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Tensor> {
     const OP: &str = "columns";
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     let outer = match x.dims().split_last() {
         Some((last, outer)) if first + width <= *last => outer,
         _ => {
@@ -175,7 +176,7 @@ pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Te
             });
         }
     };
-    let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), DType::F32)?;
+    let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), x.dtype())?;
     copy_columns(tape.gpu(), (x, first), (&y, 0), width, false)?;
     let (input, out) = (x.clone(), y.clone());
     tape.record(OP, &[x], &[&y], move |cx| {

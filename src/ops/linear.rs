@@ -55,7 +55,7 @@ impl Projection {
         layout: WeightLayout,
     ) -> Result<(Projection, Tensor)> {
         let [outputs, inputs] = layout.sizes(op, w)?;
-        w.expect_dtype(op, "w", DType::F32)?;
+        w.expect_float(op, "w")?;
         let Some((_, outer)) = x.dims().split_last() else {
             return Err(Error::Shape {
                 op,
@@ -64,12 +64,13 @@ impl Projection {
                 found: x.shape().to_string(),
             });
         };
-        x.expect(op, "x", &[outer, &[inputs]].concat(), DType::F32)?;
+        x.expect_float(op, "x")?;
+        x.expect(op, "x", &[outer, &[inputs]].concat(), x.dtype())?;
         if let Some(b) = b {
             b.expect(op, "b", &[outputs], DType::F32)?;
         }
         let rows = x.shape().rows();
-        let y = Tensor::empty(tape.gpu(), [outer, &[outputs]].concat(), DType::F32)?;
+        let y = Tensor::empty(tape.gpu(), [outer, &[outputs]].concat(), x.dtype())?;
         let projection = Projection {
             x: x.reshaped([rows, inputs])?,
             w: w.clone(),
@@ -130,7 +131,8 @@ impl Projection {
     }
 }
 
-/// y = x·Wᵀ + b: x (…, I), W (O, I), b (O) → (…, O).
+/// y = x·Wᵀ + b: x (…, I), W (O, I), b (O) → (…, O). x and W hold f32 or f16, b f32; y holds what x
+/// does.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].

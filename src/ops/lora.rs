@@ -77,7 +77,7 @@ impl Update {
             return Ok(dy.clone());
         }
         let gpu = dy.gpu();
-        let part = Tensor::empty(gpu, [dy.shape().rows(), self.rows.len()], DType::F32)?;
+        let part = Tensor::empty(gpu, [dy.shape().rows(), self.rows.len()], dy.dtype())?;
         let from = (dy, self.rows.start);
         copy_columns(gpu, from, (&part, 0), self.rows.len(), false)?;
         Ok(part)
@@ -97,7 +97,7 @@ impl Update {
             return up(y, true);
         }
         let gpu = y.gpu();
-        let part = Tensor::empty(gpu, [y.shape().rows(), self.rows.len()], DType::F32)?;
+        let part = Tensor::empty(gpu, [y.shape().rows(), self.rows.len()], y.dtype())?;
         up(&part, false)?;
         copy_columns(gpu, (&part, 0), (y, self.rows.start), self.rows.len(), true)
     }
@@ -114,7 +114,7 @@ struct Adapted {
 impl Adapted {
     fn forward(tape: &Tape, update: Update, dropout: f32, on: &Projection) -> Result<Adapted> {
         let draw = Draw::new(tape, OP, dropout)?;
-        let u = Tensor::empty(tape.gpu(), [on.x.dims()[0], update.rank], DType::F32)?;
+        let u = Tensor::empty(tape.gpu(), [on.x.dims()[0], update.rank], on.x.dtype())?;
         let dropped = Self::dropped(draw.as_ref(), &on.x)?;
         product(&Product {
             trans_b: true,
@@ -129,7 +129,7 @@ impl Adapted {
         let Some(draw) = draw else {
             return Ok(x.clone());
         };
-        let dropped = Tensor::empty(x.gpu(), x.shape().clone(), DType::F32)?;
+        let dropped = Tensor::empty(x.gpu(), x.shape().clone(), x.dtype())?;
         draw.forward(x, &dropped)?;
         Ok(dropped)
     }
@@ -148,7 +148,7 @@ impl Adapted {
         if !cx.wants(a) && !cx.wants(x) {
             return Ok(());
         }
-        let v = Tensor::empty(cx.gpu(), self.u.shape().clone(), DType::F32)?;
+        let v = Tensor::empty(cx.gpu(), self.u.shape().clone(), self.u.dtype())?;
         product(&Product {
             alpha: *scale,
             ..Product::new(&dy, b, &v)
@@ -170,7 +170,7 @@ impl Adapted {
                 ..Product::new(&v, a, &dx.grad)
             }),
             Some(draw) => {
-                let through = Tensor::empty(cx.gpu(), x.shape().clone(), DType::F32)?;
+                let through = Tensor::empty(cx.gpu(), x.shape().clone(), x.dtype())?;
                 product(&Product::new(&v, a, &through))?;
                 draw.backward(&through, &dx)
             }
@@ -261,7 +261,7 @@ fn shift(w: &Tensor, layout: WeightLayout, lora: &LoraWeights<'_>, alpha: f32) -
         return into(w, true);
     }
     let (gpu, rows) = (w.gpu(), &update.rows);
-    let part = Tensor::empty(gpu, layout.shape(rows.len(), inputs), DType::F32)?;
+    let part = Tensor::empty(gpu, layout.shape(rows.len(), inputs), w.dtype())?;
     into(&part, false)?;
     match layout {
         WeightLayout::InOut => copy_columns(gpu, (&part, 0), (w, rows.start), rows.len(), true),

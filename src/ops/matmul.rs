@@ -12,7 +12,7 @@ use std::cell::RefCell;
 const OP: &str = "matmul";
 
 /// C (=|+=) act(alpha · op(A)·op(B) + bias), for matrices, or for equally many of them (batched:
-/// three axes).
+/// three axes). A, B and C hold f32 or f16, each for itself; sums are in f32.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
     /// (M, K), or (K, M) with `trans_a`.
@@ -88,9 +88,10 @@ impl<'a> Product<'a> {
         };
         let b_dims = if self.trans_b { [n, k] } else { [k, n] };
         self.b
-            .expect(OP, "b", &[lead, &b_dims].concat(), DType::F32)?;
+            .expect(OP, "b", &[lead, &b_dims].concat(), self.b.dtype())?;
+        self.c.expect_float(OP, "c")?;
         self.c
-            .expect(OP, "c", &[lead, &[m, n]].concat(), DType::F32)?;
+            .expect(OP, "c", &[lead, &[m, n]].concat(), self.c.dtype())?;
         if let Some(bias) = self.bias {
             bias.expect(OP, "bias", &[n], DType::F32)?;
         }
@@ -99,6 +100,7 @@ impl<'a> Product<'a> {
             accumulate: self.accumulate,
             has_bias: self.bias.is_some(),
             act: self.activation,
+            half: [self.a.is_half(), self.b.is_half()],
             ..plan::Product::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
         Ok(if batch > 1 {
@@ -111,7 +113,7 @@ impl<'a> Product<'a> {
 
 /// (batch, [rows, columns]) of a matrix or a batch of them.
 fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
-    t.expect_dtype(OP, arg, DType::F32)?;
+    t.expect_float(OP, arg)?;
     match *t.dims() {
         [rows, columns] => Ok((1, [rows, columns])),
         [batch, rows, columns] => Ok((batch, [rows, columns])),
@@ -207,10 +209,15 @@ fn part_as(
     };
     let a = packed(a, plan.pack_a.as_ref(), panels_a)?;
     let b = packed(b, plan.pack_b.as_ref(), panels_b)?;
-    let variant = plan
+    let mut variant = plan
         .consts
         .iter()
-        .fold(Variant::new(), |v, &(name, value)| v.with(name, value));
+        .fold(Variant::new(), |v, &(name, value)| v.with(name, value))
+        .with("C16", p.c.is_half());
+    if matches!(form.family(), Family::Direct | Family::Tile) {
+        // Panels are f32, whatever was packed.
+        variant = variant.with("A16", a.is_half()).with("B16", b.is_half());
+    }
     let kernel = gpu.kernel(plan.kernel, &variant.with("VEC4", plan.vec4))?;
     // Without a bias some buffer must stand in; it is not read.
     let bias = p.bias.unwrap_or(p.a);
@@ -227,7 +234,9 @@ fn part_as(
 pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let packed = Tensor::empty(gpu, [how.floats as usize], DType::F32)?;
     let variant = match how.kernel {
-        "matmul_pack" => Variant::new().with("VEC4", how.vec4),
+        "matmul_pack" => Variant::new()
+            .with("F16", operand.is_half())
+            .with("VEC4", how.vec4),
         _ => Variant::new(),
     };
     let kernel = gpu.kernel(how.kernel, &variant)?;
@@ -305,7 +314,7 @@ impl Scratch {
     }
 }
 
-/// y = A·B for matrices or batches of them, each optionally transposed.
+/// y = A·B for matrices or batches of them, each optionally transposed; y holds what A does.
 ///
 /// # Errors
 /// As [`product`].
@@ -314,7 +323,7 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
     let (_, b_dims) = matrices(b, "b")?;
     let [m, n] = [a_dims[usize::from(trans_a)], b_dims[usize::from(!trans_b)]];
     let lead = &a.dims()[..a.dims().len() - 2];
-    let y = Tensor::empty(tape.gpu(), [lead, &[m, n]].concat(), DType::F32)?;
+    let y = Tensor::empty(tape.gpu(), [lead, &[m, n]].concat(), a.dtype())?;
     product(&Product {
         trans_a,
         trans_b,

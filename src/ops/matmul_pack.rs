@@ -35,7 +35,7 @@ pub struct Pack {
 }
 
 /// How one operand is packed into panels of `width`; usable alone for weights packed once. With
-/// `wide` by 64-bit loads, where the operand suits them.
+/// `wide` by 64-bit loads, where the operand, which must hold f32, suits them.
 pub fn pack(
     extent: u32,
     k: u32,

@@ -60,6 +60,8 @@ pub struct Product {
     pub has_bias: bool,
     /// Applied last, before an accumulation.
     pub act: Activation,
+    /// Whether A and B hold f16.
+    pub half: [bool; 2],
 }
 
 impl Product {
@@ -91,6 +93,7 @@ impl Product {
             accumulate: false,
             has_bias: false,
             act: Activation::None,
+            half: [false; 2],
         }
     }
 
@@ -285,8 +288,16 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
                 Candidate::Wide { .. } => ("matmul_subgroup_wide", 8, true),
                 _ => ("matmul_subgroup", 4, false),
             };
-            let a = pack(p.m, p.k, p.a, p.batch, rows, "A", wide)?;
-            let b = pack(p.n, p.k, p.b, p.batch, columns * wg, "B", wide)?;
+            let a = pack(p.m, p.k, p.a, p.batch, rows, "A", wide && !p.half[0])?;
+            let b = pack(
+                p.n,
+                p.k,
+                p.b,
+                p.batch,
+                columns * wg,
+                "B",
+                wide && !p.half[1],
+            )?;
             let params = Params::Panels(PanelParams {
                 m: p.m,
                 n: p.n,

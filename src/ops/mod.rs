@@ -34,7 +34,7 @@ pub use attention::{AttentionOptions, attention, attention_packed};
 pub use cross_entropy::{cross_entropy, linear_cross_entropy};
 pub use dropout::dropout;
 pub(crate) use elementwise::axpy;
-pub use elementwise::{Binary, Unary, add, binary, fill, mul, scale, unary};
+pub use elementwise::{Binary, Unary, add, binary, cast, fill, mul, scale, unary};
 pub use embedding::{TokenIds, TokenIndex, embedding};
 pub use layout::{cache_append, column, columns, concat};
 pub use linear::{WeightLayout, linear, linear_as};

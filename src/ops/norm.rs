@@ -61,7 +61,7 @@ struct Saved {
 
 /// LayerNorm(x + residual) · γ + β over the last axis. (Ba et al. 2016; as `torch.nn.LayerNorm`.)
 ///
-/// x and residual (…, C), gamma and beta (C), all f32. Gradients flow to all four; the one that
+/// x and residual (…, C), both f32 or both f16; gamma and beta (C) f32. Gradients flow to all four; the one that
 /// reaches `sum` through its other uses is added to those of x and residual.
 ///
 /// # Errors
@@ -74,10 +74,10 @@ pub fn layer_norm(
     beta: &Tensor,
     eps: f32,
 ) -> Result<Normed> {
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     let (rows, cols) = (x.shape().rows(), x.shape().last());
     if let Some(residual) = residual {
-        residual.expect(OP, "residual", x.dims(), DType::F32)?;
+        residual.expect(OP, "residual", x.dims(), x.dtype())?;
     }
     gamma.expect(OP, "gamma", &[cols], DType::F32)?;
     beta.expect(OP, "beta", &[cols], DType::F32)?;
@@ -90,11 +90,11 @@ pub fn layer_norm(
         });
     }
     let gpu = tape.gpu();
-    let like_x = || Tensor::empty(gpu, x.shape().clone(), DType::F32);
+    let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
     let y = like_x()?;
     let sum = residual.map_or_else(|| Ok(x.clone()), |_| like_x())?;
     let stats = Tensor::empty(gpu, [rows, 2], DType::F32)?;
-    let variant = row_variant(gpu.caps(), rows, cols).with("RESIDUAL", residual.is_some());
+    let variant = row_variant(gpu.caps(), x).with("RESIDUAL", residual.is_some());
     let kernel = gpu.kernel("layer_norm_fwd", &variant)?;
     let params = ForwardParams {
         rows: rows as u32,
@@ -140,10 +140,11 @@ fn row_lanes(caps: &Caps, rows: usize) -> usize {
     }
 }
 
-fn row_variant(caps: &Caps, rows: usize, cols: usize) -> Variant {
+fn row_variant(caps: &Caps, x: &Tensor) -> Variant {
     Variant::new()
-        .with("LANES", row_lanes(caps, rows) as u32)
-        .with("VEC4", lanes(cols) == 4)
+        .with("LANES", row_lanes(caps, x.shape().rows()) as u32)
+        .with("F16", x.is_half())
+        .with("VEC4", lanes(x.shape().last()) == 4)
 }
 
 fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
@@ -195,7 +196,7 @@ fn rows_backward(saved: &Saved, dy: &Tensor, dsum: Option<&Tensor>, sinks: &[Sin
     let second = sinks.get(1);
     let gpu = dy.gpu();
     let (rows, cols) = (dy.shape().rows(), dy.shape().last());
-    let variant = row_variant(gpu.caps(), rows, cols)
+    let variant = row_variant(gpu.caps(), dy)
         .with("RESIDUAL", second.is_some())
         .with("SUM_USED", dsum.is_some());
     let kernel = gpu.kernel("layer_norm_bwd", &variant)?;
@@ -233,7 +234,9 @@ fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()>
     let lanes = lanes(cols);
     let kernel = gpu.kernel(
         "layer_norm_bwd_weights",
-        &Variant::new().with("VEC4", lanes == 4),
+        &Variant::new()
+            .with("F16", dy.is_half())
+            .with("VEC4", lanes == 4),
     )?;
     let width = cols / lanes;
     // At most 65,535 splits fit a grid.

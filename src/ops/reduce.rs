@@ -86,14 +86,16 @@ struct SumColumnsParams {
 /// Rows that one workgroup of [`sum_columns`] adds up in its first pass.
 const ROWS_PER_SPLIT: usize = 256;
 
-/// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), in a fixed order.
+/// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), f32 or f16, in a fixed order.
 pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()> {
     let (rows, cols) = (x.shape().rows(), x.shape().last());
     let lanes = lanes(cols);
-    let variant = Variant::new().with("VEC4", lanes == 4);
-    let kernel = x.gpu().kernel("sum_cols", &variant)?;
     let width = cols / lanes;
     let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
+        let variant = Variant::new()
+            .with("F16", x.is_half())
+            .with("VEC4", lanes == 4);
+        let kernel = x.gpu().kernel("sum_cols", &variant)?;
         let params = SumColumnsParams {
             rows: rows as u32,
             cols: width as u32,

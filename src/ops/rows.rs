@@ -89,7 +89,9 @@ struct GatherParams {
 fn gather_rows(x: &Tensor, rows: &Tensor, y: &Tensor, accumulate: u32) -> Result<()> {
     let width = x.shape().last();
     let lanes = lanes(width);
-    let variant = Variant::new().with("VEC4", lanes == 4);
+    let variant = Variant::new()
+        .with("F16", x.is_half())
+        .with("VEC4", lanes == 4);
     let kernel = x.gpu().kernel("gather_rows", &variant)?;
     let params = GatherParams {
         rows: rows.len() as u32,
@@ -110,10 +112,10 @@ fn gather_rows(x: &Tensor, rows: &Tensor, y: &Tensor, accumulate: u32) -> Result
 ///
 /// # Errors
 /// [`Error::Shape`] when the selection is one of another N, [`Error::DType`] when `x` does not hold
-/// f32.
+/// floats.
 pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tensor> {
     const OP: &str = "select_rows";
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     if x.shape().rows() != rows.inverse.len() {
         return Err(Error::Shape {
             op: OP,
@@ -122,7 +124,7 @@ pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tenso
             found: x.shape().to_string(),
         });
     }
-    let y = Tensor::empty(tape.gpu(), [rows.len(), x.shape().last()], DType::F32)?;
+    let y = Tensor::empty(tape.gpu(), [rows.len(), x.shape().last()], x.dtype())?;
     gather_rows(x, &rows.rows, &y, 0)?;
     let (rows, input, out) = (rows.clone(), x.clone(), y.clone());
     tape.record(OP, &[x], &[&y], move |cx| {
@@ -157,7 +159,7 @@ struct PoolBackwardParams {
 /// [`Error::Shape`], [`Error::DType`].
 pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     const OP: &str = "mean_pool";
-    x.expect_dtype(OP, "x", DType::F32)?;
+    x.expect_float(OP, "x")?;
     let &[batch, steps, cols] = x.dims() else {
         return Err(Error::Shape {
             op: OP,
@@ -168,9 +170,11 @@ pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     };
     lens.expect(OP, "lens", &[batch], DType::U32)?;
     let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, [batch, cols], DType::F32)?;
+    let y = Tensor::empty(gpu, [batch, cols], x.dtype())?;
     let lanes = lanes(cols);
-    let variant = Variant::new().with("VEC4", lanes == 4);
+    let variant = Variant::new()
+        .with("F16", x.is_half())
+        .with("VEC4", lanes == 4);
     let kernel = gpu.kernel("mean_pool_fwd", &variant)?;
     let width = cols / lanes;
     let params = PoolParams {

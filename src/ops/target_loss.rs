@@ -1,6 +1,6 @@
 //! Losses of numbers against targets of the same shape: several labels at once, regression.
 
-use super::sum_all_into;
+use super::{cast, sum_all_into};
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -23,7 +23,7 @@ struct BackwardParams {
 
 /// Σₙ weightₙ Σₖ binarycrossentropy(σ(logitsₙₖ), targetsₙₖ), as (1).
 ///
-/// logits and targets (N, K) f32, targets in [0, 1]; weights (N) f32. A row of weight 0 costs
+/// logits (N, K) f32 or f16, targets (N, K) f32 in [0, 1]; weights (N) f32. A row of weight 0 costs
 /// nothing and moves nothing. For `torch.nn.BCEWithLogitsLoss`, a mean over all N·K, give each row
 /// the weight 1 / (N·K). Only the logits get a gradient.
 ///
@@ -46,7 +46,7 @@ pub fn binary_cross_entropy(
 
 /// Σₙ weightₙ Σₖ (valuesₙₖ − targetsₙₖ)², as (1).
 ///
-/// values and targets (N, K) f32; weights (N) f32. A row of weight 0 costs nothing and moves
+/// values (N, K) f32 or f16, targets (N, K) f32; weights (N) f32. A row of weight 0 costs nothing and moves
 /// nothing. For `torch.nn.MSELoss`, a mean over all N·K, give each row the weight 1 / (N·K). Only
 /// the values get a gradient.
 ///
@@ -76,7 +76,8 @@ fn target_loss(
     weights: &Tensor,
 ) -> Result<Tensor> {
     let [rows, cols] = z.dims2(op, arg)?;
-    z.expect_dtype(op, arg, DType::F32)?;
+    z.expect_float(op, arg)?;
+    let z = &cast(tape, z, DType::F32)?;
     targets.expect(op, "targets", &[rows, cols], DType::F32)?;
     weights.expect(op, "weights", &[rows], DType::F32)?;
     let gpu = tape.gpu();

@@ -1,7 +1,7 @@
 //! Optimisers over whole parameter groups, one dispatch each; clipping by the global norm on the
 //! device, so that nothing is read back within a step.
 
-use super::StepState;
+use super::{LossScale, StepState};
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -125,6 +125,7 @@ struct NormPartialParams {
 struct NormFinishParams {
     count: u32,
     max_norm: f32,
+    interval: u32,
 }
 
 #[repr(C)]
@@ -182,6 +183,7 @@ pub struct Optimizer {
     state: Vec<Vec<Tensor>>,
     /// (factor, norm, finite, skipped) of the last step.
     grad_state: Tensor,
+    loss_scale: LossScale,
 }
 
 impl Optimizer {
@@ -207,7 +209,19 @@ impl Optimizer {
             gpu: gpu.clone(),
             state,
             grad_state,
+            loss_scale: LossScale::none(gpu)?,
         })
+    }
+
+    /// The same for gradients that come out scaled, as those of
+    /// [`Tape::mixed`](crate::tensor::Tape::mixed).
+    pub fn with_loss_scale(self, loss_scale: LossScale) -> Optimizer {
+        Optimizer { loss_scale, ..self }
+    }
+
+    /// What it takes gradients to be scaled by.
+    pub fn loss_scale(&self) -> &LossScale {
+        &self.loss_scale
     }
 
     /// Its rule.
@@ -253,7 +267,7 @@ impl Optimizer {
                 message: "its state belongs to other parameters".into(),
             });
         }
-        self.norm(store, state, max_norm.unwrap_or(0.0))?;
+        self.norm(store, max_norm.unwrap_or(0.0))?;
         for (number, group) in store.active_groups() {
             let own = &self.state[number];
             let len = (group.values.len() / 4) as u32;
@@ -278,7 +292,7 @@ impl Optimizer {
     }
 
     /// Queues the norm of all gradients and the factor that clips it.
-    fn norm(&self, store: &ParamStore, state: &StepState, max_norm: f32) -> Result<()> {
+    fn norm(&self, store: &ParamStore, max_norm: f32) -> Result<()> {
         let chunks = |len: usize| len.div_ceil(SUM_CHUNK);
         let count: usize = store
             .active_groups()
@@ -309,9 +323,10 @@ impl Optimizer {
         let params = NormFinishParams {
             count: count as u32,
             max_norm,
+            interval: self.loss_scale.interval(),
         };
         let bindings = [
-            state.tensor().binding(),
+            self.loss_scale.tensor().binding(),
             partial.binding(),
             self.grad_state.binding(),
         ];

@@ -13,7 +13,6 @@ struct StepNumbers {
     seed_lo: u32,
     seed_hi: u32,
     lr: f32,
-    loss_scale: f32,
     bias1: f32,
     bias2: f32,
 }
@@ -112,7 +111,6 @@ impl StepState {
                 seed_lo: self.seed as u32,
                 seed_hi: (self.seed >> 32) as u32,
                 lr,
-                loss_scale: 1.0,
                 bias1: bias(beta1),
                 bias2: bias(beta2),
             };

@@ -2,9 +2,11 @@
 //! differentiates what is computed with them.
 
 mod params;
+mod shape;
 mod tape;
 
 pub use params::{Init, ParamGroup, ParamSpec, ParamStore, Place, Rule};
+pub use shape::{DType, Element, Shape};
 pub use tape::{Backward, Sink, Tape};
 
 use std::fmt;
@@ -13,95 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{Binding, Buffer, Gpu, Readback};
 use crate::error::{Error, Result};
-
-/// Element type of a [`Tensor`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DType {
-    /// 32-bit float.
-    F32,
-    /// 32-bit unsigned integer.
-    U32,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub const fn size(self) -> u64 {
-        4
-    }
-
-    /// `f32` or `u32`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DType::F32 => "f32",
-            DType::U32 => "u32",
-        }
-    }
-}
-
-/// Host types that a tensor can hold.
-pub trait Element: bytemuck::Pod {
-    /// The matching element type.
-    const DTYPE: DType;
-}
-
-impl Element for f32 {
-    const DTYPE: DType = DType::F32;
-}
-
-impl Element for u32 {
-    const DTYPE: DType = DType::U32;
-}
-
-/// A shape, outermost axis first; printed as `(T, B, C)`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Shape(pub Vec<usize>);
-
-impl Shape {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.0.iter().product()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Size of the last axis; 1 for a scalar.
-    pub fn last(&self) -> usize {
-        self.0.last().copied().unwrap_or(1)
-    }
-
-    /// Product of all axes but the last.
-    pub fn rows(&self) -> usize {
-        self.len() / self.last().max(1)
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes: Vec<String> = self.0.iter().map(usize::to_string).collect();
-        write!(f, "({})", sizes.join(", "))
-    }
-}
-
-impl<const N: usize> From<[usize; N]> for Shape {
-    fn from(sizes: [usize; N]) -> Shape {
-        Shape(sizes.to_vec())
-    }
-}
-
-impl From<Vec<usize>> for Shape {
-    fn from(sizes: Vec<usize>) -> Shape {
-        Shape(sizes)
-    }
-}
-
-impl From<&[usize]> for Shape {
-    fn from(sizes: &[usize]) -> Shape {
-        Shape(sizes.to_vec())
-    }
-}
+use shape::bytes;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -139,7 +53,7 @@ impl Tensor {
                 expected: "at least one element",
             });
         }
-        let bytes = shape.len() as u64 * dtype.size();
+        let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
         let limit = gpu.caps().limits.max_storage_buffer_binding_size;
         if bytes > limit {
@@ -206,8 +120,28 @@ impl Tensor {
                 found: format!("{} values", values.len()),
             });
         }
-        self.gpu
-            .write(&self.buffer, self.offset, bytemuck::cast_slice(values))
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        if bytes.len().is_multiple_of(4) {
+            return self.gpu.write(&self.buffer, self.offset, bytes);
+        }
+        let mut padded = bytes.to_vec();
+        padded.resize(self.bytes() as usize, 0);
+        self.gpu.write(&self.buffer, self.offset, &padded)
+    }
+
+    /// As [`Tensor::write`], of f32 rounded to what this tensor holds.
+    ///
+    /// # Errors
+    /// As [`Tensor::write`].
+    pub fn write_rounded(&self, values: &[f32]) -> Result<()> {
+        match self.dtype {
+            DType::F16 => {
+                let halves: Vec<half::f16> =
+                    values.iter().map(|&v| half::f16::from_f32(v)).collect();
+                self.write(&halves)
+            }
+            _ => self.write(values),
+        }
     }
 
     /// Queues zeroing.
@@ -218,8 +152,9 @@ impl Tensor {
     /// Queues a copy of all values of `from`, which has as many.
     ///
     /// # Errors
-    /// [`Error::Shape`]; [`Error::Kernel`] when both lie in one buffer.
+    /// [`Error::Shape`], [`Error::DType`]; [`Error::Kernel`] when both lie in one buffer.
     pub fn copy_from(&self, from: &Tensor) -> Result<()> {
+        from.expect_dtype("copy", "from", self.dtype)?;
         if from.len() != self.len() {
             return Err(Error::Shape {
                 op: "copy",
@@ -249,7 +184,23 @@ impl Tensor {
     /// [`Error::DType`], [`Error::Device`].
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         self.expect_dtype("to_vec", "self", T::DTYPE)?;
-        self.read()?.wait()
+        let mut values = self.read()?.wait()?;
+        values.truncate(self.len());
+        Ok(values)
+    }
+
+    /// The values as f32, of a tensor of either float type; waits for the device.
+    ///
+    /// # Errors
+    /// As [`Tensor::to_vec`].
+    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
+        match self.dtype {
+            DType::F16 => {
+                let halves = self.to_vec::<half::f16>()?;
+                Ok(halves.into_iter().map(half::f16::to_f32).collect())
+            }
+            _ => self.to_vec(),
+        }
     }
 
     /// The same tensor under another shape of as many elements. Gradients pass through.
@@ -383,9 +334,14 @@ impl Tensor {
         self.dtype
     }
 
-    /// Bytes of all elements.
+    /// Bytes of all elements, whole words.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * self.dtype.size()
+        bytes(self.len(), self.dtype)
+    }
+
+    /// Whether it holds f16, as the kernels' flags ask.
+    pub(crate) fn is_half(&self) -> bool {
+        self.dtype == DType::F16
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -417,6 +373,19 @@ impl Tensor {
             expected: dtype.name(),
             found: self.dtype.name(),
         })
+    }
+
+    /// Fails unless it holds floats, f32 or f16.
+    pub(crate) fn expect_float(&self, op: &'static str, arg: &'static str) -> Result<()> {
+        match self.dtype {
+            DType::F32 | DType::F16 => Ok(()),
+            DType::U32 => Err(Error::DType {
+                op,
+                arg,
+                expected: "f32 or f16",
+                found: self.dtype.name(),
+            }),
+        }
     }
 
     /// Fails unless the shape is `dims` and the element type `dtype`.

@@ -52,6 +52,8 @@ pub struct Rule {
     pub decays: bool,
     /// It is trained from this level on; see [`ParamStore::set_level`].
     pub level: usize,
+    /// What its values are held in: f32, or f16 where it is frozen.
+    pub dtype: DType,
 }
 
 /// Parameters that are trained alike.
@@ -91,7 +93,9 @@ pub struct ParamStore {
 }
 
 /// Slices start on this many elements: 256 bytes, the largest alignment an adapter asks for.
-const ALIGN: usize = 64;
+fn align(dtype: DType) -> usize {
+    256 / dtype.size() as usize
+}
 
 impl ParamStore {
     /// Allocates and initialises parameters. `lr_scale` says how fast each trains relative to the
@@ -109,20 +113,21 @@ impl ParamStore {
             lr_scale: lr_scale(&spec.name),
             decays: true,
             level: 0,
+            dtype: DType::F32,
         })
     }
 
     /// As [`ParamStore::new`], with a whole rule for each parameter.
     ///
     /// # Errors
-    /// As [`ParamStore::new`].
+    /// As [`ParamStore::new`]; [`Error::Parameter`] for one that is trained in anything but f32.
     pub fn with_rules(
         gpu: &Gpu,
         specs: Vec<ParamSpec>,
         seed: u64,
         rule: impl Fn(&ParamSpec) -> Rule,
     ) -> Result<ParamStore> {
-        let limit = gpu.caps().limits.max_storage_buffer_binding_size / DType::F32.size();
+        let limit = gpu.caps().limits.max_storage_buffer_binding_size;
         let mut store = ParamStore {
             gpu: gpu.clone(),
             entries: BTreeMap::new(),
@@ -133,10 +138,16 @@ impl ParamStore {
         // Parameters of one rule share a buffer, as far as a binding reaches.
         let mut open: Vec<(Rule, usize, Vec<ParamSpec>)> = Vec::new();
         for spec in specs {
-            let len = spec.shape.len().next_multiple_of(ALIGN);
             let rule = rule(&spec);
+            if rule.lr_scale != 0.0 && rule.dtype != DType::F32 {
+                return Err(Error::Parameter {
+                    name: spec.name,
+                    message: format!("is trained, so it must be f32, not {}", rule.dtype.name()),
+                });
+            }
+            let len = spec.shape.len().next_multiple_of(align(rule.dtype));
             match open.iter().position(|(r, ..)| *r == rule) {
-                Some(at) if (open[at].1 + len) as u64 <= limit => {
+                Some(at) if (open[at].1 + len) as u64 * rule.dtype.size() <= limit => {
                     open[at].1 += len;
                     open[at].2.push(spec);
                     continue;
@@ -162,14 +173,16 @@ impl ParamStore {
         rule: Rule,
         seed: u64,
     ) -> Result<()> {
+        let align = align(rule.dtype);
         let mut host = vec![0.0; len];
         let mut start = 0;
         for spec in &specs {
             spec.init
                 .fill(&mut host[start..start + spec.shape.len()], seed, &spec.name);
-            start += spec.shape.len().next_multiple_of(ALIGN);
+            start += spec.shape.len().next_multiple_of(align);
         }
-        let values = Tensor::from_slice(&self.gpu, [len], &host)?;
+        let values = Tensor::empty(&self.gpu, [len], rule.dtype)?;
+        values.write_rounded(&host)?;
         let grads = if rule.lr_scale == 0.0 {
             None
         } else {
@@ -186,7 +199,7 @@ impl ParamStore {
                 Some(grads) => Some((place, grads.window(start, spec.shape.clone())?)),
                 None => None,
             };
-            start += spec.shape.len().next_multiple_of(ALIGN);
+            start += spec.shape.len().next_multiple_of(align);
             if self.entries.contains_key(&spec.name) {
                 return Err(Error::Parameter {
                     name: spec.name,

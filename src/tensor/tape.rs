@@ -26,6 +26,8 @@ pub struct Tape {
     layers: Cell<u32>,
     /// Whether nodes are kept, or only what they say about which tensors need a gradient.
     keeps_nodes: bool,
+    /// The gradient of the loss by itself (its first value); 1 if `None`.
+    loss_scale: Option<Tensor>,
 }
 
 #[derive(Clone)]
@@ -34,6 +36,7 @@ enum Mode {
     /// With the per-step numbers (`StepState`) that dropout reads.
     Training {
         step_state: Tensor,
+        activations: DType,
     },
 }
 
@@ -44,8 +47,27 @@ impl Tape {
             gpu,
             Mode::Training {
                 step_state: step_state.clone(),
+                activations: DType::F32,
             },
         )
+    }
+
+    /// As [`Tape::training`], with activations and their gradients in f16. All gradients come out
+    /// times the first value of `loss_scale`, f32, as it is on the device when they are computed.
+    ///
+    /// # Errors
+    /// [`Error::NoHalf`] when the adapter has no f16, [`Error::DType`].
+    pub fn mixed(gpu: &Gpu, step_state: &Tensor, loss_scale: &Tensor) -> Result<Tape> {
+        gpu.require_f16()?;
+        loss_scale.expect_dtype("tape", "loss_scale", DType::F32)?;
+        let mode = Mode::Training {
+            step_state: step_state.clone(),
+            activations: DType::F16,
+        };
+        Ok(Tape {
+            loss_scale: Some(loss_scale.clone()),
+            ..Tape::new(gpu, mode)
+        })
     }
 
     /// A tape that records nothing; dropout is the identity.
@@ -61,6 +83,7 @@ impl Tape {
             mode,
             layers: Cell::new(0),
             keeps_nodes: true,
+            loss_scale: None,
         }
     }
 
@@ -82,8 +105,16 @@ impl Tape {
     /// The per-step numbers while training.
     pub fn step_state(&self) -> Option<&Tensor> {
         match &self.mode {
-            Mode::Training { step_state } => Some(step_state),
+            Mode::Training { step_state, .. } => Some(step_state),
             Mode::Inference => None,
+        }
+    }
+
+    /// The element type in which a model's activations begin; operators keep that of their inputs.
+    pub fn activations(&self) -> DType {
+        match self.mode {
+            Mode::Training { activations, .. } => activations,
+            Mode::Inference => DType::F32,
         }
     }
 
@@ -203,8 +234,14 @@ impl Tape {
                 expected: "a result of trainable parameters, computed on a training tape",
             });
         }
-        let seed = Tensor::empty(&self.gpu, [1], DType::F32)?;
-        ops::fill(&seed, 1.0)?;
+        let seed = match &self.loss_scale {
+            Some(scale) => scale.copy_of_range(0, [1])?,
+            None => {
+                let one = Tensor::empty(&self.gpu, [1], DType::F32)?;
+                ops::fill(&one, 1.0)?;
+                one
+            }
+        };
         let mut backward = Backward {
             gpu: self.gpu.clone(),
             tracked: self.tracked.into_inner(),
@@ -284,7 +321,8 @@ impl Backward {
     }
 
     /// Where to put the gradient of an input; `None` when nobody wants it. Parameters
-    /// accumulate; an activation is overwritten by its first user and accumulated by the others.
+    /// accumulate; an activation is overwritten by its first user and accumulated by the others,
+    /// in the activation's own element type.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when its memory cannot be had.
@@ -306,7 +344,7 @@ impl Backward {
                 accumulate: true,
             }));
         }
-        let grad = Tensor::empty(&self.gpu, input.shape().clone(), DType::F32)?;
+        let grad = Tensor::empty(&self.gpu, input.shape().clone(), input.dtype())?;
         self.grads.insert(input.id(), grad.clone());
         Ok(Some(Sink {
             grad,

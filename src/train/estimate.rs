@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::config::{Auxiliary, LstmModel, Objective, StageConfig, StageKind};
+use super::config::{Auxiliary, LstmModel, Objective, Precision, StageConfig, StageKind};
 use crate::error::{Error, Result};
 
 const F32: u64 = 4;
@@ -51,7 +51,9 @@ pub struct TransformerSizes {
     pub parameters: u64,
     /// Those of them that are trained.
     pub trainable: u64,
-    /// Numbers of its largest parameter.
+    /// Those of them that are held in f16.
+    pub halved: u64,
+    /// Bytes of its largest parameter.
     pub largest_parameter: u64,
     /// Layers.
     pub layers: usize,
@@ -109,14 +111,19 @@ impl Estimate {
             3 * c + layer
         };
         let widest = f.max(if s.joint_projection { 3 * c } else { c });
-        let largest_fixed = F32 * s.largest_parameter;
-        let largest_per_text = F32 * stage.max_len as u64 * widest;
+        // Evaluation is in f32.
+        let number = match stage.precision {
+            Precision::F16 if trains => F32 / 2,
+            _ => F32,
+        };
+        let largest_fixed = s.largest_parameter;
+        let largest_per_text = number * stage.max_len as u64 * widest;
         Self {
             parameters: s.parameters,
             trainable: s.trainable,
-            weights: F32 * (s.parameters + s.trainable),
+            weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
             optimizer: F32 * s.trainable * stage.optimizer.slots() as u64,
-            activations: F32 * rows * per_token,
+            activations: number * rows * per_token,
             largest: largest_fixed.max(largest_per_text * stage.batch as u64),
             largest_fixed,
             largest_per_text,

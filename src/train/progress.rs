@@ -45,6 +45,12 @@ pub enum Event<'a> {
         loss: f32,
         lr: f32,
     },
+    /// After this step the loss scale of f16 became another.
+    LossScale {
+        unit: &'a str,
+        step: u64,
+        loss_scale: f32,
+    },
     /// The model was scored.
     Evaluation {
         unit: &'a str,
@@ -230,7 +236,10 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
             clock(Duration::try_from_secs_f64(*seconds).unwrap_or_default()),
             thousands(*tokens_per_second)
         ),
-        Event::Step { .. } | Event::Loss { .. } | Event::Checkpoint { .. } => return None,
+        Event::Step { .. }
+        | Event::Loss { .. }
+        | Event::LossScale { .. }
+        | Event::Checkpoint { .. } => return None,
     })
 }
 

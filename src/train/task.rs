@@ -41,6 +41,12 @@ pub trait Task {
     /// Whatever the device reports.
     fn drain(&mut self) -> Result<Vec<(u64, f32)>>;
 
+    /// Where the loss scale of f16 became another in the steps whose losses have been taken since the
+    /// last call: (step, the scale after it).
+    fn loss_scales(&mut self) -> Vec<(u64, f32)> {
+        Vec::new()
+    }
+
     /// Scores the model on a split, without dropout; `None` where there is no such split.
     ///
     /// # Errors

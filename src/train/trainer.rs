@@ -196,7 +196,7 @@ impl<'a> Trainer<'a> {
         self.state.step = step;
         self.state.tokens += info.tokens;
         self.state.evaluated = false;
-        self.take_losses(losses)?;
+        self.take_losses(losses, &task.loss_scales())?;
         self.progress.event(&Event::Step {
             unit: &self.unit.name,
             step,
@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
         self.clock.0.elapsed().as_secs_f64() + self.clock.1
     }
 
-    fn take_losses(&mut self, losses: Vec<(u64, f32)>) -> Result<()> {
+    fn take_losses(&mut self, losses: Vec<(u64, f32)>, scales: &[(u64, f32)]) -> Result<()> {
         for (step, loss) in losses {
             let lr = self.lr(step);
             let event = Event::Loss {
@@ -231,6 +231,16 @@ impl<'a> Trainer<'a> {
             self.progress.event(&event);
             self.events.scalar(step, "loss", loss)?;
             self.events.scalar(step, "lr", lr)?;
+            for &(_, loss_scale) in scales.iter().filter(|(at, _)| *at == step) {
+                let event = Event::LossScale {
+                    unit: &self.unit.name,
+                    step,
+                    loss_scale,
+                };
+                self.log.line(&event)?;
+                self.progress.event(&event);
+                self.events.scalar(step, "loss_scale", loss_scale)?;
+            }
             if !loss.is_finite() {
                 return Err(self.diverged("the loss", step, loss));
             }
@@ -254,7 +264,7 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let losses = task.drain()?;
         self.state.train_seconds += began.elapsed().as_secs_f64();
-        self.take_losses(losses)
+        self.take_losses(losses, &task.loss_scales())
     }
 
     fn evaluation_is_due(&self) -> bool {

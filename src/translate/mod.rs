@@ -33,7 +33,7 @@ pub struct Module {
 /// exactly its own capability.
 pub fn module(kernel: &KernelSource, variant: &Variant) -> Result<Module> {
     let wgsl = kernel.source(variant, Target::Naga)?;
-    compile(kernel.name, &wgsl, &kernel.contract()?.features)
+    compile(kernel.name, &wgsl, &kernel.contract()?.features(variant)?)
 }
 
 /// Parses and validates WGSL whose entry point is `name`.

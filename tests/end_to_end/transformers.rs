@@ -71,7 +71,7 @@ fn tensors(folder: &Path) -> BTreeMap<String, Vec<u32>> {
         .collect()
 }
 
-fn json(text: &str) -> Value {
+pub fn json(text: &str) -> Value {
     serde_json::from_str(text.trim()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 

@@ -27,10 +27,11 @@ use operators::floats;
 
 /// (variant, file, test)
 #[rustfmt::skip] // A row a line.
-const TRIGGERED: [(&str, &str, &str); 39] = [
+const TRIGGERED: [(&str, &str, &str); 40] = [
     ("NoAdapter", "tests/errors/main.rs", "without_an_adapter_the_program_says_how_to_get_one"),
     ("UnknownAdapter", "tests/errors/main.rs", "an_adapter_that_is_not_there"),
     ("Device", "tests/errors/main.rs", "host_data_inside_a_recording"),
+    ("NoHalf", "tests/ops/half.rs", "a_tape_without_f16_is_refused"),
     ("TooLarge", "tests/errors/main.rs", "a_tensor_beyond_the_adapter"),
     ("Kernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
     ("Catalogue", "tests/errors/main.rs", "an_export_that_cannot_be_written"),

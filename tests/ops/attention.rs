@@ -13,7 +13,7 @@ use crate::reference::{Data, Float, ODD_SIZES, assert_near, assert_same_bits};
 use crate::support::{Input, Op, adapters, input, prove, unchecked};
 
 #[derive(Clone, Copy, PartialEq)]
-enum Layout {
+pub enum Layout {
     /// Inputs q, k, v.
     Separate,
     /// Input qkv.
@@ -22,11 +22,11 @@ enum Layout {
     Same,
 }
 
-struct Attend {
+pub struct Attend {
     adapter: &'static str,
     shape: Attention,
     on_device: Option<Tensor>,
-    layout: Layout,
+    pub layout: Layout,
     dropout: f32,
 }
 
@@ -50,7 +50,7 @@ fn mask(shape: &Attention, dropout: f32) -> Vec<f32> {
 }
 
 impl Attend {
-    fn new((adapter, gpu): (&'static str, &Gpu), mut shape: Attention, dropout: f32) -> Attend {
+    pub fn new((adapter, gpu): (&'static str, &Gpu), mut shape: Attention, dropout: f32) -> Attend {
         shape.dropout = (dropout > 0.0).then(|| mask(&shape, dropout));
         let upload = |lens: &Vec<u32>| Tensor::from_slice(gpu, [lens.len()], lens).unwrap();
         Attend {
@@ -98,7 +98,7 @@ impl Attend {
         vec![rows.flat_map(row).collect()]
     }
 
-    fn inputs(&self, values: impl Fn(&mut Data, usize) -> Vec<f32>) -> Vec<Input> {
+    pub fn inputs(&self, values: impl Fn(&mut Data, usize) -> Vec<f32>) -> Vec<Input> {
         let Attention {
             batch,
             queries,

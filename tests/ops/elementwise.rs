@@ -9,7 +9,7 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, ODD_SIZES};
 use crate::support::{Input, Op, Shared, gpu, input, prove};
 
-struct OfOne(Unary);
+pub struct OfOne(pub Unary);
 
 /// Φ(x) by its series near 0 and its continued fraction beyond.
 fn normal_cdf(x: f64) -> f64 {
@@ -109,10 +109,10 @@ fn functions_of_one() {
     }
 }
 
-struct OfTwo {
-    op: Binary,
-    a: Vec<usize>,
-    b: Vec<usize>,
+pub struct OfTwo {
+    pub op: Binary,
+    pub a: Vec<usize>,
+    pub b: Vec<usize>,
 }
 
 impl OfTwo {
@@ -233,7 +233,7 @@ fn sums() {
 }
 
 /// Widths of the parts; the first axes are those of the inputs.
-struct Concat(Vec<usize>);
+pub struct Concat(pub Vec<usize>);
 
 impl Op for Concat {
     fn name(&self) -> String {

@@ -12,7 +12,7 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, assert_close, assert_same_bits, cast};
 use crate::support::{Input, Op, adapters, gpu, input, prove};
 
-struct Adapted(&'static str, Lora);
+pub struct Adapted(pub &'static str, pub Lora);
 
 fn layout(lora: &Lora) -> WeightLayout {
     match lora.in_out {
@@ -53,7 +53,7 @@ impl Op for Adapted {
     }
 }
 
-fn inputs(lora: &Lora, data: &mut Data) -> Vec<Input> {
+pub fn inputs(lora: &Lora, data: &mut Data) -> Vec<Input> {
     let Lora { n, i, o, r, .. } = *lora;
     let w = layout(lora).shape(o, i);
     let sizes = [&[n, i][..], &w, &[o], &[r, i], &[lora.rows.len(), r]];
@@ -61,7 +61,7 @@ fn inputs(lora: &Lora, data: &mut Data) -> Vec<Input> {
     sizes.map(tensor).to_vec()
 }
 
-fn shape((n, i, o, r): (usize, usize, usize, usize), in_out: bool) -> Lora {
+pub fn shape((n, i, o, r): (usize, usize, usize, usize), in_out: bool) -> Lora {
     Lora {
         n,
         i,

@@ -10,7 +10,7 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::support::{Op, adapters, gpu, input, prove};
 
-struct Loss {
+pub struct Loss {
     targets: Vec<i32>,
     weights: Vec<f32>,
     device: [Tensor; 2],
@@ -18,7 +18,7 @@ struct Loss {
 
 impl Loss {
     /// Rows without target and rows without weight among others.
-    fn new(gpu: &Gpu, data: &mut Data, rows: usize, vocab: usize) -> Loss {
+    pub fn new(gpu: &Gpu, data: &mut Data, rows: usize, vocab: usize) -> Loss {
         let targets = data.targets(rows, vocab as u32);
         let mut weights = data.uniform(rows, 0.1, 2.0);
         weights.iter_mut().skip(3).step_by(7).for_each(|w| *w = 0.0);
@@ -128,11 +128,11 @@ fn rows_that_do_not_count_cost_nothing() {
     }
 }
 
-struct OfTargets {
-    loss: TargetLoss,
-    targets: Vec<f32>,
-    weights: Vec<f32>,
-    device: [Tensor; 2],
+pub struct OfTargets {
+    pub loss: TargetLoss,
+    pub targets: Vec<f32>,
+    pub weights: Vec<f32>,
+    pub device: [Tensor; 2],
 }
 
 impl OfTargets {
@@ -199,7 +199,7 @@ fn several_labels_and_regression() {
 }
 
 /// The loss of logits that exist.
-struct OfLogits(Loss);
+pub struct OfLogits(pub Loss);
 
 impl Op for OfLogits {
     fn name(&self) -> String {

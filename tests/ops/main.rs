@@ -11,6 +11,7 @@ mod attention;
 mod dropout;
 mod elementwise;
 mod forms;
+mod half;
 mod layout;
 mod lora;
 mod loss;

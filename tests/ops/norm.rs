@@ -11,16 +11,16 @@ use crate::support::{Input, Op, Shared, adapters, gpu, input, prove};
 
 /// What goes on to be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Used {
+pub enum Used {
     Y,
     Sum,
     Both,
 }
 
 /// Inputs gamma, beta, x and, unless `used` is none, a residual.
-struct Norm {
-    residual: Option<Used>,
-    eps: f32,
+pub struct Norm {
+    pub residual: Option<Used>,
+    pub eps: f32,
 }
 
 /// Gamma and beta as fixed numbers: for inputs that are x and its residual alone.

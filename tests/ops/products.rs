@@ -9,7 +9,7 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float};
 use crate::support::{Op, Shared, adapters, input, prove};
 
-struct Product(&'static str, MatMul);
+pub struct Product(pub &'static str, pub MatMul);
 
 impl Op for Product {
     fn name(&self) -> String {
@@ -100,7 +100,7 @@ fn a_matrix_times_itself() {
     }
 }
 
-struct Linear(&'static str, MatMul);
+pub struct Linear(pub &'static str, pub MatMul);
 
 impl Op for Linear {
     fn name(&self) -> String {

@@ -9,12 +9,12 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, assert_near};
 use crate::support::{Op, gpu, input, prove};
 
-struct Rows {
-    tokens: TokenIds,
-    ids: Vec<u32>,
-    lens: Vec<u32>,
-    vocab: usize,
-    width: usize,
+pub struct Rows {
+    pub tokens: TokenIds,
+    pub ids: Vec<u32>,
+    pub lens: Vec<u32>,
+    pub vocab: usize,
+    pub width: usize,
 }
 
 impl Op for Rows {

@@ -10,7 +10,7 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, ODD_SIZES};
 use crate::support::{Op, gpu, input, prove};
 
-struct Select {
+pub struct Select {
     selection: RowSelection,
     rows: Vec<u32>,
     width: usize,
@@ -18,7 +18,7 @@ struct Select {
 
 impl Select {
     /// Every third of `n` rows, the last ones first, a gap among them and room behind them.
-    fn new(gpu: &Gpu, n: usize, width: usize) -> Select {
+    pub fn new(gpu: &Gpu, n: usize, width: usize) -> Select {
         let mut rows: Vec<u32> = (0..n as u32).rev().step_by(3).collect();
         rows.insert(rows.len() / 2, u32::MAX);
         let selection = RowSelection::empty(gpu, n, rows.len() + 2).unwrap();
@@ -73,11 +73,11 @@ fn chosen_rows() {
     prove(&Select::new(&gpu, 21, 12), &gpu, &[input(&[3, 7, 12], x)]);
 }
 
-struct Pool {
-    lens: Vec<u32>,
-    device: Tensor,
-    steps: usize,
-    width: usize,
+pub struct Pool {
+    pub lens: Vec<u32>,
+    pub device: Tensor,
+    pub steps: usize,
+    pub width: usize,
 }
 
 impl Op for Pool {

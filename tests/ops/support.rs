@@ -4,6 +4,7 @@
 //! inputs x. So its backward sees an upstream gradient that is not 1, and meets other gradients of
 //! its inputs, before its own or after.
 
+use half::f16;
 use melos::device::{AdapterChoice, Gpu};
 use melos::error::Result;
 use melos::ops;
@@ -11,7 +12,7 @@ use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
 
 use crate::common;
-use crate::reference::tolerance::Tolerance;
+use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, assert_close, assert_same_bits, cast};
 
 /// An operator and its reference.
@@ -24,6 +25,10 @@ pub trait Op {
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>>;
     /// Forward and backward.
     fn tolerance(&self) -> (Tolerance, Tolerance);
+    /// Whether the tape's activations are f16 even if no input is.
+    fn begins_in_f16(&self) -> bool {
+        false
+    }
 }
 
 /// An input's shape and values.
@@ -31,6 +36,8 @@ pub trait Op {
 pub struct Input {
     pub dims: Vec<usize>,
     pub values: Vec<f32>,
+    /// An activation in f16, which is no parameter.
+    pub half: bool,
 }
 
 pub fn input(dims: &[usize], values: Vec<f32>) -> Input {
@@ -38,7 +45,23 @@ pub fn input(dims: &[usize], values: Vec<f32>) -> Input {
     Input {
         dims: dims.to_vec(),
         values,
+        half: false,
     }
+}
+
+/// The same as an activation in f16, rounded to it.
+pub fn half(input: Input) -> Input {
+    let values = input.values.iter().map(|v| f16::from_f32(*v).to_f32());
+    Input {
+        values: values.collect(),
+        half: true,
+        ..input
+    }
+}
+
+/// Rounded to 8 bits, so that 2.5 times it is a whole f16.
+fn coarse(v: f32) -> f32 {
+    f32::from_bits((v.to_bits() + 0x8000) & 0xffff_0000)
 }
 
 /// `op` of two inputs, given the same tensor twice.
@@ -120,6 +143,8 @@ enum How {
 struct Outcome {
     outputs: Vec<Vec<f32>>,
     grads: Vec<Option<Vec<f32>>>,
+    /// Which outputs are f16.
+    halves: Vec<bool>,
 }
 
 /// A graph around an operator.
@@ -127,6 +152,8 @@ struct Graph<'a, O> {
     op: &'a O,
     gpu: &'a Gpu,
     inputs: &'a [Input],
+    /// Whether activations are f16.
+    mixed: bool,
     coef: Vec<Vec<f32>>,
     other: Vec<Vec<f32>>,
     /// What the parameters' gradients hold before.
@@ -139,13 +166,21 @@ impl<'a, O: Op> Graph<'a, O> {
     fn new(op: &'a O, gpu: &'a Gpu, inputs: &'a [Input]) -> Self {
         let values: Vec<Vec<f32>> = inputs.iter().map(|i| i.values.clone()).collect();
         let mut data = Data::new(99);
+        let mixed = op.begins_in_f16() || inputs.iter().any(|i| i.half);
         let mut like = |all: &[Vec<f32>]| -> Vec<Vec<f32>> {
-            all.iter().map(|v| data.normal(v.len(), 1.0)).collect()
+            let values = all.iter().map(|v| data.normal(v.len(), 1.0));
+            match mixed {
+                true => values
+                    .map(|v| v.into_iter().map(coarse).collect())
+                    .collect(),
+                false => values.collect(),
+            }
         };
         Graph {
             op,
             gpu,
             inputs,
+            mixed,
             coef: like(&op.forward(&values)),
             other: like(&values),
             held: like(&values),
@@ -153,6 +188,7 @@ impl<'a, O: Op> Graph<'a, O> {
     }
 
     fn dot(&self, tape: &Tape, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let x = &ops::cast(tape, x, DType::F32)?;
         let y = y.reshaped(x.shape().clone())?;
         ops::sum_all(tape, &ops::mul(tape, x, &y)?)
     }
@@ -180,18 +216,24 @@ impl<'a, O: Op> Graph<'a, O> {
         let other: Vec<Tensor> = self.other.iter().map(upload).collect();
         let mut tensors = Vec::new();
         for ((input, held), role) in self.inputs.iter().zip(&self.held).zip(roles) {
-            let tensor = Tensor::from_slice(gpu, input.dims.clone(), &input.values).unwrap();
+            let dtype = if input.half { DType::F16 } else { DType::F32 };
+            let tensor = Tensor::empty(gpu, input.dims.clone(), dtype).unwrap();
+            tensor.write_rounded(&input.values).unwrap();
             tensors.push(match role {
-                Role::Parameter => tensor.with_grad(upload(held)),
+                Role::Parameter if !input.half => tensor.with_grad(upload(held)),
                 _ => tensor,
             });
         }
         let asked: Vec<&Tensor> = tensors.iter().filter(|t| t.grad().is_none()).collect();
         let state = StepState::new(gpu, 5).unwrap();
+        let one = upload(&vec![1.0]);
         let build = || {
-            let tape = Tape::training(gpu, state.tensor());
+            let tape = match self.mixed {
+                true => Tape::mixed(gpu, state.tensor(), &one)?,
+                false => Tape::training(gpu, state.tensor()),
+            };
             for (tensor, role) in tensors.iter().zip(roles) {
-                if *role == Role::Watched {
+                if *role != Role::Frozen && tensor.grad().is_none() {
                     tape.watch(tensor);
                 }
             }
@@ -234,7 +276,7 @@ impl<'a, O: Op> Graph<'a, O> {
                 built
             }
         };
-        let host = |t: &Tensor| t.to_vec::<f32>().unwrap();
+        let host = |t: &Tensor| t.to_f32_vec().unwrap();
         for (tensor, input) in tensors.iter().zip(self.inputs) {
             let name = format!("{}: an input after it", self.op.name());
             assert_same_bits(&name, &host(tensor), &input.values);
@@ -248,6 +290,7 @@ impl<'a, O: Op> Graph<'a, O> {
         }
         Outcome {
             outputs: outputs.iter().map(host).collect(),
+            halves: outputs.iter().map(|y| y.dtype() == DType::F16).collect(),
             grads,
         }
     }
@@ -275,13 +318,25 @@ pub fn prove<O: Op>(op: &O, gpu: &Gpu, inputs: &[Input]) {
     assert_eq!(first.outputs.len(), want.len(), "{name}: outputs");
     for (k, got) in first.outputs.iter().enumerate() {
         let name = format!("{name}: output {k}");
-        assert_close(&name, got, &want[k], &naive[k], forward);
+        // Stored in f16 it is rounded once at least.
+        let tolerance = match first.halves[k] && forward.rtol < tolerance::HALF.rtol {
+            true => tolerance::HALF,
+            false => forward,
+        };
+        assert_close(&name, got, &want[k], &naive[k], tolerance);
     }
+    let backward = |k: usize| match inputs[k].half {
+        true => tolerance::HALF_BWD,
+        false => backward,
+    };
     for (k, got) in first.grads.iter().enumerate() {
-        let held = &graph.held[k];
+        let held = match inputs[k].half {
+            true => &vec![0.0; graph.held[k].len()],
+            false => &graph.held[k],
+        };
         let (want, naive) = (added(&grads[k], held), added(&naive_grads[k], held));
         let name = format!("{name}: gradient of parameter {k}");
-        assert_close(&name, got.as_ref().unwrap(), &want, &naive, backward);
+        assert_close(&name, got.as_ref().unwrap(), &want, &naive, backward(k));
     }
     for how in [How::Eager, How::Replayed] {
         let again = graph.once(&parameters, true, how);
@@ -296,7 +351,7 @@ pub fn prove<O: Op>(op: &O, gpu: &Gpu, inputs: &[Input]) {
         for (k, got) in watched.grads.iter().enumerate() {
             let name = format!("{name}: gradient of activation {k}, other first {other_first}");
             let got = got.as_ref().unwrap();
-            assert_close(&name, got, &grads[k], &naive_grads[k], backward);
+            assert_close(&name, got, &grads[k], &naive_grads[k], backward(k));
         }
     }
     for frozen in (0..inputs.len()).filter(|_| inputs.len() > 1) {

@@ -173,10 +173,7 @@ fn gradient_norm(n: usize) {
             .sqrt()
     };
     let scale = 8.0f32;
-    let state = dev.state(StepState {
-        loss_scale: scale,
-        ..Default::default()
-    });
+    let loss_scale = dev.f32(&[scale, 0.0]);
     let result = dev.u32(&[0; 4]);
     let run = |grads: &[f32], max_norm: f32| {
         let sums = dev.out(11);
@@ -192,8 +189,8 @@ fn gradient_norm(n: usize) {
                 groups,
             );
         }
-        let params = [11, bits(max_norm)];
-        let bound = [&state, &sums.tensor, &result];
+        let params = [11, bits(max_norm), 0];
+        let bound = [&loss_scale, &sums.tensor, &result];
         dev.run(
             "grad_norm_finish",
             &Variant::new(),
@@ -232,6 +229,37 @@ fn gradient_norm(n: usize) {
         let (factor, _, finite, skipped) = run(&x, 2.0);
         assert_eq!((factor, finite, skipped), (0.0, 0, k as u32 + 1), "{bad}");
     }
+    let held = loss_scale.to_vec::<f32>().unwrap();
+    assert_eq!(held, [scale, 0.0], "without an interval the scale stays");
+}
+
+#[test]
+fn the_loss_scale_halves_at_an_overflow_and_doubles_after_good_steps() {
+    let dev = Dev::new();
+    let loss_scale = dev.f32(&[8.0, 0.0]);
+    let result = dev.u32(&[0; 4]);
+    let (good, bad) = (dev.f32(&[4.0]), dev.f32(&[f32::INFINITY]));
+    let step = |sum| {
+        dev.run(
+            "grad_norm_finish",
+            &Variant::new(),
+            [1, bits(0.0), 3],
+            &[&loss_scale, sum, &result],
+            Groups::Linear(1),
+        );
+        let factor = f32::from_bits(result.to_vec::<u32>().unwrap()[0]);
+        (factor, loss_scale.to_vec::<f32>().unwrap())
+    };
+    let at = |factor: f32, scale: f32, good: f32| (factor, vec![scale, good]);
+    assert_eq!(step(&good), at(0.125, 8.0, 1.0));
+    assert_eq!(step(&bad), at(0.0, 4.0, 0.0));
+    assert_eq!(step(&good), at(0.25, 4.0, 1.0));
+    assert_eq!(step(&good), at(0.25, 4.0, 2.0));
+    // The step that fills the interval still takes the old scale out.
+    assert_eq!(step(&good), at(0.25, 8.0, 0.0));
+    assert_eq!(step(&good), at(0.125, 8.0, 1.0));
+    loss_scale.write(&[16_777_216.0f32, 2.0]).unwrap();
+    assert_eq!(step(&good).1, [16_777_216.0, 0.0], "no further than 2^24");
 }
 
 #[test]

@@ -52,7 +52,6 @@ pub struct StepState {
     pub seed_lo: u32,
     pub seed_hi: u32,
     pub lr: f32,
-    pub loss_scale: f32,
     pub bias: [f32; 2],
 }
 
@@ -64,7 +63,6 @@ impl Default for StepState {
             seed_lo: 0,
             seed_hi: 0,
             lr: 0.1,
-            loss_scale: 1.0,
             bias: [1.0; 2],
         }
     }
@@ -100,8 +98,8 @@ impl Dev {
     }
 
     pub fn state(&self, s: StepState) -> Tensor {
-        let floats = [s.lr, s.loss_scale, s.bias[0], s.bias[1]].map(f32::to_bits);
-        self.u32(&[[s.step, s.draw, s.seed_lo, s.seed_hi], floats].concat())
+        let floats = [s.lr, s.bias[0], s.bias[1]].map(f32::to_bits);
+        self.u32(&[&[s.step, s.draw, s.seed_lo, s.seed_hi][..], &floats].concat())
     }
 
     /// An output full of NaN: whoever reads it first is found out.

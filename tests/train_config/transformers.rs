@@ -117,6 +117,10 @@ fn a_transformers_mistakes_are_named() {
             "stage.mlm.masking: replace, random and keep should add up to 1",
         ),
         (
+            "stage.mlm.precision=\"bf16\"",
+            "stage.mlm.precision: unknown choice 'bf16'",
+        ),
+        (
             "stage.mlm.accumulate=0",
             "stage.mlm.accumulate: should be at least 1",
         ),
@@ -175,6 +179,7 @@ fn a_transformers_mistakes_are_named() {
         "{error}"
     );
     for set in [
+        "precision=\"f16\"",
         "packing=true",
         "lora.rank=2",
         "freeze=\"base\"",

@@ -9,5 +9,6 @@ mod reference;
 mod bert;
 mod generation;
 mod gpt2;
+mod mixed;
 mod support;
 mod training;

@@ -8,7 +8,7 @@ use melos::models::bert::{self, BertConfig, BertForMaskedLm, BertInputs, MaskedT
 use melos::models::gpt2::{self, Gpt2Config, Gpt2LmHead};
 use melos::nn::{LoraPlan, LoraUpdate};
 use melos::ops::{RowSelection, TokenIds};
-use melos::optim::{Optimizer, OptimizerKind, StepState};
+use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
 
 use crate::common::gpu;
@@ -55,12 +55,13 @@ fn counting() -> Vec<u32> {
 type Loss = Box<dyn Fn(&Tape) -> Result<Tensor>>;
 
 /// A training step, recorded.
-struct Run {
-    gpu: Gpu,
-    store: ParamStore,
-    optimizer: Optimizer,
+pub struct Run {
+    pub gpu: Gpu,
+    pub store: ParamStore,
+    pub optimizer: Optimizer,
     state: StepState,
     loss: Loss,
+    half: bool,
 }
 
 impl Run {
@@ -87,15 +88,34 @@ impl Run {
             optimizer,
             state,
             loss,
+            half: false,
+        }
+    }
+
+    /// The same in f16, with a loss scale that begins at `scale` and doubles after `interval` steps.
+    pub fn mixed(self, scale: f32, interval: u32) -> Run {
+        let loss_scale = LossScale::dynamic(&self.gpu, scale, interval).unwrap();
+        Run {
+            optimizer: self.optimizer.with_loss_scale(loss_scale),
+            half: true,
+            ..self
+        }
+    }
+
+    fn tape(&self) -> Result<Tape> {
+        let scale = self.optimizer.loss_scale().tensor();
+        match self.half {
+            true => Tape::mixed(&self.gpu, self.state.tensor(), scale),
+            false => Ok(Tape::training(&self.gpu, self.state.tensor())),
         }
     }
 
     /// The losses of `steps` steps, and the bytes held after the third and after the last.
-    fn train(&self, steps: u64, lr: f32) -> (Vec<f32>, [u64; 2]) {
+    pub fn train(&self, steps: u64, lr: f32) -> (Vec<f32>, [u64; 2]) {
         let (recording, loss) = self
             .gpu
             .record(|| {
-                let tape = Tape::training(&self.gpu, self.state.tensor());
+                let tape = self.tape()?;
                 let loss = (self.loss)(&tape)?;
                 tape.backward(&loss)?;
                 self.optimizer.step(&self.store, &self.state, Some(1.0))?;
@@ -116,7 +136,7 @@ impl Run {
         (losses, held)
     }
 
-    fn parameters(&self) -> Vec<(String, Vec<f32>)> {
+    pub fn parameters(&self) -> Vec<(String, Vec<f32>)> {
         let names = self.store.specs().map(|s| s.name.clone());
         names
             .map(|n| (n.clone(), self.store.get(&n).unwrap().to_vec().unwrap()))
@@ -124,7 +144,7 @@ impl Run {
     }
 }
 
-fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
+pub fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
     let config = gpt2_config(dropout);
     let specs = config.specs(gpt2::Head::Lm, plan).unwrap();
     Run::new(gpu(), specs, plan, |gpu, store| {
@@ -144,7 +164,7 @@ fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
     })
 }
 
-fn bert(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
+pub fn bert(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
     let config = bert_config(dropout);
     let specs = config.specs(bert::Head::MaskedLm, plan).unwrap();
     Run::new(gpu(), specs, plan, |gpu, store| {
@@ -210,7 +230,7 @@ fn update(part: Option<(String, std::ops::Range<usize>)>) -> LoraUpdate {
 }
 
 /// Queries and values alone inside of `c_attn`.
-fn parts() -> LoraPlan {
+pub fn parts() -> LoraPlan {
     let width = 32;
     let parts = [("q", 0..width), ("v", 2 * width..3 * width)];
     let updates = parts.map(|(name, rows)| update(Some((name.into(), rows))));

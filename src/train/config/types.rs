@@ -228,6 +228,9 @@ pub struct StageConfig {
     /// Micro-batches of `batch` texts per step.
     #[serde(default = "one_usize")]
     pub accumulate: usize,
+    /// What activations and their gradients are held in (BERT, GPT-2).
+    #[serde(default)]
+    pub precision: Precision,
     /// Compute each layer's activations again on the way back instead of keeping them.
     #[serde(default)]
     pub checkpointing: bool,
@@ -267,6 +270,17 @@ pub enum StageKind {
     Finetune,
     /// Only test the weights named by `init`.
     Evaluate,
+}
+
+/// What activations and their gradients are held in; parameters in training are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, with a loss scale that follows the gradients.
+    F16,
 }
 
 /// What is learned.

@@ -3,8 +3,8 @@
 use super::rates::Rates;
 use super::validate::{require, wrong};
 use super::{
-    Lora, MaskRate, Masking, ModelConfig, Objective, RunConfig, StageConfig, StageKind, Targets,
-    TransformerModel,
+    Lora, MaskRate, Masking, ModelConfig, Objective, Precision, RunConfig, StageConfig, StageKind,
+    Targets, TransformerModel,
 };
 use crate::error::Result;
 
@@ -105,6 +105,7 @@ impl RunConfig {
 /// Keys that an LSTM's stage must leave alone.
 fn no_transformer_keys(stage: &StageConfig) -> Result<()> {
     let set = [
+        ("precision", stage.precision != Precision::F32),
         ("checkpointing", stage.checkpointing),
         ("packing", stage.packing),
         ("masking", stage.masking != Masking::default()),

@@ -8,14 +8,20 @@ use std::path::Path;
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::Result;
 use crate::ops::axpy;
-use crate::optim::{Optimizer, OptimizerKind, StepState};
+use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
-use crate::train::config;
+use crate::train::config::{self, Precision};
 use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors};
 use crate::train::task::StepContext;
 
 /// Steps that may be on their way before the host waits for the oldest.
 const IN_FLIGHT: usize = 3;
+
+/// A loss scale below this cannot be what gradients overflow by: the run has diverged.
+const LEAST_SCALE: f32 = 1.0 / 1024.0;
+
+/// The loss scale and its good steps, in a checkpoint.
+const LOSS_SCALE: &str = "optimizer.loss_scale";
 
 /// One batch shape: its inputs on the device, and the pass that reads them.
 pub(crate) struct Step<I> {
@@ -79,6 +85,7 @@ pub(super) struct EngineOptions<'a> {
     pub unfreeze_every: Option<u64>,
     /// Micro-batches of a step.
     pub accumulate: usize,
+    pub precision: Precision,
     pub seed: u64,
 }
 
@@ -91,17 +98,29 @@ pub(super) struct Engine {
     clip_norm: Option<f32>,
     unfreeze_every: Option<u64>,
     accumulate: u32,
+    precision: Precision,
     /// Sum of the losses of a step's micro-batches.
     loss: Tensor,
-    /// The update at the store's level, and its report: (loss, norm of the gradient).
+    /// The update at the store's level, and its report: (loss, norm of the gradient, loss scale
+    /// from the next step on).
     update: Option<(Recording, Tensor)>,
     pending: VecDeque<(u64, Readback)>,
     arrived: Vec<(u64, f32)>,
+    /// The last loss scale that was reported, and where it became another.
+    scale: f32,
+    scales: Vec<(u64, f32)>,
 }
 
 impl Engine {
     pub fn new(gpu: Gpu, store: ParamStore, options: &EngineOptions<'_>) -> Result<Engine> {
-        let optimizer = Optimizer::new(&gpu, rule(options.optimizer), &store)?;
+        let mut optimizer = Optimizer::new(&gpu, rule(options.optimizer), &store)?;
+        let mut scale = 1.0;
+        if options.precision == Precision::F16 {
+            gpu.require_f16()?;
+            scale = LossScale::INITIAL;
+            let dynamic = LossScale::dynamic(&gpu, scale, LossScale::INTERVAL)?;
+            optimizer = optimizer.with_loss_scale(dynamic);
+        }
         let last = store.levels().last().copied().unwrap_or(0);
         let every = options.unfreeze_every.unwrap_or(0);
         let before: Vec<u64> = (0..=last as u64).map(|level| level * every).collect();
@@ -115,10 +134,13 @@ impl Engine {
             clip_norm: options.clip_norm,
             unfreeze_every: options.unfreeze_every,
             accumulate: options.accumulate as u32,
+            precision: options.precision,
             loss,
             update: None,
             pending: VecDeque::new(),
             arrived: Vec::new(),
+            scale,
+            scales: Vec::new(),
         })
     }
 
@@ -145,7 +167,11 @@ impl Engine {
         loss: impl FnOnce(&Tape, &I) -> Result<Tensor>,
     ) -> Result<Step<I>> {
         let (recording, ()) = self.gpu.record(|| {
-            let tape = Tape::training(&self.gpu, self.step_state.tensor());
+            let (state, scale) = (self.step_state.tensor(), self.optimizer.loss_scale());
+            let tape = match self.precision {
+                Precision::F32 => Tape::training(&self.gpu, state),
+                Precision::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
+            };
             let loss = loss(&tape, &inputs)?;
             tape.backward(&loss)?;
             axpy(&self.loss, &loss, 1.0, None, true)
@@ -171,16 +197,17 @@ impl Engine {
         if self.pending.len() >= IN_FLIGHT
             && let Some((number, readback)) = self.pending.pop_front()
         {
-            self.arrived
-                .push((number, loss_of(&readback.wait::<f32>()?)));
+            self.note(number, &readback.wait::<f32>()?);
         }
         if self.update.is_none() {
             self.update = Some(self.gpu.record(|| {
                 let (store, state) = (&self.store, &self.step_state);
                 let norm = self.optimizer.step(store, state, self.clip_norm)?;
-                let report = Tensor::empty(&self.gpu, [2], DType::F32)?;
+                let scale = self.optimizer.loss_scale().tensor();
+                let report = Tensor::empty(&self.gpu, [3], DType::F32)?;
                 report.set_range(0, 1, Some(&self.loss))?;
                 report.set_range(1, 1, Some(&norm))?;
+                report.set_range(2, 1, Some(scale))?;
                 self.loss.clear();
                 Ok(report)
             })?);
@@ -198,8 +225,9 @@ impl Engine {
             let Some(values) = readback.try_get::<f32>()? else {
                 break;
             };
-            self.arrived.push((*number, loss_of(&values)));
+            let number = *number;
             self.pending.pop_front();
+            self.note(number, &values);
         }
         Ok(std::mem::take(&mut self.arrived))
     }
@@ -207,10 +235,35 @@ impl Engine {
     /// All losses; waits for them.
     pub fn drain(&mut self) -> Result<Vec<(u64, f32)>> {
         while let Some((number, readback)) = self.pending.pop_front() {
-            self.arrived
-                .push((number, loss_of(&readback.wait::<f32>()?)));
+            self.note(number, &readback.wait::<f32>()?);
         }
         Ok(std::mem::take(&mut self.arrived))
+    }
+
+    /// Where the loss scale became another, in steps that have been reported.
+    pub fn loss_scales(&mut self) -> Vec<(u64, f32)> {
+        std::mem::take(&mut self.scales)
+    }
+
+    /// Takes in the report of a step.
+    fn note(&mut self, step: u64, report: &[f32]) {
+        let &[loss, norm, scale] = report else {
+            return;
+        };
+        if scale != self.scale {
+            self.scale = scale;
+            self.scales.push((step, scale));
+        }
+        // A gradient that is not finite leaves the parameters as they were. In f32, or where no
+        // scale would help, its norm then stands for the loss, so that the run stops instead of
+        // standing still.
+        let overflowed = self.precision == Precision::F16 && scale >= LEAST_SCALE;
+        let loss = if norm.is_finite() || overflowed {
+            loss
+        } else {
+            norm
+        };
+        self.arrived.push((step, loss));
     }
 
     /// The parameters under their names.
@@ -225,11 +278,21 @@ impl Engine {
             let values = tensor.to_vec::<f32>()?;
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
         }
+        if let Some((name, tensor)) = self.loss_scale() {
+            let values = tensor.to_vec::<f32>()?;
+            tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
+        }
         Ok(tensors)
     }
 
+    /// The loss scale under its name, where there is one.
+    fn loss_scale(&self) -> Option<(String, Tensor)> {
+        let tensor = || self.optimizer.loss_scale().tensor().clone();
+        (self.precision == Precision::F16).then(|| (LOSS_SCALE.into(), tensor()))
+    }
+
     /// Puts back what [`Engine::save`] gave, besides the tensors in `others`.
-    pub fn load(&self, tensors: &TensorMap, others: &[(String, Tensor)]) -> Result<()> {
+    pub fn load(&mut self, tensors: &TensorMap, others: &[(String, Tensor)]) -> Result<()> {
         let mut all: Vec<(String, Tensor)> = self.optimizer_slices()?;
         for spec in self.store.specs() {
             // A frozen one is as it was when the stage began, then and now.
@@ -237,6 +300,7 @@ impl Engine {
                 all.push((spec.name.clone(), self.store.get(&spec.name)?));
             }
         }
+        all.extend(self.loss_scale());
         all.extend(others.iter().cloned());
         let expected = all
             .iter()
@@ -245,6 +309,9 @@ impl Engine {
         for (name, tensor) in &all {
             if let Some(values) = tensors.get(name).and_then(HostTensor::to_f32) {
                 tensor.write(&values)?;
+                if name == LOSS_SCALE {
+                    self.scale = values.first().copied().unwrap_or(self.scale);
+                }
             }
         }
         Ok(())
@@ -267,24 +334,13 @@ impl Engine {
     }
 }
 
-/// The loss of a step from its report, (loss, norm of the gradient). A gradient that is not finite
-/// leaves the parameters as they were; its norm then stands for the loss, so that the run stops
-/// instead of standing still.
-fn loss_of(report: &[f32]) -> f32 {
-    match *report {
-        [loss, norm] if norm.is_finite() => loss,
-        [_, norm] => norm,
-        _ => f32::NAN,
-    }
-}
-
 /// Some parameters of a store, on the host.
 fn parameters(store: &ParamStore, wanted: impl Fn(&str) -> bool) -> Result<TensorMap> {
     store
         .specs()
         .filter(|spec| wanted(&spec.name))
         .map(|spec| {
-            let values = store.get(&spec.name)?.to_vec::<f32>()?;
+            let values = store.get(&spec.name)?.to_f32_vec()?;
             Ok((spec.name.clone(), HostTensor::f32(&spec.shape.0, &values)))
         })
         .collect()

@@ -10,7 +10,7 @@ pub(crate) mod transformer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Objective, RunConfig, StageConfig};
+use super::config::{ModelConfig, Objective, Precision, RunConfig, StageConfig};
 use super::estimate::{AdapterLimits, DataSizes, Estimate};
 use super::run::{Model, resolve_model};
 use super::task::{Task, TaskRequest};
@@ -104,13 +104,17 @@ impl TaskFactory {
         }
     }
 
-    /// Refuses, before a folder is made or a text is read, a run with a stage that cannot fit
-    /// the adapter whatever its text: the vocabulary is taken at its smallest.
+    /// Refuses, before a folder is made or a text is read, a run with a stage that the adapter
+    /// cannot do, or that cannot fit it whatever its text: the vocabulary is taken at its smallest.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`]; no adapter, or a driver that refuses.
+    /// [`Error::DoesNotFit`], [`Error::NoHalf`]; no adapter, or a driver that refuses.
     pub fn check(&mut self, config: &RunConfig, adapter: Option<&str>) -> Result<()> {
-        let limits = limits(self.gpu(adapter)?);
+        let gpu = self.gpu(adapter)?;
+        if config.stages.iter().any(|s| s.precision == Precision::F16) {
+            gpu.require_f16()?;
+        }
+        let limits = limits(gpu);
         let sizes = DataSizes {
             vocabulary: 0,
             classes: 2,

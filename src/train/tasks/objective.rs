@@ -226,6 +226,10 @@ impl<O: Objective> Task for ObjectiveTask<O> {
         self.engine.drain()
     }
 
+    fn loss_scales(&mut self) -> Vec<(u64, f32)> {
+        self.engine.loss_scales()
+    }
+
     fn evaluate(&mut self, split: Split) -> Result<Option<Scores>> {
         self.objective
             .evaluate(&self.engine.gpu, &mut self.scoring, split)

@@ -75,6 +75,7 @@ impl Start<'_> {
             clip_norm: stage.clip_norm,
             unfreeze_every: None,
             accumulate: stage.accumulate,
+            precision: stage.precision,
             seed,
         };
         Engine::new(self.gpu.clone(), store, &options)

@@ -21,6 +21,7 @@ pub(super) use words::WordClassifier;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::tensor::DType;
 use crate::text::{Roles, Vocabulary};
 use crate::train::config::{Problem, Rates, RunConfig, StageConfig};
 use crate::train::estimate::{DataSizes, Estimate, TransformerSizes};
@@ -65,6 +66,7 @@ pub fn estimate(
     let mut sizes = TransformerSizes {
         parameters: 0,
         trainable: 0,
+        halved: 0,
         largest_parameter: 0,
         layers: network.layers(),
         width: network.widths()[0],
@@ -73,10 +75,11 @@ pub fn estimate(
     };
     for spec in network.specs(architecture, &plan)? {
         let len = spec.shape.len() as u64;
-        let rule = start::rule(&spec, &rates, &network, &plan, stage.kind);
+        let rule = start::rule(&spec, &rates, &network, &plan, stage);
         sizes.parameters += len;
         sizes.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
-        sizes.largest_parameter = sizes.largest_parameter.max(len);
+        sizes.halved += if rule.dtype == DType::F16 { len } else { 0 };
+        sizes.largest_parameter = sizes.largest_parameter.max(len * rule.dtype.size());
     }
     Ok(Estimate::transformer(&sizes, stage))
 }

@@ -9,9 +9,11 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Array, LoadReport};
 use crate::nn::LoraPlan;
-use crate::tensor::{ParamSpec, ParamStore, Rule};
+use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
 use crate::text::Vocabulary;
-use crate::train::config::{ModelConfig, Rates, RunConfig, StageConfig, StageKind, UnfreezeEvery};
+use crate::train::config::{
+    ModelConfig, Precision, Rates, RunConfig, StageConfig, StageKind, UnfreezeEvery,
+};
 use crate::train::task::TaskRequest;
 use crate::train::tasks::engine::{Engine, EngineOptions};
 
@@ -168,7 +170,9 @@ impl Source {
         for spec in own {
             let adapter = spec.name.contains(".lora_");
             if !adapter && !missing.contains(&spec.name) {
-                store.get(&spec.name)?.write(&self.values(&spec.name)?)?;
+                store
+                    .get(&spec.name)?
+                    .write_rounded(&self.values(&spec.name)?)?;
             }
         }
         Ok(())
@@ -345,7 +349,7 @@ pub fn start(
     if let Some(fault) = rates.unused(names.iter().map(String::as_str)) {
         return Err(wrong(fault));
     }
-    let rule = |spec: &ParamSpec| rule(spec, &rates, &network, &plan, stage.kind);
+    let rule = |spec: &ParamSpec| rule(spec, &rates, &network, &plan, stage);
     let store = ParamStore::with_rules(&gpu, specs, seed, rule)?;
     if let (Some(source), Some(report)) = (&source, &report) {
         source.load(&store, &report.missing)?;
@@ -368,6 +372,7 @@ pub fn start(
             }
         }),
         accumulate: stage.accumulate,
+        precision: stage.precision,
         seed,
     };
     Ok(Started {
@@ -387,16 +392,21 @@ pub fn rule(
     rates: &Rates,
     network: &Network,
     plan: &LoraPlan,
-    kind: StageKind,
+    stage: &StageConfig,
 ) -> Rule {
     let rate = rates.of(&spec.name, network.layers());
     let adapted = plan.is_empty() || plan.trains(&spec.name);
-    let trains = adapted && kind != StageKind::Evaluate;
+    let trains = adapted && stage.kind != StageKind::Evaluate;
+    let lr_scale = if trains { rate.scale } else { 0.0 };
+    let matrix = spec.shape.0.len() > 1;
+    // The base of an adapter is not written out again: half its memory is enough.
+    let half = stage.precision == Precision::F16 && !plan.is_empty() && matrix && lr_scale == 0.0;
     Rule {
-        lr_scale: if trains { rate.scale } else { 0.0 },
+        lr_scale,
         // As in transformers: no decay of biases and LayerNorms.
-        decays: spec.shape.0.len() > 1,
+        decays: matrix,
         level: rate.level,
+        dtype: if half { DType::F16 } else { DType::F32 },
     }
 }
 
