@@ -14,6 +14,4 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>; // (batch, ceil(m / ROWS), kp, ROWS) f32
-@group(0) @binding(3) var<storage, read> bias: array<f32>; // (n) f32, any buffer if has_bias = 0
-@group(0) @binding(4) var<storage, read_write> c: array<C>; // (batch, m, ldc) f32 or f16; VEC4: n % 4 = 0
-#include "matmul_store.wgsl"
+#include "matmul_out.wgsl"

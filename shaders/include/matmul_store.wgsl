@@ -4,9 +4,9 @@
 #include "real.wgsl"
 #if C16
 #include "half.wgsl"
-alias C = Half;
+alias Out = Half;
 #else
-alias C = Real;
+alias Out = Real;
 #endif
 // 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
 #const ACT: u32
@@ -39,7 +39,7 @@ fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
         if p.accumulate != 0u {
             v += vec4<f32>(c[at / 4u]);
         }
-        c[at / 4u] = C(v);
+        c[at / 4u] = Out(v);
 #else
         let columns = min(p.n - col, 4u);
         for (var j = 0u; j < columns; j++) {
@@ -47,7 +47,7 @@ fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
             if p.accumulate != 0u {
                 old = f32(c[at + j]);
             }
-            c[at + j] = C(old + v[j]);
+            c[at + j] = Out(old + v[j]);
         }
 #endif
     }

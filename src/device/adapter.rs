@@ -38,10 +38,42 @@ pub struct Caps {
     pub f16: bool,
     /// 64-bit integers can be used in shaders.
     pub int64: bool,
+    /// Matrix units that multiply f16 and add f32 can be used, by shaders that know the size of a
+    /// subgroup.
+    pub matrix: Option<MatrixUnits>,
     /// Timestamps can be written between passes.
     pub timestamps: bool,
     /// All limits, as the adapter has them.
     pub limits: wgpu::Limits,
+}
+
+/// Cooperative matrices of f16 with sums in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MatrixUnits {
+    /// Rows, columns and inner size of one: 16 or 8.
+    pub size: u32,
+    /// Invocations of a subgroup, which share one.
+    pub subgroup: u32,
+}
+
+impl MatrixUnits {
+    fn of(adapter: &wgpu::Adapter) -> Option<MatrixUnits> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let info = adapter.get_info();
+        let features = adapter.features();
+        // The size of a subgroup cannot be asked for: it must have only one.
+        let subgroup = info.subgroup_min_size;
+        let known = subgroup > 0 && subgroup == info.subgroup_max_size;
+        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+        let all = adapter.cooperative_matrix_properties();
+        let has = |size: &u32| {
+            all.iter().any(|m| {
+                (m.ab_type, m.cr_type) == (F16, F32) && [m.m_size, m.n_size, m.k_size] == [*size; 3]
+            })
+        };
+        let size = [16, 8].into_iter().find(has)?;
+        (known && features.contains(needed)).then_some(MatrixUnits { size, subgroup })
+    }
 }
 
 impl fmt::Display for Caps {
@@ -102,6 +134,7 @@ fn caps_of(adapter: &wgpu::Adapter) -> Caps {
         subgroup_max: info.subgroup_max_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
         int64: features.contains(wgpu::Features::SHADER_INT64),
+        matrix: MatrixUnits::of(adapter),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: adapter.limits(),
     }
@@ -186,14 +219,23 @@ pub(super) struct Opened {
 
 pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
     let caps = caps_of(adapter);
-    let useful = wgpu::Features::SUBGROUP
+    let mut useful = wgpu::Features::SUBGROUP
         | wgpu::Features::SHADER_F16
         | wgpu::Features::SHADER_INT64
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if caps.matrix.is_some() {
+        useful |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        // SAFETY: what is experimental is not checked as well as the rest. Cooperative matrices are
+        // used by one kernel, whose loads and stores stay in its own workgroup memory, and only
+        // after it has been seen to give right results on this device.
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("melos"),
         required_features: adapter.features() & useful,
+        experimental_features,
         required_limits: caps.limits.clone(),
         memory_hints: wgpu::MemoryHints::Performance,
         ..Default::default()

@@ -77,6 +77,11 @@ impl Kernel {
             (Feature::Subgroup, caps.subgroup, "subgroup operations"),
             (Feature::F16, caps.f16, "16-bit floats"),
             (Feature::Int64, caps.int64, "64-bit integers"),
+            (
+                Feature::CooperativeMatrix,
+                caps.matrix.is_some(),
+                "cooperative matrices of f16 and subgroups of one size",
+            ),
         ] {
             if features.contains(&feature) && !there {
                 return Err(fail(format!("needs {what}, which {caps} lacks")));

@@ -14,7 +14,7 @@ mod readback;
 mod tuning;
 mod work;
 
-pub use adapter::{AdapterChoice, AdapterReport, Caps, list_adapters};
+pub use adapter::{AdapterChoice, AdapterReport, Caps, MatrixUnits, list_adapters};
 pub use buffer::{Buffer, MemoryStats};
 pub use command::{Binding, Groups, Recording};
 pub use kernel::Kernel;
@@ -24,6 +24,7 @@ pub use readback::Readback;
 pub use tuning::Rung;
 pub use work::Counts;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -49,6 +50,8 @@ struct Shared {
     tuning: Tuning,
     rung: Option<Rung>,
     uniforms: Mutex<Uniforms>,
+    /// Which kernels of experimental features have been seen to give right results.
+    proven: Mutex<HashMap<&'static str, bool>>,
     /// First error the driver reported outside of any call that could return it.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -88,6 +91,7 @@ impl Gpu {
             rung: Rung::from_env(&opened.caps)?,
             caps: opened.caps,
             uniforms: Mutex::default(),
+            proven: Mutex::default(),
             failure: opened.failure,
         };
         Ok(Gpu {
@@ -127,6 +131,7 @@ impl Gpu {
             subgroup: false,
             f16,
             int64: false,
+            matrix: None,
             ..shared.caps.clone()
         };
         let shared = Shared {
@@ -137,6 +142,7 @@ impl Gpu {
             rung: Some(Rung::Portable),
             caps,
             uniforms: Mutex::default(),
+            proven: Mutex::default(),
             failure: shared.failure.clone(),
         };
         Gpu {
@@ -150,6 +156,27 @@ impl Gpu {
     /// Whether kernels are compiled with bounds checks.
     pub(crate) fn is_checked(&self) -> bool {
         self.shared.kernels.checked()
+    }
+
+    /// Whether `check` finds the results of `kernel` right; asked once for a device, in a context of
+    /// its own. A kernel that fails altogether is not right.
+    pub(crate) fn proven(
+        &self,
+        kernel: &'static str,
+        check: impl FnOnce(&Gpu) -> Result<bool>,
+    ) -> bool {
+        // Not held while checking, which asks for kernels and for nothing else.
+        if let Some(&known) = lock(&self.shared.proven).get(kernel) {
+            return known;
+        }
+        let right = check(&self.fork()).unwrap_or_else(|error| {
+            log::warn!("{kernel} fails on {}: {error}", self.caps());
+            false
+        });
+        if !right {
+            log::warn!("{kernel} is wrong on {} and will not be used", self.caps());
+        }
+        *lock(&self.shared.proven).entry(kernel).or_insert(right)
     }
 
     /// What the adapter can do.

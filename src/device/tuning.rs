@@ -8,7 +8,8 @@
 //! The environment variable `MELOS_KERNELS` forces a rung instead: `portable` uses no optional
 //! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `wide`
 //! does that too and makes matrix products with 64-bit loads, `tile` makes them by tiles in
-//! workgroup memory. Unset or empty leaves the choice to melos.
+//! workgroup memory, `matrix` those of f16 on matrix units. Unset or empty leaves the choice to
+//! melos.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +35,8 @@ pub enum Rung {
     Wide,
     /// Matrix products by register tiles over workgroup memory; all else portable.
     Tile,
+    /// Products of f16 on matrix units, those of f32 by tiles; all else portable.
+    Matrix,
 }
 
 impl Rung {
@@ -67,7 +70,9 @@ impl Rung {
             "wide" if caps.int64 => Ok(Some(Rung::Wide)),
             "wide" => bad("another rung: this adapter has no 64-bit integers"),
             "tile" => Ok(Some(Rung::Tile)),
-            _ => bad("portable, subgroup, wide or tile"),
+            "matrix" if caps.matrix.is_some() => Ok(Some(Rung::Matrix)),
+            "matrix" => bad("another rung: this adapter has no cooperative matrices for it"),
+            _ => bad("portable, subgroup, wide, tile or matrix"),
         }
     }
 }
@@ -307,6 +312,7 @@ mod tests {
             subgroup_max: subgroup_min,
             f16: false,
             int64: false,
+            matrix: None,
             timestamps: false,
             limits: wgpu::Limits::default(),
         }

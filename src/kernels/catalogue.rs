@@ -134,8 +134,10 @@ include_files! {
     "lstm_fwd.wgsl"
     "loss_scale.wgsl"
     "math.wgsl"
+    "matmul_out.wgsl"
     "matmul_pack_params.wgsl"
     "matmul_panels.wgsl"
+    "matmul_params.wgsl"
     "matmul_store.wgsl"
     "outer_broadcast.wgsl"
     "matmul_strided.wgsl"
@@ -191,6 +193,7 @@ kernels! {
         "lstm_step_fwd_subgroup"
     }
     "matmul" {
+        "matmul_coop"
         "matmul_direct"
         "matmul_pack"
         "matmul_pack_wide"

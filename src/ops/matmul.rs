@@ -3,7 +3,7 @@
 use super::matmul_choice::{self as choice, Family, SizeClass};
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack};
-use crate::device::{Gpu, Groups, Rung};
+use crate::device::{Gpu, Groups, MatrixUnits, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
@@ -214,8 +214,11 @@ fn part_as(
         .iter()
         .fold(Variant::new(), |v, &(name, value)| v.with(name, value))
         .with("C16", p.c.is_half());
+    for &(name, value) in &plan.flags {
+        variant = variant.with(name, value);
+    }
     if matches!(form.family(), Family::Direct | Family::Tile) {
-        // Panels are f32, whatever was packed.
+        // Panels are f32, whatever was packed; matrix units take nothing but f16.
         variant = variant.with("A16", a.is_half()).with("B16", b.is_half());
     }
     let kernel = gpu.kernel(plan.kernel, &variant.with("VEC4", plan.vec4))?;
@@ -255,12 +258,16 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
         int64: caps.int64,
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
+        matrix: caps.matrix.filter(|units| {
+            sizes.half == [true; 2] && gpu.proven("matmul_coop", |gpu| is_right(gpu, *units))
+        }),
     };
     let family = gpu.rung().map(|rung| match rung {
         Rung::Portable => Family::Direct,
         Rung::Subgroup => Family::Subgroup,
         Rung::Wide => Family::Wide,
         Rung::Tile => Family::Tile,
+        Rung::Matrix => Family::Coop,
     });
     let worth = choice::worth_timing(sizes, &caps, family);
     if let [only] = worth[..] {
@@ -275,6 +282,36 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     Ok(worth[chosen])
 }
 
+/// Whether matrix units give what they should: some drivers have them that do not.
+fn is_right(gpu: &Gpu, units: MatrixUnits) -> Result<bool> {
+    let (m, n, k) = (70, 52, 40);
+    // Numbers of few bits, so that every product is exact in f32.
+    let number = |i: usize| ((i * 37 + i / 5) % 33) as f32 / 8.0 - 2.0;
+    let a: Vec<f32> = (0..m * k).map(number).collect();
+    let b: Vec<f32> = (0..n * k).map(|i| number(i + 7)).collect();
+    let operand = |values: &[f32], rows| {
+        let halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
+        Tensor::from_slice(gpu, [rows, k], &halves)
+    };
+    let (left, right) = (operand(&a, m)?, operand(&b, n)?);
+    let c = Tensor::zeros(gpu, [m, n])?;
+    let product = Product {
+        trans_b: true,
+        ..Product::new(&left, &right, &c)
+    };
+    product_as(&product, Candidate::Coop(units))?;
+    let dot = |i: usize| {
+        let (row, column) = (&a[i / n * k..][..k], &b[i % n * k..][..k]);
+        let pairs = row.iter().zip(column);
+        pairs
+            .map(|(&x, &y)| f64::from(x) * f64::from(y))
+            .sum::<f64>()
+    };
+    let found = c.to_vec::<f32>()?;
+    let right = |(i, &c): (usize, &f32)| (f64::from(c) - dot(i)).abs() <= 1e-4;
+    Ok(found.iter().enumerate().all(right))
+}
+
 /// Operands to time a size class on; the real ones are never touched.
 struct Scratch {
     a: Tensor,
@@ -286,19 +323,25 @@ struct Scratch {
 
 impl Scratch {
     fn new(gpu: &Gpu, class: &SizeClass) -> Result<Scratch> {
-        let matrix = |rows: u32, columns: u32, transposed: bool| {
+        let matrix = |rows: u32, columns: u32, transposed: bool, dtype| {
             let [rows, columns] = if transposed {
                 [columns, rows]
             } else {
                 [rows, columns]
             };
             let all = [class.batch, rows, columns].map(|size| size as usize);
-            Tensor::zeros(gpu, &all[usize::from(class.batch == 1)..])
+            let matrix = Tensor::empty(gpu, &all[usize::from(class.batch == 1)..], dtype)?;
+            matrix.clear();
+            Ok::<Tensor, Error>(matrix)
+        };
+        let dtype = match class.half {
+            true => DType::F16,
+            false => DType::F32,
         };
         Ok(Scratch {
-            a: matrix(class.m, class.k, class.trans_a)?,
-            b: matrix(class.k, class.n, class.trans_b)?,
-            c: matrix(class.m, class.n, false)?,
+            a: matrix(class.m, class.k, class.trans_a, dtype)?,
+            b: matrix(class.k, class.n, class.trans_b, dtype)?,
+            c: matrix(class.m, class.n, false, DType::F32)?,
             trans_a: class.trans_a,
             trans_b: class.trans_b,
         })

@@ -14,6 +14,8 @@ pub enum Family {
     Wide,
     /// `matmul_tile`.
     Tile,
+    /// `matmul_coop`.
+    Coop,
 }
 
 impl Candidate {
@@ -24,6 +26,7 @@ impl Candidate {
             Candidate::Subgroup { .. } => Family::Subgroup,
             Candidate::Wide { .. } => Family::Wide,
             Candidate::Tile { .. } => Family::Tile,
+            Candidate::Coop(_) => Family::Coop,
         }
     }
 }
@@ -35,6 +38,7 @@ impl fmt::Display for Candidate {
             Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
             Candidate::Wide { rows, wg } => write!(f, "wide rows {rows} wg {wg}"),
             Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
+            Candidate::Coop(units) => write!(f, "matrix {0} x {0}", units.size),
         }
     }
 }
@@ -55,6 +59,8 @@ pub struct SizeClass {
     pub trans_a: bool,
     /// B is read transposed.
     pub trans_b: bool,
+    /// A and B hold f16.
+    pub half: bool,
 }
 
 impl SizeClass {
@@ -68,6 +74,7 @@ impl SizeClass {
             batch: round(p.batch),
             trans_a: p.a.extent == 1 && p.a.k > 1,
             trans_b: p.b.k == 1 && p.b.extent > 1,
+            half: p.half == [true; 2],
         }
     }
 
@@ -101,6 +108,9 @@ impl fmt::Display for SizeClass {
         if self.batch > 1 {
             write!(f, " x{}", self.batch)?;
         }
+        if self.half {
+            write!(f, " f16")?;
+        }
         Ok(())
     }
 }
@@ -119,7 +129,8 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
                 Family::Direct => Candidate::Direct { wg: 64 },
                 Family::Subgroup => Candidate::Subgroup { rows: 8, wg: 64 },
                 Family::Wide => Candidate::Wide { rows: 8, wg: 64 },
-                Family::Tile => Candidate::Tile { bm: 64, bn: 64 },
+                // The matrix units' for what they cannot multiply.
+                Family::Tile | Family::Coop => Candidate::Tile { bm: 64, bn: 64 },
             });
         }
         return forms;
@@ -152,7 +163,9 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
             let packed = 4.0 * k * batch * (m + n);
             2.0 * m * n * k * batch / rate + packed / PACK + 3.0 * DISPATCH
         }
-        Candidate::Tile { .. } => 2.0 * up(p.m, 64) * up(p.n, 64) * k * batch / TILE + DISPATCH,
+        Candidate::Tile { .. } | Candidate::Coop(_) => {
+            2.0 * up(p.m, 64) * up(p.n, 64) * k * batch / TILE + DISPATCH
+        }
     }
 }
 
@@ -171,6 +184,7 @@ const DISPATCH: f64 = 20e-6;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::MatrixUnits;
 
     const LAVAPIPE: Caps = Caps {
         cpu: true,
@@ -178,6 +192,7 @@ mod tests {
         int64: false,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
+        matrix: None,
     };
 
     #[test]
@@ -219,5 +234,22 @@ mod tests {
             ..LAVAPIPE
         };
         assert!(worth_timing(&large, &gpu, None).len() > 1);
+        let units = MatrixUnits {
+            size: 16,
+            subgroup: 32,
+        };
+        let with_units = Caps {
+            matrix: Some(units),
+            ..gpu
+        };
+        let half = Product {
+            half: [true; 2],
+            ..large
+        };
+        let best = |product| worth_timing(product, &with_units, None)[0];
+        assert_eq!(best(&half), Candidate::Coop(units));
+        assert_ne!(best(&large), Candidate::Coop(units));
+        let forms = worth_timing(&large, &with_units, Some(Family::Coop));
+        assert_eq!(forms, [Candidate::Tile { bm: 64, bn: 64 }]);
     }
 }

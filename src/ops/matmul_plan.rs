@@ -1,18 +1,20 @@
 //! Which kernels make a matrix product, with which constants, parameters and grids.
 //!
 //! Pure arithmetic, no device: [`candidates`] lists the forms worth timing on an adapter, best
-//! guess first, and [`plan`] turns one of them into dispatches. Four families:
+//! guess first, and [`plan`] turns one of them into dispatches. Five families:
 //!
 //! - `matmul_subgroup`: operands are first packed into zero-padded panels (`matmul_pack`), then
 //!   one loop of subgroup broadcasts serves every transposition and size.
 //! - `matmul_subgroup_wide`: the same, with floats loaded in pairs. Fastest on CPU adapters.
 //! - `matmul_tile`: register tiles over workgroup memory, operands as they lie. For GPUs.
+//! - `matmul_coop`: the same on matrix units, for operands of f16.
 //! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
 //!   and wherever the others do not run.
 
 use super::matmul_pack::K_STEP;
 pub use super::matmul_pack::{Layout, Pack, pack};
 pub use super::matmul_params::{PackParams, PanelParams, Params, StridedParams};
+use crate::device::MatrixUnits;
 
 /// Largest number of workgroups on one axis that every adapter takes.
 pub(super) const MAX_GROUPS: u64 = 65_535;
@@ -121,6 +123,8 @@ pub struct Caps {
     pub workgroup_bytes: u32,
     /// Invocations per workgroup.
     pub invocations: u32,
+    /// Matrix units of f16.
+    pub matrix: Option<MatrixUnits>,
 }
 
 /// One form of the product.
@@ -147,6 +151,8 @@ pub enum Candidate {
         /// `BN`.
         bn: u32,
     },
+    /// `matmul_coop`: f16 alone.
+    Coop(MatrixUnits),
     /// `matmul_direct`: invocations per workgroup.
     Direct {
         /// `WG`.
@@ -169,6 +175,8 @@ pub struct Plan {
     pub consts: Vec<(&'static str, u32)>,
     /// Its flag `VEC4`.
     pub vec4: bool,
+    /// Its other flags.
+    pub flags: Vec<(&'static str, bool)>,
     /// Its parameters.
     pub params: Params,
     /// Workgroups.
@@ -234,6 +242,9 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
         let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
         count(product.m, bm) * count(product.n, bn) * u64::from(product.batch)
     };
+    if let Some(units) = caps.matrix.filter(|_| product.half == [true; 2]) {
+        out.push(Candidate::Coop(units));
+    }
     // Large tiles reuse more but need enough of them to fill the device.
     let large = fits(128, 128) && tiles(128, 128) >= 128;
     if large {
@@ -282,6 +293,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
     let act = ("ACT", p.act as u32);
     let mut pack_a = None;
     let mut pack_b = None;
+    let mut flags = Vec::new();
     let (kernel, consts, params, tile) = match candidate {
         Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
             let (kernel, columns, wide) = match candidate {
@@ -318,6 +330,29 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
             ("matmul_tile", consts, strided, [bm, bn])
         }
+        Candidate::Coop(MatrixUnits { size, subgroup }) => {
+            let (trans_a, trans_b) = (p.a.k != 1, p.b.extent != 1);
+            // Lines of both operands, and what leads from one to the next.
+            let a = if trans_a {
+                [p.a.k, p.m]
+            } else {
+                [p.a.extent, p.k]
+            };
+            let b = if trans_b {
+                [p.b.extent, p.k]
+            } else {
+                [p.b.k, p.n]
+            };
+            let all = [a[0], a[1], b[0], b[1], p.a.batch, p.b.batch];
+            flags = vec![
+                ("ALIGNED", all.iter().all(|v| v % 4 == 0)),
+                ("MAT16", size == 16),
+                ("TRANS_A", trans_a),
+                ("TRANS_B", trans_b),
+            ];
+            let consts = vec![act, ("SUBGROUP", subgroup), ("THREADS", 4 * subgroup)];
+            ("matmul_coop", consts, strided, [8 * size; 2])
+        }
         Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),
     };
     let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
@@ -327,6 +362,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         kernel,
         consts,
         vec4: [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
+        flags,
         params,
         groups: grid([count(p.m, tile[0]), count(p.n, tile[1]), u64::from(p.batch)])?,
     })
@@ -375,6 +411,7 @@ mod tests {
         int64: true,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
+        matrix: None,
     };
 
     #[test]

@@ -1,6 +1,7 @@
 //! Every form of the matrix product that the adapter can run, on a device without bounds checks: NaN
 //! in C where it is overwritten, guard words on both sides of it.
 
+use half::f16;
 use melos::device::Gpu;
 use melos::ops::matmul::{Activation, Product, product_as};
 use melos::ops::matmul_plan::Candidate;
@@ -61,10 +62,15 @@ impl Case {
             transpose_b,
         } = self.shape;
         let mut data = Data::new((m * 3 + n * 5 + k * 7) as u64);
-        let (a, b) = (
-            data.peaked(batch * m * k, 1.0, 20.0),
-            data.peaked(batch * k * n, 1.0, 20.0),
-        );
+        let half = matches!(form, Candidate::Coop(_));
+        let mut operand = |len| -> Vec<f32> {
+            let values = data.peaked(len, 1.0, 20.0);
+            match half {
+                true => values.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
+                false => values,
+            }
+        };
+        let (a, b) = (operand(batch * m * k), operand(batch * k * n));
         let (bias, old) = (data.normal(n, 2.0), data.normal(batch * m * n, 3.0));
         let dims = |rows, columns, transposed| {
             let lead: &[usize] = if batch > 1 { &[batch] } else { &[] };
@@ -77,9 +83,16 @@ impl Case {
         };
         let tensor =
             |dims: Vec<usize>, values: &[f32]| Tensor::from_slice(gpu, dims, values).unwrap();
+        let operand = |dims: Vec<usize>, values: &[f32]| match half {
+            true => {
+                let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+                Tensor::from_slice(gpu, dims, &halves).unwrap()
+            }
+            false => tensor(dims, values),
+        };
         let on_device = (
-            tensor(dims(m, k, transpose_a), &a),
-            tensor(dims(k, n, transpose_b), &b),
+            operand(dims(m, k, transpose_a), &a),
+            operand(dims(k, n, transpose_b), &b),
             tensor(vec![n], &bias),
         );
         let name = format!(
@@ -137,6 +150,8 @@ fn forms(gpu: &Gpu) -> Vec<Candidate> {
             forms.push(Candidate::Wide { rows: 16, wg: 8 });
         }
     }
+    // For operands of f16, on adapters with matrix units.
+    forms.extend(gpu.caps().matrix.map(Candidate::Coop));
     forms
 }
 
