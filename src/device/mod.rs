@@ -411,15 +411,19 @@ impl Gpu {
 
     fn submit(&self, commands: &[Command]) -> Result<()> {
         let began = Instant::now();
+        let mut encoded = began;
         if !self.submit_profiled(commands)? {
             let mut encoder = self.encoder();
             command::encode(&mut encoder, commands);
-            self.shared.queue.submit([encoder.finish()]);
+            let commands = encoder.finish();
+            encoded = Instant::now();
+            self.shared.queue.submit([commands]);
         }
         let sent = &mut lock(&self.stream).sent;
         sent.commands += commands.len() as u64;
         sent.submissions += 1;
-        sent.seconds += began.elapsed().as_secs_f64();
+        sent.encoding += (encoded - began).as_secs_f64();
+        sent.submitting += encoded.elapsed().as_secs_f64();
         self.check_failure()
     }
 

@@ -97,8 +97,10 @@ pub struct Sent {
     pub commands: u64,
     /// Submissions that they were sent in.
     pub submissions: u64,
-    /// Seconds the host spent on encoding and submitting them.
-    pub seconds: f64,
+    /// Seconds the host spent on encoding them.
+    pub encoding: f64,
+    /// Seconds it spent on submitting them. Mesa's software driver runs them meanwhile.
+    pub submitting: f64,
 }
 
 /// A profile being taken.

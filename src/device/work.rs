@@ -62,7 +62,7 @@ impl Counter {
             Some((binding, of)) => Some(match bound.iter().position(|b| b.name == binding) {
                 Some(index) => {
                     let scalar = bound[index].scalar_bytes()?;
-                    Quantity::Bound(index - 1, if of == "len" { scalar } else { 1 })
+                    Quantity::Bound(index.checked_sub(1)?, if of == "len" { scalar } else { 1 })
                 }
                 None => Quantity::Fixed(0.0),
             }),

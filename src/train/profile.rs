@@ -50,8 +50,11 @@ pub struct StageProfile {
     pub idle: Option<f64>,
     /// Dispatches, copies and clears of a step.
     pub commands: f64,
-    /// Host time to encode and submit one of them, in the step where that took least.
-    pub host_seconds_per_command: f64,
+    /// Host time to encode one of them, in the step where that took least.
+    pub encode_seconds_per_command: f64,
+    /// Host time to submit one of them, likewise; unknown of software adapters, which run them
+    /// meanwhile.
+    pub submit_seconds_per_command: Option<f64>,
     /// Most floating-point operations a second that the device was measured to do.
     pub peak_flops: f64,
     /// Most bytes a second, of a copy.
@@ -163,7 +166,8 @@ pub fn profile(
         // Commands that overlap when they are not timed leave less than nothing.
         idle: timed.then(|| (1.0 - device_seconds / plain.seconds).max(0.0)),
         commands: plain.commands,
-        host_seconds_per_command: plain.host_seconds_per_command,
+        encode_seconds_per_command: plain.encode_seconds,
+        submit_seconds_per_command: (!gpu.caps().is_cpu).then_some(plain.submit_seconds),
         peak_flops: peak.flops,
         peak_bytes: peak.bytes,
         kernels: rows(&kernels, n),
@@ -277,7 +281,10 @@ struct Plain {
     tokens: f64,
     /// Of a step.
     commands: f64,
-    host_seconds_per_command: f64,
+    /// Of a command, in the step where it took least.
+    encode_seconds: f64,
+    /// Likewise.
+    submit_seconds: f64,
 }
 
 impl Plain {
@@ -285,12 +292,16 @@ impl Plain {
         gpu.wait()?;
         let first = gpu.sent();
         let mut last = first;
-        let mut least = f64::INFINITY;
+        let mut least = [f64::INFINITY; 2];
         let began = Instant::now();
         let tokens = steps.run(|| {
             let now = gpu.sent();
             let commands = (now.commands - last.commands).max(1);
-            least = least.min((now.seconds - last.seconds) / commands as f64);
+            let took = [
+                now.encoding - last.encoding,
+                now.submitting - last.submitting,
+            ];
+            least = [0, 1].map(|i| least[i].min(took[i] / commands as f64));
             last = now;
         })?;
         gpu.wait()?;
@@ -299,7 +310,8 @@ impl Plain {
             seconds: began.elapsed().as_secs_f64() / n,
             tokens: tokens as f64 / n,
             commands: (last.commands - first.commands) as f64 / n,
-            host_seconds_per_command: least,
+            encode_seconds: least[0],
+            submit_seconds: least[1],
         })
     }
 }
@@ -346,7 +358,7 @@ impl StageProfile {
         format!(
             "{}\n{}: {}\ntimes {}, means of {} steps\n\
              step {:.2} ms, commands {:.2} ms, {idle}; {} tokens/s\n\
-             {:.0} commands a step, {:.2} µs each to send\n\
+             {:.0} commands a step, {:.2} µs each to encode{}\n\
              measured peak: {:.1} GFLOP/s of fma, {:.1} GB/s of copying\n",
             markdown(&cells),
             self.stage,
@@ -360,7 +372,11 @@ impl StageProfile {
             1e3 * self.device_seconds,
             thousands(self.tokens_per_second),
             self.commands,
-            1e6 * self.host_seconds_per_command,
+            1e6 * self.encode_seconds_per_command,
+            match self.submit_seconds_per_command {
+                Some(seconds) => format!(", {:.2} µs to submit", 1e6 * seconds),
+                None => String::new(),
+            },
             self.peak_flops / 1e9,
             self.peak_bytes / 1e9,
         )

@@ -93,7 +93,7 @@ fn an_lstm_is_profiled_in_a_table_that_its_trace_agrees_with() {
     for part in [
         "lm: language model",
         "tokens/s",
-        "µs each to send",
+        "µs each to encode",
         "measured peak: ",
     ] {
         assert!(table.contains(part), "{part} is not in\n{table}");
@@ -142,7 +142,7 @@ fn a_bert_is_profiled_as_json_that_its_trace_agrees_with() {
     for key in [
         "step_seconds",
         "tokens_per_second",
-        "host_seconds_per_command",
+        "encode_seconds_per_command",
         "peak_flops",
         "peak_bytes",
     ] {
