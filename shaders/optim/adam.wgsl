@@ -39,22 +39,27 @@ fn adam(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
+    // What all share is loaded ahead of every branch: CPU drivers load it once for all lanes there.
+    let finite = grad_state.finite != 0u;
+    let factor = grad_state.factor;
+    let lr = state.lr * p.lr_scale;
+    let rate = lr / state.bias1;
+    let unbiased = sqrt(state.bias2);
+    let decay = p.decoupled != 0u;
     let k = linear_group(wid, nwg) * 256u + lid;
     if k < p.len {
         let i = p.offset + k;
-        if grad_state.finite != 0u {
-            let lr = state.lr * p.lr_scale;
+        if finite {
             let theta = values[i];
-            let decay = p.decoupled != 0u;
-            let g = grads[i] * grad_state.factor + select(p.weight_decay, 0.0, decay) * theta;
+            let g = grads[i] * factor + select(p.weight_decay, 0.0, decay) * theta;
             let mean = p.beta1 * m[i] + (1.0 - p.beta1) * g;
             let square = p.beta2 * v[i] + (1.0 - p.beta2) * g * g;
             // Moments that decay towards zero would end as denormal numbers, slow on CPU drivers.
             m[i] = select(mean, vec4<f32>(0.0), abs(mean) < vec4<f32>(1e-30));
             v[i] = select(square, vec4<f32>(0.0), square < vec4<f32>(1e-30));
             let kept = theta * (1.0 - select(0.0, lr * p.weight_decay, decay));
-            let d = sqrt(square) / sqrt(state.bias2) + p.eps;
-            values[i] = kept - lr / state.bias1 * mean / d;
+            let d = sqrt(square) / unbiased + p.eps;
+            values[i] = kept - rate * mean / d;
         }
 #if ZERO_GRAD
         grads[i] = vec4<f32>(0.0);

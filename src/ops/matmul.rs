@@ -138,11 +138,11 @@ pub fn product(p: &Product<'_>) -> Result<()> {
 }
 
 /// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
-/// iterations in all, without a word. A product takes up to 1.25 for each k, and five with bounds
+/// iterations in all, without a word. A product takes up to 1.25 for each k, and ten with bounds
 /// checks, which keep it from unrolling. Multiples of 64, so that parts of operands stay aligned.
 fn max_k(gpu: &Gpu) -> u32 {
     match (gpu.caps().is_cpu, gpu.is_checked()) {
-        (true, true) => 8 << 10,
+        (true, true) => 6 << 10,
         (true, false) => 32 << 10,
         (false, _) => u32::MAX,
     }

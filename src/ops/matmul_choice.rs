@@ -156,7 +156,7 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
         Candidate::Direct { .. } => 2.0 * up(p.m, 8) * up(p.n, 32) * k * batch / DIRECT + DISPATCH,
         Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
             let (rate, columns) = match form.family() {
-                Family::Wide => (if rows > 8 { WIDE_16 } else { WIDE_8 }, 8),
+                Family::Wide => (if rows > 8 { WIDE_32 } else { WIDE_8 }, 8),
                 _ => (if rows > 8 { SUBGROUP_32 } else { SUBGROUP_8 }, 4),
             };
             let (m, n) = (up(p.m, rows), up(p.n, columns * wg));
@@ -174,7 +174,7 @@ const DIRECT: f64 = 3.8e9;
 const SUBGROUP_8: f64 = 15e9;
 const SUBGROUP_32: f64 = 27e9;
 const WIDE_8: f64 = 20e9;
-const WIDE_16: f64 = 33e9;
+const WIDE_32: f64 = 33e9;
 const TILE: f64 = 4.7e9;
 /// Bytes a second that packing writes.
 const PACK: f64 = 2e9;
@@ -223,7 +223,7 @@ mod tests {
             ..LAVAPIPE
         };
         let forms = worth_timing(&large, &able, None);
-        assert_eq!(forms, [Candidate::Wide { rows: 16, wg: 8 }]);
+        assert_eq!(forms, [Candidate::Wide { rows: 32, wg: 8 }]);
         for family in [Family::Direct, Family::Subgroup, Family::Wide, Family::Tile] {
             let forms = worth_timing(&large, &LAVAPIPE, Some(family));
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));

@@ -218,13 +218,12 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            let few = |most: u32, rows: u32| if product.m <= most { 8 } else { rows };
+            // 32 rows an invocation reuse B most, but pad few rows to many.
             if caps.int64 {
-                let rows = few(8, WIDE_ROWS);
+                let rows = product.m.min(32).next_power_of_two().max(8);
                 out.push(Candidate::Wide { rows, wg: 8 });
             }
-            // 32 rows an invocation reuse B most, but pad few rows to many.
-            let rows = few(16, 32);
+            let rows = if product.m <= 16 { 8 } else { 32 };
             out.push(Candidate::Subgroup { rows, wg: 16 });
         }
         // Below this, two dispatches more cost as much as the product.
@@ -264,9 +263,6 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     }
     out
 }
-
-/// Rows of an invocation that makes 8 columns: more would not stay in the caches for code.
-const WIDE_ROWS: u32 = 16;
 
 /// The dispatches that make `product` in the form `candidate`.
 pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> {
@@ -459,7 +455,7 @@ mod tests {
         assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
         let few = Candidate::Wide { rows: 8, wg: 8 };
         assert_eq!(first(8, 2048, 512), few);
-        let large = Candidate::Wide { rows: 16, wg: 8 };
+        let large = Candidate::Wide { rows: 32, wg: 8 };
         assert_eq!(first(512, 512, 512), large);
         let bare = Caps {
             min_subgroup: 0,

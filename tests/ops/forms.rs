@@ -147,7 +147,7 @@ fn forms(gpu: &Gpu) -> Vec<Candidate> {
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
         if gpu.caps().int64 {
             forms.push(Candidate::Wide { rows: 8, wg: 8 });
-            forms.push(Candidate::Wide { rows: 16, wg: 8 });
+            forms.push(Candidate::Wide { rows: 32, wg: 8 });
         }
     }
     // For operands of f16, on adapters with matrix units.
