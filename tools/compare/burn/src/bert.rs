@@ -201,7 +201,7 @@ impl Bert {
     fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, steps] = ids.dims();
         let rows = self.positions.val().slice([0..steps]) + self.types.val().slice([0..1]);
-        let sum = self.words.forward(ids) + rows.unsqueeze();
+        let sum = self.words.forward(ids) + rows.unsqueeze::<3>();
         let first = self.dropout.forward(self.norm.forward(sum));
         self.layers.iter().fold(first, |x, layer| layer.forward(x))
     }
@@ -245,7 +245,7 @@ pub fn masked_lm(asked: &Asked, device: &Device) -> Result<(), Box<dyn Error>> {
         let chosen = model.transform.forward(hidden.select(0, rows.clone()));
         let x = model.norm.forward(Gelu::new().forward(chosen));
         let words = model.bert.words.weight.val().transpose();
-        let logits = x.matmul(words) + model.bias.val().unsqueeze();
+        let logits = x.matmul(words) + model.bias.val().unsqueeze::<2>();
         loss.forward(logits, targets.clone())
     })
 }

@@ -1,5 +1,7 @@
 //! The training steps in burn: `step T1|T2|T3|T4 COUNT wgpu|vulkan|cuda|flex`.
 
+#![recursion_limit = "256"]
+
 mod bert;
 mod lstm;
 #[path = "../../../../benches/support/timed.rs"]

@@ -133,11 +133,7 @@ pub fn masked_lm() -> Case {
     };
     let (width, count) = (config.width, config.batch * STEPS);
     let masked = count * 15 / 100;
-    let mut case = Case {
-        tokens: count,
-        weight_decay: 0.01,
-        ..Case::default()
-    };
+    let mut case = Case::new(count, 0.01);
     let [hidden, words] = config.encode(&mut case);
     let row = |at: usize| (at % STEPS * config.batch + at / STEPS) as u32;
     let rows = case.ids("rows", (0..masked).map(|at| row(6 * at)).collect());
@@ -164,11 +160,7 @@ pub fn lora() -> Case {
         rank: Some(8),
     };
     let width = config.width;
-    let mut case = Case {
-        tokens: config.batch * STEPS,
-        weight_decay: 0.01,
-        ..Case::default()
-    };
+    let mut case = Case::new(config.batch * STEPS, 0.01);
     let [hidden, _] = config.encode(&mut case);
     let rows = case.ids("rows", (0..config.batch as u32).collect());
     let first = case.graph.embedding(rows, hidden);

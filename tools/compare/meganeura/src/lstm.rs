@@ -115,10 +115,7 @@ fn output(case: &mut Case, hidden: NodeId, outputs: usize) -> NodeId {
 
 pub fn language_model() -> Case {
     const COUNT: usize = 64 * BATCH;
-    let mut case = Case {
-        tokens: COUNT,
-        ..Case::default()
-    };
+    let mut case = Case::new(COUNT, 0.0);
     let text = tokens(VOCAB, COUNT + BATCH);
     let states = states(&mut case, &text[..COUNT]);
     let hidden = together(&mut case, &states, HIDDEN);
@@ -130,10 +127,7 @@ pub fn language_model() -> Case {
 /// Of two classes.
 pub fn classifier() -> Case {
     const COUNT: usize = 256 * BATCH;
-    let mut case = Case {
-        tokens: COUNT,
-        ..Case::default()
-    };
+    let mut case = Case::new(COUNT, 0.0);
     let states = states(&mut case, &tokens(VOCAB, COUNT));
     let logits = output(&mut case, states[states.len() - 1], 2);
     let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();

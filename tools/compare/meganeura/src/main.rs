@@ -20,7 +20,6 @@ enum Input {
 }
 
 /// A step to run.
-#[derive(Default)]
 struct Case {
     graph: Graph,
     inputs: Vec<(String, Input)>,
@@ -31,6 +30,17 @@ struct Case {
 }
 
 impl Case {
+    fn new(tokens: usize, weight_decay: f32) -> Case {
+        Case {
+            graph: Graph::new(),
+            inputs: Vec::new(),
+            parameters: Vec::new(),
+            tokens,
+            weight_decay,
+            random: 1,
+        }
+    }
+
     /// A parameter of numbers in (-bound, bound).
     fn parameter(&mut self, name: &str, shape: &[usize], bound: f32) -> NodeId {
         let mut draw = || {
