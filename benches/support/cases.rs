@@ -1,0 +1,226 @@
+//! The training steps that are timed: T1, an LSTM language model, T2, a small BERT's masked LM, T3,
+//! BERT-base with LoRA on queries and values, both also with activations and frozen weights in f16,
+//! T4, an LSTM classifier, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale
+//! small`). `tools/compare` has T1 to T4 in other frameworks.
+
+#[path = "bert.rs"]
+mod bert;
+#[path = "tokens.rs"]
+mod tokens;
+
+use melos::Result;
+use melos::device::{Gpu, Recording};
+use melos::models::lstm::{ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel};
+use melos::ops::TokenIds;
+use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
+use melos::tensor::{DType, ParamSpec, ParamStore, Rule, Tape, Tensor};
+use tokens::tokens;
+
+const BATCH: usize = 32;
+const ADAM: OptimizerKind = OptimizerKind::Adam {
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    weight_decay: 0.0,
+};
+
+/// A model and a batch's length.
+#[derive(Clone, Copy)]
+struct Sizes {
+    vocab: usize,
+    embedding: usize,
+    hidden: usize,
+    steps: usize,
+}
+
+fn config(sizes: Sizes) -> LstmConfig {
+    LstmConfig {
+        vocab_size: sizes.vocab,
+        embedding_size: sizes.embedding,
+        hidden_size: sizes.hidden,
+        num_layers: 1,
+        bidirectional: false,
+        head_size: 0,
+        cell_clip: 0.0,
+        embedding_dropout: 0.0,
+        layer_dropout: 0.0,
+        output_dropout: 0.0,
+    }
+}
+
+/// A recorded training step and what it updates.
+pub struct Step {
+    pub gpu: Gpu,
+    store: ParamStore,
+    optimizer: Optimizer,
+    state: StepState,
+    pub recording: Option<Recording>,
+    loss: Option<Tensor>,
+    /// Steps run so far.
+    pub number: u64,
+    precision: DType,
+}
+
+impl Step {
+    fn new(gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Step> {
+        Step::with(gpu, specs, ADAM, DType::F32, |_| true)
+    }
+
+    /// Training only those parameters that `trained` names, with activations, and the matrices of
+    /// the others, in `precision`.
+    fn with(
+        gpu: &Gpu,
+        specs: Vec<ParamSpec>,
+        kind: OptimizerKind,
+        precision: DType,
+        trained: impl Fn(&str) -> bool,
+    ) -> Result<Step> {
+        let gpu = gpu.fork();
+        let store = ParamStore::with_rules(&gpu, specs, 1, |spec| {
+            let trained = trained(&spec.name);
+            Rule {
+                lr_scale: f32::from(u8::from(trained)),
+                decays: true,
+                level: 0,
+                dtype: match spec.shape.0.len() {
+                    2 if !trained => precision,
+                    _ => DType::F32,
+                },
+            }
+        })?;
+        let mut optimizer = Optimizer::new(&gpu, kind, &store)?;
+        if precision == DType::F16 {
+            // Small enough that no step is left out while the loss must fall.
+            let scale = LossScale::dynamic(&gpu, 1024.0, LossScale::INTERVAL)?;
+            optimizer = optimizer.with_loss_scale(scale);
+        }
+        let state = StepState::new(&gpu, 1)?;
+        Ok(Step {
+            gpu,
+            store,
+            optimizer,
+            state,
+            recording: None,
+            loss: None,
+            number: 0,
+            precision,
+        })
+    }
+
+    fn record(&mut self, loss: impl FnOnce(&Tape, &ParamStore) -> Result<Tensor>) -> Result<()> {
+        let (recording, loss) = self.gpu.record(|| {
+            let (state, scale) = (self.state.tensor(), self.optimizer.loss_scale());
+            let tape = match self.precision {
+                DType::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
+                _ => Tape::training(&self.gpu, state),
+            };
+            let loss = loss(&tape, &self.store)?;
+            tape.backward(&loss)?;
+            self.optimizer.step(&self.store, &self.state, Some(5.0))?;
+            Ok(loss)
+        })?;
+        (self.recording, self.loss) = (Some(recording), Some(loss));
+        Ok(())
+    }
+
+    /// Runs a step and waits for its loss.
+    pub fn run(&mut self) -> f32 {
+        self.number += 1;
+        self.state
+            .advance(&self.optimizer, self.number, 1e-3)
+            .expect("a step state");
+        let recording = self.recording.as_ref().expect("a recording");
+        self.gpu.replay(recording).expect("a replay");
+        self.loss
+            .as_ref()
+            .expect("a loss")
+            .to_vec::<f32>()
+            .expect("a loss")[0]
+    }
+}
+
+fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
+    let mut step = Step::new(gpu, config(sizes).decoder_specs())?;
+    let gpu = step.gpu.clone();
+    let count = sizes.steps * BATCH;
+    let text = tokens(sizes.vocab, count + BATCH);
+    let ids = TokenIds::from_host(&gpu, sizes.steps, BATCH, &text[..count])?;
+    let targets = Tensor::from_slice(&gpu, [count], &text[BATCH..])?;
+    let weights = Tensor::from_slice(&gpu, [count], &vec![1.0 / count as f32; count])?;
+    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
+    step.record(|tape, store| {
+        let model = LstmLanguageModel::new(store, &config(sizes))?;
+        Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0)
+    })?;
+    Ok(step)
+}
+
+/// Of two classes.
+fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
+    let mut step = Step::new(gpu, config(sizes).classifier_specs(2))?;
+    let gpu = step.gpu.clone();
+    let ids = TokenIds::from_host(
+        &gpu,
+        sizes.steps,
+        BATCH,
+        &tokens(sizes.vocab, sizes.steps * BATCH),
+    )?;
+    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
+    let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
+    let targets = Tensor::from_slice(&gpu, [BATCH], &labels)?;
+    let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
+    step.record(|tape, store| {
+        let model = LstmClassifier::new(store, &config(sizes))?;
+        let inputs = ClassifierInputs {
+            ids: &ids,
+            lens: &lens,
+            targets: &targets,
+            weights: &weights,
+        };
+        model.loss(tape, &inputs)
+    })?;
+    Ok(step)
+}
+
+type Build = fn(&Gpu, Sizes) -> Result<Step>;
+type BuildOn = Box<dyn Fn(&Gpu) -> Result<Step>>;
+
+/// A step to time.
+pub struct Case {
+    pub name: String,
+    /// Tokens of a batch.
+    pub tokens: usize,
+    pub build: BuildOn,
+}
+
+fn lstm(task: &str, build: Build, [vocab, embedding, hidden, steps]: [usize; 4]) -> Case {
+    let sizes = Sizes {
+        vocab,
+        embedding,
+        hidden,
+        steps,
+    };
+    Case {
+        name: format!("{task}_V{vocab}_E{embedding}_H{hidden}_B{BATCH}_T{steps}"),
+        tokens: steps * BATCH,
+        build: Box::new(move |gpu| build(gpu, sizes)),
+    }
+}
+
+/// All of them that `gpu` can run; a name begins with the step's short one and an underscore, f32
+/// before f16.
+pub fn cases(gpu: &Gpu) -> Vec<Case> {
+    let mut cases = vec![
+        lstm("T1_lstm_lm", language_model, [10_000, 256, 512, 64]),
+        bert::masked_lm(DType::F32),
+        bert::lora(DType::F32),
+        lstm("T4_lstm_classifier", classifier, [10_000, 256, 512, 256]),
+        lstm("S1_lstm_lm", language_model, [4_000, 64, 128, 32]),
+        lstm("S2_lstm_classifier", classifier, [10_000, 128, 256, 64]),
+    ];
+    if gpu.caps().f16 {
+        cases.push(bert::masked_lm(DType::F16));
+        cases.push(bert::lora(DType::F16));
+    }
+    cases
+}

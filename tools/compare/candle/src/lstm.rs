@@ -1,0 +1,74 @@
+//! T1 and T4: embedding 256, LSTM 512, output layer, for 32 sequences.
+
+use candle_core::{Device, Result, Tensor};
+use candle_nn::rnn::RNN;
+use candle_nn::{Embedding, LSTM, LSTMConfig, Linear, Module, VarBuilder, embedding, linear, loss};
+
+use crate::{Case, tokens};
+
+const VOCAB: usize = 10_000;
+const WIDTH: usize = 256;
+const HIDDEN: usize = 512;
+const BATCH: usize = 32;
+
+struct Model {
+    embedding: Embedding,
+    lstm: LSTM,
+    output: Linear,
+}
+
+impl Model {
+    fn new(outputs: usize, vb: VarBuilder) -> Result<Model> {
+        Ok(Model {
+            embedding: embedding(VOCAB, WIDTH, vb.pp("embedding"))?,
+            lstm: LSTM::new(WIDTH, HIDDEN, LSTMConfig::default(), vb.pp("lstm"))?,
+            output: linear(HIDDEN, outputs, vb.pp("output"))?,
+        })
+    }
+}
+
+/// The text lies time-major; candle's LSTM reads (B, T).
+fn batch(text: &[u32], steps: usize, device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(text, (steps, BATCH), device)?
+        .t()?
+        .contiguous()
+}
+
+pub fn language_model(vb: VarBuilder) -> Result<Case> {
+    const STEPS: usize = 64;
+    let text = tokens(VOCAB, (STEPS + 1) * BATCH);
+    let ids = batch(&text[..STEPS * BATCH], STEPS, vb.device())?;
+    let targets = batch(&text[BATCH..], STEPS, vb.device())?.flatten_all()?;
+    let model = Model::new(VOCAB, vb)?;
+    let forward = move || {
+        let states = model.lstm.seq(&model.embedding.forward(&ids)?)?;
+        let hidden = model.lstm.states_to_tensor(&states)?.flatten_to(1)?;
+        loss::cross_entropy(&model.output.forward(&hidden)?, &targets)
+    };
+    Ok(Case {
+        forward: Box::new(forward),
+        tokens: STEPS * BATCH,
+        weight_decay: 0.0,
+        trained: |_| true,
+    })
+}
+
+/// Of two classes.
+pub fn classifier(vb: VarBuilder) -> Result<Case> {
+    const STEPS: usize = 256;
+    let ids = batch(&tokens(VOCAB, STEPS * BATCH), STEPS, vb.device())?;
+    let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
+    let targets = Tensor::new(labels, vb.device())?;
+    let model = Model::new(2, vb)?;
+    let forward = move || {
+        let states = model.lstm.seq(&model.embedding.forward(&ids)?)?;
+        let last = &states[STEPS - 1];
+        loss::cross_entropy(&model.output.forward(last.h())?, &targets)
+    };
+    Ok(Case {
+        forward: Box::new(forward),
+        tokens: STEPS * BATCH,
+        weight_decay: 0.0,
+        trained: |_| true,
+    })
+}
