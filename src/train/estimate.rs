@@ -272,6 +272,32 @@ mod tests {
     }
 
     #[test]
+    fn f16_halves_activations_and_what_is_frozen() {
+        let config = preset("lm-lstm-imdb")
+            .unwrap()
+            .config(&Overrides::default())
+            .unwrap();
+        let sizes = TransformerSizes {
+            parameters: 1000,
+            trainable: 100,
+            halved: 0,
+            largest_parameter: 400,
+            layers: 2,
+            width: 8,
+            inner: 32,
+            joint_projection: false,
+        };
+        let mut stage = config.stages[0].clone();
+        let whole = Estimate::transformer(&sizes, &stage);
+        stage.precision = Precision::F16;
+        let halved = 800;
+        let half = Estimate::transformer(&TransformerSizes { halved, ..sizes }, &stage);
+        assert_eq!(2 * half.activations, whole.activations);
+        assert_eq!(whole.weights - half.weights, 2 * halved);
+        assert_eq!(half.optimizer, whole.optimizer);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {
         let estimate = stage("lm-lstm-imdb", 0);
         let mut limits = AdapterLimits {

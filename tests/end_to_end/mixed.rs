@@ -8,7 +8,7 @@ use super::transformers::{BERT, bert, head, json, mlm};
 /// way, as the metrics say.
 #[test]
 fn bert_resumes_in_f16_with_its_bits() {
-    let lines = "problem = \"regression\"\nprecision = \"f16\"\nbudget = { steps = 300 }";
+    let lines = "problem = \"regression\"\nprecision = \"f16\"\nbudget = { steps = 150 }";
     let row = |n: usize| format!("it was {} good,{}\n", "very ".repeat(n % 7), 20_000 + n % 7);
     let numbers: String = (0..40).map(row).collect();
     let head = head("wordpiece", BERT)
