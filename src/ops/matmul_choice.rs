@@ -173,8 +173,8 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
 const DIRECT: f64 = 3.8e9;
 const SUBGROUP_8: f64 = 15e9;
 const SUBGROUP_32: f64 = 27e9;
-const WIDE_8: f64 = 20e9;
-const WIDE_32: f64 = 33e9;
+const WIDE_8: f64 = 19e9;
+const WIDE_32: f64 = 28e9;
 const TILE: f64 = 4.7e9;
 /// Bytes a second that packing writes.
 const PACK: f64 = 2e9;
