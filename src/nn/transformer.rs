@@ -116,7 +116,7 @@ pub enum Projections {
     /// A layer for each, in this order, as in BERT.
     Apart(Box<[Dense; 3]>),
     /// One layer for all three, in this order, as in GPT-2.
-    Joint(Dense),
+    Joint(Box<Dense>),
 }
 
 /// Multi-head self-attention with its output layer.

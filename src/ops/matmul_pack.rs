@@ -70,7 +70,7 @@ pub fn pack(
         };
         [axis, stride, layout.batch].iter().all(|v| v % unit == 0)
     };
-    let wide = wide && width % 8 == 0 && suits(8);
+    let wide = wide && width.is_multiple_of(8) && suits(8);
     let (kernel, block) = match wide {
         true => ("matmul_pack_wide", 64),
         false => ("matmul_pack", 16),

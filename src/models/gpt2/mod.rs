@@ -68,7 +68,7 @@ impl Gpt2 {
             Ok(Arc::new(PreNormBlock {
                 attention_norm: norm(&format!("h.{index}.ln_1"))?,
                 attention: SelfAttention {
-                    projections: Projections::Joint(Dense::new(store, &l.c_attn, plan)?),
+                    projections: Projections::Joint(Box::new(Dense::new(store, &l.c_attn, plan)?)),
                     output: Dense::new(store, &l.attention_output, plan)?,
                     options: AttentionOptions {
                         heads: config.n_head,

@@ -39,8 +39,8 @@ struct Second {
 }
 
 enum Network {
-    Classifier(LstmClassifier),
-    Joint(JointClassifier, config::Auxiliary),
+    Classifier(Box<LstmClassifier>),
+    Joint(Box<JointClassifier>, config::Auxiliary),
 }
 
 impl Network {
@@ -51,9 +51,9 @@ impl Network {
     ) -> Result<Network> {
         Ok(match joint {
             Some((kind, weight)) => {
-                Network::Joint(JointClassifier::new(store, sizes, weight)?, kind)
+                Network::Joint(Box::new(JointClassifier::new(store, sizes, weight)?), kind)
             }
-            None => Network::Classifier(LstmClassifier::new(store, sizes)?),
+            None => Network::Classifier(Box::new(LstmClassifier::new(store, sizes)?)),
         })
     }
 
