@@ -386,6 +386,10 @@ mod tests {
             ..caps(8)
         };
         assert_eq!(Rung::parse("wide", &able).ok(), Some(Some(Rung::Wide)));
-        assert!(parse("fast", 32).is_err_and(|e| e.contains("portable, subgroup, wide or tile")));
+        assert!(parse("matrix", 32).is_err_and(|e| e.contains("no cooperative matrices")));
+        assert!(
+            parse("fast", 32)
+                .is_err_and(|e| e.contains("portable, subgroup, wide, tile or matrix"))
+        );
     }
 }
