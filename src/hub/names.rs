@@ -48,7 +48,7 @@ impl Family {
     }
 
     /// The module of transformers that has its classes.
-    pub fn library(self) -> Option<&'static str> {
+    pub fn module(self) -> Option<&'static str> {
         match self {
             Family::Bert => Some("transformers.models.bert.modeling_bert"),
             Family::Gpt2 => Some("transformers.models.gpt2.modeling_gpt2"),

@@ -373,7 +373,7 @@ pub fn write(
         // As PEFT does, where no task says which class to load.
         let class = json!({
             "base_model_class": architecture.name(),
-            "parent_library": family.library(),
+            "parent_library": family.module(),
         });
         config.other.insert("auto_mapping".into(), class);
     }
