@@ -186,11 +186,8 @@ fn csv_with_quoted_line_breaks() {
 fn pairs_without_labels_are_text_where_nothing_learns_from_labels() {
     let root = folder();
     let csv = write(&root, "a.csv", "mr,ref\nname[X],X is nice.\n");
-    let jsonl = write(
-        &root,
-        "a.jsonl",
-        "{\"mr\": \"name[X]\", \"ref\": \"X is nice.\"}\n",
-    );
+    let row = "{\"mr\": \"name[X]\", \"ref\": \"X is nice.\"}\n";
+    let jsonl = write(&root, "a.jsonl", row);
     for path in [csv, jsonl] {
         let source = Source {
             text: Some("mr".into()),
