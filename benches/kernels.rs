@@ -107,7 +107,7 @@ fn softmax(gpu: &Gpu) -> Result<Case> {
     let (gpu, out, z) = (gpu.clone(), losses.clone(), logits.clone());
     let run = move || {
         let bindings = [&targets, &weights, &z, &losses].map(Tensor::binding);
-        let params = [rows as u32, vocab as u32, 0, 0];
+        let params = [rows as u32, vocab as u32, 0, 0, vocab as u32];
         gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))
     };
     run()?;
@@ -181,7 +181,7 @@ fn sum_cols(gpu: &Gpu) -> Result<Case> {
     let (gpu, out) = (gpu.clone(), y.clone());
     let run = move || {
         let width = (cols / 4) as u32;
-        let params = [rows as u32, width, rows as u32, 0];
+        let params = [rows as u32, width, rows as u32, 0, width];
         let bindings = [&x, &y].map(Tensor::binding);
         gpu.dispatch(
             &kernel,

@@ -123,7 +123,7 @@ impl Head {
         let losses = empty(&[POSITIONS])?;
         let variant = Variant::new().with("GRAD", true);
         let kernel = self.gpu.kernel("softmax_xent", &variant)?;
-        let params = [POSITIONS as u32, VOCAB as u32, 0, 0];
+        let params = [POSITIONS as u32, VOCAB as u32, 0, 0, VOCAB as u32];
         let (targets, weights) = (&self.targets[1], &self.weights[1]);
         let bindings = [targets, weights, &logits, &losses].map(Tensor::binding);
         let groups = Groups::Linear(POSITIONS as u64);

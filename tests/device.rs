@@ -175,11 +175,11 @@ fn counted(gpu: &Gpu, run: impl FnOnce() -> melos::Result<()>) -> Vec<(&'static 
 fn the_work_of_products_is_counted_in_every_form() {
     let gpu = gpu();
     let tensor = |shape: [usize; 3]| Tensor::zeros(&gpu, shape).unwrap();
-    let (a, b, c) = (tensor([3, 5, 16]), tensor([3, 16, 12]), tensor([3, 5, 12]));
-    let sizes = matmul_plan::Product::new(5, 12, 16, false, false).batched(3);
+    let (a, b, c) = (tensor([3, 5, 64]), tensor([3, 64, 64]), tensor([3, 5, 64]));
+    let sizes = matmul_plan::Product::new(5, 64, 64, false, false).batched(3);
     let caps = |cpu| matmul_plan::Caps {
         cpu,
-        int64: gpu.caps().int64,
+        images: gpu.caps().images(),
         matrix: None,
         min_subgroup: match gpu.caps().subgroup {
             true => gpu.caps().subgroup_min,
@@ -196,7 +196,7 @@ fn the_work_of_products_is_counted_in_every_form() {
         let [(_, 1, flops)] = found[..] else {
             panic!("{form}: {found:?}");
         };
-        assert_eq!(flops, 2.0 * 3.0 * 5.0 * 12.0 * 16.0, "{form}");
+        assert_eq!(flops, 2.0 * 3.0 * 5.0 * 64.0 * 64.0, "{form}");
     }
 }
 

@@ -33,7 +33,7 @@ fn expect<T: PartialEq + std::fmt::Debug>(out: &mut Vec<String>, what: &str, con
 #[test]
 fn every_variant_compiles_and_matches_its_contract() {
     for_each_kernel(|kernel, contract, out| {
-        let mut most = (0, 0, 0);
+        let mut most = (0, 0, 0, 0);
         for variant in contract.variants() {
             let own = &mut Vec::new();
             match translate::module(kernel, &variant) {
@@ -45,14 +45,14 @@ fn every_variant_compiles_and_matches_its_contract() {
                     }
                     let r = &module.reflection;
                     compare(contract, &variant, r, own);
-                    let storage = r
-                        .bindings
-                        .iter()
-                        .filter(|b| b.kind != Access::Uniform)
-                        .count();
-                    most.0 = most.0.max(storage as u32);
+                    let bound = |kinds: &[Access]| {
+                        let those = r.bindings.iter().filter(|b| kinds.contains(&b.kind));
+                        those.count() as u32
+                    };
+                    most.0 = most.0.max(bound(&[Access::Read, Access::ReadWrite]));
                     most.1 = most.1.max(r.workgroup_bytes);
                     most.2 = most.2.max(r.workgroup_size.iter().product());
+                    most.3 = most.3.max(bound(&[Access::Image]));
                 }
                 Err(e) => own.push(e.to_string()),
             }
@@ -63,10 +63,11 @@ fn every_variant_compiles_and_matches_its_contract() {
             limits.storage_buffers,
             limits.workgroup_bytes,
             limits.invocations,
+            limits.storage_textures,
         );
         expect(
             out,
-            "limits (storage buffers, workgroup bytes, invocations)",
+            "limits (storage buffers, workgroup bytes, invocations, storage textures)",
             stated,
             most,
         );

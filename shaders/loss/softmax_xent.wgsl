@@ -11,7 +11,7 @@
 //   al. 2016, section 7, as torch.nn.CrossEntropyLoss(label_smoothing=e).
 // Dispatch: R workgroups of WG (a power of two), folded; one row per workgroup.
 // Passes: 1 dispatch; each row is read once, twice with GRAD.
-// VEC4: logits hold four values per element; V is a multiple of 4.
+// VEC4: logits hold four values per element; V and line are multiples of 4.
 // Logits that are infinite or NaN make the row's loss and gradient so, on every driver.
 // Numerics: maximum and sum in one sweep, one exp per element, tree in fixed order.
 // Limits: 5 storage buffers, 16 WG bytes (12 WG without ARGMAX).
@@ -25,12 +25,13 @@ struct Params {
     vocab: u32,     // V
     first: u32,     // first row of targets, weights, loss and best
     smoothing: f32, // e in [0, 1)
+    line: u32,      // floats from one row of logits to the next, at least V
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> targets: array<u32>; // (first + R) u32
 @group(0) @binding(2) var<storage, read> weights: array<f32>; // (first + R) f32
-@group(0) @binding(3) var<storage, read_write> logits: array<Real>; // (R, V) f32, or (R, V / 4) vec4, row-major
+@group(0) @binding(3) var<storage, read_write> logits: array<Real>; // (R, line) f32, or (R, line / 4) vec4, row-major
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (first + R) f32
 #if ARGMAX
 @group(0) @binding(5) var<storage, read_write> best: array<u32>; // (first + R) u32
@@ -94,7 +95,7 @@ fn softmax_xent(
     let w = weights[at];
     let used = in_chunk && t < p.vocab && w != 0.0;
     let width = p.vocab / LANES; // elements of a row
-    let row = r * width;
+    let row = r * (p.line / LANES);
     let count = select(0u, width, used);
 
     var top = LOWEST;

@@ -15,10 +15,11 @@ struct Params {
     cols: u32,       // C; with VEC4 a quarter of the columns
     per_split: u32,  // rows per split: ceil(rows / splits)
     accumulate: u32, // 0: overwrite without reading; 1: add
+    line: u32,       // elements from one row of x to the next, at least C
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>; // (rows, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (rows, line) f32 or vec4, row-major
 @group(0) @binding(2) var<storage, read_write> y: array<Real>; // (splits, C) f32 or vec4, row-major
 
 @compute @workgroup_size(64)
@@ -31,7 +32,7 @@ fn sum_cols(
         let end = min((wid.y + 1u) * p.per_split, p.rows);
         var sum = Real(0.0);
         for (var r = wid.y * p.per_split; r < end; r++) {
-            sum += Real(x[r * p.cols + c]);
+            sum += Real(x[r * p.line + c]);
         }
         let i = wid.y * p.cols + c;
         if p.accumulate == 0u {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::lock;
+use super::{ImageLimits, lock};
 use crate::error::{Error, Result};
 
 /// How the adapter is chosen.
@@ -36,8 +36,6 @@ pub struct Caps {
     pub subgroup_max: u32,
     /// 16-bit floats can be used in shaders.
     pub f16: bool,
-    /// 64-bit integers can be used in shaders.
-    pub int64: bool,
     /// Matrix units that multiply f16 and add f32 can be used, by shaders that know the size of a
     /// subgroup.
     pub matrix: Option<MatrixUnits>,
@@ -54,6 +52,16 @@ pub struct MatrixUnits {
     pub size: u32,
     /// Invocations of a subgroup, which share one.
     pub subgroup: u32,
+}
+
+impl Caps {
+    /// How large images may be.
+    pub fn images(&self) -> ImageLimits {
+        ImageLimits {
+            side: self.limits.max_texture_dimension_2d,
+            layers: self.limits.max_texture_array_layers,
+        }
+    }
 }
 
 impl MatrixUnits {
@@ -133,7 +141,6 @@ fn caps_of(adapter: &wgpu::Adapter) -> Caps {
         subgroup_min: info.subgroup_min_size,
         subgroup_max: info.subgroup_max_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
-        int64: features.contains(wgpu::Features::SHADER_INT64),
         matrix: MatrixUnits::of(adapter),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: adapter.limits(),
@@ -221,7 +228,6 @@ pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
     let caps = caps_of(adapter);
     let mut useful = wgpu::Features::SUBGROUP
         | wgpu::Features::SHADER_F16
-        | wgpu::Features::SHADER_INT64
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
     let mut experimental_features = wgpu::ExperimentalFeatures::disabled();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::image::{Image, Lines};
 use super::lock;
 
 /// Where a buffer may be handed out again.
@@ -28,8 +29,9 @@ pub struct MemoryStats {
 }
 
 #[derive(Default)]
-struct Shelves {
+pub(super) struct Shelves {
     free: HashMap<(Scope, u64), Vec<wgpu::Buffer>>,
+    free_images: HashMap<(Scope, Lines), Vec<wgpu::Texture>>,
     stats: MemoryStats,
 }
 
@@ -76,6 +78,24 @@ impl Pool {
         })
     }
 
+    /// An image for lines of exactly this kind: few kinds occur, and many times each.
+    pub(super) fn image(&self, device: &wgpu::Device, lines: Lines, scope: Scope) -> Arc<Image> {
+        let mut shelves = lock(&self.0);
+        let size = lines.image_bytes();
+        let reused = shelves
+            .free_images
+            .get_mut(&(scope, lines))
+            .and_then(Vec::pop);
+        let raw = reused.unwrap_or_else(|| {
+            shelves.stats.reserved += size;
+            shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
+            lines.create(device)
+        });
+        shelves.stats.in_use += size;
+        let home = Arc::downgrade(&self.0);
+        Arc::new(Image::new(raw, lines, scope, home))
+    }
+
     pub(super) fn stats(&self) -> MemoryStats {
         lock(&self.0).stats
     }
@@ -102,6 +122,16 @@ impl Buffer {
     /// would otherwise be handed out and overwritten by the next replay.
     pub(super) fn outlives_recordings(&self) -> bool {
         self.scope == Scope::Eager
+    }
+}
+
+/// Puts an image back on its shelf.
+pub(super) fn shelve(home: &Weak<Mutex<Shelves>>, scope: Scope, lines: Lines, raw: &wgpu::Texture) {
+    if let Some(home) = home.upgrade() {
+        let mut shelves = lock(&home);
+        shelves.stats.in_use -= lines.image_bytes();
+        let shelf = shelves.free_images.entry((scope, lines)).or_default();
+        shelf.push(raw.clone());
     }
 }
 

@@ -3,18 +3,39 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Buffer, Counts, Kernel};
+use super::{Buffer, Counts, Image, Kernel, Lines};
 use crate::error::{Error, Result};
 use crate::kernels::grid;
 
-/// A slice of a buffer for one binding.
+/// What one binding of a dispatch is bound to.
 #[derive(Clone, Copy)]
 pub struct Binding<'a> {
-    pub(crate) buffer: &'a Arc<Buffer>,
-    /// Bytes from the buffer's start; a multiple of the adapter's storage alignment.
-    pub(crate) offset: u64,
+    pub(crate) resource: Resource<'a>,
     /// Bytes bound.
     pub(crate) size: u64,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Resource<'a> {
+    /// A buffer from this byte on, a multiple of the adapter's storage alignment.
+    Buffer(&'a Arc<Buffer>, u64),
+    Image(&'a Arc<Image>),
+}
+
+impl Binding<'_> {
+    /// For a bind group.
+    pub(super) fn raw(&self) -> wgpu::BindingResource<'_> {
+        match self.resource {
+            Resource::Buffer(buffer, offset) => {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: buffer.raw(),
+                    offset,
+                    size: wgpu::BufferSize::new(self.size),
+                })
+            }
+            Resource::Image(image) => wgpu::BindingResource::TextureView(image.view()),
+        }
+    }
 }
 
 /// How many workgroups run.
@@ -49,21 +70,44 @@ impl Groups {
     }
 }
 
-/// A buffer that a command uses.
-///
-/// The driver's handle keeps the memory alive. Only eager memory is also kept out of its pool: a
-/// recording's own memory goes back while it is recorded, for its later commands to use.
+/// Memory that a command keeps out of its pool: only what was not made for a recording, whose own
+/// memory goes back while it is recorded, for its later commands to use. The driver's handles
+/// keep that alive.
+pub(super) enum Kept {
+    Buffer { _buffer: Arc<Buffer> },
+    Image { _image: Arc<Image> },
+}
+
+impl Kept {
+    fn buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
+        let _buffer = buffer.outlives_recordings().then(|| buffer.clone())?;
+        Some(Kept::Buffer { _buffer })
+    }
+
+    fn image(image: &Arc<Image>) -> Option<Kept> {
+        let _image = image.outlives_recordings().then(|| image.clone())?;
+        Some(Kept::Image { _image })
+    }
+
+    pub(super) fn of(binding: &Binding<'_>) -> Option<Kept> {
+        match binding.resource {
+            Resource::Buffer(buffer, _) => Kept::buffer(buffer),
+            Resource::Image(image) => Kept::image(image),
+        }
+    }
+}
+
+/// A buffer that a command reads or writes.
 pub(super) struct Held {
     raw: wgpu::Buffer,
-    _keep: Option<Arc<Buffer>>,
+    _kept: Option<Kept>,
 }
 
 impl Held {
-    pub(super) fn new(buffer: &Arc<Buffer>) -> Held {
-        let keep = buffer.outlives_recordings().then(|| buffer.clone());
+    fn new(buffer: &Arc<Buffer>) -> Held {
         Held {
             raw: buffer.raw().clone(),
-            _keep: keep,
+            _kept: Kept::buffer(buffer),
         }
     }
 }
@@ -74,7 +118,7 @@ pub(super) enum Command {
         bind_group: wgpu::BindGroup,
         groups: [u32; 3],
         counts: Counts,
-        _held: Vec<Held>,
+        _kept: Vec<Kept>,
     },
     Copy {
         from: (Held, u64),
@@ -86,15 +130,22 @@ pub(super) enum Command {
         offset: u64,
         bytes: u64,
     },
+    Image {
+        from: (Held, u64),
+        to: wgpu::Texture,
+        lines: Lines,
+        _kept: Option<Kept>,
+    },
 }
 
 impl Command {
-    /// The kernel's name, or `copy` or `clear`.
+    /// The kernel's name, or `copy`, `clear` or `image`.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Command::Dispatch { kernel, .. } => kernel.name(),
             Command::Copy { .. } => "copy",
             Command::Clear { .. } => "clear",
+            Command::Image { .. } => "image",
         }
     }
 
@@ -108,6 +159,7 @@ impl Command {
             Command::Dispatch { counts, .. } => return *counts,
             Command::Copy { bytes, .. } => 2 * bytes,
             Command::Clear { bytes, .. } => *bytes,
+            Command::Image { lines, .. } => 2 * lines.bytes(),
         };
         Counts {
             flops: None,
@@ -120,6 +172,15 @@ impl Command {
             from: (Held::new(from.0), from.1),
             to: (Held::new(to.0), to.1),
             bytes,
+        }
+    }
+
+    pub(super) fn image(from: (&Arc<Buffer>, u64), to: &Arc<Image>) -> Command {
+        Command::Image {
+            from: (Held::new(from.0), from.1),
+            to: to.raw().clone(),
+            lines: to.lines(),
+            _kept: Kept::image(to),
         }
     }
 
@@ -146,7 +207,7 @@ impl Recording {
         &self.commands
     }
 
-    /// Number of dispatches, copies and clears in one replay.
+    /// Number of dispatches, copies, clears and images in one replay.
     pub fn len(&self) -> usize {
         self.commands.len()
     }
@@ -183,6 +244,9 @@ pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
             } => {
                 encoder.clear_buffer(&buffer.raw, *offset, Some(*bytes));
             }
+            Command::Image {
+                from, to, lines, ..
+            } => lines.encode(encoder, (&from.0.raw, from.1), to),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::adapter::Caps;
-use super::command::{Binding, Command, Held, UniformSlot};
-use super::lock;
+use super::command::{Binding, Command, Kept, UniformSlot};
+use super::image::image_format;
 use super::work::{Counter, Counts};
+use super::{Resource, lock};
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
 use crate::kernels::{Target, Variant, catalogue};
@@ -76,7 +77,6 @@ impl Kernel {
         for (feature, there, what) in [
             (Feature::Subgroup, caps.subgroup, "subgroup operations"),
             (Feature::F16, caps.f16, "16-bit floats"),
-            (Feature::Int64, caps.int64, "64-bit integers"),
             (
                 Feature::CooperativeMatrix,
                 caps.matrix.is_some(),
@@ -107,19 +107,27 @@ impl Kernel {
                 device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
             }
         };
+        let buffer = |ty| wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
             .iter()
             .map(|binding| wgpu::BindGroupLayoutEntry {
                 binding: binding.index,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match binding.kind {
-                        Access::Uniform => wgpu::BufferBindingType::Uniform,
-                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                ty: match binding.kind {
+                    Access::Uniform => buffer(wgpu::BufferBindingType::Uniform),
+                    Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
+                    Access::ReadWrite => {
+                        buffer(wgpu::BufferBindingType::Storage { read_only: false })
+                    }
+                    Access::Image => wgpu::BindingType::StorageTexture {
+                        access: wgpu::StorageTextureAccess::ReadOnly,
+                        format: image_format(binding.scalar_bytes() == Some(2)),
+                        view_dimension: wgpu::TextureViewDimension::D2Array,
                     },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
                 },
                 count: None,
             })
@@ -190,7 +198,7 @@ impl Kernel {
         }];
         for (&index, binding) in self.bindings[1..].iter().zip(bindings) {
             let limit = limits.max_storage_buffer_binding_size;
-            if binding.size > limit {
+            if matches!(binding.resource, Resource::Buffer(..)) && binding.size > limit {
                 return Err(Error::TooLarge {
                     what: format!("binding {index} of kernel '{}'", self.name),
                     bytes: binding.size,
@@ -200,11 +208,7 @@ impl Kernel {
             }
             entries.push(wgpu::BindGroupEntry {
                 binding: index,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: binding.buffer.raw(),
-                    offset: binding.offset,
-                    size: wgpu::BufferSize::new(binding.size),
-                }),
+                resource: binding.raw(),
             });
         }
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -212,7 +216,7 @@ impl Kernel {
             layout: &self.layout,
             entries: &entries,
         });
-        let held = bindings.iter().map(|b| Held::new(b.buffer)).collect();
+        let kept = bindings.iter().filter_map(Kept::of).collect();
         let counts = match &self.counter {
             Some(counter) => counter.count(params, bindings, groups),
             None => Counts::default(),
@@ -222,7 +226,7 @@ impl Kernel {
             bind_group,
             groups,
             counts,
-            _held: held,
+            _kept: kept,
         })
     }
 }

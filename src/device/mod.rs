@@ -7,6 +7,7 @@
 mod adapter;
 mod buffer;
 mod command;
+mod image;
 mod kernel;
 mod peak;
 mod profile;
@@ -16,7 +17,10 @@ mod work;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, MatrixUnits, list_adapters};
 pub use buffer::{Buffer, MemoryStats};
+pub(crate) use command::Resource;
 pub use command::{Binding, Groups, Recording};
+pub(crate) use image::LINE_BYTES;
+pub use image::{Image, ImageLimits, Lines};
 pub use kernel::Kernel;
 pub use peak::Peak;
 pub use profile::{CommandTime, KernelTime, Profile, Sent, Timing};
@@ -130,7 +134,6 @@ impl Gpu {
         let caps = Caps {
             subgroup: false,
             f16,
-            int64: false,
             matrix: None,
             ..shared.caps.clone()
         };
@@ -323,6 +326,30 @@ impl Gpu {
             .commands
             .push(Command::copy(from, to, bytes));
         Ok(())
+    }
+
+    /// Queues a copy of lines of a buffer, from byte `offset` on, into an image of their own.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] beyond the adapter's images.
+    pub(crate) fn image(&self, from: (&Arc<Buffer>, u64), lines: &Lines) -> Result<Arc<Image>> {
+        let scope = match self.is_recording() {
+            true => Scope::Recording,
+            false => Scope::Eager,
+        };
+        let most = self.caps().images();
+        if !lines.fit(most) {
+            return Err(Error::Kernel {
+                kernel: "image".into(),
+                message: format!("{lines:?} is beyond this adapter's {most:?}"),
+            });
+        }
+        let image = self.pool.image(&self.shared.device, *lines, scope);
+        self.check_failure()?;
+        lock(&self.stream)
+            .commands
+            .push(Command::image(from, &image));
+        Ok(image)
     }
 
     /// Queues zeroing of `bytes` bytes.

@@ -6,10 +6,10 @@
 //! and rounding. Contexts with checked kernels, as in tests, neither read nor write the file.
 //!
 //! The environment variable `MELOS_KERNELS` forces a rung instead: `portable` uses no optional
-//! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `wide`
-//! does that too and makes matrix products with 64-bit loads, `tile` makes them by tiles in
-//! workgroup memory, `matrix` those of f16 on matrix units. Unset or empty leaves the choice to
-//! melos.
+//! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `image`
+//! does that too and makes matrix products of operands copied into images, `tile` makes them by
+//! tiles in workgroup memory, `matrix` those of f16 on matrix units. Unset or empty leaves the
+//! choice to melos.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,8 +31,8 @@ pub enum Rung {
     Portable,
     /// Subgroup broadcast, on adapters whose subgroups have 8 lanes or more.
     Subgroup,
-    /// As `Subgroup`, and matrix products with 64-bit loads.
-    Wide,
+    /// As `Subgroup`, and matrix products of operands copied into images where they suit it.
+    Image,
     /// Matrix products by register tiles over workgroup memory; all else portable.
     Tile,
     /// Products of f16 on matrix units, those of f32 by tiles; all else portable.
@@ -42,7 +42,7 @@ pub enum Rung {
 impl Rung {
     /// Whether kernels broadcast within subgroups.
     pub(crate) fn broadcasts(self) -> bool {
-        matches!(self, Rung::Subgroup | Rung::Wide)
+        matches!(self, Rung::Subgroup | Rung::Image)
     }
 
     /// What `MELOS_KERNELS` asks for.
@@ -63,16 +63,15 @@ impl Rung {
         match value {
             "" => Ok(None),
             "portable" => Ok(Some(Rung::Portable)),
-            "subgroup" | "wide" if !caps.subgroup || caps.subgroup_min < 8 => {
+            "subgroup" | "image" if !caps.subgroup || caps.subgroup_min < 8 => {
                 bad("another rung: this adapter's subgroups have fewer than 8 lanes")
             }
             "subgroup" => Ok(Some(Rung::Subgroup)),
-            "wide" if caps.int64 => Ok(Some(Rung::Wide)),
-            "wide" => bad("another rung: this adapter has no 64-bit integers"),
+            "image" => Ok(Some(Rung::Image)),
             "tile" => Ok(Some(Rung::Tile)),
             "matrix" if caps.matrix.is_some() => Ok(Some(Rung::Matrix)),
             "matrix" => bad("another rung: this adapter has no cooperative matrices for it"),
-            _ => bad("portable, subgroup, wide, tile or matrix"),
+            _ => bad("portable, subgroup, image, tile or matrix"),
         }
     }
 }
@@ -311,7 +310,6 @@ mod tests {
             subgroup_min,
             subgroup_max: subgroup_min,
             f16: false,
-            int64: false,
             matrix: None,
             timestamps: false,
             limits: wgpu::Limits::default(),
@@ -377,19 +375,14 @@ mod tests {
         assert_eq!(parse("portable", 0), Ok(Some(Rung::Portable)));
         assert_eq!(parse("tile", 0), Ok(Some(Rung::Tile)));
         assert_eq!(parse("subgroup", 8), Ok(Some(Rung::Subgroup)));
-        for rung in ["subgroup", "wide"] {
+        assert_eq!(parse("image", 8), Ok(Some(Rung::Image)));
+        for rung in ["subgroup", "image"] {
             assert!(parse(rung, 4).is_err_and(|e| e.contains("fewer than 8 lanes")));
         }
-        assert!(parse("wide", 8).is_err_and(|e| e.contains("no 64-bit integers")));
-        let able = Caps {
-            int64: true,
-            ..caps(8)
-        };
-        assert_eq!(Rung::parse("wide", &able).ok(), Some(Some(Rung::Wide)));
         assert!(parse("matrix", 32).is_err_and(|e| e.contains("no cooperative matrices")));
         assert!(
             parse("fast", 32)
-                .is_err_and(|e| e.contains("portable, subgroup, wide, tile or matrix"))
+                .is_err_and(|e| e.contains("portable, subgroup, image, tile or matrix"))
         );
     }
 }

@@ -44,8 +44,6 @@ impl KernelSource {
                 (Feature::Subgroup, Target::Naga) => "",
                 (Feature::Subgroup, Target::Web) => "enable subgroups;\n",
                 (Feature::F16, _) => "enable f16;\n",
-                // An extension of naga, without a line; browsers have none.
-                (Feature::Int64, _) => "",
                 (Feature::CooperativeMatrix, _) => "enable wgpu_cooperative_matrix;\n",
             });
         }
@@ -195,10 +193,9 @@ kernels! {
     "matmul" {
         "matmul_coop"
         "matmul_direct"
+        "matmul_image"
         "matmul_pack"
-        "matmul_pack_wide"
         "matmul_subgroup"
-        "matmul_subgroup_wide"
         "matmul_tile"
     }
     "norm" {

@@ -64,8 +64,6 @@ pub enum Feature {
     Subgroup,
     /// 16-bit floats in shaders.
     F16,
-    /// 64-bit integers in shaders.
-    Int64,
     /// Cooperative matrix products.
     CooperativeMatrix,
 }
@@ -98,6 +96,9 @@ pub struct Dispatch {
 pub struct Limits {
     /// Storage buffers bound.
     pub storage_buffers: u32,
+    /// Storage textures bound.
+    #[serde(default)]
+    pub storage_textures: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Invocations per workgroup.
@@ -135,9 +136,9 @@ pub struct Binding {
     pub index: u32,
     /// Variable name.
     pub name: String,
-    /// Uniform, read or read_write.
+    /// Uniform, read, read_write or image.
     pub kind: Access,
-    /// Element type as WGSL writes it (`f32`, `vec4<f32>`), or a struct's name.
+    /// Element type as WGSL writes it (`f32`, `vec4<f32>`), a struct's name, or an image's format.
     pub dtype: String,
     /// The flag under which it holds f16 in place of f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,8 +167,8 @@ impl Binding {
     pub fn scalar_bytes(&self) -> Option<u64> {
         let inner = (self.dtype.split_once('<')).map_or(&self.dtype[..], |(_, inner)| inner);
         match inner.trim_end_matches('>') {
-            "f32" | "u32" | "i32" => Some(4),
-            "f16" => Some(2),
+            "f32" | "u32" | "i32" | "rgba32float" => Some(4),
+            "f16" | "rgba16float" => Some(2),
             _ => None,
         }
     }
@@ -183,6 +184,8 @@ pub enum Access {
     Read,
     /// `var<storage, read_write>`.
     ReadWrite,
+    /// An array of two-dimensional storage textures that are only read.
+    Image,
 }
 
 /// A `#const` or `override`.
@@ -241,6 +244,7 @@ impl fmt::Display for Access {
             Access::Uniform => "uniform",
             Access::Read => "read",
             Access::ReadWrite => "read_write",
+            Access::Image => "image",
         })
     }
 }
@@ -370,7 +374,7 @@ impl Contract {
         let declared = |b: &&Binding| b.conditions().all(|(flag, wanted)| on(flag) == wanted);
         let resolve = |b: &Binding| match b.half.as_deref().is_some_and(on) {
             true => Binding {
-                dtype: b.dtype.replace("f32", "f16"),
+                dtype: b.dtype.replace("f32", "f16").replace("a32", "a16"),
                 ..b.clone()
             },
             false => b.clone(),

@@ -6,7 +6,7 @@
 //! linear cross entropy: the gradients are computed on the way forward and scaled by the
 //! upstream gradient on the way back.
 
-use super::matmul::{Panels, Product, product};
+use super::matmul::{Product, Shared, product};
 use super::{axpy, lanes, sum_all_into, sum_columns};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
@@ -33,6 +33,7 @@ struct Params {
     vocab: u32,
     first: u32,
     smoothing: f32,
+    line: u32,
 }
 
 /// Gradients for an upstream gradient of 1, of what is trained.
@@ -85,30 +86,38 @@ pub fn linear_cross_entropy(
     let wanted = saved.dx.is_some() || saved.dw.is_some() || saved.db.is_some();
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let chunk = chunk_rows(rows, vocab, row_align(x.dtype()));
-    // W is packed once for all chunks, in each of the two ways it is read.
-    let (w_out, w_back) = (Panels::default(), Panels::default());
+    let line = line(vocab);
+    // What is made of W is made once for all chunks.
+    let shared_w = Shared::default();
     for first in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - first);
         let x_chunk = x.window(first * width, [count, width])?;
-        let logits = Tensor::empty(gpu, [count, vocab], DType::F32)?;
+        let logits = Tensor::empty(gpu, [count, line], DType::F32)?;
+        let shared_logits = Shared::default();
         product(&Product {
             bias: b,
             trans_b: true,
-            panels_b: Some(&w_out),
+            columns_c: Some(vocab),
+            shared_b: Some(&shared_w),
             ..Product::new(&x_chunk, w, &logits)
         })?;
-        softmax(gpu, &logits, targets, weights, &losses, first, wanted)?;
+        let rows = (first, vocab);
+        softmax(gpu, &logits, targets, weights, &losses, rows, wanted)?;
         let accumulate = first > 0;
         if let Some(dx) = &saved.dx {
             let dx = dx.window(first * width, [count, width])?;
             product(&Product {
-                panels_b: Some(&w_back),
+                columns_a: Some(vocab),
+                shared_a: Some(&shared_logits),
+                shared_b: Some(&shared_w),
                 ..Product::new(&logits, w, &dx)
             })?;
         }
         if let Some(dw) = &saved.dw {
             product(&Product {
                 trans_a: true,
+                columns_a: Some(vocab),
+                shared_a: Some(&shared_logits),
                 accumulate,
                 ..Product::new(&logits, &x_chunk, dw)
             })?;
@@ -160,7 +169,7 @@ pub fn cross_entropy(
 ) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     let gpu = tape.gpu();
-    let [rows, _] = logits.dims2(OP, "logits")?;
+    let [rows, classes] = logits.dims2(OP, "logits")?;
     logits.expect_float(OP, "logits")?;
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
@@ -169,7 +178,8 @@ pub fn cross_entropy(
     axpy(&dlogits, logits, 1.0, None, false)?;
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let wanted = tape.needs_grad(logits);
-    softmax(gpu, &dlogits, targets, weights, &losses, 0, wanted)?;
+    let all = (0, classes);
+    softmax(gpu, &dlogits, targets, weights, &losses, all, wanted)?;
     let loss = Tensor::empty(gpu, [1], DType::F32)?;
     sum_all_into(&losses, &loss)?;
     let (input, out) = (logits.clone(), loss.clone());
@@ -190,25 +200,36 @@ fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {
     rows.div_ceil(chunks).next_multiple_of(align)
 }
 
+/// Floats from one row of logits to the next: those of large vocabularies start on 256 bytes, so
+/// that copies and vectors of four suit them.
+fn line(vocab: usize) -> usize {
+    match vocab {
+        ..1024 => vocab,
+        _ => vocab.next_multiple_of(row_align(DType::F32)),
+    }
+}
+
+/// The rows of `logits` are those from `first` on; `vocab` of each row's floats count.
 fn softmax(
     gpu: &Gpu,
     logits: &Tensor,
     targets: &Tensor,
     weights: &Tensor,
     losses: &Tensor,
-    first: usize,
+    (first, vocab): (usize, usize),
     gradient: bool,
 ) -> Result<()> {
-    let [rows, vocab] = logits.dims2(OP, "logits")?;
+    let [rows, line] = logits.dims2(OP, "logits")?;
     let variant = Variant::new()
         .with("GRAD", gradient)
-        .with("VEC4", lanes(vocab) == 4);
+        .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
     let kernel = gpu.kernel("softmax_xent", &variant)?;
     let params = Params {
         rows: rows as u32,
         vocab: vocab as u32,
         first: first as u32,
         smoothing: 0.0,
+        line: line as u32,
     };
     let bindings = [
         targets.binding(),

@@ -1,6 +1,6 @@
 //! The linear layer, its weight in either of the two layouts that checkpoints have.
 
-use super::matmul::{Product, product};
+use super::matmul::{Product, Shared, product};
 use super::sum_columns;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Tape, Tensor};
@@ -104,22 +104,31 @@ impl Projection {
 
     /// Gradients of x, W and b, as far as they are wanted; dy (N, O).
     pub fn backward(&self, cx: &mut Backward, dy: &Tensor) -> Result<()> {
+        let shared_dy = Shared::default();
         if let Some(dx) = cx.sink(&self.x)? {
             product(&Product {
                 trans_b: self.layout == WeightLayout::InOut,
                 accumulate: dx.accumulate,
+                shared_a: Some(&shared_dy),
                 ..Product::new(dy, &self.w, &dx.grad)
             })?;
         }
         if let Some(dw) = cx.sink(&self.w)? {
-            let (left, right) = match self.layout {
-                WeightLayout::OutIn => (dy, &self.x),
-                WeightLayout::InOut => (&self.x, dy),
-            };
-            product(&Product {
+            let product_of = |left, right| Product {
                 trans_a: true,
                 accumulate: dw.accumulate,
                 ..Product::new(left, right, &dw.grad)
+            };
+            let shared = Some(&shared_dy);
+            product(&match self.layout {
+                WeightLayout::OutIn => Product {
+                    shared_a: shared,
+                    ..product_of(dy, &self.x)
+                },
+                WeightLayout::InOut => Product {
+                    shared_b: shared,
+                    ..product_of(&self.x, dy)
+                },
             })?;
         }
         if let Some(b) = &self.b

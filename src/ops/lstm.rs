@@ -5,7 +5,7 @@
 //! weights' gradients as one product over all steps.
 
 use super::lstm_form::{BackwardParams, Form, ForwardParams};
-use super::matmul::{Panels, Product, product};
+use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
 use super::{Binary, binary};
 use crate::device::Gpu;
@@ -256,10 +256,11 @@ impl Saved {
         let (carry_h, carry_c) = self.through_time(cx)?;
         // `gates` now holds the gradients before the activations, dz (T·B, 4H).
         let dz = &self.gates;
-        let dz_panels = Panels::default();
+        let shared_dz = Shared::default();
         if let Some(dx) = cx.sink(&self.x)? {
             product(&Product {
                 accumulate: dx.accumulate,
+                shared_a: Some(&shared_dz),
                 ..Product::new(dz, &self.w_ih, &dx.grad)
             })?;
         }
@@ -268,7 +269,7 @@ impl Saved {
             product(&Product {
                 trans_a: true,
                 accumulate,
-                panels_a: Some(&dz_panels),
+                shared_a: Some(&shared_dz),
                 ..Product::new(dz, &self.x, &dw.grad)
             })?;
         }
@@ -279,7 +280,7 @@ impl Saved {
             product(&Product {
                 trans_a: true,
                 accumulate,
-                panels_a: Some(&dz_panels),
+                shared_a: Some(&shared_dz),
                 ..Product::new(dz, &before, &dw.grad)
             })?;
         }

@@ -160,7 +160,7 @@ impl Form {
             k: h,
             batch: 0,
         };
-        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.threads, "w_hh", false);
+        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.threads, "w_hh");
         let how = how.map_err(|e| Error::Kernel {
             kernel: "lstm".into(),
             message: e.to_string(),

@@ -2,12 +2,13 @@
 
 use super::matmul_choice::{self as choice, Family, SizeClass};
 pub use super::matmul_plan::Activation;
-use super::matmul_plan::{self as plan, Candidate, Pack};
-use crate::device::{Gpu, Groups, MatrixUnits, Rung};
+use super::matmul_plan::{self as plan, Candidate, Pack, Wanted};
+use crate::device::{Binding, Gpu, Groups, Image, MatrixUnits, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 const OP: &str = "matmul";
 
@@ -33,27 +34,53 @@ pub struct Product<'a> {
     pub bias: Option<&'a Tensor>,
     /// Applied last, before the accumulation.
     pub activation: Activation,
-    /// Where A's panels are kept for other products with the same A.
-    pub panels_a: Option<&'a Panels>,
+    /// How many columns of A's memory count, where its rows are longer.
+    pub columns_a: Option<usize>,
+    /// The same of C.
+    pub columns_c: Option<usize>,
+    /// Where what is made of A is kept for other products with the same A.
+    pub shared_a: Option<&'a Shared>,
     /// The same for B.
-    pub panels_b: Option<&'a Panels>,
+    pub shared_b: Option<&'a Shared>,
 }
 
-/// An operand that several products share, packed by the first that needs it so. Its values must
-/// stay as they are while this lives.
+/// What is made of an operand that several products share: panels or images, by the first that
+/// needs it so. Its values must stay as they are while this lives.
 #[derive(Default)]
-pub struct Panels(RefCell<Option<(Pack, Tensor)>>);
+pub struct Shared(RefCell<Vec<(Wanted, Operand)>>);
 
-impl Panels {
-    fn of(&self, gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
-        if let Some((kept, panels)) = &*self.0.borrow()
-            && kept == how
-        {
-            return Ok(panels.clone());
+/// An operand in the form that a kernel reads.
+#[derive(Clone)]
+enum Operand {
+    Tensor(Tensor),
+    Image(Arc<Image>),
+}
+
+impl Operand {
+    fn binding(&self) -> Binding<'_> {
+        match self {
+            Operand::Tensor(tensor) => tensor.binding(),
+            Operand::Image(image) => image.binding(),
         }
-        let panels = pack(gpu, operand, how)?;
-        *self.0.borrow_mut() = Some((*how, panels.clone()));
-        Ok(panels)
+    }
+
+    fn make(from: &Tensor, wanted: &Wanted) -> Result<Operand> {
+        Ok(match wanted {
+            Wanted::Strided => Operand::Tensor(from.clone()),
+            Wanted::Panels(how) => Operand::Tensor(pack(from.gpu(), from, how)?),
+            Wanted::Image(lines) => Operand::Image(from.image(lines)?),
+        })
+    }
+}
+
+impl Shared {
+    fn of(&self, from: &Tensor, wanted: &Wanted) -> Result<Operand> {
+        if let Some((_, made)) = self.0.borrow().iter().find(|(made, _)| made == wanted) {
+            return Ok(made.clone());
+        }
+        let made = Operand::make(from, wanted)?;
+        self.0.borrow_mut().push((*wanted, made.clone()));
+        Ok(made)
     }
 }
 
@@ -70,16 +97,22 @@ impl<'a> Product<'a> {
             alpha: 1.0,
             bias: None,
             activation: Activation::None,
-            panels_a: None,
-            panels_b: None,
+            columns_a: None,
+            columns_c: None,
+            shared_a: None,
+            shared_b: None,
         }
     }
 
     /// Checks all shapes.
     fn sizes(&self) -> Result<plan::Product> {
-        let (batch, a) = matrices(self.a, "a")?;
+        let (batch, [rows, line_a]) = matrices(self.a, "a")?;
         let (_, b) = matrices(self.b, "b")?;
-        let [m, k] = if self.trans_a { [a[1], a[0]] } else { a };
+        let columns_a = self.columns_a.unwrap_or(line_a);
+        let [m, k] = match self.trans_a {
+            true => [columns_a, rows],
+            false => [rows, columns_a],
+        };
         let n = if self.trans_b { b[0] } else { b[1] };
         let lead: &[usize] = if self.a.dims().len() == 3 {
             &[batch]
@@ -90,12 +123,28 @@ impl<'a> Product<'a> {
         self.b
             .expect(OP, "b", &[lead, &b_dims].concat(), self.b.dtype())?;
         self.c.expect_float(OP, "c")?;
+        let (_, [_, line_c]) = matrices(self.c, "c")?;
+        let columns = self.columns_c.unwrap_or(line_c);
         self.c
-            .expect(OP, "c", &[lead, &[m, n]].concat(), self.c.dtype())?;
+            .expect(OP, "c", &[lead, &[m, line_c]].concat(), self.c.dtype())?;
+        for (arg, columns, wanted, line) in [
+            ("columns_a", columns_a, columns_a, line_a),
+            ("columns_c", columns, n, line_c),
+        ] {
+            if columns != wanted || columns > line {
+                return Err(Error::Shape {
+                    op: OP,
+                    arg,
+                    expected: format!("{wanted}, within rows of {line}"),
+                    found: columns.to_string(),
+                });
+            }
+        }
         if let Some(bias) = self.bias {
             bias.expect(OP, "bias", &[n], DType::F32)?;
         }
-        let product = plan::Product {
+        let mut product = plan::Product {
+            ldc: line_c as u32,
             alpha: self.alpha,
             accumulate: self.accumulate,
             has_bias: self.bias.is_some(),
@@ -103,11 +152,15 @@ impl<'a> Product<'a> {
             half: [self.a.is_half(), self.b.is_half()],
             ..plan::Product::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
-        Ok(if batch > 1 {
-            product.batched(batch as u32)
-        } else {
-            product
-        })
+        match self.trans_a {
+            true => product.a.k = line_a as u32,
+            false => product.a.extent = line_a as u32,
+        }
+        if batch > 1 {
+            product = product.batched(batch as u32);
+            product.a.batch = (rows * line_a) as u32;
+        }
+        Ok(product)
     }
 }
 
@@ -156,7 +209,7 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let sizes = p.sizes()?;
     let max_k = max_k(p.c.gpu());
     if sizes.k <= max_k {
-        return part_as(p, &sizes, (p.a, p.b), (p.panels_a, p.panels_b), form);
+        return part_as(p, &sizes, (p.a, p.b), (p.shared_a, p.shared_b), form);
     }
     if p.activation != Activation::None || sizes.batch > 1 {
         return Err(Error::Kernel {
@@ -180,7 +233,7 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
             operand.window(start, [operand.len() - start])
         };
         let operands = (from(p.a, sizes.a)?, from(p.b, sizes.b)?);
-        // Shared panels are those of whole operands.
+        // What is shared is made of whole operands.
         part_as(p, &part, (&operands.0, &operands.1), (None, None), form)?;
     }
     Ok(())
@@ -191,7 +244,7 @@ fn part_as(
     p: &Product<'_>,
     sizes: &plan::Product,
     (a, b): (&Tensor, &Tensor),
-    (panels_a, panels_b): (Option<&Panels>, Option<&Panels>),
+    (shared_a, shared_b): (Option<&Shared>, Option<&Shared>),
     form: Candidate,
 ) -> Result<()> {
     let gpu = p.c.gpu();
@@ -200,15 +253,11 @@ fn part_as(
         message: e.to_string(),
     };
     let plan = plan::plan(sizes, form).map_err(fail)?;
-    let packed = |operand: &Tensor, how: Option<&Pack>, shared: Option<&Panels>| match how {
-        None => Ok(operand.clone()),
-        Some(how) => match shared {
-            Some(panels) => panels.of(gpu, operand, how),
-            None => pack(gpu, operand, how),
-        },
+    let make = |from: &Tensor, wanted: &Wanted, shared: Option<&Shared>| match shared {
+        Some(shared) => shared.of(from, wanted),
+        None => Operand::make(from, wanted),
     };
-    let a = packed(a, plan.pack_a.as_ref(), panels_a)?;
-    let b = packed(b, plan.pack_b.as_ref(), panels_b)?;
+    let operands = (make(a, &plan.a, shared_a)?, make(b, &plan.b, shared_b)?);
     let mut variant = plan
         .consts
         .iter()
@@ -217,14 +266,15 @@ fn part_as(
     for &(name, value) in &plan.flags {
         variant = variant.with(name, value);
     }
-    if matches!(form.family(), Family::Direct | Family::Tile) {
+    if matches!(form.family(), Family::Direct | Family::Tile | Family::Image) {
         // Panels are f32, whatever was packed; matrix units take nothing but f16.
         variant = variant.with("A16", a.is_half()).with("B16", b.is_half());
     }
     let kernel = gpu.kernel(plan.kernel, &variant.with("VEC4", plan.vec4))?;
     // Without a bias some buffer must stand in; it is not read.
     let bias = p.bias.unwrap_or(p.a);
-    let bindings = [a.binding(), b.binding(), bias.binding(), p.c.binding()];
+    let (a, b) = (operands.0.binding(), operands.1.binding());
+    let bindings = [a, b, bias.binding(), p.c.binding()];
     gpu.dispatch_bytes(
         &kernel,
         plan.params.bytes(),
@@ -236,13 +286,10 @@ fn part_as(
 /// Packs one operand.
 pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let packed = Tensor::empty(gpu, [how.floats as usize], DType::F32)?;
-    let variant = match how.kernel {
-        "matmul_pack" => Variant::new()
-            .with("F16", operand.is_half())
-            .with("VEC4", how.vec4),
-        _ => Variant::new(),
-    };
-    let kernel = gpu.kernel(how.kernel, &variant)?;
+    let variant = Variant::new()
+        .with("F16", operand.is_half())
+        .with("VEC4", how.vec4);
+    let kernel = gpu.kernel("matmul_pack", &variant)?;
     let bindings = [operand.binding(), packed.binding()];
     gpu.dispatch(&kernel, &how.params, &bindings, Groups::Grid(how.groups))?;
     Ok(packed)
@@ -255,7 +302,7 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     let caps = plan::Caps {
         cpu: caps.is_cpu,
         min_subgroup: if caps.subgroup { caps.subgroup_min } else { 0 },
-        int64: caps.int64,
+        images: caps.images(),
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
         matrix: caps.matrix.filter(|units| {
@@ -265,7 +312,7 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     let family = gpu.rung().map(|rung| match rung {
         Rung::Portable => Family::Direct,
         Rung::Subgroup => Family::Subgroup,
-        Rung::Wide => Family::Wide,
+        Rung::Image => Family::Image,
         Rung::Tile => Family::Tile,
         Rung::Matrix => Family::Coop,
     });
@@ -273,7 +320,7 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
     if let [only] = worth[..] {
         return Ok(only);
     }
-    let class = SizeClass::of(sizes);
+    let class = SizeClass::of(sizes, &caps);
     let names: Vec<String> = worth.iter().map(ToString::to_string).collect();
     let chosen = gpu.fastest(&format!("matmul {class}"), &names, |gpu, index| {
         let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;

@@ -1,5 +1,6 @@
 //! Which forms of a product are worth timing, and on what: arithmetic, no device.
 
+use super::matmul_image as image;
 use super::matmul_plan::{Candidate, Caps, Product, candidates};
 use std::fmt;
 
@@ -10,8 +11,8 @@ pub enum Family {
     Direct,
     /// `matmul_subgroup`.
     Subgroup,
-    /// `matmul_subgroup_wide`.
-    Wide,
+    /// `matmul_image`.
+    Image,
     /// `matmul_tile`.
     Tile,
     /// `matmul_coop`.
@@ -24,7 +25,7 @@ impl Candidate {
         match self {
             Candidate::Direct { .. } => Family::Direct,
             Candidate::Subgroup { .. } => Family::Subgroup,
-            Candidate::Wide { .. } => Family::Wide,
+            Candidate::Image { .. } => Family::Image,
             Candidate::Tile { .. } => Family::Tile,
             Candidate::Coop(_) => Family::Coop,
         }
@@ -36,7 +37,7 @@ impl fmt::Display for Candidate {
         match self {
             Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
             Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
-            Candidate::Wide { rows, wg } => write!(f, "wide rows {rows} wg {wg}"),
+            Candidate::Image { rows } => write!(f, "image rows {rows}"),
             Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
             Candidate::Coop(units) => write!(f, "matrix {0} x {0}", units.size),
         }
@@ -61,11 +62,13 @@ pub struct SizeClass {
     pub trans_b: bool,
     /// A and B hold f16.
     pub half: bool,
+    /// A and B can be images.
+    pub image: bool,
 }
 
 impl SizeClass {
     /// The class of a product.
-    pub fn of(p: &Product) -> SizeClass {
+    pub fn of(p: &Product, caps: &Caps) -> SizeClass {
         let round = |size: u32| size.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
         SizeClass {
             m: round(p.m),
@@ -75,6 +78,7 @@ impl SizeClass {
             trans_a: p.a.extent == 1 && p.a.k > 1,
             trans_b: p.b.k == 1 && p.b.extent > 1,
             half: p.half == [true; 2],
+            image: caps.cpu && image::suits(p, caps.images),
         }
     }
 
@@ -111,6 +115,9 @@ impl fmt::Display for SizeClass {
         if self.half {
             write!(f, " f16")?;
         }
+        if self.image {
+            write!(f, " image")?;
+        }
         Ok(())
     }
 }
@@ -127,8 +134,8 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
         if forms.is_empty() {
             forms.push(match family {
                 Family::Direct => Candidate::Direct { wg: 64 },
-                Family::Subgroup => Candidate::Subgroup { rows: 8, wg: 64 },
-                Family::Wide => Candidate::Wide { rows: 8, wg: 64 },
+                // Images' for what no copy makes one of.
+                Family::Subgroup | Family::Image => Candidate::Subgroup { rows: 8, wg: 64 },
                 // The matrix units' for what they cannot multiply.
                 Family::Tile | Family::Coop => Candidate::Tile { bm: 64, bn: 64 },
             });
@@ -137,7 +144,7 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
     }
     if caps.cpu {
         // The same loop with dearer loads.
-        if caps.int64 {
+        if forms.iter().any(|form| form.family() == Family::Image) {
             forms.retain(|form| form.family() != Family::Subgroup);
         }
         forms.sort_by(|a, b| estimate(product, *a).total_cmp(&estimate(product, *b)));
@@ -154,14 +161,16 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
     match form {
         // Whole subgroups of eight lanes, eight rows by four columns each.
         Candidate::Direct { .. } => 2.0 * up(p.m, 8) * up(p.n, 32) * k * batch / DIRECT + DISPATCH,
-        Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
-            let (rate, columns) = match form.family() {
-                Family::Wide => (if rows > 8 { WIDE_32 } else { WIDE_8 }, 8),
-                _ => (if rows > 8 { SUBGROUP_32 } else { SUBGROUP_8 }, 4),
-            };
-            let (m, n) = (up(p.m, rows), up(p.n, columns * wg));
+        Candidate::Subgroup { rows, wg } => {
+            let rate = if rows > 8 { SUBGROUP_32 } else { SUBGROUP_8 };
+            let (m, n) = (up(p.m, rows), up(p.n, 4 * wg));
             let packed = 4.0 * k * batch * (m + n);
             2.0 * m * n * k * batch / rate + packed / PACK + 3.0 * DISPATCH
+        }
+        Candidate::Image { rows } => {
+            let (m, n) = (up(p.m, rows), up(p.n, 64));
+            let copied = 4.0 * k * batch * (f64::from(p.m) + f64::from(p.n));
+            2.0 * m * n * k * batch / image::rate(rows) + copied / COPY + 3.0 * DISPATCH
         }
         Candidate::Tile { .. } | Candidate::Coop(_) => {
             2.0 * up(p.m, 64) * up(p.n, 64) * k * batch / TILE + DISPATCH
@@ -173,23 +182,29 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
 const DIRECT: f64 = 3.8e9;
 const SUBGROUP_8: f64 = 15e9;
 const SUBGROUP_32: f64 = 27e9;
-const WIDE_8: f64 = 19e9;
-const WIDE_32: f64 = 28e9;
 const TILE: f64 = 4.7e9;
 /// Bytes a second that packing writes.
 const PACK: f64 = 2e9;
+/// Bytes a second that copies into images write.
+const COPY: f64 = 10e9;
 /// Seconds to start a dispatch.
 const DISPATCH: f64 = 20e-6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MatrixUnits;
+    use crate::device::{ImageLimits, MatrixUnits};
+
+    const NO_IMAGES: ImageLimits = ImageLimits { side: 0, layers: 0 };
+    const IMAGES: ImageLimits = ImageLimits {
+        side: 16_384,
+        layers: 2048,
+    };
 
     const LAVAPIPE: Caps = Caps {
         cpu: true,
         min_subgroup: 8,
-        int64: false,
+        images: NO_IMAGES,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
         matrix: None,
@@ -197,17 +212,21 @@ mod tests {
 
     #[test]
     fn sizes_of_one_class_share_a_choice() {
-        let class = |m, n, k, ta, tb| SizeClass::of(&Product::new(m, n, k, ta, tb)).to_string();
+        let class =
+            |m, n, k, ta, tb| SizeClass::of(&Product::new(m, n, k, ta, tb), &LAVAPIPE).to_string();
         assert_eq!(class(2048, 10_000, 512, false, true), "NT 2048x16384x512");
         assert_eq!(class(2000, 8200, 300, false, true), "NT 2048x16384x512");
         assert_eq!(class(5, 7, 9, true, false), "TN 8x8x16");
         let batched = Product::new(5, 7, 9, false, false).batched(12);
-        assert_eq!(SizeClass::of(&batched).to_string(), "NN 8x8x16 x16");
+        assert_eq!(
+            SizeClass::of(&batched, &LAVAPIPE).to_string(),
+            "NN 8x8x16 x16"
+        );
     }
 
     #[test]
     fn samples_are_small_and_keep_few_rows_few() {
-        let class = SizeClass::of(&Product::new(8, 10_000, 512, false, true));
+        let class = SizeClass::of(&Product::new(8, 10_000, 512, false, true), &LAVAPIPE);
         let sample = class.sample(true);
         assert_eq!((sample.m, sample.k), (8, 512));
         assert!(sample.n < 16_384 && sample.n >= 512);
@@ -219,12 +238,17 @@ mod tests {
         let forms = worth_timing(&large, &LAVAPIPE, None);
         assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
         let able = Caps {
-            int64: true,
+            images: IMAGES,
             ..LAVAPIPE
         };
         let forms = worth_timing(&large, &able, None);
-        assert_eq!(forms, [Candidate::Wide { rows: 32, wg: 8 }]);
-        for family in [Family::Direct, Family::Subgroup, Family::Wide, Family::Tile] {
+        assert_eq!(forms, [Candidate::Image { rows: 40 }]);
+        for family in [
+            Family::Direct,
+            Family::Subgroup,
+            Family::Image,
+            Family::Tile,
+        ] {
             let forms = worth_timing(&large, &LAVAPIPE, Some(family));
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
         }

@@ -19,14 +19,12 @@ pub struct Layout {
     pub batch: u32,
 }
 
-/// One dispatch of `matmul_pack` or `matmul_pack_wide`: bindings p, src, dst.
+/// One dispatch of `matmul_pack`: bindings p, src, dst.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pack {
     /// Its parameters.
     pub params: PackParams,
-    /// Which of the two.
-    pub kernel: &'static str,
-    /// The flag `VEC4` of `matmul_pack`.
+    /// Its flag `VEC4`.
     pub vec4: bool,
     /// Workgroups.
     pub groups: [u32; 3],
@@ -34,8 +32,7 @@ pub struct Pack {
     pub floats: u64,
 }
 
-/// How one operand is packed into panels of `width`; usable alone for weights packed once. With
-/// `wide` by 64-bit loads, where the operand, which must hold f32, suits them.
+/// How one operand is packed into panels of `width`; usable alone for weights packed once.
 pub fn pack(
     extent: u32,
     k: u32,
@@ -43,7 +40,6 @@ pub fn pack(
     batch: u32,
     width: u32,
     operand: &'static str,
-    wide: bool,
 ) -> Result<Pack, PlanError> {
     let kp = k.next_multiple_of(K_STEP);
     let panels = extent.div_ceil(width);
@@ -62,20 +58,18 @@ pub fn pack(
         });
     }
     // The contiguous axis, the other stride and the batches.
-    let suits = |unit: u32| {
-        let (axis, stride) = match layout {
-            Layout { extent: 1, k, .. } => (extent, k),
-            Layout { extent, k: 1, .. } => (k, extent),
-            _ => return false,
-        };
-        [axis, stride, layout.batch].iter().all(|v| v % unit == 0)
-    };
-    let wide = wide && width.is_multiple_of(8) && suits(8);
-    let (kernel, block) = match wide {
-        true => ("matmul_pack_wide", 64),
-        false => ("matmul_pack", 16),
-    };
-    let blocks = (one / block).div_ceil(PACK_THREADS);
+    let vec4 = match layout {
+        Layout {
+            extent: 1, k: ld, ..
+        } => [extent, ld, layout.batch],
+        Layout {
+            extent: ld, k: 1, ..
+        } => [k, ld, layout.batch],
+        _ => [1; 3],
+    }
+    .iter()
+    .all(|v| v % 4 == 0);
+    let blocks = (one / 16).div_ceil(PACK_THREADS);
     let rows = blocks.div_ceil(MAX_GROUPS);
     Ok(Pack {
         params: PackParams {
@@ -89,8 +83,7 @@ pub fn pack(
             src_batch: layout.batch,
             dst_batch: if copies == 1 { 0 } else { (one / 4) as u32 },
         },
-        kernel,
-        vec4: suits(4),
+        vec4,
         groups: grid([blocks.div_ceil(rows), rows, copies])?,
         floats,
     })

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// `Params` of `matmul_pack` and `matmul_pack_wide`.
+/// `Params` of `matmul_pack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)] // named as in the shader
@@ -18,7 +18,7 @@ pub struct PackParams {
     pub dst_batch: u32,
 }
 
-/// `Params` of `matmul_subgroup` and `matmul_subgroup_wide`.
+/// `Params` of `matmul_subgroup`.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 #[allow(missing_docs)] // named as in the shader
@@ -26,6 +26,23 @@ pub struct PanelParams {
     pub m: u32,
     pub n: u32,
     pub kp: u32,
+    pub ldc: u32,
+    pub a_batch: u32,
+    pub b_batch: u32,
+    pub c_batch: u32,
+    pub accumulate: u32,
+    pub has_bias: u32,
+    pub alpha: f32,
+}
+
+/// `Params` of `matmul_image`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // named as in the shader
+pub struct ImageParams {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
     pub ldc: u32,
     pub a_batch: u32,
     pub b_batch: u32,
@@ -59,8 +76,10 @@ pub struct StridedParams {
 /// Parameters of the product's own dispatch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Params {
-    /// Of `matmul_subgroup` and `matmul_subgroup_wide`.
+    /// Of `matmul_subgroup`.
     Panels(PanelParams),
+    /// Of `matmul_image`.
+    Image(ImageParams),
     /// Of `matmul_tile` and `matmul_direct`.
     Strided(StridedParams),
 }
@@ -70,6 +89,7 @@ impl Params {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Params::Panels(p) => bytemuck::bytes_of(p),
+            Params::Image(p) => bytemuck::bytes_of(p),
             Params::Strided(p) => bytemuck::bytes_of(p),
         }
     }

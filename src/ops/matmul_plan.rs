@@ -5,16 +5,18 @@
 //!
 //! - `matmul_subgroup`: operands are first packed into zero-padded panels (`matmul_pack`), then
 //!   one loop of subgroup broadcasts serves every transposition and size.
-//! - `matmul_subgroup_wide`: the same, with floats loaded in pairs. Fastest on CPU adapters.
+//! - `matmul_image`: operands are first copied into images. Fastest on CPU adapters, for lines of
+//!   whole copies.
 //! - `matmul_tile`: register tiles over workgroup memory, operands as they lie. For GPUs.
 //! - `matmul_coop`: the same on matrix units, for operands of f16.
 //! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
 //!   and wherever the others do not run.
 
+use super::matmul_image as image;
 use super::matmul_pack::K_STEP;
 pub use super::matmul_pack::{Layout, Pack, pack};
-pub use super::matmul_params::{PackParams, PanelParams, Params, StridedParams};
-use crate::device::MatrixUnits;
+pub use super::matmul_params::{ImageParams, PackParams, PanelParams, Params, StridedParams};
+use crate::device::{ImageLimits, Lines, MatrixUnits};
 
 /// Largest number of workgroups on one axis that every adapter takes.
 pub(super) const MAX_GROUPS: u64 = 65_535;
@@ -117,8 +119,8 @@ pub struct Caps {
     pub cpu: bool,
     /// Smallest subgroup size, 0 without the feature.
     pub min_subgroup: u32,
-    /// 64-bit integers in shaders.
-    pub int64: bool,
+    /// How large images may be.
+    pub images: ImageLimits,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Invocations per workgroup.
@@ -137,12 +139,10 @@ pub enum Candidate {
         /// `WG`.
         wg: u32,
     },
-    /// `matmul_subgroup_wide`: as `Subgroup`, 8 columns an invocation.
-    Wide {
+    /// `matmul_image`: rows per invocation (a multiple of 8).
+    Image {
         /// `ROWS`.
         rows: u32,
-        /// `WG`.
-        wg: u32,
     },
     /// `matmul_tile`: rows and columns of a workgroup's tile.
     Tile {
@@ -160,15 +160,25 @@ pub enum Candidate {
     },
 }
 
-/// The dispatches of one product: the packs (in any order), then `kernel` with the bindings
-/// p, a, b, bias, c, where a and b are the packed operands if there are packs. Without a bias
-/// any storage buffer but C stands in for it.
+/// What a kernel wants an operand to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted {
+    /// As it lies.
+    Strided,
+    /// Panels, packed by `matmul_pack`.
+    Panels(Pack),
+    /// An image.
+    Image(Lines),
+}
+
+/// The dispatches of one product: what makes A and B what is wanted, then `kernel` with the
+/// bindings p, a, b, bias, c. Without a bias any storage buffer but C stands in for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Packs A.
-    pub pack_a: Option<Pack>,
-    /// Packs B; to be skipped when B has not changed since it was last packed.
-    pub pack_b: Option<Pack>,
+    /// What A must be.
+    pub a: Wanted,
+    /// What B must be.
+    pub b: Wanted,
     /// Name of the product's kernel.
     pub kernel: &'static str,
     /// Its `#const` values.
@@ -200,6 +210,14 @@ pub enum PlanError {
         /// Elements from its first to its last.
         elements: u64,
     },
+    /// An operand that no copy makes an image of.
+    #[error(
+        "matmul: {operand} cannot be an image: its lines, and k, must be whole copies and texels"
+    )]
+    NoImage {
+        /// A or B.
+        operand: &'static str,
+    },
     /// A grid no adapter takes.
     #[error("matmul: {groups} workgroups on axis {axis}, at most 65535; split the product")]
     TooManyGroups {
@@ -218,11 +236,12 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            // 32 rows an invocation reuse B most, but pad few rows to many.
-            if caps.int64 {
-                let rows = product.m.min(32).next_power_of_two().max(8);
-                out.push(Candidate::Wide { rows, wg: 8 });
+            if image::suits(product, caps.images) {
+                out.push(Candidate::Image {
+                    rows: image::rows(product.m),
+                });
             }
+            // 32 rows an invocation reuse B most, but pad few rows to many.
             let rows = if product.m <= 16 { 8 } else { 32 };
             out.push(Candidate::Subgroup { rows, wg: 16 });
         }
@@ -287,40 +306,51 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         alpha: p.alpha,
     });
     let act = ("ACT", p.act as u32);
-    let mut pack_a = None;
-    let mut pack_b = None;
+    let (mut a, mut b) = (Wanted::Strided, Wanted::Strided);
     let mut flags = Vec::new();
     let (kernel, consts, params, tile) = match candidate {
-        Candidate::Subgroup { rows, wg } | Candidate::Wide { rows, wg } => {
-            let (kernel, columns, wide) = match candidate {
-                Candidate::Wide { .. } => ("matmul_subgroup_wide", 8, true),
-                _ => ("matmul_subgroup", 4, false),
-            };
-            let a = pack(p.m, p.k, p.a, p.batch, rows, "A", wide && !p.half[0])?;
-            let b = pack(
-                p.n,
-                p.k,
-                p.b,
-                p.batch,
-                columns * wg,
-                "B",
-                wide && !p.half[1],
-            )?;
+        Candidate::Subgroup { rows, wg } => {
+            let pack_a = pack(p.m, p.k, p.a, p.batch, rows, "A")?;
+            let pack_b = pack(p.n, p.k, p.b, p.batch, 4 * wg, "B")?;
             let params = Params::Panels(PanelParams {
                 m: p.m,
                 n: p.n,
-                kp: a.params.kp,
+                kp: pack_a.params.kp,
                 ldc: p.ldc,
-                a_batch: a.params.dst_batch,
-                b_batch: b.params.dst_batch,
+                a_batch: pack_a.params.dst_batch,
+                b_batch: pack_b.params.dst_batch,
                 c_batch: p.c_batch,
                 accumulate,
                 has_bias,
                 alpha: p.alpha,
             });
-            (pack_a, pack_b) = (Some(a), Some(b));
+            (a, b) = (Wanted::Panels(pack_a), Wanted::Panels(pack_b));
             let consts = vec![act, ("ROWS", rows), ("WG", wg)];
-            (kernel, consts, params, [rows, columns * wg])
+            ("matmul_subgroup", consts, params, [rows, 4 * wg])
+        }
+        Candidate::Image { rows } => {
+            let no = |operand| PlanError::NoImage { operand };
+            let image_a = image::a(p).ok_or(no("A"))?;
+            let image_b = image::b(p).ok_or(no("B"))?;
+            let params = Params::Image(ImageParams {
+                m: p.m,
+                n: p.n,
+                k: p.k,
+                ldc: p.ldc,
+                a_batch: image_a.layers,
+                b_batch: image_b.layers,
+                c_batch: p.c_batch,
+                accumulate,
+                has_bias,
+                alpha: p.alpha,
+            });
+            flags = vec![
+                ("TRANS_A", image_a.lines.panels),
+                ("TRANS_B", !image_b.lines.panels),
+            ];
+            (a, b) = (Wanted::Image(image_a.lines), Wanted::Image(image_b.lines));
+            let consts = vec![act, ("ROWS", rows)];
+            ("matmul_image", consts, params, [rows, 64])
         }
         Candidate::Tile { bm, bn } => {
             let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
@@ -329,17 +359,19 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         Candidate::Coop(MatrixUnits { size, subgroup }) => {
             let (trans_a, trans_b) = (p.a.k != 1, p.b.extent != 1);
             // Lines of both operands, and what leads from one to the next.
-            let a = if trans_a {
+            let lines_a = if trans_a {
                 [p.a.k, p.m]
             } else {
                 [p.a.extent, p.k]
             };
-            let b = if trans_b {
+            let lines_b = if trans_b {
                 [p.b.extent, p.k]
             } else {
                 [p.b.k, p.n]
             };
-            let all = [a[0], a[1], b[0], b[1], p.a.batch, p.b.batch];
+            let [a0, a1] = lines_a;
+            let [b0, b1] = lines_b;
+            let all = [a0, a1, b0, b1, p.a.batch, p.b.batch];
             flags = vec![
                 ("ALIGNED", all.iter().all(|v| v % 4 == 0)),
                 ("MAT16", size == 16),
@@ -353,8 +385,8 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
     };
     let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
     Ok(Plan {
-        pack_a,
-        pack_b,
+        a,
+        b,
         kernel,
         consts,
         vec4: [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
@@ -404,7 +436,10 @@ mod tests {
     const LAVAPIPE: Caps = Caps {
         cpu: true,
         min_subgroup: 8,
-        int64: true,
+        images: ImageLimits {
+            side: 16_384,
+            layers: 2048,
+        },
         workgroup_bytes: 32 << 10,
         invocations: 1024,
         matrix: None,
@@ -425,7 +460,9 @@ mod tests {
     fn panels_cover_odd_sizes() -> Result<(), PlanError> {
         let product = Product::new(65, 3, 257, true, false).batched(2);
         let plan = plan(&product, Candidate::Subgroup { rows: 32, wg: 16 })?;
-        let a = plan.pack_a.expect("A is packed");
+        let Wanted::Panels(a) = plan.a else {
+            panic!("A is not packed");
+        };
         assert_eq!((a.params.panels, a.params.kp, a.vec4), (3, 264, false));
         assert_eq!(a.floats, 2 * 3 * 264 * 32);
         assert_eq!((plan.groups, plan.vec4), ([3, 1, 2], false));
@@ -433,30 +470,15 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_floats_are_packed_where_the_operand_has_eights() -> Result<(), PlanError> {
-        let packs = |form, m, n, k| {
-            let plan = plan(&Product::new(m, n, k, false, false), form)?;
-            let kernel = |pack: Option<Pack>| pack.map_or("", |pack| pack.kernel);
-            Ok([kernel(plan.pack_a), kernel(plan.pack_b)])
-        };
-        let [one, two] = ["matmul_pack", "matmul_pack_wide"];
-        let form = Candidate::Wide { rows: 16, wg: 8 };
-        assert_eq!(packs(form, 100, 24, 64)?, [two, two]);
-        assert_eq!(packs(form, 100, 36, 64)?, [two, one]);
-        assert_eq!(packs(form, 100, 24, 63)?, [one, two]);
-        let form = Candidate::Subgroup { rows: 32, wg: 16 };
-        assert_eq!(packs(form, 100, 24, 64)?, [one, one]);
-        Ok(())
-    }
-
-    #[test]
     fn the_first_candidate_fits_size_and_adapter() {
         let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &LAVAPIPE)[0];
         assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
-        let few = Candidate::Wide { rows: 8, wg: 8 };
-        assert_eq!(first(8, 2048, 512), few);
-        let large = Candidate::Wide { rows: 32, wg: 8 };
-        assert_eq!(first(512, 512, 512), large);
+        assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
+        assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
+        assert_eq!(
+            first(512, 512, 100),
+            Candidate::Subgroup { rows: 32, wg: 16 }
+        );
         let bare = Caps {
             min_subgroup: 0,
             ..LAVAPIPE

@@ -15,6 +15,7 @@ mod lstm;
 mod lstm_form;
 pub mod matmul;
 mod matmul_choice;
+mod matmul_image;
 mod matmul_pack;
 mod matmul_params;
 pub mod matmul_plan;

@@ -81,15 +81,17 @@ struct SumColumnsParams {
     cols: u32,
     per_split: u32,
     accumulate: u32,
+    line: u32,
 }
 
 /// Rows that one workgroup of [`sum_columns`] adds up in its first pass.
 const ROWS_PER_SPLIT: usize = 256;
 
-/// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), f32 or f16, in a fixed order.
+/// Queues y[c] (=|+=) Σ_r x[r, c] of x (R, C), f32 or f16, in a fixed order; y (C), or the first
+/// of x's columns.
 pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()> {
-    let (rows, cols) = (x.shape().rows(), x.shape().last());
-    let lanes = lanes(cols);
+    let (rows, line, cols) = (x.shape().rows(), x.shape().last(), y.len());
+    let lanes = lanes(cols).min(lanes(line));
     let width = cols / lanes;
     let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
         let variant = Variant::new()
@@ -101,6 +103,7 @@ pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()
             cols: width as u32,
             per_split: per_split as u32,
             accumulate: u32::from(accumulate),
+            line: (x.shape().last() / lanes) as u32,
         };
         let grid = [
             width.div_ceil(64) as u32,

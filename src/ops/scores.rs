@@ -17,6 +17,7 @@ struct Params {
     vocab: u32,
     first: u32,
     smoothing: f32,
+    line: u32,
 }
 
 /// Σᵢ weightᵢ · crossentropy(softmax(logitsᵢ), targetᵢ), as (1), and the number of the largest logit
@@ -47,6 +48,7 @@ pub fn score_logits(
         vocab: vocab as u32,
         first: 0,
         smoothing: 0.0,
+        line: vocab as u32,
     };
     let bindings = [
         targets.binding(),

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Readback};
+use crate::device::{Binding, Buffer, Gpu, Image, Lines, Readback, Resource};
 use crate::error::{Error, Result};
 use shape::bytes;
 
@@ -351,10 +351,14 @@ impl Tensor {
     /// The whole tensor, for a dispatch.
     pub fn binding(&self) -> Binding<'_> {
         Binding {
-            buffer: &self.buffer,
-            offset: self.offset,
+            resource: Resource::Buffer(&self.buffer, self.offset),
             size: self.bytes(),
         }
+    }
+
+    /// Queues a copy of the first `lines` of this tensor's memory into an image.
+    pub(crate) fn image(&self, lines: &Lines) -> Result<Arc<Image>> {
+        self.gpu.image((&self.buffer, self.offset), lines)
     }
 
     /// Fails unless the element type is `dtype`.

@@ -5,7 +5,7 @@ use super::Module;
 use crate::kernels::{KernelError, Result};
 use naga::back;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::{Module as Ir, ResourceBinding, ShaderStage};
+use naga::{AddressSpace, Module as Ir, ResourceBinding, ShaderStage, StorageAccess};
 
 /// Metal buffer slot of the array of buffer lengths that naga's signature has. No kernel reads
 /// it; bind anything.
@@ -45,12 +45,15 @@ pub fn spirv(module: &Module) -> Result<Vec<u32>> {
         .map_err(|e| fail(module, "spir-v", e.to_string()))
 }
 
-/// (entry point, Metal 2.4 text); `@binding(n)` becomes `[[buffer(n)]]`.
+/// (entry point, Metal 2.4 text); `@binding(n)` becomes `[[buffer(n)]]`, of an image `[[texture(n)]]`.
 pub fn msl(module: &Module) -> Result<(String, String)> {
-    let resources = bindings(&module.ir).map(|(at, writable)| {
+    let resources = bindings(&module.ir).map(|(at, space)| {
+        let slot = Some(at.binding as u8);
+        let image = space == AddressSpace::Handle;
         let target = back::msl::BindTarget {
-            buffer: Some(at.binding as u8),
-            mutable: writable,
+            buffer: slot.filter(|_| !image),
+            texture: slot.filter(|_| image),
+            mutable: matches!(space, AddressSpace::Storage { access } if access.contains(StorageAccess::STORE)),
             ..Default::default()
         };
         (at, target)
@@ -106,13 +109,8 @@ pub fn hlsl(module: &Module) -> Result<(String, String)> {
     Ok((name, text))
 }
 
-/// Bound variables and whether the shader may write them.
-fn bindings(ir: &Ir) -> impl Iterator<Item = (ResourceBinding, bool)> + '_ {
-    ir.global_variables.iter().filter_map(|(_, v)| {
-        let writable = matches!(
-            v.space,
-            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE)
-        );
-        v.binding.map(|at| (at, writable))
-    })
+/// Bound variables and what they are bound to.
+fn bindings(ir: &Ir) -> impl Iterator<Item = (ResourceBinding, AddressSpace)> + '_ {
+    let variables = ir.global_variables.iter();
+    variables.filter_map(|(_, v)| v.binding.map(|at| (at, v.space)))
 }

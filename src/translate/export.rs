@@ -55,8 +55,8 @@ pub fn export(dir: &Path) -> Result<Manifest> {
     let mut manifest = Manifest {
         version: env!("CARGO_PKG_VERSION").to_string(),
         bindings: format!(
-            "WGSL @group(0) @binding(n) = SPIR-V set 0 binding n = Metal buffer(n) = HLSL \
-             register(b|t|u n, space0). Metal entry points also declare a buffer of lengths at \
+            "WGSL @group(0) @binding(n) = SPIR-V set 0 binding n = Metal buffer(n), \
+             of an image texture(n) = HLSL register(b|t|u n, space0). Metal entry points also declare a buffer of lengths at \
              {}, which no kernel reads.",
             emit::METAL_SIZES_SLOT
         ),

@@ -68,7 +68,6 @@ fn capabilities(features: &[Feature]) -> Capabilities {
         caps | match f {
             Feature::Subgroup => Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER,
             Feature::F16 => Capabilities::SHADER_FLOAT16,
-            Feature::Int64 => Capabilities::SHADER_INT64,
             Feature::CooperativeMatrix => Capabilities::COOPERATIVE_MATRIX,
         }
     })

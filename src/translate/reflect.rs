@@ -92,6 +92,7 @@ impl Reflection {
                     Access::ReadWrite
                 }
                 AddressSpace::Storage { .. } => Access::Read,
+                AddressSpace::Handle => Access::Image,
                 space => return Err(fail(format!("'{var}' is in address space {space:?}"))),
             };
             let element = match declared.types[v.ty].inner {
@@ -142,6 +143,11 @@ fn type_name(module: &naga::Module, ty: Handle<Type>) -> String {
         _ => format!("f{}", u32::from(s.width) * 8),
     };
     match &ty.inner {
+        TypeInner::Image {
+            class: naga::ImageClass::Storage { format, access },
+            dim: naga::ImageDimension::D2,
+            arrayed: true,
+        } if *access == StorageAccess::LOAD => format!("{format:?}").to_lowercase(),
         TypeInner::Scalar(s) => scalar(*s),
         TypeInner::Atomic(s) => format!("atomic<{}>", scalar(*s)),
         TypeInner::Vector { size, scalar: s } => format!("vec{}<{}>", *size as u8, scalar(*s)),

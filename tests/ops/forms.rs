@@ -145,10 +145,6 @@ fn forms(gpu: &Gpu) -> Vec<Candidate> {
     if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
         forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
-        if gpu.caps().int64 {
-            forms.push(Candidate::Wide { rows: 8, wg: 8 });
-            forms.push(Candidate::Wide { rows: 32, wg: 8 });
-        }
     }
     // For operands of f16, on adapters with matrix units.
     forms.extend(gpu.caps().matrix.map(Candidate::Coop));
@@ -258,6 +254,67 @@ fn every_form_in_batches() {
             }
         }
     }
+}
+
+/// Lines of whole copies, which alone can be images: rows and columns that do not fill a workgroup's
+/// part of C all the same.
+#[test]
+fn images_at_every_size_that_suits_them() {
+    let gpu = unchecked();
+    if !gpu.caps().subgroup || gpu.caps().subgroup_min < 8 {
+        eprintln!("SKIPPED: no subgroups of 8 lanes");
+        return;
+    }
+    for rows in [8, 16, 32, 40] {
+        for (batch, m, n, k) in [(1, 64, 64, 64), (1, 192, 320, 128), (3, 64, 128, 64)] {
+            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+                let mut shape = MatMul::nn(m, n, k);
+                // What lies across the lines may be any number; k goes by fours.
+                if !transpose_a {
+                    shape.m -= 3;
+                }
+                if transpose_b {
+                    shape.n -= 5;
+                }
+                if transpose_a && !transpose_b {
+                    shape.k -= 4;
+                }
+                if batch > 1 {
+                    shape = shape.batched(batch);
+                }
+                let mut case = Case::plain(shape.m, shape.n, shape.k);
+                case.shape = MatMul {
+                    transpose_a,
+                    transpose_b,
+                    ..shape
+                };
+                case.accumulate = transpose_a;
+                case.bias = transpose_b;
+                case.alpha = 0.5;
+                if rows == 8 {
+                    case.activation = Activation::Gelu;
+                }
+                case.prove(&gpu, Candidate::Image { rows });
+            }
+        }
+    }
+    let mut long = Case::plain(5, 64, 40_064);
+    long.shape.transpose_b = true;
+    long.bias = true;
+    long.prove(&gpu, Candidate::Image { rows: 8 });
+}
+
+#[test]
+fn an_operand_that_can_be_no_image_is_refused() {
+    let gpu = unchecked();
+    let a = Tensor::from_slice(&gpu, [8, 8], &[1.0f32; 64]).unwrap();
+    let c = Tensor::empty(&gpu, [8, 8], DType::F32).unwrap();
+    let form = Candidate::Image { rows: 8 };
+    let error = product_as(&Product::new(&a, &a, &c), form).unwrap_err();
+    assert!(
+        error.to_string().contains("A cannot be an image"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -279,12 +279,15 @@ fn products_of_mixed_operands() {
     ];
     if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
-        if gpu.caps().int64 {
-            forms.push(Candidate::Wide { rows: 16, wg: 8 });
-        }
+        forms.push(Candidate::Image { rows: 16 });
     }
     for form in forms {
-        for (m, n, k) in [(3, 63, 123), (40, 136, 24)] {
+        let sizes = match form {
+            // Lines of whole copies.
+            Candidate::Image { .. } => vec![(128, 60, 256)],
+            _ => vec![(3, 63, 123), (40, 136, 24)],
+        };
+        for (m, n, k) in sizes {
             for choice in 0..8 {
                 let is_half = |bit: u32| choice >> bit & 1 == 1;
                 let mut data = Data::new(k as u64);

@@ -86,6 +86,8 @@ fn losses_of_odd_sizes() {
             ((3, 257, 65), true),
             ((63, 123, 1), false),
             ((123, 1003, 5), true),
+            // Rows of logits longer than the vocabulary, and of sizes that images have.
+            ((128, 1100, 64), true),
         ] {
             prove_loss(&gpu, sizes, bias, 10.0);
         }

@@ -65,7 +65,8 @@ fn softmax_cross_entropy() {
                     .with("ARGMAX", argmax)
                     .with("VEC4", wide(vocab).0)
                     .with("WG", wg as u32);
-                let params = [rows as u32, vocab as u32, first as u32, bits(smoothing)];
+                let vocab32 = vocab as u32;
+                let params = [rows as u32, vocab32, first as u32, bits(smoothing), vocab32];
                 let (tt, tw) = (dev.u32(&targets), dev.f32(&weights));
                 let mut bound = vec![&tt, &tw, &logits.tensor, &loss.tensor];
                 bound.extend(argmax.then_some(&best));
@@ -108,7 +109,7 @@ fn a_nan_spreads(vec4: bool) {
     dev.run(
         "softmax_xent",
         &variant,
-        [1, 300, 0, 0],
+        [1, 300, 0, 0, 300],
         &bound,
         Groups::Linear(1),
     );

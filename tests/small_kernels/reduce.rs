@@ -96,7 +96,7 @@ fn column_and_whole_sums() {
         let variant = Variant::new().with("VEC4", vec4);
         let columns = (cols / lanes) as u32;
         let tiles = columns.div_ceil(64);
-        let params = [rows as u32, columns, per as u32, 0];
+        let params = [rows as u32, columns, per as u32, 0, columns];
         let groups = Groups::Grid([tiles, splits as u32, 1]);
         dev.run(
             "sum_cols",
@@ -106,7 +106,7 @@ fn column_and_whole_sums() {
             groups,
         );
         let y = dev.out_for(cols, 1);
-        let params = [splits as u32, columns, splits as u32, 1];
+        let params = [splits as u32, columns, splits as u32, 1, columns];
         let groups = Groups::Grid([tiles, 1, 1]);
         dev.run(
             "sum_cols",
@@ -279,7 +279,7 @@ fn the_same_bits_twice() {
             &bound,
             Groups::Linear(1),
         );
-        let params = [rows as u32, cols as u32, rows as u32, 0];
+        let params = [rows as u32, cols as u32, rows as u32, 0, cols as u32];
         let bound = [&source, &columns.tensor];
         dev.run(
             "sum_cols",

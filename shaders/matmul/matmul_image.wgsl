@@ -1,0 +1,185 @@
+// Matrix product of operands that were copied into images, by subgroup broadcast.
+//
+//   C (= or +=) act(alpha * A B + bias)
+//
+// For drivers that run on a CPU: one fetch from an image brings four floats to each of eight lanes
+// by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.
+// An operand whose lines in memory run along k is an image of those lines. One whose lines lie
+// across k is cut into panels of 64 floats of each line, one a layer, so that what a workgroup
+// reads of it lies together. Either is made by a driver's own copies of a buffer.
+// Source: definition.
+// Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8. Consecutive workgroups share 64
+// columns of B, which stay in the cache while rows of A pass by.
+// Passes: 1. An invocation makes ROWS rows by columns col + 0 .. 4 (lo) and col + 32 .. 36 (hi).
+// Numerics: f32, one running sum per element in the order of k.
+// Limits: k % 4 = 0; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
+// lanes or more; no workgroup memory. What is read beyond m or n is never stored.
+#const ROWS: u32
+
+struct Params {
+    m: u32,          // rows of C
+    n: u32,          // columns of C
+    k: u32,          // inner size
+    ldc: u32,        // row stride of C
+    a_batch: u32,    // layers from one batch of A to the next
+    b_batch: u32,    // layers from one batch of B to the next
+    c_batch: u32,    // floats from one batch of C to the next
+    accumulate: u32, // 0: overwrite, 1: add
+    has_bias: u32,   // 0: bias is not read
+    alpha: f32,      // factor of the product
+}
+
+#if A16
+alias ImageA = texture_storage_2d_array<rgba16float, read>;
+#else
+alias ImageA = texture_storage_2d_array<rgba32float, read>;
+#endif
+#if B16
+alias ImageB = texture_storage_2d_array<rgba16float, read>;
+#else
+alias ImageB = texture_storage_2d_array<rgba32float, read>;
+#endif
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var a: ImageA; // layer a batch, line a row; TRANS_A: layer 64 rows, line a step of k
+@group(0) @binding(2) var b: ImageB; // layer 64 columns, line a step of k; TRANS_B: layer a batch, line a column
+#include "matmul_out.wgsl"
+
+const EIGHTS: u32 = ROWS / 8u;
+
+// Four columns at four steps of k.
+struct Block {
+    k0: vec4<f32>,
+    k1: vec4<f32>,
+    k2: vec4<f32>,
+    k3: vec4<f32>,
+}
+
+// Columns col .. col + 4 at k .. k + 4 of the batch that begins at layer `base`.
+fn block(base: u32, k: u32, col: u32) -> Block {
+#if TRANS_B
+    let c0 = textureLoad(b, vec2<u32>(k / 4u, col), base);
+    let c1 = textureLoad(b, vec2<u32>(k / 4u, col + 1u), base);
+    let c2 = textureLoad(b, vec2<u32>(k / 4u, col + 2u), base);
+    let c3 = textureLoad(b, vec2<u32>(k / 4u, col + 3u), base);
+    return Block(
+        vec4<f32>(c0.x, c1.x, c2.x, c3.x),
+        vec4<f32>(c0.y, c1.y, c2.y, c3.y),
+        vec4<f32>(c0.z, c1.z, c2.z, c3.z),
+        vec4<f32>(c0.w, c1.w, c2.w, c3.w),
+    );
+#else
+    let x = (col & 63u) / 4u;
+    let layer = base + col / 64u;
+    return Block(
+        textureLoad(b, vec2<u32>(x, k), layer),
+        textureLoad(b, vec2<u32>(x, k + 1u), layer),
+        textureLoad(b, vec2<u32>(x, k + 2u), layer),
+        textureLoad(b, vec2<u32>(x, k + 3u), layer),
+    );
+#endif
+}
+
+// The sums of one row: columns of the near and of the far block.
+struct Sums {
+    near: vec4<f32>,
+    far: vec4<f32>,
+}
+
+fn madd(sums: Sums, x: f32, near: vec4<f32>, far: vec4<f32>) -> Sums {
+    let v = vec4<f32>(x);
+    return Sums(fma(v, near, sums.near), fma(v, far, sums.far));
+}
+
+@compute @workgroup_size(8)
+fn matmul_image(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    // Rows 0 to 3 and 4 to 7 of every eight. Loops over them have a constant count equal to their
+    // length: drivers unroll exactly those.
+    var upper: array<array<Sums, 4>, EIGHTS>;
+    var lower: array<array<Sums, 4>, EIGHTS>;
+    let row = wid.x * ROWS;
+    let col = wid.y * 64u + lid * 4u;
+    let a_base = wid.z * p.a_batch;
+    let b_base = wid.z * p.b_batch;
+    for (var k = 0u; k < p.k; k += 4u) {
+        let near = block(b_base, k, col);
+        let far = block(b_base, k, col + 32u);
+        for (var g = 0u; g < EIGHTS; g++) {
+            var s = upper[g];
+            var t = lower[g];
+            // Every value is broadcast just before its use: registers are few.
+#if TRANS_A
+            // Lanes 0 to 3 fetch rows 0 to 3 at one k each, the next four lanes the other rows.
+            let first = row + 8u * g;
+            let at = vec2<u32>((first & 63u) / 4u + ((lane >> 2u) & 1u), k + (lane & 3u));
+            let own = textureLoad(a, at, a_base + first / 64u);
+            for (var r = 0u; r < 4u; r++) {
+                s[r] = madd(s[r], subgroupBroadcast(own[r], 0u), near.k0, far.k0);
+                s[r] = madd(s[r], subgroupBroadcast(own[r], 1u), near.k1, far.k1);
+                s[r] = madd(s[r], subgroupBroadcast(own[r], 2u), near.k2, far.k2);
+                s[r] = madd(s[r], subgroupBroadcast(own[r], 3u), near.k3, far.k3);
+            }
+            for (var r = 0u; r < 4u; r++) {
+                t[r] = madd(t[r], subgroupBroadcast(own[r], 4u), near.k0, far.k0);
+                t[r] = madd(t[r], subgroupBroadcast(own[r], 5u), near.k1, far.k1);
+                t[r] = madd(t[r], subgroupBroadcast(own[r], 6u), near.k2, far.k2);
+                t[r] = madd(t[r], subgroupBroadcast(own[r], 7u), near.k3, far.k3);
+            }
+#else
+            // Each lane fetches a row at k .. k + 4.
+            let own = textureLoad(a, vec2<u32>(k / 4u, row + 8u * g + (lane & 7u)), a_base);
+            s[0] = madd(s[0], subgroupBroadcast(own.x, 0u), near.k0, far.k0);
+            s[0] = madd(s[0], subgroupBroadcast(own.y, 0u), near.k1, far.k1);
+            s[0] = madd(s[0], subgroupBroadcast(own.z, 0u), near.k2, far.k2);
+            s[0] = madd(s[0], subgroupBroadcast(own.w, 0u), near.k3, far.k3);
+            s[1] = madd(s[1], subgroupBroadcast(own.x, 1u), near.k0, far.k0);
+            s[1] = madd(s[1], subgroupBroadcast(own.y, 1u), near.k1, far.k1);
+            s[1] = madd(s[1], subgroupBroadcast(own.z, 1u), near.k2, far.k2);
+            s[1] = madd(s[1], subgroupBroadcast(own.w, 1u), near.k3, far.k3);
+            s[2] = madd(s[2], subgroupBroadcast(own.x, 2u), near.k0, far.k0);
+            s[2] = madd(s[2], subgroupBroadcast(own.y, 2u), near.k1, far.k1);
+            s[2] = madd(s[2], subgroupBroadcast(own.z, 2u), near.k2, far.k2);
+            s[2] = madd(s[2], subgroupBroadcast(own.w, 2u), near.k3, far.k3);
+            s[3] = madd(s[3], subgroupBroadcast(own.x, 3u), near.k0, far.k0);
+            s[3] = madd(s[3], subgroupBroadcast(own.y, 3u), near.k1, far.k1);
+            s[3] = madd(s[3], subgroupBroadcast(own.z, 3u), near.k2, far.k2);
+            s[3] = madd(s[3], subgroupBroadcast(own.w, 3u), near.k3, far.k3);
+            t[0] = madd(t[0], subgroupBroadcast(own.x, 4u), near.k0, far.k0);
+            t[0] = madd(t[0], subgroupBroadcast(own.y, 4u), near.k1, far.k1);
+            t[0] = madd(t[0], subgroupBroadcast(own.z, 4u), near.k2, far.k2);
+            t[0] = madd(t[0], subgroupBroadcast(own.w, 4u), near.k3, far.k3);
+            t[1] = madd(t[1], subgroupBroadcast(own.x, 5u), near.k0, far.k0);
+            t[1] = madd(t[1], subgroupBroadcast(own.y, 5u), near.k1, far.k1);
+            t[1] = madd(t[1], subgroupBroadcast(own.z, 5u), near.k2, far.k2);
+            t[1] = madd(t[1], subgroupBroadcast(own.w, 5u), near.k3, far.k3);
+            t[2] = madd(t[2], subgroupBroadcast(own.x, 6u), near.k0, far.k0);
+            t[2] = madd(t[2], subgroupBroadcast(own.y, 6u), near.k1, far.k1);
+            t[2] = madd(t[2], subgroupBroadcast(own.z, 6u), near.k2, far.k2);
+            t[2] = madd(t[2], subgroupBroadcast(own.w, 6u), near.k3, far.k3);
+            t[3] = madd(t[3], subgroupBroadcast(own.x, 7u), near.k0, far.k0);
+            t[3] = madd(t[3], subgroupBroadcast(own.y, 7u), near.k1, far.k1);
+            t[3] = madd(t[3], subgroupBroadcast(own.z, 7u), near.k2, far.k2);
+            t[3] = madd(t[3], subgroupBroadcast(own.w, 7u), near.k3, far.k3);
+#endif
+            upper[g] = s;
+            lower[g] = t;
+        }
+    }
+    let bias_near = bias_at(col);
+    let bias_far = bias_at(col + 32u);
+    for (var g = 0u; g < EIGHTS; g++) {
+        for (var r = 0u; r < 4u; r++) {
+            let at = row + 8u * g + r;
+            store(wid.z, at, col, upper[g][r].near, bias_near);
+            store(wid.z, at, col + 32u, upper[g][r].far, bias_far);
+        }
+        for (var r = 0u; r < 4u; r++) {
+            let at = row + 8u * g + 4u + r;
+            store(wid.z, at, col, lower[g][r].near, bias_near);
+            store(wid.z, at, col + 32u, lower[g][r].far, bias_far);
+        }
+    }
+}

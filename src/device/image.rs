@@ -1,0 +1,215 @@
+//! Images: copies of matrices in the form that some drivers read fastest.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use super::buffer::{Scope, Shelves, shelve};
+use super::{Binding, Resource};
+
+/// What the lines of a buffer must be a multiple of to be copied into an image, in bytes.
+pub(crate) const LINE_BYTES: u32 = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT;
+
+/// Matrices in a buffer that become layers of an image, four floats a texel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lines {
+    /// How many matrices, without gaps between them.
+    pub batch: u32,
+    /// Lines of a matrix.
+    pub count: u32,
+    /// Texels of a line that are copied.
+    pub texels: u32,
+    /// Texels from one line to the next in the buffer; bytes are a multiple of 256.
+    pub stride: u32,
+    /// Whether each matrix is cut into layers of 16 texels of each line, instead of one layer.
+    pub panels: bool,
+    /// Whether they hold f16 in place of f32.
+    pub half: bool,
+}
+
+/// How large an adapter's images may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Most lines, and texels of a line.
+    pub side: u32,
+    /// Most layers.
+    pub layers: u32,
+}
+
+/// Texels of a panel's lines: 64 floats.
+const PANEL: u32 = 16;
+/// Texels that other lines are longer than needed, so that lines of a power of two do not all meet
+/// in the same places of a cache.
+const PADDING: u32 = 4;
+
+pub(super) fn image_format(half: bool) -> wgpu::TextureFormat {
+    match half {
+        true => wgpu::TextureFormat::Rgba16Float,
+        false => wgpu::TextureFormat::Rgba32Float,
+    }
+}
+
+impl Lines {
+    fn texel_bytes(&self) -> u64 {
+        if self.half { 8 } else { 16 }
+    }
+
+    /// Layers of one matrix.
+    pub(crate) fn layers(&self) -> u32 {
+        match self.panels {
+            true => self.texels.div_ceil(PANEL),
+            false => 1,
+        }
+    }
+
+    /// Width, lines and layers of the image.
+    fn extent(&self) -> wgpu::Extent3d {
+        wgpu::Extent3d {
+            width: match self.panels {
+                true => PANEL,
+                false => self.texels.saturating_add(PADDING),
+            },
+            height: self.count,
+            depth_or_array_layers: self.batch.saturating_mul(self.layers()),
+        }
+    }
+
+    /// Whether the image is no larger than that.
+    pub(crate) fn fit(&self, most: ImageLimits) -> bool {
+        let extent = self.extent();
+        extent.width.max(extent.height) <= most.side && extent.depth_or_array_layers <= most.layers
+    }
+
+    /// Bytes copied.
+    pub(super) fn bytes(&self) -> u64 {
+        let texels = u64::from(self.count) * u64::from(self.texels);
+        u64::from(self.batch) * texels * self.texel_bytes()
+    }
+
+    /// Bytes of the image.
+    pub(super) fn image_bytes(&self) -> u64 {
+        let extent = self.extent();
+        let texels = u64::from(extent.width) * u64::from(extent.height);
+        texels * u64::from(extent.depth_or_array_layers) * self.texel_bytes()
+    }
+
+    pub(super) fn create(&self, device: &wgpu::Device) -> wgpu::Texture {
+        device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: self.extent(),
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: image_format(self.half),
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        })
+    }
+
+    /// Copies the matrices at byte `offset` of a buffer into their image.
+    pub(super) fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        (buffer, offset): (&wgpu::Buffer, u64),
+        image: &wgpu::Texture,
+    ) {
+        let mut copy = |texel: u64, layer: u32, width: u32, layers: u32| {
+            encoder.copy_buffer_to_texture(
+                wgpu::TexelCopyBufferInfo {
+                    buffer,
+                    layout: wgpu::TexelCopyBufferLayout {
+                        offset: offset + texel * self.texel_bytes(),
+                        bytes_per_row: Some(self.stride * self.texel_bytes() as u32),
+                        rows_per_image: Some(self.count),
+                    },
+                },
+                wgpu::TexelCopyTextureInfo {
+                    origin: wgpu::Origin3d {
+                        z: layer,
+                        ..wgpu::Origin3d::ZERO
+                    },
+                    ..image.as_image_copy()
+                },
+                wgpu::Extent3d {
+                    width,
+                    height: self.count,
+                    depth_or_array_layers: layers,
+                },
+            );
+        };
+        if !self.panels {
+            return copy(0, 0, self.texels, self.batch);
+        }
+        let matrix = u64::from(self.count) * u64::from(self.stride);
+        for z in 0..self.batch {
+            for panel in 0..self.layers() {
+                let first = panel * PANEL;
+                copy(
+                    u64::from(z) * matrix + u64::from(first),
+                    z * self.layers() + panel,
+                    PANEL.min(self.texels - first),
+                    1,
+                );
+            }
+        }
+    }
+}
+
+/// Matrices as an image; goes back to its pool when the last owner drops it.
+pub struct Image {
+    raw: wgpu::Texture,
+    view: wgpu::TextureView,
+    lines: Lines,
+    scope: Scope,
+    home: Weak<Mutex<Shelves>>,
+}
+
+impl Image {
+    pub(super) fn new(
+        raw: wgpu::Texture,
+        lines: Lines,
+        scope: Scope,
+        home: Weak<Mutex<Shelves>>,
+    ) -> Image {
+        let view = raw.create_view(&wgpu::TextureViewDescriptor {
+            dimension: Some(wgpu::TextureViewDimension::D2Array),
+            ..Default::default()
+        });
+        Image {
+            view,
+            raw,
+            lines,
+            scope,
+            home,
+        }
+    }
+
+    pub(super) fn raw(&self) -> &wgpu::Texture {
+        &self.raw
+    }
+
+    pub(super) fn view(&self) -> &wgpu::TextureView {
+        &self.view
+    }
+
+    pub(super) fn lines(&self) -> Lines {
+        self.lines
+    }
+
+    /// Whether a recording must hold on to it; see [`super::Buffer`].
+    pub(super) fn outlives_recordings(&self) -> bool {
+        self.scope == Scope::Eager
+    }
+
+    /// The image, for a dispatch.
+    pub(crate) fn binding(self: &Arc<Self>) -> Binding<'_> {
+        Binding {
+            resource: Resource::Image(self),
+            size: self.lines.bytes(),
+        }
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        shelve(&self.home, self.scope, self.lines, &self.raw);
+    }
+}

@@ -1,0 +1,129 @@
+//! Operands of a product as images: which can be, and the lines that are copied.
+
+use super::matmul_pack::Layout;
+use super::matmul_plan::Product;
+use crate::device::{ImageLimits, LINE_BYTES, Lines};
+
+/// Values of a texel.
+const TEXEL: u32 = 4;
+
+/// One operand as an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operand {
+    pub lines: Lines,
+    /// Layers from one batch to the next; 0 shares the operand.
+    pub layers: u32,
+}
+
+/// A of `p`, if its lines can be copied.
+pub(super) fn a(p: &Product) -> Option<Operand> {
+    operand(p.m, p.k, p.a, p.batch, p.half[0])
+}
+
+/// B of `p`, if its lines can be copied.
+pub(super) fn b(p: &Product) -> Option<Operand> {
+    operand(p.n, p.k, p.b, p.batch, p.half[1])
+}
+
+fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Option<Operand> {
+    // Lines across k go into panels, so that 64 floats of all of them lie together.
+    let (panels, stride, count, length) = match layout {
+        Layout {
+            extent: 1, k: line, ..
+        } => (true, line, k, extent),
+        Layout {
+            extent: line, k: 1, ..
+        } => (false, line, extent, k),
+        _ => return None,
+    };
+    let whole = LINE_BYTES / if half { 2 } else { 4 };
+    // A fetch takes four steps of k or four lines. Batches follow each other without gaps.
+    let apart = u64::from(layout.batch);
+    let suits = k.is_multiple_of(TEXEL)
+        && stride.is_multiple_of(whole)
+        && length <= stride
+        && (apart == 0 || apart == u64::from(count) * u64::from(stride));
+    let lines = Lines {
+        batch: if apart == 0 { 1 } else { batch },
+        count,
+        texels: length.div_ceil(TEXEL),
+        stride: stride / TEXEL,
+        panels,
+        half,
+    };
+    suits.then_some(Operand {
+        lines,
+        layers: if apart == 0 { 0 } else { lines.layers() },
+    })
+}
+
+/// Whether both operands can be images.
+pub(super) fn suits(p: &Product, most: ImageLimits) -> bool {
+    let fits = |operand: Option<Operand>| operand.is_some_and(|o| o.lines.fit(most));
+    fits(a(p)) && fits(b(p))
+}
+
+/// Operations a second of one core by rows an invocation, on lavapipe: a step of k takes one fetch
+/// for each eight rows and eight more for B.
+const RATES: [(u32, f64); 4] = [(8, 19e9), (16, 25e9), (32, 31e9), (40, 32e9)];
+
+/// Rows an invocation that are fastest for `m` in all.
+pub(super) fn rows(m: u32) -> u32 {
+    let time = |&(rows, rate): &(u32, f64)| f64::from(m.next_multiple_of(rows)) / rate;
+    let best = RATES.iter().min_by(|x, y| time(x).total_cmp(&time(y)));
+    best.map_or(32, |&(rows, _)| rows)
+}
+
+/// Operations a second of one core with so many rows.
+pub(super) fn rate(rows: u32) -> f64 {
+    let found = RATES.iter().find(|(r, _)| *r == rows);
+    found.map_or(RATES[0].1, |&(_, rate)| rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: ImageLimits = ImageLimits {
+        side: 1 << 14,
+        layers: 1 << 11,
+    };
+
+    #[test]
+    fn lines_along_k_stay_and_those_across_it_become_panels() {
+        let product = Product::new(100, 64, 128, false, true);
+        let [a, b] = [a(&product), b(&product)].map(|o| o.expect("an image"));
+        let sizes = |o: Operand| (o.lines.count, o.lines.texels, o.lines.panels, o.layers);
+        assert_eq!(sizes(a), (100, 32, false, 0));
+        assert_eq!(sizes(b), (64, 32, false, 0));
+        let back = Product::new(128, 64, 100, true, false).batched(3);
+        let [a, b] = [super::a(&back), super::b(&back)].map(|o| o.expect("an image"));
+        assert_eq!(sizes(a), (100, 32, true, 2));
+        assert_eq!(sizes(b), (100, 16, true, 1));
+        assert_eq!((a.lines.batch, a.lines.stride), (3, 32));
+    }
+
+    #[test]
+    fn what_no_copy_makes_an_image_of_is_none() {
+        let suits = |m, n, k| super::suits(&Product::new(m, n, k, false, false), MOST);
+        assert!(suits(3, 64, 128));
+        assert!(!suits(3, 68, 128), "lines of B of 272 bytes");
+        assert!(!suits(3, 64, 30), "lines of A of 120 bytes");
+        assert!(!suits(1 << 15, 64, 64), "more lines than an image has");
+        let odd = Product::new(64, 64, 30, true, false);
+        assert!(!super::suits(&odd, MOST), "k is no multiple of four");
+        let half = Product {
+            half: [true; 2],
+            ..Product::new(3, 64, 128, false, false)
+        };
+        assert!(!super::suits(&half, MOST), "lines of B of 128 bytes");
+    }
+
+    #[test]
+    fn rows_pad_little() {
+        assert_eq!(
+            [1, 8, 9, 32, 64, 128, 480, 2048].map(rows),
+            [8, 8, 16, 32, 32, 32, 40, 40]
+        );
+    }
+}
