@@ -252,6 +252,10 @@ mod tests {
             let forms = worth_timing(&large, &LAVAPIPE, Some(family));
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
         }
+        // Forced, but no copy makes an image of its operands.
+        let odd = Product::new(512, 2048, 510, false, true);
+        let forms = worth_timing(&odd, &able, Some(Family::Image));
+        assert_eq!(forms, [Candidate::Subgroup { rows: 8, wg: 64 }]);
         let gpu = Caps {
             cpu: false,
             min_subgroup: 32,
