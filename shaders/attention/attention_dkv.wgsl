@@ -46,17 +46,17 @@ fn attention_dkv(
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;
             workgroupBarrier();
-            put_rows(lid, turned(k4(k_base(batch, head, key), d), k4(k_base(batch, head, key + 1u), d),
-                k4(k_base(batch, head, key + 2u), d), k4(k_base(batch, head, key + 3u), d)));
-            put_others(lid, turned(q4(q_base(batch, head, t), d), q4(q_base(batch, head, t + 1u), d),
-                q4(q_base(batch, head, t + 2u), d), q4(q_base(batch, head, t + 3u), d)));
+            put_rows(lid, turned(k4(k_place(batch, head, key), d), k4(k_place(batch, head, key + 1u), d),
+                k4(k_place(batch, head, key + 2u), d), k4(k_place(batch, head, key + 3u), d)));
+            put_others(lid, turned(q4(q_place(batch, head, t), d), q4(q_place(batch, head, t + 1u), d),
+                q4(q_place(batch, head, t + 2u), d), q4(q_place(batch, head, t + 3u), d)));
             workgroupBarrier();
             f = add_scores(lid, f);
             workgroupBarrier();
-            put_rows(lid, turned(v4(v_base(batch, head, key), d), v4(v_base(batch, head, key + 1u), d),
-                v4(v_base(batch, head, key + 2u), d), v4(v_base(batch, head, key + 3u), d)));
-            put_others(lid, turned(dout4(dout_base(batch, head, t), d), dout4(dout_base(batch, head, t + 1u), d),
-                dout4(dout_base(batch, head, t + 2u), d), dout4(dout_base(batch, head, t + 3u), d)));
+            put_rows(lid, turned(v4(v_place(batch, head, key), d), v4(v_place(batch, head, key + 1u), d),
+                v4(v_place(batch, head, key + 2u), d), v4(v_place(batch, head, key + 3u), d)));
+            put_others(lid, turned(dout4(dout_place(batch, head, t), d), dout4(dout_place(batch, head, t + 1u), d),
+                dout4(dout_place(batch, head, t + 2u), d), dout4(dout_place(batch, head, t + 3u), d)));
             workgroupBarrier();
             g = add_scores(lid, g);
         }
@@ -80,7 +80,7 @@ fn attention_dkv(
         for (var i = 0u; i < SLICES; i++) {
             workgroupBarrier();
             for (var l = 0u; l < 4u; l++) {
-                other_slice[lid + 64u * l] = dout4(dout_base(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
+                other_slice[lid + 64u * l] = dout4(dout_place(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
             }
             workgroupBarrier();
             v_acc[i] = add_outer(lid, v_acc[i]);
@@ -90,7 +90,7 @@ fn attention_dkv(
         for (var i = 0u; i < SLICES; i++) {
             workgroupBarrier();
             for (var l = 0u; l < 4u; l++) {
-                other_slice[lid + 64u * l] = q4(q_base(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
+                other_slice[lid + 64u * l] = q4(q_place(batch, head, t0 + r + 8u * l), first + 32u * i + 4u * c);
             }
             workgroupBarrier();
             k_acc[i] = add_outer(lid, k_acc[i]);

@@ -31,10 +31,10 @@ fn attention_dkv_subgroup(
     // The first query that sees the first of these keys, and the end of the queries.
     let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
     let end = select(0u, p.queries, tile < valid);
-    let k_rows = array<u32, 4>(k_base(batch, head, s), k_base(batch, head, s + 1u),
-        k_base(batch, head, s + 2u), k_base(batch, head, s + 3u));
-    let v_rows = array<u32, 4>(v_base(batch, head, s), v_base(batch, head, s + 1u),
-        v_base(batch, head, s + 2u), v_base(batch, head, s + 3u));
+    let k_rows = array<u32, 4>(k_place(batch, head, s), k_place(batch, head, s + 1u),
+        k_place(batch, head, s + 2u), k_place(batch, head, s + 3u));
+    let v_rows = array<u32, 4>(v_place(batch, head, s), v_place(batch, head, s + 1u),
+        v_place(batch, head, s + 2u), v_place(batch, head, s + 3u));
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
@@ -44,10 +44,10 @@ fn attention_dkv_subgroup(
     for (var t = earliest / 8u * 8u; t < end; t += 8u) {
         var f: array<vec4<f32>, 8>;
         var g: array<vec4<f32>, 8>;
-        let q_lo = q_base(batch, head, t + row);
-        let q_hi = q_base(batch, head, t + row + 4u);
-        let d_lo = dout_base(batch, head, t + row);
-        let d_hi = dout_base(batch, head, t + row + 4u);
+        let q_lo = q_place(batch, head, t + row);
+        let q_hi = q_place(batch, head, t + row + 4u);
+        let d_lo = dout_place(batch, head, t + row);
+        let d_hi = dout_place(batch, head, t + row + 4u);
         for (var d = 0u; d < p.width; d += 8u) {
             let lo = turned(k4(k_rows[0], d), k4(k_rows[1], d), k4(k_rows[2], d), k4(k_rows[3], d));
             let hi = turned(k4(k_rows[0], d + 4u), k4(k_rows[1], d + 4u), k4(k_rows[2], d + 4u), k4(k_rows[3], d + 4u));

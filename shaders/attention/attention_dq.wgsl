@@ -45,17 +45,17 @@ fn attention_dq(
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;
             workgroupBarrier();
-            put_rows(lid, turned(q4(q_base(batch, head, query), d), q4(q_base(batch, head, query + 1u), d),
-                q4(q_base(batch, head, query + 2u), d), q4(q_base(batch, head, query + 3u), d)));
-            put_others(lid, turned(k4(k_base(batch, head, key), d), k4(k_base(batch, head, key + 1u), d),
-                k4(k_base(batch, head, key + 2u), d), k4(k_base(batch, head, key + 3u), d)));
+            put_rows(lid, turned(q4(q_place(batch, head, query), d), q4(q_place(batch, head, query + 1u), d),
+                q4(q_place(batch, head, query + 2u), d), q4(q_place(batch, head, query + 3u), d)));
+            put_others(lid, turned(k4(k_place(batch, head, key), d), k4(k_place(batch, head, key + 1u), d),
+                k4(k_place(batch, head, key + 2u), d), k4(k_place(batch, head, key + 3u), d)));
             workgroupBarrier();
             f = add_scores(lid, f);
             workgroupBarrier();
-            put_rows(lid, turned(dout4(dout_base(batch, head, query), d), dout4(dout_base(batch, head, query + 1u), d),
-                dout4(dout_base(batch, head, query + 2u), d), dout4(dout_base(batch, head, query + 3u), d)));
-            put_others(lid, turned(v4(v_base(batch, head, key), d), v4(v_base(batch, head, key + 1u), d),
-                v4(v_base(batch, head, key + 2u), d), v4(v_base(batch, head, key + 3u), d)));
+            put_rows(lid, turned(dout4(dout_place(batch, head, query), d), dout4(dout_place(batch, head, query + 1u), d),
+                dout4(dout_place(batch, head, query + 2u), d), dout4(dout_place(batch, head, query + 3u), d)));
+            put_others(lid, turned(v4(v_place(batch, head, key), d), v4(v_place(batch, head, key + 1u), d),
+                v4(v_place(batch, head, key + 2u), d), v4(v_place(batch, head, key + 3u), d)));
             workgroupBarrier();
             g = add_scores(lid, g);
         }
@@ -76,7 +76,7 @@ fn attention_dq(
             for (var l = 0u; l < 4u; l++) {
                 // What lies beyond the valid keys may be anything: 0 times it need not be 0.
                 let s = s0 + r + 8u * l;
-                let line = k4(k_base(batch, head, s), first + 32u * i + 4u * c);
+                let line = k4(k_place(batch, head, s), first + 32u * i + 4u * c);
                 other_slice[lid + 64u * l] = select(vec4<f32>(0.0), line, s < valid);
             }
             workgroupBarrier();

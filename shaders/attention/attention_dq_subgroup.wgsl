@@ -29,10 +29,10 @@ fn attention_dq_subgroup(
     let valid = valid_keys(batch);
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
-    let rows = array<u32, 4>(q_base(batch, head, t), q_base(batch, head, t + 1u),
-        q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
-    let douts = array<u32, 4>(dout_base(batch, head, t), dout_base(batch, head, t + 1u),
-        dout_base(batch, head, t + 2u), dout_base(batch, head, t + 3u));
+    let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
+        q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));
+    let douts = array<u32, 4>(dout_place(batch, head, t), dout_place(batch, head, t + 1u),
+        dout_place(batch, head, t + 2u), dout_place(batch, head, t + 3u));
     let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));
     let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
     let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
@@ -44,10 +44,10 @@ fn attention_dq_subgroup(
     for (var s = 0u; s < end; s += 8u) {
         var f: array<vec4<f32>, 8>;
         var g: array<vec4<f32>, 8>;
-        let k_lo = k_base(batch, head, s + row);
-        let k_hi = k_base(batch, head, s + row + 4u);
-        let v_lo = v_base(batch, head, s + row);
-        let v_hi = v_base(batch, head, s + row + 4u);
+        let k_lo = k_place(batch, head, s + row);
+        let k_hi = k_place(batch, head, s + row + 4u);
+        let v_lo = v_place(batch, head, s + row);
+        let v_hi = v_place(batch, head, s + row + 4u);
         for (var d = 0u; d < p.width; d += 8u) {
             let lo = turned(q4(rows[0], d), q4(rows[1], d), q4(rows[2], d), q4(rows[3], d));
             let hi = turned(q4(rows[0], d + 4u), q4(rows[1], d + 4u), q4(rows[2], d + 4u), q4(rows[3], d + 4u));

@@ -36,8 +36,8 @@ fn attention_fwd(
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     // What this invocation fetches of a slice: four rows from 4 c on, four columns from 4 r on.
-    let rows = array<u32, 4>(q_base(batch, head, tile + 4u * c), q_base(batch, head, tile + 4u * c + 1u),
-        q_base(batch, head, tile + 4u * c + 2u), q_base(batch, head, tile + 4u * c + 3u));
+    let rows = array<u32, 4>(q_place(batch, head, tile + 4u * c), q_place(batch, head, tile + 4u * c + 1u),
+        q_place(batch, head, tile + 4u * c + 2u), q_place(batch, head, tile + 4u * c + 3u));
     let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc: array<array<vec4<f32>, 4>, SLICES>;
@@ -46,8 +46,8 @@ fn attention_fwd(
     for (var s0 = 0u; s0 < end; s0 += 32u) {
         var f: array<vec4<f32>, 4>;
         let key = s0 + 4u * c;
-        let keys = array<u32, 4>(k_base(batch, head, key), k_base(batch, head, key + 1u),
-            k_base(batch, head, key + 2u), k_base(batch, head, key + 3u));
+        let keys = array<u32, 4>(k_place(batch, head, key), k_place(batch, head, key + 1u),
+            k_place(batch, head, key + 2u), k_place(batch, head, key + 3u));
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;
             workgroupBarrier();
@@ -84,7 +84,7 @@ fn attention_fwd(
             for (var i = 0u; i < 4u; i++) {
                 // What lies beyond the valid keys may be anything: 0 times it need not be 0.
                 let s = s0 + r + 8u * i;
-                let line = v4(v_base(batch, head, s), first + 32u * g + 4u * c);
+                let line = v4(v_place(batch, head, s), first + 32u * g + 4u * c);
                 other_slice[lid + 64u * i] = select(vec4<f32>(0.0), line, s < valid);
             }
             workgroupBarrier();

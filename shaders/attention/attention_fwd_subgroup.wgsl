@@ -30,8 +30,8 @@ fn attention_fwd_subgroup(
     let valid = valid_keys(batch);
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
-    let rows = array<u32, 4>(q_base(batch, head, t), q_base(batch, head, t + 1u),
-        q_base(batch, head, t + 2u), q_base(batch, head, t + 3u));
+    let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
+        q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));
     let row = block_row(lane);
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
@@ -41,8 +41,8 @@ fn attention_fwd_subgroup(
     var sum = vec4<f32>(0.0);
     for (var s = 0u; s < end; s += 8u) {
         var f: array<vec4<f32>, 8>;
-        let k_lo = k_base(batch, head, s + row);
-        let k_hi = k_base(batch, head, s + row + 4u);
+        let k_lo = k_place(batch, head, s + row);
+        let k_hi = k_place(batch, head, s + row + 4u);
         for (var d = 0u; d < p.width; d += 8u) {
             let lo = turned(q4(rows[0], d), q4(rows[1], d), q4(rows[2], d), q4(rows[3], d));
             let hi = turned(q4(rows[0], d + 4u), q4(rows[1], d + 4u), q4(rows[2], d + 4u), q4(rows[3], d + 4u));
@@ -68,8 +68,8 @@ fn attention_fwd_subgroup(
         }
 #endif
         // What lies beyond the valid keys may be anything: 0 times it need not be 0.
-        let v_lo = v_base(batch, head, s + row);
-        let v_hi = v_base(batch, head, s + row + 4u);
+        let v_lo = v_place(batch, head, s + row);
+        let v_hi = v_place(batch, head, s + row + 4u);
         for (var g = 0u; g < GROUPS; g++) {
             let d = first + 8u * g + column;
             let x = select(vec4<f32>(0.0), v4(v_lo, d), s + row < valid);

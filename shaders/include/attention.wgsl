@@ -2,7 +2,8 @@
 //
 // q, k and v are matrices of rows (B, T) or (B, S) and of NH D columns, each at its own place in
 // rows that may hold more: (B, T, 3C) packs all three. F16: these, the result and all gradients hold
-// f16; what is computed is f32.
+// f16; what is computed is f32. IMAGE: q, k, v and the upstream gradient are images, a line for each
+// row, of heads of a multiple of 4 columns; CPU drivers read those faster (see matmul_image).
 #include "stored.wgsl"
 #include "philox.wgsl"
 
@@ -30,9 +31,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> q: array<Stored>; // (B, T, q_row) f32
-@group(0) @binding(2) var<storage, read> k: array<Stored>; // (B, S, k_row) f32
-@group(0) @binding(3) var<storage, read> v: array<Stored>; // (B, S, v_row) f32
 @group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B) u32: the step state (DROPOUT), lens
 
 // What a masked score is; a running maximum starts above it, so that its exponential is 0.
@@ -70,6 +68,7 @@ fn columns(column: u32) -> vec4<u32> {
     return column + vec4<u32>(0u, 1u, 2u, 3u);
 }
 
+// Where a row of a head begins, in floats.
 fn q_base(batch: u32, head: u32, t: u32) -> u32 {
     return (batch * p.queries + min(t, p.queries - 1u)) * p.q_row + p.q_first + head * p.width;
 }
@@ -82,7 +81,67 @@ fn v_base(batch: u32, head: u32, s: u32) -> u32 {
     return (batch * p.keys + min(s, p.keys - 1u)) * p.v_row + p.v_first + head * p.width;
 }
 
-// Columns d .. d + 4 of the row at `base`, zero beyond column D.
+#if IMAGE
+#if F16
+alias Source = texture_storage_2d_array<rgba16float, read>;
+#else
+alias Source = texture_storage_2d_array<rgba32float, read>;
+#endif
+@group(0) @binding(1) var q: Source; // (1, B T, q_row): layers, lines, floats of a line
+@group(0) @binding(2) var k: Source; // (1, B S, k_row)
+@group(0) @binding(3) var v: Source; // (1, B S, v_row)
+
+// A line and a texel in it: where a row of a head begins for q4, k4 and v4.
+fn place(line: u32, column: u32) -> u32 {
+    return line << 16u | column / 4u;
+}
+
+fn q_place(batch: u32, head: u32, t: u32) -> u32 {
+    return place(batch * p.queries + min(t, p.queries - 1u), p.q_first + head * p.width);
+}
+
+fn k_place(batch: u32, head: u32, s: u32) -> u32 {
+    return place(batch * p.keys + min(s, p.keys - 1u), p.k_first + head * p.width);
+}
+
+fn v_place(batch: u32, head: u32, s: u32) -> u32 {
+    return place(batch * p.keys + min(s, p.keys - 1u), p.v_first + head * p.width);
+}
+
+// The texel of columns d .. d + 4 of the row at a place; they are zero beyond column D.
+fn texel(at: u32, d: u32) -> vec2<u32> {
+    return vec2<u32>((at & 0xffffu) + min(d, p.width - 4u) / 4u, at >> 16u);
+}
+
+fn q4(at: u32, d: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), textureLoad(q, texel(at, d), 0u), d < p.width);
+}
+
+fn k4(at: u32, d: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), textureLoad(k, texel(at, d), 0u), d < p.width);
+}
+
+fn v4(at: u32, d: u32) -> vec4<f32> {
+    return select(vec4<f32>(0.0), textureLoad(v, texel(at, d), 0u), d < p.width);
+}
+#else
+@group(0) @binding(1) var<storage, read> q: array<Stored>; // (B, T, q_row) f32
+@group(0) @binding(2) var<storage, read> k: array<Stored>; // (B, S, k_row) f32
+@group(0) @binding(3) var<storage, read> v: array<Stored>; // (B, S, v_row) f32
+
+fn q_place(batch: u32, head: u32, t: u32) -> u32 {
+    return q_base(batch, head, t);
+}
+
+fn k_place(batch: u32, head: u32, s: u32) -> u32 {
+    return k_base(batch, head, s);
+}
+
+fn v_place(batch: u32, head: u32, s: u32) -> u32 {
+    return v_base(batch, head, s);
+}
+
+// Columns d .. d + 4 of the row at a place, zero beyond column D.
 fn q4(base: u32, d: u32) -> vec4<f32> {
 #if VEC4
     return select(vec4<f32>(0.0), Real(q[(base + min(d, p.width - 4u)) / 4u]), d < p.width);
@@ -109,6 +168,7 @@ fn v4(base: u32, d: u32) -> vec4<f32> {
     return select(vec4<f32>(0.0), vec4<f32>(vec4(v[i.x], v[i.y], v[i.z], v[i.w])), columns(d) < vec4<u32>(p.width));
 #endif
 }
+#endif
 
 // Sixteen random bits for each of two queries (t even, t + 1) and four keys (s a multiple of 4):
 // the low halves are those of t. `sequence` counts heads over the batch.

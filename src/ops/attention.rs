@@ -1,7 +1,8 @@
 //! Attention in tiles with online softmax: the T × S matrix is stored neither on the way forward
 //! nor back (Dao 2023, "FlashAttention-2").
 
-use super::attention_form::{Flags, Form, Params, Stats};
+use super::attention_form::{self as form, Flags, Form, Params, Stats};
+use super::operand::Operand;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
 
@@ -173,10 +174,12 @@ fn attend(
     // Dropped weights are counted in 65,536ths; the factor of the others fits that number.
     let threshold = ((options.dropout * 65_536.0).round() as u32).min(65_535);
     let state = tape.step_state().filter(|_| threshold > 0);
+    let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let flags = Flags {
         vec4: super::lanes(head_width) == 4,
         dropout: state.is_some(),
         half: q.tensor.is_half(),
+        image: form::images(gpu, &tensors, head_width),
     };
     let form = Form::of(gpu, head_width, queries.max(keys), flags)?;
     let (control, lens_at) = control(state, lens)?;
@@ -208,7 +211,6 @@ fn attend(
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
     };
-    let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let out = Tensor::empty(gpu, [batch, queries, width], q.tensor.dtype())?;
     let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
         let shape = [batch, options.heads, queries, 2];
@@ -216,8 +218,8 @@ fn attend(
     } else {
         None
     };
-    let read = [tensors[0], tensors[1], tensors[2], &control];
-    form.forward(&params, read, &out, stats.as_ref())?;
+    let read = sources(form, &parts, &control)?;
+    form.forward(&params, &read, &out, stats.as_ref())?;
     let Some(stats) = stats else {
         return Ok(out);
     };
@@ -226,9 +228,9 @@ fn attend(
         let Some(dout) = cx.upstream(&output)? else {
             return Ok(());
         };
-        let [q, k, v] = &parts;
-        let read = [&q.tensor, &k.tensor, &v.tensor, &control];
+        let read = sources(form, &parts, &control)?;
         form.delta(&params, &output, &dout, &stats)?;
+        let dout = form.source(&dout.reshaped([batch, queries, width])?)?;
         let [dq, dk, dv] = sinks(cx, &parts)?;
         if let Some(dq) = dq {
             let accumulate = dq.flag();
@@ -236,7 +238,7 @@ fn attend(
                 accumulate,
                 ..params
             };
-            form.queries(&params, read, &dout, &stats, &dq.grad)?;
+            form.queries(&params, &read, &dout, &stats, &dq.grad)?;
         }
         if dk.is_none() && dv.is_none() {
             return Ok(());
@@ -249,15 +251,32 @@ fn attend(
                 accumulate: false,
             }),
         };
-        let (dk, dv) = (or_scratch(dk, read[1])?, or_scratch(dv, read[2])?);
+        let [_, k, v] = &parts;
+        let (dk, dv) = (or_scratch(dk, &k.tensor)?, or_scratch(dv, &v.tensor)?);
         let params = Params {
             accumulate: dk.flag(),
             accumulate_v: dv.flag(),
             ..params
         };
-        form.keys(&params, read, &dout, &stats, [&dk.grad, &dv.grad])
+        form.keys(&params, &read, &dout, &stats, [&dk.grad, &dv.grad])
     });
     Ok(out)
+}
+
+/// What the kernels read beside the upstream gradient. Parts of one tensor share what is made of it.
+fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
+    let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
+    let first = form.source(q)?;
+    let or = |tensor: &Tensor, other: &Tensor, made: &Operand| match tensor.id() == other.id() {
+        true => Ok(made.clone()),
+        false => form.source(tensor),
+    };
+    let second = or(k, q, &first)?;
+    let third = match v.id() == q.id() {
+        true => first.clone(),
+        false => or(v, k, &second)?,
+    };
+    Ok([first, second, third, Operand::Tensor(control.clone())])
 }
 
 /// Where the gradients go. Parts side by side in one tensor share its sink: each fills columns of

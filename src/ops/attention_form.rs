@@ -1,6 +1,7 @@
 //! The attention kernels: which form runs, in which variant and geometry.
 
-use crate::device::{Gpu, Groups, Kernel};
+use super::operand::Operand;
+use crate::device::{Gpu, Groups, Kernel, LINE_BYTES, Lines, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
@@ -53,6 +54,8 @@ pub(super) struct Flags {
     pub dropout: bool,
     /// Everything but the statistics holds f16.
     pub half: bool,
+    /// What is read of rows is copied into images first.
+    pub image: bool,
 }
 
 /// Which form of the kernels runs, and its geometry.
@@ -66,6 +69,33 @@ pub(super) struct Form {
     /// D
     width: u32,
     flags: Flags,
+}
+
+/// Rows of a tensor as lines of an image.
+fn lines(rows: &Tensor) -> Lines {
+    let texels = (rows.shape().last() / 4) as u32;
+    Lines {
+        batch: 1,
+        count: rows.shape().rows() as u32,
+        texels,
+        stride: texels,
+        panels: false,
+        half: rows.is_half(),
+    }
+}
+
+/// Whether all of these, of heads of `width` columns, are better read from images: by CPU drivers,
+/// where lines are whole copies.
+pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> bool {
+    let wanted = match gpu.rung() {
+        Some(rung) => rung == Rung::Image,
+        None => gpu.caps().is_cpu,
+    };
+    let suits = |rows: &&Tensor| {
+        let bytes = rows.shape().last() * rows.dtype().size() as usize;
+        bytes.is_multiple_of(LINE_BYTES as usize) && lines(rows).fit(gpu.caps().images())
+    };
+    wanted && super::lanes(width) == 4 && tensors.iter().all(suits)
 }
 
 /// Queries or keys of a workgroup.
@@ -131,6 +161,14 @@ impl Form {
         (65_000 / iterations * step) as usize
     }
 
+    /// The rows of a tensor as the kernels read them.
+    pub(super) fn source(self, rows: &Tensor) -> Result<Operand> {
+        match self.flags.image {
+            true => Ok(Operand::Image(rows.image(&lines(rows))?)),
+            false => Ok(Operand::Tensor(rows.clone())),
+        }
+    }
+
     /// Workgroups that share the columns of a result.
     pub(super) fn blocks(self) -> u32 {
         self.blocks
@@ -141,6 +179,7 @@ impl Form {
             .with("COLS", self.cols)
             .with("VEC4", self.flags.vec4)
             .with("F16", self.flags.half)
+            .with("IMAGE", self.flags.image)
             .with("DROPOUT", self.flags.dropout);
         let form = if self.subgroup { "_subgroup" } else { "" };
         gpu.kernel(&format!("attention_{name}{form}"), &variant)
@@ -158,18 +197,15 @@ impl Form {
     pub(super) fn forward(
         self,
         params: &Params,
-        read: [&Tensor; 4],
+        read: &[Operand; 4],
         out: &Tensor,
         stats: Option<&Stats>,
     ) -> Result<()> {
         let gpu = out.gpu();
         let kernel = self.kernel(gpu, "fwd", Variant::new().with("LSE", stats.is_some()))?;
         let written = [Some(out), stats.map(|s| &s.0)].into_iter().flatten();
-        let bindings: Vec<_> = read
-            .into_iter()
-            .chain(written)
-            .map(Tensor::binding)
-            .collect();
+        let read = read.iter().map(Operand::binding);
+        let bindings: Vec<_> = read.chain(written.map(Tensor::binding)).collect();
         let grid = self.grid(params.queries, params, out.dims()[0]);
         gpu.dispatch(&kernel, params, &bindings, grid)
     }
@@ -202,20 +238,17 @@ impl Form {
     pub(super) fn queries(
         self,
         params: &Params,
-        read: [&Tensor; 4],
-        dout: &Tensor,
+        read: &[Operand; 4],
+        dout: &Operand,
         stats: &Stats,
         dq: &Tensor,
     ) -> Result<()> {
         let gpu = dq.gpu();
         let kernel = self.kernel(gpu, "dq", Variant::new())?;
-        let others = [dout, &stats.0, dq];
-        let bindings: Vec<_> = read
-            .into_iter()
-            .chain(others)
-            .map(Tensor::binding)
-            .collect();
-        let grid = self.grid(params.queries, params, dout.dims()[0]);
+        let read = read.iter().chain([dout]).map(Operand::binding);
+        let others = [&stats.0, dq].map(Tensor::binding);
+        let bindings: Vec<_> = read.chain(others).collect();
+        let grid = self.grid(params.queries, params, stats.0.dims()[0]);
         gpu.dispatch(&kernel, params, &bindings, grid)
     }
 
@@ -223,8 +256,8 @@ impl Form {
     pub(super) fn keys(
         self,
         params: &Params,
-        read: [&Tensor; 4],
-        dout: &Tensor,
+        read: &[Operand; 4],
+        dout: &Operand,
         stats: &Stats,
         [dk, dv]: [&Tensor; 2],
     ) -> Result<()> {
@@ -236,13 +269,10 @@ impl Form {
             false => None,
         };
         let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
-        let others = [dout, &stats.0, dk, unused.as_ref().unwrap_or(dv)];
-        let bindings: Vec<_> = read
-            .into_iter()
-            .chain(others)
-            .map(Tensor::binding)
-            .collect();
-        let grid = self.grid(params.keys, params, dout.dims()[0]);
+        let read = read.iter().chain([dout]).map(Operand::binding);
+        let others = [&stats.0, dk, unused.as_ref().unwrap_or(dv)].map(Tensor::binding);
+        let bindings: Vec<_> = read.chain(others).collect();
+        let grid = self.grid(params.keys, params, stats.0.dims()[0]);
         gpu.dispatch(&kernel, params, &bindings, grid)
     }
 }

@@ -3,12 +3,12 @@
 use super::matmul_choice::{self as choice, Family, SizeClass};
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack, Wanted};
-use crate::device::{Binding, Gpu, Groups, Image, MatrixUnits, Rung};
+use super::operand::Operand;
+use crate::device::{Gpu, Groups, MatrixUnits, Rung};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 use std::cell::RefCell;
-use std::sync::Arc;
 
 const OP: &str = "matmul";
 
@@ -49,21 +49,7 @@ pub struct Product<'a> {
 #[derive(Default)]
 pub struct Shared(RefCell<Vec<(Wanted, Operand)>>);
 
-/// An operand in the form that a kernel reads.
-#[derive(Clone)]
-enum Operand {
-    Tensor(Tensor),
-    Image(Arc<Image>),
-}
-
 impl Operand {
-    fn binding(&self) -> Binding<'_> {
-        match self {
-            Operand::Tensor(tensor) => tensor.binding(),
-            Operand::Image(image) => image.binding(),
-        }
-    }
-
     fn make(from: &Tensor, wanted: &Wanted) -> Result<Operand> {
         Ok(match wanted {
             Wanted::Strided => Operand::Tensor(from.clone()),

@@ -20,6 +20,7 @@ mod matmul_pack;
 mod matmul_params;
 pub mod matmul_plan;
 mod norm;
+mod operand;
 mod reduce;
 mod rows;
 mod scores;

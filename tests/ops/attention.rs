@@ -194,10 +194,13 @@ fn padding_and_a_row_without_keys() {
         (false, 0.25, Layout::Packed),
         (true, 0.25, Layout::Separate),
     ] {
-        let mut shape = Attention::new(4, 37, 2, 12);
-        shape.lens = Some(vec![37, 19, 0, 1]);
-        shape.causal = causal;
-        proven(&shape, layout, dropout);
+        // The wider rows can be images.
+        for width in [12, 32] {
+            let mut shape = Attention::new(4, 37, 2, width);
+            shape.lens = Some(vec![37, 19, 0, 1]);
+            shape.causal = causal;
+            proven(&shape, layout, dropout);
+        }
     }
 }
 
@@ -223,9 +226,9 @@ fn head_widths() {
 
 #[test]
 fn other_keys_than_queries() {
-    for (t, s) in [(1, 40), (5, 17), (40, 7)] {
+    for (t, s, width) in [(1, 40, 8), (5, 17, 32), (40, 7, 8)] {
         for causal in [false, true] {
-            let mut shape = Attention::new(2, t, 2, 8);
+            let mut shape = Attention::new(2, t, 2, width);
             shape.keys = s;
             shape.causal = causal;
             shape.lens = Some(vec![s as u32, (s as u32).div_ceil(2)]);
@@ -237,7 +240,9 @@ fn other_keys_than_queries() {
 
 #[test]
 fn one_tensor_as_queries_keys_and_values() {
-    proven(&Attention::new(2, 11, 2, 8), Layout::Same, 0.0);
+    for width in [8, 32] {
+        proven(&Attention::new(2, 11, 2, width), Layout::Same, 0.0);
+    }
 }
 
 /// Scores up to hundreds: weights near one-hot, and most of them 0 to f32.
