@@ -42,7 +42,7 @@ pub use linear::{WeightLayout, linear, linear_as};
 pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmOptions, LstmOutput, LstmWeights, lstm};
 pub use matmul::matmul;
-pub use norm::{Normed, layer_norm};
+pub use norm::{Normed, dropout_layer_norm, layer_norm};
 pub use reduce::sum_all;
 pub(crate) use reduce::{SUM_CHUNK, sum_all_into, sum_columns};
 pub use rows::{RowSelection, mean_pool, select_rows};
