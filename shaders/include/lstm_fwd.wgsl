@@ -4,9 +4,9 @@
 struct Params {
     batch: u32,     // B
     hidden: u32,    // H
-    t: u32,         // time step
-    before: u32,    // slot of h' and c'
-    after: u32,     // slot of h and c
+    t: u32,         // first time step
+    steps: u32,     // time steps
+    reverse: u32,   // 1: from the last time step to the first
     cell_clip: f32, // 0: none
 }
 
@@ -24,11 +24,22 @@ struct Params {
 // The product of each invocation's rows. No barriers: an invocation reads back only its own.
 // The cell runs in a real loop over rows, which registers, having no index, would force the
 // compiler to unroll into ROWS copies.
-var<workgroup> sums: array<vec4<f32>, ROWS * TILE>;
+var<workgroup> sums: array<vec4<f32>, ROWS * WG>;
+
+// The time step at hand; slots of h' and c', of h and c.
+var<private> t: u32;
+var<private> before: u32;
+var<private> after: u32;
+
+fn begin(step: u32) {
+    t = select(p.t + step, p.t - step, p.reverse == 1u);
+    before = t + p.reverse;
+    after = t + 1u - p.reverse;
+}
 
 // h'[row, k .. k + 4], zero beyond H.
 fn previous4(row: u32, k: u32) -> vec4<f32> {
-    let base = (p.before * p.batch + min(row, p.batch - 1u)) * p.hidden;
+    let base = (before * p.batch + min(row, p.batch - 1u)) * p.hidden;
 #if VEC4
     return select(vec4<f32>(0.0), h[(base + min(k, p.hidden - 4u)) / 4u], k < p.hidden);
 #else
@@ -40,14 +51,14 @@ fn previous4(row: u32, k: u32) -> vec4<f32> {
 }
 
 fn cell(row: u32, unit: u32, product: vec4<f32>) {
-    let source = (p.before * p.batch + row) * p.hidden + unit;
-    let target_at = (p.after * p.batch + row) * p.hidden + unit;
+    let source = (before * p.batch + row) * p.hidden + unit;
+    let target_at = (after * p.batch + row) * p.hidden + unit;
 #if VEC4
     let h_before = h[source / 4u][source & 3u];
 #else
     let h_before = h[source];
 #endif
-    let g0 = (p.t * p.batch + row) * 4u * p.hidden + unit;
+    let g0 = (t * p.batch + row) * 4u * p.hidden + unit;
     let g1 = g0 + p.hidden;
     let g2 = g1 + p.hidden;
     let g3 = g2 + p.hidden;
@@ -64,7 +75,7 @@ fn cell(row: u32, unit: u32, product: vec4<f32>) {
     if p.cell_clip > 0.0 {
         state = clamp(state, -p.cell_clip, p.cell_clip);
     }
-    let over = p.t >= lens[row];
+    let over = t >= lens[row];
     c[target_at] = select(state, c_before, over);
     let out = select(o * tanh_stable(state), h_before, over);
 #if VEC4
@@ -78,7 +89,7 @@ fn cells(row0: u32, unit: u32, lid: u32) {
     if unit < p.hidden {
         let rows = min(p.batch - row0, ROWS);
         for (var r = 0u; r < rows; r++) {
-            cell(row0 + r, unit, sums[r * TILE + lid]);
+            cell(row0 + r, unit, sums[r * WG + lid]);
         }
     }
 }

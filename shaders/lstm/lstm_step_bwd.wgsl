@@ -1,4 +1,4 @@
-// One time step of an LSTM layer's backward pass, from the last step processed to the first.
+// Time steps of an LSTM layer's backward pass, from the last step processed to the first.
 //
 //   dh = dout_t + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
 //   dc = carry_c + dh o (1 - tanh^2 c)         zero where the clamp bit
@@ -7,42 +7,54 @@
 //   A row whose sequence is over (t >= lens[b]) has dz = 0, carry_h = dh, and carry_c as it was.
 //
 // Source: the chain rule applied to lstm_step_fwd; PyTorch's nn.LSTM agrees.
-// Dispatch: (ceil(H / (4 WG)), ceil(B / ROWS), 1) workgroups of WG; one invocation has four units
-// and ROWS rows. W_hh (4H, H) comes in panels of UNITS = 4 WG columns (matmul_pack), KP = 4H
-// rounded up to a multiple of 8.
+// Dispatch: (ceil(H / (4 TILE)), ceil(B / ROWS), 1) workgroups of WG = TILE for one time step.
+// PERSISTENT: (1, ceil(B / ROWS), 1) workgroups of WG, a multiple of TILE, for `steps` time steps. An
+// invocation has four units in 4 TILE and ROWS rows. W_hh (4H, H) comes in panels of 4 TILE columns
+// (matmul_pack), KP = 4H rounded up to a multiple of 8.
 // `gates` holds the activated gates and receives dz in their place; slots as in lstm_step_fwd.
 // With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
 // Numerics: f32. Limits: 7 storage buffers; ROWS * WG * 16 bytes of workgroup memory.
 #const ROWS: u32
+#const TILE: u32
 #const WG: u32
 #include "lstm_bwd.wgsl"
 
 @compute @workgroup_size(WG)
 fn lstm_step_bwd(
     @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
     let row0 = wid.y * ROWS;
     let kp = padded();
-    var acc: array<vec4<f32>, ROWS>;
-    var at = wid.x * kp * WG + lid;
-    let end = select(0u, kp, p.has_next == 1u);
-    for (var k = 0u; k < end; k += 4u) {
-        let w0 = w[at];
-        let w1 = w[at + WG];
-        let w2 = w[at + 2u * WG];
-        let w3 = w[at + 3u * WG];
-        for (var r = 0u; r < ROWS; r++) {
-            let x = next4(row0 + r, k);
-            var s = fma(vec4<f32>(x.x), w0, acc[r]);
-            s = fma(vec4<f32>(x.y), w1, s);
-            s = fma(vec4<f32>(x.z), w2, s);
-            acc[r] = fma(vec4<f32>(x.w), w3, s);
+    let tiles = (p.hidden + 4u * TILE - 1u) / (4u * TILE);
+    for (var step = 0u; step < p.steps; step++) {
+        begin(step);
+        for (var tile = wid.x * (WG / TILE) + lid / TILE; tile < tiles; tile += nwg.x * (WG / TILE)) {
+            var acc: array<vec4<f32>, ROWS>;
+            var at = tile * kp * TILE + lid % TILE;
+            let end = select(0u, kp, p.has_next == 1u || step > 0u);
+            for (var k = 0u; k < end; k += 4u) {
+                let w0 = w[at];
+                let w1 = w[at + TILE];
+                let w2 = w[at + 2u * TILE];
+                let w3 = w[at + 3u * TILE];
+                for (var r = 0u; r < ROWS; r++) {
+                    let x = next4(row0 + r, k);
+                    var s = fma(vec4<f32>(x.x), w0, acc[r]);
+                    s = fma(vec4<f32>(x.y), w1, s);
+                    s = fma(vec4<f32>(x.z), w2, s);
+                    acc[r] = fma(vec4<f32>(x.w), w3, s);
+                }
+                at += 4u * TILE;
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                sums[r * WG + lid] = acc[r];
+            }
+            cells(row0, (tile * TILE + lid % TILE) * 4u, lid);
         }
-        at += 4u * WG;
+#if PERSISTENT
+        storageBarrier(); // the next time step reads all units of these rows
+#endif
     }
-    for (var r = 0u; r < ROWS; r++) {
-        sums[r * WG + lid] = acc[r];
-    }
-    cells(row0, (wid.x * WG + lid) * 4u, lid);
 }

@@ -1,4 +1,4 @@
-// One time step of an LSTM layer.
+// Time steps of an LSTM layer.
 //
 //   (i, f, g, o) = (sigmoid, sigmoid, tanh, sigmoid)(x + W_hh h')   x = W_ih x_t + biases, precomputed
 //   c = f c' + i g, clamped to +-cell_clip when that is > 0;   h = o tanh(c)
@@ -6,40 +6,51 @@
 //
 // Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
 // gate order of PyTorch's nn.LSTM.
-// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation has one unit
-// (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
-// Passes: 1. Saved for the backward: the activated gates and all states. The slots of h and c
-// let one kernel run in both directions.
-// Numerics: f32. Limits: 5 storage buffers; ROWS * TILE * 16 bytes of workgroup memory.
+// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of WG = TILE for one time step. PERSISTENT:
+// (1, ceil(B / ROWS), 1) workgroups of WG, a multiple of TILE, for `steps` time steps. An invocation
+// has one unit in TILE (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// Passes: 1. Saved for the backward: the activated gates and all states, in T + 1 slots.
+// Numerics: f32. Limits: 5 storage buffers; ROWS * WG * 16 bytes of workgroup memory.
 #const ROWS: u32
 #const TILE: u32
+#const WG: u32
 #include "lstm_fwd.wgsl"
 
-@compute @workgroup_size(TILE)
+@compute @workgroup_size(WG)
 fn lstm_step_fwd(
     @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
     let row0 = wid.y * ROWS;
     let kp = (p.hidden + 7u) / 8u * 8u;
-    var acc: array<vec4<f32>, ROWS>;
-    var at = wid.x * kp * TILE + lid;
-    for (var k = 0u; k < kp; k += 4u) {
-        let w0 = w[at];
-        let w1 = w[at + TILE];
-        let w2 = w[at + 2u * TILE];
-        let w3 = w[at + 3u * TILE];
-        for (var r = 0u; r < ROWS; r++) {
-            let x = previous4(row0 + r, k);
-            var s = fma(vec4<f32>(x.x), w0, acc[r]);
-            s = fma(vec4<f32>(x.y), w1, s);
-            s = fma(vec4<f32>(x.z), w2, s);
-            acc[r] = fma(vec4<f32>(x.w), w3, s);
+    let tiles = (p.hidden + TILE - 1u) / TILE;
+    for (var step = 0u; step < p.steps; step++) {
+        begin(step);
+        for (var tile = wid.x * (WG / TILE) + lid / TILE; tile < tiles; tile += nwg.x * (WG / TILE)) {
+            var acc: array<vec4<f32>, ROWS>;
+            var at = tile * kp * TILE + lid % TILE;
+            for (var k = 0u; k < kp; k += 4u) {
+                let w0 = w[at];
+                let w1 = w[at + TILE];
+                let w2 = w[at + 2u * TILE];
+                let w3 = w[at + 3u * TILE];
+                for (var r = 0u; r < ROWS; r++) {
+                    let x = previous4(row0 + r, k);
+                    var s = fma(vec4<f32>(x.x), w0, acc[r]);
+                    s = fma(vec4<f32>(x.y), w1, s);
+                    s = fma(vec4<f32>(x.z), w2, s);
+                    acc[r] = fma(vec4<f32>(x.w), w3, s);
+                }
+                at += 4u * TILE;
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                sums[r * WG + lid] = acc[r];
+            }
+            cells(row0, tile * TILE + lid % TILE, lid);
         }
-        at += 4u * TILE;
+#if PERSISTENT
+        storageBarrier(); // the next time step reads all units of these rows
+#endif
     }
-    for (var r = 0u; r < ROWS; r++) {
-        sums[r * TILE + lid] = acc[r];
-    }
-    cells(row0, wid.x * TILE + lid, lid);
 }

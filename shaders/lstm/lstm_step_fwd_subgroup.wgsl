@@ -8,12 +8,13 @@
 // gate order of PyTorch's nn.LSTM.
 // Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation has one unit
 // (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
-// Passes: 1. Saved for the backward: the activated gates and all states. The slots of h and c
-// let one kernel run in both directions.
+// Passes: 1. Saved for the backward: the activated gates and all states. T + 1 slots of h
+// and c let one kernel run in both directions.
 // Numerics: f32. Limits: subgroups of 8 lanes or more; 5 storage buffers; ROWS * TILE * 16 bytes
 // of workgroup memory.
 #const ROWS: u32
 #const TILE: u32
+const WG: u32 = TILE;
 #include "lstm_fwd.wgsl"
 #include "rows_broadcast.wgsl"
 
@@ -25,6 +26,7 @@ fn lstm_step_fwd_subgroup(
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    begin(0u);
     let row0 = wid.y * ROWS;
     let kp = (p.hidden + 7u) / 8u * 8u;
     var acc: array<array<vec4<f32>, 4>, QUADS>;

@@ -2,7 +2,7 @@
 //
 //   n = (sum[r, :] - mean) rstd,  g = dy[r, :] gamma
 //   d[r, c] = rstd (g[c] - mean over c of g - n[c] mean over c of g n)   SUM_USED: + dsum[r, c]
-//   dx (=|+=) d;   RESIDUAL: dresidual (=|+=) d
+//   dx (=|+=) d;   DROPOUT: dx (=|+=) drop'(d), the mask drawn again;   RESIDUAL: dresidual (=|+=) d
 //
 // dsum is the gradient that `sum` received from its other users, such as the next residual of a
 // pre-norm transformer.
@@ -11,7 +11,7 @@
 // Passes: 1 dispatch, each row read twice, the second time from the cache.
 // VEC4: four columns per element; C is a multiple of 4. F16: all but stats and gamma hold f16.
 // Numerics: f32; each lane sums every LANES-th element, then the lanes in order: fixed order.
-// Limits: 7 storage buffers, 512 bytes.
+// Limits: 8 storage buffers, 512 bytes.
 #include "linear.wgsl"
 #include "stored.wgsl"
 #include "row_lanes.wgsl"
@@ -21,6 +21,9 @@ struct Params {
     cols: u32,                // C
     accumulate: u32,          // dx: 0: overwrite without reading; 1: add
     accumulate_residual: u32, // dresidual: the same; RESIDUAL only
+    layer: u32,               // tells this dropout's stream from all others of the model; DROPOUT only
+    threshold: u32,           // p 2^32; DROPOUT only
+    scale: f32,               // 1 / (1 - p); DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -34,6 +37,10 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dx: array<Stored>; // (R, C) f32 or vec4, row-major
 #if RESIDUAL
 @group(0) @binding(7) var<storage, read_write> dresidual: array<Stored>; // (R, C) f32 or vec4, row-major
+#endif
+#if DROPOUT
+@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes)
+#include "row_dropout.wgsl"
 #endif
 
 @compute @workgroup_size(64)
@@ -83,6 +90,9 @@ fn layer_norm_bwd(
             e += Real(dresidual[i]);
         }
         dresidual[i] = Stored(e);
+#endif
+#if DROPOUT
+        d *= dropout_factor(i);
 #endif
         if p.accumulate != 0u {
             d += Real(dx[i]);

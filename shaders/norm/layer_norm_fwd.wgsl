@@ -1,17 +1,18 @@
-// Layer normalisation of rows, a residual added first.
+// Layer normalisation of rows, a residual added first; before that, dropout.
 //
 //   sum[r, :] = x[r, :] + residual[r, :]         without RESIDUAL sum is x itself
+//   DROPOUT: x stands for drop(x), with the mask of dropout_fwd over (R C) elements
 //   mean = sum over c of sum[r, c] / C,  rstd = 1 / sqrt(sum over c of (sum[r, c] - mean)^2 / C + eps)
 //   y[r, c] = (sum[r, c] - mean) rstd gamma[c] + beta[c]
 //
-// Source: Ba et al. 2016, eq. 4; biased variance, as torch.nn.LayerNorm.
+// Source: Ba et al. 2016, eq. 4; biased variance, as torch.nn.LayerNorm. Srivastava et al. 2014.
 // Dispatch: ceil(R LANES / 64) workgroups of 64, folded; LANES neighbours share one row.
 // Passes: 1 dispatch, each row read three times, the second and third from the cache.
 // VEC4: four columns per element; C is a multiple of 4. F16: x, residual, sum and y hold f16, and
-// what is normalised is the sum as it is stored.
+// what is normalised is the sum as it is stored; drop(x) is not rounded before the sum.
 // Numerics: f32; variance from the deviations, not from squares that cancel; each lane sums every
 //   LANES-th element, then the lanes in order: fixed order.
-// Limits: 7 storage buffers, 512 bytes.
+// DROPOUT only with RESIDUAL. Limits: 8 storage buffers, 512 bytes.
 #include "linear.wgsl"
 #include "stored.wgsl"
 #include "row_lanes.wgsl"
@@ -20,6 +21,9 @@ struct Params {
     rows: u32, // R
     cols: u32, // C
     eps: f32,
+    layer: u32,     // tells this dropout's stream from all others of the model; DROPOUT only
+    threshold: u32, // p 2^32; DROPOUT only
+    scale: f32,     // 1 / (1 - p); DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -32,6 +36,10 @@ struct Params {
 #endif
 @group(0) @binding(6) var<storage, read_write> y: array<Stored>; // (R, C) f32 or vec4, row-major
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
+#if DROPOUT
+@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes)
+#include "row_dropout.wgsl"
+#endif
 
 @compute @workgroup_size(64)
 fn layer_norm_fwd(
@@ -48,7 +56,12 @@ fn layer_norm_fwd(
     var total = Real(0.0);
     for (var c = lane; c < end; c += LANES) {
 #if RESIDUAL
-        let stored = Stored(Real(x[first + c]) + Real(residual[first + c]));
+#if DROPOUT
+        let added = Real(x[first + c]) * dropout_factor(first + c);
+#else
+        let added = Real(x[first + c]);
+#endif
+        let stored = Stored(added + Real(residual[first + c]));
         sum[first + c] = stored;
         let v = Real(stored);
 #else

@@ -143,6 +143,7 @@ include_files! {
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
+    "row_dropout.wgsl"
     "row_lanes.wgsl"
     "rows_broadcast.wgsl"
     "step_state.wgsl"

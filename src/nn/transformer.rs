@@ -74,6 +74,20 @@ impl LayerNorm {
     pub fn forward(&self, tape: &Tape, x: &Tensor, residual: Option<&Tensor>) -> Result<Normed> {
         ops::layer_norm(tape, x, residual, &self.gamma, &self.beta, self.eps)
     }
+
+    /// The same of drop(x) + residual, for dropout with probability `p`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`]; [`crate::Error::Argument`] unless 0 ≤ p < 1.
+    pub fn forward_dropped(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        p: f32,
+        residual: &Tensor,
+    ) -> Result<Normed> {
+        ops::dropout_layer_norm(tape, x, p, residual, &self.gamma, &self.beta, self.eps)
+    }
 }
 
 /// Two linear layers with a function between.
@@ -171,11 +185,11 @@ impl PostNormBlock {
     /// [`crate::Error::Shape`].
     pub fn forward(&self, tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
         let a = self.attention.forward(tape, x, Some(lens))?;
-        let a = ops::dropout(tape, &a, self.dropout)?;
-        let h = self.attention_norm.forward(tape, &a, Some(x))?.y;
+        let norm = &self.attention_norm;
+        let h = norm.forward_dropped(tape, &a, self.dropout, x)?.y;
         let f = self.feed_forward.forward(tape, &h)?;
-        let f = ops::dropout(tape, &f, self.dropout)?;
-        Ok(self.output_norm.forward(tape, &f, Some(&h))?.y)
+        let norm = &self.output_norm;
+        Ok(norm.forward_dropped(tape, &f, self.dropout, &h)?.y)
     }
 }
 
@@ -210,8 +224,8 @@ impl PreNormBlock {
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn finish(&self, tape: &Tape, x: &Tensor, a: &Tensor) -> Result<Tensor> {
-        let a = ops::dropout(tape, a, self.dropout)?;
-        let normed = self.feed_forward_norm.forward(tape, &a, Some(x))?;
+        let norm = &self.feed_forward_norm;
+        let normed = norm.forward_dropped(tape, a, self.dropout, x)?;
         let f = self.feed_forward.forward(tape, &normed.y)?;
         let f = ops::dropout(tape, &f, self.dropout)?;
         ops::add(tape, &normed.sum, &f)

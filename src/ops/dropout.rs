@@ -34,10 +34,10 @@ struct BackwardParams {
 /// One mask: drawn forwards, drawn again backwards.
 #[derive(Clone)]
 pub(super) struct Draw {
-    state: Tensor,
-    layer: u32,
-    threshold: u32,
-    scale: f32,
+    pub state: Tensor,
+    pub layer: u32,
+    pub threshold: u32,
+    pub scale: f32,
 }
 
 impl Draw {

@@ -1,10 +1,10 @@
 //! A whole LSTM layer over a whole sequence, as one operator.
 //!
 //! x·W_ihᵀ for all time steps is one matrix product; each time step is then one dispatch that
-//! multiplies by W_hh and applies the gates. Backward likewise: one dispatch a step, and the
-//! weights' gradients as one product over all steps.
+//! multiplies by W_hh and applies the gates, or many time steps are, where that is faster. Backward
+//! likewise, and the weights' gradients as one product over all steps.
 
-use super::lstm_form::{BackwardParams, Form, ForwardParams};
+use super::lstm_form::{BackwardParams, Form, ForwardParams, LstmForm};
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
 use super::{Binary, binary};
@@ -64,16 +64,6 @@ impl Run {
         }
     }
 
-    /// The slots of the states before and after time step `t`, of T + 1.
-    fn slots(self, t: usize) -> (u32, u32) {
-        let (low, high) = (t as u32, t as u32 + 1);
-        if self.options.reverse {
-            (high, low)
-        } else {
-            (low, high)
-        }
-    }
-
     fn state_len(self) -> usize {
         self.batch * self.hidden
     }
@@ -115,6 +105,23 @@ pub fn lstm(
     state: Option<(&Tensor, &Tensor)>,
     weights: &LstmWeights<'_>,
     options: LstmOptions,
+) -> Result<LstmOutput> {
+    lstm_as(tape, x, lens, state, weights, options, None)
+}
+
+/// [`lstm`] in the given form, which the adapter must be able to run; in melos' own choice for
+/// `None`.
+///
+/// # Errors
+/// As [`lstm`]; [`Error::Kernel`] for a form that the adapter cannot run.
+pub fn lstm_as(
+    tape: &Tape,
+    x: &Tensor,
+    lens: &Tensor,
+    state: Option<(&Tensor, &Tensor)>,
+    weights: &LstmWeights<'_>,
+    options: LstmOptions,
+    form: Option<LstmForm>,
 ) -> Result<LstmOutput> {
     let gpu = tape.gpu();
     let [steps, batch, inputs] = x.dims3(OP, "x")?;
@@ -173,7 +180,10 @@ pub fn lstm(
 
     let hs = states(gpu, run, state.map(|s| s.0))?;
     let cs = states(gpu, run, state.map(|s| s.1))?;
-    let form = Form::of(gpu, batch, hidden)?;
+    let form = match form {
+        Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
+        None => Form::of(gpu, batch, hidden)?,
+    };
     let packed = form.pack_forward(gpu, weights.w_hh)?;
     let kernel = form.forward(gpu)?;
     let bindings = [
@@ -183,14 +193,13 @@ pub fn lstm(
         hs.binding(),
         cs.binding(),
     ];
-    for t in run.order() {
-        let (before, after) = run.slots(t);
+    for steps in run.order().chunks(form.forward_steps()) {
         let params = ForwardParams {
             batch: batch as u32,
             hidden: hidden as u32,
-            t: t as u32,
-            before,
-            after,
+            t: steps[0] as u32,
+            steps: steps.len() as u32,
+            reverse: u32::from(options.reverse),
             cell_clip: options.cell_clip,
         };
         gpu.dispatch(&kernel, &params, &bindings, form.forward_grid())?;
@@ -205,6 +214,7 @@ pub fn lstm(
 
     let saved = Saved {
         run,
+        form,
         x: x_flat,
         lens: lens.clone(),
         gates,
@@ -236,6 +246,7 @@ fn states(gpu: &Gpu, run: Run, first: Option<&Tensor>) -> Result<Tensor> {
 /// What the backward pass needs.
 struct Saved {
     run: Run,
+    form: Form,
     x: Tensor,
     lens: Tensor,
     gates: Tensor,
@@ -311,7 +322,7 @@ impl Saved {
         let carry_h = carry(cx.upstream(&self.h_n)?)?;
         let carry_c = carry(cx.upstream(&self.c_n)?)?;
         let dout = cx.upstream(&self.out)?;
-        let form = Form::of(gpu, run.batch, run.hidden)?;
+        let form = self.form;
         let packed = form.pack_backward(gpu, &self.w_hh)?;
         let kernel = form.backward(gpu)?;
         // Without a gradient at the outputs some buffer must stand in; it is not read.
@@ -326,14 +337,13 @@ impl Saved {
             carry_c.binding(),
         ];
         let mut next: Option<usize> = None;
-        let step = |t: usize, next: Option<usize>, only_dh: bool| {
-            let (before, after) = run.slots(t);
+        let dispatch = |steps: &[usize], next: Option<usize>, only_dh: bool| {
             let params = BackwardParams {
                 batch: run.batch as u32,
                 hidden: run.hidden as u32,
-                t: t as u32,
-                before,
-                after,
+                t: steps[0] as u32,
+                steps: steps.len() as u32,
+                reverse: u32::from(run.options.reverse),
                 cell_clip: run.options.cell_clip,
                 next: next.unwrap_or(0) as u32,
                 has_next: u32::from(next.is_some()),
@@ -342,13 +352,14 @@ impl Saved {
             };
             gpu.dispatch(&kernel, &params, &bindings, form.backward_grid())
         };
-        for t in run.order().into_iter().rev() {
-            step(t, next, false)?;
-            next = Some(t);
+        let order: Vec<usize> = run.order().into_iter().rev().collect();
+        for steps in order.chunks(form.backward_steps()) {
+            dispatch(steps, next, false)?;
+            next = steps.last().copied();
         }
         // The product with W_hh of the first step processed belongs to the first state.
         if self.state.as_ref().is_some_and(|(h, _)| cx.wants(h)) {
-            step(next.unwrap_or(0), next, true)?;
+            dispatch(&[next.unwrap_or(0)], next, true)?;
         }
         Ok((carry_h, carry_c))
     }

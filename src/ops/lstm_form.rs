@@ -7,15 +7,27 @@ use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
+/// The ways to run through time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LstmForm {
+    /// A dispatch for each time step.
+    Steps,
+    /// The same, by subgroup broadcast: on adapters whose subgroups have 8 lanes or more.
+    SubgroupSteps,
+    /// Many time steps a dispatch: a workgroup takes a few rows of the batch through all of them.
+    Persistent,
+}
+
 /// Which form of the step kernels runs, and its geometry.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
-    /// By subgroup broadcast.
-    subgroup: bool,
+    kind: LstmForm,
     /// Batch rows of one invocation, forward and backward.
     rows: [u32; 2],
-    /// Invocations of a workgroup: forward each has one unit, backward four.
-    threads: u32,
+    /// Invocations that share a panel of weights: forward each has one unit, backward four.
+    tile: u32,
+    /// Invocations of a workgroup, forward and backward.
+    threads: [u32; 2],
     batch: u32,
     hidden: u32,
 }
@@ -34,8 +46,8 @@ pub(super) struct ForwardParams {
     pub batch: u32,
     pub hidden: u32,
     pub t: u32,
-    pub before: u32,
-    pub after: u32,
+    pub steps: u32,
+    pub reverse: u32,
     pub cell_clip: f32,
 }
 
@@ -45,8 +57,8 @@ pub(super) struct BackwardParams {
     pub batch: u32,
     pub hidden: u32,
     pub t: u32,
-    pub before: u32,
-    pub after: u32,
+    pub steps: u32,
+    pub reverse: u32,
     pub cell_clip: f32,
     pub next: u32,
     pub has_next: u32,
@@ -57,69 +69,117 @@ pub(super) struct BackwardParams {
 /// Workgroups that a CPU driver needs to keep its cores busy.
 const FEW: u32 = 4;
 
+/// The widest layer whose weights, 4 MiB, stay in a GPU's cache from one time step to the next.
+const WIDEST_PERSISTENT: usize = 512;
+
+/// Turns of all its loops that a shader makes at most: llvmpipe leaves them after 65,535.
+const TURNS: u32 = 40_000;
+
 impl Form {
     /// The form for a layer: as `MELOS_KERNELS` forces; by broadcast on CPU adapters (lavapipe,
-    /// B = 32, H = 512: 3 ms of CPU time a step, 9 without); else the faster as measured.
+    /// B = 32, H = 512: 3 ms of CPU time a step, 9 without); else the fastest as measured.
     pub(super) fn of(gpu: &Gpu, batch: usize, hidden: usize) -> Result<Form> {
+        use LstmForm::{Persistent, Steps, SubgroupSteps};
         let caps = gpu.caps();
-        let form = |subgroup| Form::new(caps.is_cpu, subgroup, batch as u32, hidden as u32);
+        let form = |kind| Form::new(caps.is_cpu, kind, batch as u32, hidden as u32);
+        let steps = |broadcasts| if broadcasts { SubgroupSteps } else { Steps };
         let able = caps.subgroup && caps.subgroup_min >= 8;
         match gpu.rung() {
-            Some(rung) => return Ok(form(rung.broadcasts())),
-            None if caps.is_cpu || !able => return Ok(form(able)),
+            Some(rung) => return Ok(form(steps(rung.broadcasts()))),
+            None if caps.is_cpu => return Ok(form(steps(able))),
             None => {}
         }
         let (b, h) = (batch.next_power_of_two(), hidden.next_power_of_two());
-        let names = ["portable", "subgroup"].map(String::from);
-        let chosen = gpu.fastest(&format!("lstm step B {b} H {h}"), &names, |gpu, index| {
-            Form::new(false, index == 1, b as u32, h as u32).seconds(gpu)
+        let mut kinds = vec![("portable", Steps)];
+        kinds.extend(able.then_some(("subgroup", SubgroupSteps)));
+        kinds.extend((h <= WIDEST_PERSISTENT).then_some(("persistent", Persistent)));
+        if let [(_, only)] = kinds[..] {
+            return Ok(form(only));
+        }
+        let names: Vec<String> = kinds.iter().map(|(name, _)| name.to_string()).collect();
+        let chosen = gpu.fastest(&format!("lstm B {b} H {h}"), &names, |gpu, index| {
+            Form::new(false, kinds[index].1, b as u32, h as u32).seconds(gpu)
         })?;
-        Ok(form(chosen == 1))
+        Ok(form(kinds[chosen].1))
     }
 
-    fn new(cpu: bool, subgroup: bool, batch: u32, hidden: u32) -> Form {
-        let threads = if cpu { 8 } else { 32 };
+    /// The geometry of a form.
+    pub(super) fn new(cpu: bool, kind: LstmForm, batch: u32, hidden: u32) -> Form {
+        // Persistent kernels are for GPUs; CPU drivers prove them as they are there.
+        let persists = kind == LstmForm::Persistent;
+        let tile = if cpu && !persists { 8 } else { 32 };
         // Many rows reuse the weights more, but leave fewer workgroups.
         let rows = |units: u32| {
             let fits = |rows: &u32| {
-                let groups = hidden.div_ceil(units * threads) * batch.div_ceil(*rows);
+                let groups = hidden.div_ceil(units * tile) * batch.div_ceil(*rows);
                 *rows < 2 * batch && groups >= FEW
             };
-            match cpu && subgroup {
-                true => [32, 16].into_iter().find(fits).unwrap_or(8),
-                false => 8,
+            match kind {
+                LstmForm::Persistent => 4,
+                LstmForm::SubgroupSteps if cpu => [32, 16].into_iter().find(fits).unwrap_or(8),
+                _ => 8,
             }
         };
+        let most = if persists { 256 } else { tile };
+        let threads = |units: u32| hidden.div_ceil(units).next_multiple_of(tile).min(most);
         Form {
-            subgroup,
+            kind,
             rows: [rows(1), rows(4)],
-            threads,
+            tile,
+            threads: [threads(1), threads(4)],
             batch,
             hidden,
         }
     }
 
+    fn persists(self) -> bool {
+        self.kind == LstmForm::Persistent
+    }
+
+    /// Time steps of one dispatch, forward.
+    pub(super) fn forward_steps(self) -> usize {
+        self.steps(0, 1, self.hidden)
+    }
+
+    /// Time steps of one dispatch, backward.
+    pub(super) fn backward_steps(self) -> usize {
+        self.steps(1, 4, 4 * self.hidden)
+    }
+
+    /// Of `units` an invocation, with products over `depth`.
+    fn steps(self, way: usize, units: u32, depth: u32) -> usize {
+        if !self.persists() {
+            return 1;
+        }
+        let tiles = self.hidden.div_ceil(units * self.threads[way]);
+        // The product by fours, its rows, then the cells.
+        let turns = tiles * (depth.div_ceil(4) + self.rows[way] * (units + 2) + 1);
+        (TURNS / turns).max(1) as usize
+    }
+
+    fn kernel(self, gpu: &Gpu, way: usize) -> Result<Arc<Kernel>> {
+        let mut variant = Variant::new()
+            .with("ROWS", self.rows[way])
+            .with("TILE", self.tile);
+        if way == 0 {
+            variant = variant.with("VEC4", self.hidden.is_multiple_of(4));
+        }
+        if self.kind == LstmForm::SubgroupSteps {
+            let name = ["lstm_step_fwd_subgroup", "lstm_step_bwd_subgroup"][way];
+            return gpu.kernel(name, &variant);
+        }
+        let variant = variant
+            .with("WG", self.threads[way])
+            .with("PERSISTENT", self.persists());
+        gpu.kernel(["lstm_step_fwd", "lstm_step_bwd"][way], &variant)
+    }
+
     pub(super) fn forward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
-        let name = match self.subgroup {
-            true => "lstm_step_fwd_subgroup",
-            false => "lstm_step_fwd",
-        };
-        let variant = Variant::new()
-            .with("ROWS", self.rows[0])
-            .with("TILE", self.threads)
-            .with("VEC4", self.hidden.is_multiple_of(4));
-        gpu.kernel(name, &variant)
+        self.kernel(gpu, 0)
     }
 
     pub(super) fn backward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
-        let name = match self.subgroup {
-            true => "lstm_step_bwd_subgroup",
-            false => "lstm_step_bwd",
-        };
-        let variant = Variant::new()
-            .with("ROWS", self.rows[1])
-            .with("WG", self.threads);
-        gpu.kernel(name, &variant)
+        self.kernel(gpu, 1)
     }
 
     pub(super) fn forward_grid(self) -> Groups {
@@ -131,19 +191,22 @@ impl Form {
     }
 
     fn grid(self, units: u32, rows: u32) -> Groups {
-        let across = self.hidden.div_ceil(units * self.threads);
+        let across = match self.persists() {
+            true => 1,
+            false => self.hidden.div_ceil(units * self.tile),
+        };
         Groups::Grid([across, self.batch.div_ceil(rows), 1])
     }
 
     /// W_hh in panels of one invocation's four gates, for the forward step.
     pub(super) fn pack_forward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Tensor> {
-        let (tile, hidden) = (self.threads as usize, self.hidden as usize);
+        let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
         let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
         let params = PackParams {
             hidden: self.hidden,
-            tile: self.threads,
+            tile: self.tile,
             kp: kp as u32,
         };
         let bindings = [w_hh.binding(), packed.binding()];
@@ -160,7 +223,7 @@ impl Form {
             k: h,
             batch: 0,
         };
-        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.threads, "w_hh");
+        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.tile, "w_hh");
         let how = how.map_err(|e| Error::Kernel {
             kernel: "lstm".into(),
             message: e.to_string(),
@@ -168,60 +231,87 @@ impl Form {
         super::matmul::pack(gpu, w_hh, &how)
     }
 
-    /// Seconds of one step forward and one backward, on zeros.
+    /// Seconds of some steps forward and backward, on zeros.
     fn seconds(self, gpu: &Gpu) -> Result<f64> {
+        const STEPS: usize = 8;
         let (b, h) = (self.batch as usize, self.hidden as usize);
         let zeros = |shape: [usize; 3]| Tensor::zeros(gpu, shape);
         let w_hh = zeros([1, 4 * h, h])?;
-        let (gates, states, cells) = (zeros([2, b, 4 * h])?, zeros([3, b, h])?, zeros([3, b, h])?);
+        let gates = zeros([STEPS, b, 4 * h])?;
+        let (states, cells) = (zeros([STEPS + 1, b, h])?, zeros([STEPS + 1, b, h])?);
         let (carry_h, carry_c) = (zeros([1, b, h])?, zeros([1, b, h])?);
-        let lens = Tensor::from_slice(gpu, [b], &vec![2u32; b])?;
+        let lens = Tensor::from_slice(gpu, [b], &vec![STEPS as u32; b])?;
         let (ahead, back) = (
             self.pack_forward(gpu, &w_hh)?,
             self.pack_backward(gpu, &w_hh)?,
         );
         let (forward, backward) = (self.forward(gpu)?, self.backward(gpu)?);
-        let (batch, hidden, cell_clip) = (self.batch, self.hidden, 0.0);
+        let (batch, hidden) = (self.batch, self.hidden);
+        let order: Vec<u32> = (0..STEPS as u32).collect();
         gpu.seconds(|| {
-            let [packed, ids, gates, hs, cs] = [&ahead, &lens, &gates, &states, &cells];
-            let bindings = [packed, ids, gates, hs, cs].map(Tensor::binding);
-            let params = ForwardParams {
-                batch,
-                hidden,
-                t: 0,
-                before: 0,
-                after: 1,
-                cell_clip,
-            };
-            gpu.dispatch(&forward, &params, &bindings, self.forward_grid())?;
-            let bindings = [&back, ids, hs, cs, gates, &carry_h, &carry_c].map(Tensor::binding);
-            let params = BackwardParams {
-                batch,
-                hidden,
-                t: 0,
-                before: 0,
-                after: 1,
-                cell_clip,
-                next: 1,
-                has_next: 1,
-                has_dout: 1,
-                only_dh: 0,
-            };
-            gpu.dispatch(&backward, &params, &bindings, self.backward_grid())
+            let bindings = [&ahead, &lens, &gates, &states, &cells].map(Tensor::binding);
+            for some in order.chunks(self.forward_steps()) {
+                let params = ForwardParams {
+                    batch,
+                    hidden,
+                    t: some[0],
+                    steps: some.len() as u32,
+                    reverse: 0,
+                    cell_clip: 0.0,
+                };
+                gpu.dispatch(&forward, &params, &bindings, self.forward_grid())?;
+            }
+            let bindings = [&back, &lens, &states, &cells, &gates, &carry_h, &carry_c];
+            let bindings = bindings.map(Tensor::binding);
+            // As if the forward pass had gone the other way: the same work.
+            for some in order.chunks(self.backward_steps()) {
+                let params = BackwardParams {
+                    batch,
+                    hidden,
+                    t: some[0],
+                    steps: some.len() as u32,
+                    reverse: 1,
+                    cell_clip: 0.0,
+                    next: some[0].saturating_sub(1),
+                    has_next: u32::from(some[0] > 0),
+                    has_dout: 1,
+                    only_dh: 0,
+                };
+                gpu.dispatch(&backward, &params, &bindings, self.backward_grid())?;
+            }
+            Ok(())
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Form;
+    use super::{Form, LstmForm, TURNS};
 
     #[test]
     fn small_layers_on_a_cpu_keep_several_workgroups() {
-        let rows = |batch, hidden| Form::new(true, true, batch, hidden).rows;
-        assert_eq!(rows(32, 512), [32, 32]);
-        assert_eq!(rows(32, 64), [32, 16]);
-        assert_eq!(rows(8, 512), [8, 8]);
-        assert_eq!(Form::new(false, true, 32, 512).rows, [8, 8]);
+        let by = |cpu, batch, hidden| Form::new(cpu, LstmForm::SubgroupSteps, batch, hidden).rows;
+        assert_eq!(by(true, 32, 512), [32, 32]);
+        assert_eq!(by(true, 32, 64), [32, 16]);
+        assert_eq!(by(true, 8, 512), [8, 8]);
+        assert_eq!(by(false, 32, 512), [8, 8]);
+    }
+
+    #[test]
+    fn persistent_kernels_fit_workgroups_and_loops() {
+        for hidden in [1, 33, 128, 256, 1000, 4096] {
+            let form = Form::new(true, LstmForm::Persistent, 32, hidden);
+            let ways = [(0, 1, form.forward_steps()), (1, 4, form.backward_steps())];
+            for (way, units, steps) in ways {
+                let (threads, rows) = (form.threads[way], form.rows[way]);
+                assert!(threads <= 256 && threads * rows * 16 <= 16384, "H {hidden}");
+                assert_eq!(threads % form.tile, 0, "H {hidden}");
+                let products = hidden.div_ceil(units * threads) * (units * hidden / 4);
+                assert!(steps == 1 || steps as u32 * products < TURNS, "H {hidden}");
+            }
+        }
+        let steps = |hidden| Form::new(true, LstmForm::Persistent, 32, hidden).forward_steps();
+        assert!(steps(128) > 256 && steps(4096) < steps(128));
+        assert_eq!(Form::new(true, LstmForm::Steps, 32, 64).forward_steps(), 1);
     }
 }

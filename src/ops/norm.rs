@@ -1,5 +1,6 @@
-//! Layer normalisation, with the residual that precedes it.
+//! Layer normalisation, with the residual that precedes it and the dropout before that.
 
+use super::dropout::Draw;
 use super::{axpy, lanes, sum_columns};
 use crate::device::{Caps, Groups};
 use crate::error::{Error, Result};
@@ -15,12 +16,32 @@ const GROUP: usize = 64;
 /// rows fills a GPU, so many that the partial sums are small beside what is read.
 const ROWS_PER_SPLIT: usize = 32;
 
+/// Which mask is drawn; of no meaning without one.
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct MaskParams {
+    layer: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+impl MaskParams {
+    fn of(draw: Option<&Draw>) -> MaskParams {
+        draw.map_or_else(MaskParams::default, |draw| MaskParams {
+            layer: draw.layer,
+            threshold: draw.threshold,
+            scale: draw.scale,
+        })
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct ForwardParams {
     rows: u32,
     cols: u32,
     eps: f32,
+    mask: MaskParams,
 }
 
 #[repr(C)]
@@ -30,6 +51,7 @@ struct BackwardParams {
     cols: u32,
     accumulate: u32,
     accumulate_residual: u32,
+    mask: MaskParams,
 }
 
 #[repr(C)]
@@ -44,13 +66,22 @@ struct WeightsParams {
 pub struct Normed {
     /// The normalised rows, of the shape of `x`.
     pub y: Tensor,
-    /// x + residual, for a pre-norm model's next residual; `x` itself without one.
+    /// What was normalised: x + residual, for a pre-norm model's next residual; `x` itself without
+    /// one.
     pub sum: Tensor,
+}
+
+/// What is added to x before it is normalised.
+struct Added<'a> {
+    residual: &'a Tensor,
+    /// Dropout of x.
+    draw: Option<Draw>,
 }
 
 /// What the backward reads; of x, residual and y only which tensors they are.
 struct Saved {
     x: Tensor,
+    draw: Option<Draw>,
     residual: Option<Tensor>,
     gamma: Tensor,
     beta: Tensor,
@@ -74,8 +105,45 @@ pub fn layer_norm(
     beta: &Tensor,
     eps: f32,
 ) -> Result<Normed> {
+    let added = residual.map(|residual| Added {
+        residual,
+        draw: None,
+    });
+    normalise(tape, x, added, [gamma, beta], eps)
+}
+
+/// LayerNorm(drop(x) + residual) · γ + β over the last axis: [`super::dropout`] with probability `p`
+/// and [`layer_norm`] in one pass, which in f16 does not round what lies between them.
+///
+/// # Errors
+/// As [`layer_norm`]; [`Error::Argument`] unless 0 ≤ p < 1.
+pub fn dropout_layer_norm(
+    tape: &Tape,
+    x: &Tensor,
+    p: f32,
+    residual: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f32,
+) -> Result<Normed> {
+    let draw = Draw::new(tape, OP, p)?;
+    let added = Added { residual, draw };
+    normalise(tape, x, Some(added), [gamma, beta], eps)
+}
+
+fn normalise(
+    tape: &Tape,
+    x: &Tensor,
+    added: Option<Added>,
+    [gamma, beta]: [&Tensor; 2],
+    eps: f32,
+) -> Result<Normed> {
     x.expect_float(OP, "x")?;
     let (rows, cols) = (x.shape().rows(), x.shape().last());
+    let (residual, draw) = match added {
+        Some(Added { residual, draw }) => (Some(residual), draw),
+        None => (None, None),
+    };
     if let Some(residual) = residual {
         residual.expect(OP, "residual", x.dims(), x.dtype())?;
     }
@@ -94,17 +162,20 @@ pub fn layer_norm(
     let y = like_x()?;
     let sum = residual.map_or_else(|| Ok(x.clone()), |_| like_x())?;
     let stats = Tensor::empty(gpu, [rows, 2], DType::F32)?;
-    let variant = row_variant(gpu.caps(), x).with("RESIDUAL", residual.is_some());
+    let variant = row_variant(gpu.caps(), x)
+        .with("RESIDUAL", residual.is_some())
+        .with("DROPOUT", draw.is_some());
     let kernel = gpu.kernel("layer_norm_fwd", &variant)?;
     let params = ForwardParams {
         rows: rows as u32,
         cols: cols as u32,
         eps,
+        mask: MaskParams::of(draw.as_ref()),
     };
     let written = residual.map(|_| &sum);
     let bindings: Vec<_> = [Some(x), Some(gamma), Some(beta), residual, written]
         .into_iter()
-        .chain([Some(&y), Some(&stats)])
+        .chain([Some(&y), Some(&stats), draw.as_ref().map(|d| &d.state)])
         .flatten()
         .map(Tensor::binding)
         .collect();
@@ -119,6 +190,7 @@ pub fn layer_norm(
     outputs.extend(written);
     let saved = Saved {
         x: x.without_values(),
+        draw,
         residual: residual.map(Tensor::without_values),
         gamma: gamma.clone(),
         beta: beta.clone(),
@@ -157,12 +229,15 @@ fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
         let Some(dsum) = dsum else {
             return Ok(());
         };
-        for input in [Some(&saved.x), saved.residual.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            if let Some(sink) = cx.sink(input)? {
-                axpy(&sink.grad, &dsum, 1.0, None, sink.accumulate)?;
+        let inputs = [
+            (Some(&saved.x), saved.draw.as_ref()),
+            (saved.residual.as_ref(), None),
+        ];
+        for (input, draw) in inputs {
+            match (input.map(|i| cx.sink(i)).transpose()?.flatten(), draw) {
+                (Some(sink), Some(draw)) => draw.backward(&dsum, &sink)?,
+                (Some(sink), None) => axpy(&sink.grad, &dsum, 1.0, None, sink.accumulate)?,
+                (None, _) => {}
             }
         }
         return Ok(());
@@ -171,25 +246,34 @@ fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
     match &saved.residual {
         // Twice the same tensor: its gradient arrives twice.
         Some(residual) if residual.id() == saved.x.id() => {
-            for input in [&saved.x, residual] {
+            for (input, draw) in [(&saved.x, saved.draw.as_ref()), (residual, None)] {
                 if let Some(sink) = cx.sink(input)? {
-                    rows_backward(saved, &dy, dsum.as_ref(), &[sink])?;
+                    rows_backward(saved, &dy, dsum.as_ref(), draw, &[sink])?;
                 }
             }
             Ok(())
         }
         residual => {
             let mut sinks = Vec::from_iter(cx.sink(&saved.x)?);
+            // The mask is x's: it falls on the first sink.
+            let draw = saved.draw.as_ref().filter(|_| !sinks.is_empty());
             if let Some(residual) = residual {
                 sinks.extend(cx.sink(residual)?);
             }
-            rows_backward(saved, &dy, dsum.as_ref(), &sinks)
+            rows_backward(saved, &dy, dsum.as_ref(), draw, &sinks)
         }
     }
 }
 
-/// Queues the gradient of the rows into one or two `sinks`, or nothing.
-fn rows_backward(saved: &Saved, dy: &Tensor, dsum: Option<&Tensor>, sinks: &[Sink]) -> Result<()> {
+/// Queues the gradient of the rows into one or two `sinks`, or nothing; into the first one what
+/// `draw` keeps of it.
+fn rows_backward(
+    saved: &Saved,
+    dy: &Tensor,
+    dsum: Option<&Tensor>,
+    draw: Option<&Draw>,
+    sinks: &[Sink],
+) -> Result<()> {
     let Some(first) = sinks.first() else {
         return Ok(());
     };
@@ -198,13 +282,15 @@ fn rows_backward(saved: &Saved, dy: &Tensor, dsum: Option<&Tensor>, sinks: &[Sin
     let (rows, cols) = (dy.shape().rows(), dy.shape().last());
     let variant = row_variant(gpu.caps(), dy)
         .with("RESIDUAL", second.is_some())
-        .with("SUM_USED", dsum.is_some());
+        .with("SUM_USED", dsum.is_some())
+        .with("DROPOUT", draw.is_some());
     let kernel = gpu.kernel("layer_norm_bwd", &variant)?;
     let params = BackwardParams {
         rows: rows as u32,
         cols: cols as u32,
         accumulate: first.flag(),
         accumulate_residual: second.map_or(0, Sink::flag),
+        mask: MaskParams::of(draw),
     };
     let read = [
         Some(dy),
@@ -217,6 +303,7 @@ fn rows_backward(saved: &Saved, dy: &Tensor, dsum: Option<&Tensor>, sinks: &[Sin
     let bindings: Vec<_> = read
         .into_iter()
         .chain(written)
+        .chain([draw.map(|d| &d.state)])
         .flatten()
         .map(Tensor::binding)
         .collect();

@@ -167,7 +167,15 @@ fn rows_of_a_table() {
 #[test]
 fn layer_norms() {
     let gpu = gpu();
-    for residual in [None, Some(Used::Y), Some(Used::Sum), Some(Used::Both)] {
+    for (residual, p) in [
+        (None, 0.0),
+        (Some(Used::Y), 0.0),
+        (Some(Used::Sum), 0.0),
+        (Some(Used::Both), 0.0),
+        (Some(Used::Y), 0.1),
+        (Some(Used::Sum), 0.1),
+        (Some(Used::Both), 0.3),
+    ] {
         for (rows, width) in [(5, 63), (9, 260)] {
             let mut data = Data::new(width as u64);
             let count = 1 + usize::from(residual.is_some());
@@ -175,6 +183,7 @@ fn layer_norms() {
             inputs.extend((0..count).map(|_| half(normal(&mut data, &[rows, width]))));
             let op = Norm {
                 residual,
+                p,
                 eps: 1e-5,
             };
             match residual {

@@ -1,8 +1,8 @@
-//! The LSTM over sequences, in the adapter's form and in the portable one.
+//! The LSTM over sequences, in the adapter's form, in the portable one and in persistent kernels.
 
 use melos::device::Gpu;
 use melos::error::Result;
-use melos::ops::{self, LstmOptions};
+use melos::ops::{self, LstmForm, LstmOptions};
 use melos::tensor::{Tape, Tensor};
 
 use crate::reference::lstm::{Lstm, LstmWeights};
@@ -13,6 +13,7 @@ use crate::support::{Input, Op, adapters, input, prove};
 /// Inputs: x, w_ih, w_hh, b_ih, b_hh, and h0, c0 if there is a first state.
 struct Layer {
     adapter: &'static str,
+    form: Option<LstmForm>,
     shape: Lstm,
     lens: Vec<u32>,
     on_device: Tensor,
@@ -52,7 +53,9 @@ fn weights<F: Float>(inputs: &[Vec<F>]) -> LstmWeights<F> {
 
 impl Op for Layer {
     fn name(&self) -> String {
-        format!("{}lstm {:?} used {:?}", self.adapter, self.shape, self.used)
+        let form = self.form;
+        let (adapter, shape, used) = (self.adapter, self.shape, self.used);
+        format!("{adapter}lstm {form:?} {shape:?} used {used:?}")
     }
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let [x, w_ih, w_hh, b_ih, b_hh, state @ ..] = inputs else {
@@ -69,7 +72,11 @@ impl Op for Layer {
             cell_clip: self.shape.cell_clip.unwrap_or(0.0) as f32,
         };
         let state = state.first().zip(state.get(1));
-        let result = ops::lstm(tape, x, &self.on_device, state, &weights, options)?;
+        let lens = &self.on_device;
+        let result = match self.form {
+            None => ops::lstm(tape, x, lens, state, &weights, options)?,
+            form => ops::lstm_as(tape, x, lens, state, &weights, options, form)?,
+        };
         Ok(self.chosen([result.out, result.h_n, result.c_n]))
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
@@ -148,7 +155,23 @@ fn inputs(shape: &Lstm, state: bool, data: &mut Data) -> Vec<Input> {
     all
 }
 
-fn prove_layer(adapter: &'static str, gpu: &Gpu, case: &Case, lens: Vec<u32>, data: &mut Data) {
+/// The kernels under test: those that melos chooses, with and without the adapter's optional
+/// features, and the persistent ones.
+fn forms() -> Vec<(&'static str, Gpu, Option<LstmForm>)> {
+    let [(name, gpu), (portable_name, portable)] = adapters();
+    vec![
+        (name, gpu, None),
+        (portable_name, portable.clone(), None),
+        (portable_name, portable, Some(LstmForm::Persistent)),
+    ]
+}
+
+fn prove_layer(
+    (adapter, gpu, form): &(&'static str, Gpu, Option<LstmForm>),
+    case: &Case,
+    lens: Vec<u32>,
+    data: &mut Data,
+) {
     let [t, b, i, h] = case.sizes;
     let shape = Lstm {
         t,
@@ -163,6 +186,7 @@ fn prove_layer(adapter: &'static str, gpu: &Gpu, case: &Case, lens: Vec<u32>, da
     let used = case.used;
     let op = Layer {
         adapter,
+        form: *form,
         shape,
         lens,
         on_device,
@@ -187,7 +211,7 @@ const SIZES: [[usize; 4]; 7] = [
 
 #[test]
 fn sequences_of_odd_sizes() {
-    for (adapter, gpu) in adapters() {
+    for kernels in forms() {
         for (n, sizes) in SIZES.into_iter().enumerate() {
             for reverse in [false, true] {
                 let mut data = Data::new(n as u64);
@@ -199,7 +223,7 @@ fn sequences_of_odd_sizes() {
                     state: (n % 2 == 0) != reverse,
                     used: ALL,
                 };
-                prove_layer(adapter, &gpu, &case, lens, &mut data);
+                prove_layer(&kernels, &case, lens, &mut data);
             }
         }
     }
@@ -207,7 +231,7 @@ fn sequences_of_odd_sizes() {
 
 #[test]
 fn the_cell_is_clipped() {
-    for (adapter, gpu) in adapters() {
+    for kernels in forms() {
         for (sizes, reverse) in [([5, 3, 7, 33], false), ([3, 9, 5, 8], true)] {
             let mut data = Data::new(6);
             let lens = data.lengths(sizes[1], sizes[0] as u32);
@@ -218,14 +242,14 @@ fn the_cell_is_clipped() {
                 state: true,
                 used: ALL,
             };
-            prove_layer(adapter, &gpu, &case, lens, &mut data);
+            prove_layer(&kernels, &case, lens, &mut data);
         }
     }
 }
 
 #[test]
 fn outputs_that_nobody_uses_send_no_gradient() {
-    for (adapter, gpu) in adapters() {
+    for kernels in forms() {
         for used in [
             [true, false, false],
             [false, true, false],
@@ -240,14 +264,14 @@ fn outputs_that_nobody_uses_send_no_gradient() {
                 used,
             };
             let lens = data.lengths(5, 4);
-            prove_layer(adapter, &gpu, &case, lens, &mut data);
+            prove_layer(&kernels, &case, lens, &mut data);
         }
     }
 }
 
 #[test]
 fn an_empty_row_keeps_its_first_state() {
-    for (adapter, gpu) in adapters() {
+    for kernels in forms() {
         for reverse in [false, true] {
             let case = Case {
                 sizes: [3, 3, 5, 7],
@@ -256,7 +280,39 @@ fn an_empty_row_keeps_its_first_state() {
                 state: true,
                 used: ALL,
             };
-            prove_layer(adapter, &gpu, &case, vec![0, 3, 1], &mut Data::new(9));
+            prove_layer(&kernels, &case, vec![0, 3, 1], &mut Data::new(9));
+        }
+    }
+}
+
+/// More units than a persistent kernel's workgroup has invocations.
+#[test]
+fn a_wide_layer() {
+    for kernels in forms() {
+        let case = Case {
+            sizes: [3, 5, 2, 300],
+            reverse: false,
+            cell_clip: None,
+            state: true,
+            used: ALL,
+        };
+        prove_layer(&kernels, &case, vec![3, 1, 2, 3, 0], &mut Data::new(4));
+    }
+}
+
+/// More time steps than one dispatch of a persistent kernel runs.
+#[test]
+fn a_sequence_of_many_dispatches() {
+    for kernels in forms().into_iter().filter(|(.., form)| form.is_some()) {
+        for reverse in [false, true] {
+            let case = Case {
+                sizes: [3000, 1, 1, 1],
+                reverse,
+                cell_clip: None,
+                state: true,
+                used: ALL,
+            };
+            prove_layer(&kernels, &case, vec![2900], &mut Data::new(3));
         }
     }
 }

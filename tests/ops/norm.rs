@@ -1,12 +1,15 @@
-//! Layer normalisation.
+//! Layer normalisation, with dropout and residual before it.
 
 use melos::error::Result;
+use melos::kernels::philox::{drop_threshold, philox4x32};
 use melos::ops;
+use melos::optim::StepState;
 use melos::tensor::{Tape, Tensor};
 
+use crate::reference::elementwise::dropout;
 use crate::reference::norm::{layer_norm, layer_norm_bwd};
 use crate::reference::tolerance::{self, Tolerance};
-use crate::reference::{Data, Float, ODD_SIZES};
+use crate::reference::{Data, Float, ODD_SIZES, assert_same_bits};
 use crate::support::{Input, Op, Shared, adapters, gpu, input, prove};
 
 /// What goes on to be used.
@@ -20,6 +23,8 @@ pub enum Used {
 /// Inputs gamma, beta, x and, unless `used` is none, a residual.
 pub struct Norm {
     pub residual: Option<Used>,
+    /// Probability with which elements of x are dropped; with a residual.
+    pub p: f32,
     pub eps: f32,
 }
 
@@ -31,9 +36,19 @@ struct Frozen {
 }
 
 impl Norm {
+    /// What the kernels keep, with the seed, the step and the layer of the tests' graphs.
+    fn dropped<F: Float>(&self, x: &[F]) -> Vec<F> {
+        let word = |e: usize| philox4x32([e as u32 / 4, 0, 1, 0], [5, 0])[e % 4];
+        let keep: Vec<bool> = (0..x.len())
+            .map(|e| word(e) >= drop_threshold(self.p))
+            .collect();
+        dropout(x, &keep, self.p.into())
+    }
+
     fn sum<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<F> {
         match inputs.get(3) {
-            Some(residual) => inputs[2]
+            Some(residual) => self
+                .dropped(&inputs[2])
                 .iter()
                 .zip(residual)
                 .map(|(a, b)| *a + *b)
@@ -45,11 +60,16 @@ impl Norm {
 
 impl Op for Norm {
     fn name(&self) -> String {
-        format!("layer_norm {:?}", self.residual)
+        format!("layer_norm {:?}, dropout {}", self.residual, self.p)
     }
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (gamma, beta, x) = (&inputs[0], &inputs[1], &inputs[2]);
-        let n = ops::layer_norm(tape, x, inputs.get(3), gamma, beta, self.eps)?;
+        let n = match inputs.get(3) {
+            Some(r) if self.p > 0.0 => {
+                ops::dropout_layer_norm(tape, x, self.p, r, gamma, beta, self.eps)?
+            }
+            residual => ops::layer_norm(tape, x, residual, gamma, beta, self.eps)?,
+        };
         assert_eq!(n.y.dims(), x.dims());
         assert_eq!(n.sum.dims(), x.dims());
         Ok(match self.residual {
@@ -76,7 +96,11 @@ impl Op for Norm {
         };
         let own = layer_norm_bwd(&self.sum(inputs), &inputs[0], self.eps.into(), dy);
         let dx: Vec<F> = own.dx.iter().zip(dsum).map(|(a, b)| *a + *b).collect();
-        let mut grads = vec![own.dgamma, own.dbeta, dx.clone()];
+        let mut grads = vec![own.dgamma, own.dbeta];
+        grads.push(match self.residual {
+            Some(_) => self.dropped(&dx),
+            None => dx.clone(),
+        });
         grads.extend(self.residual.map(|_| dx));
         grads
     }
@@ -133,10 +157,15 @@ fn every_width() {
             let mut data = Data::new(width as u64);
             let op = Norm {
                 residual,
+                p: 0.0,
                 eps: 1e-5,
             };
             let count = 1 + usize::from(residual.is_some());
             prove(&op, &gpu, &inputs(&mut data, &[*rows, width], count));
+            if residual.is_some() {
+                let op = Norm { p: 0.3, ..op };
+                prove(&op, &gpu, &inputs(&mut data, &[*rows, width], count));
+            }
         }
     }
 }
@@ -145,10 +174,16 @@ fn every_width() {
 fn wide_elements_and_both_kinds_of_adapter() {
     for (_, gpu) in adapters() {
         for dims in [vec![4], vec![2, 3, 768], vec![300, 260]] {
-            for residual in [None, Some(Used::Both)] {
+            for (residual, p) in [
+                (None, 0.0),
+                (Some(Used::Both), 0.0),
+                (Some(Used::Y), 0.1),
+                (Some(Used::Both), 0.5),
+            ] {
                 let mut data = Data::new(dims.len() as u64);
                 let op = Norm {
                     residual,
+                    p,
                     eps: 1e-12,
                 };
                 let count = 1 + usize::from(residual.is_some());
@@ -164,6 +199,7 @@ fn a_mean_far_from_zero_leaves_the_variance() {
     let gpu = gpu();
     let op = Norm {
         residual: None,
+        p: 0.0,
         eps: 1e-5,
     };
     let mut all = inputs(&mut Data::new(7), &[9, 123], 1);
@@ -174,12 +210,14 @@ fn a_mean_far_from_zero_leaves_the_variance() {
 #[test]
 fn its_own_residual_and_frozen_weights() {
     let gpu = gpu();
-    for used in [Used::Y, Used::Sum, Used::Both] {
+    let uses = [Used::Y, Used::Sum, Used::Both];
+    for (used, p) in uses.into_iter().flat_map(|u| [(u, 0.0), (u, 0.4)]) {
         let mut all = inputs(&mut Data::new(11), &[5, 65], 2);
         let x = all.split_off(2);
         let weights = [all[0].clone(), all[1].clone()];
         let op = Norm {
             residual: Some(used),
+            p,
             eps: 1e-5,
         };
         let device = weights
@@ -192,5 +230,44 @@ fn its_own_residual_and_frozen_weights() {
         };
         prove(&op, &gpu, &x);
         prove(&Shared(op), &gpu, &x[..1]);
+    }
+}
+
+/// At p = 1/2 the product by 2 is exact, so that nothing can be rounded differently.
+#[test]
+fn as_dropout_and_layer_norm_apart() {
+    for (_, gpu) in adapters() {
+        for width in [123, 260] {
+            let mut data = Data::new(width as u64);
+            let mut tensor = |dims: &[usize]| {
+                Tensor::from_slice(&gpu, dims, &data.normal(dims.iter().product(), 1.0))
+            };
+            let (gamma, beta) = (tensor(&[width]).unwrap(), tensor(&[width]).unwrap());
+            let (x, residual) = (tensor(&[9, width]).unwrap(), tensor(&[9, width]).unwrap());
+            let coef = tensor(&[9, width]).unwrap();
+            let state = StepState::new(&gpu, 7).unwrap();
+            let run = |fused: bool| {
+                let tape = Tape::training(&gpu, state.tensor());
+                for input in [&x, &residual] {
+                    tape.watch(input);
+                }
+                let normed = if fused {
+                    ops::dropout_layer_norm(&tape, &x, 0.5, &residual, &gamma, &beta, 1e-5)
+                } else {
+                    let x = ops::dropout(&tape, &x, 0.5).unwrap();
+                    ops::layer_norm(&tape, &x, Some(&residual), &gamma, &beta, 1e-5)
+                };
+                let y = normed.unwrap().y;
+                let loss = ops::sum_all(&tape, &ops::mul(&tape, &y, &coef).unwrap()).unwrap();
+                let grads = tape.backward_with_inputs(&loss, &[&x, &residual]).unwrap();
+                let all = std::iter::once(y).chain(grads.into_iter().flatten());
+                all.map(|t| t.to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+            };
+            let (fused, apart) = (run(true), run(false));
+            assert_eq!(fused.len(), 3);
+            for (fused, apart) in fused.iter().zip(&apart) {
+                assert_same_bits("fused", fused, apart);
+            }
+        }
     }
 }

@@ -4,8 +4,31 @@ use super::reference::norm::{layer_norm, layer_norm_bwd};
 use super::support::*;
 use melos::device::Groups;
 use melos::kernels::Variant;
+use melos::kernels::philox::{drop_threshold, philox4x32};
 
 const EPS: f32 = 1e-5;
+/// Of dropout: its probability, its layer, and the step that draws.
+const P: f32 = 0.25;
+const LAYER: u32 = 3;
+const STATE: StepState = StepState {
+    step: 4,
+    draw: 9,
+    seed_lo: 77,
+    seed_hi: 1,
+    lr: 0.1,
+    bias: [1.0; 2],
+};
+
+/// Dropout's factor of element `e`.
+fn factor(e: usize) -> f32 {
+    let key = [STATE.seed_lo, STATE.seed_hi];
+    let word = philox4x32([e as u32 / 4, LAYER, STATE.draw, 0], key)[e % 4];
+    if word < drop_threshold(P) {
+        0.0
+    } else {
+        1.0 / (1.0 - P)
+    }
+}
 
 fn f64s(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| v.into()).collect()
@@ -50,12 +73,17 @@ fn one_size(count: usize, width: usize, lanes: u32) {
     let (gamma, beta) = (noise(width, 2, 2.0), noise(width, 3, 1.0));
     let [tx, tr, tg, tb] = [&x, &residual, &gamma, &beta].map(|v| dev.f32(v));
     let x_sum: Vec<f32> = x.iter().map(|v| v + 0.5).collect();
+    let dropped: Vec<f32> = (0..n).map(|e| x[e] * factor(e) + 0.5).collect();
+    let (state, mask) = (
+        dev.state(STATE),
+        [LAYER, drop_threshold(P), bits(1.0 / (1.0 - P))],
+    );
     let (g, b) = (f64s(&gamma), f64s(&beta));
 
-    // With a residual last, so that its sum and stats serve the backward.
+    // With a residual alone last, so that its sum and stats serve the backward.
     let mut stats = dev.out(2 * count);
     let mut sum = dev.out(n);
-    for with in [false, true] {
+    for (with, drops) in [(false, false), (true, true), (true, false)] {
         let y = dev.out(n);
         (stats, sum) = (dev.out(2 * count), dev.out(n));
         let mut bound = vec![&tx, &tg, &tb];
@@ -63,10 +91,15 @@ fn one_size(count: usize, width: usize, lanes: u32) {
             bound.extend([&tr, &sum.tensor]);
         }
         bound.extend([&y.tensor, &stats.tensor]);
-        let variant = row_variant.clone().with("RESIDUAL", with);
-        let params = [rows32, cols32, bits(EPS)];
+        bound.extend(drops.then_some(&state));
+        let variant = row_variant
+            .clone()
+            .with("RESIDUAL", with)
+            .with("DROPOUT", drops);
+        let params = [rows32, cols32, bits(EPS), mask[0], mask[1], mask[2]];
         dev.run("layer_norm_fwd", &variant, params, &bound, row_groups);
-        let source = f64s(if with { &x_sum } else { &x });
+        let added = if drops { &dropped } else { &x_sum };
+        let source = f64s(if with { added } else { &x });
         let y_want = layer_norm(&source, &g, &b, EPS.into());
         // n = (x - mean) rstd errs by the rounding of x, times rstd.
         let want: Vec<_> = (0..n)
@@ -74,7 +107,7 @@ fn one_size(count: usize, width: usize, lanes: u32) {
             .collect();
         dev.check(&format!("y of {what}"), &y, &want);
         if with {
-            let want: Vec<_> = x_sum.iter().map(|&v| near(v.into(), 500.0)).collect();
+            let want: Vec<_> = added.iter().map(|&v| near(v.into(), 500.0)).collect();
             dev.check(&format!("sum of {what}"), &sum, &want);
         }
     }
@@ -85,10 +118,12 @@ fn one_size(count: usize, width: usize, lanes: u32) {
     let tstats = dev.f32(&dev.read(&stats));
     let source = f64s(&x_sum);
     let want = layer_norm_bwd(&source, &g, EPS.into(), &f64s(&dy));
-    for (residual, used, accumulate) in [
-        (false, false, [0, 0]),
-        (true, true, [1, 0]),
-        (true, false, [0, 1]),
+    for (residual, used, drops, accumulate) in [
+        (false, false, false, [0, 0]),
+        (true, true, false, [1, 0]),
+        (true, false, false, [0, 1]),
+        (false, true, true, [1, 0]),
+        (true, true, true, [0, 1]),
     ] {
         let dx = dev.out_for(n, accumulate[0]);
         let dresidual = dev.out_for(n, accumulate[1]);
@@ -96,13 +131,25 @@ fn one_size(count: usize, width: usize, lanes: u32) {
         bound.extend(used.then_some(&tdsum));
         bound.push(&dx.tensor);
         bound.extend(residual.then_some(&dresidual.tensor));
+        bound.extend(drops.then_some(&state));
         let variant = row_variant
             .clone()
             .with("RESIDUAL", residual)
-            .with("SUM_USED", used);
-        let params = [rows32, cols32, accumulate[0], accumulate[1]];
+            .with("SUM_USED", used)
+            .with("DROPOUT", drops);
+        let [flag, flag_residual] = accumulate;
+        let params = [
+            rows32,
+            cols32,
+            flag,
+            flag_residual,
+            mask[0],
+            mask[1],
+            mask[2],
+        ];
         dev.run("layer_norm_bwd", &variant, params, &bound, row_groups);
-        let of = |accumulate: u32| -> Vec<Want> {
+        let of = |accumulate: u32, drops: bool| -> Vec<Want> {
+            let kept = |i: usize| if drops { f64::from(factor(i)) } else { 1.0 };
             let scale = |i: usize| {
                 // Errors grow with 1 / standard deviation, whose largest is that of eps alone.
                 let row = &source[i / width * width..][..width];
@@ -112,15 +159,18 @@ fn one_size(count: usize, width: usize, lanes: u32) {
             };
             let extra = |i: usize| if used { f64::from(dsum[i]) } else { 0.0 };
             (0..n)
-                .map(|i| near(want.dx[i] + extra(i) + before(accumulate), scale(i)))
+                .map(|i| {
+                    let d = (want.dx[i] + extra(i)) * kept(i);
+                    near(d + before(accumulate), scale(i) * kept(i).max(1.0))
+                })
                 .collect()
         };
-        dev.check(&format!("dx of {what}"), &dx, &of(accumulate[0]));
+        dev.check(&format!("dx of {what}"), &dx, &of(flag, drops));
         if residual {
             dev.check(
                 &format!("dresidual of {what}"),
                 &dresidual,
-                &of(accumulate[1]),
+                &of(flag_residual, false),
             );
         }
     }
