@@ -15,7 +15,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / (4 TILE)), KP, 4 TILE) f32, packed
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
 @group(0) @binding(3) var<storage, read> dout: array<f32>; // (T, B, H) f32
 @group(0) @binding(4) var<storage, read> c: array<f32>; // (T + 1, B, H) f32
@@ -39,15 +38,9 @@ fn begin(step: u32) {
     after = t + 1u - p.reverse;
 }
 
-// Rows of a panel: 4 H rounded up to a multiple of 8.
+// The inner size: 4 H rounded up to a multiple of 8.
 fn padded() -> u32 {
     return (p.hidden + 1u) / 2u * 8u;
-}
-
-// dz'[row, k .. k + 4] over the stacked gates, zero beyond 4 H.
-fn next4(row: u32, k: u32) -> vec4<f32> {
-    let base = (next * p.batch + min(row, p.batch - 1u)) * p.hidden;
-    return select(vec4<f32>(0.0), gates[base + min(k / 4u, p.hidden - 1u)], k < 4u * p.hidden);
 }
 
 fn cell(row: u32, unit: u32, product: f32) {

@@ -11,7 +11,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / TILE), KP, TILE) vec4<f32>, packed
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
 @group(0) @binding(3) var<storage, read_write> gates: array<f32>; // (T, B, 4H) f32, in: x, out: activated
 #if VEC4
@@ -35,19 +34,6 @@ fn begin(step: u32) {
     t = select(p.t + step, p.t - step, p.reverse == 1u);
     before = t + p.reverse;
     after = t + 1u - p.reverse;
-}
-
-// h'[row, k .. k + 4], zero beyond H.
-fn previous4(row: u32, k: u32) -> vec4<f32> {
-    let base = (before * p.batch + min(row, p.batch - 1u)) * p.hidden;
-#if VEC4
-    return select(vec4<f32>(0.0), h[(base + min(k, p.hidden - 4u)) / 4u], k < p.hidden);
-#else
-    let last = p.hidden - 1u;
-    let v = vec4<f32>(h[base + min(k, last)], h[base + min(k + 1u, last)],
-                      h[base + min(k + 2u, last)], h[base + min(k + 3u, last)]);
-    return select(vec4<f32>(0.0), v, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.hidden));
-#endif
 }
 
 fn cell(row: u32, unit: u32, product: vec4<f32>) {

@@ -18,6 +18,7 @@
 #const TILE: u32
 #const WG: u32
 #include "lstm_bwd.wgsl"
+#include "lstm_bwd_buffers.wgsl"
 
 @compute @workgroup_size(WG)
 fn lstm_step_bwd(

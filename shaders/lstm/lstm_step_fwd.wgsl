@@ -15,6 +15,7 @@
 #const TILE: u32
 #const WG: u32
 #include "lstm_fwd.wgsl"
+#include "lstm_fwd_buffers.wgsl"
 
 @compute @workgroup_size(WG)
 fn lstm_step_fwd(

@@ -72,10 +72,14 @@ impl Lines {
         }
     }
 
-    /// Whether the image is no larger than that.
+    /// Whether copies make such an image, and it is no larger than that.
     pub(crate) fn fit(&self, most: ImageLimits) -> bool {
         let extent = self.extent();
-        extent.width.max(extent.height) <= most.side && extent.depth_or_array_layers <= most.layers
+        let bytes = u64::from(self.stride) * self.texel_bytes();
+        bytes.is_multiple_of(LINE_BYTES.into())
+            && self.texels <= self.stride
+            && extent.width.max(extent.height) <= most.side
+            && extent.depth_or_array_layers <= most.layers
     }
 
     /// Bytes copied.

@@ -1,7 +1,7 @@
 //! The attention kernels: which form runs, in which variant and geometry.
 
-use super::operand::Operand;
-use crate::device::{Gpu, Groups, Kernel, LINE_BYTES, Lines, Rung};
+use super::operand::{Operand, can_be_image, lines, reads_images};
+use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
@@ -71,31 +71,10 @@ pub(super) struct Form {
     flags: Flags,
 }
 
-/// Rows of a tensor as lines of an image.
-fn lines(rows: &Tensor) -> Lines {
-    let texels = (rows.shape().last() / 4) as u32;
-    Lines {
-        batch: 1,
-        count: rows.shape().rows() as u32,
-        texels,
-        stride: texels,
-        panels: false,
-        half: rows.is_half(),
-    }
-}
-
 /// Whether all of these, of heads of `width` columns, are better read from images: by CPU drivers,
 /// where lines are whole copies.
 pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> bool {
-    let wanted = match gpu.rung() {
-        Some(rung) => rung == Rung::Image,
-        None => gpu.caps().is_cpu,
-    };
-    let suits = |rows: &&Tensor| {
-        let bytes = rows.shape().last() * rows.dtype().size() as usize;
-        bytes.is_multiple_of(LINE_BYTES as usize) && lines(rows).fit(gpu.caps().images())
-    };
-    wanted && super::lanes(width) == 4 && tensors.iter().all(suits)
+    reads_images(gpu) && super::lanes(width) == 4 && tensors.iter().all(|rows| can_be_image(rows))
 }
 
 /// Queries or keys of a workgroup.
@@ -164,7 +143,7 @@ impl Form {
     /// The rows of a tensor as the kernels read them.
     pub(super) fn source(self, rows: &Tensor) -> Result<Operand> {
         match self.flags.image {
-            true => Ok(Operand::Image(rows.image(&lines(rows))?)),
+            true => Ok(Operand::Image(rows.image(&lines(rows, false))?)),
             false => Ok(Operand::Tensor(rows.clone())),
         }
     }

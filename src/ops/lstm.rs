@@ -6,6 +6,7 @@
 
 use super::lstm_form::{BackwardParams, Form, ForwardParams, LstmForm};
 use super::matmul::{Product, Shared, product};
+use super::operand::Operand;
 use super::reduce::sum_columns_into_all;
 use super::{Binary, binary};
 use crate::device::Gpu;
@@ -182,7 +183,7 @@ pub fn lstm_as(
     let cs = states(gpu, run, state.map(|s| s.1))?;
     let form = match form {
         Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
-        None => Form::of(gpu, batch, hidden)?,
+        None => Form::of(gpu, batch, weights.w_hh)?,
     };
     let packed = form.pack_forward(gpu, weights.w_hh)?;
     let kernel = form.forward(gpu)?;
@@ -202,6 +203,10 @@ pub fn lstm_as(
             reverse: u32::from(options.reverse),
             cell_clip: options.cell_clip,
         };
+        let before = steps[0] + usize::from(options.reverse);
+        let previous = form.rows(|| hs.window(before * run.state_len(), [batch, hidden]))?;
+        let previous = previous.iter().map(Operand::binding);
+        let bindings: Vec<_> = bindings.into_iter().chain(previous).collect();
         gpu.dispatch(&kernel, &params, &bindings, form.forward_grid())?;
     }
     let last = run.ends().1;
@@ -350,6 +355,13 @@ impl Saved {
                 has_dout: u32::from(dout.is_some()),
                 only_dh: u32::from(only_dh),
             };
+            let later = form.rows(|| {
+                let width = 4 * run.hidden;
+                let start = next.unwrap_or(0) * run.batch * width;
+                self.gates.window(start, [run.batch, width])
+            })?;
+            let later = later.iter().map(Operand::binding);
+            let bindings: Vec<_> = bindings.into_iter().chain(later).collect();
             gpu.dispatch(&kernel, &params, &bindings, form.backward_grid())
         };
         let order: Vec<usize> = run.order().into_iter().rev().collect();

@@ -1,6 +1,7 @@
 //! The LSTM step's kernels: which form runs, with which geometry, weights and parameters.
 
 use super::matmul_plan::{self as plan, Layout};
+use super::operand::{Operand, can_be_image, lines, reads_images};
 use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -14,6 +15,9 @@ pub enum LstmForm {
     Steps,
     /// The same, by subgroup broadcast: on adapters whose subgroups have 8 lanes or more.
     SubgroupSteps,
+    /// The same, with what is multiplied copied into images, for CPU drivers: widths of a multiple
+    /// of 64.
+    ImageSteps,
     /// Many time steps a dispatch: a workgroup takes a few rows of the batch through all of them.
     Persistent,
 }
@@ -76,14 +80,19 @@ const WIDEST_PERSISTENT: usize = 512;
 const TURNS: u32 = 40_000;
 
 impl Form {
-    /// The form for a layer: as `MELOS_KERNELS` forces; by broadcast on CPU adapters (lavapipe,
-    /// B = 32, H = 512: 3 ms of CPU time a step, 9 without); else the fastest as measured.
-    pub(super) fn of(gpu: &Gpu, batch: usize, hidden: usize) -> Result<Form> {
-        use LstmForm::{Persistent, Steps, SubgroupSteps};
+    /// The form for a layer with these weights: as `MELOS_KERNELS` forces; by broadcast on CPU
+    /// adapters (lavapipe, B = 32, H = 512: 3 ms of CPU time a step, 9 without); else the fastest as
+    /// measured.
+    pub(super) fn of(gpu: &Gpu, batch: usize, w_hh: &Tensor) -> Result<Form> {
+        use LstmForm::{ImageSteps, Persistent, Steps, SubgroupSteps};
+        let hidden = w_hh.shape().last();
         let caps = gpu.caps();
         let form = |kind| Form::new(caps.is_cpu, kind, batch as u32, hidden as u32);
         let steps = |broadcasts| if broadcasts { SubgroupSteps } else { Steps };
         let able = caps.subgroup && caps.subgroup_min >= 8;
+        if reads_images(gpu) && can_be_image(w_hh) {
+            return Ok(form(ImageSteps));
+        }
         match gpu.rung() {
             Some(rung) => return Ok(form(steps(rung.broadcasts()))),
             None if caps.is_cpu => return Ok(form(steps(able))),
@@ -116,7 +125,9 @@ impl Form {
             };
             match kind {
                 LstmForm::Persistent => 4,
-                LstmForm::SubgroupSteps if cpu => [32, 16].into_iter().find(fits).unwrap_or(8),
+                LstmForm::SubgroupSteps | LstmForm::ImageSteps if cpu => {
+                    [32, 16].into_iter().find(fits).unwrap_or(8)
+                }
                 _ => 8,
             }
         };
@@ -164,7 +175,9 @@ impl Form {
         if way == 0 {
             variant = variant.with("VEC4", self.hidden.is_multiple_of(4));
         }
-        if self.kind == LstmForm::SubgroupSteps {
+        let image = self.kind == LstmForm::ImageSteps;
+        if image || self.kind == LstmForm::SubgroupSteps {
+            let variant = variant.with("IMAGE", image);
             let name = ["lstm_step_fwd_subgroup", "lstm_step_bwd_subgroup"][way];
             return gpu.kernel(name, &variant);
         }
@@ -198,8 +211,22 @@ impl Form {
         Groups::Grid([across, self.batch.div_ceil(rows), 1])
     }
 
-    /// W_hh in panels of one invocation's four gates, for the forward step.
-    pub(super) fn pack_forward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Tensor> {
+    /// What a step reads of rows that earlier steps wrote, beside its other bindings.
+    pub(super) fn rows(self, rows: impl FnOnce() -> Result<Tensor>) -> Result<Option<Operand>> {
+        match self.kind {
+            LstmForm::ImageSteps => {
+                let rows = rows()?;
+                Ok(Some(Operand::Image(rows.image(&lines(&rows, false))?)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// W_hh for the forward step: in panels of one invocation's four gates, or an image.
+    pub(super) fn pack_forward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Operand> {
+        if self.kind == LstmForm::ImageSteps {
+            return Ok(Operand::Image(w_hh.image(&lines(w_hh, false))?));
+        }
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
@@ -212,11 +239,14 @@ impl Form {
         let bindings = [w_hh.binding(), packed.binding()];
         let groups = Groups::cover(packed.len() / 4, 64);
         gpu.dispatch(&kernel, &params, &bindings, groups)?;
-        Ok(packed)
+        Ok(Operand::Tensor(packed))
     }
 
     /// W_hh (4H, H) in panels of columns, for the backward step's product dz·W_hh.
-    pub(super) fn pack_backward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Tensor> {
+    pub(super) fn pack_backward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Operand> {
+        if self.kind == LstmForm::ImageSteps {
+            return Ok(Operand::Image(w_hh.image(&lines(w_hh, true))?));
+        }
         let h = self.hidden;
         let rows = Layout {
             extent: 1,
@@ -228,7 +258,7 @@ impl Form {
             kernel: "lstm".into(),
             message: e.to_string(),
         })?;
-        super::matmul::pack(gpu, w_hh, &how)
+        Ok(Operand::Tensor(super::matmul::pack(gpu, w_hh, &how)?))
     }
 
     /// Seconds of some steps forward and backward, on zeros.
@@ -249,7 +279,8 @@ impl Form {
         let (batch, hidden) = (self.batch, self.hidden);
         let order: Vec<u32> = (0..STEPS as u32).collect();
         gpu.seconds(|| {
-            let bindings = [&ahead, &lens, &gates, &states, &cells].map(Tensor::binding);
+            let others = [&lens, &gates, &states, &cells].map(Tensor::binding);
+            let bindings = [&[ahead.binding()], &others[..]].concat();
             for some in order.chunks(self.forward_steps()) {
                 let params = ForwardParams {
                     batch,
@@ -261,8 +292,8 @@ impl Form {
                 };
                 gpu.dispatch(&forward, &params, &bindings, self.forward_grid())?;
             }
-            let bindings = [&back, &lens, &states, &cells, &gates, &carry_h, &carry_c];
-            let bindings = bindings.map(Tensor::binding);
+            let others = [&lens, &states, &cells, &gates, &carry_h, &carry_c];
+            let bindings = [&[back.binding()], &others.map(Tensor::binding)[..]].concat();
             // As if the forward pass had gone the other way: the same work.
             for some in order.chunks(self.backward_steps()) {
                 let params = BackwardParams {

@@ -1,6 +1,6 @@
 //! What a kernel reads in place of a tensor.
 
-use crate::device::{Binding, Image};
+use crate::device::{Binding, Gpu, Image, Lines, Rung};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -18,4 +18,32 @@ impl Operand {
             Operand::Image(image) => image.binding(),
         }
     }
+}
+
+/// Whether kernels should read what they read often from images: on CPU drivers, by broadcast.
+pub(super) fn reads_images(gpu: &Gpu) -> bool {
+    let caps = gpu.caps();
+    match gpu.rung() {
+        Some(rung) => rung == Rung::Image,
+        None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
+    }
+}
+
+/// Rows of a tensor as lines of an image, cut into panels or not.
+pub(super) fn lines(rows: &Tensor, panels: bool) -> Lines {
+    let texels = (rows.shape().last() / 4) as u32;
+    Lines {
+        batch: 1,
+        count: rows.shape().rows() as u32,
+        texels,
+        stride: texels,
+        panels,
+        half: rows.is_half(),
+    }
+}
+
+/// Whether the rows of a tensor are whole copies, and few enough, to be lines of an image.
+pub(super) fn can_be_image(rows: &Tensor) -> bool {
+    let most = rows.gpu().caps().images();
+    rows.shape().last().is_multiple_of(4) && lines(rows, false).fit(most)
 }

@@ -199,7 +199,7 @@ const ALL: [bool; 3] = [true; 3];
 
 /// Batches of 1 to 33 rows and widths on both sides of the kernels' tiles: the form with 8 rows
 /// and the one with 32, full and odd.
-const SIZES: [[usize; 4]; 7] = [
+const SIZES: [[usize; 4]; 9] = [
     [1, 1, 1, 1],
     [5, 3, 7, 33],
     [3, 5, 65, 4],
@@ -207,6 +207,9 @@ const SIZES: [[usize; 4]; 7] = [
     [4, 33, 5, 36],
     [6, 9, 3, 3],
     [2, 1, 17, 123],
+    // Widths that can be lines of images.
+    [4, 33, 5, 64],
+    [3, 5, 3, 128],
 ];
 
 #[test]
