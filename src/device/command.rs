@@ -217,6 +217,15 @@ impl Recording {
         self.commands.is_empty()
     }
 
+    /// What one replay computes and moves, as far as kernels' contracts say.
+    pub fn work(&self) -> Counts {
+        let all = || self.commands.iter().map(Command::counts);
+        Counts {
+            flops: Some(all().filter_map(|c| c.flops).sum()),
+            bytes: Some(all().filter_map(|c| c.bytes).sum()),
+        }
+    }
+
     /// How often each kernel runs in one replay, by name.
     pub fn kernel_counts(&self) -> std::collections::BTreeMap<String, usize> {
         let mut counts = std::collections::BTreeMap::new();
