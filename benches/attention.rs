@@ -1,13 +1,15 @@
-//! Attention forward and backward, T = 128 … 8,192: time, GFLOP/s and peak bytes, which grow with T
-//! and not with T². Each length is checked on the host before it is timed.
+//! Attention forward and backward, T = 128 … 8,192: time, GFLOP/s and peak bytes beside input and
+//! gradient, which grow with T and not with T². Each case is checked on the host before it is timed.
 //!
-//! `cargo bench --bench attention`; numbers as arguments choose lengths, `portable` the kernels
-//! that run anywhere.
+//! `cargo bench --bench attention`; a part of a name as argument (`T512`, `causal`) chooses cases.
+//! `tools/compare/pytorch/attention.py` times the same in PyTorch.
 
-use std::time::Instant;
+#[path = "support/report.rs"]
+mod report;
 
+use criterion::{Criterion, criterion_group, criterion_main};
 use melos::Result;
-use melos::device::{AdapterChoice, Gpu, Recording};
+use melos::device::{Gpu, Recording};
 use melos::kernels::philox::philox4x32;
 use melos::ops::{self, AttentionOptions};
 use melos::optim::StepState;
@@ -16,126 +18,227 @@ use melos::tensor::{Tape, Tensor};
 const HEADS: usize = 4;
 const WIDTH: usize = 64;
 const C: usize = HEADS * WIDTH;
+/// Up to this length the host also works out gradients of keys and values, which takes it T².
+const HOST: usize = 2048;
 
 /// Numbers in (-1, 1).
 fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let word = |i: usize| philox4x32([i as u32, 0, 0, 0], [seed, 0])[0];
-    (0..len)
-        .map(|i| word(i) as f32 / u32::MAX as f32 * 2.0 - 1.0)
+    let words = (0..len.div_ceil(4)).flat_map(|i| philox4x32([i as u32, 0, 0, 0], [seed, 0]));
+    words
+        .take(len)
+        .map(|word| word as f32 / u32::MAX as f32 * 2.0 - 1.0)
         .collect()
 }
 
-/// The first head of one query, in f64.
-fn expected(qkv: &[f32], tokens: usize, t: usize) -> Vec<f64> {
-    let at = |row: usize, part: usize, d: usize| f64::from(qkv[row * 3 * C + part * C + d]);
-    let weights: Vec<f64> = (0..tokens)
-        .map(|s| {
-            let dot: f64 = (0..WIDTH).map(|d| at(t, 0, d) * at(s, 1, d)).sum();
-            (dot / (WIDTH as f64).sqrt()).exp()
-        })
-        .collect();
-    let sum: f64 = weights.iter().sum();
-    (0..WIDTH)
-        .map(|d| {
-            let mean = weights.iter().enumerate().map(|(s, w)| w * at(s, 2, d));
-            mean.sum::<f64>() / sum
-        })
-        .collect()
+/// The first head of the first sequence, in f64.
+struct Head<'a> {
+    qkv: &'a [f32],
+    tokens: usize,
+    causal: bool,
 }
 
-fn bench(gpu: &Gpu, batch: usize, tokens: usize) -> Result<()> {
-    let values = noise(batch * tokens * 3 * C, 1);
-    let grad = Tensor::zeros(gpu, [batch, tokens, 3 * C])?;
-    let qkv = Tensor::from_slice(gpu, [batch, tokens, 3 * C], &values)?.with_grad(grad);
-    let state = StepState::new(gpu, 1)?;
-    let own = gpu.memory().in_use;
-    for (name, causal, dropout) in [
-        ("plain", false, 0.0),
-        ("causal", true, 0.0),
-        ("dropout 0.1", false, 0.1),
-    ] {
-        // At the longest, software adapters take a minute for one.
-        if tokens > 4096 && name != "plain" {
-            continue;
-        }
+impl Head<'_> {
+    /// Of query, key or value.
+    fn at(&self, row: usize, part: usize, d: usize) -> f64 {
+        f64::from(self.qkv[row * 3 * C + part * C + d])
+    }
+
+    /// How much query `t` takes of each value.
+    fn weights(&self, t: usize) -> Vec<f64> {
+        let seen = if self.causal { t + 1 } else { self.tokens };
+        let dot = |s| -> f64 {
+            (0..WIDTH)
+                .map(|d| self.at(t, 0, d) * self.at(s, 1, d))
+                .sum()
+        };
+        let weight = |s| (dot(s) / (WIDTH as f64).sqrt()).exp();
+        let weights: Vec<f64> = (0..seen).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.into_iter().map(|w| w / sum).collect()
+    }
+
+    /// What comes out at `t`.
+    fn out(&self, t: usize) -> Vec<f64> {
+        let weights = self.weights(t);
+        let mean = |d| {
+            weights
+                .iter()
+                .enumerate()
+                .map(|(s, w)| w * self.at(s, 2, d))
+                .sum()
+        };
+        (0..WIDTH).map(mean).collect()
+    }
+
+    /// Gradients of the sum of all outputs by the score of query `t` and each key, and the weights.
+    fn scores(&self, t: usize) -> (Vec<f64>, Vec<f64>) {
+        let weights = self.weights(t);
+        let value = |s: usize| -> f64 { (0..WIDTH).map(|d| self.at(s, 2, d)).sum() };
+        let values: Vec<f64> = (0..weights.len()).map(value).collect();
+        let mean: f64 = weights.iter().zip(&values).map(|(w, v)| w * v).sum();
+        let grads = weights.iter().zip(&values).map(|(w, v)| w * (v - mean));
+        (grads.collect(), weights)
+    }
+}
+
+fn close(what: &str, got: &[f32], want: &[f64], limit: f64) {
+    for (&got, &want) in got.iter().zip(want) {
+        let error = (f64::from(got) - want).abs();
+        assert!(error < limit, "{what}: {got} should be {want}");
+    }
+}
+
+struct Case {
+    gpu: Gpu,
+    recording: Recording,
+    /// Bytes of input and gradient.
+    own: u64,
+}
+
+/// What is timed.
+#[derive(Clone, Copy)]
+struct Asked {
+    batch: usize,
+    tokens: usize,
+    causal: bool,
+    dropout: f32,
+    backward: bool,
+}
+
+impl Asked {
+    fn name(&self) -> String {
+        let kind = match (self.causal, self.dropout > 0.0) {
+            (false, false) => "",
+            (true, _) => "_causal",
+            (_, true) => "_dropout",
+        };
+        let pass = if self.backward { "fwd_bwd" } else { "fwd" };
+        format!("B{}_T{}{kind}_{pass}", self.batch, self.tokens)
+    }
+
+    fn prepare(&self, gpu: &Gpu) -> Result<Case> {
+        let Asked { batch, tokens, .. } = *self;
+        let values = noise(batch * tokens * 3 * C, 1);
+        let grad = Tensor::zeros(gpu, [batch, tokens, 3 * C])?;
+        let qkv = Tensor::from_slice(gpu, [batch, tokens, 3 * C], &values)?.with_grad(grad.clone());
+        let state = StepState::new(gpu, 1)?;
+        let own = gpu.memory().in_use;
         let options = AttentionOptions {
             heads: HEADS,
-            causal,
-            dropout,
+            causal: self.causal,
+            dropout: self.dropout,
             scale: None,
         };
-        let forward = || {
+        let (recording, out) = gpu.record(|| {
             let tape = Tape::training(gpu, state.tensor());
             let out = ops::attention_packed(&tape, &qkv, None, &options)?;
-            Ok((tape, out))
+            if self.backward {
+                let loss = ops::sum_all(&tape, &out)?;
+                tape.backward(&loss)?;
+            }
+            Ok(out)
+        })?;
+        gpu.replay(&recording)?;
+        self.check(&values, &out.to_vec()?, &grad.to_vec()?);
+        Ok(Case {
+            gpu: gpu.clone(),
+            recording,
+            own,
+        })
+    }
+
+    fn check(&self, qkv: &[f32], out: &[f32], grad: &[f32]) {
+        let tokens = self.tokens;
+        let head = Head {
+            qkv,
+            tokens,
+            causal: self.causal,
         };
-        if name == "plain" {
-            let got = forward()?.1.to_vec::<f32>()?;
-            for t in [0, tokens / 2, tokens - 1] {
-                let want = expected(&values, tokens, t);
-                for (g, w) in got[t * C..].iter().zip(&want) {
-                    let error = (f64::from(*g) - w).abs();
-                    assert!(error < 2e-6, "T {tokens}, query {t}: {g} should be {w}");
-                }
+        for t in [0, tokens / 2, tokens - 1] {
+            let seen = if self.causal { t + 1 } else { tokens };
+            // Dropped weights leave the mean as it is: six standard deviations of numbers up to 1.
+            let p = f64::from(self.dropout);
+            let noise = 6.0 * (p / (1.0 - p) / seen as f64).sqrt();
+            close("out", &out[t * C..], &head.out(t), 2e-6 + noise);
+        }
+        if !self.backward || self.dropout > 0.0 {
+            return;
+        }
+        let scale = 1.0 / (WIDTH as f64).sqrt();
+        for t in [tokens / 2, tokens - 1] {
+            let (scores, _) = head.scores(t);
+            let by_key = |d| -> f64 {
+                let pairs = scores.iter().enumerate();
+                scale * pairs.map(|(s, g)| g * head.at(s, 1, d)).sum::<f64>()
+            };
+            let want: Vec<f64> = (0..WIDTH).map(by_key).collect();
+            close("gradient of a query", &grad[t * 3 * C..], &want, 5e-6);
+        }
+        if tokens > HOST {
+            return;
+        }
+        let s = tokens / 2;
+        let (mut key, mut value) = (vec![0.0; WIDTH], 0.0);
+        for t in 0..tokens {
+            let (scores, weights) = head.scores(t);
+            if let (Some(g), Some(w)) = (scores.get(s), weights.get(s)) {
+                value += w;
+                let parts = key.iter_mut().enumerate();
+                parts.for_each(|(d, k)| *k += scale * g * head.at(t, 0, d));
             }
         }
-        let (ahead, _) = gpu.record(|| forward().map(|(_, out)| out))?;
-        let (both, _) = gpu.record(|| {
-            let (tape, out) = forward()?;
-            let loss = ops::sum_all(&tape, &out)?;
-            tape.backward(&loss)
-        })?;
-        let (ahead, both) = (seconds(gpu, &ahead)?, seconds(gpu, &both)?);
-        // Two products forward; backward five, of which two are made twice but counted once.
-        let product = 2.0 * (batch * C) as f64 * (tokens as f64).powi(2) / 1e9;
-        let product = if causal { product / 2.0 } else { product };
-        println!(
-            "B {batch} T {tokens} {name}: forward {:.1} ms ({:.1} GFLOP/s), with backward {:.1} ms ({:.1} GFLOP/s)",
-            1e3 * ahead,
-            2.0 * product / ahead,
-            1e3 * both,
-            7.0 * product / both,
+        let row = &grad[s * 3 * C..];
+        close("gradient of a key", &row[C..], &key, 1e-5);
+        close(
+            "gradient of a value",
+            &row[2 * C..],
+            &vec![value; WIDTH],
+            1e-5,
         );
     }
-    let peak = gpu.memory().peak - own;
-    println!(
-        "B {batch} T {tokens}: peak {:.1} MiB beside input and gradient, {} bytes a token; T x T of all heads would be {:.1} MiB",
-        peak as f64 / f64::from(1 << 20),
-        peak / (batch * tokens) as u64,
-        (batch * HEADS * tokens * tokens * 4) as f64 / f64::from(1 << 20),
-    );
-    Ok(())
-}
 
-/// Seconds of one replay, the best of a few.
-fn seconds(gpu: &Gpu, recording: &Recording) -> Result<f64> {
-    gpu.replay(recording)?;
-    gpu.wait()?;
-    let (start, mut best) = (Instant::now(), f64::INFINITY);
-    for _ in 0..10 {
-        let began = Instant::now();
-        gpu.replay(recording)?;
-        gpu.wait()?;
-        best = best.min(began.elapsed().as_secs_f64());
-        if start.elapsed().as_secs_f64() > 3.0 {
-            break;
-        }
+    /// Two products forward; backward five, of which two are made twice but counted once.
+    fn flops(&self) -> f64 {
+        let product = 2.0 * (self.batch * C) as f64 * (self.tokens as f64).powi(2);
+        let products = if self.backward { 7.0 } else { 2.0 };
+        products * if self.causal { product / 2.0 } else { product }
     }
-    Ok(best)
 }
 
-fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
-    println!("adapter: {}", gpu.caps());
-    let gpu = match words.iter().any(|w| w == "portable") {
-        true => gpu.portable(),
-        false => gpu,
-    };
-    let chosen: Vec<usize> = words.iter().filter_map(|w| w.parse().ok()).collect();
+fn attention(criterion: &mut Criterion) {
+    let mut report = report::Report::open("attention");
+    let mut group = report::group(criterion, "attention");
     for (batch, tokens) in [(16, 128), (4, 512), (1, 2048), (1, 8192)] {
-        if chosen.is_empty() || chosen.contains(&tokens) {
-            bench(&gpu.fork(), batch, tokens).expect("a correct result");
+        for (causal, dropout) in [(false, 0.0), (true, 0.0), (false, 0.1)] {
+            // At the longest, software adapters take a minute for one.
+            if tokens > 4096 && (causal || dropout > 0.0) {
+                continue;
+            }
+            for backward in [false, true] {
+                let asked = Asked {
+                    batch,
+                    tokens,
+                    causal,
+                    dropout,
+                    backward,
+                };
+                report.time(
+                    &mut group,
+                    &asked.name(),
+                    |gpu| asked.prepare(gpu),
+                    |case| case.gpu.replay(&case.recording),
+                    |case| report::Work {
+                        flops: Some(asked.flops()),
+                        peak_bytes: Some(case.gpu.memory().peak - case.own),
+                        ..report::Work::default()
+                    },
+                );
+            }
         }
     }
+    group.finish();
+    report.finish();
 }
+
+criterion_group!(benches, attention);
+criterion_main!(benches);

@@ -1,15 +1,18 @@
 //! The masked-LM head at BERT's vocabulary, forward and backward: melos' form, which takes only the
 //! masked rows and never holds their logits at once, beside the naive form, which computes and stores
 //! the logits of every position. Both give the same loss and the same gradients, which is checked
-//! before they are timed. Prints time and peak device memory.
+//! before they are timed.
 //!
 //! `cargo bench --bench masked_lm`
 
-use std::time::Duration;
+#[path = "support/report.rs"]
+mod report;
+
+use std::cell::OnceCell;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use melos::Result;
-use melos::device::{AdapterChoice, Gpu, Groups};
+use melos::device::{Gpu, Groups};
 use melos::kernels::Variant;
 use melos::kernels::philox::philox4x32;
 use melos::ops::matmul::{Product, product};
@@ -50,13 +53,11 @@ struct Head {
 }
 
 impl Head {
-    /// In a context of its own, whose memory is its own.
     fn new(gpu: &Gpu) -> Result<Head> {
-        let gpu = gpu.fork();
         let parameter = |shape: &[usize], seed, size| -> Result<Tensor> {
             let values = noise(shape.iter().product(), seed, size);
-            let values = Tensor::from_slice(&gpu, shape, &values)?;
-            Ok(values.with_grad(Tensor::zeros(&gpu, shape)?))
+            let values = Tensor::from_slice(gpu, shape, &values)?;
+            Ok(values.with_grad(Tensor::zeros(gpu, shape)?))
         };
         let rows: Vec<u32> = (0..MASKED)
             .map(|i| (i * POSITIONS / MASKED) as u32)
@@ -66,12 +67,12 @@ impl Head {
         for (row, word) in rows.iter().zip(&words) {
             all[*row as usize] = *word;
         }
-        let selection = RowSelection::empty(&gpu, POSITIONS, MASKED)?;
+        let selection = RowSelection::empty(gpu, POSITIONS, MASKED)?;
         selection.write(&rows)?;
-        let upload = |words: &[u32]| Tensor::from_slice(&gpu, [words.len()], words);
-        let mean = |n: usize| Tensor::from_slice(&gpu, [n], &vec![1.0 / MASKED as f32; n]);
+        let upload = |words: &[u32]| Tensor::from_slice(gpu, [words.len()], words);
+        let mean = |n: usize| Tensor::from_slice(gpu, [n], &vec![1.0 / MASKED as f32; n]);
         Ok(Head {
-            state: StepState::new(&gpu, 1)?,
+            state: StepState::new(gpu, 1)?,
             hidden: parameter(&[POSITIONS, WIDTH], 1, 1.0)?,
             dense: parameter(&[WIDTH, WIDTH], 2, 0.1)?,
             gamma: parameter(&[WIDTH], 3, 1.0)?,
@@ -81,7 +82,7 @@ impl Head {
             targets: [upload(&words)?, upload(&all)?],
             weights: [mean(MASKED)?, mean(POSITIONS)?],
             selection,
-            gpu,
+            gpu: gpu.clone(),
         })
     }
 
@@ -154,7 +155,7 @@ type Form = fn(&Head) -> Result<Tensor>;
 
 /// Fails loudly: a wrong result is not worth timing.
 fn check(gpu: &Gpu) -> Result<()> {
-    let (ours, naive) = (Head::new(gpu)?, Head::new(gpu)?);
+    let (ours, naive) = (Head::new(&gpu.fork())?, Head::new(&gpu.fork())?);
     let (a, b) = (
         ours.masked()?.to_vec::<f32>()?[0],
         naive.naive()?.to_vec::<f32>()?[0],
@@ -170,36 +171,27 @@ fn check(gpu: &Gpu) -> Result<()> {
 }
 
 fn masked_lm(criterion: &mut Criterion) {
-    let gpu = Gpu::open(&AdapterChoice::default()).expect("a GPU adapter; see tools/with-vulkan");
-    println!("adapter: {}", gpu.caps());
-    println!("V {VOCAB}, C {WIDTH}, {MASKED} of {POSITIONS} positions masked");
-    check(&gpu).expect("equal results");
-    let mut group = criterion.benchmark_group("masked_lm");
-    group
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(5));
+    let mut report = report::Report::open("masked_lm");
+    let mut group = report::group(criterion, "masked_lm");
+    let checked = OnceCell::new();
     let forms: [(&str, Form); 2] = [("melos", Head::masked), ("naive", Head::naive)];
     for (name, run) in forms {
-        let mut head = None;
-        group.bench_function(name, |bencher| {
-            let head = head.get_or_insert_with(|| Head::new(&gpu).expect("a head"));
-            bencher.iter(|| {
-                run(head).expect("a loss");
-                head.gpu.wait().expect("a device");
-            });
-        });
-        if let Some(head) = &head {
-            let memory = head.gpu.memory();
-            let mib = |bytes: u64| bytes as f64 / 1048576.0;
-            println!(
-                "{name}: {:.0} MiB of device memory at peak, {:.0} MiB of them parameters and inputs",
-                mib(memory.peak),
-                mib(memory.in_use)
-            );
-        }
+        report.time(
+            &mut group,
+            &format!("{name}_V{VOCAB}_C{WIDTH}_{MASKED}_of_{POSITIONS}"),
+            |gpu| {
+                checked.get_or_init(|| check(gpu).expect("equal results"));
+                Head::new(gpu)
+            },
+            |head| run(head).map(drop),
+            |_| report::Work {
+                tokens: Some(POSITIONS),
+                ..report::Work::default()
+            },
+        );
     }
     group.finish();
+    report.finish();
 }
 
 criterion_group!(benches, masked_lm);

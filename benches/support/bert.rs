@@ -49,19 +49,18 @@ pub fn masked_lm(precision: DType) -> Case {
         let none = LoraPlan::default();
         let specs = config.specs(Head::MaskedLm, &none)?;
         let mut step = Step::with(gpu, specs, ADAMW, precision, |_| true)?;
-        let gpu = step.gpu.clone();
-        let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
+        let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
         let masked: Vec<u32> = (0..count as u32)
             .step_by(6)
             .take(count * 15 / 100)
             .collect();
-        let selection = RowSelection::empty(&gpu, count, masked.len())?;
+        let selection = RowSelection::empty(gpu, count, masked.len())?;
         selection.write(&masked)?;
         let targets = tokens(config.vocab_size, masked.len());
-        let targets = Tensor::from_slice(&gpu, [masked.len()], &targets)?;
+        let targets = Tensor::from_slice(gpu, [masked.len()], &targets)?;
         let weights = vec![1.0 / masked.len() as f32; masked.len()];
-        let weights = Tensor::from_slice(&gpu, [masked.len()], &weights)?;
+        let weights = Tensor::from_slice(gpu, [masked.len()], &weights)?;
         step.record(|tape, store| {
             let model = BertForMaskedLm::new(store, &config, &none)?;
             let inputs = BertInputs {
@@ -109,11 +108,10 @@ pub fn lora(precision: DType) -> Case {
         };
         let specs = config.specs(head, &plan)?;
         let mut step = Step::with(gpu, specs, ADAMW, precision, |name| plan.trains(name))?;
-        let gpu = step.gpu.clone();
-        let (ids, lens) = ids(&gpu, config.vocab_size, BATCH)?;
+        let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
-        let targets = Tensor::from_slice(&gpu, [BATCH], &labels)?;
-        let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
+        let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
+        let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
         step.record(|tape, store| {
             let model = BertForSequenceClassification::new(store, &config, &plan)?;
             let inputs = BertInputs {

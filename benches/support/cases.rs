@@ -75,8 +75,7 @@ impl Step {
         precision: DType,
         trained: impl Fn(&str) -> bool,
     ) -> Result<Step> {
-        let gpu = gpu.fork();
-        let store = ParamStore::with_rules(&gpu, specs, 1, |spec| {
+        let store = ParamStore::with_rules(gpu, specs, 1, |spec| {
             let trained = trained(&spec.name);
             Rule {
                 lr_scale: f32::from(u8::from(trained)),
@@ -88,15 +87,15 @@ impl Step {
                 },
             }
         })?;
-        let mut optimizer = Optimizer::new(&gpu, kind, &store)?;
+        let mut optimizer = Optimizer::new(gpu, kind, &store)?;
         if precision == DType::F16 {
             // Small enough that no step is left out while the loss must fall.
-            let scale = LossScale::dynamic(&gpu, 1024.0, LossScale::INTERVAL)?;
+            let scale = LossScale::dynamic(gpu, 1024.0, LossScale::INTERVAL)?;
             optimizer = optimizer.with_loss_scale(scale);
         }
-        let state = StepState::new(&gpu, 1)?;
+        let state = StepState::new(gpu, 1)?;
         Ok(Step {
-            gpu,
+            gpu: gpu.clone(),
             store,
             optimizer,
             state,
@@ -141,13 +140,12 @@ impl Step {
 
 fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let mut step = Step::new(gpu, config(sizes).decoder_specs())?;
-    let gpu = step.gpu.clone();
     let count = sizes.steps * BATCH;
     let text = tokens(sizes.vocab, count + BATCH);
-    let ids = TokenIds::from_host(&gpu, sizes.steps, BATCH, &text[..count])?;
-    let targets = Tensor::from_slice(&gpu, [count], &text[BATCH..])?;
-    let weights = Tensor::from_slice(&gpu, [count], &vec![1.0 / count as f32; count])?;
-    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
+    let ids = TokenIds::from_host(gpu, sizes.steps, BATCH, &text[..count])?;
+    let targets = Tensor::from_slice(gpu, [count], &text[BATCH..])?;
+    let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count])?;
+    let lens = Tensor::from_slice(gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
     step.record(|tape, store| {
         let model = LstmLanguageModel::new(store, &config(sizes))?;
         Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0)
@@ -158,17 +156,16 @@ fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
 /// Of two classes.
 fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let mut step = Step::new(gpu, config(sizes).classifier_specs(2))?;
-    let gpu = step.gpu.clone();
     let ids = TokenIds::from_host(
-        &gpu,
+        gpu,
         sizes.steps,
         BATCH,
         &tokens(sizes.vocab, sizes.steps * BATCH),
     )?;
-    let lens = Tensor::from_slice(&gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
+    let lens = Tensor::from_slice(gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
     let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
-    let targets = Tensor::from_slice(&gpu, [BATCH], &labels)?;
-    let weights = Tensor::from_slice(&gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
+    let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
+    let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
     step.record(|tape, store| {
         let model = LstmClassifier::new(store, &config(sizes))?;
         let inputs = ClassifierInputs {
@@ -190,6 +187,7 @@ pub struct Case {
     pub name: String,
     /// Tokens of a batch.
     pub tokens: usize,
+    /// Makes it; all its memory is of the given context.
     pub build: BuildOn,
 }
 

@@ -58,6 +58,7 @@ pub fn report<E>(
     let mut losses = Vec::new();
     let mut seconds = Vec::new();
     let mut cpu = None;
+    let mut cold = (None, None);
     for number in 0..WARM_UP + asked.count {
         if number == WARM_UP {
             cpu = usage::cpu_seconds();
@@ -65,6 +66,9 @@ pub fn report<E>(
         let began = Instant::now();
         losses.push(step()?);
         seconds.push(began.elapsed().as_secs_f64());
+        if number == 0 {
+            cold = (usage::age(), usage::cpu_seconds());
+        }
     }
     let cpu = usage::cpu_seconds()
         .zip(cpu)
@@ -80,6 +84,8 @@ pub fn report<E>(
         "tokens": program.tokens,
         "seconds": timed.get(timed.len() / 2),
         "cpu_seconds": cpu,
+        "cold_seconds": cold.0,
+        "cold_cpu_seconds": cold.1,
         "first_loss": losses.first(),
         "last_loss": losses.last(),
         "peak_rss_mib": usage::peak_memory(),

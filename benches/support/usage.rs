@@ -5,15 +5,27 @@ fn field(path: &str, find: impl Fn(&str) -> Option<f64>) -> Option<f64> {
     find(&std::fs::read_to_string(path).ok()?)
 }
 
+/// Of `/proc/self/stat` behind the name in brackets, which may hold spaces; times count in 1/100 s.
+fn stat(text: &str, index: usize) -> Option<f64> {
+    let mut fields = text.rsplit(')').next()?.split_whitespace();
+    fields.nth(index)?.parse().ok()
+}
+
 /// Seconds of processor time, of all threads.
 pub fn cpu_seconds() -> Option<f64> {
     field("/proc/self/stat", |text| {
-        // Behind the name in brackets, which may hold spaces: user time stands 12th, system 13th.
-        let mut fields = text.rsplit(')').next()?.split_whitespace().skip(11);
-        let ticks: f64 = fields.next()?.parse().ok()?;
-        let system: f64 = fields.next()?.parse().ok()?;
-        Some((ticks + system) / 100.0)
+        let (user, system) = (stat(text, 11)?, stat(text, 12)?);
+        Some((user + system) / 100.0)
     })
+}
+
+/// Seconds since the process was started.
+pub fn age() -> Option<f64> {
+    let started = field("/proc/self/stat", |text| stat(text, 19))? / 100.0;
+    let now = field("/proc/uptime", |text| {
+        text.split_whitespace().next()?.parse().ok()
+    })?;
+    Some(now - started)
 }
 
 /// The most memory it ever held, in MiB.

@@ -217,6 +217,15 @@ impl Recording {
         self.commands.is_empty()
     }
 
+    /// What one replay computes and moves, as far as kernels' contracts say.
+    pub fn work(&self) -> Counts {
+        let all = || self.commands.iter().map(Command::counts);
+        Counts {
+            flops: Some(all().filter_map(|c| c.flops).sum()),
+            bytes: Some(all().filter_map(|c| c.bytes).sum()),
+        }
+    }
+
     /// How often each kernel runs in one replay, by name.
     pub fn kernel_counts(&self) -> std::collections::BTreeMap<String, usize> {
         let mut counts = std::collections::BTreeMap::new();
@@ -229,7 +238,16 @@ impl Recording {
     }
 }
 
-/// Encodes commands, consecutive dispatches in one pass.
+/// Waits until all kernels of these commands are compiled.
+pub(super) fn compiled(commands: &[Command]) -> Result<()> {
+    let kernels = commands.iter().filter_map(|command| match command {
+        Command::Dispatch { kernel, .. } => Some(kernel),
+        _ => None,
+    });
+    kernels.map(|kernel| kernel.wait()).collect()
+}
+
+/// Encodes commands whose kernels are compiled, consecutive dispatches in one pass.
 pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, commands: &[Command]) {
     for run in commands.chunk_by(|a, b| a.is_dispatch() && b.is_dispatch()) {
         match &run[0] {
@@ -271,7 +289,10 @@ pub(super) fn encode_pass(
         } = command
         {
             if !current.is_some_and(|k| Arc::ptr_eq(k, kernel)) {
-                pass.set_pipeline(kernel.pipeline());
+                let Some(pipeline) = kernel.pipeline() else {
+                    continue;
+                };
+                pass.set_pipeline(pipeline);
                 current = Some(kernel);
             }
             pass.set_bind_group(0, bind_group, &[]);

@@ -1,7 +1,10 @@
 //! Compiled kernels, one for each name and variant, made once per device.
+//!
+//! Drivers take long to compile: it begins on another thread when a kernel is first asked for, and is waited
+//! for before the kernel's first command is encoded.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::adapter::Caps;
 use super::command::{Binding, Command, Kept, UniformSlot};
@@ -15,11 +18,19 @@ use crate::kernels::{Target, Variant, catalogue};
 /// A compiled kernel.
 pub struct Kernel {
     name: &'static str,
-    pipeline: wgpu::ComputePipeline,
+    source: Source,
+    pipeline: OnceLock<std::result::Result<wgpu::ComputePipeline, String>>,
     layout: wgpu::BindGroupLayout,
     /// Numbers of its bindings, the uniform first; a variant may leave some out.
     bindings: Vec<u32>,
     counter: Option<Counter>,
+}
+
+/// What a kernel is compiled from.
+struct Source {
+    device: wgpu::Device,
+    wgsl: String,
+    checked: bool,
 }
 
 type Key = (String, String);
@@ -52,13 +63,35 @@ impl KernelCache {
         if let Some(kernel) = lock(&self.compiled).get(&key) {
             return Ok(kernel.clone());
         }
-        let kernel = Arc::new(Kernel::compile(device, caps, name, variant, self.checked)?);
-        Ok(lock(&self.compiled).entry(key).or_insert(kernel).clone())
+        let kernel = Arc::new(Kernel::new(device, caps, name, variant, self.checked)?);
+        let kernel = lock(&self.compiled).entry(key).or_insert(kernel).clone();
+        let compiled = kernel.clone();
+        rayon::spawn(move || {
+            compiled.compile();
+        });
+        Ok(kernel)
+    }
+
+    /// Waits until nothing is being compiled.
+    pub(super) fn settle(&self) {
+        let kernels: Vec<Arc<Kernel>> = lock(&self.compiled).values().cloned().collect();
+        for kernel in kernels {
+            kernel.compile();
+        }
+    }
+}
+
+impl Drop for KernelCache {
+    /// Leaves no thread in the driver, which a process that ends would take away under it.
+    fn drop(&mut self) {
+        for kernel in lock(&self.compiled).values() {
+            (kernel.pipeline).get_or_init(|| Err("its device was closed".into()));
+        }
     }
 }
 
 impl Kernel {
-    fn compile(
+    fn new(
         device: &wgpu::Device,
         caps: &Caps,
         name: &str,
@@ -93,20 +126,6 @@ impl Kernel {
         let bindings = contract
             .bindings(variant)
             .map_err(|e| fail(e.to_string()))?;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let desc = wgpu::ShaderModuleDescriptor {
-            label: Some(name),
-            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
-        };
-        let module = if checked {
-            device.create_shader_module(desc)
-        } else {
-            // SAFETY: the catalogue's kernels stay within their buffers for every shape the
-            // operators allow; the tests run them with guard words and with checks on.
-            unsafe {
-                device.create_shader_module_trusted(desc, wgpu::ShaderRuntimeChecks::unchecked())
-            }
-        };
         let buffer = |ty| wgpu::BindingType::Buffer {
             ty,
             has_dynamic_offset: false,
@@ -132,36 +151,81 @@ impl Kernel {
                 count: None,
             })
             .collect();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some(name),
             entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(name),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(name),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(name),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: checked,
-                ..Default::default()
-            },
-            cache: None,
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(fail(error.to_string()));
         }
         Ok(Kernel {
             name: source.name,
-            pipeline,
+            source: Source {
+                device: device.clone(),
+                wgsl,
+                checked,
+            },
+            pipeline: OnceLock::new(),
             layout,
             bindings: entries.iter().map(|e| e.binding).collect(),
             counter: Counter::new(contract, variant).map_err(|e| fail(e.to_string()))?,
         })
+    }
+
+    /// Compiles it, or waits for the thread that does, unless that is done.
+    fn compile(&self) -> &std::result::Result<wgpu::ComputePipeline, String> {
+        self.pipeline.get_or_init(|| {
+            let Source {
+                device,
+                wgsl,
+                checked,
+            } = &self.source;
+            let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let desc = wgpu::ShaderModuleDescriptor {
+                label: Some(self.name),
+                source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+            };
+            let module = if *checked {
+                device.create_shader_module(desc)
+            } else {
+                // SAFETY: the catalogue's kernels stay within their buffers for every shape the
+                // operators allow; the tests run them with guard words and with checks on.
+                let unchecked = wgpu::ShaderRuntimeChecks::unchecked();
+                unsafe { device.create_shader_module_trusted(desc, unchecked) }
+            };
+            let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(self.name),
+                bind_group_layouts: &[Some(&self.layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(self.name),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some(self.name),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: *checked,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            match pollster::block_on(scope.pop()) {
+                Some(error) => Err(error.to_string()),
+                None => Ok(pipeline),
+            }
+        })
+    }
+
+    /// Waits until it is compiled.
+    pub(super) fn wait(&self) -> Result<()> {
+        match self.compile() {
+            Ok(_) => Ok(()),
+            Err(message) => Err(Error::Kernel {
+                kernel: self.name.to_string(),
+                message: message.clone(),
+            }),
+        }
     }
 
     /// Its name in the catalogue.
@@ -169,8 +233,9 @@ impl Kernel {
         self.name
     }
 
-    pub(super) fn pipeline(&self) -> &wgpu::ComputePipeline {
-        &self.pipeline
+    /// There once [`Kernel::wait`] has returned.
+    pub(super) fn pipeline(&self) -> Option<&wgpu::ComputePipeline> {
+        self.pipeline.get()?.as_ref().ok()
     }
 
     pub(super) fn bind(

@@ -205,11 +205,12 @@ impl Gpu {
         self.pool.stats()
     }
 
-    /// The compiled kernel `name` in the given variant; compiled once per device.
+    /// The kernel `name` in the given variant, compiled once per device: by another thread, until the
+    /// first of its commands is sent or its recording ends.
     ///
     /// # Errors
     /// [`Error::Kernel`] when the catalogue has no such kernel or variant, or the adapter lacks
-    /// a feature it needs.
+    /// a feature it needs. What the driver refuses, [`Gpu::flush`] and [`Gpu::record`] return.
     pub fn kernel(&self, name: &str, variant: &Variant) -> Result<Arc<Kernel>> {
         let kernel =
             self.shared
@@ -362,7 +363,8 @@ impl Gpu {
     /// Sends everything queued to the device. Does not wait.
     ///
     /// # Errors
-    /// [`Error::Device`] when the driver reported a failure since the last call.
+    /// [`Error::Device`] when the driver reported a failure since the last call, [`Error::Kernel`]
+    /// where it refused a kernel.
     pub fn flush(&self) -> Result<()> {
         let commands = {
             let mut stream = lock(&self.stream);
@@ -371,6 +373,7 @@ impl Gpu {
             }
             std::mem::take(&mut stream.commands)
         };
+        command::compiled(&commands)?;
         self.submit(&commands)
     }
 
@@ -380,7 +383,8 @@ impl Gpu {
     /// since they run one after another; what `build` returns stays its own.
     ///
     /// # Errors
-    /// Those of `build`; the commands are then discarded.
+    /// Those of `build`, and [`Error::Kernel`] where the driver refuses a kernel; the commands are
+    /// then discarded.
     pub fn record<T>(&self, build: impl FnOnce() -> Result<T>) -> Result<(Recording, T)> {
         self.flush()?;
         lock(&self.stream).recording = true;
@@ -390,7 +394,9 @@ impl Gpu {
             stream.recording = false;
             std::mem::take(&mut stream.commands)
         };
-        Ok((Recording::new(commands), built?))
+        let built = built?;
+        command::compiled(&commands)?;
+        Ok((Recording::new(commands), built))
     }
 
     /// Sends a recording once more. Does not wait.

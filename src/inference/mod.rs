@@ -66,6 +66,8 @@ impl Loaded {
                 ),
             });
         }
+        // All of it is in the folder: nothing is drawn.
+        let specs = specs.into_iter().map(ParamSpec::zeroed).collect();
         let store = ParamStore::new(&gpu, specs, 0, |_| 0.0)?;
         source.load(&store, &[])?;
         Ok(Loaded {

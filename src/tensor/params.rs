@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::{DType, Shape, Tensor};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -39,6 +41,15 @@ impl ParamSpec {
             name: name.into(),
             shape: shape.into(),
             init,
+        }
+    }
+
+    /// The same, starting with zeros: for one whose values are loaded.
+    #[must_use]
+    pub fn zeroed(self) -> ParamSpec {
+        ParamSpec {
+            init: Init::Constant(0.0),
+            ..self
         }
     }
 }
@@ -306,34 +317,38 @@ impl ParamStore {
     }
 }
 
+/// Blocks of four values that a thread draws at a time.
+const BLOCKS: usize = 1 << 14;
+
 impl Init {
+    /// Draws block by block, each from its own number: as many threads as there are draw what one would.
     fn fill(self, out: &mut [f32], seed: u64, name: &str) {
         let key = [(seed as u32) ^ fnv1a(name), (seed >> 32) as u32];
-        match self {
-            Init::Constant(value) => out.fill(value),
-            Init::Uniform(bound) => {
-                for (i, chunk) in out.chunks_mut(4).enumerate() {
-                    let words = philox::philox4x32(counter(i), key);
-                    for (value, word) in chunk.iter_mut().zip(words) {
-                        *value = (2.0 * unit(word) - 1.0) * bound;
-                    }
-                }
+        let draw = |block| philox::philox4x32(counter(block), key);
+        let uniform = |block, bound: f32| draw(block).map(|word| (2.0 * unit(word) - 1.0) * bound);
+        let normal = |block, std: f32| {
+            let [a, b, c, d] = draw(block);
+            // Box-Muller, in f64 so that the tail is smooth.
+            let pair = |a, b| {
+                let radius = (-2.0 * (1.0 - f64::from(unit(a))).ln()).sqrt();
+                let angle = std::f64::consts::TAU * f64::from(unit(b));
+                [radius * angle.cos(), radius * angle.sin()]
+            };
+            let ([a, b], [c, d]) = (pair(a, b), pair(c, d));
+            [a, b, c, d].map(|normal| normal as f32 * std)
+        };
+        let parts = out.par_chunks_mut(4 * BLOCKS).enumerate();
+        parts.for_each(|(part, out)| {
+            for (i, chunk) in out.chunks_mut(4).enumerate() {
+                let block = part * BLOCKS + i;
+                let values = match self {
+                    Init::Constant(value) => [value; 4],
+                    Init::Uniform(bound) => uniform(block, bound),
+                    Init::Normal(std) => normal(block, std),
+                };
+                chunk.copy_from_slice(&values[..chunk.len()]);
             }
-            Init::Normal(std) => {
-                for (i, chunk) in out.chunks_mut(4).enumerate() {
-                    let words = philox::philox4x32(counter(i), key);
-                    // Box-Muller, in f64 so that the tail is smooth.
-                    let pairs = [(words[0], words[1]), (words[2], words[3])].map(|(a, b)| {
-                        let radius = (-2.0 * (1.0 - f64::from(unit(a))).ln()).sqrt();
-                        let angle = std::f64::consts::TAU * f64::from(unit(b));
-                        [radius * angle.cos(), radius * angle.sin()]
-                    });
-                    for (value, normal) in chunk.iter_mut().zip(pairs.concat()) {
-                        *value = normal as f32 * std;
-                    }
-                }
-            }
-        }
+        });
     }
 }
 
@@ -377,6 +392,23 @@ mod tests {
         assert!(values.iter().all(|v| (-0.1..0.1).contains(v)));
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
         assert!(mean.abs() < 2e-3, "{mean}");
+    }
+
+    #[test]
+    fn several_threads_draw_what_one_draws() {
+        let draw = |len| {
+            let mut values = vec![0.0f32; len];
+            Init::Normal(1.0).fill(&mut values, 3, "w");
+            values
+        };
+        // More than a thread draws at a time, and not a multiple of four.
+        let (long, short) = (draw(3 * 4 * super::BLOCKS + 7), draw(4 * super::BLOCKS));
+        assert_eq!(long[..short.len()], short);
+        let [last, before] = [long.len() - 1, long.len() - 2];
+        assert!(long[last] != 0.0 && long[before] != long[last]);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let alone = pool.expect("a thread").install(|| draw(long.len()));
+        assert_eq!(alone, long);
     }
 
     #[test]

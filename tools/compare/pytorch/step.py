@@ -36,6 +36,8 @@ class Lstm(nn.Module):
         self.embedding = nn.Embedding(10_000, 256)
         self.lstm = nn.LSTM(256, 512)
         self.output = nn.Linear(512, outputs)
+        # The rest begins in the same range in all programs as it is.
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
 
 
 class LanguageModel(Lstm):

@@ -168,8 +168,7 @@ impl Source {
     pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
         let own: Vec<ParamSpec> = store.specs().cloned().collect();
         for spec in own {
-            let adapter = spec.name.contains(".lora_");
-            if !adapter && !missing.contains(&spec.name) {
+            if loads(&spec.name, missing) {
                 store
                     .get(&spec.name)?
                     .write_rounded(&self.values(&spec.name)?)?;
@@ -177,6 +176,11 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Whether a model that lacks `missing` has the parameter `name`; an adapter's it never has.
+fn loads(name: &str, missing: &[String]) -> bool {
+    !name.contains(".lora_") && !missing.iter().any(|m| m == name)
 }
 
 /// Where an adapter's configuration says that its base stands: as given, or beside the adapter.
@@ -350,6 +354,12 @@ pub fn start(
         return Err(wrong(fault));
     }
     let rule = |spec: &ParamSpec| rule(spec, &rates, &network, &plan, stage);
+    // What is loaded need not be drawn first.
+    let start = |spec: ParamSpec| match &report {
+        Some(report) if loads(&spec.name, &report.missing) => spec.zeroed(),
+        _ => spec,
+    };
+    let specs = specs.into_iter().map(start).collect();
     let store = ParamStore::with_rules(&gpu, specs, seed, rule)?;
     if let (Some(source), Some(report)) = (&source, &report) {
         source.load(&store, &report.missing)?;

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, Lstm, LstmConfig};
+use burn::nn::{
+    Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, Lstm, LstmConfig,
+};
 use burn::tensor::Device;
 
 use crate::timed::Asked;
@@ -15,6 +17,13 @@ const WIDTH: usize = 256;
 const HIDDEN: usize = 512;
 const BATCH: usize = 32;
 
+fn uniform(bound: f64) -> Initializer {
+    Initializer::Uniform {
+        min: -bound,
+        max: bound,
+    }
+}
+
 #[derive(Module, Debug)]
 struct Model {
     embedding: Embedding,
@@ -24,10 +33,14 @@ struct Model {
 
 impl Model {
     fn new(outputs: usize, device: &Device) -> Model {
+        let narrow = uniform(1.0 / (HIDDEN as f64).sqrt());
         Model {
-            embedding: EmbeddingConfig::new(VOCAB, WIDTH).init(device),
+            embedding: EmbeddingConfig::new(VOCAB, WIDTH)
+                .with_initializer(uniform(0.1))
+                .init(device),
             lstm: LstmConfig::new(WIDTH, HIDDEN, true)
                 .with_batch_first(false)
+                .with_initializer(narrow)
                 .init(device),
             output: LinearConfig::new(HIDDEN, outputs).init(device),
         }

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::rnn::RNN;
-use candle_nn::{Embedding, LSTM, LSTMConfig, Linear, Module, VarBuilder, embedding, linear, loss};
+use candle_nn::{Embedding, Init, LSTM, LSTMConfig, Linear, Module, VarBuilder, loss};
 
 use crate::{Case, tokens};
 
@@ -10,6 +10,13 @@ const VOCAB: usize = 10_000;
 const WIDTH: usize = 256;
 const HIDDEN: usize = 512;
 const BATCH: usize = 32;
+
+fn uniform(bound: f64) -> Init {
+    Init::Uniform {
+        lo: -bound,
+        up: bound,
+    }
+}
 
 struct Model {
     embedding: Embedding,
@@ -19,10 +26,21 @@ struct Model {
 
 impl Model {
     fn new(outputs: usize, vb: VarBuilder) -> Result<Model> {
+        let narrow = uniform(1.0 / (HIDDEN as f64).sqrt());
+        let lstm = LSTMConfig {
+            w_ih_init: narrow,
+            w_hh_init: narrow,
+            b_ih_init: Some(narrow),
+            b_hh_init: Some(narrow),
+            ..LSTMConfig::default()
+        };
+        let table = vb.get_with_hints((VOCAB, WIDTH), "embedding.weight", uniform(0.1))?;
+        let weight = vb.get_with_hints((outputs, HIDDEN), "output.weight", narrow)?;
+        let bias = vb.get_with_hints(outputs, "output.bias", narrow)?;
         Ok(Model {
-            embedding: embedding(VOCAB, WIDTH, vb.pp("embedding"))?,
-            lstm: LSTM::new(WIDTH, HIDDEN, LSTMConfig::default(), vb.pp("lstm"))?,
-            output: linear(HIDDEN, outputs, vb.pp("output"))?,
+            embedding: Embedding::new(table, WIDTH),
+            lstm: LSTM::new(WIDTH, HIDDEN, lstm, vb.pp("lstm"))?,
+            output: Linear::new(weight, Some(bias)),
         })
     }
 }

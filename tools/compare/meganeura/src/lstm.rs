@@ -67,10 +67,10 @@ fn states(case: &mut Case, text: &[u32]) -> Vec<NodeId> {
     let bound = 1.0 / (HIDDEN as f32).sqrt();
     let steps = text.len() / BATCH;
     let ids = case.ids("ids", text.to_vec());
-    let table = case.parameter("embedding", &[VOCAB, WIDTH], 1.0);
+    let table = case.parameter("embedding", &[VOCAB, WIDTH], 0.1);
     let w_ih = case.parameter("w_ih", &[WIDTH, 4 * HIDDEN], bound);
     let w_hh = case.parameter("w_hh", &[HIDDEN, 4 * HIDDEN], bound);
-    let bias = case.filled("bias", 4 * HIDDEN, 0.0);
+    let bias = case.parameter("bias", &[4 * HIDDEN], bound);
     let embedded = case.graph.embedding(ids, table);
     let x = case.graph.matmul(embedded, w_ih);
     let x = case.graph.bias_add(x, bias);
@@ -108,7 +108,7 @@ fn states(case: &mut Case, text: &[u32]) -> Vec<NodeId> {
 fn output(case: &mut Case, hidden: NodeId, outputs: usize) -> NodeId {
     let bound = 1.0 / (HIDDEN as f32).sqrt();
     let weight = case.parameter("output.weight", &[HIDDEN, outputs], bound);
-    let bias = case.filled("output.bias", outputs, 0.0);
+    let bias = case.parameter("output.bias", &[outputs], bound);
     let product = case.graph.matmul(hidden, weight);
     case.graph.bias_add(product, bias)
 }

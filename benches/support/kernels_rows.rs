@@ -6,7 +6,7 @@ use melos::kernels::Variant;
 use melos::ops::{self, Unary};
 use melos::tensor::{DType, Tape, Tensor};
 
-use crate::{Case, Work, check, sampled, tensor};
+use super::{Case, Work, check, sampled, tensor};
 
 const ROWS: usize = 2048;
 const WIDTH: usize = 768;

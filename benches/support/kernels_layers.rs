@@ -7,7 +7,7 @@ use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
 use melos::optim::StepState;
 use melos::tensor::{Tape, Tensor};
 
-use crate::{Case, Work, check, noise, sampled};
+use super::{Case, Work, check, noise, sampled};
 
 /// A parameter: values with room for a gradient.
 fn parameter(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Result<Tensor> {
