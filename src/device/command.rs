@@ -240,11 +240,11 @@ impl Recording {
 
 /// Waits until all kernels of these commands are compiled.
 pub(super) fn compiled(commands: &[Command]) -> Result<()> {
-    let kernels = commands.iter().filter_map(|command| match command {
+    let mut kernels = commands.iter().filter_map(|command| match command {
         Command::Dispatch { kernel, .. } => Some(kernel),
         _ => None,
     });
-    kernels.map(|kernel| kernel.wait()).collect()
+    kernels.try_for_each(|kernel| kernel.wait())
 }
 
 /// Encodes commands whose kernels are compiled, consecutive dispatches in one pass.
