@@ -238,7 +238,16 @@ impl Gpu {
         };
         let buffer = self.pool.take(&self.shared.device, bytes.max(4), scope);
         self.check_failure()?;
-        Ok(buffer)
+        buffer.map_err(|none| Error::OutOfMemory {
+            adapter: self.caps().name.clone(),
+            bytes: none.bytes,
+            held: none.held,
+        })
+    }
+
+    /// Lets this context allocate no more than so many bytes.
+    pub fn limit_memory(&self, bytes: Option<u64>) {
+        self.pool.limit(bytes);
     }
 
     /// Writes host bytes into a buffer, after everything queued so far.

@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod config;
 pub mod estimate;
+pub mod fit;
 pub mod metrics;
 pub mod plan;
 pub mod profile;
