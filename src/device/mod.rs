@@ -13,6 +13,7 @@ mod peak;
 mod profile;
 mod readback;
 mod tuning;
+mod tuning_table;
 mod work;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, MatrixUnits, list_adapters};
@@ -26,6 +27,7 @@ pub use peak::Peak;
 pub use profile::{CommandTime, KernelTime, Profile, Sent, Timing};
 pub use readback::Readback;
 pub use tuning::Rung;
+pub use tuning_table::{FormTime, Measured};
 pub use work::Counts;
 
 use std::collections::HashMap;

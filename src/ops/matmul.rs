@@ -302,17 +302,15 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
         Rung::Tile => Family::Tile,
         Rung::Matrix => Family::Coop,
     });
-    let worth = choice::worth_timing(sizes, &caps, family);
-    if let [only] = worth[..] {
-        return Ok(only);
-    }
+    let forms = choice::forms(sizes, &caps, family);
+    let worth = choice::worth_timing(sizes, &caps, family).len();
     let class = SizeClass::of(sizes, &caps);
-    let names: Vec<String> = worth.iter().map(ToString::to_string).collect();
-    let chosen = gpu.fastest(&format!("matmul {class}"), &names, |gpu, index| {
+    let names: Vec<String> = forms.iter().map(ToString::to_string).collect();
+    let chosen = gpu.fastest(&format!("matmul {class}"), &names, worth, |gpu, index| {
         let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;
-        gpu.seconds(|| scratch.run(worth[index]))
+        gpu.seconds(|| scratch.run(forms[index]))
     })?;
-    Ok(worth[chosen])
+    Ok(forms[chosen])
 }
 
 /// Whether matrix units give what they should: some drivers have them that do not.

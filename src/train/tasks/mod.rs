@@ -99,7 +99,8 @@ impl TaskFactory {
             .try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, &limits))
     }
 
-    fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
+    /// The device, opened by whoever asks first.
+    pub(super) fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
         Ok(match &mut self.gpu {
             Some(gpu) => gpu,
             none => none.insert(open_gpu(adapter)?),
