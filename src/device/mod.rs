@@ -9,6 +9,7 @@ mod buffer;
 mod command;
 mod image;
 mod kernel;
+mod pace;
 mod peak;
 mod profile;
 mod readback;
@@ -39,6 +40,7 @@ use crate::kernels::Variant;
 use buffer::{Pool, Scope};
 use command::{Command, Uniforms};
 use kernel::KernelCache;
+use pace::Pace;
 use profile::Profiler;
 use tuning::Tuning;
 
@@ -56,6 +58,7 @@ struct Shared {
     tuning: Tuning,
     rung: Option<Rung>,
     uniforms: Mutex<Uniforms>,
+    pace: Arc<Mutex<Pace>>,
     /// Which kernels of experimental features have been seen to give right results.
     proven: Mutex<HashMap<&'static str, bool>>,
     /// First error the driver reported outside of any call that could return it.
@@ -68,6 +71,8 @@ struct Stream {
     commands: Vec<Command>,
     recording: bool,
     sent: Sent,
+    /// The most work of a submission or a product, if not as measured.
+    most_work: Option<f64>,
 }
 
 /// A device opened for compute: cheap to clone, every clone the same context.
@@ -97,6 +102,7 @@ impl Gpu {
             rung: Rung::from_env(&opened.caps)?,
             caps: opened.caps,
             uniforms: Mutex::default(),
+            pace: Arc::default(),
             proven: Mutex::default(),
             failure: opened.failure,
         };
@@ -147,6 +153,7 @@ impl Gpu {
             rung: Some(Rung::Portable),
             caps,
             uniforms: Mutex::default(),
+            pace: shared.pace.clone(),
             proven: Mutex::default(),
             failure: shared.failure.clone(),
         };
@@ -453,15 +460,45 @@ impl Gpu {
         self.shared.device.create_command_encoder(&plain)
     }
 
+    /// Bounds the work of this context's submissions, and of products that it will record or send,
+    /// instead of leaving both to the device's speed. The bits of results do not depend on it.
+    #[doc(hidden)]
+    pub fn limit_work(&self, operations: Option<f64>) {
+        lock(&self.stream).most_work = operations;
+    }
+
+    /// The most operations of one dispatch, where there is a bound: nobody takes a CPU for a device
+    /// that hangs.
+    pub(crate) fn most_of_dispatch(&self) -> Option<f64> {
+        let forced = lock(&self.stream).most_work;
+        forced.or((!self.caps().is_cpu).then_some(pace::DISPATCH))
+    }
+
+    /// Sends commands, in several submissions where they take long.
     fn submit(&self, commands: &[Command]) -> Result<()> {
+        let forced = lock(&self.stream).most_work;
+        let most = forced.unwrap_or_else(|| lock(&self.shared.pace).submission());
+        for part in pace::parts(commands, most, Command::work) {
+            self.submit_part(part)?;
+        }
+        Ok(())
+    }
+
+    fn submit_part(&self, commands: &[Command]) -> Result<()> {
         let began = Instant::now();
         let mut encoded = began;
         if !self.submit_profiled(commands)? {
+            let work = commands.iter().map(Command::work).sum::<f64>();
             let mut encoder = self.encoder();
             command::encode(&mut encoder, commands);
             let commands = encoder.finish();
             encoded = Instant::now();
             self.shared.queue.submit([commands]);
+            if work >= pace::NOTHING {
+                let pace = self.shared.pace.clone();
+                let finished = move || lock(&pace).finished(work, encoded, Instant::now());
+                self.shared.queue.on_submitted_work_done(finished);
+            }
         }
         let sent = &mut lock(&self.stream).sent;
         sent.commands += commands.len() as u64;
