@@ -478,10 +478,13 @@ impl Gpu {
     fn submit(&self, commands: &[Command]) -> Result<()> {
         let forced = lock(&self.stream).most_work;
         let most = forced.unwrap_or_else(|| lock(&self.shared.pace).submission());
-        for part in pace::parts(commands, most, Command::work) {
-            self.submit_part(part)?;
+        let parts = pace::parts(commands, most, Command::work);
+        if parts.len() > 1 {
+            log::debug!("{} commands in {} submissions", commands.len(), parts.len());
         }
-        Ok(())
+        parts
+            .into_iter()
+            .try_for_each(|part| self.submit_part(part))
     }
 
     fn submit_part(&self, commands: &[Command]) -> Result<()> {
