@@ -71,12 +71,16 @@ impl Pool {
         let mut shelves = lock(&self.0);
         let raw = match shelves.free.get_mut(&(scope, size)).and_then(Vec::pop) {
             Some(raw) => raw,
-            None => {
-                let raw = shelves.allocate(device, size)?;
-                shelves.stats.reserved += size;
-                shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
-                raw
-            }
+            None => shelves.allocate(device, size, || {
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size,
+                    usage: wgpu::BufferUsages::STORAGE
+                        | wgpu::BufferUsages::COPY_SRC
+                        | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })?,
         };
         shelves.stats.in_use += size;
         Ok(Arc::new(Buffer {
@@ -92,21 +96,25 @@ impl Pool {
     }
 
     /// An image for lines of exactly this kind: few kinds occur, and many times each.
-    pub(super) fn image(&self, device: &wgpu::Device, lines: Lines, scope: Scope) -> Arc<Image> {
+    pub(super) fn image(
+        &self,
+        device: &wgpu::Device,
+        lines: Lines,
+        scope: Scope,
+    ) -> Result<Arc<Image>, NoMemory> {
         let mut shelves = lock(&self.0);
         let size = lines.image_bytes();
         let reused = shelves
             .free_images
             .get_mut(&(scope, lines))
             .and_then(Vec::pop);
-        let raw = reused.unwrap_or_else(|| {
-            shelves.stats.reserved += size;
-            shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
-            lines.create(device)
-        });
+        let raw = match reused {
+            Some(raw) => raw,
+            None => shelves.allocate(device, size, || lines.create(device))?,
+        };
         shelves.stats.in_use += size;
         let home = Arc::downgrade(&self.0);
-        Arc::new(Image::new(raw, lines, scope, home))
+        Ok(Arc::new(Image::new(raw, lines, scope, home)))
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
@@ -115,7 +123,12 @@ impl Pool {
 }
 
 impl Shelves {
-    fn allocate(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer, NoMemory> {
+    fn allocate<T>(
+        &mut self,
+        device: &wgpu::Device,
+        size: u64,
+        create: impl FnOnce() -> T,
+    ) -> Result<T, NoMemory> {
         let held = self.stats.reserved;
         let none = NoMemory { bytes: size, held };
         if self.limit.is_some_and(|limit| held + size > limit) {
@@ -123,18 +136,13 @@ impl Shelves {
         }
         // What the driver refuses would else be an error of whichever call comes next.
         let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let raw = device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        match pollster::block_on(scope.pop()) {
-            None => Ok(raw),
-            Some(_) => Err(none),
+        let raw = create();
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(none);
         }
+        self.stats.reserved += size;
+        self.stats.peak = self.stats.peak.max(self.stats.reserved);
+        Ok(raw)
     }
 }
 

@@ -37,7 +37,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
-use buffer::{Pool, Scope};
+use buffer::{NoMemory, Pool, Scope};
 use command::{Command, Uniforms};
 use kernel::KernelCache;
 use pace::Pace;
@@ -247,11 +247,15 @@ impl Gpu {
         };
         let buffer = self.pool.take(&self.shared.device, bytes.max(4), scope);
         self.check_failure()?;
-        buffer.map_err(|none| Error::OutOfMemory {
+        buffer.map_err(|none| self.out_of_memory(none))
+    }
+
+    fn out_of_memory(&self, none: NoMemory) -> Error {
+        Error::OutOfMemory {
             adapter: self.caps().name.clone(),
             bytes: none.bytes,
             held: none.held,
-        })
+        }
     }
 
     /// Lets this context allocate no more than so many bytes.
@@ -365,6 +369,7 @@ impl Gpu {
         }
         let image = self.pool.image(&self.shared.device, *lines, scope);
         self.check_failure()?;
+        let image = image.map_err(|none| self.out_of_memory(none))?;
         lock(&self.stream)
             .commands
             .push(Command::image(from, &image));
@@ -460,33 +465,7 @@ impl Gpu {
         self.shared.device.create_command_encoder(&plain)
     }
 
-    /// Bounds the work of this context's submissions, and of products that it will record or send,
-    /// instead of leaving both to the device's speed. The bits of results do not depend on it.
-    #[doc(hidden)]
-    pub fn limit_work(&self, operations: Option<f64>) {
-        lock(&self.stream).most_work = operations;
-    }
-
-    /// The most operations of one dispatch, where there is a bound: nobody takes a CPU for a device
-    /// that hangs.
-    pub(crate) fn most_of_dispatch(&self) -> Option<f64> {
-        let forced = lock(&self.stream).most_work;
-        forced.or((!self.caps().is_cpu).then_some(pace::DISPATCH))
-    }
-
-    /// Sends commands, in several submissions where they take long.
-    fn submit(&self, commands: &[Command]) -> Result<()> {
-        let forced = lock(&self.stream).most_work;
-        let most = forced.unwrap_or_else(|| lock(&self.shared.pace).submission());
-        let parts = pace::parts(commands, most, Command::work);
-        if parts.len() > 1 {
-            log::debug!("{} commands in {} submissions", commands.len(), parts.len());
-        }
-        parts
-            .into_iter()
-            .try_for_each(|part| self.submit_part(part))
-    }
-
+    /// Sends commands in one submission, which will say when it is finished.
     fn submit_part(&self, commands: &[Command]) -> Result<()> {
         let began = Instant::now();
         let mut encoded = began;

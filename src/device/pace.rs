@@ -7,7 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Counts;
+use super::command::Command;
+use super::{Counts, Gpu, lock};
+use crate::error::Result;
 
 /// Seconds of one submission.
 const SHARE: f64 = 0.5;
@@ -26,7 +28,7 @@ const MEMORY: f64 = 0.7;
 
 /// The most operations of one dispatch on a GPU, where it can be made in parts. A second of a slow
 /// integrated GPU, milliseconds of a fast one, which notices nothing.
-pub(super) const DISPATCH: f64 = (1u64 << 36) as f64;
+const DISPATCH: f64 = (1u64 << 36) as f64;
 /// Submissions of less are not measured.
 pub(super) const NOTHING: f64 = 1e7;
 
@@ -76,7 +78,7 @@ impl Pace {
 
 /// Cuts what stands in a row into parts of at most so much work each, none empty; what is larger
 /// alone is a part of its own.
-pub(super) fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<&[T]> {
+fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<&[T]> {
     let mut parts = Vec::new();
     let (mut first, mut sum) = (0, 0.0);
     for (index, item) in items.iter().enumerate() {
@@ -91,6 +93,35 @@ pub(super) fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<
         parts.push(&items[first..]);
     }
     parts
+}
+
+impl Gpu {
+    /// Bounds the work of this context's submissions, and of products that it will record or send,
+    /// instead of leaving both to the device's speed. The bits of results do not depend on it.
+    #[doc(hidden)]
+    pub fn limit_work(&self, operations: Option<f64>) {
+        lock(&self.stream).most_work = operations;
+    }
+
+    /// The most operations of one dispatch, where there is a bound: nobody takes a CPU for a device
+    /// that hangs.
+    pub(crate) fn most_of_dispatch(&self) -> Option<f64> {
+        let forced = lock(&self.stream).most_work;
+        forced.or((!self.caps().is_cpu).then_some(DISPATCH))
+    }
+
+    /// Sends commands, in several submissions where they take long.
+    pub(super) fn submit(&self, commands: &[Command]) -> Result<()> {
+        let forced = lock(&self.stream).most_work;
+        let most = forced.unwrap_or_else(|| lock(&self.shared.pace).submission());
+        let parts = parts(commands, most, Command::work);
+        if parts.len() > 1 {
+            log::debug!("{} commands in {} submissions", commands.len(), parts.len());
+        }
+        parts
+            .into_iter()
+            .try_for_each(|part| self.submit_part(part))
+    }
 }
 
 #[cfg(test)]
