@@ -33,7 +33,6 @@ pub use work::Counts;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -463,31 +462,6 @@ impl Gpu {
     fn encoder(&self) -> wgpu::CommandEncoder {
         let plain = wgpu::CommandEncoderDescriptor::default();
         self.shared.device.create_command_encoder(&plain)
-    }
-
-    /// Sends commands in one submission, which will say when it is finished.
-    fn submit_part(&self, commands: &[Command]) -> Result<()> {
-        let began = Instant::now();
-        let mut encoded = began;
-        if !self.submit_profiled(commands)? {
-            let work = commands.iter().map(Command::work).sum::<f64>();
-            let mut encoder = self.encoder();
-            command::encode(&mut encoder, commands);
-            let commands = encoder.finish();
-            encoded = Instant::now();
-            self.shared.queue.submit([commands]);
-            if work >= pace::NOTHING {
-                let pace = self.shared.pace.clone();
-                let finished = move || lock(&pace).finished(work, encoded, Instant::now());
-                self.shared.queue.on_submitted_work_done(finished);
-            }
-        }
-        let sent = &mut lock(&self.stream).sent;
-        sent.commands += commands.len() as u64;
-        sent.submissions += 1;
-        sent.encoding += (encoded - began).as_secs_f64();
-        sent.submitting += encoded.elapsed().as_secs_f64();
-        self.check_failure()
     }
 
     fn device_error(&self, message: String) -> Error {

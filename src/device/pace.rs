@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::command::Command;
+use super::command::{Command, encode};
 use super::{Counts, Gpu, lock};
 use crate::error::Result;
 
@@ -30,7 +30,7 @@ const MEMORY: f64 = 0.7;
 /// integrated GPU, milliseconds of a fast one, which notices nothing.
 const DISPATCH: f64 = (1u64 << 36) as f64;
 /// Submissions of less are not measured.
-pub(super) const NOTHING: f64 = 1e7;
+const NOTHING: f64 = 1e7;
 
 /// One number for work of both kinds. What is not known counts as nothing: kernels without a count
 /// are the small ones.
@@ -121,6 +121,31 @@ impl Gpu {
         parts
             .into_iter()
             .try_for_each(|part| self.submit_part(part))
+    }
+
+    /// Sends commands in one submission, which will say when it is finished.
+    fn submit_part(&self, commands: &[Command]) -> Result<()> {
+        let began = Instant::now();
+        let mut encoded = began;
+        if !self.submit_profiled(commands)? {
+            let work = commands.iter().map(Command::work).sum::<f64>();
+            let mut encoder = self.encoder();
+            encode(&mut encoder, commands);
+            let commands = encoder.finish();
+            encoded = Instant::now();
+            self.shared.queue.submit([commands]);
+            if work >= NOTHING {
+                let pace = self.shared.pace.clone();
+                let finished = move || lock(&pace).finished(work, encoded, Instant::now());
+                self.shared.queue.on_submitted_work_done(finished);
+            }
+        }
+        let sent = &mut lock(&self.stream).sent;
+        sent.commands += commands.len() as u64;
+        sent.submissions += 1;
+        sent.encoding += (encoded - began).as_secs_f64();
+        sent.submitting += encoded.elapsed().as_secs_f64();
+        self.check_failure()
     }
 }
 
