@@ -62,6 +62,19 @@ pub enum Error {
         /// The limit's name.
         limit_name: &'static str,
     },
+    /// The device has no memory left, or the run has reached its limit.
+    #[error(
+        "{adapter} has no memory left: {bytes} bytes were asked for beside the {held} bytes in use; \
+         use a smaller batch or shorter texts, or leave it to fewer programs"
+    )]
+    OutOfMemory {
+        /// Adapter name.
+        adapter: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that the context had allocated before.
+        held: u64,
+    },
     /// A kernel was asked for or dispatched in a way its contract does not allow.
     #[error("kernel '{kernel}': {message}")]
     Kernel {

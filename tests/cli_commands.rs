@@ -36,6 +36,7 @@ fn help_lists_the_exit_codes() {
         "kernels",
         "presets",
         "profile",
+        "tune",
         "130  interrupted",
     ] {
         assert!(help.contains(word), "{word} is not in\n{help}");

@@ -251,3 +251,117 @@ fn a_device_has_ceilings() {
     assert!(peak.flops > 1e8 && peak.flops.is_finite(), "{peak:?}");
     assert!(peak.bytes > 1e7 && peak.bytes.is_finite(), "{peak:?}");
 }
+
+/// Numbers of both signs, all different in their last bits.
+fn numbers(gpu: &Gpu, shape: [usize; 2], half: bool) -> Tensor {
+    let value = |i: usize| (i as f32 * 0.618_034).fract() - 0.4;
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(value).collect();
+    let values = Tensor::from_slice(gpu, shape, &values).unwrap();
+    let tape = Tape::inference(gpu);
+    match half {
+        true => ops::cast(&tape, &values, DType::F16).unwrap(),
+        false => values,
+    }
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    let values = tensor.to_vec::<f32>().unwrap();
+    values.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn a_long_step_is_sent_in_parts_with_the_same_bits() {
+    let gpu = gpu();
+    let (x, w) = (
+        numbers(&gpu, [70, 40], false),
+        numbers(&gpu, [40, 90], false),
+    );
+    let (recording, y) = gpu
+        .record(|| {
+            let tape = Tape::inference(&gpu);
+            let mut y = ops::matmul(&tape, &x, &w, false, false)?;
+            for _ in 0..3 {
+                y = ops::unary(&tape, &y, ops::Unary::Tanh)?;
+                y = ops::matmul(&tape, &y, &w, false, true)?;
+                y = ops::matmul(&tape, &y, &w, false, false)?;
+            }
+            Ok(y)
+        })
+        .unwrap();
+    let sent = || {
+        gpu.wait().unwrap();
+        let before = gpu.sent();
+        gpu.replay(&recording).unwrap();
+        let after = gpu.sent();
+        assert_eq!(after.commands - before.commands, recording.len() as u64);
+        (after.submissions - before.submissions, bits(&y))
+    };
+    let (submissions, whole) = sent();
+    assert_eq!(submissions, 1);
+    // A byte counts as sixteen operations: 1.3 million in a product.
+    for (most, parts) in [(1.0, 7..=recording.len() as u64), (6e6, 2..=7)] {
+        gpu.limit_work(Some(most));
+        let (submissions, same) = sent();
+        assert!(parts.contains(&submissions), "{most}: {submissions}");
+        assert_eq!(same, whole);
+    }
+    // A profile sees every command, whatever it is sent with.
+    let (profile, ()) = gpu.profile(|| gpu.replay(&recording)).unwrap();
+    assert_eq!(profile.commands.len(), recording.len());
+    gpu.limit_work(None);
+    assert_eq!(sent(), (1, whole));
+}
+
+#[test]
+fn a_huge_product_is_made_in_rows_with_the_same_bits() {
+    let gpu = gpu();
+    let (m, n, k) = (600, 37, 45);
+    let halves = if gpu.caps().f16 { 2 } else { 1 };
+    for case in 0..8 * halves {
+        let [trans_a, trans_b, accumulate, half] = [1, 2, 4, 8].map(|bit| case & bit != 0);
+        let matrix = |rows, columns, transposed| match transposed {
+            true => numbers(&gpu, [columns, rows], half),
+            false => numbers(&gpu, [rows, columns], half),
+        };
+        let (a, b) = (matrix(m, k, trans_a), matrix(k, n, trans_b));
+        let bias = Tensor::from_slice(&gpu, [n], &vec![0.25f32; n]).unwrap();
+        let make = |form, most| {
+            gpu.limit_work(most);
+            let c = numbers(&gpu, [m, n], false);
+            let (recording, ()) = gpu
+                .record(|| {
+                    let product = Product {
+                        trans_a,
+                        trans_b,
+                        accumulate,
+                        bias: Some(&bias),
+                        activation: matmul_plan::Activation::Gelu,
+                        ..Product::new(&a, &b, &c)
+                    };
+                    product_as(&product, form)
+                })
+                .unwrap();
+            gpu.replay(&recording).unwrap();
+            gpu.limit_work(None);
+            (recording.kernel_counts(), bits(&c))
+        };
+        use matmul_plan::Candidate::{Direct, Subgroup, Tile};
+        let mut forms = vec![Direct { wg: 16 }, Tile { bm: 64, bn: 64 }];
+        if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+            forms.push(Subgroup { rows: 32, wg: 16 });
+        }
+        for form in forms {
+            let (once, whole) = make(form, None);
+            // 256, 256 and 88 rows; then all of them.
+            let (thrice, parts) = make(form, Some(1.0));
+            assert_eq!(parts, whole, "{form} {case}");
+            for (kernel, count) in &once {
+                // A packed B serves all parts.
+                let wanted = if *count == 2 { 4 } else { 3 };
+                assert_eq!(thrice[kernel], wanted, "{form}: {kernel}");
+            }
+            let (again, _) = make(form, Some(2.0 * (m * n * k) as f64));
+            assert_eq!(again, once, "{form}");
+        }
+    }
+}

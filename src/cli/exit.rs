@@ -37,7 +37,7 @@ Exit codes:
 pub fn code(error: &Error) -> u8 {
     match error {
         Error::NoAdapter { .. } | Error::UnknownAdapter { .. } | Error::NoHalf { .. } => ADAPTER,
-        Error::TooLarge { .. } | Error::DoesNotFit { .. } => TOO_LARGE,
+        Error::TooLarge { .. } | Error::OutOfMemory { .. } | Error::DoesNotFit { .. } => TOO_LARGE,
         Error::ConfigSyntax { .. }
         | Error::ConfigUnknownKey { .. }
         | Error::ConfigType { .. }

@@ -19,6 +19,7 @@ mod run_options;
 mod signals;
 mod tokenizer;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ enum Command {
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
     Profile(profile::Profile),
+    Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
 }
 
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Kernels(command) => command.run(),
         Command::Presets(command) => command.run(),
         Command::Profile(command) => command.run(),
+        Command::Tune(command) => command.run(),
         Command::Tokenizer(command) => command.run(),
     };
     done.unwrap_or_else(|error| {

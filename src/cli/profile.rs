@@ -9,7 +9,8 @@ use super::output;
 use super::run_options::RunOptions;
 use crate::error::Result;
 use crate::train::artifacts::trace;
-use crate::train::profile::{self, ProfileOptions};
+use crate::train::probe::ProbeOptions;
+use crate::train::profile;
 use crate::train::tasks::TaskFactory;
 
 /// Say where the time of a run's training steps goes, kernel by kernel; nothing is kept.
@@ -34,7 +35,7 @@ pub struct Profile {
 impl Profile {
     pub(super) fn run(self) -> Result<ExitCode> {
         let config = self.options.config()?;
-        let options = ProfileOptions {
+        let options = ProbeOptions {
             stage: self.stage.as_deref(),
             steps: self.steps,
             adapter: self.options.adapter.as_deref(),

@@ -111,7 +111,7 @@ impl Train {
             Some(folder) => RunConfig::read(&folder.join("config.toml"), &Overrides::default())?,
             None => self.options.config()?,
         };
-        let plan = plan::plan(&config, tasks::adapter_limits(adapter)?)?;
+        let plan = plan::plan(&config, tasks::adapter_limits(adapter, &config)?)?;
         if self.json {
             output::print_json(&plan)?;
         } else {

@@ -33,6 +33,14 @@ pub(super) struct Shelves {
     free: HashMap<(Scope, u64), Vec<wgpu::Buffer>>,
     free_images: HashMap<(Scope, Lines), Vec<wgpu::Texture>>,
     stats: MemoryStats,
+    /// The most that may be reserved.
+    limit: Option<u64>,
+}
+
+/// No memory: bytes that were asked for, and bytes reserved before.
+pub(super) struct NoMemory {
+    pub bytes: u64,
+    pub held: u64,
 }
 
 #[derive(Default)]
@@ -53,51 +61,88 @@ fn size_class(bytes: u64) -> u64 {
 }
 
 impl Pool {
-    pub(super) fn take(&self, device: &wgpu::Device, bytes: u64, scope: Scope) -> Arc<Buffer> {
+    pub(super) fn take(
+        &self,
+        device: &wgpu::Device,
+        bytes: u64,
+        scope: Scope,
+    ) -> Result<Arc<Buffer>, NoMemory> {
         let size = size_class(bytes);
         let mut shelves = lock(&self.0);
-        let reused = shelves.free.get_mut(&(scope, size)).and_then(Vec::pop);
-        let raw = reused.unwrap_or_else(|| {
-            shelves.stats.reserved += size;
-            shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage: wgpu::BufferUsages::STORAGE
-                    | wgpu::BufferUsages::COPY_SRC
-                    | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
+        let raw = match shelves.free.get_mut(&(scope, size)).and_then(Vec::pop) {
+            Some(raw) => raw,
+            None => shelves.allocate(device, size, || {
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: None,
+                    size,
+                    usage: wgpu::BufferUsages::STORAGE
+                        | wgpu::BufferUsages::COPY_SRC
+                        | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            })?,
+        };
         shelves.stats.in_use += size;
-        Arc::new(Buffer {
+        Ok(Arc::new(Buffer {
             raw: Some(raw),
             size,
             scope,
             home: Arc::downgrade(&self.0),
-        })
+        }))
+    }
+
+    pub(super) fn limit(&self, bytes: Option<u64>) {
+        lock(&self.0).limit = bytes;
     }
 
     /// An image for lines of exactly this kind: few kinds occur, and many times each.
-    pub(super) fn image(&self, device: &wgpu::Device, lines: Lines, scope: Scope) -> Arc<Image> {
+    pub(super) fn image(
+        &self,
+        device: &wgpu::Device,
+        lines: Lines,
+        scope: Scope,
+    ) -> Result<Arc<Image>, NoMemory> {
         let mut shelves = lock(&self.0);
         let size = lines.image_bytes();
         let reused = shelves
             .free_images
             .get_mut(&(scope, lines))
             .and_then(Vec::pop);
-        let raw = reused.unwrap_or_else(|| {
-            shelves.stats.reserved += size;
-            shelves.stats.peak = shelves.stats.peak.max(shelves.stats.reserved);
-            lines.create(device)
-        });
+        let raw = match reused {
+            Some(raw) => raw,
+            None => shelves.allocate(device, size, || lines.create(device))?,
+        };
         shelves.stats.in_use += size;
         let home = Arc::downgrade(&self.0);
-        Arc::new(Image::new(raw, lines, scope, home))
+        Ok(Arc::new(Image::new(raw, lines, scope, home)))
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
         lock(&self.0).stats
+    }
+}
+
+impl Shelves {
+    fn allocate<T>(
+        &mut self,
+        device: &wgpu::Device,
+        size: u64,
+        create: impl FnOnce() -> T,
+    ) -> Result<T, NoMemory> {
+        let held = self.stats.reserved;
+        let none = NoMemory { bytes: size, held };
+        if self.limit.is_some_and(|limit| held + size > limit) {
+            return Err(none);
+        }
+        // What the driver refuses would else be an error of whichever call comes next.
+        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let raw = create();
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(none);
+        }
+        self.stats.reserved += size;
+        self.stats.peak = self.stats.peak.max(self.stats.reserved);
+        Ok(raw)
     }
 }
 

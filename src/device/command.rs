@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Buffer, Counts, Image, Kernel, Lines};
+use super::{Buffer, Counts, Image, Kernel, Lines, pace};
 use crate::error::{Error, Result};
 use crate::kernels::grid;
 
@@ -165,6 +165,11 @@ impl Command {
             flops: None,
             bytes: Some(bytes as f64),
         }
+    }
+
+    /// Its work as one number.
+    pub(super) fn work(&self) -> f64 {
+        pace::work(self.counts())
     }
 
     pub(super) fn copy(from: (&Arc<Buffer>, u64), to: (&Arc<Buffer>, u64), bytes: u64) -> Command {

@@ -9,10 +9,12 @@ mod buffer;
 mod command;
 mod image;
 mod kernel;
+mod pace;
 mod peak;
 mod profile;
 mod readback;
 mod tuning;
+mod tuning_table;
 mod work;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, MatrixUnits, list_adapters};
@@ -26,17 +28,18 @@ pub use peak::Peak;
 pub use profile::{CommandTime, KernelTime, Profile, Sent, Timing};
 pub use readback::Readback;
 pub use tuning::Rung;
+pub use tuning_table::{FormTime, Measured};
 pub use work::Counts;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
-use buffer::{Pool, Scope};
+use buffer::{NoMemory, Pool, Scope};
 use command::{Command, Uniforms};
 use kernel::KernelCache;
+use pace::Pace;
 use profile::Profiler;
 use tuning::Tuning;
 
@@ -54,6 +57,7 @@ struct Shared {
     tuning: Tuning,
     rung: Option<Rung>,
     uniforms: Mutex<Uniforms>,
+    pace: Arc<Mutex<Pace>>,
     /// Which kernels of experimental features have been seen to give right results.
     proven: Mutex<HashMap<&'static str, bool>>,
     /// First error the driver reported outside of any call that could return it.
@@ -66,6 +70,8 @@ struct Stream {
     commands: Vec<Command>,
     recording: bool,
     sent: Sent,
+    /// The most work of a submission or a product, if not as measured.
+    most_work: Option<f64>,
 }
 
 /// A device opened for compute: cheap to clone, every clone the same context.
@@ -95,6 +101,7 @@ impl Gpu {
             rung: Rung::from_env(&opened.caps)?,
             caps: opened.caps,
             uniforms: Mutex::default(),
+            pace: Arc::default(),
             proven: Mutex::default(),
             failure: opened.failure,
         };
@@ -145,6 +152,7 @@ impl Gpu {
             rung: Some(Rung::Portable),
             caps,
             uniforms: Mutex::default(),
+            pace: shared.pace.clone(),
             proven: Mutex::default(),
             failure: shared.failure.clone(),
         };
@@ -238,7 +246,20 @@ impl Gpu {
         };
         let buffer = self.pool.take(&self.shared.device, bytes.max(4), scope);
         self.check_failure()?;
-        Ok(buffer)
+        buffer.map_err(|none| self.out_of_memory(none))
+    }
+
+    fn out_of_memory(&self, none: NoMemory) -> Error {
+        Error::OutOfMemory {
+            adapter: self.caps().name.clone(),
+            bytes: none.bytes,
+            held: none.held,
+        }
+    }
+
+    /// Lets this context allocate no more than so many bytes.
+    pub fn limit_memory(&self, bytes: Option<u64>) {
+        self.pool.limit(bytes);
     }
 
     /// Writes host bytes into a buffer, after everything queued so far.
@@ -347,6 +368,7 @@ impl Gpu {
         }
         let image = self.pool.image(&self.shared.device, *lines, scope);
         self.check_failure()?;
+        let image = image.map_err(|none| self.out_of_memory(none))?;
         lock(&self.stream)
             .commands
             .push(Command::image(from, &image));
@@ -440,24 +462,6 @@ impl Gpu {
     fn encoder(&self) -> wgpu::CommandEncoder {
         let plain = wgpu::CommandEncoderDescriptor::default();
         self.shared.device.create_command_encoder(&plain)
-    }
-
-    fn submit(&self, commands: &[Command]) -> Result<()> {
-        let began = Instant::now();
-        let mut encoded = began;
-        if !self.submit_profiled(commands)? {
-            let mut encoder = self.encoder();
-            command::encode(&mut encoder, commands);
-            let commands = encoder.finish();
-            encoded = Instant::now();
-            self.shared.queue.submit([commands]);
-        }
-        let sent = &mut lock(&self.stream).sent;
-        sent.commands += commands.len() as u64;
-        sent.submissions += 1;
-        sent.encoding += (encoded - began).as_secs_f64();
-        sent.submitting += encoded.elapsed().as_secs_f64();
-        self.check_failure()
     }
 
     fn device_error(&self, message: String) -> Error {

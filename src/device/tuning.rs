@@ -3,7 +3,9 @@
 //! A choice is made once for each class of sizes and then kept, in the process and in a file of
 //! the cache folder (one for each adapter, driver and version of melos), so that equal runs on
 //! one adapter go through equal kernels and give equal bits. Forms differ in nothing but speed
-//! and rounding. Contexts with checked kernels, as in tests, neither read nor write the file.
+//! and rounding. What the file does not hold is looked up in the table that melos brings along
+//! before it is measured; `melos tune` measures all forms for the sizes of a run. Contexts with
+//! checked kernels, as in tests, know neither file nor table.
 //!
 //! The environment variable `MELOS_KERNELS` forces a rung instead: `portable` uses no optional
 //! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `image`
@@ -11,15 +13,12 @@
 //! tiles in workgroup memory, `matrix` those of f16 on matrix units. Unset or empty leaves the
 //! choice to melos.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
+use super::tuning_table::{self, FormTime, Measured, Table};
 use super::{Caps, Gpu, lock};
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
@@ -76,156 +75,120 @@ impl Rung {
     }
 }
 
-/// The file: what it was measured on, and the fastest form of each class.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    adapter: String,
-    driver: String,
-    melos: String,
-    fastest: BTreeMap<String, String>,
-}
-
-impl Table {
-    fn of(caps: &Caps) -> Table {
-        Table {
-            adapter: caps.name.clone(),
-            driver: format!("{} {}", caps.backend, caps.driver),
-            melos: env!("CARGO_PKG_VERSION").into(),
-            fastest: BTreeMap::new(),
-        }
-    }
-
-    /// One file for each adapter, driver and version: letters and digits, and a number that keeps
-    /// apart what differs in other characters.
-    fn file_name(&self) -> String {
-        let all = format!("{} {} {}", self.adapter, self.driver, self.melos);
-        let hash = all.bytes().fold(0x811c_9dc5u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        let words: Vec<&str> = all
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .collect();
-        let readable: String = words.join("-").chars().take(100).collect();
-        format!("{readable}-{hash:08x}.toml")
-    }
-
-    /// Adds what `path` holds and this table does not. A file that is damaged, or of another adapter, counts for nothing.
-    fn load(&mut self, path: &Path) {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => return log::warn!("cannot read the tuning table '{}': {e}", path.display()),
-        };
-        match toml::from_str::<Table>(&text) {
-            Ok(found) if found.same_device(self) => {
-                for (class, form) in found.fastest {
-                    self.fastest.entry(class).or_insert(form);
-                }
-            }
-            _ => log::warn!(
-                "the tuning table '{}' is damaged; measuring anew",
-                path.display()
-            ),
-        }
-    }
-
-    fn same_device(&self, other: &Table) -> bool {
-        (&self.adapter, &self.driver, &self.melos) == (&other.adapter, &other.driver, &other.melos)
-    }
-
-    /// Writes the table beside its place, then moves it there: readers see all of it or nothing.
-    fn save(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let text = toml::to_string(self).map_err(io::Error::other)?;
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let written = fs::File::create(&partial)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&partial, path));
-        if written.is_err() {
-            // Best effort: the error that matters is the one being returned.
-            let _ = fs::remove_file(&partial);
-        }
-        written
-    }
-}
-
 /// The choices of one device.
 pub(super) struct Tuning {
-    table: Mutex<Table>,
+    state: Mutex<State>,
     path: Option<PathBuf>,
+    /// What melos brings along for adapters of this kind.
+    shipped: Table,
+}
+
+struct State {
+    table: Table,
+    /// What was measured since everything was to be measured anew.
+    anew: Option<Vec<Measured>>,
 }
 
 impl Tuning {
-    /// With `kept`, what is on disk, if anything.
+    /// With `kept`, what is on disk, if anything, and what melos brings along.
     pub(super) fn new(caps: &Caps, kept: bool) -> Tuning {
         let folder = kept.then(cache_folder).flatten();
-        Tuning::at(caps, folder.map(|folder| folder.join("tuning")))
+        let shipped = match kept {
+            true => tuning_table::shipped(&Table::of(caps)),
+            false => Table::default(),
+        };
+        Tuning::at(caps, folder.map(|folder| folder.join("tuning")), shipped)
     }
 
-    fn at(caps: &Caps, folder: Option<PathBuf>) -> Tuning {
+    fn at(caps: &Caps, folder: Option<PathBuf>, shipped: Table) -> Tuning {
         let mut table = Table::of(caps);
         let path = folder.map(|folder| folder.join(table.file_name()));
         if let Some(path) = &path {
             table.load(path);
         }
         Tuning {
-            table: Mutex::new(table),
+            state: Mutex::new(State { table, anew: None }),
             path,
+            shipped,
         }
     }
 
-    /// The index in `names`, best guess first, of the form kept for `class`, else of the one with
-    /// the fewest `seconds`, which is then kept; of the best guess where nothing can be kept.
+    /// The index of a form in `names`, of which the first `worth`, best guess first, are worth a
+    /// measurement: the fastest as kept for `class`, else as shipped, else the one with the fewest
+    /// `seconds`, which is then kept; the best guess where nothing can be kept.
     fn choose(
         &self,
         class: &str,
         names: &[String],
+        worth: usize,
         mut seconds: impl FnMut(usize) -> Result<f64>,
     ) -> Result<usize> {
         // Held while measuring: two threads timing at once would mislead each other.
-        let mut table = lock(&self.table);
-        // Another process may have chosen since; what it keeps, this one takes over.
-        if !table.fastest.contains_key(class)
-            && let Some(path) = &self.path
-        {
-            table.load(path);
-        }
-        let known = table.fastest.get(class);
-        if let Some(index) = known.and_then(|known| names.iter().position(|name| name == known)) {
-            return Ok(index);
-        }
-        let mut best = (f64::INFINITY, 0);
-        for (index, name) in names.iter().enumerate() {
-            let took = seconds(index)?;
-            log::debug!("tuning {class}: {name} takes {:.3} ms", 1e3 * took);
-            if took < best.0 {
-                best = (took, index);
-            }
-        }
-        let mut keep = |index: usize| {
-            let name = names.get(index).cloned().unwrap_or_default();
-            table.fastest.insert(class.to_string(), name);
-            match &self.path {
-                Some(path) => table.save(path).map_err(|e| (path, e)),
-                None => Ok(()),
+        let mut state = lock(&self.state);
+        let worth = match &state.anew {
+            Some(done) if !done.iter().any(|m| m.class == class) => names.len(),
+            _ => {
+                if let Some(index) = self.known(&mut state.table, class, names, worth) {
+                    return Ok(index);
+                }
+                worth
             }
         };
-        if let Err((path, e)) = keep(best.1) {
+        let mut forms = Vec::new();
+        for (index, name) in names.iter().enumerate().take(worth) {
+            let seconds = seconds(index)?;
+            log::debug!("tuning {class}: {name} takes {:.3} ms", 1e3 * seconds);
+            let form = name.clone();
+            forms.push(FormTime { form, seconds });
+        }
+        forms.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let mut order: Vec<String> = forms.iter().map(|f| f.form.clone()).collect();
+        if let Some(done) = &mut state.anew {
+            let class = class.to_string();
+            done.push(Measured { class, forms });
+        }
+        state.table.forms.insert(class.into(), order.clone());
+        if let Err((path, e)) = self.keep(&state.table) {
             log::warn!(
                 "cannot keep the tuning table '{}': {e}; taking the best guess for {class}",
                 path.display()
             );
             // A resumed run could measure otherwise, and then differ in its last bits.
-            best.1 = 0;
-            let _ = keep(best.1);
+            order = names[..worth].to_vec();
+            state.table.forms.insert(class.into(), order.clone());
         }
-        Ok(best.1)
+        let fastest = order.first();
+        Ok(fastest
+            .and_then(|form| names.iter().position(|name| name == form))
+            .unwrap_or(0))
+    }
+
+    /// What is known without measuring.
+    fn known(
+        &self,
+        table: &mut Table,
+        class: &str,
+        names: &[String],
+        worth: usize,
+    ) -> Option<usize> {
+        // Another process may have chosen since; what it keeps, this one takes over.
+        if worth > 1
+            && !table.forms.contains_key(class)
+            && let Some(path) = &self.path
+        {
+            table.load(path);
+        }
+        table
+            .answer(class, names, worth)
+            .or_else(|| self.shipped.answer(class, names, worth))
+            .or_else(|| (worth == 1).then_some(0))
+    }
+
+    fn keep(&self, table: &Table) -> Result<(), (&PathBuf, io::Error)> {
+        match &self.path {
+            Some(path) => table.save(path).map_err(|e| (path, e)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -242,10 +205,10 @@ impl Gpu {
         self.shared.rung
     }
 
-    /// The index in `names`, best guess first, of the fastest form for a `class` of sizes: as chosen
-    /// before on this adapter and driver, else as measured now by `seconds`, which is given a
-    /// context of its own so that nothing enters this one's commands or recordings. It must not
-    /// ask for another choice.
+    /// The index in `names` of the fastest form for a `class` of sizes: as chosen before on this
+    /// adapter and driver, or as melos brings it along, else as measured now by `seconds`. Only the
+    /// first `worth`, best guess first, are measured then. `seconds` is given a context of its own so
+    /// that nothing enters this one's commands or recordings. It must not ask for another choice.
     ///
     /// # Errors
     /// Those of `seconds`.
@@ -253,22 +216,66 @@ impl Gpu {
         &self,
         class: &str,
         names: &[String],
+        worth: usize,
         mut seconds: impl FnMut(&Gpu, usize) -> Result<f64>,
     ) -> Result<usize> {
         let began = Instant::now();
-        let chosen = self
-            .shared
-            .tuning
-            .choose(class, names, |index| seconds(&self.fork(), index))?;
+        // What a forced rung leaves to choose is no choice for all other runs.
+        let class = match self.rung() {
+            Some(rung) => format!("{class}, {rung:?} alone"),
+            None => class.to_string(),
+        };
+        let tuning = &self.shared.tuning;
+        let chosen = tuning.choose(&class, names, worth, |i| seconds(&self.fork(), i))?;
         if began.elapsed() > NOTICEABLE {
             log::info!(
-                "prepared kernels for {class}: {} of {} forms is fastest ({:.1} s, once for this adapter)",
+                "prepared kernels for {class}: {} of {worth} forms is fastest ({:.1} s, once for this adapter)",
                 names.get(chosen).map_or("", String::as_str),
-                names.len(),
                 began.elapsed().as_secs_f64()
             );
         }
         Ok(chosen)
+    }
+
+    /// From now on measures every form of each class of sizes once more, whatever is known.
+    pub fn tune_anew(&self) {
+        lock(&self.shared.tuning.state).anew = Some(Vec::new());
+    }
+
+    /// What was measured since [`Gpu::tune_anew`].
+    pub fn measured(&self) -> Vec<Measured> {
+        lock(&self.shared.tuning.state)
+            .anew
+            .clone()
+            .unwrap_or_default()
+    }
+
+    /// The file that keeps this device's choices, where there is a folder for it.
+    pub fn tuning_file(&self) -> Option<&Path> {
+        self.shared.tuning.path.as_deref()
+    }
+
+    /// All that was measured on this device, as a table that can be shipped: TOML.
+    ///
+    /// # Errors
+    /// [`Error::Io`], which does not occur with any table that was measured.
+    pub fn export_tuning(&self) -> Result<String> {
+        lock(&self.shared.tuning.state).table.export()
+    }
+
+    /// Takes over an exported table of such a device, over what was measured here; returns the
+    /// number of its classes. `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`] for what is no table, [`Error::ConfigValue`] where it is of other devices
+    /// or another version; [`Error::Io`] where it cannot be kept.
+    pub fn import_tuning(&self, text: &str, file: &str) -> Result<usize> {
+        let tuning = &self.shared.tuning;
+        let mut state = lock(&tuning.state);
+        let count = state.table.import(text, file)?;
+        let kept = tuning.keep(&state.table);
+        kept.map_err(|(path, e)| Error::write(path, e))?;
+        Ok(count)
     }
 
     /// Seconds that the commands `queue` queues take: the median of a few samples.
@@ -301,6 +308,7 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn caps(subgroup_min: u32) -> Caps {
         Caps {
@@ -330,44 +338,130 @@ mod tests {
         panic!("measured again")
     }
 
-    #[test]
-    fn a_choice_is_measured_once_and_outlives_the_process() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = || Tuning::at(&caps(32), Some(folder.path().join("tuning")));
-        let first = open();
-        assert_eq!(first.choose("c", &names(), slow_and_fast).ok(), Some(1));
-        assert_eq!(first.choose("c", &names(), must_not_measure).ok(), Some(1));
-        assert_eq!(open().choose("c", &names(), must_not_measure).ok(), Some(1));
-        // A form that is no longer offered is no answer.
-        let other = ["slow".to_string()];
-        assert_eq!(open().choose("c", &other, slow_and_fast).ok(), Some(0));
+    fn shipped(forms: &[&str]) -> Table {
+        let mut table = Table::of(&caps(32));
+        let forms = forms.iter().map(|f| f.to_string()).collect();
+        table.forms.insert("c".into(), forms);
+        table
+    }
+
+    fn at(caps: &Caps, folder: &Path) -> Tuning {
+        Tuning::at(caps, Some(folder.join("tuning")), Table::default())
     }
 
     #[test]
-    fn a_damaged_file_and_another_driver_count_for_nothing() {
+    fn a_choice_is_measured_once_and_outlives_the_process() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = |caps: &Caps| Tuning::at(caps, Some(folder.path().to_path_buf()));
+        let open = || at(&caps(32), folder.path());
+        let first = open();
+        let chosen = |tuning: &Tuning, names: &[String], seconds: fn(usize) -> Result<f64>| {
+            tuning.choose("c", names, names.len(), seconds).ok()
+        };
+        assert_eq!(chosen(&first, &names(), slow_and_fast), Some(1));
+        assert_eq!(chosen(&first, &names(), must_not_measure), Some(1));
+        assert_eq!(chosen(&open(), &names(), must_not_measure), Some(1));
+        // A form that is no longer offered is no answer, and one that was not measured is measured.
+        assert_eq!(chosen(&open(), &names()[..1], must_not_measure), Some(0));
+        let new = [names(), vec!["new".into()]].concat();
+        assert_eq!(chosen(&open(), &new, |i| Ok([2.0, 1.0, 0.5][i])), Some(2));
+    }
+
+    #[test]
+    fn forms_not_worth_it_are_taken_when_known_and_measured_only_when_tuning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tuning = at(&caps(32), folder.path());
+        assert_eq!(
+            tuning.choose("c", &names(), 1, must_not_measure).ok(),
+            Some(0)
+        );
+        lock(&tuning.state).anew = Some(Vec::new());
+        assert_eq!(tuning.choose("c", &names(), 1, slow_and_fast).ok(), Some(1));
+        assert_eq!(
+            tuning.choose("c", &names(), 1, must_not_measure).ok(),
+            Some(1)
+        );
+        let done = lock(&tuning.state).anew.clone().unwrap_or_default();
+        let seconds: Vec<f64> = done[0].forms.iter().map(|f| f.seconds).collect();
+        assert_eq!(
+            (done.len(), &done[0].class[..], &seconds[..]),
+            (1, "c", &[1.0, 2.0][..])
+        );
+        let later = at(&caps(32), folder.path());
+        assert_eq!(
+            later.choose("c", &names(), 1, must_not_measure).ok(),
+            Some(1)
+        );
+        // Tuning measures again what is known.
+        lock(&later.state).anew = Some(Vec::new());
+        assert_eq!(
+            later.choose("c", &names(), 2, |i| Ok([1.0, 2.0][i])).ok(),
+            Some(0)
+        );
+    }
+
+    #[test]
+    fn what_was_measured_here_comes_before_what_is_shipped_and_that_before_measuring() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open =
+            |forms: &[&str]| Tuning::at(&caps(32), Some(folder.path().into()), shipped(forms));
+        let tuning = open(&["slow", "fast"]);
+        assert_eq!(
+            tuning.choose("c", &names(), 2, must_not_measure).ok(),
+            Some(0)
+        );
+        // It is not taken over into the file.
+        assert!(!tuning.path.as_ref().is_some_and(|path| path.exists()));
+        // One that lacks a form is no answer.
+        assert_eq!(
+            open(&["slow"]).choose("c", &names(), 2, slow_and_fast).ok(),
+            Some(1)
+        );
+        let tuning = open(&["slow", "fast"]);
+        assert_eq!(
+            tuning.choose("c", &names(), 2, must_not_measure).ok(),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_and_another_driver_or_version_count_for_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |caps: &Caps| at(caps, folder.path());
+        let known = |tuning: &Tuning| lock(&tuning.state).table.forms.len();
         let old = open(&caps(32));
-        old.choose("c", &names(), slow_and_fast).expect("a choice");
+        old.choose("c", &names(), 2, slow_and_fast)
+            .expect("a choice");
         let path = old.path.clone().expect("a path");
         let newer = Caps {
             driver: "driver 1.1".into(),
             ..caps(32)
         };
-        assert!(lock(&open(&newer).table).fastest.is_empty());
-        fs::write(&path, "fastest = [").expect("a write");
+        assert_eq!(known(&open(&newer)), 0);
+        let text = fs::read_to_string(&path).expect("a file");
+        let version = format!("melos = \"{}\"", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&version), "{text}");
+        for other in ["forms = [", &text.replace(&version, "melos = \"0.0.9\"")] {
+            fs::write(&path, other).expect("a write");
+            assert_eq!(known(&open(&caps(32))), 0);
+        }
         let anew = open(&caps(32));
-        assert!(lock(&anew.table).fastest.is_empty());
-        anew.choose("c", &names(), slow_and_fast).expect("a choice");
-        assert_eq!(lock(&open(&caps(32)).table).fastest["c"], "fast");
+        anew.choose("c", &names(), 2, slow_and_fast)
+            .expect("a choice");
+        assert_eq!(
+            lock(&open(&caps(32)).state).table.forms["c"],
+            ["fast", "slow"]
+        );
     }
 
     #[test]
     fn a_folder_that_cannot_be_written_stops_nobody() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let tuning = Tuning::at(&caps(32), Some(file.path().join("tuning")));
-        assert_eq!(tuning.choose("c", &names(), slow_and_fast).ok(), Some(0));
-        assert_eq!(tuning.choose("c", &names(), must_not_measure).ok(), Some(0));
+        let tuning = at(&caps(32), file.path());
+        assert_eq!(tuning.choose("c", &names(), 2, slow_and_fast).ok(), Some(0));
+        assert_eq!(
+            tuning.choose("c", &names(), 2, must_not_measure).ok(),
+            Some(0)
+        );
     }
 
     #[test]

@@ -106,9 +106,12 @@ impl Form {
             return Ok(form(only));
         }
         let names: Vec<String> = kinds.iter().map(|(name, _)| name.to_string()).collect();
-        let chosen = gpu.fastest(&format!("lstm B {b} H {h}"), &names, |gpu, index| {
-            Form::new(false, kinds[index].1, b as u32, h as u32).seconds(gpu)
-        })?;
+        let chosen = gpu.fastest(
+            &format!("lstm B {b} H {h}"),
+            &names,
+            names.len(),
+            |gpu, index| Form::new(false, kinds[index].1, b as u32, h as u32).seconds(gpu),
+        )?;
         Ok(form(kinds[chosen].1))
     }
 

@@ -193,9 +193,51 @@ fn max_k(gpu: &Gpu) -> u32 {
 /// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let sizes = p.sizes()?;
+    let rows = most_rows(p.c.gpu(), &sizes);
+    if rows >= sizes.m {
+        return rows_as(p, &sizes, form);
+    }
+    // Made once for all parts.
+    let shared_b = Shared::default();
+    for first in (0..sizes.m).step_by(rows as usize) {
+        let m = rows.min(sizes.m - first);
+        let start = first as usize * sizes.a.extent as usize;
+        let a = p.a.window(start, [p.a.len() - start])?;
+        let start = first as usize * sizes.ldc as usize;
+        let c = p.c.window(start, [p.c.len() - start])?;
+        let part = Product {
+            a: &a,
+            c: &c,
+            shared_a: None,
+            shared_b: p.shared_b.or(Some(&shared_b)),
+            ..*p
+        };
+        rows_as(&part, &plan::Product { m, ..sizes }, form)?;
+    }
+    Ok(())
+}
+
+/// Rows of C to be made at once, so that no dispatch runs long enough for a system to take the
+/// device for dead. Each is computed as it would be among all.
+fn most_rows(gpu: &Gpu, sizes: &plan::Product) -> u32 {
+    // So many, times any size, fall on every alignment of f16 and f32, and on whole tiles.
+    const UNIT: u32 = 256;
+    let Some(most) = gpu.most_of_dispatch().filter(|_| sizes.batch == 1) else {
+        return sizes.m;
+    };
+    let rows = (most / (2.0 * f64::from(sizes.n) * f64::from(sizes.k))) as u32;
+    match rows >= sizes.m {
+        true => sizes.m,
+        false => (rows / UNIT).max(1) * UNIT,
+    }
+}
+
+/// Queues a product or some of its rows; `sizes` are those of the operands, which start where the
+/// given tensors do.
+fn rows_as(p: &Product<'_>, sizes: &plan::Product, form: Candidate) -> Result<()> {
     let max_k = max_k(p.c.gpu());
     if sizes.k <= max_k {
-        return part_as(p, &sizes, (p.a, p.b), (p.shared_a, p.shared_b), form);
+        return part_as(p, sizes, (p.a, p.b), (p.shared_a, p.shared_b), form);
     }
     if p.activation != Activation::None || sizes.batch > 1 {
         return Err(Error::Kernel {
@@ -212,7 +254,7 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
             k,
             accumulate: p.accumulate || first > 0,
             has_bias: p.bias.is_some() && first == 0,
-            ..sizes
+            ..*sizes
         };
         let from = |operand: &Tensor, layout: plan::Layout| {
             let start = (first * layout.k) as usize;
@@ -302,17 +344,15 @@ fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
         Rung::Tile => Family::Tile,
         Rung::Matrix => Family::Coop,
     });
-    let worth = choice::worth_timing(sizes, &caps, family);
-    if let [only] = worth[..] {
-        return Ok(only);
-    }
+    let forms = choice::forms(sizes, &caps, family);
+    let worth = choice::worth_timing(sizes, &caps, family).len();
     let class = SizeClass::of(sizes, &caps);
-    let names: Vec<String> = worth.iter().map(ToString::to_string).collect();
-    let chosen = gpu.fastest(&format!("matmul {class}"), &names, |gpu, index| {
+    let names: Vec<String> = forms.iter().map(ToString::to_string).collect();
+    let chosen = gpu.fastest(&format!("matmul {class}"), &names, worth, |gpu, index| {
         let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;
-        gpu.seconds(|| scratch.run(worth[index]))
+        gpu.seconds(|| scratch.run(forms[index]))
     })?;
-    Ok(worth[chosen])
+    Ok(forms[chosen])
 }
 
 /// Whether matrix units give what they should: some drivers have them that do not.

@@ -127,7 +127,7 @@ impl fmt::Display for SizeClass {
 const HOPELESS: f64 = 2.0;
 
 /// The forms to choose among, best guess first; never empty. `forced` leaves one family only.
-pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
+pub fn forms(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
     let mut forms = candidates(product, caps);
     if let Some(family) = forced {
         forms.retain(|form| form.family() == family);
@@ -148,6 +148,14 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
             forms.retain(|form| form.family() != Family::Subgroup);
         }
         forms.sort_by(|a, b| estimate(product, *a).total_cmp(&estimate(product, *b)));
+    }
+    forms
+}
+
+/// The first of [`forms`], those that may well be the fastest; never empty.
+pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
+    let mut forms = forms(product, caps, forced);
+    if caps.cpu && forced.is_none() {
         let best = forms.first().map_or(0.0, |form| estimate(product, *form));
         forms.retain(|form| estimate(product, *form) < HOPELESS * best);
     }

@@ -6,7 +6,6 @@
 use serde::Serialize;
 
 use super::config::{Auxiliary, LstmModel, Objective, Precision, StageConfig, StageKind};
-use crate::error::{Error, Result};
 
 const F32: u64 = 4;
 
@@ -23,25 +22,16 @@ pub struct Estimate {
     pub optimizer: u64,
     /// Bytes of activations saved for the backward pass, and their gradients.
     pub activations: u64,
+    /// Texts that they are of.
+    pub batch: u64,
+    /// What they would be with `checkpointing`, where it could be turned on.
+    pub checkpointed: Option<u64>,
     /// Bytes of the largest single tensor.
     pub largest: u64,
     /// Bytes of the largest tensor that does not grow with the batch.
     pub largest_fixed: u64,
     /// Bytes, per text of the batch, of the largest tensor that does.
     pub largest_per_text: u64,
-}
-
-/// What an adapter allows; the lead of a run fills it in where one was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AdapterLimits {
-    /// The adapter, for messages.
-    pub name: String,
-    /// Largest storage binding, bytes.
-    pub max_binding: u64,
-    /// Largest buffer, bytes.
-    pub max_buffer: u64,
-    /// Memory in all, where the adapter tells.
-    pub memory: Option<u64>,
 }
 
 /// What a transformer's size follows from.
@@ -100,15 +90,14 @@ impl Estimate {
         // and their sources, the feed-forward part before and after its function. Scores of
         // attention and logits are never kept.
         let layer = 11 * c + 2 * f;
-        let layers_kept = match stage.checkpointing {
-            true => layers * c + layer,
-            false => layers * layer,
-        };
         let trains = stage.kind != StageKind::Evaluate;
-        let per_token = if trains {
+        let per_token = |checkpointing| {
+            let layers_kept = match (trains, checkpointing) {
+                (false, _) => layer,
+                (true, true) => layers * c + layer,
+                (true, false) => layers * layer,
+            };
             3 * c + layers_kept
-        } else {
-            3 * c + layer
         };
         let widest = f.max(if s.joint_projection { 3 * c } else { c });
         // Evaluation is in f32.
@@ -123,7 +112,9 @@ impl Estimate {
             trainable: s.trainable,
             weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
             optimizer: F32 * s.trainable * stage.optimizer.slots() as u64,
-            activations: number * rows * per_token,
+            activations: number * rows * per_token(stage.checkpointing),
+            batch: stage.batch as u64,
+            checkpointed: (trains && !stage.checkpointing).then(|| number * rows * per_token(true)),
             largest: largest_fixed.max(largest_per_text * stage.batch as u64),
             largest_fixed,
             largest_per_text,
@@ -184,41 +175,11 @@ impl Estimate {
             weights: F32 * parameters * (1 + trained),
             optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
             activations: F32 * rows * per_token,
+            batch: stage.batch as u64,
+            checkpointed: None,
             largest: largest_fixed.max(largest_per_text * stage.batch as u64),
             largest_fixed,
             largest_per_text,
-        }
-    }
-
-    /// Checks the estimate against an adapter.
-    ///
-    /// # Errors
-    /// [`Error::DoesNotFit`] with both numbers.
-    pub fn check(&self, stage: &str, limits: &AdapterLimits) -> Result<()> {
-        let over = |what: &str, needed: u64, limit: u64, hint: &str| Error::DoesNotFit {
-            stage: stage.into(),
-            message: format!(
-                "{what} needs {}, {} allows {}{hint}",
-                mebibytes(needed),
-                limits.name,
-                mebibytes(limit)
-            ),
-        };
-        let limit = limits.max_binding.min(limits.max_buffer);
-        if self.largest > limit {
-            let hint = match limit / self.largest_per_text.max(1) {
-                batch if batch >= 1 && self.largest_fixed <= limit => {
-                    format!(" (a batch of {batch} would fit)")
-                }
-                _ => String::new(),
-            };
-            return Err(over("its largest tensor", self.largest, limit, &hint));
-        }
-        match limits.memory {
-            Some(memory) if self.total() > memory => {
-                Err(over("training", self.total(), memory, ""))
-            }
-            _ => Ok(()),
         }
     }
 }
@@ -295,28 +256,5 @@ mod tests {
         assert_eq!(2 * half.activations, whole.activations);
         assert_eq!(whole.weights - half.weights, 2 * halved);
         assert_eq!(half.optimizer, whole.optimizer);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_with_both_numbers() {
-        let estimate = stage("lm-lstm-imdb", 0);
-        let mut limits = AdapterLimits {
-            name: "toy".into(),
-            max_binding: 128 << 20,
-            max_buffer: 256 << 20,
-            memory: None,
-        };
-        // Gates of 400 × 64 tokens × 4096 × 4 bytes: 400 MiB.
-        let error = estimate.check("pretrain", &limits).unwrap_err().to_string();
-        assert!(
-            error.contains("needs 400.0 MiB, toy allows 128.0 MiB"),
-            "{error}"
-        );
-        limits.max_binding = 1 << 30;
-        limits.max_buffer = 1 << 30;
-        assert!(estimate.check("pretrain", &limits).is_ok());
-        limits.memory = Some(1 << 30);
-        let error = estimate.check("pretrain", &limits).unwrap_err().to_string();
-        assert!(error.contains("training needs"), "{error}");
     }
 }

@@ -7,8 +7,10 @@
 pub mod artifacts;
 pub mod config;
 pub mod estimate;
+pub mod fit;
 pub mod metrics;
 pub mod plan;
+pub mod probe;
 pub mod profile;
 pub mod progress;
 pub mod report;
@@ -18,6 +20,7 @@ pub mod stats;
 pub mod task;
 pub mod tasks;
 pub mod trainer;
+pub mod tune;
 
 pub use config::{Overrides, RunConfig, StageConfig};
 pub use metrics::Scores;

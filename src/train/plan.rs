@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::config::{Budget, Objective, RunConfig, StageConfig, StageKind};
-use super::estimate::{AdapterLimits, DataSizes, Estimate, mebibytes};
+use super::estimate::{DataSizes, Estimate, mebibytes};
+use super::fit::AdapterLimits;
 use super::progress::thousands;
 use super::report::{markdown, percent};
 use super::tasks::planned;
@@ -92,6 +93,7 @@ impl Plan {
             "activations",
             "in all",
             "largest tensor",
+            "largest batch",
         ];
         let mut cells = vec![head.map(String::from)];
         for stage in &self.stages {
@@ -114,21 +116,17 @@ impl Plan {
                 mebibytes(stage.size.activations),
                 mebibytes(stage.size.total()),
                 mebibytes(stage.size.largest),
+                self.adapter.as_ref().map_or("–".into(), |limits| {
+                    thousands(stage.size.largest_batch(limits) as f64)
+                }),
             ]);
         }
         let limits = match &self.adapter {
-            Some(a) => format!(
-                "{}: largest binding {}, largest buffer {}{}\n",
-                a.name,
-                mebibytes(a.max_binding),
-                mebibytes(a.max_buffer),
-                a.memory
-                    .map_or(String::new(), |m| format!(", memory {}", mebibytes(m)))
-            ),
+            Some(limits) => limits.sentence() + "\n",
             None => "there is no adapter: sizes are not checked\n".into(),
         };
         format!(
-            "{}\nPer run, at the full vocabulary and 2 classes; {limits}",
+            "{}\nPer run, estimated from its sizes at the full vocabulary and 2 classes; {limits}",
             markdown(&cells)
         )
     }

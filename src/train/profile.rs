@@ -4,26 +4,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::config::{RunConfig, StageConfig, StageKind, unknown_name};
+use super::config::RunConfig;
+use super::probe::{Probe, ProbeOptions};
 use super::progress::thousands;
 use super::report::markdown;
-use super::run::units;
-use super::task::{StepContext, Task, TaskRequest, Unit};
-use super::tasks::{TaskFactory, first_init};
-use super::trainer::total_steps;
+use super::tasks::TaskFactory;
 use crate::device::{Gpu, KernelTime, Profile, Timing};
-use crate::error::{Error, Result};
-
-/// What to profile.
-#[derive(Debug, Clone, Copy)]
-pub struct ProfileOptions<'a> {
-    /// The stage; the first that trains, if `None`.
-    pub stage: Option<&'a str>,
-    /// Training steps.
-    pub steps: u64,
-    /// `--adapter`.
-    pub adapter: Option<&'a str>,
-}
+use crate::error::Result;
 
 /// A profiled stage. Times are in seconds, means over the steps.
 #[derive(Debug, Clone, Serialize)]
@@ -101,39 +88,11 @@ pub struct Timeline {
 /// those of [`TaskFactory::build`] and of training.
 pub fn profile(
     config: &RunConfig,
-    options: &ProfileOptions<'_>,
+    options: &ProbeOptions<'_>,
     factory: &mut TaskFactory,
 ) -> Result<StageProfile> {
-    let mut config = config.clone();
-    config.settle();
-    config.data.require()?;
-    factory.check(&config, options.adapter)?;
-    let index = stage_index(&config, options.stage)?;
-    let stage = &config.stages[index];
-    let unit = units(&config).into_iter().find(|u| u.stage == index);
-    let unit = unit.ok_or_else(|| no_stage(&config))?;
-    let folder = tempfile::tempdir().map_err(|e| Error::write("a temporary folder", e))?;
-    let mut task = factory.build(&TaskRequest {
-        config: &config,
-        stage,
-        unit: &unit,
-        init: first_init(&config, stage)?,
-        base: None,
-        adapter: options.adapter,
-        folder: folder.path(),
-    })?;
-    let gpu = task.gpu().cloned();
-    let gpu = gpu.ok_or_else(|| no_stage(&config))?;
-    let info = task.describe();
-    let total = total_steps(stage.budget, &info, &unit.name)?;
-    let mut steps = Steps {
-        start: task.position(),
-        task: task.as_mut(),
-        stage,
-        unit: &unit,
-        total: total.max(options.steps),
-        count: options.steps,
-    };
+    let mut steps = Probe::prepare(config, options, factory)?;
+    let gpu = steps.gpu.clone();
     // Records the passes of all lengths that occur, and compiles what they need.
     steps.run(|| ())?;
     let plain = Plain::measure(&gpu, &mut steps)?;
@@ -154,9 +113,9 @@ pub fn profile(
     let device_seconds = kernels.iter().map(|k| k.seconds).sum::<f64>() / n;
     let timed = profile.timing == Timing::Timestamps;
     Ok(StageProfile {
-        name: config.name.clone(),
-        stage: stage.name.clone(),
-        summary: info.summary,
+        name: steps.config.name.clone(),
+        stage: steps.stage().name.clone(),
+        summary: steps.info.summary,
         adapter: gpu.caps().to_string(),
         timing: profile.timing.to_string(),
         steps: options.steps,
@@ -193,86 +152,6 @@ fn rows(kernels: &[KernelTime], steps: f64) -> Vec<KernelRow> {
     kernels.iter().map(row).collect()
 }
 
-/// The stage of that name, or the first, that trains.
-fn stage_index(config: &RunConfig, name: Option<&str>) -> Result<usize> {
-    let stages = &config.stages;
-    let trains = |s: &StageConfig| s.kind != StageKind::Evaluate;
-    let Some(name) = name else {
-        return stages
-            .iter()
-            .position(trains)
-            .ok_or_else(|| no_stage(config));
-    };
-    match stages.iter().position(|s| s.name == name) {
-        Some(index) if trains(&stages[index]) => Ok(index),
-        Some(_) => Err(no_stage(config)),
-        None => Err(unknown_name(
-            "stage",
-            name,
-            stages.iter().filter(|s| trains(s)).map(|s| &s.name[..]),
-        )),
-    }
-}
-
-fn no_stage(config: &RunConfig) -> Error {
-    let trains = config.stages.iter().any(|s| s.kind != StageKind::Evaluate);
-    Error::ConfigValue {
-        place: "--stage".into(),
-        message: match trains {
-            true => "only evaluates; a profile is that of training steps".into(),
-            false => "the run file has none that trains".into(),
-        },
-    }
-}
-
-/// The same few steps of a unit, as often as they are wanted.
-struct Steps<'a> {
-    task: &'a mut dyn Task,
-    stage: &'a StageConfig,
-    unit: &'a Unit,
-    start: serde_json::Value,
-    total: u64,
-    count: u64,
-}
-
-impl Steps<'_> {
-    /// Runs them from the first batch on, `after` each when it has been sent, and waits for their
-    /// losses; returns the tokens they read.
-    fn run(&mut self, mut after: impl FnMut()) -> Result<u64> {
-        self.task.seek(&self.start)?;
-        let mut tokens = 0;
-        for step in 1..=self.count {
-            let info = self.task.train_step(&StepContext {
-                step,
-                total: self.total,
-                lr: (self.stage.lr * self.stage.schedule.factor(step, self.total)) as f32,
-                seed: self.unit.seed,
-            })?;
-            tokens += info.tokens;
-            let losses = self.task.poll_losses()?;
-            self.check(&losses)?;
-            after();
-        }
-        let losses = self.task.drain()?;
-        self.check(&losses)?;
-        Ok(tokens)
-    }
-
-    /// Numbers that are not finite take another time than those of a run that learns.
-    fn check(&self, losses: &[(u64, f32)]) -> Result<()> {
-        match losses.iter().find(|(_, loss)| !loss.is_finite()) {
-            None => Ok(()),
-            Some(&(step, value)) => Err(Error::Diverged {
-                unit: self.unit.name.clone(),
-                what: "the loss".into(),
-                step,
-                value,
-                checkpoint: None,
-            }),
-        }
-    }
-}
-
 /// Steps as training does them, without a clock on the device.
 struct Plain {
     /// Of a step.
@@ -288,7 +167,7 @@ struct Plain {
 }
 
 impl Plain {
-    fn measure(gpu: &Gpu, steps: &mut Steps<'_>) -> Result<Plain> {
+    fn measure(gpu: &Gpu, steps: &mut Probe) -> Result<Plain> {
         gpu.wait()?;
         let first = gpu.sent();
         let mut last = first;

@@ -110,12 +110,18 @@ pub fn train(
                 return Err(error);
             }
         };
-        for note in task.describe().notes {
+        let info = task.describe();
+        // Memory that is allocated as it is needed may run out in any step.
+        let explain = |error| match &info.size {
+            Some(size) => size.explain(&stage.name, error),
+            None => error,
+        };
+        for note in &info.notes {
             let message = format!("{}: {note}", unit.name);
             progress.event(&Event::Note { message: &message });
         }
         let result = if stage.kind == StageKind::Evaluate {
-            evaluate_unit(task.as_mut(), stage, unit, &path, progress)?
+            evaluate_unit(task.as_mut(), stage, unit, &path, progress).map_err(explain)?
         } else {
             let trainer = Trainer::new(
                 task.as_mut(),
@@ -126,7 +132,7 @@ pub fn train(
                 progress,
                 stop,
             )?;
-            match trainer.run(task.as_mut())? {
+            match trainer.run(task.as_mut()).map_err(explain)? {
                 UnitEnd::Finished(result) => *result,
                 UnitEnd::Interrupted => {
                     return Ok(Outcome::Interrupted {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::config::{RunConfig, StageConfig};
+use super::estimate::Estimate;
 use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::device::Gpu;
@@ -106,6 +107,8 @@ pub struct TaskInfo {
     pub tokens_per_epoch: u64,
     /// What the user should know about how the model began, and what it needs.
     pub notes: Vec<String>,
+    /// The memory it needs, as estimated.
+    pub size: Option<Estimate>,
 }
 
 /// One step's share of the schedule.

@@ -219,7 +219,53 @@ fn a_batch_that_would_fit_is_named() {
         ],
         7,
     );
-    let (_, after) = error.split_once("a batch of ").expect(&error);
-    let batch: u64 = after.split(' ').next().unwrap().parse().unwrap();
-    assert!((1..1_048_576).contains(&batch), "{error}");
+    assert!((1..1_048_576).contains(&named(&error)), "{error}");
+}
+
+/// The batch that a refusal says would fit.
+fn named(error: &str) -> u64 {
+    let (_, after) = error.split_once("a batch of ").expect(error);
+    after.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_memory_limit_refuses_before_training_and_names_the_batch_that_fits() {
+    let w = classifier();
+    let limit = ["--set", "memory_limit=\"1 MiB\"", "--set"];
+    let dry = ["train", "run.toml", "--dry-run"];
+    let error = w.refused(&[&dry[..], &limit, &["stage.a.batch=5000"]].concat(), 7);
+    says(
+        &error,
+        &["stage 'a'", "needs about", "memory_limit allows 1.0 MiB"],
+    );
+    let batch = named(&error);
+    let with = |batch: u64| format!("stage.a.batch={batch}");
+    w.good(&[&dry[..], &limit, &[&with(batch)]].concat());
+    w.refused(&[&dry[..], &limit, &[&with(batch + 1)]].concat(), 7);
+    let train = ["train", "run.toml", "--out", "out"];
+    w.refused(&[&train[..], &limit, &["stage.a.batch=5000"]].concat(), 7);
+    assert!(!w.path("out").exists());
+    let error = w.refused(&[&dry[..], &["--set", "memory_limit=\"lots\""]].concat(), 2);
+    says(&error, &["memory_limit"]);
+}
+
+/// A limit that the estimate keeps and the run does not: memory runs out on the way.
+#[test]
+fn memory_that_runs_out_is_a_refusal_with_a_smaller_batch() {
+    let w = classifier();
+    let batch = ["--set", "stage.a.batch=32"];
+    let plan = w.good(&[&["train", "run.toml", "--dry-run", "--json"][..], &batch].concat());
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let size = &plan["stages"][0]["size"];
+    let bytes: u64 = ["weights", "optimizer", "activations"]
+        .iter()
+        .map(|part| size[part].as_u64().unwrap())
+        .sum();
+    let limit = format!("memory_limit={bytes}");
+    let train = [
+        "train", "run.toml", "--quiet", "--out", "out", "--set", &limit,
+    ];
+    let error = w.refused(&[&train[..], &batch].concat(), 7);
+    says(&error, &["stage 'a'", "to give", "more were needed"]);
+    assert!(named(&error) < 32, "{error}");
 }

@@ -10,3 +10,4 @@ mod runs;
 mod support;
 mod transformers;
 mod transformers_refused;
+mod tune;

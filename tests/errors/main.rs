@@ -20,19 +20,21 @@ use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
 use melos::train::artifacts::RunFolder;
 use melos::train::config::{Overrides, RunConfig, preset};
-use melos::train::estimate::{AdapterLimits, DataSizes};
+use melos::train::estimate::DataSizes;
+use melos::train::fit::AdapterLimits;
 use melos::train::metrics::{ClassScores, Scores};
 use melos::train::tasks::planned;
 use operators::floats;
 
 /// (variant, file, test)
 #[rustfmt::skip] // A row a line.
-const TRIGGERED: [(&str, &str, &str); 40] = [
+const TRIGGERED: [(&str, &str, &str); 41] = [
     ("NoAdapter", "tests/errors/main.rs", "without_an_adapter_the_program_says_how_to_get_one"),
     ("UnknownAdapter", "tests/errors/main.rs", "an_adapter_that_is_not_there"),
     ("Device", "tests/errors/main.rs", "host_data_inside_a_recording"),
     ("NoHalf", "tests/ops/half.rs", "a_tape_without_f16_is_refused"),
     ("TooLarge", "tests/errors/main.rs", "a_tensor_beyond_the_adapter"),
+    ("OutOfMemory", "tests/errors/main.rs", "a_context_that_has_reached_its_limit"),
     ("Kernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
     ("Catalogue", "tests/errors/main.rs", "an_export_that_cannot_be_written"),
     ("Shape", "tests/errors/operators.rs", "wrong_shapes"),
@@ -147,6 +149,30 @@ fn a_tensor_beyond_the_adapter() {
         &limit.to_string(),
         "one storage binding"
     );
+}
+
+#[test]
+fn a_context_that_has_reached_its_limit() {
+    let gpu = gpu();
+    gpu.limit_memory(Some(1 << 20));
+    let half = Tensor::zeros(&gpu, [1 << 17]).unwrap();
+    let more = || Tensor::empty(&gpu, [(1 << 17) + 1], DType::F32);
+    refused!(
+        more(),
+        Error::OutOfMemory { .. },
+        &gpu.caps().name,
+        "655360 bytes",
+        "524288 bytes"
+    );
+    assert_eq!(gpu.memory().reserved, 1 << 19);
+    // What is there goes on, and memory that comes back is not asked for again.
+    for _ in 0..2 {
+        drop(Tensor::zeros(&gpu, [1 << 17]).unwrap());
+        gpu.wait().unwrap();
+    }
+    assert_eq!(half.to_vec::<f32>().unwrap()[..2], [0.0; 2]);
+    gpu.limit_memory(None);
+    assert!(more().is_ok());
 }
 
 #[test]

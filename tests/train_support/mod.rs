@@ -112,6 +112,7 @@ impl Task for Toy {
             steps_per_epoch: (self.train_points() / BATCH) as u64,
             tokens_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
             notes: Vec::new(),
+            size: None,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::model::{Dropout, LstmModel, ModelConfig};
 use super::optimizer::Optimizer;
@@ -24,6 +25,9 @@ pub struct RunConfig {
     /// Data order, splits, folds, and the weights of stages without `seeds` of their own.
     #[serde(default = "one")]
     pub seed: u64,
+    /// Device memory that a stage may take, as "8 GiB"; absent: what there is.
+    #[serde(default, serialize_with = "in_bytes")]
+    pub memory_limit: Option<ByteSize>,
     /// How text becomes tokens; shared by all stages.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
@@ -374,6 +378,11 @@ impl StageConfig {
     pub fn dropout(&self, model: &LstmModel) -> Dropout {
         self.dropout.unwrap_or(model.dropout)
     }
+}
+
+/// Exactly, where "1.3 GiB" would be rounded.
+fn in_bytes<S: Serializer>(size: &Option<ByteSize>, to: S) -> Result<S::Ok, S::Error> {
+    size.map(|size| size.as_u64()).serialize(to)
 }
 
 // Defaults that serde needs as functions.

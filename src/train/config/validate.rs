@@ -45,6 +45,11 @@ impl RunConfig {
             "should be below 2^63",
         )?;
         require(
+            (self.memory_limit).is_none_or(|limit| (1..1 << 63).contains(&limit.as_u64())),
+            || "memory_limit".into(),
+            "should be more than 0 bytes and less than 2^63; leave it out for no limit",
+        )?;
+        require(
             self.tokenizer.vocabulary >= 8,
             || "tokenizer.vocabulary".into(),
             "should be at least 8",

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config::{ModelConfig, Objective, Precision, RunConfig, StageConfig};
-use super::estimate::{AdapterLimits, DataSizes, Estimate};
+use super::estimate::{DataSizes, Estimate};
+use super::fit::AdapterLimits;
 use super::run::{Model, resolve_model};
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
@@ -69,39 +70,12 @@ impl TaskFactory {
             (request.init.as_deref(), request.base),
             sizes,
         )?;
-        size.check(&request.stage.name, &limits(&gpu))?;
-        fn boxed<O: objective::Objective + 'static>(
-            task: ObjectiveTask<O>,
-            size: Estimate,
-        ) -> Box<dyn Task> {
-            Box::new(task.sized(size))
-        }
-        match &request.config.model {
-            ModelConfig::Lstm(model) => {
-                let start = lstm::Start {
-                    gpu,
-                    model,
-                    request,
-                };
-                Ok(match request.stage.objective {
-                    Objective::Lm => boxed(lstm::LanguageModel::task(&start, data)?, size),
-                    Objective::Sa => boxed(lstm::Autoencoder::task(&start, data)?, size),
-                    // Validation left no other.
-                    _ => boxed(lstm::Classifier::task(&start, data)?, size),
-                })
-            }
-            _ => Ok(match request.stage.objective {
-                Objective::Clm => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
-                Objective::Classify => boxed(
-                    transformer::SequenceClassifier::task(gpu, data, request)?,
-                    size,
-                ),
-                Objective::TokenClassify => {
-                    boxed(transformer::WordClassifier::task(gpu, data, request)?, size)
-                }
-                _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
-            }),
-        }
+        size.check(
+            &request.stage.name,
+            &AdapterLimits::of(&gpu, request.config),
+        )?;
+        gpu.limit_memory(request.config.memory_limit.map(|limit| limit.as_u64()));
+        make(gpu, data, request, size).map_err(|error| size.explain(&request.stage.name, error))
     }
 
     /// Refuses, before a folder is made or a text is read, a run with a stage that the adapter
@@ -114,7 +88,7 @@ impl TaskFactory {
         if config.stages.iter().any(|s| s.precision == Precision::F16) {
             gpu.require_f16()?;
         }
-        let limits = limits(gpu);
+        let limits = AdapterLimits::of(gpu, config);
         let sizes = DataSizes {
             vocabulary: 0,
             classes: 2,
@@ -125,11 +99,53 @@ impl TaskFactory {
             .try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, &limits))
     }
 
-    fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
+    /// The device, opened by whoever asks first.
+    pub(super) fn gpu(&mut self, adapter: Option<&str>) -> Result<&Gpu> {
         Ok(match &mut self.gpu {
             Some(gpu) => gpu,
             none => none.insert(open_gpu(adapter)?),
         })
+    }
+}
+
+/// The task of a unit, its memory allocated.
+fn make(
+    gpu: Gpu,
+    data: Arc<Data>,
+    request: &TaskRequest<'_>,
+    size: Estimate,
+) -> Result<Box<dyn Task>> {
+    fn boxed<O: objective::Objective + 'static>(
+        task: ObjectiveTask<O>,
+        size: Estimate,
+    ) -> Box<dyn Task> {
+        Box::new(task.sized(size))
+    }
+    match &request.config.model {
+        ModelConfig::Lstm(model) => {
+            let start = lstm::Start {
+                gpu,
+                model,
+                request,
+            };
+            Ok(match request.stage.objective {
+                Objective::Lm => boxed(lstm::LanguageModel::task(&start, data)?, size),
+                Objective::Sa => boxed(lstm::Autoencoder::task(&start, data)?, size),
+                // Validation left no other.
+                _ => boxed(lstm::Classifier::task(&start, data)?, size),
+            })
+        }
+        _ => Ok(match request.stage.objective {
+            Objective::Clm => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
+            Objective::Classify => boxed(
+                transformer::SequenceClassifier::task(gpu, data, request)?,
+                size,
+            ),
+            Objective::TokenClassify => {
+                boxed(transformer::WordClassifier::task(gpu, data, request)?, size)
+            }
+            _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
+        }),
     }
 }
 
@@ -215,26 +231,14 @@ pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>
     )?))
 }
 
-/// Limits of the adapter that would be used, where there is one.
+/// Limits of the adapter that a run would use, where there is one.
 ///
 /// # Errors
 /// An adapter that was asked for and is not there, or a driver that refuses.
-pub fn adapter_limits(adapter: Option<&str>) -> Result<Option<AdapterLimits>> {
-    let gpu = match open_gpu(adapter) {
-        Ok(gpu) => gpu,
-        Err(Error::NoAdapter { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(Some(limits(&gpu)))
-}
-
-fn limits(gpu: &Gpu) -> AdapterLimits {
-    let caps = gpu.caps();
-    AdapterLimits {
-        name: caps.name.clone(),
-        max_binding: caps.limits.max_storage_buffer_binding_size,
-        max_buffer: caps.limits.max_buffer_size,
-        // wgpu does not tell.
-        memory: None,
+pub fn adapter_limits(adapter: Option<&str>, config: &RunConfig) -> Result<Option<AdapterLimits>> {
+    match open_gpu(adapter) {
+        Ok(gpu) => Ok(Some(AdapterLimits::of(&gpu, config))),
+        Err(Error::NoAdapter { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -188,6 +188,7 @@ impl<O: Objective> ObjectiveTask<O> {
     /// The same, telling what memory it needs.
     pub fn sized(mut self, size: Estimate) -> ObjectiveTask<O> {
         self.info.notes.push(size.sentence());
+        self.info.size = Some(size);
         self
     }
 }

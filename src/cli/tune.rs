@@ -1,0 +1,68 @@
+//! `melos tune`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output;
+use super::run_options::RunOptions;
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::train::probe::ProbeOptions;
+use crate::train::tasks::{TaskFactory, open_gpu};
+use crate::train::tune;
+
+/// Measure which kernel forms are fastest for a run's sizes on this adapter, for all later runs.
+#[derive(Debug, Args)]
+pub struct Tune {
+    #[command(flatten)]
+    options: RunOptions,
+    /// The stage whose sizes count [default: all that train].
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Training steps of each stage: as many batch lengths as occur in them are measured.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    steps: u64,
+    /// Also write all that is known of this adapter as a table that can be shipped.
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Measure nothing: take over such a table of this adapter, driver and version.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "preset", "stage", "export"])]
+    import: Option<PathBuf>,
+    /// One JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tune {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        if let Some(path) = &self.import {
+            return self.take_over(path);
+        }
+        let config = self.options.config()?;
+        let options = ProbeOptions {
+            stage: self.stage.as_deref(),
+            steps: self.steps,
+            adapter: self.options.adapter.as_deref(),
+        };
+        let tuned = tune::tune(&config, &options, &mut TaskFactory::default())?;
+        if let Some(path) = &self.export {
+            atomic::write_file(path, tuned.table.as_bytes())?;
+        }
+        if self.json {
+            output::print_json(&tuned)?;
+        } else {
+            output::print(&tuned.table())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn take_over(&self, path: &Path) -> Result<ExitCode> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+        let gpu = open_gpu(self.options.adapter.as_deref())?;
+        let count = gpu.import_tuning(&text, &path.display().to_string())?;
+        output::note(&format!("{count} choices taken over for {}", gpu.caps()));
+        Ok(ExitCode::SUCCESS)
+    }
+}
