@@ -12,7 +12,7 @@
 // columns of B, which stay in the cache while rows of A pass by.
 // Passes: 1. An invocation makes ROWS rows by columns col + 0 .. 4 (lo) and col + 32 .. 36 (hi).
 // Numerics: f32, one running sum per element in the order of k.
-// Limits: k % 4 = 0; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
+// Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
 // lanes or more; no workgroup memory. What is read beyond m or n is never stored.
 #const ROWS: u32
 

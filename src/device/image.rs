@@ -67,7 +67,11 @@ impl Lines {
                 true => PANEL,
                 false => self.texels.saturating_add(PADDING),
             },
-            height: self.count,
+            height: match self.panels {
+                // Steps of k go by fours: lines of zeros, as images are made, fill up the last.
+                true => self.count.next_multiple_of(4),
+                false => self.count,
+            },
             depth_or_array_layers: self.batch.saturating_mul(self.layers()),
         }
     }

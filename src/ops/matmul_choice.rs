@@ -257,7 +257,7 @@ mod tests {
             Family::Image,
             Family::Tile,
         ] {
-            let forms = worth_timing(&large, &LAVAPIPE, Some(family));
+            let forms = worth_timing(&large, &able, Some(family));
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
         }
         // Forced, but no copy makes an image of its operands.

@@ -15,14 +15,15 @@ pub(super) struct Operand {
     pub layers: u32,
 }
 
-/// A of `p`, if its lines can be copied.
-pub(super) fn a(p: &Product) -> Option<Operand> {
-    operand(p.m, p.k, p.a, p.batch, p.half[0])
-}
-
-/// B of `p`, if its lines can be copied.
-pub(super) fn b(p: &Product) -> Option<Operand> {
-    operand(p.n, p.k, p.b, p.batch, p.half[1])
+/// A and B of `p`, if their lines can be copied; else which one's cannot.
+pub(super) fn operands(p: &Product) -> Result<[Operand; 2], &'static str> {
+    let a = operand(p.m, p.k, p.a, p.batch, p.half[0]).ok_or("A")?;
+    let b = operand(p.n, p.k, p.b, p.batch, p.half[1]).ok_or("B")?;
+    // Steps of k go by fours. Beyond k panels have zeros, but lines anything.
+    match [a, b].iter().find(|o| !o.lines.panels) {
+        Some(_) if !p.k.is_multiple_of(TEXEL) => Err(if a.lines.panels { "B" } else { "A" }),
+        _ => Ok([a, b]),
+    }
 }
 
 fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Option<Operand> {
@@ -37,10 +38,9 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
         _ => return None,
     };
     let whole = LINE_BYTES / if half { 2 } else { 4 };
-    // A fetch takes four steps of k or four lines. Batches follow each other without gaps.
+    // Batches follow each other without gaps.
     let apart = u64::from(layout.batch);
-    let suits = k.is_multiple_of(TEXEL)
-        && stride.is_multiple_of(whole)
+    let suits = stride.is_multiple_of(whole)
         && length <= stride
         && (apart == 0 || apart == u64::from(count) * u64::from(stride));
     let lines = Lines {
@@ -59,8 +59,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
 
 /// Whether both operands can be images.
 pub(super) fn suits(p: &Product, most: ImageLimits) -> bool {
-    let fits = |operand: Option<Operand>| operand.is_some_and(|o| o.lines.fit(most));
-    fits(a(p)) && fits(b(p))
+    operands(p).is_ok_and(|both| both.iter().all(|o| o.lines.fit(most)))
 }
 
 /// Operations a second of one core by rows an invocation, on lavapipe: a step of k takes one fetch
@@ -92,12 +91,12 @@ mod tests {
     #[test]
     fn lines_along_k_stay_and_those_across_it_become_panels() {
         let product = Product::new(100, 64, 128, false, true);
-        let [a, b] = [a(&product), b(&product)].map(|o| o.expect("an image"));
+        let [a, b] = operands(&product).expect("images");
         let sizes = |o: Operand| (o.lines.count, o.lines.texels, o.lines.panels, o.layers);
         assert_eq!(sizes(a), (100, 32, false, 0));
         assert_eq!(sizes(b), (64, 32, false, 0));
         let back = Product::new(128, 64, 100, true, false).batched(3);
-        let [a, b] = [super::a(&back), super::b(&back)].map(|o| o.expect("an image"));
+        let [a, b] = operands(&back).expect("images");
         assert_eq!(sizes(a), (100, 32, true, 2));
         assert_eq!(sizes(b), (100, 16, true, 1));
         assert_eq!((a.lines.batch, a.lines.stride), (3, 32));
@@ -110,8 +109,9 @@ mod tests {
         assert!(!suits(3, 68, 128), "lines of B of 272 bytes");
         assert!(!suits(3, 64, 30), "lines of A of 120 bytes");
         assert!(!suits(1 << 15, 64, 64), "more lines than an image has");
-        let odd = Product::new(64, 64, 30, true, false);
-        assert!(!super::suits(&odd, MOST), "k is no multiple of four");
+        let odd = |trans_b| Product::new(64, 64, 30, true, trans_b);
+        assert!(super::suits(&odd(false), MOST));
+        assert!(!super::suits(&odd(true), MOST), "lines of B of 120 bytes");
         let half = Product {
             half: [true; 2],
             ..Product::new(3, 64, 128, false, false)

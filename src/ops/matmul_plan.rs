@@ -329,9 +329,8 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             ("matmul_subgroup", consts, params, [rows, 4 * wg])
         }
         Candidate::Image { rows } => {
-            let no = |operand| PlanError::NoImage { operand };
-            let image_a = image::a(p).ok_or(no("A"))?;
-            let image_b = image::b(p).ok_or(no("B"))?;
+            let images = image::operands(p).map_err(|operand| PlanError::NoImage { operand });
+            let [image_a, image_b] = images?;
             let params = Params::Image(ImageParams {
                 m: p.m,
                 n: p.n,
