@@ -77,7 +77,7 @@ pub fn layer_norm_bwd(gpu: &Gpu) -> Result<Case> {
         let params = [ROWS as u32, width, 32];
         gpu.dispatch(&by_weights, &params, &bindings, Groups::Grid(grid))?;
         let bindings = [&dy, &sum, &stats, &gamma, &dx].map(Tensor::binding);
-        let params = [ROWS as u32, WIDTH as u32, 0, 0];
+        let params = [ROWS as u32, WIDTH as u32, 0, 0, 0, 0, 0];
         let groups = Groups::cover(ROWS * lanes as usize, 64);
         gpu.dispatch(&by_rows, &params, &bindings, groups)
     };
