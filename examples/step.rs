@@ -1,6 +1,6 @@
 //! One of the training steps of `benches/steps.rs`, timed as `tools/compare` times every framework's.
 //!
-//! `cargo run --release --example step -- T1 5`
+//! `cargo run --release --example step -- T1 5`; `T2_f16` and `T3_f16` in mixed precision
 
 #[path = "../benches/support/cases.rs"]
 mod cases;
@@ -15,9 +15,14 @@ use timed::{Asked, Program};
 fn main() -> Result<(), Box<dyn Error>> {
     let asked = Asked::new("wgpu")?;
     let gpu = Gpu::open(&AdapterChoice::default())?;
+    let (step, half) = match asked.step.strip_suffix("_f16") {
+        Some(step) => (step, true),
+        None => (&*asked.step, false),
+    };
     let case = cases::cases(&gpu)
         .into_iter()
-        .find(|case| case.name.starts_with(&format!("{}_", asked.step)))
+        .filter(|case| case.name.ends_with("_f16") == half)
+        .find(|case| case.name.starts_with(&format!("{step}_")))
         .ok_or_else(|| format!("no step {}", asked.step))?;
     let mut step = (case.build)(&gpu)?;
     let program = Program {
