@@ -236,7 +236,13 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            if image::suits(product, caps.images) {
+            // Compiling it takes half a second, which small products never win back.
+            let work = [product.n, product.k, product.batch]
+                .iter()
+                .fold(u64::from(product.m), |all, &size| {
+                    all.saturating_mul(size.into())
+                });
+            if work >= 1 << 23 && image::suits(product, caps.images) {
                 out.push(Candidate::Image {
                     rows: image::rows(product.m),
                 });
