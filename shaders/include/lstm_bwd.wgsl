@@ -14,13 +14,22 @@ struct Params {
     only_dh: u32,   // 1: stop at dh
 }
 
+// What a cell is computed for at once: four units of a row, or one where H has a remainder.
+#if VEC4
+alias Units = vec4<f32>;
+const UNITS: u32 = 4u;
+#else
+alias Units = f32;
+const UNITS: u32 = 1u;
+#endif
+
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(3) var<storage, read> dout: array<f32>; // (T, B, H) f32
-@group(0) @binding(4) var<storage, read> c: array<f32>; // (T + 1, B, H) f32
+@group(0) @binding(3) var<storage, read> dout: array<Units>; // (T, B, H) f32
+@group(0) @binding(4) var<storage, read> c: array<Units>; // (T + 1, B, H) f32
 @group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>; // (T, B, 4H) f32, in: activated, out: dz
-@group(0) @binding(6) var<storage, read_write> carry_h: array<f32>; // (B, H) f32
-@group(0) @binding(7) var<storage, read_write> carry_c: array<f32>; // (B, H) f32
+@group(0) @binding(6) var<storage, read_write> carry_h: array<Units>; // (B, H) f32
+@group(0) @binding(7) var<storage, read_write> carry_c: array<Units>; // (B, H) f32
 
 // The product of each invocation's rows, four units in a vec4; see lstm_fwd.wgsl.
 var<workgroup> sums: array<vec4<f32>, ROWS * WG>;
@@ -43,51 +52,92 @@ fn padded() -> u32 {
     return (p.hidden + 1u) / 2u * 8u;
 }
 
-fn cell(row: u32, unit: u32, product: f32) {
-    let own = row * p.hidden + unit;
+#if VEC4
+fn gate(at: u32) -> Units {
+    return gates[at / 4u];
+}
+
+fn set_gate(at: u32, v: Units) {
+    gates[at / 4u] = v;
+}
+
+fn tanh_of(x: Units) -> Units {
+    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
+}
+
+fn flushed(x: Units) -> Units {
+    return vec4<f32>(flush(x.x), flush(x.y), flush(x.z), flush(x.w));
+}
+#else
+fn gate(at: u32) -> Units {
+    return gates[at / 4u][at & 3u];
+}
+
+fn set_gate(at: u32, v: Units) {
+    gates[at / 4u][at & 3u] = v;
+}
+
+fn tanh_of(x: Units) -> Units {
+    return tanh_stable(x);
+}
+
+fn flushed(x: Units) -> Units {
+    return flush(x);
+}
+#endif
+
+fn cell(row: u32, unit: u32, product: Units) {
+    let own = (row * p.hidden + unit) / UNITS;
     var dh = carry_h[own] + product;
     if p.only_dh == 1u {
         carry_h[own] = dh;
         return;
     }
+    // (B, H)
+    let state_len = p.batch * p.hidden / UNITS;
     if p.has_dout == 1u {
-        dh += dout[(t * p.batch + row) * p.hidden + unit];
+        dh += dout[t * state_len + own];
     }
-    dh = flush(dh);
+    dh = flushed(dh);
     let g0 = (t * p.batch + row) * 4u * p.hidden + unit;
     let g1 = g0 + p.hidden;
     let g2 = g1 + p.hidden;
     let g3 = g2 + p.hidden;
-    let i = gates[g0 / 4u][g0 & 3u];
-    let f = gates[g1 / 4u][g1 & 3u];
-    let g = gates[g2 / 4u][g2 & 3u];
-    let o = gates[g3 / 4u][g3 & 3u];
-    let state = c[(after * p.batch + row) * p.hidden + unit];
-    let c_before = c[(before * p.batch + row) * p.hidden + unit];
-    let tc = tanh_stable(state);
+    let i = gate(g0);
+    let f = gate(g1);
+    let g = gate(g2);
+    let o = gate(g3);
+    let state = c[after * state_len + own];
+    let c_before = c[before * state_len + own];
+    let tc = tanh_of(state);
     let passed = carry_c[own];
-    var dc = flush(passed + dh * o * (1.0 - tc * tc));
-    if p.cell_clip > 0.0 && abs(state) >= p.cell_clip {
-        dc = 0.0;
+    var dc = flushed(passed + dh * o * (1.0 - tc * tc));
+    if p.cell_clip > 0.0 {
+        dc = select(dc, Units(0.0), abs(state) >= Units(p.cell_clip));
     }
-    let live = select(1.0, 0.0, t >= lens[row]);
-    gates[g0 / 4u][g0 & 3u] = live * dc * g * i * (1.0 - i);
-    gates[g1 / 4u][g1 & 3u] = live * dc * c_before * f * (1.0 - f);
-    gates[g2 / 4u][g2 & 3u] = live * dc * i * (1.0 - g * g);
-    gates[g3 / 4u][g3 & 3u] = live * dh * tc * o * (1.0 - o);
-    carry_c[own] = select(passed, dc * f, live > 0.0);
-    carry_h[own] = select(dh, 0.0, live > 0.0);
+    let over = t >= lens[row];
+    let live = select(1.0, 0.0, over);
+    set_gate(g0, live * dc * g * i * (1.0 - i));
+    set_gate(g1, live * dc * c_before * f * (1.0 - f));
+    set_gate(g2, live * dc * i * (1.0 - g * g));
+    set_gate(g3, live * dh * tc * o * (1.0 - o));
+    carry_c[own] = select(dc * f, passed, over);
+    carry_h[own] = select(Units(0.0), dh, over);
 }
 
 fn cells(row0: u32, unit: u32, lid: u32) {
     if unit < p.hidden {
         let rows = min(p.batch - row0, ROWS);
-        let units = min(p.hidden - unit, 4u);
         for (var r = 0u; r < rows; r++) {
             let product = sums[r * WG + lid];
+#if VEC4
+            cell(row0 + r, unit, product);
+#else
+            let units = min(p.hidden - unit, 4u);
             for (var u = 0u; u < units; u++) {
                 cell(row0 + r, unit + u, product[u]);
             }
+#endif
         }
     }
 }

@@ -10,19 +10,22 @@ struct Params {
     cell_clip: f32, // 0: none
 }
 
+// What a cell is computed for at once: four units of a row, or one where H has a remainder.
+#if VEC4
+alias Units = vec4<f32>;
+const UNITS: u32 = 4u;
+#else
+alias Units = f32;
+const UNITS: u32 = 1u;
+#endif
+
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(3) var<storage, read_write> gates: array<f32>; // (T, B, 4H) f32, in: x, out: activated
-#if VEC4
-@group(0) @binding(4) var<storage, read_write> h: array<vec4<f32>>; // (T + 1, B, H) f32, H % 4 = 0
-#else
-@group(0) @binding(4) var<storage, read_write> h: array<f32>; // (T + 1, B, H) f32
-#endif
-@group(0) @binding(5) var<storage, read_write> c: array<f32>; // (T + 1, B, H) f32
+@group(0) @binding(3) var<storage, read_write> gates: array<Units>; // (T, B, 4H) f32, in: x, out: activated
+@group(0) @binding(4) var<storage, read_write> h: array<Units>; // (T + 1, B, H) f32
+@group(0) @binding(5) var<storage, read_write> c: array<Units>; // (T + 1, B, H) f32
 
-// The product of each invocation's rows. No barriers: an invocation reads back only its own.
-// The cell runs in a real loop over rows, which registers, having no index, would force the
-// compiler to unroll into ROWS copies.
+// The products of the workgroup's rows and units, the four gates of a unit in a vec4.
 var<workgroup> sums: array<vec4<f32>, ROWS * WG>;
 
 // The time step at hand; slots of h' and c', of h and c.
@@ -36,22 +39,44 @@ fn begin(step: u32) {
     after = t + 1u - p.reverse;
 }
 
-fn cell(row: u32, unit: u32, product: vec4<f32>) {
-    let source = (before * p.batch + row) * p.hidden + unit;
-    let target_at = (after * p.batch + row) * p.hidden + unit;
 #if VEC4
-    let h_before = h[source / 4u][source & 3u];
+fn sigmoid_of(x: Units) -> Units {
+    return vec4<f32>(sigmoid(x.x), sigmoid(x.y), sigmoid(x.z), sigmoid(x.w));
+}
+
+fn tanh_of(x: Units) -> Units {
+    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
+}
 #else
-    let h_before = h[source];
+fn sigmoid_of(x: Units) -> Units {
+    return sigmoid(x);
+}
+
+fn tanh_of(x: Units) -> Units {
+    return tanh_stable(x);
+}
 #endif
-    let g0 = (t * p.batch + row) * 4u * p.hidden + unit;
-    let g1 = g0 + p.hidden;
-    let g2 = g1 + p.hidden;
-    let g3 = g2 + p.hidden;
-    let i = sigmoid(gates[g0] + product.x);
-    let f = sigmoid(gates[g1] + product.y);
-    let g = tanh_stable(gates[g2] + product.z);
-    let o = sigmoid(gates[g3] + product.w);
+
+// The four gates' products, one a column.
+struct Products {
+    i: Units,
+    f: Units,
+    g: Units,
+    o: Units,
+}
+
+fn cell(row: u32, unit: u32, product: Products) {
+    let source = ((before * p.batch + row) * p.hidden + unit) / UNITS;
+    let target_at = ((after * p.batch + row) * p.hidden + unit) / UNITS;
+    let width = p.hidden / UNITS;
+    let g0 = (t * p.batch + row) * 4u * width + unit / UNITS;
+    let g1 = g0 + width;
+    let g2 = g1 + width;
+    let g3 = g2 + width;
+    let i = sigmoid_of(gates[g0] + product.i);
+    let f = sigmoid_of(gates[g1] + product.f);
+    let g = tanh_of(gates[g2] + product.g);
+    let o = sigmoid_of(gates[g3] + product.o);
     gates[g0] = i;
     gates[g1] = f;
     gates[g2] = g;
@@ -59,23 +84,41 @@ fn cell(row: u32, unit: u32, product: vec4<f32>) {
     let c_before = c[source];
     var state = fma(f, c_before, i * g);
     if p.cell_clip > 0.0 {
-        state = clamp(state, -p.cell_clip, p.cell_clip);
+        state = clamp(state, Units(-p.cell_clip), Units(p.cell_clip));
     }
     let over = t >= lens[row];
     c[target_at] = select(state, c_before, over);
-    let out = select(o * tanh_stable(state), h_before, over);
-#if VEC4
-    h[target_at / 4u][target_at & 3u] = out;
-#else
-    h[target_at] = out;
-#endif
+    h[target_at] = select(o * tanh_of(state), h[source], over);
 }
 
-fn cells(row0: u32, unit: u32, lid: u32) {
-    if unit < p.hidden {
-        let rows = min(p.batch - row0, ROWS);
-        for (var r = 0u; r < rows; r++) {
-            cell(row0 + r, unit, sums[r * WG + lid]);
+// The cells of ROWS rows and of the workgroup's units, whose products are in `sums`. All of the
+// workgroup calls it. The share of an invocation is another than of the product: four units of a
+// row at a time, each access four numbers that lie together.
+fn cells(row0: u32, unit0: u32, lid: u32) {
+    workgroupBarrier();
+    const QUADS_ACROSS = WG / 4u;
+    for (var at = lid; at < ROWS * QUADS_ACROSS; at += WG) {
+        let row = row0 + at / QUADS_ACROSS;
+        let unit = unit0 + at % QUADS_ACROSS * 4u;
+        if row < p.batch && unit < p.hidden {
+            let s0 = sums[4u * at];
+            let s1 = sums[4u * at + 1u];
+            let s2 = sums[4u * at + 2u];
+            let s3 = sums[4u * at + 3u];
+#if VEC4
+            let i = vec4<f32>(s0.x, s1.x, s2.x, s3.x);
+            let f = vec4<f32>(s0.y, s1.y, s2.y, s3.y);
+            let g = vec4<f32>(s0.z, s1.z, s2.z, s3.z);
+            let o = vec4<f32>(s0.w, s1.w, s2.w, s3.w);
+            cell(row, unit, Products(i, f, g, o));
+#else
+            let units = array<vec4<f32>, 4>(s0, s1, s2, s3);
+            for (var u = 0u; u < min(p.hidden - unit, 4u); u++) {
+                let s = units[u];
+                cell(row, unit + u, Products(s.x, s.y, s.z, s.w));
+            }
+#endif
         }
     }
+    workgroupBarrier(); // `sums` may be written again
 }

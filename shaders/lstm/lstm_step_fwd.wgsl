@@ -28,8 +28,9 @@ fn lstm_step_fwd(
     let tiles = (p.hidden + TILE - 1u) / TILE;
     for (var step = 0u; step < p.steps; step++) {
         begin(step);
-        for (var tile = wid.x * (WG / TILE) + lid / TILE; tile < tiles; tile += nwg.x * (WG / TILE)) {
+        for (var unit0 = wid.x * WG; unit0 < p.hidden; unit0 += nwg.x * WG) {
             var acc: array<vec4<f32>, ROWS>;
+            let tile = min(unit0 / TILE + lid / TILE, tiles - 1u);
             var at = tile * kp * TILE + lid % TILE;
             for (var k = 0u; k < kp; k += 4u) {
                 let w0 = w[at];
@@ -48,7 +49,7 @@ fn lstm_step_fwd(
             for (var r = 0u; r < ROWS; r++) {
                 sums[r * WG + lid] = acc[r];
             }
-            cells(row0, tile * TILE + lid % TILE, lid);
+            cells(row0, unit0, lid);
         }
 #if PERSISTENT
         storageBarrier(); // the next time step reads all units of these rows

@@ -90,5 +90,5 @@ fn lstm_step_fwd_subgroup(
         sums[own + 2u * TILE] = acc[q][2];
         sums[own + 3u * TILE] = acc[q][3];
     }
-    cells(row0, unit, lid);
+    cells(row0, wid.x * TILE, lid);
 }

@@ -172,12 +172,10 @@ impl Form {
     }
 
     fn kernel(self, gpu: &Gpu, way: usize) -> Result<Arc<Kernel>> {
-        let mut variant = Variant::new()
+        let variant = Variant::new()
             .with("ROWS", self.rows[way])
-            .with("TILE", self.tile);
-        if way == 0 {
-            variant = variant.with("VEC4", self.hidden.is_multiple_of(4));
-        }
+            .with("TILE", self.tile)
+            .with("VEC4", self.hidden.is_multiple_of(4));
         let image = self.kind == LstmForm::ImageSteps;
         if image || self.kind == LstmForm::SubgroupSteps {
             let variant = variant.with("IMAGE", image);
