@@ -18,30 +18,14 @@ pub struct PackParams {
     pub dst_batch: u32,
 }
 
-/// `Params` of `matmul_subgroup`.
+/// `Params` of `matmul_subgroup` and `matmul_image`, whose operands are panels or images.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-#[allow(missing_docs)] // named as in the shader
-pub struct PanelParams {
+#[allow(missing_docs)] // named as in the shaders
+pub struct PackedParams {
     pub m: u32,
     pub n: u32,
-    pub kp: u32,
-    pub ldc: u32,
-    pub a_batch: u32,
-    pub b_batch: u32,
-    pub c_batch: u32,
-    pub accumulate: u32,
-    pub has_bias: u32,
-    pub alpha: f32,
-}
-
-/// `Params` of `matmul_image`.
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-#[allow(missing_docs)] // named as in the shader
-pub struct ImageParams {
-    pub m: u32,
-    pub n: u32,
+    /// As panels are padded (`kp`), or as it is, of images.
     pub k: u32,
     pub ldc: u32,
     pub a_batch: u32,
@@ -76,10 +60,8 @@ pub struct StridedParams {
 /// Parameters of the product's own dispatch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Params {
-    /// Of `matmul_subgroup`.
-    Panels(PanelParams),
-    /// Of `matmul_image`.
-    Image(ImageParams),
+    /// Of `matmul_subgroup` and `matmul_image`.
+    Packed(PackedParams),
     /// Of `matmul_tile` and `matmul_direct`.
     Strided(StridedParams),
 }
@@ -88,8 +70,7 @@ impl Params {
     /// The uniform's bytes.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Params::Panels(p) => bytemuck::bytes_of(p),
-            Params::Image(p) => bytemuck::bytes_of(p),
+            Params::Packed(p) => bytemuck::bytes_of(p),
             Params::Strided(p) => bytemuck::bytes_of(p),
         }
     }

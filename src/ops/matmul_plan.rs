@@ -15,7 +15,7 @@
 use super::matmul_image as image;
 use super::matmul_pack::K_STEP;
 pub use super::matmul_pack::{Layout, Pack, pack};
-pub use super::matmul_params::{ImageParams, PackParams, PanelParams, Params, StridedParams};
+pub use super::matmul_params::{PackParams, PackedParams, Params, StridedParams};
 use crate::device::{ImageLimits, Lines, MatrixUnits};
 
 /// Largest number of workgroups on one axis that every adapter takes.
@@ -311,6 +311,20 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         has_bias,
         alpha: p.alpha,
     });
+    let packed = |k: u32, [a_batch, b_batch]: [u32; 2]| {
+        Params::Packed(PackedParams {
+            m: p.m,
+            n: p.n,
+            k,
+            ldc: p.ldc,
+            a_batch,
+            b_batch,
+            c_batch: p.c_batch,
+            accumulate,
+            has_bias,
+            alpha: p.alpha,
+        })
+    };
     let act = ("ACT", p.act as u32);
     let (mut a, mut b) = (Wanted::Strided, Wanted::Strided);
     let mut flags = Vec::new();
@@ -318,18 +332,8 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         Candidate::Subgroup { rows, wg } => {
             let pack_a = pack(p.m, p.k, p.a, p.batch, rows, "A")?;
             let pack_b = pack(p.n, p.k, p.b, p.batch, 4 * wg, "B")?;
-            let params = Params::Panels(PanelParams {
-                m: p.m,
-                n: p.n,
-                kp: pack_a.params.kp,
-                ldc: p.ldc,
-                a_batch: pack_a.params.dst_batch,
-                b_batch: pack_b.params.dst_batch,
-                c_batch: p.c_batch,
-                accumulate,
-                has_bias,
-                alpha: p.alpha,
-            });
+            let apart = [pack_a.params.dst_batch, pack_b.params.dst_batch];
+            let params = packed(pack_a.params.kp, apart);
             (a, b) = (Wanted::Panels(pack_a), Wanted::Panels(pack_b));
             let consts = vec![act, ("ROWS", rows), ("WG", wg)];
             ("matmul_subgroup", consts, params, [rows, 4 * wg])
@@ -337,18 +341,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         Candidate::Image { rows } => {
             let images = image::operands(p).map_err(|operand| PlanError::NoImage { operand });
             let [image_a, image_b] = images?;
-            let params = Params::Image(ImageParams {
-                m: p.m,
-                n: p.n,
-                k: p.k,
-                ldc: p.ldc,
-                a_batch: image_a.layers,
-                b_batch: image_b.layers,
-                c_batch: p.c_batch,
-                accumulate,
-                has_bias,
-                alpha: p.alpha,
-            });
+            let params = packed(p.k, [image_a.layers, image_b.layers]);
             flags = vec![
                 ("TRANS_A", image_a.lines.panels),
                 ("TRANS_B", !image_b.lines.panels),
