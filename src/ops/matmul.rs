@@ -110,21 +110,19 @@ impl<'a> Product<'a> {
             .expect(OP, "b", &[lead, &b_dims].concat(), self.b.dtype())?;
         self.c.expect_float(OP, "c")?;
         let (_, [_, line_c]) = matrices(self.c, "c")?;
-        let columns = self.columns_c.unwrap_or(line_c);
+        let columns_c = self.columns_c.unwrap_or(line_c);
         self.c
             .expect(OP, "c", &[lead, &[m, line_c]].concat(), self.c.dtype())?;
-        for (arg, columns, wanted, line) in [
-            ("columns_a", columns_a, columns_a, line_a),
-            ("columns_c", columns, n, line_c),
-        ] {
-            if columns != wanted || columns > line {
-                return Err(Error::Shape {
-                    op: OP,
-                    arg,
-                    expected: format!("{wanted}, within rows of {line}"),
-                    found: columns.to_string(),
-                });
-            }
+        if columns_a > line_a {
+            return Err(columns_error(
+                "columns_a",
+                format!("at most {line_a}"),
+                columns_a,
+            ));
+        }
+        if columns_c != n || n > line_c {
+            let expected = format!("{n}, within rows of {line_c}");
+            return Err(columns_error("columns_c", expected, columns_c));
         }
         if let Some(bias) = self.bias {
             bias.expect(OP, "bias", &[n], DType::F32)?;
@@ -147,6 +145,15 @@ impl<'a> Product<'a> {
             product.a.batch = (rows * line_a) as u32;
         }
         Ok(product)
+    }
+}
+
+fn columns_error(arg: &'static str, expected: String, found: usize) -> Error {
+    Error::Shape {
+        op: OP,
+        arg,
+        expected,
+        found: found.to_string(),
     }
 }
 
