@@ -69,20 +69,17 @@ impl Pool {
     ) -> Result<Arc<Buffer>, NoMemory> {
         let size = size_class(bytes);
         let mut shelves = lock(&self.0);
-        let raw = match shelves.free.get_mut(&(scope, size)).and_then(Vec::pop) {
-            Some(raw) => raw,
-            None => shelves.allocate(device, size, || {
-                device.create_buffer(&wgpu::BufferDescriptor {
-                    label: None,
-                    size,
-                    usage: wgpu::BufferUsages::STORAGE
-                        | wgpu::BufferUsages::COPY_SRC
-                        | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            })?,
-        };
-        shelves.stats.in_use += size;
+        let reused = shelves.free.get_mut(&(scope, size)).and_then(Vec::pop);
+        let raw = shelves.hand_out(device, size, reused, || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::COPY_SRC
+                    | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
         Ok(Arc::new(Buffer {
             raw: Some(raw),
             size,
@@ -103,16 +100,10 @@ impl Pool {
         scope: Scope,
     ) -> Result<Arc<Image>, NoMemory> {
         let mut shelves = lock(&self.0);
+        let shelf = shelves.free_images.get_mut(&(scope, lines));
+        let reused = shelf.and_then(Vec::pop);
         let size = lines.image_bytes();
-        let reused = shelves
-            .free_images
-            .get_mut(&(scope, lines))
-            .and_then(Vec::pop);
-        let raw = match reused {
-            Some(raw) => raw,
-            None => shelves.allocate(device, size, || lines.create(device))?,
-        };
-        shelves.stats.in_use += size;
+        let raw = shelves.hand_out(device, size, reused, || lines.create(device))?;
         let home = Arc::downgrade(&self.0);
         Ok(Arc::new(Image::new(raw, lines, scope, home)))
     }
@@ -123,12 +114,18 @@ impl Pool {
 }
 
 impl Shelves {
-    fn allocate<T>(
+    /// What is reused, else what `create` allocates within the limit.
+    fn hand_out<T>(
         &mut self,
         device: &wgpu::Device,
         size: u64,
+        reused: Option<T>,
         create: impl FnOnce() -> T,
     ) -> Result<T, NoMemory> {
+        if let Some(raw) = reused {
+            self.stats.in_use += size;
+            return Ok(raw);
+        }
         let held = self.stats.reserved;
         let none = NoMemory { bytes: size, held };
         if self.limit.is_some_and(|limit| held + size > limit) {
@@ -140,6 +137,7 @@ impl Shelves {
         if pollster::block_on(scope.pop()).is_some() {
             return Err(none);
         }
+        self.stats.in_use += size;
         self.stats.reserved += size;
         self.stats.peak = self.stats.peak.max(self.stats.reserved);
         Ok(raw)
