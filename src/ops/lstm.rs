@@ -4,9 +4,9 @@
 //! multiplies by W_hh and applies the gates, or many time steps are, where that is faster. Backward
 //! likewise, and the weights' gradients as one product over all steps.
 
-use super::lstm_form::{BackwardParams, Form, ForwardParams, LstmForm};
+use super::lstm_form::{Form, LstmForm};
+use super::lstm_steps::Run;
 use super::matmul::{Product, Shared, product};
-use super::operand::Operand;
 use super::reduce::sum_columns_into_all;
 use super::{Binary, binary};
 use crate::device::Gpu;
@@ -44,54 +44,6 @@ pub struct LstmOutput {
     pub h_n: Tensor,
     /// Final cell (B, H).
     pub c_n: Tensor,
-}
-
-/// Sizes and order of one run.
-#[derive(Clone, Copy)]
-struct Run {
-    steps: usize,
-    batch: usize,
-    hidden: usize,
-    options: LstmOptions,
-}
-
-impl Run {
-    /// The time steps in the order they are processed.
-    fn order(self) -> Vec<usize> {
-        if self.options.reverse {
-            (0..self.steps).rev().collect()
-        } else {
-            (0..self.steps).collect()
-        }
-    }
-
-    fn state_len(self) -> usize {
-        self.batch * self.hidden
-    }
-
-    /// The first slot, and the slot of the final state.
-    fn ends(self) -> (usize, usize) {
-        if self.options.reverse {
-            (self.steps, 0)
-        } else {
-            (0, self.steps)
-        }
-    }
-
-    /// One slot of the states (T + 1, B, H), as (B, H).
-    fn slot(self, states: &Tensor, slot: usize) -> Result<Tensor> {
-        states.copy_of_range(slot * self.state_len(), [self.batch, self.hidden])
-    }
-
-    /// T consecutive slots from `first`, as (T, B, H): in place where the adapter's alignment
-    /// allows it, else copied.
-    fn sequence(self, states: &Tensor, first: usize) -> Result<Tensor> {
-        let shape = [self.steps, self.batch, self.hidden];
-        let start = first * self.state_len();
-        states
-            .window(start, shape)
-            .or_else(|_| states.copy_of_range(start, shape))
-    }
 }
 
 /// An LSTM layer: x (T, B, I), lens (B) u32, and a first state (h, c) of (B, H) or zeros. A row's
@@ -156,7 +108,12 @@ pub fn lstm_as(
         });
     }
 
+    let form = match form {
+        Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
+        None => Form::of(gpu, batch, weights.w_hh)?,
+    };
     let run = Run {
+        form,
         steps,
         batch,
         hidden,
@@ -181,34 +138,8 @@ pub fn lstm_as(
 
     let hs = states(gpu, run, state.map(|s| s.0))?;
     let cs = states(gpu, run, state.map(|s| s.1))?;
-    let form = match form {
-        Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
-        None => Form::of(gpu, batch, weights.w_hh)?,
-    };
     let packed = form.pack_forward(gpu, weights.w_hh)?;
-    let kernel = form.forward(gpu)?;
-    let bindings = [
-        packed.binding(),
-        lens.binding(),
-        gates.binding(),
-        hs.binding(),
-        cs.binding(),
-    ];
-    for steps in run.order().chunks(form.forward_steps()) {
-        let params = ForwardParams {
-            batch: batch as u32,
-            hidden: hidden as u32,
-            t: steps[0] as u32,
-            steps: steps.len() as u32,
-            reverse: u32::from(options.reverse),
-            cell_clip: options.cell_clip,
-        };
-        let before = steps[0] + usize::from(options.reverse);
-        let previous = form.rows(|| hs.window(before * run.state_len(), [batch, hidden]))?;
-        let previous = previous.iter().map(Operand::binding);
-        let bindings: Vec<_> = bindings.into_iter().chain(previous).collect();
-        gpu.dispatch(&kernel, &params, &bindings, form.forward_grid())?;
-    }
+    run.forward(gpu, &packed, [lens, &gates, &hs, &cs])?;
     let last = run.ends().1;
     let out = run.sequence(&hs, usize::from(!options.reverse))?;
     let output = LstmOutput {
@@ -219,7 +150,6 @@ pub fn lstm_as(
 
     let saved = Saved {
         run,
-        form,
         x: x_flat,
         lens: lens.clone(),
         gates,
@@ -251,7 +181,6 @@ fn states(gpu: &Gpu, run: Run, first: Option<&Tensor>) -> Result<Tensor> {
 /// What the backward pass needs.
 struct Saved {
     run: Run,
-    form: Form,
     x: Tensor,
     lens: Tensor,
     gates: Tensor,
@@ -327,52 +256,10 @@ impl Saved {
         let carry_h = carry(cx.upstream(&self.h_n)?)?;
         let carry_c = carry(cx.upstream(&self.c_n)?)?;
         let dout = cx.upstream(&self.out)?;
-        let form = self.form;
-        let packed = form.pack_backward(gpu, &self.w_hh)?;
-        let kernel = form.backward(gpu)?;
-        // Without a gradient at the outputs some buffer must stand in; it is not read.
-        let dout_binding = dout.as_ref().unwrap_or(&self.cs).binding();
-        let bindings = [
-            packed.binding(),
-            self.lens.binding(),
-            dout_binding,
-            self.cs.binding(),
-            self.gates.binding(),
-            carry_h.binding(),
-            carry_c.binding(),
-        ];
-        let mut next: Option<usize> = None;
-        let dispatch = |steps: &[usize], next: Option<usize>, only_dh: bool| {
-            let params = BackwardParams {
-                batch: run.batch as u32,
-                hidden: run.hidden as u32,
-                t: steps[0] as u32,
-                steps: steps.len() as u32,
-                reverse: u32::from(run.options.reverse),
-                cell_clip: run.options.cell_clip,
-                next: next.unwrap_or(0) as u32,
-                has_next: u32::from(next.is_some()),
-                has_dout: u32::from(dout.is_some()),
-                only_dh: u32::from(only_dh),
-            };
-            let later = form.rows(|| {
-                let width = 4 * run.hidden;
-                let start = next.unwrap_or(0) * run.batch * width;
-                self.gates.window(start, [run.batch, width])
-            })?;
-            let later = later.iter().map(Operand::binding);
-            let bindings: Vec<_> = bindings.into_iter().chain(later).collect();
-            gpu.dispatch(&kernel, &params, &bindings, form.backward_grid())
-        };
-        let order: Vec<usize> = run.order().into_iter().rev().collect();
-        for steps in order.chunks(form.backward_steps()) {
-            dispatch(steps, next, false)?;
-            next = steps.last().copied();
-        }
-        // The product with W_hh of the first step processed belongs to the first state.
-        if self.state.as_ref().is_some_and(|(h, _)| cx.wants(h)) {
-            dispatch(&[next.unwrap_or(0)], next, true)?;
-        }
+        let packed = run.form.pack_backward(gpu, &self.w_hh)?;
+        let tensors = [&self.lens, &self.cs, &self.gates, &carry_h, &carry_c];
+        let first = self.state.as_ref().is_some_and(|(h, _)| cx.wants(h));
+        run.backward(gpu, &packed, dout.as_ref(), tensors, first)?;
         Ok((carry_h, carry_c))
     }
 }

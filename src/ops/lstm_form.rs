@@ -1,5 +1,6 @@
-//! The LSTM step's kernels: which form runs, with which geometry, weights and parameters.
+//! The LSTM step's kernels: which form runs, with which geometry and weights.
 
+use super::lstm_steps::seconds;
 use super::matmul_plan::{self as plan, Layout};
 use super::operand::{Operand, can_be_image, lines, reads_images};
 use crate::device::{Gpu, Groups, Kernel};
@@ -44,32 +45,6 @@ struct PackParams {
     kp: u32,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct ForwardParams {
-    pub batch: u32,
-    pub hidden: u32,
-    pub t: u32,
-    pub steps: u32,
-    pub reverse: u32,
-    pub cell_clip: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct BackwardParams {
-    pub batch: u32,
-    pub hidden: u32,
-    pub t: u32,
-    pub steps: u32,
-    pub reverse: u32,
-    pub cell_clip: f32,
-    pub next: u32,
-    pub has_next: u32,
-    pub has_dout: u32,
-    pub only_dh: u32,
-}
-
 /// Workgroups that a CPU driver needs to keep its cores busy.
 const FEW: u32 = 4;
 
@@ -110,7 +85,10 @@ impl Form {
             &format!("lstm B {b} H {h}"),
             &names,
             names.len(),
-            |gpu, index| Form::new(false, kinds[index].1, b as u32, h as u32).seconds(gpu),
+            |gpu, index| {
+                let form = Form::new(false, kinds[index].1, b as u32, h as u32);
+                seconds(gpu, form, b, h)
+            },
         )?;
         Ok(form(kinds[chosen].1))
     }
@@ -260,59 +238,6 @@ impl Form {
             message: e.to_string(),
         })?;
         Ok(Operand::Tensor(super::matmul::pack(gpu, w_hh, &how)?))
-    }
-
-    /// Seconds of some steps forward and backward, on zeros.
-    fn seconds(self, gpu: &Gpu) -> Result<f64> {
-        const STEPS: usize = 8;
-        let (b, h) = (self.batch as usize, self.hidden as usize);
-        let zeros = |shape: [usize; 3]| Tensor::zeros(gpu, shape);
-        let w_hh = zeros([1, 4 * h, h])?;
-        let gates = zeros([STEPS, b, 4 * h])?;
-        let (states, cells) = (zeros([STEPS + 1, b, h])?, zeros([STEPS + 1, b, h])?);
-        let (carry_h, carry_c) = (zeros([1, b, h])?, zeros([1, b, h])?);
-        let lens = Tensor::from_slice(gpu, [b], &vec![STEPS as u32; b])?;
-        let (ahead, back) = (
-            self.pack_forward(gpu, &w_hh)?,
-            self.pack_backward(gpu, &w_hh)?,
-        );
-        let (forward, backward) = (self.forward(gpu)?, self.backward(gpu)?);
-        let (batch, hidden) = (self.batch, self.hidden);
-        let order: Vec<u32> = (0..STEPS as u32).collect();
-        gpu.seconds(|| {
-            let others = [&lens, &gates, &states, &cells].map(Tensor::binding);
-            let bindings = [&[ahead.binding()], &others[..]].concat();
-            for some in order.chunks(self.forward_steps()) {
-                let params = ForwardParams {
-                    batch,
-                    hidden,
-                    t: some[0],
-                    steps: some.len() as u32,
-                    reverse: 0,
-                    cell_clip: 0.0,
-                };
-                gpu.dispatch(&forward, &params, &bindings, self.forward_grid())?;
-            }
-            let others = [&lens, &states, &cells, &gates, &carry_h, &carry_c];
-            let bindings = [&[back.binding()], &others.map(Tensor::binding)[..]].concat();
-            // As if the forward pass had gone the other way: the same work.
-            for some in order.chunks(self.backward_steps()) {
-                let params = BackwardParams {
-                    batch,
-                    hidden,
-                    t: some[0],
-                    steps: some.len() as u32,
-                    reverse: 1,
-                    cell_clip: 0.0,
-                    next: some[0].saturating_sub(1),
-                    has_next: u32::from(some[0] > 0),
-                    has_dout: 1,
-                    only_dh: 0,
-                };
-                gpu.dispatch(&backward, &params, &bindings, self.backward_grid())?;
-            }
-            Ok(())
-        })
     }
 }
 

@@ -13,6 +13,7 @@ mod linear;
 mod lora;
 mod lstm;
 mod lstm_form;
+mod lstm_steps;
 pub mod matmul;
 mod matmul_choice;
 mod matmul_image;

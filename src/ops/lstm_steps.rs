@@ -1,0 +1,188 @@
+//! The time steps of an LSTM layer: how they are dispatched, for layers and for timing a form.
+
+use super::lstm::LstmOptions;
+use super::lstm_form::Form;
+use super::operand::Operand;
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ForwardParams {
+    batch: u32,
+    hidden: u32,
+    t: u32,
+    steps: u32,
+    reverse: u32,
+    cell_clip: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    step: ForwardParams,
+    next: u32,
+    has_next: u32,
+    has_dout: u32,
+    only_dh: u32,
+}
+
+/// A layer's way through its time steps.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub form: Form,
+    pub steps: usize,
+    pub batch: usize,
+    pub hidden: usize,
+    pub options: LstmOptions,
+}
+
+impl Run {
+    /// The time steps in the order they are processed.
+    fn order(self) -> Vec<usize> {
+        if self.options.reverse {
+            (0..self.steps).rev().collect()
+        } else {
+            (0..self.steps).collect()
+        }
+    }
+
+    pub fn state_len(self) -> usize {
+        self.batch * self.hidden
+    }
+
+    /// The first slot, and the slot of the final state.
+    pub fn ends(self) -> (usize, usize) {
+        if self.options.reverse {
+            (self.steps, 0)
+        } else {
+            (0, self.steps)
+        }
+    }
+
+    /// One slot of the states (T + 1, B, H), as (B, H).
+    pub fn slot(self, states: &Tensor, slot: usize) -> Result<Tensor> {
+        states.copy_of_range(slot * self.state_len(), [self.batch, self.hidden])
+    }
+
+    /// T consecutive slots from `first`, as (T, B, H): in place where the adapter's alignment
+    /// allows it, else copied.
+    pub fn sequence(self, states: &Tensor, first: usize) -> Result<Tensor> {
+        let shape = [self.steps, self.batch, self.hidden];
+        let start = first * self.state_len();
+        states
+            .window(start, shape)
+            .or_else(|_| states.copy_of_range(start, shape))
+    }
+
+    /// Of a dispatch of these time steps.
+    fn params(self, steps: &[usize]) -> ForwardParams {
+        ForwardParams {
+            batch: self.batch as u32,
+            hidden: self.hidden as u32,
+            t: steps[0] as u32,
+            steps: steps.len() as u32,
+            reverse: u32::from(self.options.reverse),
+            cell_clip: self.options.cell_clip,
+        }
+    }
+
+    /// Queues all time steps. W_hh as packed for them, lens (B), gates (T, B, 4H), which are
+    /// x·W_ihᵀ with the biases and become activated, and hidden states and cells (T + 1, B, H), the
+    /// first of them set.
+    pub fn forward(
+        self,
+        gpu: &Gpu,
+        packed: &Operand,
+        [lens, gates, hs, cs]: [&Tensor; 4],
+    ) -> Result<()> {
+        let kernel = self.form.forward(gpu)?;
+        let tensors = [lens, gates, hs, cs].map(Tensor::binding);
+        let tensors = [&[packed.binding()], &tensors[..]].concat();
+        for steps in self.order().chunks(self.form.forward_steps()) {
+            let params = self.params(steps);
+            let previous = self.form.rows(|| {
+                let slot = steps[0] + usize::from(self.options.reverse);
+                hs.window(slot * self.state_len(), [self.batch, self.hidden])
+            })?;
+            let previous = previous.as_ref().map(Operand::binding);
+            let bindings = [&tensors, previous.as_slice()].concat();
+            gpu.dispatch(&kernel, &params, &bindings, self.form.forward_grid())?;
+        }
+        Ok(())
+    }
+
+    /// Queues all time steps on the way back, from the gradient `dout` of the hidden states
+    /// (T, B, H), if there is one. `carry_h` and `carry_c` (B, H) go from the gradients of the final
+    /// state to those of the first, for `carry_h` only if `first`; the gates become their gradients
+    /// before the activations. The others as in [`Run::forward`].
+    pub fn backward(
+        self,
+        gpu: &Gpu,
+        packed: &Operand,
+        dout: Option<&Tensor>,
+        [lens, cs, gates, carry_h, carry_c]: [&Tensor; 5],
+        first: bool,
+    ) -> Result<()> {
+        let kernel = self.form.backward(gpu)?;
+        // Without a gradient at the outputs some buffer must stand in; it is not read.
+        let read = dout.unwrap_or(cs);
+        let tensors = [lens, read, cs, gates, carry_h, carry_c].map(Tensor::binding);
+        let tensors = [&[packed.binding()], &tensors[..]].concat();
+        let dispatch = |steps: &[usize], next: Option<usize>, only_dh: bool| {
+            let params = BackwardParams {
+                step: self.params(steps),
+                next: next.unwrap_or(0) as u32,
+                has_next: u32::from(next.is_some()),
+                has_dout: u32::from(dout.is_some()),
+                only_dh: u32::from(only_dh),
+            };
+            let later = self.form.rows(|| {
+                let width = 4 * self.hidden;
+                let start = next.unwrap_or(0) * self.batch * width;
+                gates.window(start, [self.batch, width])
+            })?;
+            let later = later.as_ref().map(Operand::binding);
+            let bindings = [&tensors, later.as_slice()].concat();
+            gpu.dispatch(&kernel, &params, &bindings, self.form.backward_grid())
+        };
+        let mut next: Option<usize> = None;
+        let order: Vec<usize> = self.order().into_iter().rev().collect();
+        for steps in order.chunks(self.form.backward_steps()) {
+            dispatch(steps, next, false)?;
+            next = steps.last().copied();
+        }
+        // The product with W_hh of the first step processed belongs to the first state.
+        if first {
+            dispatch(&[next.unwrap_or(0)], next, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds of some steps forward and backward in the given form, on zeros.
+pub(super) fn seconds(gpu: &Gpu, form: Form, batch: usize, hidden: usize) -> Result<f64> {
+    const STEPS: usize = 8;
+    let run = Run {
+        form,
+        steps: STEPS,
+        batch,
+        hidden,
+        options: LstmOptions::default(),
+    };
+    let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape);
+    let w_hh = zeros(&[4 * hidden, hidden])?;
+    let gates = zeros(&[STEPS, batch, 4 * hidden])?;
+    let states = [STEPS + 1, batch, hidden];
+    let (hs, cs) = (zeros(&states)?, zeros(&states)?);
+    let (carry_h, carry_c) = (zeros(&[batch, hidden])?, zeros(&[batch, hidden])?);
+    let lens = Tensor::from_slice(gpu, [batch], &vec![STEPS as u32; batch])?;
+    let ahead = form.pack_forward(gpu, &w_hh)?;
+    let back = form.pack_backward(gpu, &w_hh)?;
+    let shared = [&lens, &cs, &gates, &carry_h, &carry_c];
+    gpu.seconds(|| {
+        run.forward(gpu, &ahead, [&lens, &gates, &hs, &cs])?;
+        run.backward(gpu, &back, Some(&hs), shared, false)
+    })
+}
