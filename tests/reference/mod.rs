@@ -1,6 +1,6 @@
 //! Slow, literal references: what every kernel and model is tested against. They share nothing with
 //! the engine. Each is written once for any `Float`: at f64 it says what is right, at f32 how far a
-//! plain f32 program strays, which is the measure in `compare`. `tests/reference_check.rs` checks the
+//! plain f32 program strays, which is the measure in `compare`. `tests/reference_check` checks the
 //! references themselves, by central differences and against PyTorch.
 //!
 //! Shapes: T time, B batch, C width, V vocabulary, I and H the input and state of an LSTM; row-major,
