@@ -6,29 +6,22 @@
 
 #[path = "support/report.rs"]
 mod report;
+#[path = "support/values.rs"]
+mod values;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use melos::Result;
 use melos::device::{Gpu, Recording};
-use melos::kernels::philox::philox4x32;
 use melos::ops::{self, AttentionOptions};
 use melos::optim::StepState;
-use melos::tensor::{Tape, Tensor};
+use melos::tensor::Tape;
+use values::{gradient, noise, parameter};
 
 const HEADS: usize = 4;
 const WIDTH: usize = 64;
 const C: usize = HEADS * WIDTH;
 /// Up to this length the host also works out gradients of keys and values, which takes it T².
 const HOST: usize = 2048;
-
-/// Numbers in (-1, 1).
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let words = (0..len.div_ceil(4)).flat_map(|i| philox4x32([i as u32, 0, 0, 0], [seed, 0]));
-    words
-        .take(len)
-        .map(|word| word as f32 / u32::MAX as f32 * 2.0 - 1.0)
-        .collect()
-}
 
 /// The first head of the first sequence, in f64.
 struct Head<'a> {
@@ -118,9 +111,8 @@ impl Asked {
 
     fn prepare(&self, gpu: &Gpu) -> Result<Case> {
         let Asked { batch, tokens, .. } = *self;
-        let values = noise(batch * tokens * 3 * C, 1);
-        let grad = Tensor::zeros(gpu, [batch, tokens, 3 * C])?;
-        let qkv = Tensor::from_slice(gpu, [batch, tokens, 3 * C], &values)?.with_grad(grad.clone());
+        let values = noise(batch * tokens * 3 * C, 1, 1.0);
+        let qkv = parameter(gpu, &[batch, tokens, 3 * C], &values)?;
         let state = StepState::new(gpu, 1)?;
         let own = gpu.memory().in_use;
         let options = AttentionOptions {
@@ -139,7 +131,7 @@ impl Asked {
             Ok(out)
         })?;
         gpu.replay(&recording)?;
-        self.check(&values, &out.to_vec()?, &grad.to_vec()?);
+        self.check(&values, &out.to_vec()?, &gradient(&qkv)?);
         Ok(Case {
             gpu: gpu.clone(),
             recording,

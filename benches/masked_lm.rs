@@ -7,6 +7,8 @@
 
 #[path = "support/report.rs"]
 mod report;
+#[path = "support/values.rs"]
+mod values;
 
 use std::cell::OnceCell;
 
@@ -14,11 +16,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use melos::Result;
 use melos::device::{Gpu, Groups};
 use melos::kernels::Variant;
-use melos::kernels::philox::philox4x32;
 use melos::ops::matmul::{Product, product};
 use melos::ops::{self, RowSelection, Unary};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
+use values::{gradient, noise};
 
 const VOCAB: usize = 30_522;
 const WIDTH: usize = 256;
@@ -26,14 +28,6 @@ const WIDTH: usize = 256;
 const POSITIONS: usize = 1024;
 /// 15 %.
 const MASKED: usize = 154;
-
-/// Numbers in (-size, size).
-fn noise(len: usize, seed: u32, size: f32) -> Vec<f32> {
-    let word = |i: usize| philox4x32([i as u32, 0, 0, 0], [seed, 0])[0];
-    (0..len)
-        .map(|i| (word(i) as f32 / u32::MAX as f32 * 2.0 - 1.0) * size)
-        .collect()
-}
 
 /// The encoder's output, the head's parameters, and what the masked positions should be.
 struct Head {
@@ -54,10 +48,8 @@ struct Head {
 
 impl Head {
     fn new(gpu: &Gpu) -> Result<Head> {
-        let parameter = |shape: &[usize], seed, size| -> Result<Tensor> {
-            let values = noise(shape.iter().product(), seed, size);
-            let values = Tensor::from_slice(gpu, shape, &values)?;
-            Ok(values.with_grad(Tensor::zeros(gpu, shape)?))
+        let parameter = |shape: &[usize], seed, size| {
+            values::parameter(gpu, shape, &noise(shape.iter().product(), seed, size))
         };
         let rows: Vec<u32> = (0..MASKED)
             .map(|i| (i * POSITIONS / MASKED) as u32)
@@ -146,8 +138,7 @@ impl Head {
 
     fn gradients(&self) -> Result<Vec<Vec<f32>>> {
         let tensors = [&self.hidden, &self.dense, &self.gamma, &self.table];
-        let grads = tensors.into_iter().filter_map(Tensor::grad);
-        grads.map(Tensor::to_vec::<f32>).collect()
+        tensors.into_iter().map(gradient).collect()
     }
 }
 

@@ -5,13 +5,16 @@
 mod layers;
 #[path = "kernels_rows.rs"]
 mod rows;
+#[path = "values.rs"]
+mod values;
 
 use melos::Result;
 use melos::device::{Gpu, Groups};
-use melos::kernels::{Variant, philox::philox4x32};
+use melos::kernels::Variant;
 use melos::ops::matmul::{Product, product};
 use melos::ops::{self, Unary};
 use melos::tensor::{DType, Tape, Tensor};
+use values::noise;
 
 /// What a case is measured by.
 #[derive(Clone, Copy)]
@@ -26,17 +29,8 @@ pub struct Case {
     pub run: Box<dyn Fn() -> Result<()>>,
 }
 
-/// Numbers in (-1, 1).
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let words = (0..len.div_ceil(4)).flat_map(|i| philox4x32([i as u32, 0, 0, 0], [seed, 0]));
-    words
-        .take(len)
-        .map(|word| word as f32 / u32::MAX as f32 * 2.0 - 1.0)
-        .collect()
-}
-
 fn tensor(gpu: &Gpu, shape: &[usize], seed: u32) -> Result<(Tensor, Vec<f32>)> {
-    let values = noise(shape.iter().product(), seed);
+    let values = noise(shape.iter().product(), seed, 1.0);
     Ok((Tensor::from_slice(gpu, shape, &values)?, values))
 }
 
@@ -61,7 +55,7 @@ fn matmul(gpu: &Gpu, [m, n, k]: [usize; 3], [ta, tb]: [bool; 2], dtype: DType) -
         } else {
             [rows, columns]
         };
-        let values = noise(rows * columns, seed);
+        let values = noise(rows * columns, seed, 1.0);
         let tensor = Tensor::empty(gpu, shape, dtype)?;
         tensor.write_rounded(&values)?;
         let host = tensor.to_f32_vec()?;

@@ -7,17 +7,8 @@ use melos::ops::{self, LstmOptions, LstmWeights, TokenIds};
 use melos::optim::StepState;
 use melos::tensor::{Tape, Tensor};
 
-use super::{Case, Work, check, noise, sampled};
-
-/// A parameter: values with room for a gradient.
-fn parameter(gpu: &Gpu, shape: &[usize], values: &[f32]) -> Result<Tensor> {
-    Ok(Tensor::from_slice(gpu, shape, values)?.with_grad(Tensor::zeros(gpu, shape)?))
-}
-
-fn gradient(parameter: &Tensor) -> Result<Vec<f32>> {
-    let gradient = parameter.grad().expect("a parameter has a gradient");
-    gradient.to_vec()
-}
+use super::values::{gradient, noise, parameter};
+use super::{Case, Work, check, sampled};
 
 /// Records a layer, and its backward pass with `backward`, and runs it once.
 fn recorded(
@@ -51,7 +42,7 @@ fn replayed(gpu: &Gpu, recording: Recording, work: Work) -> Case {
 /// V 10,000, C 256, 2,048 tokens: rows gathered, their gradients added to the table's.
 pub fn embedding(gpu: &Gpu) -> Result<Case> {
     let (vocab, width, steps, batch) = (10_000, 256, 64, 32);
-    let host = noise(vocab * width, 1);
+    let host = noise(vocab * width, 1, 1.0);
     let table = parameter(gpu, &[vocab, width], &host)?;
     let ids: Vec<u32> = (0..steps * batch).map(|i| (i * i % vocab) as u32).collect();
     let tokens = TokenIds::from_host(gpu, steps, batch, &ids)?;
@@ -75,7 +66,7 @@ pub fn embedding(gpu: &Gpu) -> Result<Case> {
 /// A quarter of 8 M values dropped.
 pub fn dropout(gpu: &Gpu) -> Result<Case> {
     let (len, p) = (8usize << 20, 0.25);
-    let host = noise(len, 1);
+    let host = noise(len, 1, 1.0);
     let x = parameter(gpu, &[len], &host)?;
     let (recording, y) = recorded(gpu, true, |tape| ops::dropout(tape, &x, p))?;
     let (y, dx) = (y.to_vec::<f32>()?, gradient(&x)?);
@@ -95,11 +86,10 @@ pub fn dropout(gpu: &Gpu) -> Result<Case> {
 pub fn lstm(gpu: &Gpu, backward: bool) -> Result<Case> {
     let (steps, batch, inputs, hidden) = (64, 32, 256, 512);
     let small = |shape: &[usize], seed| -> Result<(Tensor, Vec<f32>)> {
-        let mut values = noise(shape.iter().product(), seed);
-        values.iter_mut().for_each(|v| *v *= 0.05);
+        let values = noise(shape.iter().product(), seed, 0.05);
         Ok((parameter(gpu, shape, &values)?, values))
     };
-    let x_host = noise(steps * batch * inputs, 1);
+    let x_host = noise(steps * batch * inputs, 1, 1.0);
     let x = parameter(gpu, &[steps, batch, inputs], &x_host)?;
     let (w_ih, w_ih_host) = small(&[4 * hidden, inputs], 2)?;
     let (w_hh, w_hh_host) = small(&[4 * hidden, hidden], 3)?;

@@ -168,7 +168,7 @@ fn a_bert_is_profiled_as_json_that_its_trace_agrees_with() {
         }
         // Of products and attention it is known how much they compute, of nothing else in a BERT.
         let computes = match name {
-            "matmul_pack" | "matmul_pack_wide" | "attention_delta" => false,
+            "matmul_pack" | "attention_delta" => false,
             _ => name.starts_with("matmul_") || name.starts_with("attention_"),
         };
         let rate = kernel["flops"].as_f64();

@@ -1,6 +1,6 @@
-//! The references at f64 against what PyTorch computed at f64. With each,
-//! the same at f32 must pass the rows that the kernels are held to, so that no row is too strict for a
-//! plain f32 program on another machine.
+//! The references at f64 against what PyTorch computed at f64. With each, the same at f32 must pass
+//! the rows that the kernels are held to, so that no row is too strict for a plain f32 program on
+//! another machine.
 
 use crate::reference::fixture::Fixture;
 use crate::reference::lstm::{LstmStack, Named};

@@ -15,3 +15,6 @@ mod optim;
 mod reduce;
 mod rows;
 mod support;
+#[allow(dead_code, reason = "benchmarks ask for more")]
+#[path = "../../benches/support/values.rs"]
+mod values;

@@ -1,10 +1,11 @@
 //! What the kernel tests share: buffers with guard words, comparisons, index arithmetic.
 
 use melos::device::{AdapterChoice, Gpu, Groups};
-use melos::kernels::philox::philox4x32;
 use melos::kernels::{Variant, catalogue};
 use melos::tensor::{Element, Tensor};
 use std::sync::OnceLock;
+
+pub use crate::values::noise;
 
 /// Words behind every output that no kernel may touch.
 const GUARD: usize = 37;
@@ -163,14 +164,6 @@ impl Dev {
             }
         }
     }
-}
-
-/// Numbers in (-size, size), the same on every run.
-pub fn noise(n: usize, seed: u32, size: f32) -> Vec<f32> {
-    let word = |i: usize| philox4x32([i as u32, 0, 0, 0], [seed, 0xfeed])[0];
-    (0..n)
-        .map(|i| (word(i) as f32 / u32::MAX as f32 * 2.0 - 1.0) * size)
-        .collect()
 }
 
 pub fn bits(v: f32) -> u32 {
