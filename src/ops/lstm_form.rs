@@ -190,6 +190,20 @@ impl Form {
         Groups::Grid([across, self.batch.div_ceil(rows), 1])
     }
 
+    /// W_hh as an image, where what is multiplied is read from images.
+    fn image(self, w_hh: &Tensor, panels: bool) -> Result<Option<Operand>> {
+        if self.kind != LstmForm::ImageSteps {
+            return Ok(None);
+        }
+        if !can_be_image(w_hh) {
+            return Err(Error::Kernel {
+                kernel: "lstm".into(),
+                message: format!("no images are made of states {} wide", self.hidden),
+            });
+        }
+        Ok(Some(Operand::Image(w_hh.image(&lines(w_hh, panels))?)))
+    }
+
     /// What a step reads of rows that earlier steps wrote, beside its other bindings.
     pub(super) fn rows(self, rows: impl FnOnce() -> Result<Tensor>) -> Result<Option<Operand>> {
         match self.kind {
@@ -203,8 +217,8 @@ impl Form {
 
     /// W_hh for the forward step: in panels of one invocation's four gates, or an image.
     pub(super) fn pack_forward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Operand> {
-        if self.kind == LstmForm::ImageSteps {
-            return Ok(Operand::Image(w_hh.image(&lines(w_hh, false))?));
+        if let Some(image) = self.image(w_hh, false)? {
+            return Ok(image);
         }
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
@@ -223,8 +237,8 @@ impl Form {
 
     /// W_hh (4H, H) in panels of columns, for the backward step's product dz·W_hh.
     pub(super) fn pack_backward(self, gpu: &Gpu, w_hh: &Tensor) -> Result<Operand> {
-        if self.kind == LstmForm::ImageSteps {
-            return Ok(Operand::Image(w_hh.image(&lines(w_hh, true))?));
+        if let Some(image) = self.image(w_hh, true)? {
+            return Ok(image);
         }
         let h = self.hidden;
         let rows = Layout {

@@ -8,7 +8,7 @@ use melos::tensor::{Tape, Tensor};
 use crate::reference::lstm::{Lstm, LstmWeights};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float};
-use crate::support::{Input, Op, adapters, input, prove};
+use crate::support::{Input, Op, adapters, gpu, input, prove};
 
 /// Inputs: x, w_ih, w_hh, b_ih, b_hh, and h0, c0 if there is a first state.
 struct Layer {
@@ -318,4 +318,27 @@ fn a_sequence_of_many_dispatches() {
             prove_layer(&kernels, &case, vec![2900], &mut Data::new(3));
         }
     }
+}
+
+#[test]
+fn images_of_lines_that_no_copy_makes_are_refused() {
+    let gpu = gpu();
+    let tensor = |shape: &[usize]| Tensor::zeros(&gpu, shape).unwrap();
+    // 66 floats are no whole 256 bytes, nor whole texels of four.
+    let [x, w_ih, w_hh, bias] = [&[2, 3, 5][..], &[264, 5], &[264, 66], &[264]].map(tensor);
+    let lens = Tensor::from_slice(&gpu, [3], &[2u32; 3]).unwrap();
+    let weights = ops::LstmWeights {
+        w_ih: &w_ih,
+        w_hh: &w_hh,
+        b_ih: &bias,
+        b_hh: &bias,
+    };
+    let (tape, options) = (Tape::inference(&gpu), LstmOptions::default());
+    let form = Some(LstmForm::ImageSteps);
+    let result = ops::lstm_as(&tape, &x, &lens, None, &weights, options, form);
+    let error = result.err().unwrap().to_string();
+    assert!(
+        error.contains("no images are made of states 66 wide"),
+        "{error}"
+    );
 }
