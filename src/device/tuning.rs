@@ -349,37 +349,38 @@ mod tests {
         Tuning::at(caps, Some(folder.join("tuning")), Table::default())
     }
 
+    fn chosen(
+        tuning: &Tuning,
+        worth: usize,
+        seconds: impl FnMut(usize) -> Result<f64>,
+    ) -> Option<usize> {
+        tuning.choose("c", &names(), worth, seconds).ok()
+    }
+
     #[test]
     fn a_choice_is_measured_once_and_outlives_the_process() {
         let folder = tempfile::tempdir().expect("a folder");
         let open = || at(&caps(32), folder.path());
         let first = open();
-        let chosen = |tuning: &Tuning, names: &[String], seconds: fn(usize) -> Result<f64>| {
-            tuning.choose("c", names, names.len(), seconds).ok()
-        };
-        assert_eq!(chosen(&first, &names(), slow_and_fast), Some(1));
-        assert_eq!(chosen(&first, &names(), must_not_measure), Some(1));
-        assert_eq!(chosen(&open(), &names(), must_not_measure), Some(1));
+        assert_eq!(chosen(&first, 2, slow_and_fast), Some(1));
+        assert_eq!(chosen(&first, 2, must_not_measure), Some(1));
+        assert_eq!(chosen(&open(), 2, must_not_measure), Some(1));
         // A form that is no longer offered is no answer, and one that was not measured is measured.
-        assert_eq!(chosen(&open(), &names()[..1], must_not_measure), Some(0));
+        let one = open().choose("c", &names()[..1], 1, must_not_measure);
+        assert_eq!(one.ok(), Some(0));
         let new = [names(), vec!["new".into()]].concat();
-        assert_eq!(chosen(&open(), &new, |i| Ok([2.0, 1.0, 0.5][i])), Some(2));
+        let third = open().choose("c", &new, 3, |i| Ok([2.0, 1.0, 0.5][i]));
+        assert_eq!(third.ok(), Some(2));
     }
 
     #[test]
     fn forms_not_worth_it_are_taken_when_known_and_measured_only_when_tuning() {
         let folder = tempfile::tempdir().expect("a folder");
         let tuning = at(&caps(32), folder.path());
-        assert_eq!(
-            tuning.choose("c", &names(), 1, must_not_measure).ok(),
-            Some(0)
-        );
+        assert_eq!(chosen(&tuning, 1, must_not_measure), Some(0));
         lock(&tuning.state).anew = Some(Vec::new());
-        assert_eq!(tuning.choose("c", &names(), 1, slow_and_fast).ok(), Some(1));
-        assert_eq!(
-            tuning.choose("c", &names(), 1, must_not_measure).ok(),
-            Some(1)
-        );
+        assert_eq!(chosen(&tuning, 1, slow_and_fast), Some(1));
+        assert_eq!(chosen(&tuning, 1, must_not_measure), Some(1));
         let done = lock(&tuning.state).anew.clone().unwrap_or_default();
         let seconds: Vec<f64> = done[0].forms.iter().map(|f| f.seconds).collect();
         assert_eq!(
@@ -387,16 +388,10 @@ mod tests {
             (1, "c", &[1.0, 2.0][..])
         );
         let later = at(&caps(32), folder.path());
-        assert_eq!(
-            later.choose("c", &names(), 1, must_not_measure).ok(),
-            Some(1)
-        );
+        assert_eq!(chosen(&later, 1, must_not_measure), Some(1));
         // Tuning measures again what is known.
         lock(&later.state).anew = Some(Vec::new());
-        assert_eq!(
-            later.choose("c", &names(), 2, |i| Ok([1.0, 2.0][i])).ok(),
-            Some(0)
-        );
+        assert_eq!(chosen(&later, 2, |i| Ok([1.0, 2.0][i])), Some(0));
     }
 
     #[test]
@@ -405,22 +400,13 @@ mod tests {
         let open =
             |forms: &[&str]| Tuning::at(&caps(32), Some(folder.path().into()), shipped(forms));
         let tuning = open(&["slow", "fast"]);
-        assert_eq!(
-            tuning.choose("c", &names(), 2, must_not_measure).ok(),
-            Some(0)
-        );
+        assert_eq!(chosen(&tuning, 2, must_not_measure), Some(0));
         // It is not taken over into the file.
         assert!(!tuning.path.as_ref().is_some_and(|path| path.exists()));
         // One that lacks a form is no answer.
-        assert_eq!(
-            open(&["slow"]).choose("c", &names(), 2, slow_and_fast).ok(),
-            Some(1)
-        );
+        assert_eq!(chosen(&open(&["slow"]), 2, slow_and_fast), Some(1));
         let tuning = open(&["slow", "fast"]);
-        assert_eq!(
-            tuning.choose("c", &names(), 2, must_not_measure).ok(),
-            Some(1)
-        );
+        assert_eq!(chosen(&tuning, 2, must_not_measure), Some(1));
     }
 
     #[test]
@@ -457,11 +443,8 @@ mod tests {
     fn a_folder_that_cannot_be_written_stops_nobody() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let tuning = at(&caps(32), file.path());
-        assert_eq!(tuning.choose("c", &names(), 2, slow_and_fast).ok(), Some(0));
-        assert_eq!(
-            tuning.choose("c", &names(), 2, must_not_measure).ok(),
-            Some(0)
-        );
+        assert_eq!(chosen(&tuning, 2, slow_and_fast), Some(0));
+        assert_eq!(chosen(&tuning, 2, must_not_measure), Some(0));
     }
 
     #[test]
