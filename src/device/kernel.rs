@@ -1,7 +1,7 @@
 //! Compiled kernels, one for each name and variant, made once per device.
 //!
-//! Drivers take long to compile: it begins on another thread when a kernel is first asked for, and is waited
-//! for before the kernel's first command is encoded.
+//! Drivers take long to compile: it begins on another thread when a kernel is first asked for, and
+//! is waited for before the kernel's first command is encoded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -266,17 +266,17 @@ fn attend(
 /// What the kernels read beside the upstream gradient. Parts of one tensor share what is made of it.
 fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
     let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
-    let first = form.source(q)?;
-    let or = |tensor: &Tensor, other: &Tensor, made: &Operand| match tensor.id() == other.id() {
-        true => Ok(made.clone()),
-        false => form.source(tensor),
+    let of_q = form.source(q)?;
+    let of_k = match k.id() == q.id() {
+        true => of_q.clone(),
+        false => form.source(k)?,
     };
-    let second = or(k, q, &first)?;
-    let third = match v.id() == q.id() {
-        true => first.clone(),
-        false => or(v, k, &second)?,
+    let of_v = match v.id() {
+        id if id == q.id() => of_q.clone(),
+        id if id == k.id() => of_k.clone(),
+        _ => form.source(v)?,
     };
-    Ok([first, second, third, Operand::Tensor(control.clone())])
+    Ok([of_q, of_k, of_v, Operand::Tensor(control.clone())])
 }
 
 /// Where the gradients go. Parts side by side in one tensor share its sink: each fills columns of

@@ -26,14 +26,15 @@ fn row_align(dtype: DType) -> usize {
     256 / dtype.size() as usize
 }
 
+/// Of `softmax_xent`, field for field.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    vocab: u32,
-    first: u32,
-    smoothing: f32,
-    line: u32,
+pub(super) struct SoftmaxParams {
+    pub rows: u32,
+    pub vocab: u32,
+    pub first: u32,
+    pub smoothing: f32,
+    pub line: u32,
 }
 
 /// Gradients for an upstream gradient of 1, of what is trained.
@@ -224,7 +225,7 @@ fn softmax(
         .with("GRAD", gradient)
         .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
     let kernel = gpu.kernel("softmax_xent", &variant)?;
-    let params = Params {
+    let params = SoftmaxParams {
         rows: rows as u32,
         vocab: vocab as u32,
         first: first as u32,

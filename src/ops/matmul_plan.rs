@@ -20,6 +20,7 @@ use crate::device::{ImageLimits, Lines, MatrixUnits};
 
 /// Largest number of workgroups on one axis that every adapter takes.
 pub(super) const MAX_GROUPS: u64 = 65_535;
+
 /// What the product's sum goes through before it is stored; the number is the kernels' `ACT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u32)]

@@ -6,19 +6,10 @@ use crate::kernels::Variant;
 use crate::ops::lanes;
 use crate::tensor::{DType, Tape, Tensor};
 
+use super::cross_entropy::SoftmaxParams;
 use super::sum_all_into;
 
 const OP: &str = "score_logits";
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    vocab: u32,
-    first: u32,
-    smoothing: f32,
-    line: u32,
-}
 
 /// Σᵢ weightᵢ · crossentropy(softmax(logitsᵢ), targetᵢ), as (1), and the number of the largest logit
 /// of each row, (N) u32: logits (N, V), targets (N) u32, weights (N). A row of weight 0 or target
@@ -43,7 +34,7 @@ pub fn score_logits(
         .with("ARGMAX", true)
         .with("VEC4", lanes(vocab) == 4);
     let kernel = gpu.kernel("softmax_xent", &variant)?;
-    let params = Params {
+    let params = SoftmaxParams {
         rows: rows as u32,
         vocab: vocab as u32,
         first: 0,

@@ -321,7 +321,8 @@ impl ParamStore {
 const BLOCKS: usize = 1 << 14;
 
 impl Init {
-    /// Draws block by block, each from its own number: as many threads as there are draw what one would.
+    /// Draws block by block, each from its own number: as many threads as there are draw what one
+    /// would.
     fn fill(self, out: &mut [f32], seed: u64, name: &str) {
         let key = [(seed as u32) ^ fnv1a(name), (seed >> 32) as u32];
         let draw = |block| philox::philox4x32(counter(block), key);

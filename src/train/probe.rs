@@ -101,7 +101,9 @@ impl Probe {
                 lr: (stage.lr * stage.schedule.factor(step, self.total)) as f32,
                 seed: self.unit.seed,
             });
-            tokens += info.map_err(|error| self.explain(error))?.tokens;
+            tokens += info
+                .map_err(|e| self.info.explain(&self.stage().name, e))?
+                .tokens;
             let losses = self.task.poll_losses()?;
             self.check(&losses)?;
             after();
@@ -109,13 +111,6 @@ impl Probe {
         let losses = self.task.drain()?;
         self.check(&losses)?;
         Ok(tokens)
-    }
-
-    fn explain(&self, error: Error) -> Error {
-        match &self.info.size {
-            Some(size) => size.explain(&self.stage().name, error),
-            None => error,
-        }
     }
 
     /// Numbers that are not finite take another time than those of a run that learns.

@@ -112,10 +112,7 @@ pub fn train(
         };
         let info = task.describe();
         // Memory that is allocated as it is needed may run out in any step.
-        let explain = |error| match &info.size {
-            Some(size) => size.explain(&stage.name, error),
-            None => error,
-        };
+        let explain = |error| info.explain(&stage.name, error);
         for note in &info.notes {
             let message = format!("{}: {note}", unit.name);
             progress.event(&Event::Note { message: &message });

@@ -10,7 +10,7 @@ use super::estimate::Estimate;
 use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::device::Gpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
 
@@ -109,6 +109,16 @@ pub struct TaskInfo {
     pub notes: Vec<String>,
     /// The memory it needs, as estimated.
     pub size: Option<Estimate>,
+}
+
+impl TaskInfo {
+    /// [`Estimate::explain`], where there is an estimate.
+    pub fn explain(&self, stage: &str, error: Error) -> Error {
+        match &self.size {
+            Some(size) => size.explain(stage, error),
+            None => error,
+        }
+    }
 }
 
 /// One step's share of the schedule.
