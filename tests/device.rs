@@ -180,6 +180,7 @@ fn the_work_of_products_is_counted_in_every_form() {
     let caps = |cpu| matmul_plan::Caps {
         cpu,
         images: gpu.caps().images(),
+        image_rows: 40,
         matrix: None,
         min_subgroup: match gpu.caps().subgroup {
             true => gpu.caps().subgroup_min,

@@ -179,7 +179,7 @@ fn attend(
         vec4: super::lanes(head_width) == 4,
         dropout: state.is_some(),
         half: q.tensor.is_half(),
-        image: form::images(gpu, &tensors, head_width),
+        image: form::images(gpu, &tensors, head_width)?,
     };
     let form = Form::of(gpu, head_width, queries.max(keys), flags)?;
     let (control, lens_at) = control(state, lens)?;

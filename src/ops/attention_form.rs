@@ -73,8 +73,9 @@ pub(super) struct Form {
 
 /// Whether all of these, of heads of `width` columns, are better read from images: by CPU drivers,
 /// where lines are whole copies.
-pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> bool {
-    reads_images(gpu) && super::lanes(width) == 4 && tensors.iter().all(|rows| can_be_image(rows))
+pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> Result<bool> {
+    let able = super::lanes(width) == 4 && tensors.iter().all(|rows| can_be_image(rows));
+    Ok(able && reads_images(gpu)?)
 }
 
 /// Queries or keys of a workgroup.

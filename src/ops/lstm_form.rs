@@ -65,7 +65,7 @@ impl Form {
         let form = |kind| Form::new(caps.is_cpu, kind, batch as u32, hidden as u32);
         let steps = |broadcasts| if broadcasts { SubgroupSteps } else { Steps };
         let able = caps.subgroup && caps.subgroup_min >= 8;
-        if reads_images(gpu) && can_be_image(w_hh) {
+        if can_be_image(w_hh) && reads_images(gpu)? {
             return Ok(form(ImageSteps));
         }
         match gpu.rung() {

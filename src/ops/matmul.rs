@@ -1,10 +1,11 @@
 //! Matrix products: the one place where a form is chosen and its dispatches are queued.
 
-use super::matmul_choice::{self as choice, Family, SizeClass};
+use super::matmul_choice::Family;
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack, Wanted};
+use super::matmul_timing as timing;
 use super::operand::Operand;
-use crate::device::{Gpu, Groups, MatrixUnits, Rung};
+use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
@@ -179,7 +180,7 @@ fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
-    let form = choose(gpu, &sizes)?;
+    let form = timing::choose(gpu, &sizes)?;
     product_as(p, form)
 }
 
@@ -328,113 +329,6 @@ pub(super) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let bindings = [operand.binding(), packed.binding()];
     gpu.dispatch(&kernel, &how.params, &bindings, Groups::Grid(how.groups))?;
     Ok(packed)
-}
-
-/// The form for a product: the rung that the environment forces, else the fastest as estimated
-/// or, where the estimates are close, as measured.
-fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
-    let caps = gpu.caps();
-    let caps = plan::Caps {
-        cpu: caps.is_cpu,
-        min_subgroup: if caps.subgroup { caps.subgroup_min } else { 0 },
-        images: caps.images(),
-        workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
-        invocations: caps.limits.max_compute_invocations_per_workgroup,
-        matrix: caps.matrix.filter(|units| {
-            sizes.half == [true; 2] && gpu.proven("matmul_coop", |gpu| is_right(gpu, *units))
-        }),
-    };
-    let family = gpu.rung().map(|rung| match rung {
-        Rung::Portable => Family::Direct,
-        Rung::Subgroup => Family::Subgroup,
-        Rung::Image => Family::Image,
-        Rung::Tile => Family::Tile,
-        Rung::Matrix => Family::Coop,
-    });
-    let forms = choice::forms(sizes, &caps, family);
-    let worth = choice::worth_timing(sizes, &caps, family).len();
-    let class = SizeClass::of(sizes, &caps);
-    let names: Vec<String> = forms.iter().map(ToString::to_string).collect();
-    let chosen = gpu.fastest(&format!("matmul {class}"), &names, worth, |gpu, index| {
-        let scratch = Scratch::new(gpu, &class.sample(caps.cpu))?;
-        gpu.seconds(|| scratch.run(forms[index]))
-    })?;
-    Ok(forms[chosen])
-}
-
-/// Whether matrix units give what they should: some drivers have them that do not.
-fn is_right(gpu: &Gpu, units: MatrixUnits) -> Result<bool> {
-    let (m, n, k) = (70, 52, 40);
-    // Numbers of few bits, so that every product is exact in f32.
-    let number = |i: usize| ((i * 37 + i / 5) % 33) as f32 / 8.0 - 2.0;
-    let a: Vec<f32> = (0..m * k).map(number).collect();
-    let b: Vec<f32> = (0..n * k).map(|i| number(i + 7)).collect();
-    let operand = |values: &[f32], rows| {
-        let halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
-        Tensor::from_slice(gpu, [rows, k], &halves)
-    };
-    let (left, right) = (operand(&a, m)?, operand(&b, n)?);
-    let c = Tensor::zeros(gpu, [m, n])?;
-    let product = Product {
-        trans_b: true,
-        ..Product::new(&left, &right, &c)
-    };
-    product_as(&product, Candidate::Coop(units))?;
-    let dot = |i: usize| {
-        let (row, column) = (&a[i / n * k..][..k], &b[i % n * k..][..k]);
-        let pairs = row.iter().zip(column);
-        pairs
-            .map(|(&x, &y)| f64::from(x) * f64::from(y))
-            .sum::<f64>()
-    };
-    let found = c.to_vec::<f32>()?;
-    let right = |(i, &c): (usize, &f32)| (f64::from(c) - dot(i)).abs() <= 1e-4;
-    Ok(found.iter().enumerate().all(right))
-}
-
-/// Operands to time a size class on; the real ones are never touched.
-struct Scratch {
-    a: Tensor,
-    b: Tensor,
-    c: Tensor,
-    trans_a: bool,
-    trans_b: bool,
-}
-
-impl Scratch {
-    fn new(gpu: &Gpu, class: &SizeClass) -> Result<Scratch> {
-        let matrix = |rows: u32, columns: u32, transposed: bool, dtype| {
-            let [rows, columns] = if transposed {
-                [columns, rows]
-            } else {
-                [rows, columns]
-            };
-            let all = [class.batch, rows, columns].map(|size| size as usize);
-            let matrix = Tensor::empty(gpu, &all[usize::from(class.batch == 1)..], dtype)?;
-            matrix.clear();
-            Ok::<Tensor, Error>(matrix)
-        };
-        let dtype = match class.half {
-            true => DType::F16,
-            false => DType::F32,
-        };
-        Ok(Scratch {
-            a: matrix(class.m, class.k, class.trans_a, dtype)?,
-            b: matrix(class.k, class.n, class.trans_b, dtype)?,
-            c: matrix(class.m, class.n, false, DType::F32)?,
-            trans_a: class.trans_a,
-            trans_b: class.trans_b,
-        })
-    }
-
-    fn run(&self, form: Candidate) -> Result<()> {
-        let product = Product {
-            trans_a: self.trans_a,
-            trans_b: self.trans_b,
-            ..Product::new(&self.a, &self.b, &self.c)
-        };
-        product_as(&product, form)
-    }
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed; y holds what A does.

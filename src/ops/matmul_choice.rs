@@ -78,7 +78,7 @@ impl SizeClass {
             trans_a: p.a.extent == 1 && p.a.k > 1,
             trans_b: p.b.k == 1 && p.b.extent > 1,
             half: p.half == [true; 2],
-            image: caps.cpu && image::suits(p, caps.images),
+            image: caps.cpu && caps.image_rows > 0 && image::suits(p, caps.images),
         }
     }
 
@@ -213,6 +213,7 @@ mod tests {
         cpu: true,
         min_subgroup: 8,
         images: NO_IMAGES,
+        image_rows: 0,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
         matrix: None,
@@ -247,6 +248,7 @@ mod tests {
         assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
         let able = Caps {
             images: IMAGES,
+            image_rows: 40,
             ..LAVAPIPE
         };
         let forms = worth_timing(&large, &able, None);

@@ -66,11 +66,12 @@ pub(super) fn suits(p: &Product, most: ImageLimits) -> bool {
 /// for each eight rows and eight more for B.
 const RATES: [(u32, f64); 4] = [(8, 19e9), (16, 25e9), (32, 31e9), (40, 32e9)];
 
-/// Rows an invocation that are fastest for `m` in all.
-pub(super) fn rows(m: u32) -> u32 {
+/// Rows an invocation, `most` at most, that are fastest for `m` in all.
+pub(super) fn rows(m: u32, most: u32) -> u32 {
     let time = |&(rows, rate): &(u32, f64)| f64::from(m.next_multiple_of(rows)) / rate;
-    let best = RATES.iter().min_by(|x, y| time(x).total_cmp(&time(y)));
-    best.map_or(32, |&(rows, _)| rows)
+    let able = RATES.iter().filter(|&&(rows, _)| rows <= most);
+    let best = able.min_by(|x, y| time(x).total_cmp(&time(y)));
+    best.map_or(RATES[0].0, |&(rows, _)| rows)
 }
 
 /// Operations a second of one core with so many rows.
@@ -122,8 +123,9 @@ mod tests {
     #[test]
     fn rows_pad_little() {
         assert_eq!(
-            [1, 8, 9, 32, 64, 128, 480, 2048].map(rows),
+            [1, 8, 9, 32, 64, 128, 480, 2048].map(|m| rows(m, 40)),
             [8, 8, 16, 32, 32, 32, 40, 40]
         );
+        assert_eq!([9, 2048].map(|m| rows(m, 32)), [16, 32]);
     }
 }

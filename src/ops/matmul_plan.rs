@@ -122,6 +122,8 @@ pub struct Caps {
     pub min_subgroup: u32,
     /// How large images may be.
     pub images: ImageLimits,
+    /// Most rows of an invocation in products of images, 0 where those are not made.
+    pub image_rows: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Invocations per workgroup.
@@ -243,9 +245,9 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
                 .fold(u64::from(product.m), |all, &size| {
                     all.saturating_mul(size.into())
                 });
-            if work >= 1 << 23 && image::suits(product, caps.images) {
+            if caps.image_rows > 0 && work >= 1 << 23 && image::suits(product, caps.images) {
                 out.push(Candidate::Image {
-                    rows: image::rows(product.m),
+                    rows: image::rows(product.m, caps.image_rows),
                 });
             }
             // 32 rows an invocation reuse B most, but pad few rows to many.
@@ -439,6 +441,7 @@ mod tests {
             side: 16_384,
             layers: 2048,
         },
+        image_rows: 40,
         workgroup_bytes: 32 << 10,
         invocations: 1024,
         matrix: None,

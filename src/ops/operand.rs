@@ -1,6 +1,8 @@
 //! What a kernel reads in place of a tensor.
 
-use crate::device::{Binding, Gpu, Image, Lines, Rung};
+use super::matmul_timing;
+use crate::device::{Binding, Gpu, Image, Lines};
+use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -20,13 +22,9 @@ impl Operand {
     }
 }
 
-/// Whether kernels should read what they read often from images: on CPU drivers, by broadcast.
-pub(super) fn reads_images(gpu: &Gpu) -> bool {
-    let caps = gpu.caps();
-    match gpu.rung() {
-        Some(rung) => rung == Rung::Image,
-        None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
-    }
+/// Whether kernels should read what they read often from images.
+pub(super) fn reads_images(gpu: &Gpu) -> Result<bool> {
+    Ok(matmul_timing::image_rows(gpu)?.is_some())
 }
 
 /// Rows of a tensor as lines of an image, cut into panels or not.
