@@ -7,8 +7,8 @@ use crate::device::{Gpu, MatrixUnits, Rung};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
-/// Rows of an invocation in products of images, the best guess first; the last are for Mesa 22, as
-/// its table says, and not worth a measurement elsewhere.
+/// Rows of an invocation in products of images, the best guess first. The last are fastest with Mesa
+/// 22 where nothing else shares the cores' caches, and slower elsewhere: `melos tune` alone tries them.
 const IMAGE_ROWS: [u32; 3] = [32, 16, 40];
 
 /// The form for a product: the rung that the environment forces, else the fastest as estimated
