@@ -1,5 +1,5 @@
 // What both forms of the backward LSTM step share: bindings, the read of dz' and the cell.
-#include "math.wgsl"
+#include "lstm_units.wgsl"
 
 struct Params {
     batch: u32,     // B
@@ -13,15 +13,6 @@ struct Params {
     has_dout: u32,  // 0: nothing arrived at the outputs
     only_dh: u32,   // 1: stop at dh
 }
-
-// What a cell is computed for at once: four units of a row, or one where H has a remainder.
-#if VEC4
-alias Units = vec4<f32>;
-const UNITS: u32 = 4u;
-#else
-alias Units = f32;
-const UNITS: u32 = 1u;
-#endif
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
@@ -61,10 +52,6 @@ fn set_gate(at: u32, v: Units) {
     gates[at / 4u] = v;
 }
 
-fn tanh_of(x: Units) -> Units {
-    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
-}
-
 fn flushed(x: Units) -> Units {
     return vec4<f32>(flush(x.x), flush(x.y), flush(x.z), flush(x.w));
 }
@@ -75,10 +62,6 @@ fn gate(at: u32) -> Units {
 
 fn set_gate(at: u32, v: Units) {
     gates[at / 4u][at & 3u] = v;
-}
-
-fn tanh_of(x: Units) -> Units {
-    return tanh_stable(x);
 }
 
 fn flushed(x: Units) -> Units {

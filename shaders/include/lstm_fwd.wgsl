@@ -1,5 +1,5 @@
 // What both forms of the forward LSTM step share: bindings, the read of h and the cell.
-#include "math.wgsl"
+#include "lstm_units.wgsl"
 
 struct Params {
     batch: u32,     // B
@@ -9,15 +9,6 @@ struct Params {
     reverse: u32,   // 1: from the last time step to the first
     cell_clip: f32, // 0: none
 }
-
-// What a cell is computed for at once: four units of a row, or one where H has a remainder.
-#if VEC4
-alias Units = vec4<f32>;
-const UNITS: u32 = 4u;
-#else
-alias Units = f32;
-const UNITS: u32 = 1u;
-#endif
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
@@ -43,17 +34,9 @@ fn begin(step: u32) {
 fn sigmoid_of(x: Units) -> Units {
     return vec4<f32>(sigmoid(x.x), sigmoid(x.y), sigmoid(x.z), sigmoid(x.w));
 }
-
-fn tanh_of(x: Units) -> Units {
-    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
-}
 #else
 fn sigmoid_of(x: Units) -> Units {
     return sigmoid(x);
-}
-
-fn tanh_of(x: Units) -> Units {
-    return tanh_stable(x);
 }
 #endif
 

@@ -132,6 +132,7 @@ include_files! {
     "lstm_bwd_buffers.wgsl"
     "lstm_fwd.wgsl"
     "lstm_fwd_buffers.wgsl"
+    "lstm_units.wgsl"
     "loss_scale.wgsl"
     "math.wgsl"
     "matmul_out.wgsl"

@@ -1,0 +1,18 @@
+// What an LSTM cell is computed for at once: four units of a row, or one where H has a remainder.
+#include "math.wgsl"
+
+#if VEC4
+alias Units = vec4<f32>;
+const UNITS: u32 = 4u;
+
+fn tanh_of(x: Units) -> Units {
+    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
+}
+#else
+alias Units = f32;
+const UNITS: u32 = 1u;
+
+fn tanh_of(x: Units) -> Units {
+    return tanh_stable(x);
+}
+#endif
