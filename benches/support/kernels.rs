@@ -274,13 +274,13 @@ pub fn cases(gpu: &Gpu) -> Vec<(String, Build)> {
         ("NT", [false, true]),
         ("TN", [true, false]),
     ];
-    let cubes = [256, 512, 1024, 2048].map(|n| [n; 3]);
-    let models = [[32, 2048, 512], [2048, 10_000, 512]];
+    let cubes = [256, 512, 1024, 1536, 2048].map(|n| [n; 3]);
     for (form, swapped) in forms {
-        // The models' own shapes read their weights transposed.
-        let sizes = cubes
-            .into_iter()
-            .chain(models.into_iter().filter(|_| form == "NT"));
+        // Few rows; a head over a vocabulary, which reads its weights transposed.
+        let mut sizes = [&cubes[..], &[[32, 2048, 512]]].concat();
+        if form == "NT" {
+            sizes.push([2048, 10_000, 512]);
+        }
         for [m, n, k] in sizes {
             let build = move |gpu: &Gpu| matmul(gpu, [m, n, k], swapped, DType::F32);
             cases.push((format!("matmul_{form}_{m}x{n}x{k}"), Box::new(build)));
