@@ -6,7 +6,8 @@
 // by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.
 // An operand whose lines in memory run along k is an image of those lines. One whose lines lie
 // across k is cut into panels of 64 floats of each line, one a layer, so that what a workgroup
-// reads of it lies together. Either is made by a driver's own copies of a buffer.
+// reads of it lies together. Either is made by a driver's own copies of a buffer. Those want lines a
+// multiple of 256 bytes apart: where only every FOLDth is, FOLD layers take turns in receiving lines.
 // Source: definition.
 // Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8. Consecutive workgroups share 64
 // columns of B, which stay in the cache while rows of A pass by.
@@ -15,6 +16,8 @@
 // Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
 // lanes or more; no workgroup memory. What is read beyond m or n is never stored.
 #const ROWS: u32
+#const FOLD_A: u32
+#const FOLD_B: u32
 
 struct Params {
     m: u32,          // rows of C
@@ -40,8 +43,8 @@ alias ImageB = texture_storage_2d_array<rgba16float, read>;
 alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #endif
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var a: ImageA; // layer a batch, line a row; TRANS_A: layer 64 rows, line a step of k
-@group(0) @binding(2) var b: ImageB; // layer 64 columns, line a step of k; TRANS_B: layer a batch, line a column
+@group(0) @binding(1) var a: ImageA; // layer a batch, line a row; TRANS_A: layer 64 rows, line a step of k; times FOLD_A
+@group(0) @binding(2) var b: ImageB; // layer 64 columns, line a step of k; TRANS_B: layer a batch, line a column; times FOLD_B
 #include "matmul_out.wgsl"
 
 const EIGHTS: u32 = ROWS / 8u;
@@ -54,13 +57,22 @@ struct Block {
     k3: vec4<f32>,
 }
 
+// Texel x of a line of the matrix or panel that begins at layer `base`.
+fn texel_a(x: u32, line: u32, base: u32) -> vec4<f32> {
+    return textureLoad(a, vec2<u32>(x, line / FOLD_A), base + line % FOLD_A);
+}
+
+fn texel_b(x: u32, line: u32, base: u32) -> vec4<f32> {
+    return textureLoad(b, vec2<u32>(x, line / FOLD_B), base + line % FOLD_B);
+}
+
 // Columns col .. col + 4 at k .. k + 4 of the batch that begins at layer `base`.
 fn block(base: u32, k: u32, col: u32) -> Block {
 #if TRANS_B
-    let c0 = textureLoad(b, vec2<u32>(k / 4u, col), base);
-    let c1 = textureLoad(b, vec2<u32>(k / 4u, col + 1u), base);
-    let c2 = textureLoad(b, vec2<u32>(k / 4u, col + 2u), base);
-    let c3 = textureLoad(b, vec2<u32>(k / 4u, col + 3u), base);
+    let c0 = texel_b(k / 4u, col, base);
+    let c1 = texel_b(k / 4u, col + 1u, base);
+    let c2 = texel_b(k / 4u, col + 2u, base);
+    let c3 = texel_b(k / 4u, col + 3u, base);
     return Block(
         vec4<f32>(c0.x, c1.x, c2.x, c3.x),
         vec4<f32>(c0.y, c1.y, c2.y, c3.y),
@@ -69,12 +81,12 @@ fn block(base: u32, k: u32, col: u32) -> Block {
     );
 #else
     let x = (col & 63u) / 4u;
-    let layer = base + col / 64u;
+    let layer = base + col / 64u * FOLD_B;
     return Block(
-        textureLoad(b, vec2<u32>(x, k), layer),
-        textureLoad(b, vec2<u32>(x, k + 1u), layer),
-        textureLoad(b, vec2<u32>(x, k + 2u), layer),
-        textureLoad(b, vec2<u32>(x, k + 3u), layer),
+        texel_b(x, k, layer),
+        texel_b(x, k + 1u, layer),
+        texel_b(x, k + 2u, layer),
+        texel_b(x, k + 3u, layer),
     );
 #endif
 }
@@ -132,8 +144,8 @@ fn matmul_image(
 #if TRANS_A
             // Lanes 0 to 3 fetch rows 0 to 3 at one k each, the next four lanes the other rows.
             let first = row + 8u * g;
-            let at = vec2<u32>((first & 63u) / 4u + ((lane >> 2u) & 1u), k + (lane & 3u));
-            let own = textureLoad(a, at, a_base + first / 64u);
+            let x = (first & 63u) / 4u + ((lane >> 2u) & 1u);
+            let own = texel_a(x, k + (lane & 3u), a_base + first / 64u * FOLD_A);
             // Written out: Mesa 25 keeps what such a loop indexes in memory, at a seventh of the speed.
             s[0] = four_low(s[0], own.x, near, far);
             s[1] = four_low(s[1], own.y, near, far);
@@ -145,7 +157,7 @@ fn matmul_image(
             t[3] = four_high(t[3], own.w, near, far);
 #else
             // Each lane fetches a row at k .. k + 4.
-            let own = textureLoad(a, vec2<u32>(k / 4u, row + 8u * g + (lane & 7u)), a_base);
+            let own = texel_a(k / 4u, row + 8u * g + (lane & 7u), a_base);
             s[0] = madd(s[0], subgroupBroadcast(own.x, 0u), near.k0, far.k0);
             s[0] = madd(s[0], subgroupBroadcast(own.y, 0u), near.k1, far.k1);
             s[0] = madd(s[0], subgroupBroadcast(own.z, 0u), near.k2, far.k2);

@@ -17,8 +17,11 @@ pub struct Lines {
     pub count: u32,
     /// Texels of a line that are copied.
     pub texels: u32,
-    /// Texels from one line to the next in the buffer; bytes are a multiple of 256.
+    /// Texels from one line to the next in the buffer.
     pub stride: u32,
+    /// Layers that take turns in receiving lines, where only so many lines are a multiple of 256
+    /// bytes apart; else 1.
+    pub fold: u32,
     /// Whether each matrix is cut into layers of 16 texels of each line, instead of one layer.
     pub panels: bool,
     /// Whether they hold f16 in place of f32.
@@ -52,12 +55,16 @@ impl Lines {
         if self.half { 8 } else { 16 }
     }
 
-    /// Layers of one matrix.
-    pub(crate) fn layers(&self) -> u32 {
+    fn parts(&self) -> u32 {
         match self.panels {
             true => self.texels.div_ceil(PANEL),
             false => 1,
         }
+    }
+
+    /// Layers of one matrix: `fold` for each of its panels.
+    pub(crate) fn layers(&self) -> u32 {
+        self.parts().saturating_mul(self.fold)
     }
 
     /// Width, lines and layers of the image.
@@ -69,8 +76,8 @@ impl Lines {
             },
             height: match self.panels {
                 // Steps of k go by fours: lines of zeros, as images are made, fill up the last.
-                true => self.count.next_multiple_of(4),
-                false => self.count,
+                true => self.count.next_multiple_of(4).div_ceil(self.fold),
+                false => self.count.div_ceil(self.fold),
             },
             depth_or_array_layers: self.batch.saturating_mul(self.layers()),
         }
@@ -79,7 +86,7 @@ impl Lines {
     /// Whether copies make such an image, and it is no larger than that.
     pub(crate) fn fit(&self, most: ImageLimits) -> bool {
         let extent = self.extent();
-        let bytes = u64::from(self.stride) * self.texel_bytes();
+        let bytes = u64::from(self.stride) * u64::from(self.fold) * self.texel_bytes();
         bytes.is_multiple_of(LINE_BYTES.into())
             && self.texels <= self.stride
             && extent.width.max(extent.height) <= most.side
@@ -119,14 +126,14 @@ impl Lines {
         (buffer, offset): (&wgpu::Buffer, u64),
         image: &wgpu::Texture,
     ) {
-        let mut copy = |texel: u64, layer: u32, width: u32, layers: u32| {
+        let mut copy = |texel: u64, layer: u32, size: wgpu::Extent3d| {
             encoder.copy_buffer_to_texture(
                 wgpu::TexelCopyBufferInfo {
                     buffer,
                     layout: wgpu::TexelCopyBufferLayout {
                         offset: offset + texel * self.texel_bytes(),
-                        bytes_per_row: Some(self.stride * self.texel_bytes() as u32),
-                        rows_per_image: Some(self.count),
+                        bytes_per_row: Some(self.stride * self.fold * self.texel_bytes() as u32),
+                        rows_per_image: Some(size.height),
                     },
                 },
                 wgpu::TexelCopyTextureInfo {
@@ -136,26 +143,33 @@ impl Lines {
                     },
                     ..image.as_image_copy()
                 },
-                wgpu::Extent3d {
-                    width,
-                    height: self.count,
-                    depth_or_array_layers: layers,
-                },
+                size,
             );
         };
-        if !self.panels {
-            return copy(0, 0, self.texels, self.batch);
+        if self.layers() == 1 {
+            let size = wgpu::Extent3d {
+                width: self.texels,
+                height: self.count,
+                depth_or_array_layers: self.batch,
+            };
+            return copy(0, 0, size);
         }
-        let matrix = u64::from(self.count) * u64::from(self.stride);
+        let [count, stride] = [self.count, self.stride].map(u64::from);
+        let width = if self.panels { PANEL } else { self.texels };
         for z in 0..self.batch {
-            for panel in 0..self.layers() {
-                let first = panel * PANEL;
-                copy(
-                    u64::from(z) * matrix + u64::from(first),
-                    z * self.layers() + panel,
-                    PANEL.min(self.texels - first),
-                    1,
-                );
+            for part in 0..self.parts() {
+                let first = part * width;
+                // Fewer lines than layers leave some of those empty.
+                for turn in 0..self.fold.min(self.count) {
+                    let line = u64::from(z) * count + u64::from(turn);
+                    let size = wgpu::Extent3d {
+                        width: width.min(self.texels - first),
+                        height: (self.count - turn).div_ceil(self.fold),
+                        depth_or_array_layers: 1,
+                    };
+                    let layer = z * self.layers() + part * self.fold + turn;
+                    copy(line * stride + u64::from(first), layer, size);
+                }
             }
         }
     }

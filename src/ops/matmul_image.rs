@@ -38,9 +38,11 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
         _ => return None,
     };
     let whole = LINE_BYTES / if half { 2 } else { 4 };
+    // The least number of lines that are whole copies apart.
+    let fold = whole >> stride.trailing_zeros().min(whole.trailing_zeros());
     // Batches follow each other without gaps.
     let apart = u64::from(layout.batch);
-    let suits = stride.is_multiple_of(whole)
+    let suits = stride.is_multiple_of(TEXEL)
         && length <= stride
         && (apart == 0 || apart == u64::from(count) * u64::from(stride));
     let lines = Lines {
@@ -48,6 +50,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
         count,
         texels: length.div_ceil(TEXEL),
         stride: stride / TEXEL,
+        fold,
         panels,
         half,
     };
@@ -107,17 +110,28 @@ mod tests {
     fn what_no_copy_makes_an_image_of_is_none() {
         let suits = |m, n, k| super::suits(&Product::new(m, n, k, false, false), MOST);
         assert!(suits(3, 64, 128));
-        assert!(!suits(3, 68, 128), "lines of B of 272 bytes");
+        assert!(!suits(3, 66, 128), "lines of B of 264 bytes");
         assert!(!suits(3, 64, 30), "lines of A of 120 bytes");
         assert!(!suits(1 << 15, 64, 64), "more lines than an image has");
         let odd = |trans_b| Product::new(64, 64, 30, true, trans_b);
         assert!(super::suits(&odd(false), MOST));
         assert!(!super::suits(&odd(true), MOST), "lines of B of 120 bytes");
-        let half = Product {
-            half: [true; 2],
-            ..Product::new(3, 64, 128, false, false)
+    }
+
+    #[test]
+    fn lines_that_are_no_whole_copies_take_turns() {
+        let folds = |half, width| {
+            let product = Product {
+                half: [half; 2],
+                ..Product::new(3, width, 128, false, false)
+            };
+            operands(&product).expect("images").map(|o| o.lines.fold)
         };
-        assert!(!super::suits(&half, MOST), "lines of B of 128 bytes");
+        assert_eq!(folds(false, 64), [1, 1]);
+        assert_eq!(folds(true, 64), [1, 2]);
+        assert_eq!(folds(false, 96), [1, 2]);
+        assert_eq!(folds(false, 300), [1, 16]);
+        assert_eq!(folds(true, 300), [1, 32]);
     }
 
     #[test]

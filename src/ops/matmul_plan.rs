@@ -214,9 +214,7 @@ pub enum PlanError {
         elements: u64,
     },
     /// An operand that no copy makes an image of.
-    #[error(
-        "matmul: {operand} cannot be an image: its lines, and k, must be whole copies and texels"
-    )]
+    #[error("matmul: {operand} cannot be an image: its lines, and k, must be whole texels")]
     NoImage {
         /// A or B.
         operand: &'static str,
@@ -350,7 +348,12 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
                 ("TRANS_B", !image_b.lines.panels),
             ];
             (a, b) = (Wanted::Image(image_a.lines), Wanted::Image(image_b.lines));
-            let consts = vec![act, ("ROWS", rows)];
+            let consts = vec![
+                act,
+                ("ROWS", rows),
+                ("FOLD_A", image_a.lines.fold),
+                ("FOLD_B", image_b.lines.fold),
+            ];
             ("matmul_image", consts, params, [rows, 64])
         }
         Candidate::Tile { bm, bn } => {
@@ -478,7 +481,7 @@ mod tests {
         assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
         assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
         assert_eq!(
-            first(512, 512, 100),
+            first(512, 512, 102),
             Candidate::Subgroup { rows: 32, wg: 16 }
         );
         let bare = Caps {

@@ -35,6 +35,7 @@ pub(super) fn lines(rows: &Tensor, panels: bool) -> Lines {
         count: rows.shape().rows() as u32,
         texels,
         stride: texels,
+        fold: 1,
         panels,
         half: rows.is_half(),
     }

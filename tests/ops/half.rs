@@ -292,8 +292,8 @@ fn products_of_mixed_operands() {
     }
     for form in forms {
         let sizes = match form {
-            // Lines of whole copies.
-            Candidate::Image { .. } => vec![(128, 60, 256)],
+            // Lines of whole copies, and of texels only.
+            Candidate::Image { .. } => vec![(128, 60, 256), (36, 20, 44)],
             _ => vec![(3, 63, 123), (40, 136, 24)],
         };
         for (m, n, k) in sizes {
