@@ -3,6 +3,7 @@
 use super::matmul_choice::Family;
 pub use super::matmul_plan::Activation;
 use super::matmul_plan::{self as plan, Candidate, Pack, Wanted};
+use super::matmul_split::split_as;
 use super::matmul_timing as timing;
 use super::operand::Operand;
 use crate::device::{Gpu, Groups};
@@ -135,6 +136,7 @@ impl<'a> Product<'a> {
             has_bias: self.bias.is_some(),
             act: self.activation,
             half: [self.a.is_half(), self.b.is_half()],
+            half_c: self.c.is_half(),
             ..plan::Product::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
         match self.trans_a {
@@ -203,7 +205,10 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let sizes = p.sizes()?;
     let rows = most_rows(p.c.gpu(), &sizes);
     if rows >= sizes.m {
-        return rows_as(p, &sizes, form);
+        return match form {
+            Candidate::Split { parts, .. } => split_as(p, &sizes, parts, form.whole()),
+            _ => rows_as(p, &sizes, form),
+        };
     }
     // Made once for all parts.
     let shared_b = Shared::default();
@@ -276,7 +281,7 @@ fn rows_as(p: &Product<'_>, sizes: &plan::Product, form: Candidate) -> Result<()
 }
 
 /// Queues the product of `sizes`, its operands starting where the given tensors do.
-fn part_as(
+pub(super) fn part_as(
     p: &Product<'_>,
     sizes: &plan::Product,
     (a, b): (&Tensor, &Tensor),

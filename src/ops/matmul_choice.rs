@@ -1,7 +1,9 @@
 //! Which forms of a product are worth timing, and on what: arithmetic, no device.
 
 use super::matmul_image as image;
-use super::matmul_plan::{Candidate, Caps, Product, candidates};
+use super::matmul_pack::K_STEP;
+use super::matmul_plan::{Candidate, Caps, Product};
+use super::matmul_split as split;
 use std::fmt;
 
 /// The kernels that make products.
@@ -27,7 +29,19 @@ impl Candidate {
             Candidate::Subgroup { .. } => Family::Subgroup,
             Candidate::Image { .. } => Family::Image,
             Candidate::Tile { .. } => Family::Tile,
-            Candidate::Coop(_) => Family::Coop,
+            Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Family::Coop,
+            Candidate::Split { units: None, .. } => Family::Tile,
+        }
+    }
+
+    /// What its parts are made by, if it has those; else itself.
+    #[must_use]
+    pub fn whole(self) -> Candidate {
+        match self {
+            Candidate::Split { units, .. } => {
+                units.map_or(Candidate::Tile { bm: 64, bn: 64 }, Candidate::Coop)
+            }
+            whole => whole,
         }
     }
 }
@@ -40,6 +54,7 @@ impl fmt::Display for Candidate {
             Candidate::Image { rows } => write!(f, "image rows {rows}"),
             Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
             Candidate::Coop(units) => write!(f, "matrix {0} x {0}", units.size),
+            Candidate::Split { parts, .. } => write!(f, "{}, k in {parts}", self.whole()),
         }
     }
 }
@@ -64,6 +79,8 @@ pub struct SizeClass {
     pub half: bool,
     /// A and B can be images.
     pub image: bool,
+    /// Parts of k can be made at once and added up.
+    pub split: bool,
 }
 
 impl SizeClass {
@@ -79,6 +96,7 @@ impl SizeClass {
             trans_b: p.b.k == 1 && p.b.extent > 1,
             half: p.half == [true; 2],
             image: caps.cpu && caps.image_rows > 0 && image::suits(p, caps.images),
+            split: !caps.cpu && split::parts(p).is_some(),
         }
     }
 
@@ -118,8 +136,74 @@ impl fmt::Display for SizeClass {
         if self.image {
             write!(f, " image")?;
         }
+        if self.split {
+            write!(f, " split")?;
+        }
         Ok(())
     }
+}
+
+/// The forms worth timing for `product` on an adapter, best guess first; never empty.
+pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
+    let direct = Candidate::Direct {
+        wg: if caps.cpu { 16 } else { 64 },
+    };
+    let mut out = Vec::new();
+    if caps.cpu {
+        if caps.min_subgroup >= K_STEP {
+            // Compiling it takes half a second, which small products never win back.
+            let work = [product.n, product.k, product.batch]
+                .iter()
+                .fold(u64::from(product.m), |all, &size| {
+                    all.saturating_mul(size.into())
+                });
+            if caps.image_rows > 0 && work >= 1 << 23 && image::suits(product, caps.images) {
+                out.push(Candidate::Image {
+                    rows: image::rows(product.m, caps.image_rows),
+                });
+            }
+            // 32 rows an invocation reuse B most, but pad few rows to many.
+            let rows = if product.m <= 16 { 8 } else { 32 };
+            out.push(Candidate::Subgroup { rows, wg: 16 });
+        }
+        // Below this, two dispatches more cost as much as the product.
+        let tiny = [product.m, product.n, product.k]
+            .iter()
+            .fold(1u64, |all, &size| all.saturating_mul(size.into()))
+            < 1 << 15;
+        out.insert(if tiny { 0 } else { out.len() }, direct);
+        return out;
+    }
+    let fits = |bm: u32, bn: u32| {
+        bm * bn / 64 <= caps.invocations && (bm + bn + 8) * 32 <= caps.workgroup_bytes
+    };
+    let tiles = |bm: u32, bn: u32| {
+        let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
+        count(product.m, bm) * count(product.n, bn) * u64::from(product.batch)
+    };
+    let units = caps.matrix.filter(|_| product.half == [true; 2]);
+    if let Some(parts) = split::parts(product) {
+        out.push(Candidate::Split { parts, units });
+    }
+    out.extend(units.map(Candidate::Coop));
+    // Large tiles reuse more but need enough of them to fill the device.
+    let large = fits(128, 128) && tiles(128, 128) >= 128;
+    if large {
+        out.push(Candidate::Tile { bm: 128, bn: 128 });
+    }
+    if product.m <= 8 {
+        out.push(direct);
+    }
+    if fits(64, 64) {
+        out.push(Candidate::Tile { bm: 64, bn: 64 });
+    }
+    if caps.min_subgroup >= K_STEP && product.m > 8 {
+        out.push(Candidate::Subgroup { rows: 8, wg: 64 });
+    }
+    if !out.contains(&direct) {
+        out.push(direct);
+    }
+    out
 }
 
 /// On CPU adapters a form this much slower by estimate is not timed: compiling it alone takes
@@ -180,7 +264,7 @@ fn estimate(p: &Product, form: Candidate) -> f64 {
             let copied = 4.0 * k * batch * (f64::from(p.m) + f64::from(p.n));
             2.0 * m * n * k * batch / image::rate(rows) + copied / COPY + 3.0 * DISPATCH
         }
-        Candidate::Tile { .. } | Candidate::Coop(_) => {
+        Candidate::Tile { .. } | Candidate::Coop(_) | Candidate::Split { .. } => {
             2.0 * up(p.m, 64) * up(p.n, 64) * k * batch / TILE + DISPATCH
         }
     }
@@ -289,5 +373,66 @@ mod tests {
         assert_ne!(best(&large), Candidate::Coop(units));
         let forms = worth_timing(&large, &with_units, Some(Family::Coop));
         assert_eq!(forms, [Candidate::Tile { bm: 64, bn: 64 }]);
+    }
+
+    #[test]
+    fn the_first_candidate_fits_size_and_adapter() {
+        let able = Caps {
+            images: IMAGES,
+            image_rows: 40,
+            ..LAVAPIPE
+        };
+        let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &able)[0];
+        assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
+        assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
+        assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
+        assert_eq!(
+            first(512, 512, 102),
+            Candidate::Subgroup { rows: 32, wg: 16 }
+        );
+        let bare = Caps {
+            min_subgroup: 0,
+            ..able
+        };
+        let all = candidates(&Product::new(512, 512, 512, false, false), &bare);
+        assert!(matches!(all[..], [Candidate::Direct { .. }]));
+    }
+
+    #[test]
+    fn few_tiles_of_a_long_k_are_made_in_parts() {
+        let gpu = Caps {
+            cpu: false,
+            min_subgroup: 32,
+            invocations: 1024,
+            ..LAVAPIPE
+        };
+        let first = |p: &Product| candidates(p, &gpu)[0];
+        let split = |parts| Candidate::Split { parts, units: None };
+        // A gradient of LoRA's: 12 tiles, 16 for the class.
+        let lora = Product::new(8, 768, 1000, true, false);
+        assert_eq!(first(&lora), split(4));
+        assert_eq!(
+            first(&Product::new(64, 64, 100_000, false, true)),
+            split(128)
+        );
+        let bias = Product {
+            has_bias: true,
+            ..lora
+        };
+        for p in [
+            bias,
+            lora.batched(2),
+            Product { ldc: 800, ..lora },
+            Product {
+                half_c: true,
+                ..lora
+            },
+        ] {
+            assert!(!matches!(first(&p), Candidate::Split { .. }), "{p:?}");
+        }
+        let large = Product::new(2048, 2048, 4096, false, true);
+        assert!(!matches!(first(&large), Candidate::Split { .. }));
+        assert!(SizeClass::of(&lora, &gpu).to_string().ends_with(" split"));
+        assert!(!SizeClass::of(&lora, &LAVAPIPE).split);
     }
 }

@@ -12,8 +12,8 @@
 //! - `matmul_direct`: operands as they lie, nothing optional. For few rows and tiny products,
 //!   and wherever the others do not run.
 
+pub use super::matmul_choice::candidates;
 use super::matmul_image as image;
-use super::matmul_pack::K_STEP;
 pub use super::matmul_pack::{Layout, Pack, pack};
 pub use super::matmul_params::{PackParams, PackedParams, Params, StridedParams};
 use crate::device::{ImageLimits, Lines, MatrixUnits};
@@ -67,6 +67,8 @@ pub struct Product {
     pub act: Activation,
     /// Whether A and B hold f16.
     pub half: [bool; 2],
+    /// Whether C does.
+    pub half_c: bool,
 }
 
 impl Product {
@@ -99,6 +101,7 @@ impl Product {
             has_bias: false,
             act: Activation::None,
             half: [false; 2],
+            half_c: false,
         }
     }
 
@@ -156,6 +159,13 @@ pub enum Candidate {
     },
     /// `matmul_coop`: f16 alone.
     Coop(MatrixUnits),
+    /// Parts of k at once, and their sum: `matmul_tile` or `matmul_coop`, `sum_cols`.
+    Split {
+        /// How many.
+        parts: u32,
+        /// What makes them; tiles of 64 by 64 without.
+        units: Option<MatrixUnits>,
+    },
     /// `matmul_direct`: invocations per workgroup.
     Direct {
         /// `WG`.
@@ -227,67 +237,6 @@ pub enum PlanError {
         /// Workgroups asked for.
         groups: u64,
     },
-}
-
-/// The forms worth timing for `product` on an adapter, best guess first; never empty.
-pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
-    let direct = Candidate::Direct {
-        wg: if caps.cpu { 16 } else { 64 },
-    };
-    let mut out = Vec::new();
-    if caps.cpu {
-        if caps.min_subgroup >= K_STEP {
-            // Compiling it takes half a second, which small products never win back.
-            let work = [product.n, product.k, product.batch]
-                .iter()
-                .fold(u64::from(product.m), |all, &size| {
-                    all.saturating_mul(size.into())
-                });
-            if caps.image_rows > 0 && work >= 1 << 23 && image::suits(product, caps.images) {
-                out.push(Candidate::Image {
-                    rows: image::rows(product.m, caps.image_rows),
-                });
-            }
-            // 32 rows an invocation reuse B most, but pad few rows to many.
-            let rows = if product.m <= 16 { 8 } else { 32 };
-            out.push(Candidate::Subgroup { rows, wg: 16 });
-        }
-        // Below this, two dispatches more cost as much as the product.
-        let tiny = [product.m, product.n, product.k]
-            .iter()
-            .fold(1u64, |all, &size| all.saturating_mul(size.into()))
-            < 1 << 15;
-        out.insert(if tiny { 0 } else { out.len() }, direct);
-        return out;
-    }
-    let fits = |bm: u32, bn: u32| {
-        bm * bn / 64 <= caps.invocations && (bm + bn + 8) * 32 <= caps.workgroup_bytes
-    };
-    let tiles = |bm: u32, bn: u32| {
-        let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
-        count(product.m, bm) * count(product.n, bn) * u64::from(product.batch)
-    };
-    if let Some(units) = caps.matrix.filter(|_| product.half == [true; 2]) {
-        out.push(Candidate::Coop(units));
-    }
-    // Large tiles reuse more but need enough of them to fill the device.
-    let large = fits(128, 128) && tiles(128, 128) >= 128;
-    if large {
-        out.push(Candidate::Tile { bm: 128, bn: 128 });
-    }
-    if product.m <= 8 {
-        out.push(direct);
-    }
-    if fits(64, 64) {
-        out.push(Candidate::Tile { bm: 64, bn: 64 });
-    }
-    if caps.min_subgroup >= K_STEP && product.m > 8 {
-        out.push(Candidate::Subgroup { rows: 8, wg: 64 });
-    }
-    if !out.contains(&direct) {
-        out.push(direct);
-    }
-    out
 }
 
 /// The dispatches that make `product` in the form `candidate`.
@@ -386,6 +335,8 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             ("matmul_coop", consts, strided, [8 * size; 2])
         }
         Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),
+        // Its parts are products of their own.
+        Candidate::Split { .. } => return plan(product, candidate.whole()),
     };
     let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
     Ok(Plan {
@@ -437,19 +388,6 @@ pub(super) fn grid(groups: [u64; 3]) -> Result<[u32; 3], PlanError> {
 mod tests {
     use super::*;
 
-    const LAVAPIPE: Caps = Caps {
-        cpu: true,
-        min_subgroup: 8,
-        images: ImageLimits {
-            side: 16_384,
-            layers: 2048,
-        },
-        image_rows: 40,
-        workgroup_bytes: 32 << 10,
-        invocations: 1024,
-        matrix: None,
-    };
-
     #[test]
     fn what_cannot_be_planned_says_why() {
         let direct = Candidate::Direct { wg: 64 };
@@ -472,23 +410,5 @@ mod tests {
         assert_eq!(a.floats, 2 * 3 * 264 * 32);
         assert_eq!((plan.groups, plan.vec4), ([3, 1, 2], false));
         Ok(())
-    }
-
-    #[test]
-    fn the_first_candidate_fits_size_and_adapter() {
-        let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &LAVAPIPE)[0];
-        assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
-        assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
-        assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
-        assert_eq!(
-            first(512, 512, 102),
-            Candidate::Subgroup { rows: 32, wg: 16 }
-        );
-        let bare = Caps {
-            min_subgroup: 0,
-            ..LAVAPIPE
-        };
-        let all = candidates(&Product::new(512, 512, 512, false, false), &bare);
-        assert!(matches!(all[..], [Candidate::Direct { .. }]));
     }
 }

@@ -77,6 +77,7 @@ pub(super) fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
         trans_b: true,
         half: false,
         image: true,
+        split: false,
     };
     let worth = ways.len() - 1;
     let chosen = gpu.fastest("operands", &names, worth, |gpu, index| {

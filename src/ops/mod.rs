@@ -20,6 +20,7 @@ mod matmul_image;
 mod matmul_pack;
 mod matmul_params;
 pub mod matmul_plan;
+mod matmul_split;
 mod matmul_timing;
 mod norm;
 mod operand;

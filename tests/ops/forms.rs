@@ -62,7 +62,7 @@ impl Case {
             transpose_b,
         } = self.shape;
         let mut data = Data::new((m * 3 + n * 5 + k * 7) as u64);
-        let half = matches!(form, Candidate::Coop(_));
+        let half = matches!(form.whole(), Candidate::Coop(_));
         let mut operand = |len| -> Vec<f32> {
             let values = data.peaked(len, 1.0, 20.0);
             match half {
@@ -306,6 +306,41 @@ fn images_at_every_size_that_suits_them() {
     long.shape.transpose_b = true;
     long.bias = true;
     long.prove(&gpu, Candidate::Image { rows: 8 });
+}
+
+/// Parts of k that fill it or leave a rest, more of them than k has, sums alone or added to C.
+#[test]
+fn split_products() {
+    let gpu = unchecked();
+    for units in [None, gpu.caps().matrix] {
+        for (parts, m, n, k) in [
+            (4, 8, 96, 1024),
+            (3, 65, 7, 1001),
+            (8, 5, 33, 300),
+            (2, 1, 1, 65),
+        ] {
+            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+                let mut case = Case::plain(m, n, k);
+                case.accumulate = transpose_a;
+                case.alpha = 0.5;
+                case.shape.transpose_a = transpose_a;
+                case.shape.transpose_b = transpose_b;
+                case.prove(&gpu, Candidate::Split { parts, units });
+            }
+        }
+    }
+    let a = Tensor::from_slice(&gpu, [8, 8], &[1.0f32; 64]).unwrap();
+    let c = Tensor::empty(&gpu, [8, 8], DType::F32).unwrap();
+    let product = Product {
+        activation: Activation::Relu,
+        ..Product::new(&a, &a, &c)
+    };
+    let form = Candidate::Split {
+        parts: 2,
+        units: None,
+    };
+    let error = product_as(&product, form).unwrap_err();
+    assert!(error.to_string().contains("parts of k"), "{error}");
 }
 
 #[test]
