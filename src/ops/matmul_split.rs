@@ -52,7 +52,7 @@ pub(super) fn split_as(p: &Product<'_>, sizes: &Sizes, parts: u32, of: Candidate
         batch: whole,
         a: apart(sizes.a),
         b: apart(sizes.b),
-        c_batch: sizes.m * sizes.n,
+        c_batch: sizes.m.saturating_mul(sizes.n),
         accumulate: false,
         ..*sizes
     };
