@@ -6,6 +6,7 @@ use common::gpu;
 use melos::device::{Gpu, Profile, Timing};
 use melos::ops::matmul::{Product, product_as};
 use melos::ops::{self, AttentionOptions, LstmOptions, LstmWeights, matmul_plan};
+use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
 
 #[test]
@@ -364,5 +365,57 @@ fn a_huge_product_is_made_in_rows_with_the_same_bits() {
             let (again, _) = make(form, Some(2.0 * (m * n * k) as f64));
             assert_eq!(again, once, "{form}");
         }
+    }
+}
+
+#[test]
+fn a_long_attention_is_made_in_rows_with_the_same_bits() {
+    let gpu = gpu();
+    let (batch, queries, keys, width) = (2, 75, 70, 16);
+    let tensor = |rows| {
+        let lines = numbers(&gpu, [batch * rows, width], false);
+        lines.reshaped([batch, rows, width]).unwrap()
+    };
+    let [q, k, v] = [queries, keys, keys].map(tensor);
+    let lens = Tensor::from_slice(&gpu, [batch], &[70u32, 41]).unwrap();
+    let options = AttentionOptions {
+        heads: 2,
+        causal: true,
+        dropout: 0.25,
+        scale: None,
+    };
+    let state = StepState::new(&gpu, 9).unwrap();
+    let make = |most| {
+        gpu.limit_work(most);
+        let (recording, results) = gpu
+            .record(|| {
+                let tape = Tape::training(&gpu, state.tensor());
+                for tensor in [&q, &k, &v] {
+                    tape.watch(tensor);
+                }
+                let y = ops::attention(&tape, &q, &k, &v, Some(&lens), &options)?;
+                let loss = ops::sum_all(&tape, &ops::mul(&tape, &y, &y)?)?;
+                let grads = tape.backward_with_inputs(&loss, &[&q, &k, &v])?;
+                let all: Vec<Tensor> = grads.into_iter().flatten().chain([y]).collect();
+                assert_eq!(all.len(), 4);
+                Ok(all)
+            })
+            .unwrap();
+        gpu.replay(&recording).unwrap();
+        gpu.limit_work(None);
+        (
+            recording.kernel_counts(),
+            results.iter().map(bits).collect::<Vec<_>>(),
+        )
+    };
+    let (once, whole) = make(None);
+    // 32, 32 and 11 queries, 32, 32 and 6 keys.
+    let (thrice, parts) = make(Some(1.0));
+    assert_eq!(parts, whole);
+    let attention = once
+        .iter()
+        .filter(|(kernel, _)| kernel.starts_with("attention_"));
+    for (kernel, count) in attention.filter(|(kernel, _)| *kernel != "attention_delta") {
+        assert_eq!((*count, thrice[kernel]), (1, 3), "{kernel}");
     }
 }

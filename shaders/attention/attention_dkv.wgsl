@@ -24,7 +24,7 @@ fn attention_dkv(
 ) {
     let batch = wid.z;
     let head = wid.y;
-    let tile = wid.x / p.blocks * 32u;
+    let tile = p.first_row + wid.x / p.blocks * 32u;
     let first = wid.x % p.blocks * COLS;
     let sequence = batch * p.heads + head;
     let r = lid / 8u;

@@ -22,7 +22,7 @@ fn attention_dq_subgroup(
 ) {
     let batch = wid.z;
     let head = wid.y;
-    let tile = wid.x / p.blocks * 32u;
+    let tile = p.first_row + wid.x / p.blocks * 32u;
     let first = wid.x % p.blocks * COLS;
     let sequence = batch * p.heads + head;
     let t = tile + lane * 4u;

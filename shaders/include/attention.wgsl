@@ -28,6 +28,8 @@ struct Params {
     accumulate_v: u32, // 1: add to dv
     scale: f32,      // of q k
     keep: f32,       // 1 / (1 - p); DROPOUT only
+    first_row: u32,  // first query (dkv: key) of this dispatch
+    rows: u32,       // how many it has; the grid says the same in tiles
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

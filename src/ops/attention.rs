@@ -210,6 +210,8 @@ fn attend(
         accumulate_v: 0,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
+        first_row: 0,
+        rows: 0,
     };
     let out = Tensor::empty(gpu, [batch, queries, width], q.tensor.dtype())?;
     let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {

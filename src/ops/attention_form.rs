@@ -1,7 +1,7 @@
 //! The attention kernels: which form runs, in which variant and geometry.
 
 use super::operand::{Operand, can_be_image, lines, reads_images};
-use crate::device::{Gpu, Groups, Kernel};
+use crate::device::{Binding, Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tensor};
@@ -31,6 +31,9 @@ pub(super) struct Params {
     pub accumulate_v: u32,
     pub scale: f32,
     pub keep: f32,
+    /// First query, or key, of a dispatch, and how many it has: [`Form::dispatch`] fills them in.
+    pub first_row: u32,
+    pub rows: u32,
 }
 
 #[repr(C)]
@@ -165,12 +168,35 @@ impl Form {
         gpu.kernel(&format!("attention_{name}{form}"), &variant)
     }
 
-    fn grid(self, rows: u32, params: &Params, batch: usize) -> Groups {
-        Groups::Grid([
-            rows.div_ceil(TILE) * self.blocks,
-            params.heads,
-            batch as u32,
-        ])
+    /// Queues a kernel for all `rows` queries or keys of `batch` sequences, in parts where it would run
+    /// long enough for a system to take the device for dead: `work` operations for each column of a row.
+    fn dispatch(
+        self,
+        gpu: &Gpu,
+        kernel: &Arc<Kernel>,
+        params: &Params,
+        bindings: &[Binding<'_>],
+        (rows, batch): (u32, usize),
+        work: f64,
+    ) -> Result<()> {
+        let columns = f64::from(params.heads) * f64::from(self.width) * batch as f64;
+        let most = match gpu.most_of_dispatch() {
+            Some(most) => ((most / (work * columns)) as u32 / TILE)
+                .max(1)
+                .saturating_mul(TILE),
+            None => rows,
+        };
+        for first in (0..rows).step_by(most as usize) {
+            let params = Params {
+                first_row: first,
+                rows: most.min(rows - first),
+                ..*params
+            };
+            let groups = params.rows.div_ceil(TILE) * self.blocks;
+            let grid = Groups::Grid([groups, params.heads, batch as u32]);
+            gpu.dispatch(kernel, &params, bindings, grid)?;
+        }
+        Ok(())
     }
 
     /// Fills `out` and, if given, the logarithms of `stats`. `read` is q, k, v and control.
@@ -186,8 +212,9 @@ impl Form {
         let written = [Some(out), stats.map(|s| &s.0)].into_iter().flatten();
         let read = read.iter().map(Operand::binding);
         let bindings: Vec<_> = read.chain(written.map(Tensor::binding)).collect();
-        let grid = self.grid(params.queries, params, out.dims()[0]);
-        gpu.dispatch(&kernel, params, &bindings, grid)
+        let rows = (params.queries, out.dims()[0]);
+        let work = 4.0 * f64::from(params.keys);
+        self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }
 
     /// Fills the deltas of `stats`.
@@ -228,8 +255,9 @@ impl Form {
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dq].map(Tensor::binding);
         let bindings: Vec<_> = read.chain(others).collect();
-        let grid = self.grid(params.queries, params, stats.0.dims()[0]);
-        gpu.dispatch(&kernel, params, &bindings, grid)
+        let rows = (params.queries, stats.0.dims()[0]);
+        let work = 6.0 * f64::from(params.keys);
+        self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }
 
     /// The same for keys and values, whose gradients may lie in one tensor.
@@ -252,7 +280,8 @@ impl Form {
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dk, unused.as_ref().unwrap_or(dv)].map(Tensor::binding);
         let bindings: Vec<_> = read.chain(others).collect();
-        let grid = self.grid(params.keys, params, stats.0.dims()[0]);
-        gpu.dispatch(&kernel, params, &bindings, grid)
+        let rows = (params.keys, stats.0.dims()[0]);
+        let work = 8.0 * f64::from(params.queries);
+        self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }
 }
