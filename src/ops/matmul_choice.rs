@@ -182,7 +182,7 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
         count(product.m, bm) * count(product.n, bn) * u64::from(product.batch)
     };
     let units = caps.matrix.filter(|_| product.half == [true; 2]);
-    if let Some(parts) = split::parts(product) {
+    if let Some(parts) = split::parts(product).filter(|_| units.is_some() || fits(64, 64)) {
         out.push(Candidate::Split { parts, units });
     }
     out.extend(units.map(Candidate::Coop));
