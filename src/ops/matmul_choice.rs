@@ -77,9 +77,9 @@ pub struct SizeClass {
     pub trans_b: bool,
     /// A and B hold f16.
     pub half: bool,
-    /// A and B can be images.
+    /// Images of A and B are among the forms.
     pub image: bool,
-    /// Parts of k can be made at once and added up.
+    /// Parts of k are among the forms.
     pub split: bool,
 }
 
@@ -95,7 +95,7 @@ impl SizeClass {
             trans_a: p.a.extent == 1 && p.a.k > 1,
             trans_b: p.b.k == 1 && p.b.extent > 1,
             half: p.half == [true; 2],
-            image: caps.cpu && caps.image_rows > 0 && image::suits(p, caps.images),
+            image: caps.cpu && reads_images(p, caps),
             split: !caps.cpu && split::parts(p).is_some(),
         }
     }
@@ -143,6 +143,15 @@ impl fmt::Display for SizeClass {
     }
 }
 
+/// Whether images are among the forms of a product on a CPU adapter.
+fn reads_images(p: &Product, caps: &Caps) -> bool {
+    // Compiling that takes half a second, which small products never win back.
+    let work = [p.n, p.k, p.batch]
+        .iter()
+        .fold(u64::from(p.m), |all, &size| all.saturating_mul(size.into()));
+    caps.image_rows > 0 && work >= 1 << 23 && image::suits(p, caps.images)
+}
+
 /// The forms worth timing for `product` on an adapter, best guess first; never empty.
 pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let direct = Candidate::Direct {
@@ -151,13 +160,7 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            // Compiling it takes half a second, which small products never win back.
-            let work = [product.n, product.k, product.batch]
-                .iter()
-                .fold(u64::from(product.m), |all, &size| {
-                    all.saturating_mul(size.into())
-                });
-            if caps.image_rows > 0 && work >= 1 << 23 && image::suits(product, caps.images) {
+            if reads_images(product, caps) {
                 out.push(Candidate::Image {
                     rows: image::rows(product.m, caps.image_rows),
                 });
