@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, Architecture, FloatType, SaveOptions};
+use crate::train::run::model_of_run;
 
 /// Rewrite a BERT or GPT-2 folder: other names, element type, class or shards.
 ///
 /// Without options the result is what today's transformers would write, whatever the input's age.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// Model folder or .safetensors file with its config.json beside it.
+    /// Model folder, run folder, or .safetensors file with its config.json beside it.
     input: PathBuf,
     /// Folder to write; must be new or empty.
     out: PathBuf,
@@ -75,7 +76,7 @@ enum Prefix {
 
 impl Convert {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let input = hub::open(&self.input)?;
+        let input = hub::open(&model_of_run(&self.input)?)?;
         let architecture = self.architecture.as_deref().map(Architecture::named);
         let options = SaveOptions {
             bare: self.prefix.map(|prefix| matches!(prefix, Prefix::Drop)),

@@ -8,6 +8,7 @@ use clap::Args;
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, Summary};
+use crate::train::run::model_of_run;
 
 /// Show the tensors, shapes and parameters of a model or adapter.
 ///
@@ -15,7 +16,7 @@ use crate::hub::{self, Summary};
 /// adapter, with the share of its base's parameters that it trains.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// Model folder, adapter folder, or .safetensors file.
+    /// Model folder, adapter folder, run folder, or .safetensors file.
     path: PathBuf,
     /// The adapter's base model [default: the folder that the adapter names].
     #[arg(long, value_name = "DIR")]
@@ -27,7 +28,8 @@ pub struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let summary = hub::inspect(&self.path, self.base.as_deref())?;
+        let base = self.base.as_deref().map(model_of_run).transpose()?;
+        let summary = hub::inspect(&model_of_run(&self.path)?, base.as_deref())?;
         if self.json {
             output::print_json(&summary)?;
         } else {

@@ -9,13 +9,14 @@ use super::convert::Format;
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, SaveOptions, adapter};
+use crate::train::run::model_of_run;
 
 /// Merge a LoRA adapter into its base model: one model that needs no adapter.
 #[derive(Debug, Args)]
 pub struct Merge {
-    /// The base model's folder.
+    /// The base model's folder, or that of the run it comes from.
     base: PathBuf,
-    /// The adapter's folder (PEFT's adapter_config.json and adapter_model.safetensors).
+    /// The adapter's folder (PEFT's adapter_config.json and adapter_model.safetensors), or its run's.
     adapter: PathBuf,
     /// Folder to write; must be new or empty.
     out: PathBuf,
@@ -26,8 +27,8 @@ pub struct Merge {
 impl Merge {
     pub(super) fn run(self) -> Result<ExitCode> {
         hub::require_empty(&self.out)?;
-        let base = hub::open(&self.base)?;
-        let adapter = adapter::read(&self.adapter)?;
+        let base = hub::open(&model_of_run(&self.base)?)?;
+        let adapter = adapter::read(&model_of_run(&self.adapter)?)?;
         let (model, report) = adapter::merge(&base, &adapter)?;
         let given = self.format.options();
         let options = SaveOptions {

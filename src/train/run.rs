@@ -290,6 +290,18 @@ pub trait Model {
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores>;
 }
 
+/// The model folder of the run or unit at `path`; what is neither is `path` itself, whatever that is.
+///
+/// # Errors
+/// [`Error::Folder`] for a run without a finished model.
+pub fn model_of_run(path: &Path) -> Result<PathBuf> {
+    let of_run = ["config.toml", "results.json", "done.json"];
+    match of_run.iter().any(|name| path.join(name).is_file()) {
+        true => resolve_model(path),
+        false => Ok(path.to_path_buf()),
+    }
+}
+
 /// The model folder meant by `path`: itself, a unit's, or the best of a run.
 ///
 /// # Errors
