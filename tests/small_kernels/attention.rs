@@ -172,8 +172,9 @@ fn one(form: &str, width: usize, accumulate: u32) {
         accumulate,
         bits(scale),
         bits(1.0),
+        0,
+        0,
     ];
-    let grid = |rows: usize| Groups::Grid([rows.div_ceil(32) as u32, HEADS as u32, BATCH as u32]);
     let [q, k, v, dout_at] = [&q, &k, &v, &dout].map(|x| dev.f32(x));
     let lens = dev.u32(&LENS);
     let o = dev.out(BATCH * QUERIES * HEADS * width);
@@ -181,13 +182,19 @@ fn one(form: &str, width: usize, accumulate: u32) {
     let inputs = [&q, &k, &v, &lens];
     let run = |name: &str, variant: &Variant, others: &[&Tensor], rows: usize| {
         let all = [&inputs[..], others].concat();
-        dev.run(
-            &format!("attention_{name}{form}"),
-            variant,
-            params,
-            &all,
-            grid(rows),
-        );
+        // A dispatch for each tile, the last one first.
+        for start in (0..rows).step_by(32).rev() {
+            let mut params = params;
+            params[20..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
+            let grid = Groups::Grid([1, HEADS as u32, BATCH as u32]);
+            dev.run(
+                &format!("attention_{name}{form}"),
+                variant,
+                params,
+                &all,
+                grid,
+            );
+        }
     };
     let ahead = variant.clone().with("LSE", true);
     run("fwd", &ahead, &[&o.tensor, &stats.tensor], QUERIES);
