@@ -184,7 +184,7 @@ impl Form {
             Some(most) => ((most / (work * columns)) as u32 / TILE)
                 .max(1)
                 .saturating_mul(TILE),
-            None => rows,
+            None => u32::MAX,
         };
         for first in (0..rows).step_by(most as usize) {
             let params = Params {

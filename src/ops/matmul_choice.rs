@@ -95,7 +95,7 @@ impl SizeClass {
             trans_a: p.a.extent == 1 && p.a.k > 1,
             trans_b: p.b.k == 1 && p.b.extent > 1,
             half: p.half == [true; 2],
-            image: caps.cpu && reads_images(p, caps),
+            image: caps.cpu && has_image_form(p, caps),
             split: !caps.cpu && split::parts(p).is_some(),
         }
     }
@@ -107,14 +107,12 @@ impl SizeClass {
         // Some milliseconds on 2 CPU cores and on an integrated GPU.
         let most = if cpu { 1u64 << 25 } else { 1 << 32 };
         loop {
+            let small = work(&[self.m, self.n, self.k, self.batch]) <= most;
             let sizes = [&mut self.m, &mut self.n, &mut self.k, &mut self.batch];
-            let work = sizes
-                .iter()
-                .fold(1u64, |w, s| w.saturating_mul(u64::from(**s)));
             let Some(largest) = sizes.into_iter().max_by_key(|s| **s) else {
                 return self;
             };
-            if work <= most || *largest <= 256 {
+            if small || *largest <= 256 {
                 return self;
             }
             *largest /= 2;
@@ -143,13 +141,17 @@ impl fmt::Display for SizeClass {
     }
 }
 
+/// Multiplications of a product of such sizes.
+fn work(sizes: &[u32]) -> u64 {
+    let times = |all: u64, &size: &u32| all.saturating_mul(size.into());
+    sizes.iter().fold(1, times)
+}
+
 /// Whether images are among the forms of a product on a CPU adapter.
-fn reads_images(p: &Product, caps: &Caps) -> bool {
+fn has_image_form(p: &Product, caps: &Caps) -> bool {
     // Compiling that takes half a second, which small products never win back.
-    let work = [p.n, p.k, p.batch]
-        .iter()
-        .fold(u64::from(p.m), |all, &size| all.saturating_mul(size.into()));
-    caps.image_rows > 0 && work >= 1 << 23 && image::suits(p, caps.images)
+    let large = work(&[p.m, p.n, p.k, p.batch]) >= 1 << 23;
+    caps.image_rows > 0 && large && image::suits(p, caps.images)
 }
 
 /// The forms worth timing for `product` on an adapter, best guess first; never empty.
@@ -160,7 +162,7 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
     let mut out = Vec::new();
     if caps.cpu {
         if caps.min_subgroup >= K_STEP {
-            if reads_images(product, caps) {
+            if has_image_form(product, caps) {
                 out.push(Candidate::Image {
                     rows: image::rows(product.m, caps.image_rows),
                 });
@@ -170,10 +172,7 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
             out.push(Candidate::Subgroup { rows, wg: 16 });
         }
         // Below this, two dispatches more cost as much as the product.
-        let tiny = [product.m, product.n, product.k]
-            .iter()
-            .fold(1u64, |all, &size| all.saturating_mul(size.into()))
-            < 1 << 15;
+        let tiny = work(&[product.m, product.n, product.k]) < 1 << 15;
         out.insert(if tiny { 0 } else { out.len() }, direct);
         return out;
     }

@@ -39,7 +39,7 @@ pub(super) fn split_as(p: &Product<'_>, sizes: &Sizes, parts: u32, of: Candidate
         });
     }
     let k = sizes.k.div_ceil(parts.max(1));
-    let k = k.next_multiple_of(UNIT).min(sizes.k);
+    let k = k.next_multiple_of(UNIT).min(sizes.k).max(1);
     let (whole, rest) = (sizes.k / k, sizes.k % k);
     let [m, n] = [sizes.m, sizes.n].map(|size| size as usize);
     let partial = Tensor::empty(p.c.gpu(), [whole as usize, m, n], DType::F32)?;
