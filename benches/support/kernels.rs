@@ -276,9 +276,14 @@ pub fn cases(gpu: &Gpu) -> Vec<(String, Build)> {
     ];
     let cubes = [256, 512, 1024, 1536, 2048].map(|n| [n; 3]);
     for (form, swapped) in forms {
-        // Few rows; a head over a vocabulary, which reads its weights transposed.
-        let mut sizes = [&cubes[..], &[[32, 2048, 512]]].concat();
+        // Few rows; what LoRA of rank 8 does in BERT-base, down and up, and for the gradients of B and A.
+        let lora = match form {
+            "TN" => [[768, 8, 1024], [8, 768, 1024]],
+            _ => [[1024, 8, 768], [1024, 768, 8]],
+        };
+        let mut sizes = [&cubes[..], &[[32, 2048, 512]], &lora].concat();
         if form == "NT" {
+            // A head over a vocabulary, which reads its weights transposed.
             sizes.push([2048, 10_000, 512]);
         }
         for [m, n, k] in sizes {

@@ -1,5 +1,6 @@
 // The epilogue every matrix product shares: C (= or +=) act(alpha * sum + bias). It names the
-// globals p (Params with m, n, ldc, c_batch, alpha, has_bias, accumulate), bias and c.
+// globals p (Params with m, n, ldc, c_batch, alpha, has_bias, accumulate), bias and c. TRANS_C: the
+// columns of C are its lines in memory.
 #include "activation.wgsl"
 #include "real.wgsl"
 #if C16
@@ -33,7 +34,13 @@ fn bias_at(col: u32) -> vec4<f32> {
 // Writes columns col .. col + 4 of one row, as far as they exist.
 fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
     if row < p.m && col < p.n {
+#if TRANS_C
+        let at = batch * p.c_batch + col * p.ldc + row;
+        let step = p.ldc;
+#else
         let at = batch * p.c_batch + row * p.ldc + col;
+        let step = 1u;
+#endif
         var v = activate(fma(vec4<f32>(p.alpha), sum, b));
 #if VEC4
         if p.accumulate != 0u {
@@ -45,9 +52,9 @@ fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
         for (var j = 0u; j < columns; j++) {
             var old = 0.0;
             if p.accumulate != 0u {
-                old = f32(c[at + j]);
+                old = f32(c[at + j * step]);
             }
-            c[at + j] = Out(old + v[j]);
+            c[at + j * step] = Out(old + v[j]);
         }
 #endif
     }

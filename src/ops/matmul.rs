@@ -22,12 +22,14 @@ pub struct Product<'a> {
     pub a: &'a Tensor,
     /// (K, N), or (N, K) with `trans_b`.
     pub b: &'a Tensor,
-    /// (M, N)
+    /// (M, N), or (N, M) with `trans_c`.
     pub c: &'a Tensor,
     /// Take A transposed.
     pub trans_a: bool,
     /// Take B transposed.
     pub trans_b: bool,
+    /// Store C transposed.
+    pub trans_c: bool,
     /// Add to C.
     pub accumulate: bool,
     /// Factor of the product.
@@ -81,6 +83,7 @@ impl<'a> Product<'a> {
             c,
             trans_a: false,
             trans_b: false,
+            trans_c: false,
             accumulate: false,
             alpha: 1.0,
             bias: None,
@@ -89,6 +92,20 @@ impl<'a> Product<'a> {
             columns_c: None,
             shared_a: None,
             shared_b: None,
+        }
+    }
+
+    /// The same product as Cᵀ = op(B)ᵀ·op(A)ᵀ; without a bias and `columns_a`, which are A's.
+    fn turned(&self) -> Product<'a> {
+        Product {
+            a: self.b,
+            b: self.a,
+            trans_a: !self.trans_b,
+            trans_b: !self.trans_a,
+            trans_c: !self.trans_c,
+            shared_a: self.shared_b,
+            shared_b: self.shared_a,
+            ..*self
         }
     }
 
@@ -113,8 +130,9 @@ impl<'a> Product<'a> {
         self.c.expect_float(OP, "c")?;
         let (_, [_, line_c]) = matrices(self.c, "c")?;
         let columns_c = self.columns_c.unwrap_or(line_c);
+        let [lines, line] = if self.trans_c { [n, m] } else { [m, n] };
         self.c
-            .expect(OP, "c", &[lead, &[m, line_c]].concat(), self.c.dtype())?;
+            .expect(OP, "c", &[lead, &[lines, line_c]].concat(), self.c.dtype())?;
         if columns_a > line_a {
             return Err(columns_error(
                 "columns_a",
@@ -122,8 +140,8 @@ impl<'a> Product<'a> {
                 columns_a,
             ));
         }
-        if columns_c != n || n > line_c {
-            let expected = format!("{n}, within rows of {line_c}");
+        if columns_c != line || line > line_c {
+            let expected = format!("{line}, within rows of {line_c}");
             return Err(columns_error("columns_c", expected, columns_c));
         }
         if let Some(bias) = self.bias {
@@ -131,6 +149,7 @@ impl<'a> Product<'a> {
         }
         let mut product = plan::Product {
             ldc: line_c as u32,
+            trans_c: self.trans_c,
             alpha: self.alpha,
             accumulate: self.accumulate,
             has_bias: self.bias.is_some(),
@@ -182,8 +201,17 @@ fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
-    let form = timing::choose(gpu, &sizes)?;
-    product_as(p, form)
+    if gpu.caps().is_cpu && p.columns_a.is_none() && is_narrow(&sizes) {
+        let turned = p.turned();
+        return product_as(&turned, timing::choose(gpu, &turned.sizes()?)?);
+    }
+    product_as(p, timing::choose(gpu, &sizes)?)
+}
+
+/// Whether C has so few columns, as in LoRA's products, that the kernels of CPU adapters would compute
+/// many times as many that do not exist: their tiles have 64 columns, but as few as 8 rows.
+fn is_narrow(sizes: &plan::Product) -> bool {
+    sizes.n <= 16 && sizes.n < sizes.m && sizes.batch == 1 && !sizes.has_bias
 }
 
 /// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
@@ -216,7 +244,7 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
         let m = rows.min(sizes.m - first);
         let start = first as usize * sizes.a.extent as usize;
         let a = p.a.window(start, [p.a.len() - start])?;
-        let start = first as usize * sizes.ldc as usize;
+        let start = first as usize * if p.trans_c { 1 } else { sizes.ldc as usize };
         let c = p.c.window(start, [p.c.len() - start])?;
         let part = Product {
             a: &a,

@@ -149,8 +149,9 @@ fn work(sizes: &[u32]) -> u64 {
 
 /// Whether images are among the forms of a product on a CPU adapter.
 fn has_image_form(p: &Product, caps: &Caps) -> bool {
-    // Compiling that takes half a second, which small products never win back.
-    let large = work(&[p.m, p.n, p.k, p.batch]) >= 1 << 23;
+    // Compiling that takes half a second, which small products never win back; less for few rows.
+    let least = if p.m <= 8 { 1 << 22 } else { 1 << 23 };
+    let large = work(&[p.m, p.n, p.k, p.batch]) >= least;
     caps.image_rows > 0 && large && image::suits(p, caps.images)
 }
 

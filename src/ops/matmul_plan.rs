@@ -53,8 +53,10 @@ pub struct Product {
     pub a: Layout,
     /// How B lies.
     pub b: Layout,
-    /// Floats from one row of C to the next.
+    /// Floats from one line of C to the next.
     pub ldc: u32,
+    /// Whether C's lines in memory are its columns.
+    pub trans_c: bool,
     /// Floats from one C of the batch to the next.
     pub c_batch: u32,
     /// Factor of the product.
@@ -95,6 +97,7 @@ impl Product {
             a: layout(m, ta),
             b: layout(n, !tb),
             ldc: n,
+            trans_c: false,
             c_batch: 0,
             alpha: 1.0,
             accumulate: false,
@@ -111,7 +114,8 @@ impl Product {
         self.batch = batch;
         self.a.batch = self.m.saturating_mul(self.k);
         self.b.batch = self.k.saturating_mul(self.n);
-        self.c_batch = self.m.saturating_mul(self.ldc);
+        let lines = if self.trans_c { self.n } else { self.m };
+        self.c_batch = lines.saturating_mul(self.ldc);
         self
     }
 }
@@ -277,7 +281,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
     };
     let act = ("ACT", p.act as u32);
     let (mut a, mut b) = (Wanted::Strided, Wanted::Strided);
-    let mut flags = Vec::new();
+    let mut flags = vec![("TRANS_C", p.trans_c)];
     let (kernel, consts, params, tile) = match candidate {
         Candidate::Subgroup { rows, wg } => {
             let pack_a = pack(p.m, p.k, p.a, p.batch, rows, "A")?;
@@ -292,10 +296,8 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             let images = image::operands(p).map_err(|operand| PlanError::NoImage { operand });
             let [image_a, image_b] = images?;
             let params = packed(p.k, [image_a.layers, image_b.layers]);
-            flags = vec![
-                ("TRANS_A", image_a.lines.panels),
-                ("TRANS_B", !image_b.lines.panels),
-            ];
+            flags.push(("TRANS_A", image_a.lines.panels));
+            flags.push(("TRANS_B", !image_b.lines.panels));
             (a, b) = (Wanted::Image(image_a.lines), Wanted::Image(image_b.lines));
             let consts = vec![
                 act,
@@ -325,12 +327,12 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
             let [a0, a1] = lines_a;
             let [b0, b1] = lines_b;
             let all = [a0, a1, b0, b1, p.a.batch, p.b.batch];
-            flags = vec![
+            flags.extend([
                 ("ALIGNED", all.iter().all(|v| v % 4 == 0)),
                 ("MAT16", size == 16),
                 ("TRANS_A", trans_a),
                 ("TRANS_B", trans_b),
-            ];
+            ]);
             let consts = vec![act, ("SUBGROUP", subgroup), ("THREADS", 4 * subgroup)];
             ("matmul_coop", consts, strided, [8 * size; 2])
         }
@@ -344,7 +346,7 @@ pub fn plan(product: &Product, candidate: Candidate) -> Result<Plan, PlanError> 
         b,
         kernel,
         consts,
-        vec4: [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
+        vec4: !p.trans_c && [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
         flags,
         params,
         groups: grid([count(p.m, tile[0]), count(p.n, tile[1]), u64::from(p.batch)])?,
@@ -364,9 +366,10 @@ fn check(p: &Product) -> Result<(), PlanError> {
             .saturating_add(along(p.batch, layout.batch))
             .saturating_add(1)
     };
-    let c = u64::from(p.m - 1) * u64::from(p.ldc)
+    let [lines, line] = if p.trans_c { [p.n, p.m] } else { [p.m, p.n] };
+    let c = u64::from(lines - 1) * u64::from(p.ldc)
         + u64::from(p.batch - 1) * u64::from(p.c_batch)
-        + u64::from(p.n);
+        + u64::from(line);
     for (operand, elements) in [("A", span(p.m, p.a)), ("B", span(p.n, p.b)), ("C", c)] {
         if u32::try_from(elements).is_err() {
             return Err(PlanError::TooLarge { operand, elements });

@@ -19,7 +19,8 @@ const SHORTEST: u64 = 256;
 
 /// Whether parts of the product can be added up: nothing but the sum follows them.
 pub(super) fn can_split(p: &Sizes) -> bool {
-    p.batch == 1 && !p.has_bias && p.act == Activation::None && p.ldc == p.n && !p.half_c
+    let gaps = p.trans_c || p.ldc != p.n;
+    p.batch == 1 && !p.has_bias && p.act == Activation::None && !gaps && !p.half_c
 }
 
 /// Parts of k worth making at once, where there are any; as many for all products of a class.
@@ -35,7 +36,7 @@ pub(super) fn split_as(p: &Product<'_>, sizes: &Sizes, parts: u32, of: Candidate
     if !can_split(sizes) {
         return Err(Error::Kernel {
             kernel: "matmul".into(),
-            message: "parts of k take no batch, bias, activation, gaps in C or C of f16".into(),
+            message: "parts of k take no batch, bias or activation, and no C with gaps, transposed or of f16".into(),
         });
     }
     let k = sizes.k.div_ceil(parts.max(1));

@@ -16,9 +16,11 @@ const GUARD: f32 = 12345.5;
 /// Elements on each side of C: a whole number of any adapter's alignment.
 const MARGIN: usize = 64;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Case {
     shape: MatMul,
+    /// C lies as its transpose.
+    transpose_c: bool,
     accumulate: bool,
     bias: bool,
     alpha: f32,
@@ -29,6 +31,7 @@ impl Case {
     fn plain(m: usize, n: usize, k: usize) -> Case {
         Case {
             shape: MatMul::nn(m, n, k),
+            transpose_c: false,
             accumulate: false,
             bias: false,
             alpha: 1.0,
@@ -95,22 +98,30 @@ impl Case {
             operand(dims(k, n, transpose_b), &b),
             tensor(vec![n], &bias),
         );
-        let name = format!(
-            "{form:?} {:?} accumulate {} bias {} {:?}",
-            self.shape, self.accumulate, self.bias, self.activation
-        );
+        let name = format!("{form:?} {self:?}");
+        // Matrices of so many rows as their transposes.
+        let turned = |values: &[f32], rows: usize| -> Vec<f32> {
+            let columns = m * n / rows;
+            let of = |one: &[f32]| -> Vec<f32> {
+                let at = |i: usize| one[i % rows * columns + i / rows];
+                (0..one.len()).map(at).collect()
+            };
+            values.chunks(m * n).flat_map(of).collect()
+        };
         let run = || {
             let before = match self.accumulate {
+                true if self.transpose_c => turned(&old, m),
                 true => old.clone(),
                 false => vec![f32::NAN; old.len()],
             };
             let guard = [GUARD; MARGIN];
             let all = [&guard[..], &before, &guard[..]].concat();
             let whole = tensor(vec![all.len()], &all);
-            let c = whole.window(MARGIN, dims(m, n, false)).unwrap();
+            let c = whole.window(MARGIN, dims(m, n, self.transpose_c)).unwrap();
             let product = Product {
                 trans_a: transpose_a,
                 trans_b: transpose_b,
+                trans_c: self.transpose_c,
                 accumulate: self.accumulate,
                 alpha: self.alpha,
                 bias: self.bias.then_some(&on_device.2),
@@ -123,7 +134,10 @@ impl Case {
             let inside = values.split_off(MARGIN);
             let intact = |guard: &[f32]| guard.iter().all(|g| *g == GUARD);
             assert!(intact(&values) && intact(&after), "{name}: guard words");
-            inside
+            match self.transpose_c {
+                true => turned(&inside, n),
+                false => inside,
+            }
         };
         let got = run();
         let want = self.expected::<f64>(&a, &b, &bias, &old);
@@ -252,6 +266,29 @@ fn every_form_in_batches() {
                 };
                 case.prove(&gpu, form);
             }
+        }
+    }
+}
+
+#[test]
+fn every_form_with_columns_of_c_as_lines() {
+    let gpu = unchecked();
+    let mut forms = forms(&gpu);
+    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+        forms.push(Candidate::Image { rows: 8 });
+    }
+    for form in forms {
+        for (batch, m, n, k) in [(1, 8, 132, 64), (1, 67, 5, 64), (3, 12, 70, 64)] {
+            let mut case = Case::plain(m, n, k);
+            case.transpose_c = true;
+            case.accumulate = batch == 1;
+            case.bias = n == 70;
+            case.alpha = 0.5;
+            case.shape.transpose_b = true;
+            if batch > 1 {
+                case.shape = case.shape.batched(batch);
+            }
+            case.prove(&gpu, form);
         }
     }
 }
