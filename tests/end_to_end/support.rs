@@ -117,12 +117,17 @@ impl Workplace {
 
     /// Is refused with `code` and one line of explanation, which is returned.
     pub fn refused(&self, arguments: &[&str], code: i32) -> String {
-        let out = self.run(arguments);
+        self.refused_as(self.command(arguments), code)
+    }
+
+    /// The same of a command whose environment the test has changed.
+    pub fn refused_as(&self, mut command: Command, code: i32) -> String {
+        let out = command.output().expect("the program starts");
         let error = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert_eq!(out.status.code(), Some(code), "{arguments:?}: {error}");
+        assert_eq!(out.status.code(), Some(code), "{command:?}: {error}");
         assert!(!error.contains("panicked"), "{error}");
         let lines: Vec<&str> = error.lines().filter(|l| l.starts_with("melos: ")).collect();
-        assert_eq!(lines.len(), 1, "{arguments:?}: {error}");
+        assert_eq!(lines.len(), 1, "{command:?}: {error}");
         self.nothing_half_written();
         lines[0].to_string()
     }
