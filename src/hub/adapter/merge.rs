@@ -58,11 +58,15 @@ pub struct Adapted<'a> {
 pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>> {
     let architecture = architecture_of(base, adapter)?;
     let mut config = base.config.clone();
-    if let Some(labels) = labels_of(adapter, architecture)
-        && labels != num_labels(&config)
-    {
-        let names: Vec<String> = (0..labels).map(|n| format!("LABEL_{n}")).collect();
-        set_labels(&mut config, &names);
+    if let Some(labels) = labels_of(adapter, architecture) {
+        match &adapter.labels {
+            Some(names) if names.len() == labels => set_labels(&mut config, names),
+            _ if labels == num_labels(&config) => {}
+            _ => {
+                let names: Vec<String> = (0..labels).map(|n| format!("LABEL_{n}")).collect();
+                set_labels(&mut config, &names);
+            }
+        }
     }
     let layout = Layout::of(&config, architecture, &base.config_path())?;
     let weights = adapter.fit(&layout)?;

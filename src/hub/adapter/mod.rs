@@ -9,12 +9,14 @@
 //! every one must have its place, and every place its tensor.
 
 mod config;
+mod labels;
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, Target, Targets};
+pub use labels::{LABELS, labels_file};
 pub use merge::{Adapted, adapt, merge, merged_weight};
 
 use serde_json::json;
@@ -37,6 +39,8 @@ pub struct Adapter {
     pub path: PathBuf,
     /// Its configuration.
     pub config: AdapterConfig,
+    /// Names of the outputs of its head, where its folder has [`LABELS`].
+    pub labels: Option<Vec<String>>,
     file: TensorFile,
 }
 
@@ -81,6 +85,7 @@ pub fn read(folder: &Path) -> Result<Adapter> {
     Ok(Adapter {
         path: folder.to_path_buf(),
         config,
+        labels: labels::read(folder)?,
         file: TensorFile::open(&weights)?,
     })
 }

@@ -2,15 +2,14 @@
 //! PEFT adapter's.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapter;
 use super::network::Network;
 use super::start::Started;
 use crate::error::{Error, Result};
+use crate::hub::adapter::{LABELS, labels_file};
 use crate::hub::{self, Architecture, Array};
 use crate::nn::LoraPlan;
 use crate::train::config::StageConfig;
@@ -18,31 +17,6 @@ use crate::train::state::TensorMap;
 use crate::train::task::ModelFiles;
 use crate::train::tasks::data::{Data, Parts};
 use crate::train::tasks::engine::Engine;
-
-/// What PEFT has no place for in an adapter's folder.
-#[derive(Debug, Serialize, Deserialize)]
-struct Labels {
-    labels: Vec<String>,
-}
-
-const LABELS: &str = "labels.json";
-
-/// The names of the outputs of an adapter's head, where its folder has them.
-///
-/// # Errors
-/// [`Error::Io`], [`Error::Folder`] for a damaged file.
-pub fn read_labels(folder: &Path) -> Result<Option<Vec<String>>> {
-    let path = folder.join(LABELS);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
-    let labels: Labels = serde_json::from_str(&text).map_err(|e| Error::Folder {
-        path,
-        problem: format!("is damaged: {e}; delete it, and labels go by their numbers"),
-    })?;
-    Ok(Some(labels.labels))
-}
 
 /// What a transformer's objective needs besides its model and its batches.
 pub struct Basis {
@@ -113,11 +87,7 @@ impl Basis {
         };
         let layout = self.network.layout(self.architecture)?;
         if self.architecture.has_labels() {
-            let labels = Labels {
-                labels: super::labels::names(&self.network),
-            };
-            // Strings: this cannot fail.
-            let text = serde_json::to_vec_pretty(&labels).unwrap_or_default();
+            let text = labels_file(&super::labels::names(&self.network));
             companions.push((LABELS.into(), text));
         }
         Ok(ModelFiles::Adapter {

@@ -123,15 +123,6 @@ impl Network {
         }
     }
 
-    /// Gives the labels other names.
-    pub fn set_label_names(&mut self, names: &[String]) {
-        let labels = match self {
-            Network::Bert(c) => &mut c.labels,
-            Network::Gpt2(c) => &mut c.labels,
-        };
-        *labels = Labels::named(names, labels.problem_type);
-    }
-
     /// The labels of a classifier.
     pub fn labels(&self) -> &Labels {
         match self {

@@ -67,10 +67,7 @@ impl Source {
         };
         let checkpoint = hub::open(&base)?;
         let (model, _) = hub::adapter::merge(&checkpoint, &adapter)?;
-        let mut network = Network::read(&model.config, &base)?;
-        if let Some(labels) = super::basis::read_labels(folder)? {
-            network.set_label_names(&labels);
-        }
+        let network = Network::read(&model.config, &base)?;
         let tensors = model.tensors.into_iter().map(|(name, array)| {
             let shape = array.shape().to_vec();
             let values = array.into_values();
