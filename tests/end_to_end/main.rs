@@ -9,5 +9,6 @@ mod resume;
 mod runs;
 mod support;
 mod transformers;
+mod transformers_adapters;
 mod transformers_refused;
 mod tune;

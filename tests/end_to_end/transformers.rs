@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::resume::{resumes_in, resumes_with};
+use super::resume::resumes_in;
 use super::support::{Workplace, data, stage};
 
 /// A run file up to its stages; `model` are the lines of `[model]`.
@@ -181,59 +181,6 @@ fn bert_is_pretrained_then_fine_tuned_whole_and_by_an_adapter() {
 
 /// A base without the head: it begins anew, is saved whole with the adapter and the output layer
 /// that goes with it, and comes back.
-#[test]
-fn an_adapter_brings_a_masked_lm_head_of_its_own() {
-    let lora = "init = \"base\"\nobjective = \"mlm\"\ntext = \"train\"\nlora = { rank = 2 }";
-    let w = bert(&[
-        stage("base", "finetune", ""),
-        stage("adapter", "pretrain", lora),
-        stage(
-            "again",
-            "evaluate",
-            "init = \"adapter\"\nobjective = \"mlm\"\ntext = \"train\"\nmax_len = 16\nbatch = 4",
-        ),
-    ]);
-    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
-    let config = json(&String::from_utf8(w.read("run/adapter/model/adapter_config.json")).unwrap());
-    assert_eq!(config["modules_to_save"], serde_json::json!(["cls"]));
-    assert_eq!(
-        config["auto_mapping"]["base_model_class"],
-        "BertForMaskedLM"
-    );
-    let results: Value = json(&String::from_utf8(w.read("run/results.json")).unwrap());
-    // What was scored at the end of training is what comes out of the files.
-    let loss = |unit: usize| {
-        results["units"][unit]["validation"]["loss"]
-            .as_f64()
-            .unwrap()
-    };
-    assert!((loss(2) - loss(1)).abs() < 1e-5 * loss(1), "{results}");
-    let test = data("reviews_test.csv");
-    let test = test.to_str().unwrap();
-    let eval = |model: &str| json(&w.good(&["eval", model, "--json", "--data", test]));
-    w.good(&["merge", "run/base/model", "run/adapter/model", "merged"]);
-    assert_eq!(eval("merged"), eval("run/adapter"));
-    // A stage's folder stands for the model in it.
-    w.good(&["merge", "run/base", "run/adapter", "again"]);
-    w.good(&["convert", "run/base", "converted"]);
-    let weights = |folder: &str| w.read(&format!("{folder}/model.safetensors"));
-    assert_eq!(weights("again"), weights("merged"));
-    assert_eq!(weights("converted"), weights("run/base/model"));
-    let inspect = |folder: &str| w.good(&["inspect", folder]);
-    assert_eq!(inspect("run/base"), inspect("run/base/model"));
-    // The copy of the word embedding is the base's: with another base it is refused.
-    w.good(&[
-        "train", "run.toml", "--quiet", "--out", "other", "--seed", "2",
-    ]);
-    let out = w.run(&["merge", "other/base/model", "run/adapter/model", "wrong"]);
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(5), "{said}");
-    assert!(
-        said.contains("word_embeddings.weight': has a copy in the adapter that differs"),
-        "{said}"
-    );
-}
-
 #[test]
 fn pairs_of_texts_are_classified() {
     let rows = ["one,two,next", "two,one,not", "one,three,not"];
@@ -486,19 +433,4 @@ fn gpt2_resumes_with_its_bits() {
     let lines = "objective = \"clm\"\nbudget = { steps = 300 }\npacking = true";
     let w = Workplace::with(&head("bpe", GPT2), &[stage("clm", "pretrain", lines)]);
     resumes_in(&w, &["clm"], "-INT");
-}
-
-#[test]
-fn an_adapter_in_training_resumes_with_its_bits() {
-    let lora = "init = \"mlm\"\nlora = { rank = 2, dropout = 0.1 }\nbudget = { steps = 300 }";
-    let w = bert(&[mlm(""), stage("lora", "finetune", lora)]);
-    w.good(&["train", "run.toml", "--quiet", "--out", "before"]);
-    let base = w.path("before/mlm/model");
-    let lora = lora.replace("\"mlm\"", &format!("'{}'", base.display()));
-    w.write(
-        "run.toml",
-        head("wordpiece", BERT) + &stage("lora", "finetune", &lora),
-    );
-    let adapter = "lora/model/adapter_model.safetensors".to_string();
-    resumes_with(&w, "lora", &[adapter], "-TERM");
 }
