@@ -8,7 +8,7 @@ pub use lora::{Dense, LinearShape, LoraPlan, LoraUpdate, merge_adapters};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
 pub use transformer::{
     FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections, SelfAttention,
-    first_rows,
+    Wanted, first_rows,
 };
 
 use crate::error::Result;

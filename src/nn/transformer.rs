@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dense, LinearShape, LoraPlan};
 use crate::error::Result;
-use crate::ops::{self, AttentionOptions, Normed, Unary};
+use crate::ops::{self, AttentionOptions, Normed, RowSelection, Unary};
 use crate::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
 
 /// The feed-forward layers' function, by its name in `config.json`.
@@ -125,6 +125,40 @@ impl FeedForward {
     }
 }
 
+/// The tokens of a batch whose states are asked for. Keys and values come from all of them; what
+/// follows the attention in a model's last layer is made for these alone.
+#[derive(Clone)]
+pub enum Wanted {
+    /// All of them.
+    All,
+    /// The first of each sequence.
+    First,
+    /// M positions in the flattened batch.
+    Rows(RowSelection),
+}
+
+impl Wanted {
+    /// What layer `index` of `layers` makes: all but the last are read at every position.
+    pub fn of_layer(&self, index: usize, layers: usize) -> &Wanted {
+        match index + 1 == layers {
+            true => self,
+            false => &Wanted::All,
+        }
+    }
+
+    /// Their rows of x (B, T, C): the same, (B, C) or (M, C).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub fn of(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Wanted::All => Ok(x.clone()),
+            Wanted::First => ops::column(tape, x, 0),
+            Wanted::Rows(rows) => ops::select_rows(tape, x, rows),
+        }
+    }
+}
+
 /// What makes queries, keys and values.
 pub enum Projections {
     /// A layer for each, in this order, as in BERT.
@@ -144,11 +178,17 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// x (B, T, C), lens (B) u32 keys that count or all → (B, T, C).
+    /// x (B, T, C), lens (B) u32 keys that count or all → (B, T, C), or only the wanted rows of it.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor, lens: Option<&Tensor>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        lens: Option<&Tensor>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let context = match &self.projections {
             Projections::Apart(layers) => {
                 let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
@@ -159,7 +199,7 @@ impl SelfAttention {
                 ops::attention_packed(tape, &qkv, lens, &self.options)?
             }
         };
-        self.output.forward(tape, &context)
+        self.output.forward(tape, &wanted.of(tape, &context)?)
     }
 }
 
@@ -179,14 +219,21 @@ pub struct PostNormBlock {
 }
 
 impl PostNormBlock {
-    /// x (B, T, C), lens (B) u32 → (B, T, C).
+    /// x (B, T, C), lens (B) u32 → (B, T, C), or only the wanted rows of it.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
-        let a = self.attention.forward(tape, x, Some(lens))?;
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        lens: &Tensor,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
+        let a = self.attention.forward(tape, x, Some(lens), wanted)?;
+        let x = wanted.of(tape, x)?;
         let norm = &self.attention_norm;
-        let h = norm.forward_dropped(tape, &a, self.dropout, x)?.y;
+        let h = norm.forward_dropped(tape, &a, self.dropout, &x)?.y;
         let f = self.feed_forward.forward(tape, &h)?;
         let norm = &self.output_norm;
         Ok(norm.forward_dropped(tape, &f, self.dropout, &h)?.y)
@@ -209,14 +256,14 @@ pub struct PreNormBlock {
 }
 
 impl PreNormBlock {
-    /// x (B, T, C) → (B, T, C).
+    /// x (B, T, C) → (B, T, C), or only the wanted rows of it.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
         let normed = self.attention_norm.forward(tape, x, None)?.y;
-        let a = self.attention.forward(tape, &normed, None)?;
-        self.finish(tape, x, &a)
+        let a = self.attention.forward(tape, &normed, None, wanted)?;
+        self.finish(tape, &wanted.of(tape, x)?, &a)
     }
 
     /// What follows the attention's result `a`, for input `x`.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use melos::Error;
 use melos::models::bert::{self, BertConfig};
 use melos::models::gpt2::Gpt2Config;
-use melos::nn::{LoraPlan, LoraUpdate};
+use melos::nn::{LoraPlan, LoraUpdate, Wanted};
 use melos::ops::{self, LoraWeights, TokenIds, WeightLayout};
 use melos::tensor::{ParamStore, Tape};
 
@@ -159,6 +159,6 @@ fn models_that_cannot_be_built() {
         token_types: None,
         lens: &words(gpu, &[1]),
     };
-    let result = model.forward(&Tape::inference(gpu), &inputs);
+    let result = model.forward(&Tape::inference(gpu), &inputs, &Wanted::All);
     refused!(result, Error::Shape { .. }, "T <= 4", "(1, 5)");
 }

@@ -6,7 +6,7 @@ use melos::device::Gpu;
 use melos::error::Result;
 use melos::models::bert::{self, BertConfig, BertForMaskedLm, BertInputs, MaskedTokens};
 use melos::models::gpt2::{self, Gpt2Config, Gpt2LmHead};
-use melos::nn::{LoraPlan, LoraUpdate};
+use melos::nn::{LoraPlan, LoraUpdate, Wanted};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
@@ -312,7 +312,7 @@ fn checkpointing_saves_most_of_the_activations() {
                 token_types: None,
                 lens: &lens,
             };
-            let hidden = model.forward(&tape, &inputs)?;
+            let hidden = model.forward(&tape, &inputs, &Wanted::All)?;
             let loss = melos::ops::sum_all(&tape, &hidden)?;
             tape.backward(&loss)
         })

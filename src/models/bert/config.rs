@@ -100,6 +100,7 @@ impl BertConfig {
         at_least_one(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),

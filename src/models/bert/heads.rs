@@ -4,7 +4,7 @@ use super::{Bert, BertConfig, BertInputs, Pooler};
 use crate::error::Result;
 use crate::models::ProblemType;
 use crate::models::heads::{classification_loss, normalise};
-use crate::nn::{Dense, HiddenAct, LayerNorm, LoraPlan};
+use crate::nn::{Dense, HiddenAct, LayerNorm, LoraPlan, Wanted};
 use crate::ops::{self, RowSelection};
 use crate::tensor::{ParamStore, Tape, Tensor};
 
@@ -49,23 +49,23 @@ impl Predictions {
         })
     }
 
-    /// hidden (B, T, C) → (M, C) at the selected positions.
-    fn features(&self, tape: &Tape, hidden: &Tensor, rows: &RowSelection) -> Result<Tensor> {
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
-        let chosen = ops::select_rows(tape, &flat, rows)?;
-        let transformed = self.transform.forward(tape, &chosen)?;
+    /// hidden (M, C) → (M, C)
+    fn features(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        let transformed = self.transform.forward(tape, hidden)?;
         let transformed = self.act.forward(tape, &transformed)?;
         Ok(self.norm.forward(tape, &transformed, None)?.y)
     }
 
+    /// hidden (M, C) at the masked positions → (1)
     fn loss(&self, tape: &Tape, hidden: &Tensor, masked: &MaskedTokens<'_>) -> Result<Tensor> {
-        let x = self.features(tape, hidden, masked.rows)?;
+        let x = self.features(tape, hidden)?;
         let (targets, weights) = (masked.targets, masked.weights);
         ops::linear_cross_entropy(tape, &x, &self.decoder, Some(&self.bias), targets, weights)
     }
 
-    fn logits(&self, tape: &Tape, hidden: &Tensor, rows: &RowSelection) -> Result<Tensor> {
-        let x = self.features(tape, hidden, rows)?;
+    /// hidden (M, C) → (M, V)
+    fn logits(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        let x = self.features(tape, hidden)?;
         ops::linear(tape, &x, &self.decoder, Some(&self.bias))
     }
 }
@@ -98,7 +98,8 @@ impl BertForMaskedLm {
         inputs: &BertInputs<'_>,
         masked: &MaskedTokens<'_>,
     ) -> Result<Tensor> {
-        let hidden = self.bert.forward(tape, inputs)?;
+        let wanted = Wanted::Rows(masked.rows.clone());
+        let hidden = self.bert.forward(tape, inputs, &wanted)?;
         self.predictions.loss(tape, &hidden, masked)
     }
 
@@ -112,8 +113,9 @@ impl BertForMaskedLm {
         inputs: &BertInputs<'_>,
         rows: &RowSelection,
     ) -> Result<Tensor> {
-        let hidden = self.bert.forward(tape, inputs)?;
-        self.predictions.logits(tape, &hidden, rows)
+        let wanted = Wanted::Rows(rows.clone());
+        let hidden = self.bert.forward(tape, inputs, &wanted)?;
+        self.predictions.logits(tape, &hidden)
     }
 }
 
@@ -161,11 +163,11 @@ impl BertForPreTraining {
         masked: &MaskedTokens<'_>,
         next: &NextSentence<'_>,
     ) -> Result<[Tensor; 2]> {
-        let hidden = self.bert.forward(tape, inputs)?;
-        let pooled = self.pooler.forward(tape, &hidden)?;
+        let [words, first] = self.hidden(tape, inputs, masked.rows)?;
+        let pooled = self.pooler.forward(tape, &first)?;
         let logits = self.next_sentence.forward(tape, &pooled)?;
         let next = ops::cross_entropy(tape, &logits, next.targets, next.weights)?;
-        Ok([self.predictions.loss(tape, &hidden, masked)?, next])
+        Ok([self.predictions.loss(tape, &words, masked)?, next])
     }
 
     /// Logits (M, V) at the selected positions, and of the next sentence (B, 2).
@@ -178,12 +180,24 @@ impl BertForPreTraining {
         inputs: &BertInputs<'_>,
         rows: &RowSelection,
     ) -> Result<[Tensor; 2]> {
-        let hidden = self.bert.forward(tape, inputs)?;
-        let pooled = self.pooler.forward(tape, &hidden)?;
+        let [words, first] = self.hidden(tape, inputs, rows)?;
+        let pooled = self.pooler.forward(tape, &first)?;
         Ok([
-            self.predictions.logits(tape, &hidden, rows)?,
+            self.predictions.logits(tape, &words)?,
             self.next_sentence.forward(tape, &pooled)?,
         ])
+    }
+
+    /// The encoder's output at the selected positions (M, C) and at each sequence's first (B, C).
+    fn hidden(
+        &self,
+        tape: &Tape,
+        inputs: &BertInputs<'_>,
+        rows: &RowSelection,
+    ) -> Result<[Tensor; 2]> {
+        let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
+        let words = Wanted::Rows(rows.clone()).of(tape, &hidden)?;
+        Ok([words, Wanted::First.of(tape, &hidden)?])
     }
 }
 
@@ -219,8 +233,8 @@ impl BertForSequenceClassification {
     /// # Errors
     /// As [`Bert::forward`].
     pub fn pooled(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let hidden = self.bert.forward(tape, inputs)?;
-        self.pooler.forward(tape, &hidden)
+        let first = self.bert.forward(tape, inputs, &Wanted::First)?;
+        self.pooler.forward(tape, &first)
     }
 
     /// Logits (B, K).
@@ -278,7 +292,7 @@ impl BertForTokenClassification {
     /// # Errors
     /// As [`Bert::forward`].
     pub fn logits(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let hidden = self.bert.forward(tape, inputs)?;
+        let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
         let hidden = ops::dropout(tape, &hidden, self.dropout)?;
         self.classifier.forward(tape, &hidden)
     }
@@ -342,10 +356,12 @@ impl SentenceEmbedder {
     /// # Errors
     /// As [`Bert::forward`].
     pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let hidden = self.bert.forward(tape, inputs)?;
         let pooled = match self.pooling {
-            Pooling::Cls => ops::column(tape, &hidden, 0)?,
-            Pooling::Mean => ops::mean_pool(tape, &hidden, inputs.lens)?,
+            Pooling::Cls => self.bert.forward(tape, inputs, &Wanted::First)?,
+            Pooling::Mean => {
+                let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
+                ops::mean_pool(tape, &hidden, inputs.lens)?
+            }
         };
         match self.normalised {
             true => normalise(tape, &pooled),

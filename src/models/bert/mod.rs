@@ -13,7 +13,8 @@ pub use heads::{
 
 use crate::error::{Error, Result};
 use crate::nn::{
-    Dense, FeedForward, LayerNorm, LoraPlan, PostNormBlock, Projections, SelfAttention, first_rows,
+    Dense, FeedForward, LayerNorm, LoraPlan, PostNormBlock, Projections, SelfAttention, Wanted,
+    first_rows,
 };
 use crate::ops::{self, AttentionOptions, TokenIds, Unary};
 use crate::tensor::{ParamStore, Tape, Tensor};
@@ -150,22 +151,34 @@ impl Bert {
         ops::dropout(tape, &normed, self.dropout)
     }
 
-    fn layer(&self, tape: &Tape, index: usize, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
+    fn layer(
+        &self,
+        tape: &Tape,
+        index: usize,
+        x: &Tensor,
+        lens: &Tensor,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let layer = &self.layers[index];
         if !self.checkpointing {
-            return layer.forward(tape, x, lens);
+            return layer.forward(tape, x, lens, wanted);
         }
-        let (layer, lens) = (layer.clone(), lens.clone());
-        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &lens))
+        let (layer, lens, wanted) = (layer.clone(), lens.clone(), wanted.clone());
+        tape.checkpoint(&[x], move |tape, x| {
+            layer.forward(tape, &x[0], &lens, &wanted)
+        })
     }
 
-    /// The last layer's output (B, T, C).
+    /// The last layer's output (B, T, C), or only the wanted rows of it.
     ///
     /// # Errors
     /// [`Error::Shape`] for a sequence longer than there are positions.
-    pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+    pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>, wanted: &Wanted) -> Result<Tensor> {
         let embedded = self.embed(tape, inputs)?;
-        (0..self.layers.len()).try_fold(embedded, |x, l| self.layer(tape, l, &x, inputs.lens))
+        (0..self.layers.len()).try_fold(embedded, |x, l| {
+            let wanted = wanted.of_layer(l, self.layers.len());
+            self.layer(tape, l, &x, inputs.lens, wanted)
+        })
     }
 
     /// The embeddings and every layer's output, (B, T, C) each.
@@ -175,13 +188,14 @@ impl Bert {
     pub fn hidden_states(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Vec<Tensor>> {
         let mut states = vec![self.embed(tape, inputs)?];
         for index in 0..self.layers.len() {
-            states.push(self.layer(tape, index, &states[index], inputs.lens)?);
+            let state = self.layer(tape, index, &states[index], inputs.lens, &Wanted::All)?;
+            states.push(state);
         }
         Ok(states)
     }
 }
 
-/// tanh of a linear layer on each row's first token.
+/// tanh of a linear layer on each sequence's first token.
 struct Pooler(Dense);
 
 impl Pooler {
@@ -189,9 +203,8 @@ impl Pooler {
         Ok(Pooler(Dense::new(store, &config.pooler(), plan)?))
     }
 
-    /// (B, T, C) → (B, C)
-    fn forward(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
-        let first = ops::column(tape, hidden, 0)?;
-        ops::unary(tape, &self.0.forward(tape, &first)?, Unary::Tanh)
+    /// first (B, C) → (B, C)
+    fn forward(&self, tape: &Tape, first: &Tensor) -> Result<Tensor> {
+        ops::unary(tape, &self.0.forward(tape, first)?, Unary::Tanh)
     }
 }

@@ -3,7 +3,7 @@
 use super::{Gpt2, Gpt2Config, Gpt2LmHead};
 use crate::device::{Gpu, Recording};
 use crate::error::{Error, Result};
-use crate::nn::{PreNormBlock, Projections};
+use crate::nn::{PreNormBlock, Projections, Wanted};
 use crate::ops::{self, RowSelection, TokenIds, TokenIndex};
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -94,8 +94,9 @@ impl Gpt2Step {
                 starts: &starts,
                 lens: &lens,
             };
-            let hidden = model.gpt2.read(&tape, &place, cache)?;
-            model.logits_at(&tape, &hidden, &last)
+            let wanted = Wanted::Rows(last.clone());
+            let hidden = model.gpt2.read(&tape, &place, cache, &wanted)?;
+            model.decode(&tape, &hidden)
         })?;
         Ok(Gpt2Step {
             gpu: gpu.clone(),
@@ -179,13 +180,21 @@ struct Place<'a> {
 }
 
 impl Gpt2 {
-    /// Hidden states (B, T, C) of tokens that follow those in the cache, and appends theirs.
-    fn read(&self, tape: &Tape, place: &Place<'_>, cache: &Gpt2Cache) -> Result<Tensor> {
+    /// The wanted ones of the hidden states (B, T, C) of tokens that follow those in the cache, and
+    /// appends theirs.
+    fn read(
+        &self,
+        tape: &Tape,
+        place: &Place<'_>,
+        cache: &Gpt2Cache,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let words = ops::embedding(tape, &self.words, place.ids)?;
         let positions = ops::embedding(tape, &self.positions, place.positions)?;
         let mut x = ops::add(tape, &words, &positions)?;
-        for (layer, kept) in self.layers.iter().zip(&cache.layers) {
-            x = read_layer(tape, layer, &x, place, kept)?;
+        for (index, (layer, kept)) in self.layers.iter().zip(&cache.layers).enumerate() {
+            let wanted = wanted.of_layer(index, self.layers.len());
+            x = read_layer(tape, layer, &x, place, kept, wanted)?;
         }
         Ok(self.norm.forward(tape, &x, None)?.y)
     }
@@ -197,6 +206,7 @@ fn read_layer(
     x: &Tensor,
     place: &Place<'_>,
     (keys, values): &(Tensor, Tensor),
+    wanted: &Wanted,
 ) -> Result<Tensor> {
     let Projections::Joint(c_attn) = &layer.attention.projections else {
         return Err(Error::Argument {
@@ -214,6 +224,7 @@ fn read_layer(
     let q = ops::columns(tape, &qkv, 0, width)?;
     let options = &layer.attention.options;
     let context = ops::attention(tape, &q, keys, values, Some(place.lens), options)?;
+    let context = wanted.of(tape, &context)?;
     let a = layer.attention.output.forward(tape, &context)?;
-    layer.finish(tape, x, &a)
+    layer.finish(tape, &wanted.of(tape, x)?, &a)
 }

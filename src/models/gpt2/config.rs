@@ -105,6 +105,7 @@ impl Gpt2Config {
             ("vocab_size", self.vocab_size),
             ("n_positions", self.n_positions),
             ("n_embd", self.n_embd),
+            ("n_layer", self.n_layer),
             ("n_head", self.n_head),
             ("n_inner", self.inner()),
             ("id2label", self.labels.count()),

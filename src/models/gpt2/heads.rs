@@ -4,7 +4,7 @@ use super::{Gpt2, Gpt2Config};
 use crate::error::Result;
 use crate::models::ProblemType;
 use crate::models::heads::classification_loss;
-use crate::nn::{Dense, LoraPlan};
+use crate::nn::{Dense, LoraPlan, Wanted};
 use crate::ops::{self, RowSelection, TokenIds};
 use crate::tensor::{ParamStore, Tape, Tensor};
 
@@ -42,7 +42,7 @@ impl Gpt2LmHead {
         targets: &Tensor,
         weights: &Tensor,
     ) -> Result<Tensor> {
-        let hidden = self.gpt2.forward(tape, ids)?;
+        let hidden = self.gpt2.forward(tape, ids, &Wanted::All)?;
         let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
         ops::linear_cross_entropy(tape, &flat, &self.decoder, None, targets, weights)
     }
@@ -52,20 +52,13 @@ impl Gpt2LmHead {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn logits(&self, tape: &Tape, ids: &TokenIds, rows: &RowSelection) -> Result<Tensor> {
-        let hidden = self.gpt2.forward(tape, ids)?;
-        self.logits_at(tape, &hidden, rows)
+        let hidden = self.gpt2.forward(tape, ids, &Wanted::Rows(rows.clone()))?;
+        self.decode(tape, &hidden)
     }
 
-    /// Logits (M, V) of the selected rows of hidden states (B, T, C).
-    pub(super) fn logits_at(
-        &self,
-        tape: &Tape,
-        hidden: &Tensor,
-        rows: &RowSelection,
-    ) -> Result<Tensor> {
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
-        let chosen = ops::select_rows(tape, &flat, rows)?;
-        ops::linear(tape, &chosen, &self.decoder, None)
+    /// Logits (M, V) of hidden states (M, C).
+    pub(super) fn decode(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        ops::linear(tape, hidden, &self.decoder, None)
     }
 }
 
@@ -97,10 +90,9 @@ impl Gpt2ForSequenceClassification {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn logits(&self, tape: &Tape, ids: &TokenIds, last: &RowSelection) -> Result<Tensor> {
-        let hidden = self.gpt2.forward(tape, ids)?;
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
-        let chosen = ops::select_rows(tape, &flat, last)?;
-        self.score.forward(tape, &chosen)
+        let wanted = Wanted::Rows(last.clone());
+        let hidden = self.gpt2.forward(tape, ids, &wanted)?;
+        self.score.forward(tape, &hidden)
     }
 
     /// The loss, as (1): `targets` (B) u32 classes, or (B, K) f32 for several labels and for

@@ -13,7 +13,8 @@ pub use heads::{Gpt2ForSequenceClassification, Gpt2LmHead};
 
 use crate::error::{Error, Result};
 use crate::nn::{
-    Dense, FeedForward, LayerNorm, LoraPlan, PreNormBlock, Projections, SelfAttention, first_rows,
+    Dense, FeedForward, LayerNorm, LoraPlan, PreNormBlock, Projections, SelfAttention, Wanted,
+    first_rows,
 };
 use crate::ops::{self, AttentionOptions, TokenIds};
 use crate::tensor::{ParamStore, Tape, Tensor};
@@ -114,23 +115,26 @@ impl Gpt2 {
         ops::dropout(tape, &sum, self.dropout)
     }
 
-    fn layer(&self, tape: &Tape, index: usize, x: &Tensor) -> Result<Tensor> {
+    fn layer(&self, tape: &Tape, index: usize, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
         let layer = &self.layers[index];
         if !self.checkpointing {
-            return layer.forward(tape, x);
+            return layer.forward(tape, x, wanted);
         }
-        let layer = layer.clone();
-        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0]))
+        let (layer, wanted) = (layer.clone(), wanted.clone());
+        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &wanted))
     }
 
-    /// The last layer's output, normalised (B, T, C), for ids (B, T) padded on the right: no token
-    /// sees what follows it, so padding changes nothing before it.
+    /// The last layer's output, normalised (B, T, C), or only the wanted rows of it, for ids (B, T)
+    /// padded on the right: no token sees what follows it, so padding changes nothing before it.
     ///
     /// # Errors
     /// [`Error::Shape`] for a sequence longer than there are positions.
-    pub fn forward(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+    pub fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
         let embedded = self.embed(tape, ids)?;
-        let last = (0..self.layers.len()).try_fold(embedded, |x, l| self.layer(tape, l, &x))?;
+        let last = (0..self.layers.len()).try_fold(embedded, |x, l| {
+            let wanted = wanted.of_layer(l, self.layers.len());
+            self.layer(tape, l, &x, wanted)
+        })?;
         Ok(self.norm.forward(tape, &last, None)?.y)
     }
 
@@ -142,7 +146,7 @@ impl Gpt2 {
     pub fn hidden_states(&self, tape: &Tape, ids: &TokenIds) -> Result<Vec<Tensor>> {
         let mut states = vec![self.embed(tape, ids)?];
         for index in 0..self.layers.len() {
-            states.push(self.layer(tape, index, &states[index])?);
+            states.push(self.layer(tape, index, &states[index], &Wanted::All)?);
         }
         if let Some(last) = states.last_mut() {
             *last = self.norm.forward(tape, last, None)?.y;
