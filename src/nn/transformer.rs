@@ -189,17 +189,29 @@ impl SelfAttention {
         lens: Option<&Tensor>,
         wanted: &Wanted,
     ) -> Result<Tensor> {
-        let context = match &self.projections {
-            Projections::Apart(layers) => {
-                let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
-                ops::attention(tape, &q?, &k?, &v?, lens, &self.options)?
+        let context = match (&self.projections, wanted) {
+            // One query a sequence: which it is matters to a causal mask alone.
+            (Projections::Apart(layers), Wanted::First) if !self.options.causal => {
+                let [q, k, v] = &**layers;
+                let first = wanted.of(tape, x)?;
+                let [batch, width] = first.dims2("attention", "x")?;
+                let q = q.forward(tape, &first)?.reshaped([batch, 1, width])?;
+                let (k, v) = (k.forward(tape, x)?, v.forward(tape, x)?);
+                let context = ops::attention(tape, &q, &k, &v, lens, &self.options)?;
+                context.reshaped([batch, width])?
             }
-            Projections::Joint(qkv) => {
+            (Projections::Apart(layers), _) => {
+                let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
+                let context = ops::attention(tape, &q?, &k?, &v?, lens, &self.options)?;
+                wanted.of(tape, &context)?
+            }
+            (Projections::Joint(qkv), _) => {
                 let qkv = qkv.forward(tape, x)?;
-                ops::attention_packed(tape, &qkv, lens, &self.options)?
+                let context = ops::attention_packed(tape, &qkv, lens, &self.options)?;
+                wanted.of(tape, &context)?
             }
         };
-        self.output.forward(tape, &wanted.of(tape, &context)?)
+        self.output.forward(tape, &context)
     }
 }
 
