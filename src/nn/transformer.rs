@@ -135,6 +135,8 @@ pub enum Wanted {
     First,
     /// M positions in the flattened batch.
     Rows(RowSelection),
+    /// Both, the first ones before the others.
+    FirstAnd(RowSelection),
 }
 
 impl Wanted {
@@ -146,7 +148,7 @@ impl Wanted {
         }
     }
 
-    /// Their rows of x (B, T, C): the same, (B, C) or (M, C).
+    /// Their rows of x (B, T, C): the same, (B, C), (M, C) or (B + M, C).
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
@@ -155,6 +157,15 @@ impl Wanted {
             Wanted::All => Ok(x.clone()),
             Wanted::First => ops::column(tape, x, 0),
             Wanted::Rows(rows) => ops::select_rows(tape, x, rows),
+            Wanted::FirstAnd(rows) => {
+                let parts = [ops::column(tape, x, 0)?, ops::select_rows(tape, x, rows)?];
+                // End to end, each is a single row.
+                let flat = parts.iter().map(|part| part.reshaped([1, part.len()]));
+                let flat: Vec<Tensor> = flat.collect::<Result<_>>()?;
+                let joined = ops::concat(tape, &flat)?;
+                let width = x.shape().last();
+                joined.reshaped([joined.len() / width, width])
+            }
         }
     }
 }

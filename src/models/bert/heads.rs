@@ -188,16 +188,23 @@ impl BertForPreTraining {
         ])
     }
 
-    /// The encoder's output at the selected positions (M, C) and at each sequence's first (B, C).
+    /// The encoder's output at the selected positions (M, C) and at each sequence's first (B, C), of
+    /// which the last layer makes no more than these.
     fn hidden(
         &self,
         tape: &Tape,
         inputs: &BertInputs<'_>,
         rows: &RowSelection,
     ) -> Result<[Tensor; 2]> {
-        let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
-        let words = Wanted::Rows(rows.clone()).of(tape, &hidden)?;
-        Ok([words, Wanted::First.of(tape, &hidden)?])
+        let wanted = Wanted::FirstAnd(rows.clone());
+        let hidden = self.bert.forward(tape, inputs, &wanted)?;
+        let [batch, width] = [inputs.ids.ids().dims()[0], hidden.shape().last()];
+        let flat = hidden.reshaped([1, hidden.len()])?;
+        let part = |start, rows| {
+            let part = ops::columns(tape, &flat, start * width, rows * width)?;
+            part.reshaped([rows, width])
+        };
+        Ok([part(batch, rows.len())?, part(0, batch)?])
     }
 }
 
