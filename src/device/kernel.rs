@@ -72,11 +72,12 @@ impl KernelCache {
         Ok(kernel)
     }
 
-    /// Waits until nothing is being compiled.
+    /// Waits until nothing is being compiled. It only waits: a thread that ends may call it, when
+    /// wgpu finds its thread-locals gone.
     pub(super) fn settle(&self) {
         let kernels: Vec<Arc<Kernel>> = lock(&self.compiled).values().cloned().collect();
         for kernel in kernels {
-            kernel.compile();
+            kernel.pipeline.wait();
         }
     }
 }

@@ -123,6 +123,13 @@ impl Gpu {
         }
     }
 
+    /// Waits until no kernel is being compiled. Dropping the device's last context does so too; a
+    /// process that keeps one to its end, as in a `static`, calls this first, or ends under the
+    /// feet of a thread in the driver.
+    pub fn settle(&self) {
+        self.shared.kernels.settle();
+    }
+
     /// A context on the same device that knows of no optional feature, so that operators choose
     /// the kernels that run anywhere.
     #[doc(hidden)]

@@ -294,7 +294,7 @@ impl Gpu {
         };
         sample(1)?;
         // What compiles meanwhile would count.
-        self.shared.kernels.settle();
+        self.settle();
         let once = sample(1)?;
         let repeats = (SAMPLE.as_nanos() / once.as_nanos().max(1)).clamp(1, 64) as u32;
         let mut samples = (0..SAMPLES)

@@ -9,9 +9,26 @@ use std::sync::OnceLock;
 
 use melos::device::{AdapterChoice, Gpu};
 
+static DEVICE: OnceLock<Gpu> = OnceLock::new();
+
+/// Waits, when a test's thread ends, for the compiling that it began: nobody drops a static.
+struct Settle;
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        if let Some(device) = DEVICE.get() {
+            device.settle();
+        }
+    }
+}
+
+thread_local! {
+    static SETTLE: Settle = const { Settle };
+}
+
 /// A context on the adapter under test, kernels compiled with bounds checks.
 pub fn gpu() -> Gpu {
-    static DEVICE: OnceLock<Gpu> = OnceLock::new();
+    SETTLE.with(|_| ());
     DEVICE
         .get_or_init(|| {
             let choice = AdapterChoice {
