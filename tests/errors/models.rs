@@ -95,6 +95,10 @@ fn models_that_cannot_be_built() {
         ["vocab_size is 0", "1 or more"],
     );
     wrong(
+        bert("num_hidden_layers", 0.into()),
+        ["num_hidden_layers is 0", "1 or more"],
+    );
+    wrong(
         bert("hidden_dropout_prob", 1.0.into()),
         ["hidden_dropout_prob", "0 <= p < 1"],
     );
