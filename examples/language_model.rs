@@ -5,9 +5,10 @@
 use melos::Result;
 use melos::device::{AdapterChoice, Gpu};
 use melos::models::lstm::{LstmConfig, LstmLanguageModel};
+use melos::nn::Vars;
 use melos::ops::TokenIds;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
-use melos::tensor::{ParamStore, Tape, Tensor};
+use melos::tensor::{Tape, Tensor};
 
 const STEPS: usize = 16;
 const BATCH: usize = 4;
@@ -31,8 +32,9 @@ fn main() -> Result<()> {
         output_dropout: 0.1,
     };
     let seed = 1;
-    let store = ParamStore::new(&gpu, config.decoder_specs(), seed, |_| 1.0)?;
-    let model = LstmLanguageModel::new(&store, &config)?;
+    let v = Vars::new();
+    let model = LstmLanguageModel::new(&v, &config)?;
+    let store = v.store(&gpu, seed, |_| 1.0)?;
     let adam = OptimizerKind::Adam {
         beta1: 0.9,
         beta2: 0.999,

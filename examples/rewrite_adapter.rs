@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use melos::hub::{self, adapter};
+use melos::models;
 
 fn main() -> melos::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,7 +16,7 @@ fn main() -> melos::Result<()> {
         eprintln!("expected BASE ADAPTER OUT");
         std::process::exit(2);
     };
-    let base = hub::open(Path::new(base))?;
+    let base = models::open(Path::new(base))?;
     let lora = adapter::read(Path::new(lora))?;
     let adapted = adapter::adapt(&base, &lora)?;
     print!("{}", adapted.report);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::fixture::Fixture;
+use common::fixture::{Fixture, bound};
 use common::gpu;
 use melos::device::Gpu;
 use melos::models::lstm::{
@@ -110,7 +110,7 @@ fn language_model_learns_along_pytorchs_curve() {
     let gpu = &gpu();
     let fixture = Fixture::open("convergence_lm");
     let store = fixture.store(gpu, decoder);
-    let model = LstmLanguageModel::new(&store, &config(&fixture)).unwrap();
+    let model = bound(&store, |v| LstmLanguageModel::new(v, &config(&fixture)));
     let ids = fixture.u32("input.ids");
     let window = fixture.u32("input.window")[0] as usize;
     let rows = fixture.shape("input.ids")[1];
@@ -139,7 +139,7 @@ fn autoencoder_learns_along_pytorchs_curve() {
     let gpu = &gpu();
     let fixture = Fixture::open("convergence_sa");
     let store = fixture.store(gpu, decoder);
-    let model = SequenceAutoencoder::new(&store, &config(&fixture)).unwrap();
+    let model = bound(&store, |v| SequenceAutoencoder::new(v, &config(&fixture)));
     let shape = fixture.shape("input.ids");
     let (time, rows) = (shape[1], shape[2]);
     follow(gpu, &fixture, &store, 2.1, |k, tape| {
@@ -176,7 +176,10 @@ fn classifier_learns_along_pytorchs_curve() {
     let gpu = &gpu();
     let fixture = Fixture::open("convergence_classifier");
     let store = fixture.store(gpu, |n| n.replace("linear.", "classifier."));
-    let model = LstmClassifier::new(&store, &config(&fixture)).unwrap();
+    let classes = fixture.shape("param.linear.weight")[0];
+    let model = bound(&store, |v| {
+        LstmClassifier::new(v, &config(&fixture), classes)
+    });
     let shape = fixture.shape("input.ids");
     let (time, rows) = (shape[1], shape[2]);
     let weights = Tensor::from_slice(gpu, [rows], &vec![1.0 / rows as f32; rows]).unwrap();
@@ -199,7 +202,7 @@ fn memory_stays_flat_over_two_hundred_training_steps() {
     let gpu = &gpu();
     let fixture = Fixture::open("convergence_lm");
     let store = fixture.store(gpu, decoder);
-    let model = LstmLanguageModel::new(&store, &config(&fixture)).unwrap();
+    let model = bound(&store, |v| LstmLanguageModel::new(v, &config(&fixture)));
     let ids = fixture.u32("input.ids");
     let window = fixture.u32("input.window")[0] as usize;
     let rows = fixture.shape("input.ids")[1];

@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::fixture::Fixture;
+use common::fixture::{Fixture, bound};
 use common::gpu;
 use melos::device::Gpu;
 use melos::models::lstm::{
     AutoencoderInputs, ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel,
     SequenceAutoencoder,
 };
-use melos::nn::{LstmLayers, LstmShape};
+use melos::nn::LstmShape;
 use melos::ops;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
@@ -157,7 +157,7 @@ fn raw_lstm(name: &str) {
         cell_clip: 0.0,
         dropout: 0.0,
     };
-    let layers = LstmLayers::new(&store, "lstm", shape).unwrap();
+    let layers = bound(&store, |v| v.lstm("lstm", shape));
     let lens = fixture.tensor_u32(gpu, "input.lengths");
     let part = |t: &Tensor, i: usize| {
         let values = t.to_vec::<f32>().unwrap();
@@ -278,7 +278,10 @@ fn classifier(name: &str) {
     let gpu = &gpu();
     let fixture = Fixture::open(name);
     let trainer = trainer(gpu, &fixture, "classifier");
-    let model = LstmClassifier::new(&trainer.store, &config(&fixture)).unwrap();
+    let classes = fixture.shape("param.linear.weight")[0];
+    let model = bound(&trainer.store, |v| {
+        LstmClassifier::new(v, &config(&fixture), classes)
+    });
     let ids = fixture.ids(gpu, "input.ids");
     let lens = fixture.tensor_u32(gpu, "input.lengths");
     let labels = fixture.u32("input.labels");
@@ -353,7 +356,9 @@ fn language_model_is_pytorchs_and_carries_its_state() {
     let gpu = &gpu();
     let fixture = Fixture::open("language_model");
     let trainer = trainer(gpu, &fixture, "decoder");
-    let model = LstmLanguageModel::new(&trainer.store, &config(&fixture)).unwrap();
+    let model = bound(&trainer.store, |v| {
+        LstmLanguageModel::new(v, &config(&fixture))
+    });
     let ids = fixture.u32("input.ids");
     let window = fixture.u32("input.window")[0] as usize;
     let rows = fixture.shape("input.ids")[1];
@@ -397,7 +402,9 @@ fn sequence_autoencoder_is_pytorchs() {
     let gpu = &gpu();
     let fixture = Fixture::open("sequence_autoencoder");
     let trainer = trainer(gpu, &fixture, "decoder");
-    let model = SequenceAutoencoder::new(&trainer.store, &config(&fixture)).unwrap();
+    let model = bound(&trainer.store, |v| {
+        SequenceAutoencoder::new(v, &config(&fixture))
+    });
     let source = fixture.ids(gpu, "input.ids");
     let shifted = fixture.ids(gpu, "input.decoder_ids");
     let targets = fixture.u32("input.decoder_targets");

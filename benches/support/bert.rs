@@ -2,11 +2,10 @@
 
 use melos::Result;
 use melos::device::Gpu;
-use melos::models::bert::{
-    BertConfig, BertForMaskedLm, BertForSequenceClassification, BertInputs, Head, MaskedTokens,
-};
-use melos::nn::{LoraPlan, LoraUpdate};
-use melos::ops::{RowSelection, TokenIds};
+use melos::models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+use melos::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
+use melos::nn::{LoraPlan, LoraUpdate, Vars};
+use melos::ops::{self, RowSelection, TokenIds};
 use melos::optim::OptimizerKind;
 use melos::tensor::{DType, Tensor};
 
@@ -46,9 +45,9 @@ pub fn masked_lm(precision: DType) -> Case {
             intermediate_size: 1024,
             ..BertConfig::default()
         };
-        let none = LoraPlan::default();
-        let specs = config.specs(Head::MaskedLm, &none)?;
-        let mut step = Step::with(gpu, specs, ADAMW, precision, |_| true)?;
+        let v = Vars::new();
+        let model = BertForMaskedLm::new(&v, &config)?;
+        let mut step = Step::with(gpu, &v, ADAMW, precision, |_| true)?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
         let masked: Vec<u32> = (0..count as u32)
@@ -61,13 +60,8 @@ pub fn masked_lm(precision: DType) -> Case {
         let targets = Tensor::from_slice(gpu, [masked.len()], &targets)?;
         let weights = vec![1.0 / masked.len() as f32; masked.len()];
         let weights = Tensor::from_slice(gpu, [masked.len()], &weights)?;
-        step.record(|tape, store| {
-            let model = BertForMaskedLm::new(store, &config, &none)?;
-            let inputs = BertInputs {
-                ids: &ids,
-                token_types: None,
-                lens: &lens,
-            };
+        step.record(|tape| {
+            let inputs = Tokens::new(&ids, &lens);
             let masked = MaskedTokens {
                 rows: &selection,
                 targets: &targets,
@@ -92,34 +86,33 @@ pub fn lora(precision: DType) -> Case {
     const BATCH: usize = 8;
     let build = move |gpu: &Gpu| {
         let config = BertConfig::default();
-        let head = Head::SequenceClassification;
         let update = LoraUpdate {
             rank: 8,
             scale: 2.0,
             dropout: 0.1,
             part: None,
         };
-        let layers = config.linear_layers(head);
-        let adapted = |name: &&str| name.ends_with(".query") || name.ends_with(".value");
-        let names = layers.iter().map(|l| l.name.as_str()).filter(adapted);
+        let v = Vars::new();
+        let model = BertForSequenceClassification::new(&v, &config)?;
+        let adapted = |name: &String| name.ends_with(".query") || name.ends_with(".value");
+        let names = v
+            .linears()
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(adapted);
         let plan = LoraPlan {
             modules_to_save: vec!["classifier".into()],
             ..LoraPlan::of(names, &update)
         };
-        let specs = config.specs(head, &plan)?;
-        let mut step = Step::with(gpu, specs, ADAMW, precision, |name| plan.trains(name))?;
+        v.adapt(&plan)?;
+        let mut step = Step::with(gpu, &v, ADAMW, precision, |name| plan.trains(name))?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
         let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
         let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
-        step.record(|tape, store| {
-            let model = BertForSequenceClassification::new(store, &config, &plan)?;
-            let inputs = BertInputs {
-                ids: &ids,
-                token_types: None,
-                lens: &lens,
-            };
-            model.loss(tape, &inputs, &targets, &weights)
+        step.record(|tape| {
+            let logits = model.logits(tape, &Tokens::new(&ids, &lens))?;
+            ops::cross_entropy(tape, &logits, &targets, &weights)
         })?;
         Ok(step)
     };

@@ -11,9 +11,10 @@ mod tokens;
 use melos::Result;
 use melos::device::{Gpu, Recording};
 use melos::models::lstm::{ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel};
+use melos::nn::Vars;
 use melos::ops::TokenIds;
 use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
-use melos::tensor::{DType, ParamSpec, ParamStore, Rule, Tape, Tensor};
+use melos::tensor::{DType, ParamStore, Rule, Tape, Tensor};
 use tokens::tokens;
 
 const BATCH: usize = 32;
@@ -62,20 +63,20 @@ pub struct Step {
 }
 
 impl Step {
-    fn new(gpu: &Gpu, specs: Vec<ParamSpec>) -> Result<Step> {
-        Step::with(gpu, specs, ADAM, DType::F32, |_| true)
+    fn new(gpu: &Gpu, v: &Vars) -> Result<Step> {
+        Step::with(gpu, v, ADAM, DType::F32, |_| true)
     }
 
     /// Training only those parameters that `trained` names, with activations, and the matrices of
     /// the others, in `precision`.
     fn with(
         gpu: &Gpu,
-        specs: Vec<ParamSpec>,
+        v: &Vars,
         kind: OptimizerKind,
         precision: DType,
         trained: impl Fn(&str) -> bool,
     ) -> Result<Step> {
-        let store = ParamStore::with_rules(gpu, specs, 1, |spec| {
+        let store = v.store_with(gpu, 1, |spec| {
             let trained = trained(&spec.name);
             Rule {
                 lr_scale: f32::from(u8::from(trained)),
@@ -106,14 +107,14 @@ impl Step {
         })
     }
 
-    fn record(&mut self, loss: impl FnOnce(&Tape, &ParamStore) -> Result<Tensor>) -> Result<()> {
+    fn record(&mut self, loss: impl FnOnce(&Tape) -> Result<Tensor>) -> Result<()> {
         let (recording, loss) = self.gpu.record(|| {
             let (state, scale) = (self.state.tensor(), self.optimizer.loss_scale());
             let tape = match self.precision {
                 DType::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
                 _ => Tape::training(&self.gpu, state),
             };
-            let loss = loss(&tape, &self.store)?;
+            let loss = loss(&tape)?;
             tape.backward(&loss)?;
             self.optimizer.step(&self.store, &self.state, Some(5.0))?;
             Ok(loss)
@@ -139,23 +140,24 @@ impl Step {
 }
 
 fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
-    let mut step = Step::new(gpu, config(sizes).decoder_specs())?;
+    let v = Vars::new();
+    let model = LstmLanguageModel::new(&v, &config(sizes))?;
+    let mut step = Step::new(gpu, &v)?;
     let count = sizes.steps * BATCH;
     let text = tokens(sizes.vocab, count + BATCH);
     let ids = TokenIds::from_host(gpu, sizes.steps, BATCH, &text[..count])?;
     let targets = Tensor::from_slice(gpu, [count], &text[BATCH..])?;
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count])?;
     let lens = Tensor::from_slice(gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
-    step.record(|tape, store| {
-        let model = LstmLanguageModel::new(store, &config(sizes))?;
-        Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0)
-    })?;
+    step.record(|tape| Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0))?;
     Ok(step)
 }
 
 /// Of two classes.
 fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
-    let mut step = Step::new(gpu, config(sizes).classifier_specs(2))?;
+    let v = Vars::new();
+    let model = LstmClassifier::new(&v, &config(sizes), 2)?;
+    let mut step = Step::new(gpu, &v)?;
     let ids = TokenIds::from_host(
         gpu,
         sizes.steps,
@@ -166,8 +168,7 @@ fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
     let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
     let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
-    step.record(|tape, store| {
-        let model = LstmClassifier::new(store, &config(sizes))?;
+    step.record(|tape| {
         let inputs = ClassifierInputs {
             ids: &ids,
             lens: &lens,

@@ -7,10 +7,11 @@ use clap::{Args, ValueEnum};
 
 use super::output;
 use crate::error::Result;
-use crate::hub::{self, Architecture, FloatType, SaveOptions};
+use crate::hub::{self, FloatType, SaveOptions};
+use crate::models;
 use crate::train::run::model_of_run;
 
-/// Rewrite a BERT or GPT-2 folder: other names, element type, class or shards.
+/// Rewrite a model folder: other names, element type, class or shards.
 ///
 /// Without options the result is what today's transformers would write, whatever the input's age.
 #[derive(Debug, Args)]
@@ -25,11 +26,10 @@ pub struct Convert {
     /// input's].
     #[arg(long = "as", value_name = "CLASS")]
     architecture: Option<String>,
-    /// Prefix of the model's names (bert., transformer.) [default: as transformers has it, none for
-    /// a class without head].
+    /// Prefix of the model's names [default: as transformers has it, none for a class without head].
     #[arg(long, value_name = "WHAT")]
     prefix: Option<Prefix>,
-    /// BERT's LayerNorm as gamma and beta, for readers of the first releases.
+    /// Names as the first releases had them (LayerNorm.gamma, LayerNorm.beta).
     #[arg(long)]
     legacy_names: bool,
 }
@@ -76,8 +76,8 @@ enum Prefix {
 
 impl Convert {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let input = hub::open(&model_of_run(&self.input)?)?;
-        let architecture = self.architecture.as_deref().map(Architecture::named);
+        let input = models::open(&model_of_run(&self.input)?)?;
+        let architecture = self.architecture.as_deref().map(models::architecture);
         let options = SaveOptions {
             bare: self.prefix.map(|prefix| matches!(prefix, Prefix::Drop)),
             legacy_names: self.legacy_names,

@@ -8,6 +8,7 @@ use clap::Args;
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, Summary};
+use crate::models;
 use crate::train::run::model_of_run;
 
 /// Show the tensors, shapes and parameters of a model or adapter.
@@ -29,7 +30,11 @@ pub struct Inspect {
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
         let base = self.base.as_deref().map(model_of_run).transpose()?;
-        let summary = hub::inspect(&model_of_run(&self.path)?, base.as_deref())?;
+        let summary = hub::inspect(
+            &model_of_run(&self.path)?,
+            base.as_deref(),
+            &models::formats(),
+        )?;
         if self.json {
             output::print_json(&summary)?;
         } else {

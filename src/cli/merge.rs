@@ -9,6 +9,7 @@ use super::convert::Format;
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, SaveOptions, adapter};
+use crate::models;
 use crate::train::run::model_of_run;
 
 /// Merge a LoRA adapter into its base model: one model that needs no adapter.
@@ -27,7 +28,7 @@ pub struct Merge {
 impl Merge {
     pub(super) fn run(self) -> Result<ExitCode> {
         hub::require_empty(&self.out)?;
-        let base = hub::open(&model_of_run(&self.base)?)?;
+        let base = models::open(&model_of_run(&self.base)?)?;
         let adapter = adapter::read(&model_of_run(&self.adapter)?)?;
         let (model, report) = adapter::merge(&base, &adapter)?;
         let given = self.format.options();

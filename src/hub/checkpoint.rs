@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::array::{Array, FloatType};
 use super::file::TensorFile;
-use super::layout::{Architecture, Layout};
-use super::names::Family;
+use super::format::{Architecture, Format, Layout, OTHER};
 use super::report::{Ignored, LoadReport, Renamed};
 use crate::error::{Error, Result};
 
@@ -46,7 +45,9 @@ pub struct Checkpoint {
     /// `config.json`; null where a bare file has none beside it.
     pub config: Value,
     /// Whose names it uses.
-    pub family: Family,
+    pub format: &'static Format,
+    /// The families that it was opened among.
+    formats: Vec<&'static Format>,
     files: Vec<TensorFile>,
     tensors: BTreeMap<String, Place>,
     renamed: Vec<Renamed>,
@@ -70,19 +71,20 @@ pub struct TensorInfo<'a> {
     pub shape: &'a [usize],
 }
 
-/// Opens a Hugging Face folder or a bare `.safetensors` file (with the `config.json` beside it).
+/// Opens a Hugging Face folder or a bare `.safetensors` file (with the `config.json` beside it) of a
+/// family among `formats`, or of none.
 ///
 /// # Errors
 /// [`Error::FileMissing`]; [`Error::Folder`] for a folder that is no model, a missing shard, a
 /// shard that its index does not describe; [`Error::TensorFile`] for a damaged file.
-pub fn open(path: &Path) -> Result<Checkpoint> {
+pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     if path.is_dir() {
-        return open_folder(path);
+        return open_folder(path, formats);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().unwrap_or(Path::new(""));
     if name == INDEX {
-        return open_folder(folder);
+        return open_folder(folder, formats);
     }
     let file = TensorFile::open(path)?;
     let config = folder.join(CONFIG);
@@ -91,10 +93,10 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
     } else {
         Value::Null
     };
-    Checkpoint::new(path, config, vec![file])
+    Checkpoint::new(path, config, vec![file], formats)
 }
 
-fn open_folder(folder: &Path) -> Result<Checkpoint> {
+fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     let bad = |problem: &str| Error::Folder {
         path: folder.to_path_buf(),
         problem: problem.into(),
@@ -123,7 +125,7 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
             "has neither model.safetensors nor model.safetensors.index.json; copy the weights into it",
         ));
     };
-    Checkpoint::new(folder, config, files)
+    Checkpoint::new(folder, config, files, formats)
 }
 
 #[derive(Deserialize)]
@@ -204,23 +206,33 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
 }
 
 impl Checkpoint {
-    fn new(path: &Path, config: Value, files: Vec<TensorFile>) -> Result<Checkpoint> {
+    fn new(
+        path: &Path,
+        config: Value,
+        files: Vec<TensorFile>,
+        formats: &[&'static Format],
+    ) -> Result<Checkpoint> {
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
             .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
             .collect();
-        let family = Family::detect(&config, stored.iter().map(|(_, name)| name.as_str()));
+        let format = detect(
+            &config,
+            stored.iter().map(|(_, name)| name.as_str()),
+            formats,
+        );
         let mut checkpoint = Checkpoint {
             path: path.to_path_buf(),
             config,
-            family,
+            format,
+            formats: formats.to_vec(),
             files,
             tensors: BTreeMap::new(),
             renamed: Vec::new(),
             ignored: Vec::new(),
         };
         for (file, stored) in stored {
-            let name = family.canonical(&stored);
-            if family.is_buffer(&name) {
+            let name = format.canonical(&stored);
+            if format.is_buffer(&name) {
                 checkpoint.ignore(stored, "a buffer that follows from the configuration");
             } else if let Some(twin) = checkpoint.tensors.get(&name) {
                 return Err(Error::TensorFile {
@@ -253,8 +265,11 @@ impl Checkpoint {
 
     /// Drops copies of tied tensors; one that differs from its original stays.
     fn untie(&mut self) -> Result<()> {
-        for &(copy, original) in self.family.tied() {
-            if !self.tensors.contains_key(copy) {
+        // An output layer of its own may begin as a copy.
+        let untied = self.config["tie_word_embeddings"] == false;
+        for &(copy, original) in self.format.tied {
+            let own = untied && self.format.vocabulary.contains(&original);
+            if own || !self.tensors.contains_key(copy) {
                 continue;
             }
             if !self.tensors.contains_key(original) {
@@ -338,23 +353,25 @@ impl Checkpoint {
     /// can be told.
     pub fn architecture(&self) -> Result<Architecture> {
         if let Some(name) = self.config["architectures"][0].as_str() {
-            return Architecture::named(name);
+            return Architecture::named(name, &self.formats);
         }
         let has = |name: &str| self.tensors.contains_key(name);
-        Architecture::guess(self.family, has).ok_or_else(|| Error::Folder {
+        self.format.guess(has).ok_or_else(|| Error::Folder {
             path: self.path.clone(),
             problem: format!(
-                "is no BERT or GPT-2 (model_type {})",
-                self.config["model_type"].as_str().unwrap_or("not given")
+                "is no model that melos knows (model_type {}); it knows {}",
+                self.config["model_type"].as_str().unwrap_or("not given"),
+                known(&self.formats)
             ),
         })
     }
 
     /// Where its configuration stands, for messages.
     pub fn config_path(&self) -> PathBuf {
-        let folder = match self.path.is_dir() {
-            true => self.path.as_path(),
-            false => self.path.parent().unwrap_or(Path::new("")),
+        let folder = if self.path.is_dir() {
+            self.path.as_path()
+        } else {
+            self.path.parent().unwrap_or(Path::new(""))
         };
         folder.join(CONFIG)
     }
@@ -362,9 +379,9 @@ impl Checkpoint {
     /// The tensors that `architecture` has with this configuration's sizes.
     ///
     /// # Errors
-    /// As [`Layout::of`].
+    /// As [`Architecture::layout`].
     pub fn layout(&self, architecture: Architecture) -> Result<Layout> {
-        Layout::of(&self.config, architecture, &self.config_path())
+        architecture.layout(&self.config, &self.config_path())
     }
 
     /// Compares the checkpoint with a model.
@@ -384,14 +401,14 @@ impl Checkpoint {
             match self.info(name) {
                 None => report.missing.push(name.clone()),
                 Some(info) if info.shape != shape => {
-                    return Err(self.bad(name, wrong_shape(name, shape, info.shape)));
+                    let problem = wrong_shape(self.format, name, shape, info.shape);
+                    return Err(self.bad(name, problem));
                 }
                 Some(_) => {}
             }
         }
         for name in self.names().filter(|name| !known.contains(name)) {
-            let tied = self.family.tied().iter().find(|(copy, _)| *copy == name);
-            if let (true, Some((_, original))) = (model.architecture.is_tied(), tied) {
+            if let Some((_, original)) = model.tied().find(|(copy, _)| *copy == name) {
                 let problem = format!(
                     "differs from '{original}'; melos has models whose output layer is the word \
                      embedding only, and this one's is not"
@@ -433,23 +450,54 @@ impl Checkpoint {
     }
 }
 
-fn wrong_shape(name: &str, expected: &[usize], found: &[usize]) -> String {
-    let embedding = |part: &str| name.ends_with(&format!("{part}.weight"));
+/// The family that `config.json` names, or where that does not say the tensors' names.
+fn detect<'a>(
+    config: &Value,
+    names: impl Iterator<Item = &'a str>,
+    formats: &[&'static Format],
+) -> &'static Format {
+    let mut formats = formats.iter().copied();
+    let found = match config["model_type"].as_str() {
+        Some(kind) => formats.find(|format| format.model_type == kind),
+        None => {
+            let names: BTreeSet<&str> = names.collect();
+            let words = |format: &&Format| {
+                let mut words = format.vocabulary.iter();
+                words.any(|name| {
+                    names.contains(name) || names.contains(&*format.spelled(name, true, false))
+                })
+            };
+            formats.find(words)
+        }
+    };
+    found.unwrap_or(&OTHER)
+}
+
+/// The families' names, for messages.
+fn known(formats: &[&Format]) -> String {
+    let names: Vec<&str> = formats.iter().map(|format| format.model_type).collect();
+    names.join(", ")
+}
+
+fn wrong_shape(format: &Format, name: &str, expected: &[usize], found: &[usize]) -> String {
     let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
     let (is, should) = (first(found), first(expected));
     if found.get(1..) == expected.get(1..) {
-        if embedding("word_embeddings") || embedding("wte") || name == "cls.predictions.bias" {
+        if format.vocabulary.contains(&name) {
             return format!(
                 "has a vocabulary of {is}, expected {should}; use the tokeniser and the config.json \
                  that belong to these weights"
             );
         }
-        if embedding("position_embeddings") || embedding("wpe") {
+        if format.positions.contains(&name) {
             return format!(
                 "has {is} positions, expected {should}; sequences cannot be longer than the weights' positions"
             );
         }
-        if name.starts_with("classifier.") || name.starts_with("score.") {
+        if name
+            .strip_prefix(format.label_layer)
+            .is_some_and(|rest| rest.starts_with('.'))
+        {
             return format!(
                 "is a head for {is} labels, expected {should}; correct id2label (num_labels), or take \
                  the model without its head"

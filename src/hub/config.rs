@@ -3,15 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::array::FloatType;
-use super::layout::Architecture;
-use super::names::Family;
+use super::format::Architecture;
 
 /// Completes a configuration: every key that transformers writes for the class, `model_type`,
 /// `architectures`, `dtype`, the ids of the special tokens (null where there are none). What is
 /// there stays, keys that only others know among it; keys come sorted.
 pub fn complete(config: &Value, architecture: Architecture, dtype: FloatType) -> Value {
     let mut keys = config.as_object().cloned().unwrap_or_default();
-    if let Value::Object(defaults) = defaults(architecture.family()) {
+    if let Value::Object(defaults) = (architecture.format.defaults)() {
         for (key, value) in defaults {
             keys.entry(key).or_insert(value);
         }
@@ -21,7 +20,7 @@ pub fn complete(config: &Value, architecture: Architecture, dtype: FloatType) ->
     keys.remove("torch_dtype");
     keys.insert("architectures".into(), json!([architecture.name()]));
     keys.insert("dtype".into(), dtype.torch_name().into());
-    if architecture.is_tied() {
+    if architecture.head().is_tied() && keys.get("tie_word_embeddings") != Some(&json!(false)) {
         // Copies are not written, so that readers must make them.
         keys.insert("tie_word_embeddings".into(), true.into());
     }
@@ -84,64 +83,5 @@ pub fn sorted(value: &Value) -> Value {
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),
-    }
-}
-
-/// What transformers 5.23 writes for a default configuration.
-fn defaults(family: Family) -> Value {
-    match family {
-        Family::Bert => json!({
-            "add_cross_attention": false,
-            "attention_probs_dropout_prob": 0.1,
-            "bos_token_id": null,
-            "classifier_dropout": null,
-            "eos_token_id": null,
-            "hidden_act": "gelu",
-            "hidden_dropout_prob": 0.1,
-            "hidden_size": 768,
-            "initializer_range": 0.02,
-            "intermediate_size": 3072,
-            "is_decoder": false,
-            "layer_norm_eps": 1e-12,
-            "max_position_embeddings": 512,
-            "model_type": "bert",
-            "num_attention_heads": 12,
-            "num_hidden_layers": 12,
-            "pad_token_id": 0,
-            "tie_word_embeddings": true,
-            "type_vocab_size": 2,
-            "use_cache": true,
-            "vocab_size": 30522,
-        }),
-        Family::Gpt2 => json!({
-            "activation_function": "gelu_new",
-            "add_cross_attention": false,
-            "attn_pdrop": 0.1,
-            "bos_token_id": null,
-            "embd_pdrop": 0.1,
-            "eos_token_id": null,
-            "initializer_range": 0.02,
-            "layer_norm_epsilon": 1e-5,
-            "model_type": "gpt2",
-            "n_embd": 768,
-            "n_head": 12,
-            "n_inner": null,
-            "n_layer": 12,
-            "n_positions": 1024,
-            "pad_token_id": null,
-            "reorder_and_upcast_attn": false,
-            "resid_pdrop": 0.1,
-            "scale_attn_by_inverse_layer_idx": false,
-            "scale_attn_weights": true,
-            "summary_activation": null,
-            "summary_first_dropout": 0.1,
-            "summary_proj_to_labels": true,
-            "summary_type": "cls_index",
-            "summary_use_proj": true,
-            "tie_word_embeddings": true,
-            "use_cache": true,
-            "vocab_size": 50257,
-        }),
-        Family::Other => json!({}),
     }
 }

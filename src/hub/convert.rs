@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::layout::Architecture;
+use super::format::Architecture;
 use super::report::LoadReport;
 use super::save::{Model, SaveOptions, save};
 use crate::error::{Error, Result};
@@ -18,13 +18,13 @@ pub fn require_empty(out: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
         Err(e) => return Err(Error::read(out, e)),
     };
-    match occupied {
-        false => Ok(()),
-        true => Err(Error::Folder {
+    if occupied {
+        return Err(Error::Folder {
             path: out.to_path_buf(),
             problem: "is not empty; give a new folder".into(),
-        }),
+        });
     }
+    Ok(())
 }
 
 /// Writes `input` to `out` as `architecture` (its own where that is `None`). Tensors that the class
@@ -41,7 +41,7 @@ pub fn convert(
 ) -> Result<(Architecture, LoadReport)> {
     require_empty(out)?;
     let architecture = match architecture {
-        Some(architecture) if architecture.family() == input.family => architecture,
+        Some(architecture) if std::ptr::eq(architecture.format, input.format) => architecture,
         Some(other) => {
             return Err(Error::Folder {
                 path: input.path.clone(),

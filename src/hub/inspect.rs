@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::adapter::{self, ADAPTER_CONFIG};
 use super::checkpoint::{Checkpoint, open};
 use super::file::TensorFile;
+use super::format::Format;
 use super::report::LoadReport;
 use crate::error::Result;
 
@@ -110,11 +111,11 @@ impl Summary {
 ///
 /// # Errors
 /// What [`open`], [`adapter::read`] and [`adapter::Adapter::fit`] refuse.
-pub fn inspect(path: &Path, base: Option<&Path>) -> Result<Summary> {
+pub fn inspect(path: &Path, base: Option<&Path>, formats: &[&'static Format]) -> Result<Summary> {
     if path.join(ADAPTER_CONFIG).is_file() && !path.join("config.json").is_file() {
-        return inspect_adapter(path, base);
+        return inspect_adapter(path, base, formats);
     }
-    let checkpoint = open(path)?;
+    let checkpoint = open(path, formats)?;
     let kind = match (path.is_dir(), checkpoint.files().count()) {
         (false, 1) => "file",
         (true, 1) => "model",
@@ -149,7 +150,11 @@ fn own_report(checkpoint: &Checkpoint) -> Result<Option<LoadReport>> {
     }
 }
 
-fn inspect_adapter(path: &Path, base: Option<&Path>) -> Result<Summary> {
+fn inspect_adapter(
+    path: &Path,
+    base: Option<&Path>,
+    formats: &[&'static Format],
+) -> Result<Summary> {
     let adapter = adapter::read(path)?;
     let mut summary = Summary::new(path, "adapter");
     let file: &TensorFile = adapter.file();
@@ -173,9 +178,9 @@ fn inspect_adapter(path: &Path, base: Option<&Path>) -> Result<Summary> {
     };
     if let Some(base) = base
         .map(Path::to_path_buf)
-        .or_else(|| adapter.base_folder())
+        .or_else(|| adapter.base_folder().ok())
     {
-        let adapted = adapter::adapt(&open(&base)?, &adapter)?;
+        let adapted = adapter::adapt(&open(&base, formats)?, &adapter)?;
         let weights = &adapted.weights;
         let base: usize = (adapted.layout.tensors.iter())
             .map(|(_, shape)| shape.iter().product::<usize>())

@@ -1,5 +1,5 @@
 //! Files of Hugging Face's transformers and PEFT, in and out. On the host only: nothing here knows
-//! a GPU.
+//! a GPU, nor which families of models there are: each brings its [`Format`].
 //!
 //! Reading maps files into memory and converts a tensor (f32, f16, bf16) when it is asked for, under
 //! the canonical name that today's transformers has for it, however old the file's spelling is. What
@@ -7,10 +7,10 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use melos::hub;
+//! use melos::models;
 //!
-//! let checkpoint = hub::open(Path::new("bert-base-uncased"))?;
-//! let model = checkpoint.layout(hub::Architecture::BertForMaskedLM)?;
+//! let checkpoint = models::open(Path::new("bert-base-uncased"))?;
+//! let model = checkpoint.layout(models::architecture("BertForMaskedLM")?)?;
 //! let report = checkpoint.report(&model)?;
 //! report.require(&checkpoint.path, |name| name.starts_with("cls."))?;
 //! let words: Vec<f32> = checkpoint.values("bert.embeddings.word_embeddings.weight")?;
@@ -23,9 +23,8 @@ mod checkpoint;
 mod config;
 mod convert;
 mod file;
+mod format;
 mod inspect;
-mod layout;
-mod names;
 mod report;
 mod save;
 
@@ -34,8 +33,7 @@ pub use checkpoint::{COMPANIONS, CONFIG, Checkpoint, INDEX, TensorInfo, WEIGHTS,
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};
 pub use file::TensorFile;
+pub use format::{Architecture, Class, Format, Head, Layout, OTHER, num_labels};
 pub use inspect::{AdapterSummary, Summary, Tensor, inspect};
-pub use layout::{Architecture, Layout, Linear, Module, num_labels};
-pub use names::Family;
 pub use report::{Ignored, LoadReport, Renamed};
 pub use save::{MAX_SHARD_BYTES, Model, SaveOptions, save, write};

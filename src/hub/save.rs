@@ -9,7 +9,7 @@ use super::array::{Array, FloatType};
 use super::checkpoint::{CONFIG, INDEX, WEIGHTS};
 use super::config;
 use super::file;
-use super::layout::{Architecture, Layout};
+use super::format::{Architecture, Head};
 use crate::atomic::NewFolder;
 use crate::error::{Error, Result};
 
@@ -38,7 +38,7 @@ pub struct SaveOptions {
     pub max_shard_bytes: u64,
     /// Names without the model's prefix; `None`: as transformers writes this class.
     pub bare: Option<bool>,
-    /// BERT's LayerNorm as `gamma` and `beta`.
+    /// Names as the first releases had them: `gamma` and `beta`.
     pub legacy_names: bool,
 }
 
@@ -86,22 +86,21 @@ pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result
     folder.file(CONFIG, |out| out.write_all(&config::text(&config)))?;
 
     let bare = options.bare.unwrap_or(architecture.is_bare());
-    let family = architecture.family();
+    let format = architecture.format;
     let tensors: Vec<(String, &Array)> = (tensors.into_iter())
-        .map(|(name, array)| (family.spelled(name, bare, options.legacy_names), array))
+        .map(|(name, array)| (format.spelled(name, bare, options.legacy_names), array))
         .collect();
     write_weights(folder, &tensors, options)?;
 
     const GENERATION: &str = "generation_config.json";
-    if *architecture == Architecture::GPT2LMHeadModel
-        && !companions.iter().any(|(name, _)| name == GENERATION)
-    {
+    let generates = architecture.head() == Head::CausalLm;
+    if generates && !companions.iter().any(|(name, _)| name == GENERATION) {
         let generation = config::generation(&config);
         folder.file(GENERATION, |out| out.write_all(&config::text(&generation)))?;
     }
     for (name, content) in companions {
         // It would say how to generate with a class that does not.
-        if name != GENERATION || *architecture == Architecture::GPT2LMHeadModel {
+        if name != GENERATION || generates {
             folder.file(name, |out| out.write_all(content))?;
         }
     }
@@ -120,7 +119,7 @@ fn tensors_of<'m, 'a>(
             model.architecture.name()
         ),
     };
-    let layout = Layout::of(&model.config, model.architecture, target)?;
+    let layout = model.architecture.layout(&model.config, target)?;
     let mut tensors = Vec::with_capacity(layout.tensors.len());
     for (name, shape) in &layout.tensors {
         let (name, array) = (model.tensors.get_key_value(name)).ok_or_else(|| {
@@ -136,7 +135,7 @@ fn tensors_of<'m, 'a>(
         }
         tensors.push((name.as_str(), array));
     }
-    let tied = model.architecture.family().tied();
+    let tied = model.architecture.format.tied;
     for name in model.tensors.keys() {
         let copy = tied.iter().any(|(copy, _)| copy == name);
         if !copy && layout.shape(name).is_none() {

@@ -7,14 +7,13 @@ use serde_json::Value;
 use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
-pub use crate::models::bert::Pooling;
-use crate::models::bert::SentenceEmbedder;
-use crate::nn::LoraPlan;
+use crate::hub::Head;
+pub use crate::models::Pooling;
+use crate::models::embed;
 use crate::ops::TokenIndex;
 use crate::text::Rows;
 use crate::train::tasks::engine::{Step, Steps};
-use crate::train::tasks::transformer::{Network, Sequences};
+use crate::train::tasks::transformer::Sequences;
 
 /// Texts that share a pass; a power of two.
 const BATCH: usize = 32;
@@ -114,13 +113,12 @@ fn json(path: &Path) -> Result<Option<Value>> {
 /// A model that gives texts vectors.
 pub struct Embedder {
     loaded: Loaded,
-    model: SentenceEmbedder,
     options: SentenceOptions,
     passes: Steps<Sequences>,
 }
 
 impl Embedder {
-    /// Opens a BERT folder, or an adapter's; `change` may change how tokens become a vector.
+    /// Opens a model folder, or an adapter's; `change` may change how tokens become a vector.
     ///
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
@@ -130,21 +128,14 @@ impl Embedder {
         base: Option<&Path>,
         change: impl FnOnce(&mut SentenceOptions),
     ) -> Result<Embedder> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Architecture::BertModel))?;
-        let Network::Bert(config) = &loaded.network else {
-            return Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is a GPT-2; vectors of texts come from a BERT".into(),
-            });
-        };
-        let mut options = SentenceOptions::read(folder, config.max_position_embeddings)?;
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Layers))?;
+        let mut options = SentenceOptions::read(folder, loaded.config.positions())?;
         change(&mut options);
-        let plan = LoraPlan::default();
-        let (pooling, normalised) = (options.pooling, options.normalised);
-        let model = SentenceEmbedder::new(&loaded.store, config, &plan, pooling, normalised)?;
+        if loaded.network.as_encoder().is_none() {
+            return Err(loaded.cannot(Head::Layers));
+        }
         Ok(Embedder {
             loaded,
-            model,
             options,
             passes: Steps::new(),
         })
@@ -152,7 +143,7 @@ impl Embedder {
 
     /// Numbers of a vector.
     pub fn width(&self) -> usize {
-        self.loaded.network.widths()[0]
+        self.loaded.config.extent().width
     }
 
     /// The vectors of texts.
@@ -210,11 +201,20 @@ impl Embedder {
             ids,
             lens,
         };
-        let (gpu, model) = (&self.loaded.gpu, &self.model);
+        let (gpu, loaded) = (&self.loaded.gpu, &self.loaded);
+        let encoder = loaded.network.as_encoder();
+        let encoder = encoder.ok_or_else(|| loaded.cannot(Head::Layers))?;
+        let (pooling, normalised) = (self.options.pooling, self.options.normalised);
         let pass = self.passes.of(time * BATCH + batch, || {
             let sequences = Sequences::new(gpu, &rows)?;
             Step::inference(gpu, sequences, |tape, s| {
-                Ok(vec![model.forward(tape, &s.bert())?])
+                Ok(vec![embed(
+                    tape,
+                    encoder,
+                    &s.tokens(),
+                    pooling,
+                    normalised,
+                )?])
             })
         })?;
         pass.inputs.write(&rows)?;

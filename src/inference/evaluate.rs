@@ -6,13 +6,13 @@ use super::Classifier;
 use super::predict::problem;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
+use crate::hub::Head;
+use crate::models::{Pretrained, is_adapter};
 use crate::text::Example;
 use crate::train::config::{DataConfig, Objective, Overrides, Problem, RunConfig};
 use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
 use crate::train::task::{Split, TaskRequest};
-use crate::train::tasks::transformer::{Source, is_adapter};
 use crate::train::tasks::{self, TaskFactory};
 
 /// Texts scored at a time.
@@ -47,9 +47,9 @@ pub fn open_model(
         labels: Vec::new(),
         classifier: None,
     };
-    let source = Source::open(folder, base)?;
-    if source.architecture.is_some_and(Architecture::has_labels) {
-        model.labels = tasks::transformer::label_names(&source.network);
+    let source = Pretrained::open(folder, base)?;
+    if source.architecture.is_some_and(|a| a.head().has_labels()) {
+        model.labels = tasks::transformer::label_names(&*source.config);
     }
     Ok(Box::new(model))
 }
@@ -76,16 +76,13 @@ impl Transformer {
     }
 
     /// The objective that a class was trained on.
-    fn objective(&self, source: &Source) -> Result<Objective> {
-        Ok(match source.architecture {
-            Some(Architecture::BertForMaskedLM) => Objective::Mlm,
-            Some(Architecture::BertForPreTraining) => Objective::MlmNsp,
-            Some(Architecture::GPT2LMHeadModel) => Objective::Clm,
-            Some(Architecture::BertForTokenClassification) => Objective::TokenClassify,
-            Some(
-                Architecture::BertForSequenceClassification
-                | Architecture::GPT2ForSequenceClassification,
-            ) => Objective::Classify,
+    fn objective(&self, source: &Pretrained) -> Result<Objective> {
+        Ok(match source.architecture.map(|class| class.head()) {
+            Some(Head::MaskedLm) => Objective::Mlm,
+            Some(Head::NextSentence) => Objective::MlmNsp,
+            Some(Head::CausalLm) => Objective::Clm,
+            Some(Head::Token) => Objective::TokenClassify,
+            Some(Head::Sequence) => Objective::Classify,
             _ => {
                 return Err(Error::Folder {
                     path: self.folder.clone(),
@@ -127,13 +124,13 @@ impl Model for Transformer {
     }
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
-        let source = Source::open(&self.folder, self.base.as_deref())?;
+        let source = Pretrained::open(&self.folder, self.base.as_deref())?;
         let mut config = RunConfig::parse(RUN, "melos eval", &Overrides::default())?;
         config.data = data.clone();
         config.stages[0].objective = self.objective(&source)?;
-        config.stages[0].problem = problem(&source.network);
+        config.stages[0].problem = problem(&*source.config);
         config.stages[0].batch = BATCH;
-        config.stages[0].max_len = source.network.positions().min(MAX_LEN);
+        config.stages[0].max_len = source.config.positions().min(MAX_LEN);
         config.stages[0].init = Some(self.folder.display().to_string());
         let unit = units(&config).remove(0);
         let request = TaskRequest {

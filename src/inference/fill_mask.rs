@@ -7,19 +7,16 @@ use serde::Serialize;
 use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
-use crate::models::bert::BertForMaskedLm;
-use crate::nn::LoraPlan;
+use crate::hub::Head;
 use crate::ops::RowSelection;
 use crate::tensor::Tape;
-use crate::train::tasks::transformer::{Network, Sequences};
+use crate::train::tasks::transformer::Sequences;
 
 const OP: &str = "fill-mask";
 
 /// A masked language model.
 pub struct FillMask {
     loaded: Loaded,
-    model: BertForMaskedLm,
 }
 
 /// What may stand behind one mask.
@@ -50,15 +47,8 @@ impl FillMask {
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<FillMask> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Architecture::BertForMaskedLM))?;
-        let Network::Bert(config) = &loaded.network else {
-            return Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is a GPT-2, which has no masks; `melos generate` lets it write on".into(),
-            });
-        };
-        let model = BertForMaskedLm::new(&loaded.store, config, &LoraPlan::default())?;
-        Ok(FillMask { loaded, model })
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::MaskedLm))?;
+        Ok(FillMask { loaded })
     }
 
     /// The `top` most probable tokens for each mask in a text.
@@ -90,7 +80,9 @@ impl FillMask {
         let rows = RowSelection::empty(gpu, row.time, places.len())?;
         rows.write(&places)?;
         let tape = Tape::inference(gpu);
-        let logits = self.model.logits(&tape, &sequences.bert(), &rows)?;
+        let model = self.loaded.network.as_masked_lm();
+        let model = model.ok_or_else(|| self.loaded.cannot(Head::MaskedLm))?;
+        let logits = model.logits(&tape, &sequences.tokens(), &rows)?;
         let width = logits.shape().last();
         let known = tokenizer.vocab_size().min(width);
         let values = logits.to_vec::<f32>()?;

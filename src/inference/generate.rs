@@ -1,4 +1,4 @@
-//! Letting GPT-2 write on: one token after the other, each drawn from what the model says of the
+//! Letting a language model write on: one token after the other, each drawn from what the model says of the
 //! tokens before it.
 
 use std::path::Path;
@@ -6,11 +6,8 @@ use std::path::Path;
 use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
-use crate::models::gpt2::{Gpt2Cache, Gpt2Config, Gpt2LmHead, Gpt2Step};
-use crate::nn::LoraPlan;
+use crate::hub::Head;
 use crate::text::rng::Rng;
-use crate::train::tasks::transformer::Network;
 
 const OP: &str = "generate";
 
@@ -126,36 +123,16 @@ impl Sampling {
 /// A causal language model.
 pub struct Generator {
     loaded: Loaded,
-    config: Gpt2Config,
-    model: Gpt2LmHead,
 }
 
 impl Generator {
-    /// Opens a GPT-2 folder, or an adapter's.
+    /// Opens the folder of a causal language model, or an adapter's.
     ///
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Generator> {
-        let wanted = |source: &crate::train::tasks::transformer::Source| match source.network {
-            Network::Gpt2(_) => Ok(Architecture::GPT2LMHeadModel),
-            Network::Bert(_) => Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is a BERT, which cannot write on; `melos fill-mask` lets it guess".into(),
-            }),
-        };
-        let loaded = Loaded::open(gpu, folder, base, wanted)?;
-        let Network::Gpt2(config) = loaded.network.clone() else {
-            return Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is no GPT-2".into(),
-            });
-        };
-        let model = Gpt2LmHead::new(&loaded.store, &config, &LoraPlan::default())?;
-        Ok(Generator {
-            loaded,
-            config,
-            model,
-        })
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::CausalLm))?;
+        Ok(Generator { loaded })
     }
 
     /// Writes on after `prompt` until the model ends the text, a stop text appears, so many tokens
@@ -174,13 +151,14 @@ impl Generator {
         sampling.check()?;
         let tokenizer = &self.loaded.tokenizer;
         let roles = tokenizer.vocabulary().roles();
-        let end = self.config.eos_token_id.or(roles.eos);
+        let [own_begin, own_end] = self.loaded.config.ends();
+        let end = own_end.or(roles.eos);
         let mut ids = tokenizer.encode(prompt)?;
         if ids.is_empty() {
             // A text of its own begins after the end of another.
-            ids.extend(self.config.bos_token_id.or(end));
+            ids.extend(own_begin.or(end));
         }
-        let positions = self.config.n_positions;
+        let positions = self.loaded.config.positions();
         if ids.is_empty() || ids.len() > positions {
             return Err(Error::Argument {
                 op: OP,
@@ -191,18 +169,16 @@ impl Generator {
         }
         let begin = ids.len();
         let room = (begin + sampling.max_tokens).min(positions);
-        let mut cache = Gpt2Cache::new(&self.loaded.gpu, &self.config, 1, room)?;
+        let model = self.loaded.network.as_causal_lm();
+        let model = model.ok_or_else(|| self.loaded.cannot(Head::CausalLm))?;
+        let mut writer = model.writer(&self.loaded.gpu, 1, room)?;
         let mut rng = Rng::new(sampling.seed, &[0x6E4]);
-        let step =
-            |cache: &Gpt2Cache, steps| Gpt2Step::new(&self.loaded.gpu, &self.model, cache, steps);
-        let known = tokenizer.vocab_size().min(self.config.vocab_size);
+        let known = tokenizer.vocab_size().min(self.loaded.config.vocab_size());
         let mut written = Written::new(sampling);
         let mut logits = match sampling.max_tokens {
             0 => return Ok(String::new()),
-            _ => step(&cache, begin)?.run(&mut cache, &[&ids])?,
+            _ => writer.read(&[&ids])?,
         };
-        // Recorded once, replayed for every token.
-        let mut next = None;
         while ids.len() - begin < sampling.max_tokens {
             logits.truncate(known);
             let id = sampling.choose(&mut logits, &ids, &mut rng);
@@ -217,11 +193,7 @@ impl Generator {
             if ids.len() == room {
                 break;
             }
-            let one = match &next {
-                Some(one) => one,
-                None => next.insert(step(&cache, 1)?),
-            };
-            logits = one.run(&mut cache, &[&[id]])?;
+            logits = writer.read(&[&[id]])?;
         }
         written.finish(&tokenizer.decode(&ids[begin..])?, show)?;
         Ok(written.text)

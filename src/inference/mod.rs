@@ -8,7 +8,7 @@ mod generate;
 mod predict;
 mod tag;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use embed::{Embedder, Pooling, SentenceOptions};
 pub use evaluate::open_model;
@@ -19,50 +19,56 @@ pub use tag::{Tagger, Word, is_tagger};
 
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
-use crate::nn::LoraPlan;
+use crate::hub::{Architecture, Head};
+use crate::models::{Config, Network, Pretrained};
+use crate::nn::Vars;
 use crate::ops::TokenIndex;
 use crate::tensor::{ParamSpec, ParamStore};
 use crate::text::tokenizer::Encoding;
 use crate::text::{Rows, Tokenizer};
-use crate::train::tasks::transformer::{Network, Source};
 
 /// A model with its parameters on the device, and its tokeniser.
 pub(crate) struct Loaded {
     pub gpu: Gpu,
-    pub network: Network,
+    folder: PathBuf,
+    pub config: Box<dyn Config>,
+    pub network: Box<dyn Network>,
     pub tokenizer: Tokenizer,
-    pub store: ParamStore,
 }
 
 impl Loaded {
-    /// Loads what `wanted` says of the class in the folder; `base` is where an adapter's base model
-    /// stands, if not where the adapter says.
+    /// Loads the model in the folder with the head that `wanted` says; `base` is where an adapter's
+    /// base model stands, if not where the adapter says.
     ///
     /// # Errors
-    /// Those of [`Source::open`] and of the tokeniser; [`Error::Folder`] for tensors that are not
+    /// Those of [`Pretrained::open`] and of the tokeniser; [`Error::Folder`] for tensors that are not
     /// there.
     pub fn open(
         gpu: Gpu,
         folder: &Path,
         base: Option<&Path>,
-        wanted: impl FnOnce(&Source) -> Result<Architecture>,
+        wanted: impl FnOnce(&Pretrained) -> Result<Head>,
     ) -> Result<Loaded> {
-        let source = Source::open(folder, base)?;
-        let architecture = wanted(&source)?;
+        let source = Pretrained::open(folder, base)?;
+        let head = wanted(&source)?;
         let tokenizer = tokenizer(&source)?;
-        tokenizer.vocabulary().fits(source.network.vocab_size())?;
-        let network = source.network.clone();
-        let specs = network.specs(architecture, &LoraPlan::default())?;
+        let config = source.config.clone();
+        if head != Head::Layers && config.family().format().class(head).is_none() {
+            return Err(cannot(&*config, head, folder));
+        }
+        tokenizer.vocabulary().fits(config.vocab_size())?;
+        let vars = Vars::new();
+        let network = config.build(&vars, head)?;
+        let specs = vars.specs();
         let lacking = |spec: &&ParamSpec| !source.has(&spec.name, &spec.shape.0);
         if let Some(spec) = specs.iter().find(lacking) {
+            let class = config.family().format().class(head);
+            let class = class.map_or(config.family().title(), Architecture::name);
             return Err(Error::Folder {
                 path: folder.to_path_buf(),
                 problem: format!(
-                    "has no '{}' of shape {}, which a {} needs; it is another kind of model",
-                    spec.name,
-                    spec.shape,
-                    architecture.name()
+                    "has no '{}' of shape {}, which a {class} needs; it is another kind of model",
+                    spec.name, spec.shape,
                 ),
             });
         }
@@ -70,12 +76,19 @@ impl Loaded {
         let specs = specs.into_iter().map(ParamSpec::zeroed).collect();
         let store = ParamStore::new(&gpu, specs, 0, |_| 0.0)?;
         source.load(&store, &[])?;
+        vars.bind(&store)?;
         Ok(Loaded {
             gpu,
+            folder: folder.to_path_buf(),
+            config,
             network,
             tokenizer,
-            store,
         })
+    }
+
+    /// That the model has no such head.
+    fn cannot(&self, head: Head) -> Error {
+        cannot(&*self.config, head, &self.folder)
     }
 
     /// A text framed by its special tokens, as a batch of one row.
@@ -83,7 +96,7 @@ impl Loaded {
     /// # Errors
     /// [`Error::Argument`] for a text without a token, or longer than the model's positions.
     fn row(&self, op: &'static str, encoding: &Encoding) -> Result<Rows> {
-        let (time, most) = (encoding.ids.len(), self.network.positions());
+        let (time, most) = (encoding.ids.len(), self.config.positions());
         if time == 0 || time > most {
             return Err(Error::Argument {
                 op,
@@ -104,8 +117,35 @@ impl Loaded {
     }
 }
 
+/// What is asked of models, and by which command.
+const ASKED: [(Head, &str, &str); 4] = [
+    (Head::MaskedLm, "guess masked tokens", "fill-mask"),
+    (Head::CausalLm, "write on", "generate"),
+    (Head::Layers, "give vectors of texts", "embed"),
+    (Head::Token, "label words", "predict"),
+];
+
+/// A model of a family that cannot do what is asked of it, with what can be asked instead.
+fn cannot(config: &dyn Config, head: Head, folder: &Path) -> Error {
+    let family = config.family();
+    let asked = ASKED.iter().find(|(h, ..)| *h == head);
+    let asked = asked.map_or("do this", |(_, asked, _)| asked);
+    let able = |(h, ..): &&(Head, &str, &str)| family.format().class(*h).is_some();
+    let commands: Vec<String> = (ASKED.iter().filter(able))
+        .map(|(_, asked, command)| format!("`melos {command}` lets it {asked}"))
+        .collect();
+    Error::Folder {
+        path: folder.to_path_buf(),
+        problem: format!(
+            "is a {}, which cannot {asked}; {}",
+            family.title(),
+            commands.join(", ")
+        ),
+    }
+}
+
 /// The tokeniser in a model's folder, or in that of an adapter's base.
-fn tokenizer(source: &Source) -> Result<Tokenizer> {
+fn tokenizer(source: &Pretrained) -> Result<Tokenizer> {
     let own = Tokenizer::open(&source.path);
     match (&source.base, own) {
         (Some(base), Err(_)) => Tokenizer::open(base),

@@ -6,17 +6,15 @@ use std::sync::Arc;
 use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Architecture;
-use crate::models::ProblemType;
-use crate::nn::LoraPlan;
+use crate::hub::Head;
+use crate::models::{Config, Pretrained, ProblemType};
 use crate::text::{Documents, Example, Keep, LabelledOptions};
 use crate::train::config::Problem;
-use crate::train::tasks::transformer::{Scorer, SequenceModel, Source, label_names, shown};
+use crate::train::tasks::transformer::{Scorer, label_names, shown};
 
 /// A model that classifies texts, or predicts numbers from them.
 pub struct Classifier {
     loaded: Loaded,
-    model: SequenceModel,
     scorer: Scorer,
     labels: Vec<String>,
     problem: Problem,
@@ -33,11 +31,8 @@ impl Classifier {
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Classifier> {
-        let wanted = |source: &Source| match source.architecture {
-            Some(
-                class @ (Architecture::BertForSequenceClassification
-                | Architecture::GPT2ForSequenceClassification),
-            ) => Ok(class),
+        let wanted = |source: &Pretrained| match source.architecture.map(|class| class.head()) {
+            Some(Head::Sequence) => Ok(Head::Sequence),
             _ => Err(Error::Folder {
                 path: folder.to_path_buf(),
                 problem: "is no classifier; fine-tune it first (`melos train --preset finetune`)"
@@ -45,14 +40,11 @@ impl Classifier {
             }),
         };
         let loaded = Loaded::open(gpu, folder, base, wanted)?;
-        let model =
-            SequenceModel::new(&loaded.store, &loaded.network, &LoraPlan::default(), false)?;
         let scorer = scorer(&loaded, BATCH);
         Ok(Classifier {
-            labels: label_names(&loaded.network),
-            problem: problem(&loaded.network),
+            labels: label_names(&*loaded.config),
+            problem: problem(&*loaded.config),
             loaded,
-            model,
             scorer,
         })
     }
@@ -80,7 +72,9 @@ impl Classifier {
         // A few texts do not wait for a whole batch.
         let mut small = (texts.len() < BATCH).then(|| scorer(&self.loaded, texts.len().max(1)));
         let scorer = small.as_mut().unwrap_or(&mut self.scorer);
-        let mut rows = scorer.outputs(gpu, &self.model, vocabulary, &documents, &docs)?;
+        let model = self.loaded.network.as_classifier();
+        let model = model.ok_or_else(|| self.loaded.cannot(Head::Sequence))?;
+        let mut rows = scorer.outputs(gpu, model, vocabulary, &documents, &docs)?;
         rows.sort_by_key(|(doc, _)| *doc);
         let problem = self.problem;
         Ok(rows
@@ -93,7 +87,7 @@ impl Classifier {
 fn scorer(loaded: &Loaded, batch: usize) -> Scorer {
     Scorer::new(LabelledOptions {
         batch,
-        max_len: loaded.network.positions().min(MAX_LEN),
+        max_len: loaded.config.positions().min(MAX_LEN),
         keep: Keep::Head,
         buckets: true,
         shuffle: false,
@@ -101,8 +95,8 @@ fn scorer(loaded: &Loaded, batch: usize) -> Scorer {
 }
 
 /// What the outputs of a classifier mean.
-pub(crate) fn problem(network: &crate::train::tasks::transformer::Network) -> Problem {
-    match network.labels().problem() {
+pub(crate) fn problem(config: &dyn Config) -> Problem {
+    match config.labels().problem() {
         ProblemType::SingleLabelClassification => Problem::SingleLabel,
         ProblemType::MultiLabelClassification => Problem::MultiLabel,
         ProblemType::Regression => Problem::Regression,

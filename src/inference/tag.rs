@@ -6,14 +6,13 @@ use serde::Serialize;
 
 use super::Loaded;
 use crate::device::Gpu;
-use crate::error::{Error, Result};
-use crate::hub::Architecture;
-use crate::models::bert::BertForTokenClassification;
-use crate::nn::LoraPlan;
+use crate::error::Result;
+use crate::hub::Head;
+use crate::models::{Pretrained, is_adapter};
 use crate::tensor::Tape;
 use crate::train::config::Problem;
 use crate::train::metrics::argmax;
-use crate::train::tasks::transformer::{Network, Sequences, Source, label_names, shown};
+use crate::train::tasks::transformer::{Sequences, label_names, shown};
 
 /// A word with its label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,7 +32,6 @@ pub struct Word {
 /// A model that labels words.
 pub struct Tagger {
     loaded: Loaded,
-    model: BertForTokenClassification,
     labels: Vec<String>,
 }
 
@@ -42,12 +40,11 @@ pub struct Tagger {
 /// # Errors
 /// Those of reading.
 pub fn is_tagger(folder: &Path, base: Option<&Path>) -> Result<bool> {
-    let adapter = crate::train::tasks::transformer::is_adapter(folder);
-    if !adapter && crate::train::tasks::is_lstm(folder)? {
+    if !is_adapter(folder) && crate::train::tasks::is_lstm(folder)? {
         return Ok(false);
     }
-    let class = Source::open(folder, base)?.architecture;
-    Ok(class == Some(Architecture::BertForTokenClassification))
+    let class = Pretrained::open(folder, base)?.architecture;
+    Ok(class.is_some_and(|class| class.head() == Head::Token))
 }
 
 impl Tagger {
@@ -56,19 +53,10 @@ impl Tagger {
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Tagger> {
-        let class = Architecture::BertForTokenClassification;
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(class))?;
-        let Network::Bert(config) = &loaded.network else {
-            return Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is a GPT-2; labels of words come from a BERT".into(),
-            });
-        };
-        let model = BertForTokenClassification::new(&loaded.store, config, &LoraPlan::default())?;
+        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Token))?;
         Ok(Tagger {
-            labels: label_names(&loaded.network),
+            labels: label_names(&*loaded.config),
             loaded,
-            model,
         })
     }
 
@@ -83,7 +71,9 @@ impl Tagger {
         let sequences = Sequences::new(gpu, &row)?;
         sequences.write(&row)?;
         let tape = Tape::inference(gpu);
-        let logits = self.model.logits(&tape, &sequences.bert())?;
+        let model = self.loaded.network.as_tagger();
+        let model = model.ok_or_else(|| self.loaded.cannot(Head::Token))?;
+        let logits = model.logits(&tape, &sequences.tokens())?;
         let width = logits.shape().last();
         let values = logits.to_vec::<f32>()?;
         let letters: Vec<char> = text.chars().collect();

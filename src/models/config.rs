@@ -151,3 +151,18 @@ pub(super) fn unsupported(
     }
     Ok(())
 }
+
+/// A head that a family does not have.
+#[cfg(feature = "train")]
+pub(super) fn no_head(family: &dyn super::Family) -> Error {
+    let classes = family.format().classes.iter().map(|class| class.name);
+    let classes: Vec<&str> = classes.collect();
+    wrong(
+        "architectures",
+        format!(
+            "names a class that {} does not have; it has {}",
+            family.title(),
+            classes.join(", ")
+        ),
+    )
+}

@@ -1,13 +1,19 @@
 //! What heads of different models share.
 
 use super::ProblemType;
+use super::inputs::Tokens;
+use super::network::Encoder;
 use crate::error::Result;
+use crate::nn::Wanted;
 use crate::ops::{self, Binary, Unary};
 use crate::tensor::{DType, Tape, Tensor};
 
 /// The loss of logits (B, K), as (1): targets (B) u32, or (B, K) f32 for several labels and for
 /// numbers; weights (B).
-pub(super) fn classification_loss(
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn classification_loss(
     tape: &Tape,
     problem: ProblemType,
     logits: &Tensor,
@@ -25,8 +31,43 @@ pub(super) fn classification_loss(
     }
 }
 
+/// How the tokens of a sequence become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token's.
+    Cls,
+    /// The mean over the tokens that count.
+    Mean,
+}
+
+/// One vector for a sequence, as sentence-transformers makes them: (B, C). `normalised` gives every
+/// vector length 1.
+///
+/// # Errors
+/// As [`Encoder::encode`].
+pub fn embed(
+    tape: &Tape,
+    encoder: &dyn Encoder,
+    inputs: &Tokens<'_>,
+    pooling: Pooling,
+    normalised: bool,
+) -> Result<Tensor> {
+    let pooled = match pooling {
+        Pooling::Cls => encoder.encode(tape, inputs, &Wanted::First)?,
+        Pooling::Mean => {
+            let hidden = encoder.encode(tape, inputs, &Wanted::All)?;
+            ops::mean_pool(tape, &hidden, inputs.lens)?
+        }
+    };
+    if normalised {
+        normalise(tape, &pooled)
+    } else {
+        Ok(pooled)
+    }
+}
+
 /// x / ‖x‖₂ for every row of (N, C); a row of zeros stays zero.
-pub(super) fn normalise(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+fn normalise(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let ones = Tensor::empty(tape.gpu(), [1, x.shape().last()], DType::F32)?;
     ops::fill(&ones, 1.0)?;
     let squares = ops::linear(tape, &ops::unary(tape, x, Unary::Square)?, &ones, None)?;

@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::nn::{Embedding, Linear, LstmLayers, LstmLayersOutput, LstmShape};
+use crate::nn::{Embedding, Linear, LstmLayers, LstmLayersOutput, LstmShape, Vars};
 use crate::ops::{self, TokenIds};
-use crate::tensor::{ParamSpec, ParamStore, Tape, Tensor};
+use crate::tensor::{Depth, Init, Tape, Tensor};
 
 /// Names of the parts, as prefixes in files.
 pub const EMBEDDING: &str = "embedding";
@@ -58,47 +58,6 @@ impl LstmConfig {
             dropout: self.layer_dropout,
         }
     }
-
-    fn backbone_specs(&self) -> Vec<ParamSpec> {
-        let mut specs = Embedding::specs(EMBEDDING, self.vocab_size, self.embedding_size);
-        specs.extend(LstmLayers::specs(LSTM, &self.lstm_shape()));
-        specs
-    }
-
-    /// Parameters of [`LstmLanguageModel`] and of [`SequenceAutoencoder`].
-    pub fn decoder_specs(&self) -> Vec<ParamSpec> {
-        let mut specs = self.backbone_specs();
-        specs.extend(Linear::specs(
-            DECODER,
-            self.lstm_shape().outputs(),
-            self.vocab_size,
-        ));
-        specs
-    }
-
-    /// Parameters of [`LstmClassifier`].
-    pub fn classifier_specs(&self, classes: usize) -> Vec<ParamSpec> {
-        let mut specs = self.backbone_specs();
-        specs.extend(self.head_specs(classes));
-        specs
-    }
-
-    /// Parameters of [`JointClassifier`].
-    pub fn joint_specs(&self, classes: usize) -> Vec<ParamSpec> {
-        let mut specs = self.decoder_specs();
-        specs.extend(self.head_specs(classes));
-        specs
-    }
-
-    fn head_specs(&self, classes: usize) -> Vec<ParamSpec> {
-        let outputs = self.lstm_shape().outputs();
-        if self.head_size == 0 {
-            return Linear::specs(CLASSIFIER, outputs, classes);
-        }
-        let mut specs = Linear::specs(HEAD, outputs, self.head_size);
-        specs.extend(Linear::specs(CLASSIFIER, self.head_size, classes));
-        specs
-    }
 }
 
 /// Embedding and LSTM: what pretraining hands on.
@@ -110,10 +69,13 @@ struct Backbone {
 }
 
 impl Backbone {
-    fn new(store: &ParamStore, config: &LstmConfig) -> Result<Backbone> {
+    fn new(v: &Vars, config: &LstmConfig) -> Result<Backbone> {
+        let (vocabulary, width) = (config.vocab_size, config.embedding_size);
+        let bottom = v.depth(Depth::Embeddings);
         Ok(Backbone {
-            embedding: Embedding::new(store, EMBEDDING)?,
-            lstm: LstmLayers::new(store, LSTM, config.lstm_shape())?,
+            // Dai & Le start small; ±0.1 keeps the first gates near their middle.
+            embedding: bottom.embedding(EMBEDDING, vocabulary, width, Init::Uniform(0.1))?,
+            lstm: v.lstm(LSTM, config.lstm_shape())?,
             embedding_dropout: config.embedding_dropout,
             output_dropout: config.output_dropout,
         })
@@ -146,6 +108,11 @@ impl Backbone {
     }
 }
 
+/// The output layer over the vocabulary.
+fn decoder(v: &Vars, config: &LstmConfig) -> Result<Linear> {
+    v.linear(DECODER, config.lstm_shape().outputs(), config.vocab_size)
+}
+
 /// LM-LSTM: predicts each next token; its state is carried from window to window.
 pub struct LstmLanguageModel {
     backbone: Backbone,
@@ -153,14 +120,14 @@ pub struct LstmLanguageModel {
 }
 
 impl LstmLanguageModel {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, config: &LstmConfig) -> Result<LstmLanguageModel> {
+    /// As [`Vars::param`].
+    pub fn new(v: &Vars, config: &LstmConfig) -> Result<LstmLanguageModel> {
         Ok(LstmLanguageModel {
-            backbone: Backbone::new(store, config)?,
-            decoder: Linear::new(store, DECODER)?,
+            backbone: Backbone::new(v, config)?,
+            decoder: decoder(v, config)?,
         })
     }
 
@@ -209,14 +176,14 @@ pub struct AutoencoderInputs<'a> {
 }
 
 impl SequenceAutoencoder {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, config: &LstmConfig) -> Result<SequenceAutoencoder> {
+    /// As [`Vars::param`].
+    pub fn new(v: &Vars, config: &LstmConfig) -> Result<SequenceAutoencoder> {
         Ok(SequenceAutoencoder {
-            backbone: Backbone::new(store, config)?,
-            decoder: Linear::new(store, DECODER)?,
+            backbone: Backbone::new(v, config)?,
+            decoder: decoder(v, config)?,
         })
     }
 
@@ -267,18 +234,30 @@ pub struct ClassifierInputs<'a> {
 }
 
 impl LstmClassifier {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, config: &LstmConfig) -> Result<LstmClassifier> {
-        let head = (config.head_size > 0)
-            .then(|| Linear::new(store, HEAD))
-            .transpose()?;
+    /// As [`Vars::param`].
+    pub fn new(v: &Vars, config: &LstmConfig, classes: usize) -> Result<LstmClassifier> {
+        LstmClassifier::on(v, Backbone::new(v, config)?, config, classes)
+    }
+
+    fn on(
+        v: &Vars,
+        backbone: Backbone,
+        config: &LstmConfig,
+        classes: usize,
+    ) -> Result<LstmClassifier> {
+        let mut width = config.lstm_shape().outputs();
+        let mut head = None;
+        if config.head_size > 0 {
+            head = Some(v.linear(HEAD, width, config.head_size)?);
+            width = config.head_size;
+        }
         Ok(LstmClassifier {
-            backbone: Backbone::new(store, config)?,
+            backbone,
             head,
-            classifier: Linear::new(store, CLASSIFIER)?,
+            classifier: v.linear(CLASSIFIER, width, classes)?,
             directions: config.lstm_shape().directions(),
         })
     }
@@ -367,14 +346,21 @@ pub struct Auxiliary<'a> {
 }
 
 impl JointClassifier {
-    /// The model whose parameters stand in `store`; the second loss counts `weight` times.
+    /// Declares the model; the second loss counts `weight` times.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, config: &LstmConfig, weight: f32) -> Result<JointClassifier> {
+    /// As [`Vars::param`].
+    pub fn new(
+        v: &Vars,
+        config: &LstmConfig,
+        classes: usize,
+        weight: f32,
+    ) -> Result<JointClassifier> {
+        let backbone = Backbone::new(v, config)?;
+        let decoder = decoder(v, config)?;
         Ok(JointClassifier {
-            classifier: LstmClassifier::new(store, config)?,
-            decoder: Linear::new(store, DECODER)?,
+            classifier: LstmClassifier::on(v, backbone, config, classes)?,
+            decoder,
             weight,
         })
     }

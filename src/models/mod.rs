@@ -2,8 +2,25 @@
 
 pub mod bert;
 mod config;
+#[cfg(feature = "train")]
+mod family;
 pub mod gpt2;
 mod heads;
+mod inputs;
 pub mod lstm;
+mod network;
+#[cfg(feature = "train")]
+mod pretrained;
 
 pub use config::{Labels, ProblemType};
+#[cfg(feature = "train")]
+pub use family::{
+    Config, Dropouts, Extent, FAMILIES, Family, Sizes, architecture, formats, read_config,
+};
+pub use heads::{Pooling, classification_loss, embed};
+pub use inputs::{MaskedTokens, NextSentence, Tokens};
+pub use network::{
+    CausalLm, Classifier, Encoder, MaskedLm, MaskedNextSentence, Network, Tagger, Writer,
+};
+#[cfg(feature = "train")]
+pub use pretrained::{Pretrained, brings, is_adapter, open};

@@ -1,8 +1,11 @@
 //! A stack of LSTM layers, one or two directions each, with PyTorch's parameter names.
 
+use std::fmt::Display;
+
+use super::vars::{Param, Vars};
 use crate::error::Result;
 use crate::ops::{self, LstmOptions, LstmWeights};
-use crate::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
+use crate::tensor::{Depth, Init, Tape, Tensor};
 
 /// Sizes of a stack.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,22 +34,14 @@ impl LstmShape {
     pub fn outputs(&self) -> usize {
         self.directions() * self.hidden
     }
-
-    fn suffixes(&self) -> impl Iterator<Item = (usize, bool, String)> + use<> {
-        let both = self.bidirectional;
-        (0..self.layers).flat_map(move |layer| {
-            let forward = std::iter::once((layer, false, format!("l{layer}")));
-            forward.chain(both.then(|| (layer, true, format!("l{layer}_reverse"))))
-        })
-    }
 }
 
 struct Direction {
     reverse: bool,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor,
-    b_hh: Tensor,
+    w_ih: Param,
+    w_hh: Param,
+    b_ih: Param,
+    b_hh: Param,
 }
 
 /// The stack.
@@ -64,57 +59,40 @@ pub struct LstmLayersOutput {
     pub finals: Vec<(Tensor, Tensor)>,
 }
 
-impl LstmLayers {
-    /// Its parameters, uniform in ±1/√H as PyTorch starts them.
-    pub fn specs(prefix: &str, shape: &LstmShape) -> Vec<ParamSpec> {
-        let init = Init::Uniform(1.0 / (shape.hidden as f32).sqrt());
-        let gates = 4 * shape.hidden;
-        shape
-            .suffixes()
-            .flat_map(|(layer, _, suffix)| {
-                let inputs = if layer == 0 {
-                    shape.inputs
-                } else {
-                    shape.outputs()
-                };
-                [
-                    ParamSpec::new(
-                        format!("{prefix}.weight_ih_{suffix}"),
-                        [gates, inputs],
-                        init,
-                    ),
-                    ParamSpec::new(
-                        format!("{prefix}.weight_hh_{suffix}"),
-                        [gates, shape.hidden],
-                        init,
-                    ),
-                    ParamSpec::new(format!("{prefix}.bias_ih_{suffix}"), [gates], init),
-                    ParamSpec::new(format!("{prefix}.bias_hh_{suffix}"), [gates], init),
-                ]
-            })
-            .collect()
-    }
-
-    /// The stack whose parameters stand in `store` under `prefix`.
+impl Vars {
+    /// Declares a stack, its parameters uniform in ±1/√H as PyTorch starts them.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, prefix: &str, shape: LstmShape) -> Result<LstmLayers> {
-        let directions = shape
-            .suffixes()
-            .map(|(_, reverse, suffix)| {
-                Ok(Direction {
+    /// As [`Vars::param`].
+    pub fn lstm(&self, name: impl Display, shape: LstmShape) -> Result<LstmLayers> {
+        let v = self.at(name);
+        let init = Init::Uniform(1.0 / (shape.hidden as f32).sqrt());
+        let gates = 4 * shape.hidden;
+        let mut directions = Vec::new();
+        for layer in 0..shape.layers {
+            let v = v.depth(Depth::Layer(layer));
+            let inputs = if layer == 0 {
+                shape.inputs
+            } else {
+                shape.outputs()
+            };
+            for reverse in [false, true].into_iter().take(shape.directions()) {
+                let end = if reverse { "_reverse" } else { "" };
+                let name = |part: &str| format!("{part}_l{layer}{end}");
+                directions.push(Direction {
                     reverse,
-                    w_ih: store.get(&format!("{prefix}.weight_ih_{suffix}"))?,
-                    w_hh: store.get(&format!("{prefix}.weight_hh_{suffix}"))?,
-                    b_ih: store.get(&format!("{prefix}.bias_ih_{suffix}"))?,
-                    b_hh: store.get(&format!("{prefix}.bias_hh_{suffix}"))?,
-                })
-            })
-            .collect::<Result<_>>()?;
+                    w_ih: v.param(name("weight_ih"), [gates, inputs], init)?,
+                    w_hh: v.param(name("weight_hh"), [gates, shape.hidden], init)?,
+                    b_ih: v.param(name("bias_ih"), [gates], init)?,
+                    b_hh: v.param(name("bias_hh"), [gates], init)?,
+                });
+            }
+        }
         Ok(LstmLayers { shape, directions })
     }
+}
 
+impl LstmLayers {
     /// x (T, B, I), lens (B) u32, and for each layer and direction a first state (h, c) of
     /// (B, H), or zeros.
     ///
@@ -138,10 +116,10 @@ impl LstmLayers {
             for (index, direction) in directions.iter().enumerate() {
                 let first = state.and_then(|s| s.get(layer * per_layer + index));
                 let weights = LstmWeights {
-                    w_ih: &direction.w_ih,
-                    w_hh: &direction.w_hh,
-                    b_ih: &direction.b_ih,
-                    b_hh: &direction.b_hh,
+                    w_ih: &direction.w_ih.get()?,
+                    w_hh: &direction.w_hh.get()?,
+                    b_ih: &direction.b_ih.get()?,
+                    b_hh: &direction.b_hh.get()?,
                 };
                 let options = LstmOptions {
                     reverse: direction.reverse,

@@ -1,12 +1,14 @@
 //! What BERT and GPT-2 are made of: layer norms, attention, feed-forward, and the two ways to put
 //! them together.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Dense, LinearShape, LoraPlan};
+use super::{Linear, Param, Vars};
 use crate::error::Result;
 use crate::ops::{self, AttentionOptions, Normed, RowSelection, Unary};
-use crate::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
+use crate::tensor::{Init, Tape, Tensor};
 
 /// The feed-forward layers' function, by its name in `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,39 +42,34 @@ impl HiddenAct {
 
 /// Layer normalisation with its own weights.
 pub struct LayerNorm {
-    gamma: Tensor,
-    beta: Tensor,
+    gamma: Param,
+    beta: Param,
     eps: f32,
 }
 
-impl LayerNorm {
-    /// Its parameters: ones and zeros.
-    pub fn specs(name: &str, width: usize) -> Vec<ParamSpec> {
-        let init = [("weight", 1.0), ("bias", 0.0)];
-        init.map(|(part, value)| {
-            ParamSpec::new(format!("{name}.{part}"), [width], Init::Constant(value))
-        })
-        .to_vec()
-    }
-
-    /// The layer whose parameters stand in `store` under `name`.
+impl Vars {
+    /// Declares a layer normalisation of `width` numbers: ones and zeros.
     ///
     /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(store: &ParamStore, name: &str, eps: f32) -> Result<LayerNorm> {
+    /// As [`Vars::param`].
+    pub fn layer_norm(&self, name: impl Display, width: usize, eps: f32) -> Result<LayerNorm> {
+        let v = self.at(name);
         Ok(LayerNorm {
-            gamma: store.get(&format!("{name}.weight"))?,
-            beta: store.get(&format!("{name}.bias"))?,
+            gamma: v.param("weight", [width], Init::Constant(1.0))?,
+            beta: v.param("bias", [width], Init::Constant(0.0))?,
             eps,
         })
     }
+}
 
+impl LayerNorm {
     /// Normalises x + residual over the last axis: (…, C).
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
     pub fn forward(&self, tape: &Tape, x: &Tensor, residual: Option<&Tensor>) -> Result<Normed> {
-        ops::layer_norm(tape, x, residual, &self.gamma, &self.beta, self.eps)
+        let (gamma, beta) = (self.gamma.get()?, self.beta.get()?);
+        ops::layer_norm(tape, x, residual, &gamma, &beta, self.eps)
     }
 
     /// The same of drop(x) + residual, for dropout with probability `p`.
@@ -86,35 +83,22 @@ impl LayerNorm {
         p: f32,
         residual: &Tensor,
     ) -> Result<Normed> {
-        ops::dropout_layer_norm(tape, x, p, residual, &self.gamma, &self.beta, self.eps)
+        let (gamma, beta) = (self.gamma.get()?, self.beta.get()?);
+        ops::dropout_layer_norm(tape, x, p, residual, &gamma, &beta, self.eps)
     }
 }
 
 /// Two linear layers with a function between.
 pub struct FeedForward {
-    up: Dense,
-    act: HiddenAct,
-    down: Dense,
+    /// First.
+    pub up: Linear,
+    /// Between them.
+    pub act: HiddenAct,
+    /// Second.
+    pub down: Linear,
 }
 
 impl FeedForward {
-    /// The layers `[up, down]` whose parameters stand in `store`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(
-        store: &ParamStore,
-        [up, down]: [&LinearShape; 2],
-        act: HiddenAct,
-        plan: &LoraPlan,
-    ) -> Result<FeedForward> {
-        Ok(FeedForward {
-            up: Dense::new(store, up, plan)?,
-            act,
-            down: Dense::new(store, down, plan)?,
-        })
-    }
-
     /// x (…, C) → (…, C).
     ///
     /// # Errors
@@ -142,9 +126,10 @@ pub enum Wanted {
 impl Wanted {
     /// What layer `index` of `layers` makes: all but the last are read at every position.
     pub fn of_layer(&self, index: usize, layers: usize) -> &Wanted {
-        match index + 1 == layers {
-            true => self,
-            false => &Wanted::All,
+        if index + 1 == layers {
+            self
+        } else {
+            &Wanted::All
         }
     }
 
@@ -173,9 +158,9 @@ impl Wanted {
 /// What makes queries, keys and values.
 pub enum Projections {
     /// A layer for each, in this order, as in BERT.
-    Apart(Box<[Dense; 3]>),
+    Apart(Box<[Linear; 3]>),
     /// One layer for all three, in this order, as in GPT-2.
-    Joint(Box<Dense>),
+    Joint(Box<Linear>),
 }
 
 /// Multi-head self-attention with its output layer.
@@ -183,7 +168,7 @@ pub struct SelfAttention {
     /// Its first layers.
     pub projections: Projections,
     /// Its last layer.
-    pub output: Dense,
+    pub output: Linear,
     /// Heads, mask, dropout and scale.
     pub options: AttentionOptions,
 }

@@ -5,7 +5,7 @@ mod params;
 mod shape;
 mod tape;
 
-pub use params::{Init, ParamGroup, ParamSpec, ParamStore, Place, Rule};
+pub use params::{Depth, Init, ParamGroup, ParamSpec, ParamStore, Place, Rule};
 pub use shape::{DType, Element, Shape};
 pub use tape::{Backward, Sink, Tape};
 

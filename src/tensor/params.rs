@@ -23,7 +23,22 @@ pub enum Init {
     Normal(f32),
 }
 
-/// A parameter that a model has.
+/// Where a parameter stands in its model, from the bottom up: what layer-wise learning rates and
+/// gradual unfreezing go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Depth {
+    /// What turns the input into vectors.
+    Embeddings,
+    /// A layer, from 0.
+    Layer(usize),
+    /// What stands on the last layer and belongs to the pretrained model: a pooler, a last norm.
+    Top,
+    /// What an objective adds.
+    #[default]
+    Head,
+}
+
+/// A parameter or buffer that a model has.
 #[derive(Debug, Clone)]
 pub struct ParamSpec {
     /// Full name, as it stands in files.
@@ -32,6 +47,10 @@ pub struct ParamSpec {
     pub shape: Shape,
     /// How it starts.
     pub init: Init,
+    /// Whether it is a buffer: saved with the model, and no parameter that could be trained.
+    pub buffer: bool,
+    /// Where it stands.
+    pub depth: Depth,
 }
 
 impl ParamSpec {
@@ -41,6 +60,16 @@ impl ParamSpec {
             name: name.into(),
             shape: shape.into(),
             init,
+            buffer: false,
+            depth: Depth::default(),
+        }
+    }
+
+    /// A buffer `name` of the given shape.
+    pub fn buffer(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> ParamSpec {
+        ParamSpec {
+            buffer: true,
+            ..ParamSpec::new(name, shape, init)
         }
     }
 
@@ -149,7 +178,10 @@ impl ParamStore {
         // Parameters of one rule share a buffer, as far as a binding reaches.
         let mut open: Vec<(Rule, usize, Vec<ParamSpec>)> = Vec::new();
         for spec in specs {
-            let rule = rule(&spec);
+            let mut rule = rule(&spec);
+            if spec.buffer {
+                rule.lr_scale = 0.0;
+            }
             if rule.lr_scale != 0.0 && rule.dtype != DType::F32 {
                 return Err(Error::Parameter {
                     name: spec.name,
@@ -299,13 +331,14 @@ impl ParamStore {
         groups.filter(|(_, group)| group.rule.level <= self.level)
     }
 
-    /// Number of values, and how many of them are trained, now or at a later level.
+    /// Number of values of parameters, and how many of them are trained, now or at a later level.
     pub fn counts(&self) -> (usize, usize) {
         let trained = |e: &&Entry| e.trained.is_some();
         let count = |e: &Entry| e.tensor.len();
+        let parameters = || self.entries.values().filter(|e| !e.spec.buffer);
         (
-            self.entries.values().map(count).sum(),
-            self.entries.values().filter(trained).map(count).sum(),
+            parameters().map(count).sum(),
+            parameters().filter(trained).map(count).sum(),
         )
     }
 

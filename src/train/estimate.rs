@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use super::config::{Auxiliary, LstmModel, Objective, Precision, StageConfig, StageKind};
 
+use crate::models::Extent;
+
 const F32: u64 = 4;
 
 /// A stage's size.
@@ -45,14 +47,8 @@ pub struct TransformerSizes {
     pub halved: u64,
     /// Bytes of its largest parameter.
     pub largest_parameter: u64,
-    /// Layers.
-    pub layers: usize,
-    /// Width of a token's vector.
-    pub width: usize,
-    /// Width of the feed-forward part.
-    pub inner: usize,
-    /// Whether queries, keys and values come from one layer.
-    pub joint_projection: bool,
+    /// What its activations follow from.
+    pub extent: Extent,
 }
 
 /// Numbers that depend on the data, with the values assumed before they are known.
@@ -84,7 +80,8 @@ impl Estimate {
     /// Works out the size of a transformer's stage.
     pub fn transformer(sizes: &TransformerSizes, stage: &StageConfig) -> Self {
         let s = sizes;
-        let (c, f, layers) = (s.width as u64, s.inner as u64, s.layers as u64);
+        let of = s.extent;
+        let (c, f, layers) = (of.width as u64, of.inner as u64, of.layers as u64);
         let rows = (stage.batch * stage.max_len) as u64;
         // What a layer keeps of each token: its input, q, k, v and their mean, two normalised sums
         // and their sources, the feed-forward part before and after its function. Scores of
@@ -99,7 +96,7 @@ impl Estimate {
             };
             3 * c + layers_kept
         };
-        let widest = f.max(if s.joint_projection { 3 * c } else { c });
+        let widest = f.max(of.projections as u64);
         // Evaluation is in f32.
         let number = match stage.precision {
             Precision::F16 if trains => F32 / 2,
@@ -243,10 +240,12 @@ mod tests {
             trainable: 100,
             halved: 0,
             largest_parameter: 400,
-            layers: 2,
-            width: 8,
-            inner: 32,
-            joint_projection: false,
+            extent: Extent {
+                layers: 2,
+                width: 8,
+                inner: 32,
+                projections: 8,
+            },
         };
         let mut stage = config.stages[0].clone();
         let whole = Estimate::transformer(&sizes, &stage);

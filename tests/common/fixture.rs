@@ -4,10 +4,20 @@
 
 use std::path::Path;
 
+use melos::Result;
 use melos::device::Gpu;
+use melos::nn::Vars;
 use melos::ops::TokenIds;
 use melos::tensor::{Init, ParamSpec, ParamStore, Tensor};
 use safetensors::SafeTensors;
+
+/// A model whose parameters stand in `store`.
+pub fn bound<M>(store: &ParamStore, new: impl Fn(&Vars) -> Result<M>) -> M {
+    let v = Vars::new();
+    let model = new(&v).unwrap();
+    v.bind(store).unwrap();
+    model
+}
 
 pub struct Fixture {
     name: String,

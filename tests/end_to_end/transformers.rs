@@ -59,7 +59,7 @@ pub fn mlm(lines: &str) -> String {
 
 /// The tensors of a model folder, by name.
 fn tensors(folder: &Path) -> BTreeMap<String, Vec<u32>> {
-    let model = melos::hub::open(folder).unwrap();
+    let model = melos::models::open(folder).unwrap();
     let names: Vec<String> = model.names().map(String::from).collect();
     let bits = |name: &String| {
         let values = model.values(name).unwrap();

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use melos::Error;
-use melos::models::bert::{self, BertConfig};
+use melos::models::Tokens;
+use melos::models::bert::{Bert, BertConfig, BertForMaskedLm};
 use melos::models::gpt2::Gpt2Config;
-use melos::nn::{LoraPlan, LoraUpdate, Wanted};
+use melos::nn::{LoraPlan, LoraUpdate, Vars, Wanted};
 use melos::ops::{self, LoraWeights, TokenIds, WeightLayout};
-use melos::tensor::{ParamStore, Tape};
+use melos::tensor::Tape;
 
 use crate::common::gpu;
 use crate::operators::{floats, words};
@@ -136,7 +137,9 @@ fn models_that_cannot_be_built() {
     let query = "bert.encoder.layer.0.attention.self.query";
     let specs = |module: &str, rank| {
         let plan = LoraPlan::of([module], &update(rank));
-        config.specs(bert::Head::MaskedLm, &plan).map(drop)
+        let v = Vars::new();
+        BertForMaskedLm::new(&v, &config).unwrap();
+        v.adapt(&plan)
     };
     specs(query, 2).unwrap();
     refused!(
@@ -154,15 +157,21 @@ fn models_that_cannot_be_built() {
     );
 
     let gpu = &gpu();
-    let none = LoraPlan::default();
-    let specs = config.specs(bert::Head::None, &none).unwrap();
-    let store = ParamStore::new(gpu, specs, 0, |_| 0.0).unwrap();
-    let model = bert::Bert::new(&store, &config, &none).unwrap();
-    let inputs = bert::BertInputs {
-        ids: &TokenIds::from_host(gpu, 1, 5, &[1; 5]).unwrap(),
-        token_types: None,
-        lens: &words(gpu, &[1]),
-    };
+    let v = Vars::new();
+    let model = Bert::new(&v, &config).unwrap();
+    let (ids, lens) = (
+        TokenIds::from_host(gpu, 1, 5, &[1; 5]).unwrap(),
+        words(gpu, &[1]),
+    );
+    let inputs = Tokens::new(&ids, &lens);
+    let result = model.forward(&Tape::inference(gpu), &inputs, &Wanted::All);
+    refused!(
+        result,
+        Error::Parameter { .. },
+        "word_embeddings.weight",
+        "bind"
+    );
+    v.store(gpu, 0, |_| 0.0).unwrap();
     let result = model.forward(&Tape::inference(gpu), &inputs, &Wanted::All);
     refused!(result, Error::Shape { .. }, "T <= 4", "(1, 5)");
 }

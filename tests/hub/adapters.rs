@@ -8,7 +8,10 @@ use melos::error::Error;
 use melos::hub::adapter::{
     self, Adapter, AdapterConfig, Bias, Target, Targets, Update, Weights, merged_weight,
 };
-use melos::hub::{self, Architecture, Array, Checkpoint, Layout, Linear, SaveOptions, open};
+use melos::hub::{self, Architecture, Array, Checkpoint, Layout, SaveOptions};
+use melos::models::{self, open};
+use melos::nn::LinearShape;
+use melos::ops::WeightLayout;
 use serde_json::{Value, json as value};
 
 use super::support::*;
@@ -108,10 +111,13 @@ fn merged_weights_are_those_of_peft() {
 fn a_merge_computes_exactly_in_either_layout() {
     // Numbers whose products and sums f32 holds exactly: W + 0.5·B·A.
     for fan_in_fan_out in [false, true] {
-        let linear = Linear {
-            inputs: 3,
-            outputs: 2,
-            fan_in_fan_out,
+        let linear = LinearShape {
+            layout: if fan_in_fan_out {
+                WeightLayout::InOut
+            } else {
+                WeightLayout::OutIn
+            },
+            ..LinearShape::new(3, 2)
         };
         let array = |shape: &[usize], values: &[f32]| Array::new(shape, values.to_vec()).unwrap();
         let update = Update {
@@ -250,10 +256,7 @@ fn a_head_of_the_adapter_makes_the_class() {
     let base = open(&fixture("bert_pretraining")).unwrap();
     let adapter = adapter::read(&fixture("bert_lora")).unwrap();
     let (model, report) = adapter::merge(&base, &adapter).unwrap();
-    assert_eq!(
-        model.architecture,
-        Architecture::BertForSequenceClassification
-    );
+    assert_eq!(model.architecture, class("BertForSequenceClassification"));
     assert_eq!((report.missing.len(), report.unexpected.len()), (0, 7));
     let out = tempfile::tempdir().unwrap();
     let out = out.path().join("merged");
@@ -313,7 +316,7 @@ fn names_in_files_are_those_that_peft_gives() {
         (names, again.config)
     };
     let (names, config) = names_of(
-        Architecture::BertModel,
+        class("BertModel"),
         value!({"task_type": "FEATURE_EXTRACTION", "target_modules": "encoder.*(query)", "bias": "lora_only"}),
         &["bert.encoder.layer.0.attention.self.query.bias"],
     );
@@ -327,7 +330,7 @@ fn names_in_files_are_those_that_peft_gives() {
     );
 
     let all: Vec<String> = (base
-        .layout(Architecture::BertForMaskedLM)
+        .layout(class("BertForMaskedLM"))
         .unwrap()
         .tensors
         .into_iter())
@@ -335,7 +338,7 @@ fn names_in_files_are_those_that_peft_gives() {
     .collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let (names, config) = names_of(
-        Architecture::BertForMaskedLM,
+        class("BertForMaskedLM"),
         value!({"bias": "all", "lora_alpha": 12.5}),
         &all,
     );
@@ -408,7 +411,7 @@ fn the_trainable_share_is_what_peft_counts() {
     // print_trainable_parameters() on the fixtures' models.
     for ((base, lora), (trainable, all)) in PAIRS.into_iter().zip([(307, 5166), (448, 4952)]) {
         // Found where the adapter says: beside it.
-        let summary = hub::inspect(&fixture(lora), None).unwrap();
+        let summary = hub::inspect(&fixture(lora), None, &models::formats()).unwrap();
         let figures = summary.adapter.clone().unwrap();
         assert_eq!(
             (figures.base.as_deref(), figures.trainable, figures.all),
@@ -424,10 +427,17 @@ fn the_trainable_share_is_what_peft_counts() {
     let dir = adapter("bert_lora", kept, |c| {
         c["base_model_name_or_path"] = "far/away".into()
     });
-    let figures = hub::inspect(dir.path(), None).unwrap().adapter.unwrap();
-    assert_eq!((figures.all, figures.share()), (None, None));
-    let figures = hub::inspect(dir.path(), Some(&fixture("bert_classifier")))
+    let figures = hub::inspect(dir.path(), None, &models::formats())
         .unwrap()
-        .adapter;
+        .adapter
+        .unwrap();
+    assert_eq!((figures.all, figures.share()), (None, None));
+    let figures = hub::inspect(
+        dir.path(),
+        Some(&fixture("bert_classifier")),
+        &models::formats(),
+    )
+    .unwrap()
+    .adapter;
     assert_eq!(figures.unwrap().all, Some(5166));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use melos::hub::open;
+use melos::models::open;
 use serde_json::Value;
 
 use super::support::*;

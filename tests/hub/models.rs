@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use melos::hub::{
-    self, Architecture, Array, Family, FloatType, LoadReport, Model, SaveOptions, complete, open,
-};
+use melos::hub::{self, Array, FloatType, LoadReport, Model, SaveOptions, complete};
+use melos::models::{self, architecture, open};
 use serde_json::json as value;
 
 use super::support::*;
@@ -47,7 +46,7 @@ fn what_transformers_wrote_is_written_again_to_the_byte() {
 fn a_model_from_scratch_has_every_key_that_transformers_writes() {
     for name in MODELS {
         let theirs = json(&fixture(name).join("config.json"));
-        let architecture = Architecture::named(theirs["architectures"][0].as_str().unwrap());
+        let architecture = architecture(theirs["architectures"][0].as_str().unwrap());
         // What a model knows of itself: no more than sizes, rates, ids and labels.
         let mut own = theirs.clone();
         let keys = own.as_object_mut().unwrap();
@@ -65,15 +64,17 @@ fn a_model_from_scratch_has_every_key_that_transformers_writes() {
         let ours = complete(&own, architecture.unwrap(), FloatType::F32);
         assert_eq!(ours, theirs, "{name}");
     }
-    let ours = complete(&value!({}), Architecture::GPT2LMHeadModel, FloatType::Bf16);
+    let ours = complete(&value!({}), class("GPT2LMHeadModel"), FloatType::Bf16);
     for id in ["bos_token_id", "eos_token_id", "pad_token_id"] {
         assert_eq!(ours.get(id), Some(&value!(null)), "{id} is always there");
     }
     assert_eq!(ours["dtype"], "bfloat16");
-    // The copy of a tied tensor is not written, whatever was said.
-    let untied = value!({"tie_word_embeddings": false});
-    let ours = complete(&untied, Architecture::BertForMaskedLM, FloatType::F32);
-    assert_eq!(ours["tie_word_embeddings"], true);
+    // A copy of a tied tensor is not written; an output layer of its own is.
+    for tied in [true, false] {
+        let config = value!({"tie_word_embeddings": tied});
+        let ours = complete(&config, class("BertForMaskedLM"), FloatType::F32);
+        assert_eq!(ours["tie_word_embeddings"], tied);
+    }
 }
 
 #[test]
@@ -106,10 +107,10 @@ fn old_spellings_copies_and_buffers_are_read_and_reported() {
     let cases = [
         (
             "bert_pretraining",
-            Family::Bert,
+            "bert",
             "bert.embeddings.word_embeddings.weight",
         ),
-        ("gpt2_lm", Family::Gpt2, "transformer.wte.weight"),
+        ("gpt2_lm", "gpt2", "transformer.wte.weight"),
     ];
     for (name, family, words) in cases {
         let new = open(&fixture(name)).unwrap();
@@ -119,7 +120,7 @@ fn old_spellings_copies_and_buffers_are_read_and_reported() {
                 let table = get(tensors, words).clone();
                 let add = |tensors: &mut Tensors, name: &str, raw| tensors.push((name.into(), raw));
                 match family {
-                    Family::Bert => {
+                    "bert" => {
                         let bias = get(tensors, "cls.predictions.bias").clone();
                         add(tensors, "cls.predictions.decoder.weight", table);
                         add(tensors, "cls.predictions.decoder.bias", bias);
@@ -154,7 +155,7 @@ fn old_spellings_copies_and_buffers_are_read_and_reported() {
         }
         let ignored: Vec<&str> = report.ignored.iter().map(|i| i.name.as_str()).collect();
         let expected: &[&str] = match family {
-            Family::Bert => &[
+            "bert" => &[
                 "embeddings.position_ids",
                 "cls.predictions.decoder.weight",
                 "cls.predictions.decoder.bias",
@@ -200,7 +201,7 @@ fn a_tied_copy_stands_for_an_original_that_is_not_there() {
 fn a_checkpoint_of_another_class_misses_the_head_and_brings_its_own() {
     let checkpoint = open(&fixture("bert_pretraining")).unwrap();
     let layout = checkpoint
-        .layout(Architecture::BertForTokenClassification)
+        .layout(class("BertForTokenClassification"))
         .unwrap();
     let report = checkpoint.report(&layout).unwrap();
     assert_eq!(report.missing, ["classifier.weight", "classifier.bias"]);
@@ -311,7 +312,7 @@ fn shards_hold_what_one_file_holds() {
     assert!(by_index.names().eq(checkpoint.names()));
     let one = open(files[0]).unwrap();
     assert!(one.names().count() < checkpoint.names().count());
-    assert_eq!(one.family, Family::Bert);
+    assert_eq!(one.format.model_type, "bert");
 }
 
 #[test]
@@ -319,7 +320,7 @@ fn a_class_without_head_is_written_without_prefix() {
     let checkpoint = open(&fixture("bert_pretraining")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("encoder");
-    let class = Some(Architecture::BertModel);
+    let class = Some(class("BertModel"));
     let (class, report) = hub::convert(&checkpoint, &out, class, &SaveOptions::default()).unwrap();
     assert_eq!((class.name(), report.unexpected.len()), ("BertModel", 7));
     let names: Vec<String> = (read_raw(&out.join("model.safetensors")).into_iter())
@@ -380,20 +381,20 @@ fn melos_own_and_unknown_models_are_opened_as_they_are() {
     )
     .unwrap();
     let checkpoint = open(dir.path()).unwrap();
-    assert_eq!(checkpoint.family, Family::Other);
+    assert_eq!(checkpoint.format.model_type, "");
     assert_eq!(checkpoint.values("wte.weight").unwrap(), [1.0, -2.0]);
     says(
         refused(checkpoint.architecture()),
-        &["is no BERT or GPT-2 (model_type melos-lstm)"],
+        &["is no model that melos knows (model_type melos-lstm)"],
     );
     // Without a configuration the names decide.
     let file = dir.path().join("weights.safetensors");
     write_raw(&file, &tensors);
     fs::remove_file(dir.path().join("config.json")).unwrap();
     let bare = open(&file).unwrap();
-    assert_eq!(bare.family, Family::Gpt2);
-    assert_eq!(bare.architecture().unwrap(), Architecture::GPT2LMHeadModel);
-    let summary = hub::inspect(&file, None).unwrap();
+    assert_eq!(bare.format.model_type, "gpt2");
+    assert_eq!(bare.architecture().unwrap(), class("GPT2LMHeadModel"));
+    let summary = hub::inspect(&file, None, &models::formats()).unwrap();
     assert_eq!(
         (summary.kind, summary.parameters, summary.bytes),
         ("file", 2, 8)

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use melos::error::Error;
 use melos::hub::adapter::AdapterConfig;
-use melos::hub::{Architecture, Checkpoint, Family, Layout, Model, open};
+use melos::hub::{Architecture, Checkpoint, Layout, Model};
+use melos::models::{self, open};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
@@ -163,15 +164,22 @@ pub fn refused<T>(result: melos::Result<T>) -> Error {
 }
 
 /// As the first releases had it: no prefix, gamma and beta.
-pub fn spell_old(family: Family, tensors: &mut Tensors) {
+pub fn spell_old(family: &str, tensors: &mut Tensors) {
+    let formats = models::formats();
+    let format = formats.iter().find(|f| f.model_type == family).unwrap();
     for (name, _) in tensors.iter_mut() {
-        *name = family.spelled(name, true, true);
+        *name = format.spelled(name, true, true);
     }
+}
+
+/// A class of transformers.
+pub fn class(name: &str) -> Architecture {
+    models::architecture(name).unwrap()
 }
 
 pub fn gpt2() -> Layout {
     let base = open(&fixture("gpt2_lm")).unwrap();
-    base.layout(Architecture::GPT2LMHeadModel).unwrap()
+    base.layout(class("GPT2LMHeadModel")).unwrap()
 }
 
 pub fn config(fields: Value) -> AdapterConfig {

@@ -4,15 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use melos::error::Error;
+use melos::hub::Layout;
 use melos::hub::adapter::{self, Target};
-use melos::hub::{Architecture, Layout, open};
+use melos::models::open;
+use melos::ops::WeightLayout;
 use serde_json::{Value, json as value};
 
 use super::support::*;
 
 fn bert() -> Layout {
     let base = open(&fixture("bert_pretraining")).unwrap();
-    base.layout(Architecture::BertForPreTraining).unwrap()
+    base.layout(class("BertForPreTraining")).unwrap()
 }
 
 fn targets(fields: Value, model: &Layout) -> Result<Vec<Target>, Error> {
@@ -221,10 +223,8 @@ fn configurations_that_cannot_be_are_refused() {
 fn modules_are_those_of_transformers() {
     // named_modules() of BertForTokenClassification, one layer; GPT-2's likewise.
     let bert = open(&fixture("bert_token_classifier")).unwrap();
-    let layout = bert
-        .layout(Architecture::BertForTokenClassification)
-        .unwrap();
-    let mut names: Vec<String> = layout.modules().into_iter().map(|m| m.name).collect();
+    let layout = bert.layout(class("BertForTokenClassification")).unwrap();
+    let mut names: Vec<String> = layout.modules.into_iter().map(|m| m.name).collect();
     names.sort();
     let layer = |part: &str| format!("bert.encoder.layer.0{part}");
     let mut expected: Vec<String> = [
@@ -268,15 +268,16 @@ fn modules_are_those_of_transformers() {
     expected.sort();
     assert_eq!(names, expected);
     let gpt2 = open(&fixture("gpt2_classifier")).unwrap();
-    let layout = gpt2
-        .layout(Architecture::GPT2ForSequenceClassification)
-        .unwrap();
-    let linear: Vec<String> = (layout.modules().into_iter())
+    let layout = gpt2.layout(class("GPT2ForSequenceClassification")).unwrap();
+    let linear: Vec<String> = (layout.modules.into_iter())
         .filter_map(|m| {
             let l = m.linear?;
             Some(format!(
                 "{} {}→{} {}",
-                m.name, l.inputs, l.outputs, l.fan_in_fan_out
+                m.name,
+                l.inputs,
+                l.outputs,
+                l.layout == WeightLayout::InOut
             ))
         })
         .collect();

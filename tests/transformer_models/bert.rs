@@ -1,28 +1,38 @@
 //! BERT with each of its heads, and adapted.
 
+use melos::Result;
 use melos::models::bert::{
-    BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
-    BertForTokenClassification, BertInputs, Head, MaskedTokens, NextSentence, Pooling,
-    SentenceEmbedder,
+    Bert, BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
+    BertForTokenClassification,
 };
-use melos::nn::{LoraPlan, LoraUpdate, merge_adapters};
+use melos::models::{
+    Classifier, MaskedLm, MaskedNextSentence, MaskedTokens, NextSentence, Pooling, Tagger, Tokens,
+    classification_loss, embed,
+};
+use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops::{self, TokenIds};
-use melos::tensor::{ParamStore, Tensor};
+use melos::tensor::Tensor;
 
 use crate::common::gpu;
 use crate::reference::{assert_near, tolerance};
 use crate::support::{self, Model};
 
-/// A model with the values of the fixture, and its configuration.
-fn bert(name: &str, folder: &str, head: Head, plan: &LoraPlan) -> (Model, BertConfig) {
+/// A model with the values of the fixture, its handles and its configuration.
+fn bert<M>(
+    name: &str,
+    folder: &str,
+    new: impl Fn(&Vars, &BertConfig) -> Result<M>,
+    plan: &LoraPlan,
+) -> (Model, M, Vars, BertConfig) {
     let mut config = BertConfig::from_json(&support::config(folder)).unwrap();
     if name == "bert_multi_label" {
         config.labels.problem_type = Some(melos::models::ProblemType::MultiLabelClassification);
     } else if name == "bert_regression" {
         config.labels = melos::models::Labels::named(&["value"], None);
     }
-    let specs = config.specs(head, plan).unwrap();
-    (Model::new(gpu(), name, folder, specs, plan), config)
+    let v = Vars::new();
+    let model = new(&v, &config).unwrap();
+    (Model::new(gpu(), name, folder, &v, plan), model, v, config)
 }
 
 /// Inputs on the device.
@@ -41,11 +51,10 @@ impl Batch {
         }
     }
 
-    fn inputs(&self) -> BertInputs<'_> {
-        BertInputs {
-            ids: &self.ids,
-            token_types: Some(&self.types),
-            lens: &self.lens,
+    fn inputs(&self) -> Tokens<'_> {
+        Tokens {
+            types: Some(&self.types),
+            ..Tokens::new(&self.ids, &self.lens)
         }
     }
 }
@@ -60,8 +69,7 @@ fn masked(model: &Model) -> (Vec<u32>, Vec<u32>) {
 #[test]
 fn masked_lm_is_transformers() {
     let none = LoraPlan::default();
-    let (model, config) = bert("bert_mlm", "bert_mlm", Head::MaskedLm, &none);
-    let lm = BertForMaskedLm::new(&model.store, &config, &none).unwrap();
+    let (model, lm, ..) = bert("bert_mlm", "bert_mlm", BertForMaskedLm::new, &none);
     let batch = Batch::of(&model);
     let inputs = batch.inputs();
     let tape = model.inference();
@@ -82,8 +90,7 @@ fn masked_lm_is_transformers() {
 fn pretraining_is_transformers() {
     let none = LoraPlan::default();
     let name = "bert_pretraining";
-    let (model, config) = bert(name, name, Head::PreTraining, &none);
-    let both = BertForPreTraining::new(&model.store, &config, &none).unwrap();
+    let (model, both, ..) = bert(name, name, BertForPreTraining::new, &none);
     let batch = Batch::of(&model);
     let inputs = batch.inputs();
     let tape = model.inference();
@@ -110,14 +117,14 @@ fn pretraining_is_transformers() {
 }
 
 fn classifier(name: &str, folder: &str, plan: &LoraPlan) -> Model {
-    let (model, config) = bert(name, folder, Head::SequenceClassification, plan);
-    let classifier = BertForSequenceClassification::new(&model.store, &config, plan).unwrap();
+    let (model, classifier, _, config) =
+        bert(name, folder, BertForSequenceClassification::new, plan);
     let batch = Batch::of(&model);
     let inputs = batch.inputs();
     let tape = model.inference();
-    model.hidden_states(&classifier.bert.hidden_states(&tape, &inputs).unwrap());
+    model.hidden_states(&classifier.base.bert.hidden_states(&tape, &inputs).unwrap());
     if model.fixture.has("act.pooled") {
-        let pooled = classifier.pooled(&tape, &inputs).unwrap();
+        let pooled = classifier.base.pooled(&tape, &inputs).unwrap();
         model.near("act.pooled", &pooled, tolerance::TRANSFORMER);
     }
     let logits = classifier.logits(&tape, &inputs).unwrap();
@@ -137,7 +144,11 @@ fn classifier(name: &str, folder: &str, plan: &LoraPlan) -> Model {
     };
     let weights = vec![1.0 / (rows * per_row) as f32; rows];
     let weights = Tensor::from_slice(&model.gpu, [rows], &weights).unwrap();
-    model.trains_alike(|tape| classifier.loss(tape, &inputs, &targets, &weights));
+    let problem = config.labels.problem();
+    model.trains_alike(|tape| {
+        let logits = classifier.logits(tape, &inputs)?;
+        classification_loss(tape, problem, &logits, &targets, &weights)
+    });
     model
 }
 
@@ -161,8 +172,7 @@ fn regression_is_transformers() {
 fn token_classifier_is_transformers() {
     let none = LoraPlan::default();
     let name = "bert_token_classifier";
-    let (model, config) = bert(name, name, Head::TokenClassification, &none);
-    let classifier = BertForTokenClassification::new(&model.store, &config, &none).unwrap();
+    let (model, classifier, ..) = bert(name, name, BertForTokenClassification::new, &none);
     let batch = Batch::of(&model);
     let inputs = batch.inputs();
     let tape = model.inference();
@@ -171,7 +181,11 @@ fn token_classifier_is_transformers() {
     let labels = model.fixture.u32("input.labels");
     let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
     model.covers_all();
-    model.trains_alike(|tape| classifier.loss(tape, &inputs, &targets, &weights));
+    model.trains_alike(|tape| {
+        let logits = classifier.logits(tape, &inputs)?;
+        let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
+        ops::cross_entropy(tape, &flat, &targets, &weights)
+    });
 }
 
 /// LoRA on query and value, the classifier trained too.
@@ -213,9 +227,9 @@ fn lora_is_pefts_and_leaves_the_base_alone() {
 #[test]
 fn merged_lora_is_pefts() {
     let plan = adapted();
-    let head = Head::SequenceClassification;
-    let (model, config) = bert("bert_lora", "bert_classifier", head, &plan);
-    merge_adapters(&model.store, &config.linear_layers(head), &plan).unwrap();
+    let new = BertForSequenceClassification::new;
+    let (model, classifier, v, _) = bert("bert_lora", "bert_classifier", new, &plan);
+    v.merge().unwrap();
     let merged = model.fixture.names("merged.");
     assert!(merged.len() >= 4);
     for name in merged {
@@ -223,8 +237,6 @@ fn merged_lora_is_pefts() {
         model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
     }
     // The plain model computes what the adapted one did.
-    let none = LoraPlan::default();
-    let classifier = BertForSequenceClassification::new(&model.store, &config, &none).unwrap();
     let batch = Batch::of(&model);
     let logits = classifier
         .logits(&model.inference(), &batch.inputs())
@@ -236,7 +248,8 @@ fn merged_lora_is_pefts() {
 #[test]
 fn sentence_embeddings_are_pooled_hidden_states() {
     let none = LoraPlan::default();
-    let (model, config) = bert("bert_mlm", "bert_mlm", Head::None, &none);
+    let new = |v: &Vars, config: &BertConfig| Bert::new(&v.at("bert"), config);
+    let (model, encoder, ..) = bert("bert_mlm", "bert_mlm", new, &none);
     let [rows, steps] = model.fixture.shape("input.ids")[..] else {
         panic!("(B, T)")
     };
@@ -266,10 +279,8 @@ fn sentence_embeddings_are_pooled_hidden_states() {
             let scale = if normalised { length } else { 1.0 };
             want.extend(mean.iter().map(|v| v / scale));
         }
-        let embedder =
-            SentenceEmbedder::new(&model.store, &config, &none, pooling, normalised).unwrap();
-        let batch = Batch::of(&model);
-        let got = embedder.forward(&model.inference(), &batch.inputs());
+        let (batch, tape) = (Batch::of(&model), model.inference());
+        let got = embed(&tape, &encoder, &batch.inputs(), pooling, normalised);
         let got = got.unwrap().to_vec::<f32>().unwrap();
         let name = format!("{pooling:?}, normalised {normalised}");
         assert_near(&name, &got, &want, tolerance::TRANSFORMER);
@@ -280,10 +291,11 @@ fn sentence_embeddings_are_pooled_hidden_states() {
 #[test]
 fn an_untied_decoder_is_its_own_parameter() {
     let none = LoraPlan::default();
-    let (tied, mut config) = bert("bert_mlm", "bert_mlm", Head::MaskedLm, &none);
+    let (tied, _, _, mut config) = bert("bert_mlm", "bert_mlm", BertForMaskedLm::new, &none);
     config.tie_word_embeddings = false;
-    let specs = config.specs(Head::MaskedLm, &none).unwrap();
-    let store = ParamStore::new(&tied.gpu, specs, 0, |_| 1.0).unwrap();
+    let v = Vars::new();
+    let lm = BertForMaskedLm::new(&v, &config).unwrap();
+    let store = v.store(&tied.gpu, 0, |_| 1.0).unwrap();
     let decoder = store.get("cls.predictions.decoder.weight").unwrap();
     for spec in tied.store.specs() {
         let values = tied.store.get(&spec.name).unwrap().to_vec::<f32>().unwrap();
@@ -293,7 +305,6 @@ fn an_untied_decoder_is_its_own_parameter() {
         }
     }
     let batch = Batch::of(&tied);
-    let lm = BertForMaskedLm::new(&store, &config, &none).unwrap();
     let logits = lm.logits(&tied.inference(), &batch.inputs(), &tied.all_rows());
     tied.near_inside("act.logits", &logits.unwrap());
     let twice = vec![2.0f32; decoder.len()];

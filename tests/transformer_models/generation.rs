@@ -1,10 +1,11 @@
 //! The key-value cache: token by token the same logits as all at once.
 
 use melos::Error;
-use melos::models::gpt2::{Gpt2Cache, Gpt2Config, Gpt2LmHead, Gpt2Step, Head};
-use melos::nn::{HiddenAct, LoraPlan};
+use melos::models::gpt2::{Gpt2Cache, Gpt2Config, Gpt2LmHead, Gpt2Step};
+use melos::models::{CausalLm, Tokens};
+use melos::nn::{HiddenAct, Vars};
 use melos::ops::{RowSelection, TokenIds};
-use melos::tensor::{ParamStore, Tape};
+use melos::tensor::{DType, Tape, Tensor};
 
 use crate::common::gpu;
 use crate::reference::tolerance;
@@ -36,10 +37,9 @@ fn argmax(logits: &[f32]) -> u32 {
 #[test]
 fn cached_steps_are_the_whole_pass() {
     let gpu = gpu();
-    let (config, none) = (config(), LoraPlan::default());
-    let specs = config.specs(Head::Lm, &none).unwrap();
-    let store = ParamStore::new(&gpu, specs, 5, |_| 0.0).unwrap();
-    let model = Gpt2LmHead::new(&store, &config, &none).unwrap();
+    let v = Vars::new();
+    let model = Gpt2LmHead::new(&v, &config()).unwrap();
+    v.store(&gpu, 5, |_| 0.0).unwrap();
     // What follows the last token of each row, from a pass over all of it.
     let whole = |rows: &[Vec<u32>]| {
         let steps = rows.iter().map(Vec::len).max().unwrap();
@@ -54,13 +54,17 @@ fn cached_steps_are_the_whole_pass() {
             .map(|(b, r)| (b * steps + r.len() - 1) as u32)
             .collect();
         last.write(&ends).unwrap();
-        let logits = model.logits(&Tape::inference(&gpu), &ids, &last).unwrap();
+        let lens = Tensor::empty(&gpu, [rows.len()], DType::U32).unwrap();
+        let inputs = Tokens::new(&ids, &lens);
+        let logits = model
+            .logits(&Tape::inference(&gpu), &inputs, &last)
+            .unwrap();
         logits.to_vec::<f32>().unwrap()
     };
 
     let mut data = Data::new(2);
     let mut rows: Vec<Vec<u32>> = [5, 2, 4].map(|len| data.ids(len, VOCAB as u32)).to_vec();
-    let mut cache = Gpt2Cache::new(&gpu, &config, rows.len(), CAPACITY).unwrap();
+    let mut cache = Gpt2Cache::new(&gpu, &model.gpt2, rows.len(), CAPACITY).unwrap();
     let prefill = Gpt2Step::new(&gpu, &model, &cache, 5).unwrap();
     let step = Gpt2Step::new(&gpu, &model, &cache, 1).unwrap();
     // Twice: a cleared cache must not remember.
@@ -94,11 +98,10 @@ fn cached_steps_are_the_whole_pass() {
 #[test]
 fn what_the_cache_cannot_hold() {
     let gpu = gpu();
-    let (config, none) = (config(), LoraPlan::default());
-    let specs = config.specs(Head::Lm, &none).unwrap();
-    let store = ParamStore::new(&gpu, specs, 5, |_| 0.0).unwrap();
-    let model = Gpt2LmHead::new(&store, &config, &none).unwrap();
-    let result = Gpt2Cache::new(&gpu, &config, 1, CAPACITY + 1).map(|_| ());
+    let v = Vars::new();
+    let model = Gpt2LmHead::new(&v, &config()).unwrap();
+    v.store(&gpu, 5, |_| 0.0).unwrap();
+    let result = Gpt2Cache::new(&gpu, &model.gpt2, 1, CAPACITY + 1).map(|_| ());
     assert!(matches!(
         result,
         Err(Error::Argument {
@@ -106,7 +109,7 @@ fn what_the_cache_cannot_hold() {
             ..
         })
     ));
-    let mut cache = Gpt2Cache::new(&gpu, &config, 1, 4).unwrap();
+    let mut cache = Gpt2Cache::new(&gpu, &model.gpt2, 1, 4).unwrap();
     let step = Gpt2Step::new(&gpu, &model, &cache, 2).unwrap();
     for wrong in [&[][..], &[&[1, 2, 3][..]], &[&[]], &[&[1], &[2]]] {
         let result = step.run(&mut cache, wrong);

@@ -1,25 +1,34 @@
 //! GPT-2 with each of its heads, and adapted.
 
-use melos::models::gpt2::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead, Head};
-use melos::nn::{LoraPlan, LoraUpdate, merge_adapters};
+use melos::Result;
+use melos::models::gpt2::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
+use melos::models::{CausalLm, Classifier, Tokens};
+use melos::nn::{LoraPlan, LoraUpdate, Vars};
+use melos::ops;
 
 use crate::common::gpu;
 use crate::reference::tolerance;
 use crate::support::{self, Model};
 
-fn gpt2(name: &str, folder: &str, head: Head, plan: &LoraPlan) -> (Model, Gpt2Config) {
+fn gpt2<M>(
+    name: &str,
+    folder: &str,
+    new: impl Fn(&Vars, &Gpt2Config) -> Result<M>,
+    plan: &LoraPlan,
+) -> (Model, M, Vars) {
     let config = Gpt2Config::from_json(&support::config(folder)).unwrap();
-    let specs = config.specs(head, plan).unwrap();
-    (Model::new(gpu(), name, folder, specs, plan), config)
+    let v = Vars::new();
+    let model = new(&v, &config).unwrap();
+    (Model::new(gpu(), name, folder, &v, plan), model, v)
 }
 
 fn language_model(name: &str, plan: &LoraPlan) -> Model {
-    let (model, config) = gpt2(name, "gpt2_lm", Head::Lm, plan);
-    let lm = Gpt2LmHead::new(&model.store, &config, plan).unwrap();
-    let ids = model.ids();
+    let (model, lm, _) = gpt2(name, "gpt2_lm", Gpt2LmHead::new, plan);
+    let (ids, lens) = (model.ids(), model.lens());
+    let inputs = Tokens::new(&ids, &lens);
     let tape = model.inference();
     model.hidden_states(&lm.gpt2.hidden_states(&tape, &ids).unwrap());
-    let logits = lm.logits(&tape, &ids, &model.all_rows()).unwrap();
+    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
     model.near_inside("act.logits", &logits);
     // The target of a position is the label of the next.
     let steps = model.fixture.shape("input.ids")[1];
@@ -30,7 +39,7 @@ fn language_model(name: &str, plan: &LoraPlan) -> Model {
         .collect();
     let (targets, weights) = (model.u32s(&shifted), model.mean_weights(&shifted));
     model.covers_all();
-    model.trains_alike(|tape| lm.loss(tape, &ids, &targets, &weights));
+    model.trains_alike(|tape| lm.loss(tape, &inputs, &targets, &weights));
     model
 }
 
@@ -42,8 +51,7 @@ fn language_model_is_transformers() {
 #[test]
 fn classifier_is_transformers() {
     let (none, name) = (LoraPlan::default(), "gpt2_classifier");
-    let (model, config) = gpt2(name, name, Head::SequenceClassification, &none);
-    let classifier = Gpt2ForSequenceClassification::new(&model.store, &config, &none).unwrap();
+    let (model, classifier, _) = gpt2(name, name, Gpt2ForSequenceClassification::new, &none);
     let ids = model.ids();
     let tape = model.inference();
     model.hidden_states(&classifier.gpt2.hidden_states(&tape, &ids).unwrap());
@@ -54,12 +62,20 @@ fn classifier_is_transformers() {
         .map(|(b, len)| b * steps + len - 1)
         .collect();
     let last = model.selection(&last);
-    let logits = classifier.logits(&tape, &ids, &last).unwrap();
+    let lens = model.lens();
+    let inputs = Tokens {
+        last: Some(&last),
+        ..Tokens::new(&ids, &lens)
+    };
+    let logits = classifier.logits(&tape, &inputs).unwrap();
     model.near("act.logits", &logits, tolerance::TRANSFORMER);
     let labels = model.fixture.u32("input.labels");
     let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
     model.covers_all();
-    model.trains_alike(|tape| classifier.loss(tape, &ids, &last, &targets, &weights));
+    model.trains_alike(|tape| {
+        let logits = classifier.logits(tape, &inputs)?;
+        ops::cross_entropy(tape, &logits, &targets, &weights)
+    });
 }
 
 /// Rank-stabilised, with a rank and an alpha of its own for each layer.
@@ -100,8 +116,8 @@ fn lora_is_pefts() {
 #[test]
 fn merged_lora_is_pefts() {
     let plan = adapted();
-    let (model, config) = gpt2("gpt2_lora", "gpt2_lm", Head::Lm, &plan);
-    merge_adapters(&model.store, &config.linear_layers(Head::Lm), &plan).unwrap();
+    let (model, _, v) = gpt2("gpt2_lora", "gpt2_lm", Gpt2LmHead::new, &plan);
+    v.merge().unwrap();
     let merged = model.fixture.names("merged.");
     assert_eq!(merged.len(), 2);
     for name in merged {

@@ -1,10 +1,9 @@
 //! Training with activations in f16: what it learns, how the loss scale keeps it going, what it saves.
 
 use melos::device::Gpu;
-use melos::models::bert::{
-    self, BertConfig, BertForMaskedLm, BertForSequenceClassification, BertInputs, MaskedTokens,
-};
-use melos::nn::{LoraPlan, LoraUpdate};
+use melos::models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+use melos::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
+use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{LossScale, StepState};
 use melos::tensor::{DType, Init, ParamSpec, ParamStore, Rule, Tape, Tensor};
@@ -98,7 +97,6 @@ fn a_step_that_overflows_changes_nothing_but_the_scale() {
 fn activations_of_t2(half: bool) -> u64 {
     let (batch, time) = (16, 128);
     let gpu = gpu();
-    let none = LoraPlan::default();
     let config = BertConfig {
         vocab_size: 8192,
         hidden_size: 256,
@@ -107,9 +105,9 @@ fn activations_of_t2(half: bool) -> u64 {
         intermediate_size: 1024,
         ..BertConfig::default()
     };
-    let specs = config.specs(bert::Head::MaskedLm, &none).unwrap();
-    let store = ParamStore::new(&gpu, specs, 1, |_| 1.0).unwrap();
-    let model = BertForMaskedLm::new(&store, &config, &none).unwrap();
+    let v = Vars::new();
+    let model = BertForMaskedLm::new(&v, &config).unwrap();
+    let _store = v.store(&gpu, 1, |_| 1.0).unwrap();
     let ids = Data::new(1).ids(batch * time, 8192);
     let ids = TokenIds::from_host(&gpu, batch, time, &ids).unwrap();
     let lens = Tensor::from_slice(&gpu, [batch], &vec![time as u32; batch]).unwrap();
@@ -126,11 +124,7 @@ fn activations_of_t2(half: bool) -> u64 {
             true => Tape::mixed(&gpu, state.tensor(), &scale)?,
             false => Tape::training(&gpu, state.tensor()),
         };
-        let inputs = BertInputs {
-            ids: &ids,
-            token_types: None,
-            lens: &lens,
-        };
+        let inputs = Tokens::new(&ids, &lens);
         let masked = MaskedTokens {
             rows: &selection,
             targets: &targets,
@@ -165,7 +159,6 @@ fn adapted(gpu: &Gpu, dtype: DType) -> (u64, Vec<f32>) {
         max_position_embeddings: 16,
         ..BertConfig::default()
     };
-    let head = bert::Head::SequenceClassification;
     let update = LoraUpdate {
         rank: 4,
         scale: 2.0,
@@ -173,9 +166,11 @@ fn adapted(gpu: &Gpu, dtype: DType) -> (u64, Vec<f32>) {
         part: None,
     };
     let plan = LoraPlan::of(["bert.encoder.layer.0.attention.self.query"], &update);
-    let specs = config.specs(head, &plan).unwrap();
+    let v = Vars::new();
+    let model = BertForSequenceClassification::new(&v, &config).unwrap();
+    v.adapt(&plan).unwrap();
     let before = gpu.memory().in_use;
-    let store = ParamStore::with_rules(gpu, specs, 3, |spec| {
+    let rule = |spec: &ParamSpec| {
         let trained = plan.trains(&spec.name);
         let half = !trained && spec.shape.0.len() > 1;
         Rule {
@@ -184,17 +179,12 @@ fn adapted(gpu: &Gpu, dtype: DType) -> (u64, Vec<f32>) {
             level: 0,
             dtype: if half { dtype } else { DType::F32 },
         }
-    })
-    .unwrap();
+    };
+    let _store = v.store_with(gpu, 3, rule).unwrap();
     let bytes = gpu.memory().in_use - before;
-    let model = BertForSequenceClassification::new(&store, &config, &plan).unwrap();
     let ids = TokenIds::from_host(gpu, 4, 16, &Data::new(2).ids(64, 300)).unwrap();
     let lens = Tensor::from_slice(gpu, [4], &[16u32, 9, 1, 16]).unwrap();
-    let inputs = BertInputs {
-        ids: &ids,
-        token_types: None,
-        lens: &lens,
-    };
+    let inputs = Tokens::new(&ids, &lens);
     let logits = model.logits(&Tape::inference(gpu), &inputs).unwrap();
     (bytes, logits.to_vec().unwrap())
 }

@@ -5,10 +5,10 @@ use melos::error::Result;
 use melos::models::bert::BertConfig;
 use melos::models::gpt2::Gpt2Config;
 use melos::models::{Labels, ProblemType};
-use melos::nn::LoraPlan;
+use melos::nn::{LoraPlan, Vars};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
-use melos::tensor::{ParamSpec, ParamStore, Tape, Tensor};
+use melos::tensor::{ParamStore, Tape, Tensor};
 use serde_json::Value;
 
 use crate::common::fixture::Fixture;
@@ -38,18 +38,13 @@ pub fn config(folder: &str) -> Value {
 }
 
 impl Model {
-    /// The parameters `specs` with the values of `folder`, of an adapter's folder, and of the
-    /// fixture `name` itself, each of which must be used up by the others' leftovers.
-    pub fn new(
-        gpu: Gpu,
-        name: &str,
-        folder: &str,
-        specs: Vec<ParamSpec>,
-        plan: &LoraPlan,
-    ) -> Model {
+    /// What was declared, adapted by `plan`, with the values of `folder`, of an adapter's folder, and of
+    /// the fixture `name` itself, each of which must be used up by the others' leftovers.
+    pub fn new(gpu: Gpu, name: &str, folder: &str, v: &Vars, plan: &LoraPlan) -> Model {
         let trained = |name: &str| plan.is_empty() || plan.trains(name);
-        let store =
-            ParamStore::new(&gpu, specs, 0, |n| if trained(n) { 1.0 } else { 0.0 }).unwrap();
+        v.adapt(plan).unwrap();
+        let rate = |n: &str| if trained(n) { 1.0 } else { 0.0 };
+        let store = v.store(&gpu, 0, rate).unwrap();
         let fixture = Fixture::open(&format!("hf/{name}"));
         let base = Fixture::open(&format!("hf/{folder}/model"));
         let adapter =

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use melos::device::Gpu;
 use melos::error::Result;
-use melos::models::bert::{self, BertConfig, BertForMaskedLm, BertInputs, MaskedTokens};
-use melos::models::gpt2::{self, Gpt2Config, Gpt2LmHead};
-use melos::nn::{LoraPlan, LoraUpdate, Wanted};
+use melos::models::bert::{Bert, BertConfig, BertForMaskedLm};
+use melos::models::gpt2::{Gpt2Config, Gpt2LmHead};
+use melos::models::{CausalLm, MaskedLm, MaskedTokens, Tokens};
+use melos::nn::{LoraPlan, LoraUpdate, Vars, Wanted};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
@@ -65,14 +66,10 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(
-        gpu: Gpu,
-        specs: Vec<melos::tensor::ParamSpec>,
-        plan: &LoraPlan,
-        loss: impl FnOnce(&Gpu, &ParamStore) -> Loss,
-    ) -> Run {
+    fn new(gpu: Gpu, v: &Vars, plan: &LoraPlan, loss: impl FnOnce(&Gpu) -> Loss) -> Run {
+        v.adapt(plan).unwrap();
         let scale = |n: &str| f32::from(u8::from(plan.is_empty() || plan.trains(n)));
-        let store = ParamStore::new(&gpu, specs, 11, scale).unwrap();
+        let store = v.store(&gpu, 11, scale).unwrap();
         let kind = OptimizerKind::AdamW {
             beta1: 0.9,
             beta2: 0.999,
@@ -81,7 +78,7 @@ impl Run {
         };
         let optimizer = Optimizer::new(&gpu, kind, &store).unwrap();
         let state = StepState::new(&gpu, 4).unwrap();
-        let loss = loss(&gpu, &store);
+        let loss = loss(&gpu);
         Run {
             gpu,
             store,
@@ -145,11 +142,10 @@ impl Run {
 }
 
 pub fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
-    let config = gpt2_config(dropout);
-    let specs = config.specs(gpt2::Head::Lm, plan).unwrap();
-    Run::new(gpu(), specs, plan, |gpu, store| {
-        let mut model = Gpt2LmHead::new(store, &config, plan).unwrap();
-        model.gpt2.checkpointing = checkpointing;
+    let v = Vars::new();
+    let mut model = Gpt2LmHead::new(&v, &gpt2_config(dropout)).unwrap();
+    model.gpt2.checkpointing = checkpointing;
+    Run::new(gpu(), &v, plan, |gpu| {
         let text = counting();
         let ids = TokenIds::from_host(gpu, ROWS, STEPS, &text).unwrap();
         let next: Vec<u32> = text
@@ -160,16 +156,16 @@ pub fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
         let targets = Tensor::from_slice(gpu, [count], &next).unwrap();
         let weight = 1.0 / (ROWS * (STEPS - 1)) as f32;
         let weights = Tensor::from_slice(gpu, [count], &vec![weight; count]).unwrap();
-        Box::new(move |tape| model.loss(tape, &ids, &targets, &weights))
+        let lens = Tensor::from_slice(gpu, [ROWS], &[STEPS as u32; ROWS]).unwrap();
+        Box::new(move |tape| model.loss(tape, &Tokens::new(&ids, &lens), &targets, &weights))
     })
 }
 
 pub fn bert(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
-    let config = bert_config(dropout);
-    let specs = config.specs(bert::Head::MaskedLm, plan).unwrap();
-    Run::new(gpu(), specs, plan, |gpu, store| {
-        let mut model = BertForMaskedLm::new(store, &config, plan).unwrap();
-        model.bert.checkpointing = checkpointing;
+    let v = Vars::new();
+    let mut model = BertForMaskedLm::new(&v, &bert_config(dropout)).unwrap();
+    model.bert.checkpointing = checkpointing;
+    Run::new(gpu(), &v, plan, |gpu| {
         let text = counting();
         // Token 0 stands for a mask at one place in four.
         let rows: Vec<u32> = (1..text.len() as u32).step_by(4).collect();
@@ -185,11 +181,7 @@ pub fn bert(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
         let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count]).unwrap();
         let selection = Arc::new(selection);
         Box::new(move |tape| {
-            let inputs = BertInputs {
-                ids: &ids,
-                token_types: None,
-                lens: &lens,
-            };
+            let inputs = Tokens::new(&ids, &lens);
             let masked = MaskedTokens {
                 rows: &selection,
                 targets: &targets,
@@ -295,10 +287,9 @@ fn checkpointing_saves_most_of_the_activations() {
             max_position_embeddings: 64,
             ..bert_config(0.1)
         };
-        let none = LoraPlan::default();
-        let specs = config.specs(bert::Head::None, &none).unwrap();
-        let store = ParamStore::new(&gpu, specs, 1, |_| 1.0).unwrap();
-        let mut model = bert::Bert::new(&store, &config, &none).unwrap();
+        let v = Vars::new();
+        let mut model = Bert::new(&v.at("bert"), &config).unwrap();
+        let _store = v.store(&gpu, 1, |_| 1.0).unwrap();
         model.checkpointing = checkpointing;
         let ids = Data::new(1).ids(4 * 64, VOCAB as u32);
         let ids = TokenIds::from_host(&gpu, 4, 64, &ids).unwrap();
@@ -307,11 +298,7 @@ fn checkpointing_saves_most_of_the_activations() {
         let before = gpu.memory().reserved;
         gpu.record(|| {
             let tape = Tape::training(&gpu, state.tensor());
-            let inputs = BertInputs {
-                ids: &ids,
-                token_types: None,
-                lens: &lens,
-            };
+            let inputs = Tokens::new(&ids, &lens);
             let hidden = model.forward(&tape, &inputs, &Wanted::All)?;
             let loss = melos::ops::sum_all(&tape, &hidden)?;
             tape.backward(&loss)

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::hub::checkpoint::read_json;
 use crate::hub::config::sorted;
-use crate::hub::layout::{Architecture, Layout, Linear};
+use crate::hub::format::{Architecture, Layout};
 use crate::hub::report::some_of;
+use crate::nn::LinearShape;
 
 /// The file's name.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -115,7 +116,7 @@ pub struct Target {
     /// The module's canonical name.
     pub module: String,
     /// Its sizes.
-    pub linear: Linear,
+    pub linear: LinearShape,
     /// R.
     pub rank: usize,
     /// What B·A is multiplied by: alpha / R, or alpha / √R.
@@ -157,18 +158,10 @@ fn is_set(value: &Value) -> bool {
 impl AdapterConfig {
     /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
     pub fn for_class(architecture: Architecture) -> AdapterConfig {
-        use Architecture::*;
-        let task = match architecture {
-            BertModel | GPT2Model => Some("FEATURE_EXTRACTION"),
-            BertForSequenceClassification | GPT2ForSequenceClassification => Some("SEQ_CLS"),
-            BertForTokenClassification => Some("TOKEN_CLS"),
-            GPT2LMHeadModel => Some("CAUSAL_LM"),
-            BertForMaskedLM | BertForPreTraining => None,
-        };
         let heads = || vec!["classifier".to_string(), "score".to_string()];
         AdapterConfig {
-            task_type: task.map(String::from),
-            modules_to_save: architecture.has_labels().then(heads),
+            task_type: architecture.head().task_type().map(String::from),
+            modules_to_save: architecture.head().has_labels().then(heads),
             ..AdapterConfig::default()
         }
     }
@@ -274,10 +267,10 @@ impl AdapterConfig {
             problem,
         };
         let matcher = Matcher::new(self, model.architecture).map_err(bad)?;
-        let family = model.architecture.family();
-        let modules = model.modules();
+        let family = model.architecture.format;
+        let modules = &model.modules;
         let mut targets = Vec::new();
-        for module in &modules {
+        for module in modules {
             let name = family.spelled(&module.name, bare, false);
             if !matcher
                 .matches(&name, module.linear.is_some())
@@ -338,12 +331,11 @@ impl AdapterConfig {
         model: &Layout,
         has: impl Fn(&str) -> bool,
     ) -> Vec<(&'static str, &'static str)> {
-        let tied = model.architecture.family().tied().iter().copied();
-        tied.filter(|(copy, original)| {
+        let own = |(copy, original): &(&str, &str)| {
             let module = copy.rsplit_once('.').map_or(*copy, |(module, _)| module);
-            model.architecture.is_tied() && self.saves_whole(module) && !has(original)
-        })
-        .collect()
+            self.saves_whole(module) && !has(original)
+        };
+        model.tied().filter(own).collect()
     }
 
     /// Whether a module, or what it belongs to, is saved whole.
@@ -393,15 +385,12 @@ impl Compiled {
 
 impl Matcher {
     fn new(config: &AdapterConfig, architecture: Architecture) -> Result<Matcher, String> {
-        use crate::hub::names::Family;
         // PEFT's own, where nothing is said.
-        let usual = Targets::Names(match architecture.family() {
-            Family::Gpt2 => vec!["c_attn".into()],
-            Family::Bert | Family::Other => vec!["query".into(), "value".into()],
-        });
+        let usual = architecture.format.targets.iter();
+        let usual = Targets::Names(usual.map(|name| name.to_string()).collect());
         let targets = Compiled::new(config.target_modules.as_ref().unwrap_or(&usual))?;
         // The head of a classifier is not adapted by all-linear, but trained whole or not at all.
-        let heads = matches!(targets, Compiled::AllLinear) && architecture.has_labels();
+        let heads = matches!(targets, Compiled::AllLinear) && architecture.head().has_labels();
         let heads = heads.then(|| ["classifier".to_string(), "score".to_string()]);
         let whole = config.modules_to_save.iter().flatten();
         let whole = whole
@@ -417,9 +406,9 @@ impl Matcher {
             .as_ref()
             .map(list)
             .unwrap_or_default();
-        let layers = match layers.is_empty() {
-            true => None,
-            false => {
+        let layers = match layers.len() {
+            0 => None,
+            _ => {
                 let numbers = layers.iter().map(|n| {
                     n.as_u64()
                         .ok_or_else(|| format!("layers_to_transform has {n}, no layer's number"))

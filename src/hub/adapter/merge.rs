@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::hub::array::Array;
 use crate::hub::checkpoint::Checkpoint;
 use crate::hub::config::set_labels;
-use crate::hub::layout::{Architecture, Layout, num_labels};
-use crate::hub::names::Family;
+use crate::hub::format::{Architecture, Layout, num_labels};
 use crate::hub::report::LoadReport;
 use crate::hub::save::Model;
+use crate::ops::WeightLayout;
 
 /// W + scale·B·A of one layer in the base's own layout, computed in f64 and rounded once.
 pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
@@ -27,9 +27,9 @@ pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
             }
         }
         for (i, sum) in row.iter().enumerate() {
-            let at = match linear.fan_in_fan_out {
-                true => i * outputs + o,
-                false => o * inputs + i,
+            let at = match linear.layout {
+                WeightLayout::InOut => i * outputs + o,
+                WeightLayout::OutIn => o * inputs + i,
             };
             weight[at] = (f64::from(weight[at]) + update.target.scale * sum) as f32;
         }
@@ -68,7 +68,7 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
             }
         }
     }
-    let layout = Layout::of(&config, architecture, &base.config_path())?;
+    let layout = architecture.layout(&config, &base.config_path())?;
     let weights = adapter.fit(&layout)?;
 
     // A head of another size is no mistake where the adapter brings its own.
@@ -125,44 +125,33 @@ pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a
 /// The class that PEFT's task types mean, for the base's family; without one, what PEFT notes
 /// instead, or the base's own.
 fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture> {
-    let task = adapter.config.task_type.as_deref();
-    Ok(match (task, base.family) {
-        (Some("SEQ_CLS"), Family::Bert) => Architecture::BertForSequenceClassification,
-        (Some("SEQ_CLS"), Family::Gpt2) => Architecture::GPT2ForSequenceClassification,
-        (Some("TOKEN_CLS"), Family::Bert) => Architecture::BertForTokenClassification,
-        (Some("CAUSAL_LM"), Family::Gpt2) => Architecture::GPT2LMHeadModel,
-        (Some("FEATURE_EXTRACTION"), Family::Bert) => Architecture::BertModel,
-        (Some("FEATURE_EXTRACTION"), Family::Gpt2) => Architecture::GPT2Model,
-        (None, _) | (_, Family::Other) => {
-            let noted = adapter.config.other.get("auto_mapping");
-            let class = noted.and_then(|a| a["base_model_class"].as_str());
-            let known = class.and_then(|name| Architecture::named(name).ok());
-            match known.filter(|a| a.family() == base.family) {
-                Some(architecture) => architecture,
-                None => base.architecture()?,
-            }
-        }
-        (Some(task), _) => {
-            return Err(Error::Folder {
-                path: adapter.path.join(ADAPTER_CONFIG),
-                problem: format!(
-                    "is an adapter for the task {task}, which melos has no {} for",
-                    base.config["model_type"].as_str().unwrap_or("model")
-                ),
-            });
-        }
+    let Some(task) = adapter.config.task_type.as_deref() else {
+        let noted = adapter.config.other.get("auto_mapping");
+        let class = noted.and_then(|a| a["base_model_class"].as_str());
+        let known = class.and_then(|name| Architecture::named(name, &[base.format]).ok());
+        return match known {
+            Some(architecture) => Ok(architecture),
+            None => base.architecture(),
+        };
+    };
+    let heads = base.format.classes.iter().map(|class| class.head);
+    let mut heads = heads.filter(|head| head.task_type() == Some(task));
+    let class = heads.next().and_then(|head| base.format.class(head));
+    class.ok_or_else(|| Error::Folder {
+        path: adapter.path.join(ADAPTER_CONFIG),
+        problem: format!(
+            "is an adapter for the task {task}, which melos has no {} for",
+            base.config["model_type"].as_str().unwrap_or("model")
+        ),
     })
 }
 
 /// How many labels the adapter's own head has.
 fn labels_of(adapter: &Adapter, architecture: Architecture) -> Option<usize> {
-    let head = match architecture.family() {
-        Family::Gpt2 => "base_model.model.score.weight",
-        Family::Bert | Family::Other => "base_model.model.classifier.weight",
-    };
+    let layer = architecture.format.label_layer;
     let (_, shape) = adapter
         .file
-        .info(head)
-        .filter(|_| architecture.has_labels())?;
+        .info(&format!("base_model.model.{layer}.weight"))
+        .filter(|_| architecture.head().has_labels())?;
     shape.first().copied()
 }

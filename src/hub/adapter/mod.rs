@@ -24,9 +24,10 @@ use serde_json::json;
 use super::array::Array;
 use super::checkpoint::CONFIG;
 use super::file::{self, TensorFile};
-use super::layout::Layout;
+use super::format::Layout;
 use crate::atomic::NewFolder;
 use crate::error::{Error, Result};
+use crate::ops::WeightLayout;
 
 /// The file with an adapter's tensors.
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
@@ -104,13 +105,31 @@ impl Adapter {
         &self.file
     }
 
-    /// Its base model's folder, where what it names is one: as a path, or beside the adapter. It may
-    /// as well be a model of the Hub.
-    pub fn base_folder(&self) -> Option<PathBuf> {
-        let name = self.config.base_model_name_or_path.as_deref()?;
-        let beside = self.path.parent().map(|parent| parent.join(name));
-        let folders = [Some(PathBuf::from(name)), beside];
-        (folders.into_iter().flatten()).find(|folder| folder.join(CONFIG).is_file())
+    /// Its base model's folder: what its configuration names, as a path from where melos runs, or
+    /// from the folder that the adapter lies in.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] where it names none, or one that is not there: it may be a model of the Hub.
+    pub fn base_folder(&self) -> Result<PathBuf> {
+        let missing = |problem: String| Error::Folder {
+            path: self.path.clone(),
+            problem,
+        };
+        let named = self.config.base_model_name_or_path.as_deref();
+        let Some(named) = named.filter(|name| !name.is_empty()) else {
+            return Err(missing(
+                "is an adapter that does not name its base model; give it with --base DIR".into(),
+            ));
+        };
+        let beside = self.path.parent().map(|parent| parent.join(named));
+        let folders = [Some(PathBuf::from(named)), beside];
+        (folders.into_iter().flatten())
+            .find(|folder| folder.join(CONFIG).is_file())
+            .ok_or_else(|| {
+                missing(format!(
+                    "is an adapter for the base model '{named}', which is not there; give it with --base DIR"
+                ))
+            })
     }
 
     /// Places every tensor in `model`.
@@ -125,7 +144,7 @@ impl Adapter {
             tensor: Some(name.to_string()),
             problem,
         };
-        let family = model.architecture.family();
+        let family = model.architecture.format;
         let mut found = BTreeMap::new();
         let mut bare = false;
         for stored in self.file.names() {
@@ -208,12 +227,12 @@ impl Adapter {
         model: &Layout,
     ) -> Result<BTreeMap<String, Array<'_>>> {
         let mut of_the_base = BTreeMap::new();
-        for (copy, original) in model.architecture.family().tied() {
-            let Some(stored) = found.remove(*copy) else {
+        for &(copy, original) in model.architecture.format.tied {
+            let Some(stored) = found.remove(copy) else {
                 continue;
             };
             let own = self.file.array(&stored)?;
-            match found.get(*original) {
+            match found.get(original) {
                 Some(twin) => self.require_tied(original, &own, &self.file.array(twin)?)?,
                 None => {
                     of_the_base.insert(original.to_string(), own);
@@ -247,18 +266,12 @@ fn expected_whole(
     place: &Path,
 ) -> Result<Vec<String>> {
     let targets: BTreeSet<&str> = targets.iter().map(|t| t.module.as_str()).collect();
-    let family = model.architecture.family();
     let mut names = Vec::new();
     for (name, _) in &model.tensors {
         let (module, parameter) = name.rsplit_once('.').unwrap_or((name, ""));
         let saved = config.saves_whole(module);
-        let tied = family.tied().iter().any(|(_, original)| original == name);
-        if saved
-            && parameter == "weight"
-            && tied
-            && model.architecture.is_tied()
-            && !config.ensure_weight_tying
-        {
+        let tied = model.tied().any(|(_, original)| original == name);
+        if saved && parameter == "weight" && tied && !config.ensure_weight_tying {
             return Err(Error::Folder {
                 path: place.to_path_buf(),
                 problem: format!(
@@ -313,7 +326,7 @@ pub fn write(
         problem,
     };
     config.check(&place)?;
-    let (architecture, family) = (model.architecture, model.architecture.family());
+    let (architecture, family) = (model.architecture, model.architecture.format);
     let bare = architecture.is_bare();
     let targets = config.targets(model, bare, &place)?;
     let expected = expected_whole(config, model, &targets, &place)?;
@@ -358,8 +371,8 @@ pub fn write(
         let layer = if adapted { ".base_layer" } else { "" };
         let module = family.spelled(module, bare, false);
         tensors.push((format!("{PREFIX}{module}{layer}.{parameter}"), array));
-        for (copy, original) in family.tied() {
-            if architecture.is_tied() && original == name {
+        for (copy, original) in model.tied() {
+            if original == name {
                 tensors.push((format!("{PREFIX}{copy}"), array));
             }
         }
@@ -367,7 +380,9 @@ pub fn write(
     folder.file(ADAPTER_WEIGHTS, |out| file::write(out, &tensors, None))?;
 
     let mut config = config.clone();
-    config.fan_in_fan_out = targets.iter().any(|t| t.linear.fan_in_fan_out);
+    config.fan_in_fan_out = targets
+        .iter()
+        .any(|t| t.linear.layout == WeightLayout::InOut);
     config.target_modules.get_or_insert_with(|| {
         // The defaults of PEFT are for its own use: a file says what it means.
         let last = |t: &Target| t.module.rsplit('.').next().unwrap_or_default().to_string();
@@ -378,7 +393,7 @@ pub fn write(
         // As PEFT does, where no task says which class to load.
         let class = json!({
             "base_model_class": architecture.name(),
-            "parent_library": family.module(),
+            "parent_library": family.module,
         });
         config.other.insert("auto_mapping".into(), class);
     }

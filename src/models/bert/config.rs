@@ -1,17 +1,14 @@
-//! `config.json` of a BERT model, and the parameters it stands for.
+//! `config.json` of a BERT model.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Head;
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
     at_least_one, heads_divide, probabilities, shortest, shortest_option, unsupported, wrong,
 };
-use crate::nn::{HiddenAct, LayerNorm, LinearShape, LoraPlan};
-use crate::ops::WeightLayout;
-use crate::tensor::{Init, ParamSpec};
+use crate::nn::HiddenAct;
 
 /// The fields of Hugging Face's `config.json` with its defaults (BERT-base). Those that melos has
 /// no use for are kept in `other` and written back.
@@ -70,16 +67,6 @@ impl Default for BertConfig {
     }
 }
 
-/// Names of a layer's linear layers, shared by specs and model.
-pub(super) struct LayerShapes {
-    pub query: LinearShape,
-    pub key: LinearShape,
-    pub value: LinearShape,
-    pub attention_output: LinearShape,
-    pub intermediate: LinearShape,
-    pub output: LinearShape,
-}
-
 impl BertConfig {
     /// The configuration in a `config.json`.
     ///
@@ -129,139 +116,5 @@ impl BertConfig {
                 ("pruned_heads", &[json!({})]),
             ],
         )
-    }
-
-    pub(super) fn linear(&self, name: String, inputs: usize, outputs: usize) -> LinearShape {
-        LinearShape {
-            name,
-            inputs,
-            outputs,
-            layout: WeightLayout::OutIn,
-            bias: true,
-            std: self.initializer_range,
-        }
-    }
-
-    pub(super) fn layer(&self, index: usize) -> LayerShapes {
-        let (width, inner) = (self.hidden_size, self.intermediate_size);
-        let linear = |name: &str, inputs, outputs| {
-            self.linear(
-                format!("bert.encoder.layer.{index}.{name}"),
-                inputs,
-                outputs,
-            )
-        };
-        LayerShapes {
-            query: linear("attention.self.query", width, width),
-            key: linear("attention.self.key", width, width),
-            value: linear("attention.self.value", width, width),
-            attention_output: linear("attention.output.dense", width, width),
-            intermediate: linear("intermediate.dense", width, inner),
-            output: linear("output.dense", inner, width),
-        }
-    }
-
-    pub(super) fn pooler(&self) -> LinearShape {
-        self.linear(
-            "bert.pooler.dense".into(),
-            self.hidden_size,
-            self.hidden_size,
-        )
-    }
-
-    pub(super) fn transform(&self) -> LinearShape {
-        let name = "cls.predictions.transform.dense".into();
-        self.linear(name, self.hidden_size, self.hidden_size)
-    }
-
-    pub(super) fn next_sentence(&self) -> LinearShape {
-        self.linear("cls.seq_relationship".into(), self.hidden_size, 2)
-    }
-
-    pub(super) fn classifier(&self) -> LinearShape {
-        self.linear("classifier".into(), self.hidden_size, self.labels.count())
-    }
-
-    fn head_layers(&self, head: Head) -> Vec<LinearShape> {
-        match head {
-            Head::None => vec![],
-            Head::Pooler => vec![self.pooler()],
-            Head::MaskedLm => vec![self.transform()],
-            Head::PreTraining => vec![self.pooler(), self.transform(), self.next_sentence()],
-            Head::SequenceClassification => vec![self.pooler(), self.classifier()],
-            Head::TokenClassification => vec![self.classifier()],
-        }
-    }
-
-    /// Every linear layer of a model with this head: what LoRA can adapt.
-    pub fn linear_layers(&self, head: Head) -> Vec<LinearShape> {
-        let layers = (0..self.num_hidden_layers).flat_map(|index| {
-            let l = self.layer(index);
-            [
-                l.query,
-                l.key,
-                l.value,
-                l.attention_output,
-                l.intermediate,
-                l.output,
-            ]
-        });
-        layers.chain(self.head_layers(head)).collect()
-    }
-
-    /// The parameters of a model with this head, adapted as `plan` says, under Hugging Face's names
-    /// and with its initial values; tied ones once. The adapters stand last.
-    ///
-    /// # Errors
-    /// [`crate::Error::ModelConfig`]; those of [`LoraPlan::specs`].
-    pub fn specs(&self, head: Head, plan: &LoraPlan) -> Result<Vec<ParamSpec>> {
-        self.validate()?;
-        let normal = Init::Normal(self.initializer_range);
-        let width = self.hidden_size;
-        let table = |name: &str, rows: usize| {
-            ParamSpec::new(
-                format!("bert.embeddings.{name}.weight"),
-                [rows, width],
-                normal,
-            )
-        };
-        let mut specs = vec![
-            table("word_embeddings", self.vocab_size),
-            table("position_embeddings", self.max_position_embeddings),
-            table("token_type_embeddings", self.type_vocab_size),
-        ];
-        specs.extend(LayerNorm::specs("bert.embeddings.LayerNorm", width));
-        for index in 0..self.num_hidden_layers {
-            let l = self.layer(index);
-            let prefix = format!("bert.encoder.layer.{index}");
-            for layer in [&l.query, &l.key, &l.value, &l.attention_output] {
-                specs.extend(layer.specs());
-            }
-            let norm = format!("{prefix}.attention.output.LayerNorm");
-            specs.extend(LayerNorm::specs(&norm, width));
-            specs.extend(l.intermediate.specs());
-            specs.extend(l.output.specs());
-            specs.extend(LayerNorm::specs(
-                &format!("{prefix}.output.LayerNorm"),
-                width,
-            ));
-        }
-        specs.extend(self.head_layers(head).iter().flat_map(LinearShape::specs));
-        if matches!(head, Head::MaskedLm | Head::PreTraining) {
-            specs.extend(LayerNorm::specs(
-                "cls.predictions.transform.LayerNorm",
-                width,
-            ));
-            let zeros = Init::Constant(0.0);
-            let shape = [self.vocab_size];
-            specs.push(ParamSpec::new("cls.predictions.bias", shape, zeros));
-            if !self.tie_word_embeddings {
-                let shape = [self.vocab_size, width];
-                let name = "cls.predictions.decoder.weight";
-                specs.push(ParamSpec::new(name, shape, normal));
-            }
-        }
-        specs.extend(plan.specs(&self.linear_layers(head))?);
-        Ok(specs)
     }
 }

@@ -1,51 +1,82 @@
 //! What is trained on the encoder, and what is asked of it.
 
-use super::{Bert, BertConfig, BertInputs, Pooler};
+use super::{Bert, BertConfig};
 use crate::error::Result;
-use crate::models::ProblemType;
-use crate::models::heads::{classification_loss, normalise};
-use crate::nn::{Dense, HiddenAct, LayerNorm, LoraPlan, Wanted};
-use crate::ops::{self, RowSelection};
-use crate::tensor::{ParamStore, Tape, Tensor};
+use crate::models::inputs::{MaskedTokens, NextSentence, Tokens};
+use crate::models::network::{Classifier, Encoder, MaskedLm, MaskedNextSentence, Network, Tagger};
+use crate::nn::{HiddenAct, LayerNorm, Linear, LinearShape, Param, Vars, Wanted};
+use crate::ops::{self, RowSelection, Unary};
+use crate::tensor::{Depth, Init, Tape, Tensor};
 
-/// The masked positions of a batch of N = B·T tokens, and what stood there.
-#[derive(Clone, Copy)]
-pub struct MaskedTokens<'a> {
-    /// M positions in the flattened batch.
-    pub rows: &'a RowSelection,
-    /// (M) u32; `u32::MAX` does not count.
-    pub targets: &'a Tensor,
-    /// (M), of each prediction: 1 / their number for a mean.
-    pub weights: &'a Tensor,
+fn linear(
+    v: &Vars,
+    config: &BertConfig,
+    name: &str,
+    inputs: usize,
+    outputs: usize,
+) -> Result<Linear> {
+    let std = config.initializer_range;
+    v.linear_of(name, LinearShape::new(inputs, outputs).normal(std))
+}
+
+/// The encoder, declared under `bert.`.
+fn bert(v: &Vars, config: &BertConfig) -> Result<Bert> {
+    Bert::new(&v.at("bert").depth(Depth::Top), config)
+}
+
+/// tanh of a linear layer on each sequence's first token.
+struct Pooler(Linear);
+
+impl Pooler {
+    fn new(v: &Vars, config: &BertConfig) -> Result<Pooler> {
+        let (v, width) = (v.at("bert.pooler").depth(Depth::Top), config.hidden_size);
+        let dense = linear(&v, config, "dense", width, width)?;
+        v.module("activation");
+        Ok(Pooler(dense))
+    }
+
+    /// first (B, C) → (B, C)
+    fn forward(&self, tape: &Tape, first: &Tensor) -> Result<Tensor> {
+        ops::unary(tape, &self.0.forward(tape, first)?, Unary::Tanh)
+    }
 }
 
 /// The layers between the encoder and the words.
 struct Predictions {
-    transform: Dense,
+    transform: Linear,
     act: HiddenAct,
     norm: LayerNorm,
     /// (V, C): the word embeddings, unless the configuration unties them.
-    decoder: Tensor,
-    bias: Tensor,
+    decoder: Param,
+    bias: Param,
 }
 
 impl Predictions {
-    fn new(
-        store: &ParamStore,
-        config: &BertConfig,
-        plan: &LoraPlan,
-        bert: &Bert,
-    ) -> Result<Predictions> {
-        let norm = "cls.predictions.transform.LayerNorm";
+    fn transform(v: &Vars, config: &BertConfig) -> Result<Linear> {
+        let (v, width) = (v.at("cls.predictions.transform"), config.hidden_size);
+        linear(&v, config, "dense", width, width)
+    }
+
+    /// What follows `transform`.
+    fn new(v: &Vars, config: &BertConfig, bert: &Bert, transform: Linear) -> Result<Predictions> {
+        let v = v.at("cls.predictions");
+        let (vocabulary, width) = (config.vocab_size, config.hidden_size);
+        let norm = v.layer_norm("transform.LayerNorm", width, config.layer_norm_eps)?;
+        v.module("transform.transform_act_fn");
+        let bias = v.param("bias", [vocabulary], Init::Constant(0.0))?;
+        let decoder = if config.tie_word_embeddings {
+            v.module("decoder");
+            bert.words().clone()
+        } else {
+            let init = Init::Normal(config.initializer_range);
+            v.embedding("decoder", vocabulary, width, init)?.weight
+        };
         Ok(Predictions {
-            transform: Dense::new(store, &config.transform(), plan)?,
+            transform,
             act: config.hidden_act,
-            norm: LayerNorm::new(store, norm, config.layer_norm_eps)?,
-            decoder: match config.tie_word_embeddings {
-                true => bert.words().clone(),
-                false => store.get("cls.predictions.decoder.weight")?,
-            },
-            bias: store.get("cls.predictions.bias")?,
+            norm,
+            decoder,
+            bias,
         })
     }
 
@@ -59,14 +90,54 @@ impl Predictions {
     /// hidden (M, C) at the masked positions → (1)
     fn loss(&self, tape: &Tape, hidden: &Tensor, masked: &MaskedTokens<'_>) -> Result<Tensor> {
         let x = self.features(tape, hidden)?;
+        let (decoder, bias) = (self.decoder.get()?, self.bias.get()?);
         let (targets, weights) = (masked.targets, masked.weights);
-        ops::linear_cross_entropy(tape, &x, &self.decoder, Some(&self.bias), targets, weights)
+        ops::linear_cross_entropy(tape, &x, &decoder, Some(&bias), targets, weights)
     }
 
     /// hidden (M, C) → (M, V)
     fn logits(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
         let x = self.features(tape, hidden)?;
-        ops::linear(tape, &x, &self.decoder, Some(&self.bias))
+        ops::linear(tape, &x, &self.decoder.get()?, Some(&self.bias.get()?))
+    }
+}
+
+/// The encoder with its pooler (`BertModel`).
+pub struct BertModel {
+    /// The encoder.
+    pub bert: Bert,
+    pooler: Pooler,
+}
+
+impl BertModel {
+    /// Declares the model.
+    ///
+    /// # Errors
+    /// As [`Bert::new`].
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
+        Ok(BertModel {
+            bert: bert(v, config)?,
+            pooler: Pooler::new(v, config)?,
+        })
+    }
+
+    /// The pooler's output (B, C).
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn pooled(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let first = self.bert.forward(tape, inputs, &Wanted::First)?;
+        self.pooler.forward(tape, &first)
+    }
+}
+
+impl Network for BertModel {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.bert.checkpointing = on;
+    }
+
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(&self.bert)
     }
 }
 
@@ -78,54 +149,46 @@ pub struct BertForMaskedLm {
 }
 
 impl BertForMaskedLm {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Bert::new`].
-    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
-        let bert = Bert::new(store, config, plan)?;
-        let predictions = Predictions::new(store, config, plan, &bert)?;
-        Ok(BertForMaskedLm { bert, predictions })
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
+        let bert = bert(v, config)?;
+        let transform = Predictions::transform(v, config)?;
+        Ok(BertForMaskedLm {
+            predictions: Predictions::new(v, config, &bert, transform)?,
+            bert,
+        })
+    }
+}
+
+impl Network for BertForMaskedLm {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.bert.checkpointing = on;
     }
 
-    /// Σ weightᵢ·lossᵢ over the masked positions, as (1). Logits exist a chunk of rows at a time.
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        masked: &MaskedTokens<'_>,
-    ) -> Result<Tensor> {
-        let wanted = Wanted::Rows(masked.rows.clone());
-        let hidden = self.bert.forward(tape, inputs, &wanted)?;
-        self.predictions.loss(tape, &hidden, masked)
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(&self.bert)
     }
 
-    /// Logits (M, V) at the selected positions of the flattened batch.
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn logits(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        rows: &RowSelection,
-    ) -> Result<Tensor> {
+    fn as_masked_lm(&self) -> Option<&dyn MaskedLm> {
+        Some(self)
+    }
+}
+
+impl MaskedLm for BertForMaskedLm {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor> {
         let wanted = Wanted::Rows(rows.clone());
         let hidden = self.bert.forward(tape, inputs, &wanted)?;
         self.predictions.logits(tape, &hidden)
     }
-}
 
-/// Whether the second segment follows the first (0) or comes from elsewhere (1).
-#[derive(Clone, Copy)]
-pub struct NextSentence<'a> {
-    /// (B) u32
-    pub targets: &'a Tensor,
-    /// (B)
-    pub weights: &'a Tensor,
+    fn loss(&self, tape: &Tape, inputs: &Tokens<'_>, masked: &MaskedTokens<'_>) -> Result<Tensor> {
+        let wanted = Wanted::Rows(masked.rows.clone());
+        let hidden = self.bert.forward(tape, inputs, &wanted)?;
+        self.predictions.loss(tape, &hidden, masked)
+    }
 }
 
 /// Masked LM and next-sentence prediction together (`BertForPreTraining`).
@@ -134,68 +197,35 @@ pub struct BertForPreTraining {
     pub bert: Bert,
     predictions: Predictions,
     pooler: Pooler,
-    next_sentence: Dense,
+    next_sentence: Linear,
 }
 
 impl BertForPreTraining {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Bert::new`].
-    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
-        let bert = Bert::new(store, config, plan)?;
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
+        let bert = bert(v, config)?;
+        let pooler = Pooler::new(v, config)?;
+        let transform = Predictions::transform(v, config)?;
         Ok(BertForPreTraining {
-            predictions: Predictions::new(store, config, plan, &bert)?,
-            pooler: Pooler::new(store, config, plan)?,
-            next_sentence: Dense::new(store, &config.next_sentence(), plan)?,
+            pooler,
+            next_sentence: linear(
+                &v.at("cls"),
+                config,
+                "seq_relationship",
+                config.hidden_size,
+                2,
+            )?,
+            predictions: Predictions::new(v, config, &bert, transform)?,
             bert,
         })
     }
 
-    /// The masked LM's loss and the next sentence's, (1) each; their sum is what BERT minimises.
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn losses(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        masked: &MaskedTokens<'_>,
-        next: &NextSentence<'_>,
-    ) -> Result<[Tensor; 2]> {
-        let [words, first] = self.hidden(tape, inputs, masked.rows)?;
-        let pooled = self.pooler.forward(tape, &first)?;
-        let logits = self.next_sentence.forward(tape, &pooled)?;
-        let next = ops::cross_entropy(tape, &logits, next.targets, next.weights)?;
-        Ok([self.predictions.loss(tape, &words, masked)?, next])
-    }
-
-    /// Logits (M, V) at the selected positions, and of the next sentence (B, 2).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn logits(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        rows: &RowSelection,
-    ) -> Result<[Tensor; 2]> {
-        let [words, first] = self.hidden(tape, inputs, rows)?;
-        let pooled = self.pooler.forward(tape, &first)?;
-        Ok([
-            self.predictions.logits(tape, &words)?,
-            self.next_sentence.forward(tape, &pooled)?,
-        ])
-    }
-
     /// The encoder's output at the selected positions (M, C) and at each sequence's first (B, C), of
     /// which the last layer makes no more than these.
-    fn hidden(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        rows: &RowSelection,
-    ) -> Result<[Tensor; 2]> {
+    fn hidden(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<[Tensor; 2]> {
         let wanted = Wanted::FirstAnd(rows.clone());
         let hidden = self.bert.forward(tape, inputs, &wanted)?;
         let [batch, width] = [inputs.ids.ids().dims()[0], hidden.shape().last()];
@@ -208,66 +238,97 @@ impl BertForPreTraining {
     }
 }
 
+impl Network for BertForPreTraining {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.bert.checkpointing = on;
+    }
+
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(&self.bert)
+    }
+
+    fn as_next_sentence(&self) -> Option<&dyn MaskedNextSentence> {
+        Some(self)
+    }
+}
+
+impl MaskedNextSentence for BertForPreTraining {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<[Tensor; 2]> {
+        let [words, first] = self.hidden(tape, inputs, rows)?;
+        let pooled = self.pooler.forward(tape, &first)?;
+        Ok([
+            self.predictions.logits(tape, &words)?,
+            self.next_sentence.forward(tape, &pooled)?,
+        ])
+    }
+
+    fn losses(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        masked: &MaskedTokens<'_>,
+        next: &NextSentence<'_>,
+    ) -> Result<[Tensor; 2]> {
+        let [words, first] = self.hidden(tape, inputs, masked.rows)?;
+        let pooled = self.pooler.forward(tape, &first)?;
+        let logits = self.next_sentence.forward(tape, &pooled)?;
+        let next = ops::cross_entropy(tape, &logits, next.targets, next.weights)?;
+        Ok([self.predictions.loss(tape, &words, masked)?, next])
+    }
+}
+
 /// Classifies whole sequences, or predicts numbers from them (`BertForSequenceClassification`).
 pub struct BertForSequenceClassification {
-    /// The encoder.
-    pub bert: Bert,
-    pooler: Pooler,
-    classifier: Dense,
+    /// The encoder with its pooler.
+    pub base: BertModel,
+    classifier: Linear,
     dropout: f32,
-    problem: ProblemType,
 }
 
 impl BertForSequenceClassification {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Bert::new`].
-    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
+        let base = BertModel::new(v, config)?;
+        let (classifier, dropout) = classifier(v, config)?;
         Ok(BertForSequenceClassification {
-            bert: Bert::new(store, config, plan)?,
-            pooler: Pooler::new(store, config, plan)?,
-            classifier: Dense::new(store, &config.classifier(), plan)?,
-            dropout: config
-                .classifier_dropout
-                .unwrap_or(config.hidden_dropout_prob),
-            problem: config.labels.problem(),
+            base,
+            classifier,
+            dropout,
         })
     }
+}
 
-    /// The pooler's output (B, C).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn pooled(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let first = self.bert.forward(tape, inputs, &Wanted::First)?;
-        self.pooler.forward(tape, &first)
+/// The output layer for labels, and the dropout before it.
+fn classifier(v: &Vars, config: &BertConfig) -> Result<(Linear, f32)> {
+    let labels = config.labels.count();
+    let layer = linear(v, config, "classifier", config.hidden_size, labels)?;
+    v.module("dropout");
+    let dropout = config.classifier_dropout;
+    Ok((layer, dropout.unwrap_or(config.hidden_dropout_prob)))
+}
+
+impl Network for BertForSequenceClassification {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.base.bert.checkpointing = on;
     }
 
-    /// Logits (B, K).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn logits(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let pooled = self.pooled(tape, inputs)?;
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(&self.base.bert)
+    }
+
+    fn as_classifier(&self) -> Option<&dyn Classifier> {
+        Some(self)
+    }
+}
+
+impl Classifier for BertForSequenceClassification {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let pooled = self.base.pooled(tape, inputs)?;
         let pooled = ops::dropout(tape, &pooled, self.dropout)?;
         self.classifier.forward(tape, &pooled)
-    }
-
-    /// The loss, as (1): `targets` (B) u32 classes, or (B, K) f32 for several labels and for
-    /// numbers; `weights` (B).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        targets: &Tensor,
-        weights: &Tensor,
-    ) -> Result<Tensor> {
-        let logits = self.logits(tape, inputs)?;
-        classification_loss(tape, self.problem, &logits, targets, weights)
     }
 }
 
@@ -275,104 +336,44 @@ impl BertForSequenceClassification {
 pub struct BertForTokenClassification {
     /// The encoder.
     pub bert: Bert,
-    classifier: Dense,
+    classifier: Linear,
     dropout: f32,
 }
 
 impl BertForTokenClassification {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Bert::new`].
-    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Self> {
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
+        let bert = bert(v, config)?;
+        let (classifier, dropout) = classifier(v, config)?;
         Ok(BertForTokenClassification {
-            bert: Bert::new(store, config, plan)?,
-            classifier: Dense::new(store, &config.classifier(), plan)?,
-            dropout: config
-                .classifier_dropout
-                .unwrap_or(config.hidden_dropout_prob),
+            bert,
+            classifier,
+            dropout,
         })
     }
+}
 
-    /// Logits (B, T, K).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn logits(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+impl Network for BertForTokenClassification {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.bert.checkpointing = on;
+    }
+
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(&self.bert)
+    }
+
+    fn as_tagger(&self) -> Option<&dyn Tagger> {
+        Some(self)
+    }
+}
+
+impl Tagger for BertForTokenClassification {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
         let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
         let hidden = ops::dropout(tape, &hidden, self.dropout)?;
         self.classifier.forward(tape, &hidden)
-    }
-
-    /// Σ weightᵢ·lossᵢ, as (1): targets (B·T) u32, of which `u32::MAX` does not count; weights
-    /// (B·T).
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        inputs: &BertInputs<'_>,
-        targets: &Tensor,
-        weights: &Tensor,
-    ) -> Result<Tensor> {
-        let logits = self.logits(tape, inputs)?;
-        let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
-        ops::cross_entropy(tape, &flat, targets, weights)
-    }
-}
-
-/// How the tokens of a sequence become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// The first token's.
-    Cls,
-    /// The mean over the tokens that count.
-    Mean,
-}
-
-/// One vector for a sequence, as sentence-transformers makes them.
-pub struct SentenceEmbedder {
-    /// The encoder.
-    pub bert: Bert,
-    pooling: Pooling,
-    normalised: bool,
-}
-
-impl SentenceEmbedder {
-    /// The model whose parameters stand in `store`; `normalised` gives every vector length 1.
-    ///
-    /// # Errors
-    /// As [`Bert::new`].
-    pub fn new(
-        store: &ParamStore,
-        config: &BertConfig,
-        plan: &LoraPlan,
-        pooling: Pooling,
-        normalised: bool,
-    ) -> Result<Self> {
-        Ok(SentenceEmbedder {
-            bert: Bert::new(store, config, plan)?,
-            pooling,
-            normalised,
-        })
-    }
-
-    /// (B, C)
-    ///
-    /// # Errors
-    /// As [`Bert::forward`].
-    pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
-        let pooled = match self.pooling {
-            Pooling::Cls => self.bert.forward(tape, inputs, &Wanted::First)?,
-            Pooling::Mean => {
-                let hidden = self.bert.forward(tape, inputs, &Wanted::All)?;
-                ops::mean_pool(tape, &hidden, inputs.lens)?
-            }
-        };
-        match self.normalised {
-            true => normalise(tape, &pooled),
-            false => Ok(pooled),
-        }
     }
 }

@@ -1,70 +1,36 @@
 //! BERT (Devlin et al. 2019), with the parameter names and the values of transformers' `BertModel`.
 
 mod config;
+#[cfg(feature = "train")]
+mod family;
 mod heads;
 
 use std::sync::Arc;
 
 pub use config::BertConfig;
+#[cfg(feature = "train")]
+pub use family::BERT;
 pub use heads::{
     BertForMaskedLm, BertForPreTraining, BertForSequenceClassification, BertForTokenClassification,
-    MaskedTokens, NextSentence, Pooling, SentenceEmbedder,
+    BertModel,
 };
 
+use super::inputs::Tokens;
+use super::network::{Encoder, Network};
 use crate::error::{Error, Result};
 use crate::nn::{
-    Dense, FeedForward, LayerNorm, LoraPlan, PostNormBlock, Projections, SelfAttention, Wanted,
-    first_rows,
+    FeedForward, LayerNorm, LinearShape, Param, PostNormBlock, Projections, SelfAttention, Vars,
+    Wanted, first_rows,
 };
-use crate::ops::{self, AttentionOptions, TokenIds, Unary};
-use crate::tensor::{ParamStore, Tape, Tensor};
-
-/// What stands on the encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
-    /// Nothing.
-    None,
-    /// The pooler alone (`BertModel`).
-    Pooler,
-    /// `BertForMaskedLM`
-    MaskedLm,
-    /// `BertForPreTraining`: masked LM and next-sentence prediction.
-    PreTraining,
-    /// `BertForSequenceClassification`
-    SequenceClassification,
-    /// `BertForTokenClassification`
-    TokenClassification,
-}
-
-impl Head {
-    /// The class in transformers, for `architectures` in `config.json`.
-    pub fn architecture(self) -> &'static str {
-        match self {
-            Head::None | Head::Pooler => "BertModel",
-            Head::MaskedLm => "BertForMaskedLM",
-            Head::PreTraining => "BertForPreTraining",
-            Head::SequenceClassification => "BertForSequenceClassification",
-            Head::TokenClassification => "BertForTokenClassification",
-        }
-    }
-}
-
-/// A batch of B sequences of T tokens, padded on the right.
-#[derive(Clone, Copy)]
-pub struct BertInputs<'a> {
-    /// (B, T)
-    pub ids: &'a TokenIds,
-    /// (B, T) segment of each token; `None`: all of segment 0.
-    pub token_types: Option<&'a TokenIds>,
-    /// (B) u32, tokens that count of each row.
-    pub lens: &'a Tensor,
-}
+use crate::ops::{self, AttentionOptions};
+use crate::tensor::{Depth, Init, Tape, Tensor};
 
 /// The encoder.
 pub struct Bert {
-    words: Tensor,
-    positions: Tensor,
-    types: Tensor,
+    width: usize,
+    words: Param,
+    positions: Param,
+    types: Param,
     norm: LayerNorm,
     dropout: f32,
     layers: Vec<Arc<PostNormBlock>>,
@@ -73,62 +39,50 @@ pub struct Bert {
 }
 
 impl Bert {
-    /// The encoder whose parameters stand in `store`.
+    /// Declares an encoder under transformers' names, which begin with `bert.` in a model with a head.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when one is missing, [`Error::ModelConfig`].
-    pub fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Bert> {
+    /// [`Error::ModelConfig`]; those of [`Vars::param`].
+    pub fn new(v: &Vars, config: &BertConfig) -> Result<Bert> {
         config.validate()?;
-        let table = |name: &str| store.get(&format!("bert.embeddings.{name}.weight"));
-        let norm = |name: &str| LayerNorm::new(store, name, config.layer_norm_eps);
-        let layer = |index: usize| {
-            let l = config.layer(index);
-            let dense = |shape| Dense::new(store, shape, plan);
-            let prefix = format!("bert.encoder.layer.{index}");
-            let up_and_down = [&l.intermediate, &l.output];
-            Ok(Arc::new(PostNormBlock {
-                attention: SelfAttention {
-                    projections: Projections::Apart(Box::new([
-                        dense(&l.query)?,
-                        dense(&l.key)?,
-                        dense(&l.value)?,
-                    ])),
-                    output: dense(&l.attention_output)?,
-                    options: AttentionOptions {
-                        heads: config.num_attention_heads,
-                        causal: false,
-                        dropout: config.attention_probs_dropout_prob,
-                        scale: None,
-                    },
-                },
-                attention_norm: norm(&format!("{prefix}.attention.output.LayerNorm"))?,
-                feed_forward: FeedForward::new(store, up_and_down, config.hidden_act, plan)?,
-                output_norm: norm(&format!("{prefix}.output.LayerNorm"))?,
-                dropout: config.hidden_dropout_prob,
-            }))
+        let (width, eps) = (config.hidden_size, config.layer_norm_eps);
+        let embeddings = v.at("embeddings").depth(Depth::Embeddings);
+        let table = |name: &str, rows| {
+            let init = Init::Normal(config.initializer_range);
+            Ok::<Param, Error>(embeddings.embedding(name, rows, width, init)?.weight)
         };
+        let words = table("word_embeddings", config.vocab_size)?;
+        let positions = table("position_embeddings", config.max_position_embeddings)?;
+        let types = table("token_type_embeddings", config.type_vocab_size)?;
+        let norm = embeddings.layer_norm("LayerNorm", width, eps)?;
+        embeddings.module("dropout");
+        let layers = v.at("encoder.layer");
+        let layer = |n: usize| layer(&layers.at(n).depth(Depth::Layer(n)), config);
         Ok(Bert {
-            words: table("word_embeddings")?,
-            positions: table("position_embeddings")?,
-            types: table("token_type_embeddings")?,
-            norm: norm("bert.embeddings.LayerNorm")?,
+            width,
+            words,
+            positions,
+            types,
+            norm,
             dropout: config.hidden_dropout_prob,
             layers: (0..config.num_hidden_layers)
-                .map(layer)
+                .map(|n| layer(n).map(Arc::new))
                 .collect::<Result<_>>()?,
             checkpointing: false,
         })
     }
 
     /// The word embeddings (V, C), which a masked LM's output layer shares.
-    pub fn words(&self) -> &Tensor {
+    pub fn words(&self) -> &Param {
         &self.words
     }
 
     /// The sum of the embeddings, normalised: (B, T, C).
-    fn embed(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Tensor> {
+    fn embed(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
         let [_, steps] = inputs.ids.ids().dims2("bert", "ids")?;
-        let most = self.positions.dims()[0];
+        let (words, positions) = (self.words.get()?, self.positions.get()?);
+        let types = self.types.get()?;
+        let most = positions.dims()[0];
         if steps > most {
             return Err(Error::Shape {
                 op: "bert",
@@ -137,12 +91,12 @@ impl Bert {
                 found: inputs.ids.ids().shape().to_string(),
             });
         }
-        let words = ops::embedding(tape, &self.words, inputs.ids)?;
-        let mut rows = first_rows(&self.positions, steps)?;
-        let types = match inputs.token_types {
-            Some(types) => Some(ops::embedding(tape, &self.types, types)?),
+        let words = ops::embedding(tape, &words, inputs.ids)?;
+        let mut rows = first_rows(&positions, steps)?;
+        let types = match inputs.types {
+            Some(of_each) => Some(ops::embedding(tape, &types, of_each)?),
             None => {
-                rows = ops::add(tape, &rows, &first_rows(&self.types, 1)?)?;
+                rows = ops::add(tape, &rows, &first_rows(&types, 1)?)?;
                 None
             }
         };
@@ -173,7 +127,7 @@ impl Bert {
     ///
     /// # Errors
     /// [`Error::Shape`] for a sequence longer than there are positions.
-    pub fn forward(&self, tape: &Tape, inputs: &BertInputs<'_>, wanted: &Wanted) -> Result<Tensor> {
+    pub fn forward(&self, tape: &Tape, inputs: &Tokens<'_>, wanted: &Wanted) -> Result<Tensor> {
         let embedded = self.embed(tape, inputs)?;
         (0..self.layers.len()).try_fold(embedded, |x, l| {
             let wanted = wanted.of_layer(l, self.layers.len());
@@ -185,7 +139,7 @@ impl Bert {
     ///
     /// # Errors
     /// As [`Bert::forward`].
-    pub fn hidden_states(&self, tape: &Tape, inputs: &BertInputs<'_>) -> Result<Vec<Tensor>> {
+    pub fn hidden_states(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Vec<Tensor>> {
         let mut states = vec![self.embed(tape, inputs)?];
         for index in 0..self.layers.len() {
             let state = self.layer(tape, index, &states[index], inputs.lens, &Wanted::All)?;
@@ -195,16 +149,66 @@ impl Bert {
     }
 }
 
-/// tanh of a linear layer on each sequence's first token.
-struct Pooler(Dense);
+/// One layer, declared under `v`.
+fn layer(v: &Vars, config: &BertConfig) -> Result<PostNormBlock> {
+    let (width, inner) = (config.hidden_size, config.intermediate_size);
+    let std = config.initializer_range;
+    let linear = |v: &Vars, name: &str, inputs, outputs| {
+        v.linear_of(name, LinearShape::new(inputs, outputs).normal(std))
+    };
+    let norm = |v: &Vars| v.layer_norm("LayerNorm", width, config.layer_norm_eps);
+    let (own, result) = (v.at("attention.self"), v.at("attention.output"));
+    let project = |name: &str| linear(&own, name, width, width);
+    let attention = SelfAttention {
+        projections: Projections::Apart(Box::new([
+            project("query")?,
+            project("key")?,
+            project("value")?,
+        ])),
+        output: linear(&result, "dense", width, width)?,
+        options: AttentionOptions {
+            heads: config.num_attention_heads,
+            causal: false,
+            dropout: config.attention_probs_dropout_prob,
+            scale: None,
+        },
+    };
+    own.module("dropout");
+    let attention_norm = norm(&result)?;
+    result.module("dropout");
+    let feed_forward = FeedForward {
+        up: linear(&v.at("intermediate"), "dense", width, inner)?,
+        act: config.hidden_act,
+        down: linear(&v.at("output"), "dense", inner, width)?,
+    };
+    v.module("intermediate.intermediate_act_fn");
+    let output_norm = norm(&v.at("output"))?;
+    v.module("output.dropout");
+    Ok(PostNormBlock {
+        attention,
+        attention_norm,
+        feed_forward,
+        output_norm,
+        dropout: config.hidden_dropout_prob,
+    })
+}
 
-impl Pooler {
-    fn new(store: &ParamStore, config: &BertConfig, plan: &LoraPlan) -> Result<Pooler> {
-        Ok(Pooler(Dense::new(store, &config.pooler(), plan)?))
+impl Encoder for Bert {
+    fn width(&self) -> usize {
+        self.width
     }
 
-    /// first (B, C) → (B, C)
-    fn forward(&self, tape: &Tape, first: &Tensor) -> Result<Tensor> {
-        ops::unary(tape, &self.0.forward(tape, first)?, Unary::Tanh)
+    fn encode(&self, tape: &Tape, inputs: &Tokens<'_>, wanted: &Wanted) -> Result<Tensor> {
+        self.forward(tape, inputs, wanted)
+    }
+}
+
+impl Network for Bert {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.checkpointing = on;
+    }
+
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        Some(self)
     }
 }

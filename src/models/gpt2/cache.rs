@@ -1,8 +1,12 @@
 //! Generation: the keys and values of what was read, and a step recorded once and replayed.
 
-use super::{Gpt2, Gpt2Config, Gpt2LmHead};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::{Gpt2, Gpt2LmHead};
 use crate::device::{Gpu, Recording};
 use crate::error::{Error, Result};
+use crate::models::network::Writer;
 use crate::nn::{PreNormBlock, Projections, Wanted};
 use crate::ops::{self, RowSelection, TokenIds, TokenIndex};
 use crate::tensor::{DType, Tape, Tensor};
@@ -24,8 +28,9 @@ impl Gpt2Cache {
     ///
     /// # Errors
     /// [`Error::Argument`] for a capacity beyond the model's positions; [`Error::TooLarge`].
-    pub fn new(gpu: &Gpu, config: &Gpt2Config, rows: usize, capacity: usize) -> Result<Gpt2Cache> {
-        if capacity > config.n_positions {
+    pub fn new(gpu: &Gpu, model: &Gpt2, rows: usize, capacity: usize) -> Result<Gpt2Cache> {
+        let [positions, width] = model.positions.get()?.dims2(OP, "positions")?;
+        if capacity > positions {
             return Err(Error::Argument {
                 op: OP,
                 arg: "capacity",
@@ -33,9 +38,9 @@ impl Gpt2Cache {
                 expected: "at most n_positions of config.json; generate fewer tokens",
             });
         }
-        let room = || Tensor::empty(gpu, [rows, capacity, config.n_embd], DType::F32);
+        let room = || Tensor::empty(gpu, [rows, capacity, width], DType::F32);
         Ok(Gpt2Cache {
-            layers: (0..config.n_layer)
+            layers: (0..model.layers.len())
                 .map(|_| Ok((room()?, room()?)))
                 .collect::<Result<_>>()?,
             rows,
@@ -167,6 +172,43 @@ impl Gpt2Step {
     }
 }
 
+/// Sequences that a model writes, each pass recorded once for its length.
+pub(super) struct Gpt2Writer<'a> {
+    gpu: Gpu,
+    model: &'a Gpt2LmHead,
+    cache: Gpt2Cache,
+    steps: HashMap<usize, Gpt2Step>,
+}
+
+impl<'a> Gpt2Writer<'a> {
+    pub fn new(
+        gpu: &Gpu,
+        model: &'a Gpt2LmHead,
+        rows: usize,
+        capacity: usize,
+    ) -> Result<Gpt2Writer<'a>> {
+        Ok(Gpt2Writer {
+            gpu: gpu.clone(),
+            model,
+            cache: Gpt2Cache::new(gpu, &model.gpt2, rows, capacity)?,
+            steps: HashMap::new(),
+        })
+    }
+}
+
+impl Writer for Gpt2Writer<'_> {
+    fn read(&mut self, tokens: &[&[u32]]) -> Result<Vec<f32>> {
+        let steps = tokens.iter().map(|row| row.len()).max().unwrap_or(0).max(1);
+        let step = match self.steps.entry(steps) {
+            Entry::Occupied(step) => step.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(Gpt2Step::new(&self.gpu, self.model, &self.cache, steps)?)
+            }
+        };
+        step.run(&mut self.cache, tokens)
+    }
+}
+
 /// Where the tokens of a step stand.
 struct Place<'a> {
     /// (B, T)
@@ -189,8 +231,8 @@ impl Gpt2 {
         cache: &Gpt2Cache,
         wanted: &Wanted,
     ) -> Result<Tensor> {
-        let words = ops::embedding(tape, &self.words, place.ids)?;
-        let positions = ops::embedding(tape, &self.positions, place.positions)?;
+        let words = ops::embedding(tape, &self.words.get()?, place.ids)?;
+        let positions = ops::embedding(tape, &self.positions.get()?, place.positions)?;
         let mut x = ops::add(tape, &words, &positions)?;
         for (index, (layer, kept)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let wanted = wanted.of_layer(index, self.layers.len());

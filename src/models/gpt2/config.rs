@@ -1,17 +1,14 @@
-//! `config.json` of a GPT-2 model, and the parameters it stands for.
+//! `config.json` of a GPT-2 model.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Head;
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
     at_least_one, heads_divide, probabilities, shortest, unsupported, wrong,
 };
-use crate::nn::{HiddenAct, LayerNorm, LinearShape, LoraPlan};
-use crate::ops::WeightLayout;
-use crate::tensor::{Init, ParamSpec};
+use crate::nn::HiddenAct;
 
 /// The fields of Hugging Face's `config.json` with its defaults (GPT-2 small). Those that melos has
 /// no use for are kept in `other` and written back.
@@ -76,14 +73,6 @@ impl Default for Gpt2Config {
     }
 }
 
-/// Names of a layer's linear layers, shared by specs and model.
-pub(super) struct LayerShapes {
-    pub c_attn: LinearShape,
-    pub attention_output: LinearShape,
-    pub up: LinearShape,
-    pub down: LinearShape,
-}
-
 impl Gpt2Config {
     /// The configuration in a `config.json`.
     ///
@@ -119,7 +108,8 @@ impl Gpt2Config {
         unsupported(&self.other, &[("add_cross_attention", &[json!(false)])])
     }
 
-    fn inner(&self) -> usize {
+    /// Width of the feed-forward layers.
+    pub fn inner(&self) -> usize {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
 
@@ -133,85 +123,5 @@ impl Gpt2Config {
             scale /= (index + 1) as f32;
         }
         scale
-    }
-
-    pub(super) fn layer(&self, index: usize) -> LayerShapes {
-        let (width, inner) = (self.n_embd, self.inner());
-        let range = self.initializer_range;
-        // Each layer adds two results to the residual: so many that their sum keeps its size
-        // (Radford et al. 2019, section 2.3).
-        let residual = range / ((2 * self.n_layer) as f32).sqrt();
-        let conv = |name: &str, inputs, outputs, std| LinearShape {
-            name: format!("transformer.h.{index}.{name}"),
-            inputs,
-            outputs,
-            layout: WeightLayout::InOut,
-            bias: true,
-            std,
-        };
-        LayerShapes {
-            c_attn: conv("attn.c_attn", width, 3 * width, range),
-            attention_output: conv("attn.c_proj", width, width, residual),
-            up: conv("mlp.c_fc", width, inner, range),
-            down: conv("mlp.c_proj", inner, width, residual),
-        }
-    }
-
-    pub(super) fn score(&self) -> LinearShape {
-        LinearShape {
-            name: "score".into(),
-            inputs: self.n_embd,
-            outputs: self.labels.count(),
-            layout: WeightLayout::OutIn,
-            bias: false,
-            std: self.initializer_range,
-        }
-    }
-
-    /// Every linear layer of a model with this head: what LoRA can adapt.
-    pub fn linear_layers(&self, head: Head) -> Vec<LinearShape> {
-        let layers = (0..self.n_layer).flat_map(|index| {
-            let l = self.layer(index);
-            [l.c_attn, l.attention_output, l.up, l.down]
-        });
-        let score = (head == Head::SequenceClassification).then(|| self.score());
-        layers.chain(score).collect()
-    }
-
-    /// The parameters of a model with this head, adapted as `plan` says, under Hugging Face's names
-    /// and with its initial values; tied ones once. The adapters stand last.
-    ///
-    /// # Errors
-    /// [`crate::Error::ModelConfig`]; those of [`LoraPlan::specs`].
-    pub fn specs(&self, head: Head, plan: &LoraPlan) -> Result<Vec<ParamSpec>> {
-        self.validate()?;
-        let (width, normal) = (self.n_embd, Init::Normal(self.initializer_range));
-        let mut specs = vec![
-            ParamSpec::new("transformer.wte.weight", [self.vocab_size, width], normal),
-            ParamSpec::new("transformer.wpe.weight", [self.n_positions, width], normal),
-        ];
-        for index in 0..self.n_layer {
-            let l = self.layer(index);
-            let norm =
-                |name: &str| LayerNorm::specs(&format!("transformer.h.{index}.{name}"), width);
-            specs.extend(norm("ln_1"));
-            specs.extend(l.c_attn.specs());
-            specs.extend(l.attention_output.specs());
-            specs.extend(norm("ln_2"));
-            specs.extend(l.up.specs());
-            specs.extend(l.down.specs());
-        }
-        specs.extend(LayerNorm::specs("transformer.ln_f", width));
-        match head {
-            Head::None => {}
-            Head::Lm if self.tie_word_embeddings => {}
-            Head::Lm => {
-                let shape = [self.vocab_size, width];
-                specs.push(ParamSpec::new("lm_head.weight", shape, normal));
-            }
-            Head::SequenceClassification => specs.extend(self.score().specs()),
-        }
-        specs.extend(plan.specs(&self.linear_layers(head))?);
-        Ok(specs)
     }
 }

@@ -1,64 +1,88 @@
 //! What is trained on the layers, and what is asked of them.
 
+use super::cache::Gpt2Writer;
 use super::{Gpt2, Gpt2Config};
-use crate::error::Result;
-use crate::models::ProblemType;
-use crate::models::heads::classification_loss;
-use crate::nn::{Dense, LoraPlan, Wanted};
-use crate::ops::{self, RowSelection, TokenIds};
-use crate::tensor::{ParamStore, Tape, Tensor};
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::models::inputs::Tokens;
+use crate::models::network::{CausalLm, Classifier, Network, Writer};
+use crate::nn::{Linear, LinearShape, Param, Vars, Wanted};
+use crate::ops::{self, RowSelection};
+use crate::tensor::{Depth, Init, Tape, Tensor};
+
+/// The layers, declared under `transformer.`.
+pub(super) fn gpt2(v: &Vars, config: &Gpt2Config) -> Result<Gpt2> {
+    Gpt2::new(&v.at("transformer").depth(Depth::Top), config)
+}
 
 /// Predicts every next token (`GPT2LMHeadModel`).
 pub struct Gpt2LmHead {
     /// The layers.
     pub gpt2: Gpt2,
     /// (V, C): the word embeddings, unless the configuration unties them.
-    decoder: Tensor,
+    decoder: Param,
 }
 
 impl Gpt2LmHead {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Gpt2::new`].
-    pub fn new(store: &ParamStore, config: &Gpt2Config, plan: &LoraPlan) -> Result<Self> {
-        let gpt2 = Gpt2::new(store, config, plan)?;
-        let decoder = match config.tie_word_embeddings {
-            true => gpt2.words().clone(),
-            false => store.get("lm_head.weight")?,
+    pub fn new(v: &Vars, config: &Gpt2Config) -> Result<Self> {
+        let gpt2 = gpt2(v, config)?;
+        let decoder = if config.tie_word_embeddings {
+            v.module("lm_head");
+            gpt2.words().clone()
+        } else {
+            let init = Init::Normal(config.initializer_range);
+            v.embedding("lm_head", config.vocab_size, config.n_embd, init)?
+                .weight
         };
         Ok(Gpt2LmHead { gpt2, decoder })
     }
 
-    /// Σ weightᵢ·lossᵢ, as (1): ids (B, T); targets (B·T) u32, at each position the token after
-    /// it, `u32::MAX` where none counts; weights (B·T).
-    ///
-    /// # Errors
-    /// As [`Gpt2::forward`].
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        ids: &TokenIds,
-        targets: &Tensor,
-        weights: &Tensor,
-    ) -> Result<Tensor> {
-        let hidden = self.gpt2.forward(tape, ids, &Wanted::All)?;
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
-        ops::linear_cross_entropy(tape, &flat, &self.decoder, None, targets, weights)
+    /// Logits (M, V) of hidden states (M, C).
+    pub(super) fn decode(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        ops::linear(tape, hidden, &self.decoder.get()?, None)
+    }
+}
+
+impl Network for Gpt2LmHead {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.gpt2.checkpointing = on;
     }
 
-    /// Logits (M, V) at the selected positions of the flattened batch.
-    ///
-    /// # Errors
-    /// As [`Gpt2::forward`].
-    pub fn logits(&self, tape: &Tape, ids: &TokenIds, rows: &RowSelection) -> Result<Tensor> {
-        let hidden = self.gpt2.forward(tape, ids, &Wanted::Rows(rows.clone()))?;
+    fn as_causal_lm(&self) -> Option<&dyn CausalLm> {
+        Some(self)
+    }
+}
+
+impl CausalLm for Gpt2LmHead {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor> {
+        let wanted = Wanted::Rows(rows.clone());
+        let hidden = self.gpt2.forward(tape, inputs.ids, &wanted)?;
         self.decode(tape, &hidden)
     }
 
-    /// Logits (M, V) of hidden states (M, C).
-    pub(super) fn decode(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
-        ops::linear(tape, hidden, &self.decoder, None)
+    fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let hidden = self.gpt2.forward(tape, inputs.ids, &Wanted::All)?;
+        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        ops::linear_cross_entropy(tape, &flat, &self.decoder.get()?, None, targets, weights)
+    }
+
+    fn writer<'a>(
+        &'a self,
+        gpu: &Gpu,
+        rows: usize,
+        capacity: usize,
+    ) -> Result<Box<dyn Writer + 'a>> {
+        Ok(Box::new(Gpt2Writer::new(gpu, self, rows, capacity)?))
     }
 }
 
@@ -67,48 +91,46 @@ impl Gpt2LmHead {
 pub struct Gpt2ForSequenceClassification {
     /// The layers.
     pub gpt2: Gpt2,
-    score: Dense,
-    problem: ProblemType,
+    score: Linear,
 }
 
 impl Gpt2ForSequenceClassification {
-    /// The model whose parameters stand in `store`.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Gpt2::new`].
-    pub fn new(store: &ParamStore, config: &Gpt2Config, plan: &LoraPlan) -> Result<Self> {
+    pub fn new(v: &Vars, config: &Gpt2Config) -> Result<Self> {
+        let shape = LinearShape {
+            bias: false,
+            ..LinearShape::new(config.n_embd, config.labels.count())
+        };
         Ok(Gpt2ForSequenceClassification {
-            gpt2: Gpt2::new(store, config, plan)?,
-            score: Dense::new(store, &config.score(), plan)?,
-            problem: config.labels.problem(),
+            gpt2: gpt2(v, config)?,
+            score: v.linear_of("score", shape.normal(config.initializer_range))?,
         })
     }
+}
 
-    /// Logits (B, K), for ids (B, T) whose rows' last tokens stand at the positions `last` of the
-    /// flattened batch: row b's is b·T + its length − 1.
-    ///
-    /// # Errors
-    /// As [`Gpt2::forward`].
-    pub fn logits(&self, tape: &Tape, ids: &TokenIds, last: &RowSelection) -> Result<Tensor> {
-        let wanted = Wanted::Rows(last.clone());
-        let hidden = self.gpt2.forward(tape, ids, &wanted)?;
-        self.score.forward(tape, &hidden)
+impl Network for Gpt2ForSequenceClassification {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.gpt2.checkpointing = on;
     }
 
-    /// The loss, as (1): `targets` (B) u32 classes, or (B, K) f32 for several labels and for
-    /// numbers; `weights` (B).
-    ///
-    /// # Errors
-    /// As [`Gpt2::forward`].
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        ids: &TokenIds,
-        last: &RowSelection,
-        targets: &Tensor,
-        weights: &Tensor,
-    ) -> Result<Tensor> {
-        let logits = self.logits(tape, ids, last)?;
-        classification_loss(tape, self.problem, &logits, targets, weights)
+    fn as_classifier(&self) -> Option<&dyn Classifier> {
+        Some(self)
+    }
+}
+
+impl Classifier for Gpt2ForSequenceClassification {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let last = inputs.last.ok_or(Error::Argument {
+            op: "classify",
+            arg: "last",
+            value: "missing".into(),
+            expected: "the place of each row's last token, by which this model classifies",
+        })?;
+        let wanted = Wanted::Rows(last.clone());
+        let hidden = self.gpt2.forward(tape, inputs.ids, &wanted)?;
+        self.score.forward(tape, &hidden)
     }
 }

@@ -3,48 +3,31 @@
 
 mod cache;
 mod config;
+#[cfg(feature = "train")]
+mod family;
 mod heads;
 
 use std::sync::Arc;
 
 pub use cache::{Gpt2Cache, Gpt2Step};
 pub use config::Gpt2Config;
+#[cfg(feature = "train")]
+pub use family::GPT2;
 pub use heads::{Gpt2ForSequenceClassification, Gpt2LmHead};
 
+use super::network::Network;
 use crate::error::{Error, Result};
 use crate::nn::{
-    Dense, FeedForward, LayerNorm, LoraPlan, PreNormBlock, Projections, SelfAttention, Wanted,
-    first_rows,
+    FeedForward, LayerNorm, LinearShape, Param, PreNormBlock, Projections, SelfAttention, Vars,
+    Wanted, first_rows,
 };
-use crate::ops::{self, AttentionOptions, TokenIds};
-use crate::tensor::{ParamStore, Tape, Tensor};
-
-/// What stands on the layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
-    /// Nothing (`GPT2Model`).
-    None,
-    /// `GPT2LMHeadModel`
-    Lm,
-    /// `GPT2ForSequenceClassification`
-    SequenceClassification,
-}
-
-impl Head {
-    /// The class in transformers, for `architectures` in `config.json`.
-    pub fn architecture(self) -> &'static str {
-        match self {
-            Head::None => "GPT2Model",
-            Head::Lm => "GPT2LMHeadModel",
-            Head::SequenceClassification => "GPT2ForSequenceClassification",
-        }
-    }
-}
+use crate::ops::{self, AttentionOptions, TokenIds, WeightLayout};
+use crate::tensor::{Depth, Init, Tape, Tensor};
 
 /// The embeddings and the layers.
 pub struct Gpt2 {
-    words: Tensor,
-    positions: Tensor,
+    words: Param,
+    positions: Param,
     dropout: f32,
     layers: Vec<Arc<PreNormBlock>>,
     norm: LayerNorm,
@@ -53,55 +36,48 @@ pub struct Gpt2 {
 }
 
 impl Gpt2 {
-    /// The model whose parameters stand in `store`.
+    /// Declares the layers under transformers' names, which begin with `transformer.` in a model with
+    /// a head.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when one is missing, [`Error::ModelConfig`].
-    pub fn new(store: &ParamStore, config: &Gpt2Config, plan: &LoraPlan) -> Result<Gpt2> {
+    /// [`Error::ModelConfig`]; those of [`Vars::param`].
+    pub fn new(v: &Vars, config: &Gpt2Config) -> Result<Gpt2> {
         config.validate()?;
-        let norm = |name: &str| {
-            let name = format!("transformer.{name}");
-            LayerNorm::new(store, &name, config.layer_norm_epsilon)
+        let width = config.n_embd;
+        let embeddings = v.depth(Depth::Embeddings);
+        let table = |name: &str, rows| {
+            let init = Init::Normal(config.initializer_range);
+            Ok::<Param, Error>(embeddings.embedding(name, rows, width, init)?.weight)
         };
-        let layer = |index: usize| {
-            let l = config.layer(index);
-            let act = config.activation_function;
-            Ok(Arc::new(PreNormBlock {
-                attention_norm: norm(&format!("h.{index}.ln_1"))?,
-                attention: SelfAttention {
-                    projections: Projections::Joint(Box::new(Dense::new(store, &l.c_attn, plan)?)),
-                    output: Dense::new(store, &l.attention_output, plan)?,
-                    options: AttentionOptions {
-                        heads: config.n_head,
-                        causal: true,
-                        dropout: config.attn_pdrop,
-                        scale: Some(config.attention_scale(index)),
-                    },
-                },
-                feed_forward_norm: norm(&format!("h.{index}.ln_2"))?,
-                feed_forward: FeedForward::new(store, [&l.up, &l.down], act, plan)?,
-                dropout: config.resid_pdrop,
-            }))
-        };
+        let (words, positions) = (
+            table("wte", config.vocab_size)?,
+            table("wpe", config.n_positions)?,
+        );
+        v.module("drop");
+        let layers = v.at("h");
+        let layer = |n: usize| layer(&layers.at(n).depth(Depth::Layer(n)), config, n);
         Ok(Gpt2 {
-            words: store.get("transformer.wte.weight")?,
-            positions: store.get("transformer.wpe.weight")?,
+            words,
+            positions,
             dropout: config.embd_pdrop,
-            layers: (0..config.n_layer).map(layer).collect::<Result<_>>()?,
-            norm: norm("ln_f")?,
+            layers: (0..config.n_layer)
+                .map(|n| layer(n).map(Arc::new))
+                .collect::<Result<_>>()?,
+            norm: v.layer_norm("ln_f", width, config.layer_norm_epsilon)?,
             checkpointing: false,
         })
     }
 
     /// The word embeddings (V, C), which the language model's output layer shares.
-    pub fn words(&self) -> &Tensor {
+    pub fn words(&self) -> &Param {
         &self.words
     }
 
     /// The sum of the embeddings (B, T, C).
     fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
         let [_, steps] = ids.ids().dims2("gpt2", "ids")?;
-        let most = self.positions.dims()[0];
+        let (words, positions) = (self.words.get()?, self.positions.get()?);
+        let most = positions.dims()[0];
         if steps > most {
             return Err(Error::Shape {
                 op: "gpt2",
@@ -110,8 +86,8 @@ impl Gpt2 {
                 found: ids.ids().shape().to_string(),
             });
         }
-        let words = ops::embedding(tape, &self.words, ids)?;
-        let sum = ops::add(tape, &words, &first_rows(&self.positions, steps)?)?;
+        let words = ops::embedding(tape, &words, ids)?;
+        let sum = ops::add(tape, &words, &first_rows(&positions, steps)?)?;
         ops::dropout(tape, &sum, self.dropout)
     }
 
@@ -152,5 +128,61 @@ impl Gpt2 {
             *last = self.norm.forward(tape, last, None)?.y;
         }
         Ok(states)
+    }
+}
+
+/// Layer `index`, declared under `v`.
+fn layer(v: &Vars, config: &Gpt2Config, index: usize) -> Result<PreNormBlock> {
+    let (width, inner) = (config.n_embd, config.inner());
+    let range = config.initializer_range;
+    // Each layer adds two results to the residual: so many that their sum keeps its size
+    // (Radford et al. 2019, section 2.3).
+    let residual = range / ((2 * config.n_layer) as f32).sqrt();
+    let conv = |name: &str, inputs, outputs, std| {
+        let shape = LinearShape {
+            layout: WeightLayout::InOut,
+            ..LinearShape::new(inputs, outputs).normal(std)
+        };
+        v.linear_of(name, shape)
+    };
+    let norm = |name: &str| v.layer_norm(name, width, config.layer_norm_epsilon);
+    let attention_norm = norm("ln_1")?;
+    let attention = SelfAttention {
+        projections: Projections::Joint(Box::new(conv("attn.c_attn", width, 3 * width, range)?)),
+        output: conv("attn.c_proj", width, width, residual)?,
+        options: AttentionOptions {
+            heads: config.n_head,
+            causal: true,
+            dropout: config.attn_pdrop,
+            scale: Some(config.attention_scale(index)),
+        },
+    };
+    let feed_forward_norm = norm("ln_2")?;
+    let feed_forward = FeedForward {
+        up: conv("mlp.c_fc", width, inner, range)?,
+        act: config.activation_function,
+        down: conv("mlp.c_proj", inner, width, residual)?,
+    };
+    for part in [
+        "attn.attn_dropout",
+        "attn.resid_dropout",
+        "mlp.act",
+        "mlp.dropout",
+    ] {
+        v.module(part);
+    }
+    Ok(PreNormBlock {
+        attention_norm,
+        attention,
+        feed_forward_norm,
+        feed_forward,
+        dropout: config.resid_pdrop,
+    })
+}
+
+/// No encoder for others: a vector that has not seen what follows its token says little of a text.
+impl Network for Gpt2 {
+    fn set_checkpointing(&mut self, on: bool) {
+        self.checkpointing = on;
     }
 }

@@ -3,38 +3,7 @@
 use fancy_regex::Regex;
 
 use super::{StageConfig, UnfreezeEvery};
-
-/// Where a parameter stands in a transformer, from the bottom up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Embeddings,
-    /// A layer, from 0.
-    Layer(usize),
-    /// What stands on the last layer: pooler, last LayerNorm.
-    Top,
-    /// What an objective adds.
-    Head,
-}
-
-impl Place {
-    /// From a full name in Hugging Face's scheme.
-    fn of(name: &str) -> Place {
-        let Some(rest) = name
-            .strip_prefix("bert.")
-            .or_else(|| name.strip_prefix("transformer."))
-        else {
-            return Place::Head;
-        };
-        let parts: Vec<&str> = rest.split('.').collect();
-        match parts[..] {
-            ["embeddings" | "wte" | "wpe", ..] => Place::Embeddings,
-            ["encoder", "layer", number, ..] | ["h", number, ..] => {
-                number.parse().map_or(Place::Top, Place::Layer)
-            }
-            _ => Place::Top,
-        }
-    }
-}
+use crate::tensor::{Depth, ParamSpec};
 
 /// One item of `freeze`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,15 +31,14 @@ impl Part {
         Some(Part::Layers(first.parse().ok()?, last.parse().ok()?))
     }
 
-    fn holds(self, name: &str) -> bool {
-        let place = Place::of(name);
+    fn holds(self, spec: &ParamSpec) -> bool {
         match self {
-            Part::Embeddings => place == Place::Embeddings,
+            Part::Embeddings => spec.depth == Depth::Embeddings,
             Part::Layers(first, last) => {
-                matches!(place, Place::Layer(n) if (first..=last).contains(&n))
+                matches!(spec.depth, Depth::Layer(n) if (first..=last).contains(&n))
             }
-            Part::Pooler => name.contains("pooler."),
-            Part::Base => place != Place::Head,
+            Part::Pooler => spec.name.contains("pooler."),
+            Part::Base => spec.depth != Depth::Head,
         }
     }
 }
@@ -94,10 +62,10 @@ impl Freeze {
         }
     }
 
-    fn holds(&self, name: &str) -> bool {
+    fn holds(&self, spec: &ParamSpec) -> bool {
         match self {
-            Freeze::Parts(parts) => parts.iter().any(|part| part.holds(name)),
-            Freeze::Regex(regex) => holds(regex, name),
+            Freeze::Parts(parts) => parts.iter().any(|part| part.holds(spec)),
+            Freeze::Regex(regex) => holds(regex, &spec.name),
         }
     }
 }
@@ -173,15 +141,15 @@ impl Rates {
         })
     }
 
-    /// How the parameter `name` of a model with so many layers is trained.
-    pub fn of(&self, name: &str, layers: usize) -> Rate {
-        let below = match Place::of(name) {
-            Place::Head | Place::Top => 0,
-            Place::Layer(n) => layers.saturating_sub(n),
-            Place::Embeddings => layers + 1,
+    /// How a parameter of a model with so many layers is trained.
+    pub fn of(&self, spec: &ParamSpec, layers: usize) -> Rate {
+        let below = match spec.depth {
+            Depth::Head | Depth::Top => 0,
+            Depth::Layer(n) => layers.saturating_sub(n),
+            Depth::Embeddings => layers + 1,
         };
-        let frozen = self.freeze.as_ref().is_some_and(|f| f.holds(name));
-        let factors = self.rates.iter().filter(|(r, _)| holds(r, name));
+        let frozen = self.freeze.as_ref().is_some_and(|f| f.holds(spec));
+        let factors = self.rates.iter().filter(|(r, _)| holds(r, &spec.name));
         let scale = factors.fold(self.layer_decay.powi(below as i32), |s, (_, f)| s * f);
         Rate {
             scale: if frozen { 0.0 } else { scale as f32 },
@@ -189,26 +157,22 @@ impl Rates {
         }
     }
 
-    /// A key whose value concerns none of `names`, with what to say about it.
-    pub fn unused<'a>(
-        &self,
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Option<(String, String)> {
-        let mut all = names.clone();
-        let some = all.next().unwrap_or_default();
+    /// A key whose value concerns none of a model's parameters, with what to say about it.
+    pub fn unused(&self, specs: &[ParamSpec]) -> Option<(String, String)> {
+        let some = specs.first().map_or("", |spec| &spec.name);
         let say = format!("matches no parameter of the model; one of its names is '{some}'");
         let parts = match &self.freeze {
             None => true,
-            Some(Freeze::Regex(regex)) => names.clone().any(|name| holds(regex, name)),
+            Some(Freeze::Regex(regex)) => specs.iter().any(|spec| holds(regex, &spec.name)),
             Some(Freeze::Parts(parts)) => parts
                 .iter()
-                .all(|part| names.clone().any(|name| part.holds(name))),
+                .all(|part| specs.iter().any(|spec| part.holds(spec))),
         };
         if !parts {
             return Some(("freeze".into(), say));
         }
         let mut rates = self.rates.iter();
-        let idle = rates.find(|(r, _)| !names.clone().any(|name| holds(r, name)));
+        let idle = rates.find(|(r, _)| !specs.iter().any(|spec| holds(r, &spec.name)));
         idle.map(|(r, _)| (format!("rates.{}", r.as_str()), say))
     }
 }
@@ -216,22 +180,32 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Init;
 
-    const NAMES: [&str; 7] = [
-        "bert.embeddings.word_embeddings.weight",
-        "bert.encoder.layer.0.output.dense.weight",
-        "bert.encoder.layer.1.output.dense.weight",
-        "bert.encoder.layer.11.output.dense.weight",
-        "bert.pooler.dense.weight",
-        "classifier.weight",
-        "transformer.h.1.attn.c_attn.weight",
-    ];
+    fn specs() -> Vec<ParamSpec> {
+        [
+            ("bert.embeddings.word_embeddings.weight", Depth::Embeddings),
+            ("bert.encoder.layer.0.output.dense.weight", Depth::Layer(0)),
+            ("bert.encoder.layer.1.output.dense.weight", Depth::Layer(1)),
+            (
+                "bert.encoder.layer.11.output.dense.weight",
+                Depth::Layer(11),
+            ),
+            ("bert.pooler.dense.weight", Depth::Top),
+            ("classifier.weight", Depth::Head),
+            ("transformer.h.1.attn.c_attn.weight", Depth::Layer(1)),
+        ]
+        .map(|(name, depth)| ParamSpec {
+            depth,
+            ..ParamSpec::new(name, [1], Init::Constant(0.0))
+        })
+        .to_vec()
+    }
 
     fn frozen(text: &str) -> Vec<usize> {
         let freeze = Freeze::parse(text).unwrap();
-        (0..NAMES.len())
-            .filter(|&i| freeze.holds(NAMES[i]))
-            .collect()
+        let all = specs();
+        (0..all.len()).filter(|&i| freeze.holds(&all[i])).collect()
     }
 
     #[test]
@@ -258,7 +232,7 @@ mod tests {
             gradual: true,
         };
         let of = |i: usize| {
-            let rate = rates.of(NAMES[i], 12);
+            let rate = rates.of(&specs()[i], 12);
             (rate.scale, rate.level)
         };
         assert_eq!(of(5), (3.0, 0));
@@ -266,9 +240,9 @@ mod tests {
         assert_eq!(of(3), (1.5, 1));
         assert_eq!(of(1), (0.5f32.powi(12), 12));
         assert_eq!(of(0), (0.0, 13));
-        assert_eq!(rates.unused(NAMES.into_iter()), None);
-        let (key, message) = rates.unused(["classifier.bias"].into_iter()).unwrap();
+        assert_eq!(rates.unused(&specs()), None);
+        let (key, message) = rates.unused(&specs()[5..6]).unwrap();
         assert_eq!(key, "freeze");
-        assert!(message.contains("'classifier.bias'"), "{message}");
+        assert!(message.contains("'classifier.weight'"), "{message}");
     }
 }

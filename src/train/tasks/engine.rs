@@ -7,9 +7,10 @@ use std::path::Path;
 
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::Result;
+use crate::nn::Vars;
 use crate::ops::axpy;
 use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
 use crate::train::config::{self, Precision};
 use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors};
 use crate::train::task::StepContext;
@@ -93,6 +94,8 @@ pub(super) struct EngineOptions<'a> {
 pub(super) struct Engine {
     pub gpu: Gpu,
     pub store: ParamStore,
+    /// The handles by which the model has them.
+    vars: Vars,
     optimizer: Optimizer,
     step_state: StepState,
     clip_norm: Option<f32>,
@@ -112,7 +115,14 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new(gpu: Gpu, store: ParamStore, options: &EngineOptions<'_>) -> Result<Engine> {
+    /// Takes over a model's parameters and binds its handles to them.
+    pub fn new(
+        gpu: Gpu,
+        store: ParamStore,
+        vars: Vars,
+        options: &EngineOptions<'_>,
+    ) -> Result<Engine> {
+        vars.bind(&store)?;
         let mut optimizer = Optimizer::new(&gpu, rule(options.optimizer), &store)?;
         let mut scale = 1.0;
         if options.precision == Precision::F16 {
@@ -129,6 +139,7 @@ impl Engine {
         Ok(Engine {
             gpu,
             store,
+            vars,
             optimizer,
             step_state,
             clip_norm: options.clip_norm,
@@ -145,19 +156,20 @@ impl Engine {
     }
 
     /// Sets the level of parameters that step `step` trains. Where it is another one than before,
-    /// the answer is true: models and recordings made at the old one are to be made anew.
-    pub fn reach(&mut self, step: u64) -> bool {
+    /// the answer is true: recordings made at the old one are to be made anew.
+    pub fn reach(&mut self, step: u64) -> Result<bool> {
         let Some(every) = self.unfreeze_every else {
-            return false;
+            return Ok(false);
         };
         let last = self.store.levels().last().copied().unwrap_or(0);
         let level = usize::try_from((step.max(1) - 1) / every).map_or(last, |l| l.min(last));
         if level == self.store.level() {
-            return false;
+            return Ok(false);
         }
         self.store.set_level(level);
+        self.vars.bind(&self.store)?;
         self.update = None;
-        true
+        Ok(true)
     }
 
     /// Records the passes of a micro-batch: forward and backward.
@@ -271,9 +283,10 @@ impl Engine {
         parameters(&self.store, |_| true)
     }
 
-    /// What training changes: parameters that are trained at some level, and optimiser state.
+    /// What training changes: parameters that are trained at some level, buffers, and optimiser
+    /// state.
     pub fn save(&self) -> Result<TensorMap> {
-        let mut tensors = parameters(&self.store, |name| self.store.place(name).is_some())?;
+        let mut tensors = parameters(&self.store, |spec| self.changes(spec))?;
         for (name, tensor) in self.optimizer_slices()? {
             let values = tensor.to_vec::<f32>()?;
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
@@ -283,6 +296,10 @@ impl Engine {
             tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
         }
         Ok(tensors)
+    }
+
+    fn changes(&self, spec: &ParamSpec) -> bool {
+        spec.buffer || self.store.place(&spec.name).is_some()
     }
 
     /// The loss scale under its name, where there is one.
@@ -296,7 +313,7 @@ impl Engine {
         let mut all: Vec<(String, Tensor)> = self.optimizer_slices()?;
         for spec in self.store.specs() {
             // A frozen one is as it was when the stage began, then and now.
-            if self.store.place(&spec.name).is_some() {
+            if self.changes(spec) {
                 all.push((spec.name.clone(), self.store.get(&spec.name)?));
             }
         }
@@ -335,10 +352,10 @@ impl Engine {
 }
 
 /// Some parameters of a store, on the host.
-fn parameters(store: &ParamStore, wanted: impl Fn(&str) -> bool) -> Result<TensorMap> {
+fn parameters(store: &ParamStore, wanted: impl Fn(&ParamSpec) -> bool) -> Result<TensorMap> {
     store
         .specs()
-        .filter(|spec| wanted(&spec.name))
+        .filter(|spec| wanted(spec))
         .map(|spec| {
             let values = store.get(&spec.name)?.to_f32_vec()?;
             Ok((spec.name.clone(), HostTensor::f32(&spec.shape.0, &values)))

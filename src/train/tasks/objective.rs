@@ -7,7 +7,7 @@ use super::ahead::Ahead;
 use super::engine::{Engine, Step, Steps};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::tensor::{ParamStore, Tape, Tensor};
+use crate::tensor::{Tape, Tensor};
 use crate::text::{BucketBatches, LmBatch, LmBatches, Position, SequenceBatch};
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
@@ -85,9 +85,6 @@ pub(super) trait Objective {
     type Stream: Stream;
     /// A batch on the device.
     type Inputs;
-
-    /// Takes the model's parameters from the store, as they are trained now.
-    fn build(&mut self, store: &ParamStore) -> Result<()>;
 
     /// What is learned, in a few words, and the tokens of an epoch.
     fn describe(&self, stream: &Self::Stream) -> TaskInfo;
@@ -199,9 +196,8 @@ impl<O: Objective> Task for ObjectiveTask<O> {
     }
 
     fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo> {
-        if self.engine.reach(cx.step) {
+        if self.engine.reach(cx.step)? {
             self.steps.clear();
-            self.objective.build(&self.engine.store)?;
         }
         let batches = self.stream.step(cx.step, cx.total);
         for (micro, batch) in batches.iter().enumerate() {

@@ -7,8 +7,9 @@ use super::{Start, kept_end, length};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::lstm::{AutoencoderInputs, LstmConfig, SequenceAutoencoder};
+use crate::nn::Vars;
 use crate::ops::TokenIds;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
@@ -47,8 +48,9 @@ impl Autoencoder {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<Autoencoder>> {
         let stage = start.request.stage;
         let network = start.network(data.tokenizer.vocab_size());
-        let engine = start.engine(network.decoder_specs(), &data.tokenizer)?;
-        let model = SequenceAutoencoder::new(&engine.store, &network)?;
+        let vars = Vars::new();
+        let model = SequenceAutoencoder::new(&vars, &network)?;
+        let engine = start.engine(vars, &data.tokenizer)?;
         let parts = data.text(stage, start.request.unit)?;
         let options = BucketOptions {
             word_dropout: start.word_dropout(),
@@ -81,11 +83,6 @@ impl Autoencoder {
 impl Objective for Autoencoder {
     type Stream = BucketBatches;
     type Inputs = Pair;
-
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = SequenceAutoencoder::new(store, &self.network)?;
-        Ok(())
-    }
 
     fn describe(&self, _: &BucketBatches) -> TaskInfo {
         let documents = &self.data.documents;

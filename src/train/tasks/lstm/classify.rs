@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::models::lstm::{
     Auxiliary, ClassifierInputs, DECODER, JointClassifier, LstmClassifier, LstmConfig,
 };
+use crate::nn::Vars;
 use crate::ops::TokenIds;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
 use crate::train::config::{self, Objective as Kind, StageConfig};
@@ -45,15 +46,17 @@ enum Network {
 
 impl Network {
     fn new(
-        store: &ParamStore,
+        v: &Vars,
         sizes: &LstmConfig,
+        classes: usize,
         joint: Option<(config::Auxiliary, f32)>,
     ) -> Result<Network> {
         Ok(match joint {
             Some((kind, weight)) => {
-                Network::Joint(Box::new(JointClassifier::new(store, sizes, weight)?), kind)
+                let model = JointClassifier::new(v, sizes, classes, weight)?;
+                Network::Joint(Box::new(model), kind)
             }
-            None => Network::Classifier(Box::new(LstmClassifier::new(store, sizes)?)),
+            None => Network::Classifier(Box::new(LstmClassifier::new(v, sizes, classes)?)),
         })
     }
 
@@ -116,12 +119,9 @@ impl Classifier {
         let parts = data.labelled(start.request.unit)?;
         let sizes = start.network(data.tokenizer.vocab_size());
         let joint = joint(stage);
-        let specs = match joint {
-            Some(_) => sizes.joint_specs(classes),
-            None => sizes.classifier_specs(classes),
-        };
-        let engine = start.engine(specs, &data.tokenizer)?;
-        let network = Network::new(&engine.store, &sizes, joint)?;
+        let vars = Vars::new();
+        let network = Network::new(&vars, &sizes, classes, joint)?;
+        let engine = start.engine(vars, &data.tokenizer)?;
         let keep = kept_end(stage.kept_end);
         let options = BucketOptions {
             batch: stage.batch,
@@ -259,11 +259,6 @@ fn next_tokens(batch: &SequenceBatch, words: &[i32]) -> Vec<i32> {
 impl Objective for Classifier {
     type Stream = BucketBatches;
     type Inputs = Labelled;
-
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.network = Network::new(store, &self.sizes, joint(&self.stage))?;
-        Ok(())
-    }
 
     fn describe(&self, _: &BucketBatches) -> TaskInfo {
         let documents = &self.data.documents;

@@ -7,8 +7,9 @@ use super::model::{Architecture, Description};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::lstm::{LstmConfig, LstmLanguageModel};
+use crate::nn::Vars;
 use crate::ops::TokenIds;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{LmBatch, LmBatches, LmOptions};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
@@ -56,8 +57,9 @@ impl LanguageModel {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<LanguageModel>> {
         let stage = start.request.stage;
         let network = start.network(data.tokenizer.vocab_size());
-        let engine = start.engine(network.decoder_specs(), &data.tokenizer)?;
-        let model = LstmLanguageModel::new(&engine.store, &network)?;
+        let vars = Vars::new();
+        let model = LstmLanguageModel::new(&vars, &network)?;
+        let engine = start.engine(vars, &data.tokenizer)?;
         let parts = data.text(stage, start.request.unit)?;
         let options = LmOptions {
             batch: stage.batch,
@@ -83,11 +85,6 @@ impl LanguageModel {
 impl Objective for LanguageModel {
     type Stream = LmBatches;
     type Inputs = Window;
-
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = LstmLanguageModel::new(store, &self.network)?;
-        Ok(())
-    }
 
     fn describe(&self, batches: &LmBatches) -> TaskInfo {
         TaskInfo {

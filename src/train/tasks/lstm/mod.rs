@@ -16,6 +16,7 @@ use super::engine::{Engine, EngineOptions};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::lstm::{EMBEDDING, LSTM, LstmConfig};
+use crate::nn::Vars;
 use crate::tensor::{ParamSpec, ParamStore};
 use crate::text::{Keep, Tokenizer, WordVectors};
 use crate::train::config::{KeptEnd, LstmModel, Part, StageConfig, StageKind};
@@ -53,11 +54,11 @@ impl Start<'_> {
         self.request.stage.dropout(self.model).word
     }
 
-    /// Allocates the parameters `specs` and starts them: from the seed, from the word vectors, or
+    /// Allocates what was declared and starts it: from the seed, from the word vectors, or
     /// from the model folder of the request.
-    fn engine(&self, specs: Vec<ParamSpec>, tokenizer: &Tokenizer) -> Result<Engine> {
+    fn engine(&self, vars: Vars, tokenizer: &Tokenizer) -> Result<Engine> {
         let (stage, seed) = (self.request.stage, self.request.unit.seed);
-        let store = ParamStore::new(&self.gpu, specs, seed, |_| 1.0)?;
+        let store = ParamStore::new(&self.gpu, vars.specs(), seed, |_| 1.0)?;
         if let Some(path) = &self.model.word_vectors {
             set_word_vectors(&store, &WordVectors::read(path, tokenizer)?, path)?;
         }
@@ -78,7 +79,7 @@ impl Start<'_> {
             precision: stage.precision,
             seed,
         };
-        Engine::new(self.gpu.clone(), store, &options)
+        Engine::new(self.gpu.clone(), store, vars, &options)
     }
 }
 

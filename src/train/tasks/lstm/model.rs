@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{kept_end, transfer};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
+use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel, SequenceAutoencoder};
+use crate::nn::Vars;
 use crate::ops::TokenIds;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{
     BucketBatches, BucketOptions, Documents, Example, Keep, LmBatches, LmOptions, Split, Tokenizer,
@@ -196,8 +197,16 @@ pub(in crate::train::tasks) struct SavedModel {
     folder: PathBuf,
     description: Description,
     tokenizer: Tokenizer,
-    store: ParamStore,
+    network: Saved,
     labels: Vec<String>,
+}
+
+/// A saved model on the device.
+enum Saved {
+    LanguageModel(LstmLanguageModel),
+    /// It has no use of its own.
+    Autoencoder,
+    Classifier(LstmClassifier),
 }
 
 /// Texts classified at a time.
@@ -211,45 +220,58 @@ impl SavedModel {
             Architecture::Classifier { labels, .. } => labels.clone(),
             _ => Vec::new(),
         };
-        let specs = match labels.len() {
-            0 => description.lstm.decoder_specs(),
-            classes => description.lstm.classifier_specs(classes),
+        let (v, sizes) = (Vars::new(), &description.lstm);
+        let network = match &description.architecture {
+            Architecture::LanguageModel { .. } => {
+                Saved::LanguageModel(LstmLanguageModel::new(&v, sizes)?)
+            }
+            Architecture::Autoencoder { .. } => {
+                SequenceAutoencoder::new(&v, sizes)?;
+                Saved::Autoencoder
+            }
+            Architecture::Classifier { labels, .. } => {
+                Saved::Classifier(LstmClassifier::new(&v, sizes, labels.len())?)
+            }
         };
         // Nothing is trained: no gradients.
-        let store = ParamStore::new(&gpu, specs, 0, |_| 0.0)?;
+        let store = v.store(&gpu, 0, |_| 0.0)?;
         transfer(&store, folder, None, &tokenizer)?;
         Ok(SavedModel {
             gpu,
             folder: folder.to_path_buf(),
             description,
             tokenizer,
-            store,
+            network,
             labels,
         })
     }
 
-    fn classifier(&self) -> Result<(LstmClassifier, Scorer)> {
-        let Architecture::Classifier {
-            max_len,
-            kept_end: end,
-            ..
-        } = self.description.architecture
+    fn classifier(&self) -> Result<(&LstmClassifier, Scorer)> {
+        let (
+            Architecture::Classifier {
+                max_len,
+                kept_end: end,
+                ..
+            },
+            Saved::Classifier(model),
+        ) = (&self.description.architecture, &self.network)
         else {
             return Err(Error::Folder {
                 path: self.folder.clone(),
                 problem: "is no classifier; fine-tune it first (`melos train`)".into(),
             });
         };
-        let scorer = Scorer::new(PREDICT_BATCH, max_len, kept_end(end), self.labels.len());
-        Ok((
-            LstmClassifier::new(&self.store, &self.description.lstm)?,
-            scorer,
-        ))
+        let scorer = Scorer::new(PREDICT_BATCH, *max_len, kept_end(*end), self.labels.len());
+        Ok((model, scorer))
     }
 
-    fn perplexity(&self, documents: Documents, bptt: usize) -> Result<Scores> {
+    fn perplexity(
+        &self,
+        model: &LstmLanguageModel,
+        documents: Documents,
+        bptt: usize,
+    ) -> Result<Scores> {
         let gpu = &self.gpu;
-        let model = LstmLanguageModel::new(&self.store, &self.description.lstm)?;
         let documents = Arc::new(documents);
         let which = documents.filter(|_| true);
         let options = LmOptions {
@@ -297,7 +319,7 @@ impl Model for SavedModel {
         let examples = texts.iter().cloned();
         let documents = Arc::new(Documents::from_examples(examples, &self.tokenizer)?);
         let docs = documents.filter(|_| true);
-        let mut rows = scorer.probabilities(&self.gpu, &model, &documents, &docs)?;
+        let mut rows = scorer.probabilities(&self.gpu, model, &documents, &docs)?;
         rows.sort_by_key(|(doc, _)| *doc);
         Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
@@ -308,16 +330,18 @@ impl Model for SavedModel {
             Architecture::Classifier { .. }
         );
         let documents = tokenise(&sources(data, classifies)?, &self.tokenizer, None)?;
-        match self.description.architecture {
-            Architecture::LanguageModel { bptt } => return self.perplexity(documents, bptt),
-            Architecture::Autoencoder { .. } => {
+        match (&self.description.architecture, &self.network) {
+            (Architecture::LanguageModel { bptt }, Saved::LanguageModel(model)) => {
+                return self.perplexity(model, documents, *bptt);
+            }
+            (_, Saved::Autoencoder) => {
                 return Err(Error::Folder {
                     path: self.folder.clone(),
                     problem: "is an autoencoder, which has no score of its own; fine-tune it"
                         .into(),
                 });
             }
-            Architecture::Classifier { .. } => {}
+            _ => {}
         }
         let (model, mut scorer) = self.classifier()?;
         // The file's labels are numbered by their own names; the model's count.
@@ -346,6 +370,6 @@ impl Model for SavedModel {
         }
         let documents = Arc::new(documents);
         let label = |doc| documents.label(doc).map(|l| numbers[l as usize]);
-        scorer.scores_by(&self.gpu, &model, &documents, &docs, label)
+        scorer.scores_by(&self.gpu, model, &documents, &docs, label)
     }
 }

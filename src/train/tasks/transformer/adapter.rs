@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Target, Targets, Update, Weights};
-use crate::hub::{Architecture, Array, Layout};
+use crate::hub::{Array, Layout};
 use crate::nn::{LoraPlan, LoraUpdate};
 use crate::train::config::{self, Lora};
 use crate::train::state::{HostTensor, TensorMap};
@@ -49,7 +49,7 @@ impl Adapter {
             }
         }
         let mut config = AdapterConfig {
-            task_type: task_type(layout.architecture),
+            task_type: layout.architecture.head().task_type().map(String::from),
             r: lora.rank,
             lora_alpha: lora.alpha,
             lora_dropout: lora.dropout,
@@ -66,7 +66,7 @@ impl Adapter {
         };
         let targets = targets(&config, layout).map_err(|problem| wrong("targets", problem))?;
         for saved in &lora.modules_to_save {
-            let found = layout.modules().iter().any(|m| {
+            let found = layout.modules.iter().any(|m| {
                 let name = &m.name;
                 name == saved || name.ends_with(&format!(".{saved}"))
             });
@@ -216,12 +216,12 @@ fn plan(
             dropout: config.lora_dropout as f32,
             part,
         };
-        let updates = match parts.is_empty() {
-            true => vec![update(None)],
-            false => parts
-                .iter()
-                .map(|(name, n)| update(Some((name.clone(), n * third..(n + 1) * third))))
-                .collect(),
+        let part =
+            |(name, n): &(String, usize)| update(Some((name.clone(), n * third..(n + 1) * third)));
+        let updates = if parts.is_empty() {
+            vec![update(None)]
+        } else {
+            parts.iter().map(part).collect()
         };
         plan.modules.insert(target.module.clone(), updates);
     }
@@ -250,16 +250,4 @@ fn scale(pattern: &mut Map<String, Value>, by: impl Fn(f64) -> Value) {
             *value = by(number);
         }
     }
-}
-
-/// PEFT's name for what a class is for.
-fn task_type(architecture: Architecture) -> Option<String> {
-    let name = match architecture {
-        Architecture::BertForSequenceClassification
-        | Architecture::GPT2ForSequenceClassification => "SEQ_CLS",
-        Architecture::BertForTokenClassification => "TOKEN_CLS",
-        Architecture::GPT2LMHeadModel => "CAUSAL_LM",
-        _ => return None,
-    };
-    Some(name.into())
 }

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::adapter::Adapter;
-use super::network::Network;
 use super::start::Started;
 use crate::error::{Error, Result};
 use crate::hub::adapter::{LABELS, labels_file};
-use crate::hub::{self, Architecture, Array};
-use crate::nn::LoraPlan;
+use crate::hub::{self, Array, Layout};
+use crate::models::{Config, Network};
 use crate::train::config::StageConfig;
 use crate::train::state::TensorMap;
 use crate::train::task::ModelFiles;
@@ -20,15 +19,15 @@ use crate::train::tasks::engine::Engine;
 
 /// What a transformer's objective needs besides its model and its batches.
 pub struct Basis {
-    pub network: Network,
-    /// What is adapted; empty without LoRA.
-    pub plan: LoraPlan,
+    pub config: Box<dyn Config>,
+    pub network: Box<dyn Network>,
     pub data: Arc<Data>,
     pub parts: Parts,
     pub stage: StageConfig,
     /// What the user should know about how the model began.
     pub notes: Vec<String>,
-    architecture: Architecture,
+    /// Its tensors as files have them, an adapter's left out.
+    layout: Layout,
     adapter: Option<Adapter>,
     /// Where the base of an adapter stands.
     base: Option<PathBuf>,
@@ -48,14 +47,14 @@ impl Basis {
         stage: &StageConfig,
     ) -> Result<(Engine, Basis)> {
         let basis = Basis {
+            config: started.config,
             network: started.network,
-            plan: started.plan,
             companions: data.tokenizer_files()?,
             data,
             parts,
             stage: stage.clone(),
             notes: started.notes,
-            architecture: started.architecture,
+            layout: started.layout,
             adapter: started.adapter,
             // As a path that holds wherever melos or PEFT is started.
             base: started.base.map(|b| b.canonicalize().unwrap_or(b)),
@@ -79,21 +78,20 @@ impl Basis {
         let tensors = engine.parameters()?;
         let Some(adapter) = &self.adapter else {
             return Ok(ModelFiles::Transformers(hub::Model {
-                architecture: self.architecture,
-                config: self.network.to_json(),
+                architecture: self.layout.architecture,
+                config: self.config.to_json(),
                 tensors: arrays(&tensors)?,
                 companions,
             }));
         };
-        let layout = self.network.layout(self.architecture)?;
-        if self.architecture.has_labels() {
-            let text = labels_file(&super::labels::names(&self.network));
+        if self.layout.architecture.head().has_labels() {
+            let text = labels_file(&super::labels::names(&*self.config));
             companions.push((LABELS.into(), text));
         }
         Ok(ModelFiles::Adapter {
             config: Box::new(adapter.config(self.base.as_deref())),
-            weights: adapter.weights(&layout, &tensors)?,
-            layout,
+            weights: adapter.weights(&self.layout, &tensors)?,
+            layout: self.layout.clone(),
             companions,
         })
     }

@@ -1,15 +1,13 @@
-//! Causal language models (GPT-2).
+//! Causal language models.
 
 use std::sync::Arc;
 
 use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
-use super::network::Network;
 use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::models::gpt2::Gpt2LmHead;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions, Position};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
@@ -30,7 +28,6 @@ pub struct Inputs {
 /// Causal-LM training.
 pub struct CausalLm {
     basis: Basis,
-    model: Gpt2LmHead,
 }
 
 impl Stream for CausalBatches {
@@ -55,15 +52,6 @@ impl Stream for CausalBatches {
     fn length(batch: &CausalBatch) -> usize {
         batch.inputs.time
     }
-}
-
-fn model(store: &ParamStore, basis: &Basis) -> Result<Gpt2LmHead> {
-    let Network::Gpt2(config) = &basis.network else {
-        return Err(super::wrong_network(&basis.stage));
-    };
-    let mut model = Gpt2LmHead::new(store, config, &basis.plan)?;
-    model.gpt2.checkpointing = basis.stage.checkpointing;
-    Ok(model)
 }
 
 fn options(stage: &StageConfig, shuffle: bool) -> CausalOptions {
@@ -96,11 +84,7 @@ impl CausalLm {
         let batches = CausalBatches::new(documents, &parts.train, vocabulary, options, seed)?;
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
         let (engine, basis) = Basis::new(started, data, parts, stage)?;
-        let objective = CausalLm {
-            model: model(&engine.store, &basis)?,
-            basis,
-        };
-        ObjectiveTask::new(engine, objective, batches, stage)
+        ObjectiveTask::new(engine, CausalLm { basis }, batches, stage)
     }
 }
 
@@ -108,17 +92,12 @@ impl Objective for CausalLm {
     type Stream = CausalBatches;
     type Inputs = Inputs;
 
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.basis)?;
-        Ok(())
-    }
-
     fn describe(&self, batches: &CausalBatches) -> TaskInfo {
         TaskInfo {
             summary: format!(
                 "causal language model, {} texts, vocabulary {}",
                 self.basis.parts.train.len(),
-                self.basis.network.vocab_size(),
+                self.basis.config.vocab_size(),
             ),
             tokens_per_epoch: batches.tokens_per_epoch(),
             notes: self.basis.notes.clone(),
@@ -148,8 +127,9 @@ impl Objective for CausalLm {
     }
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
-        self.model
-            .loss(tape, &i.sequences.ids, &i.targets, &i.weights)
+        let model = self.basis.network.as_causal_lm();
+        let model = model.ok_or_else(|| super::wrong_network(&self.basis.stage))?;
+        model.loss(tape, &i.sequences.tokens(), &i.targets, &i.weights)
     }
 
     fn evaluate(

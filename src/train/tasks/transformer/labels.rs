@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::network::Network;
-use super::start::Source;
 use crate::error::{Error, Result};
+use crate::models::{self, Config, Pretrained, ProblemType};
 use crate::text::Documents;
 use crate::train::config::Problem;
 
@@ -120,13 +119,23 @@ impl Labels {
 }
 
 /// The names that a source has for its outputs, where it has a head for labels.
-pub fn known(source: Option<&Source>) -> Option<Vec<String>> {
-    let source = source.filter(|s| s.architecture.is_some_and(|a| a.has_labels()))?;
-    Some(names(&source.network))
+pub fn known(source: Option<&Pretrained>) -> Option<Vec<String>> {
+    let source = source.filter(|s| s.architecture.is_some_and(|a| a.head().has_labels()))?;
+    Some(names(&*source.config))
 }
 
-/// The names of a network's outputs.
-pub fn names(network: &Network) -> Vec<String> {
-    let labels = network.labels();
+/// Labels of these names, as a configuration has them.
+pub fn of_config(names: &[String], problem: Problem) -> models::Labels {
+    let problem = match problem {
+        Problem::SingleLabel => ProblemType::SingleLabelClassification,
+        Problem::MultiLabel => ProblemType::MultiLabelClassification,
+        Problem::Regression => ProblemType::Regression,
+    };
+    models::Labels::named(names, Some(problem))
+}
+
+/// The names of a model's outputs.
+pub fn names(config: &dyn Config) -> Vec<String> {
+    let labels = config.labels();
     (0..labels.count()).map(|n| labels.name(n)).collect()
 }

@@ -1,16 +1,15 @@
-//! Masked language models, alone or with next-sentence prediction (BERT).
+//! Masked language models, alone or with next-sentence prediction.
 
 use std::sync::Arc;
 
 use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
-use super::network::Network;
 use super::start;
 use crate::device::Gpu;
-use crate::error::Result;
-use crate::models::bert::{BertForMaskedLm, BertForPreTraining, MaskedTokens, NextSentence};
+use crate::error::{Error, Result};
+use crate::models::{MaskedTokens, NextSentence};
 use crate::ops::{self, RowSelection};
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::pairs::PairOptions;
 use crate::text::{
     Layout, MaskOptions, MaskRate, MaskedBatch, MaskedBatches, MaskedOptions, Position, RateShape,
@@ -38,15 +37,9 @@ pub struct Inputs {
     next: Option<(Tensor, Tensor)>,
 }
 
-enum Model {
-    MaskedLm(Box<BertForMaskedLm>),
-    PreTraining(Box<BertForPreTraining>),
-}
-
 /// Masked-LM training.
 pub struct MaskedLm {
     basis: Basis,
-    model: Model,
     seed: u64,
 }
 
@@ -73,24 +66,6 @@ impl Stream for MaskedBatches {
     fn length(batch: &MaskedBatch) -> usize {
         batch.inputs.time
     }
-}
-
-fn model(store: &ParamStore, basis: &Basis) -> Result<Model> {
-    let Network::Bert(config) = &basis.network else {
-        return Err(super::wrong_network(&basis.stage));
-    };
-    Ok(match basis.stage.objective {
-        Kind::MlmNsp => {
-            let mut model = BertForPreTraining::new(store, config, &basis.plan)?;
-            model.bert.checkpointing = basis.stage.checkpointing;
-            Model::PreTraining(Box::new(model))
-        }
-        _ => {
-            let mut model = BertForMaskedLm::new(store, config, &basis.plan)?;
-            model.bert.checkpointing = basis.stage.checkpointing;
-            Model::MaskedLm(Box::new(model))
-        }
-    })
 }
 
 /// The stage's masks.
@@ -167,22 +142,25 @@ impl MaskedLm {
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
         let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = MaskedLm {
-            model: model(&engine.store, &basis)?,
             basis,
             seed: request.config.seed,
         };
         ObjectiveTask::new(engine, objective, batches, stage)
     }
 
+    fn wrong(&self) -> Error {
+        super::wrong_network(&self.basis.stage)
+    }
+
     /// Losses and best guesses of both objectives, without a gradient.
     fn score(&self, tape: &Tape, i: &Inputs) -> Result<Vec<Tensor>> {
-        let inputs = i.sequences.bert();
-        let (words, next) = match &self.model {
-            Model::MaskedLm(model) => (model.logits(tape, &inputs, &i.rows)?, None),
-            Model::PreTraining(model) => {
-                let [words, next] = model.logits(tape, &inputs, &i.rows)?;
-                (words, Some(next))
-            }
+        let (inputs, network) = (i.sequences.tokens(), &self.basis.network);
+        let (words, next) = if let Some(model) = network.as_masked_lm() {
+            (model.logits(tape, &inputs, &i.rows)?, None)
+        } else {
+            let model = network.as_next_sentence().ok_or_else(|| self.wrong())?;
+            let [words, next] = model.logits(tape, &inputs, &i.rows)?;
+            (words, Some(next))
         };
         let (loss, best) = ops::score_logits(tape, &words, &i.targets, &i.weights)?;
         let mut results = vec![loss, best];
@@ -207,11 +185,6 @@ impl Objective for MaskedLm {
     type Stream = MaskedBatches;
     type Inputs = Inputs;
 
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.basis)?;
-        Ok(())
-    }
-
     fn describe(&self, _: &MaskedBatches) -> TaskInfo {
         let documents = &self.basis.data.documents;
         let texts = &self.basis.parts.train;
@@ -219,7 +192,7 @@ impl Objective for MaskedLm {
             summary: format!(
                 "masked language model, {} texts, vocabulary {}",
                 texts.len(),
-                self.basis.network.vocab_size(),
+                self.basis.config.vocab_size(),
             ),
             // A frame of two or three around each.
             tokens_per_epoch: texts
@@ -271,21 +244,21 @@ impl Objective for MaskedLm {
     }
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
-        let inputs = i.sequences.bert();
+        let (inputs, network) = (i.sequences.tokens(), &self.basis.network);
         let masked = MaskedTokens {
             rows: &i.rows,
             targets: &i.targets,
             weights: &i.weights,
         };
-        match (&self.model, &i.next) {
-            (Model::MaskedLm(model), _) => model.loss(tape, &inputs, &masked),
-            (Model::PreTraining(model), Some((targets, weights))) => {
-                let next = NextSentence { targets, weights };
-                let [words, next] = model.losses(tape, &inputs, &masked, &next)?;
-                ops::add(tape, &words, &next)
-            }
-            (Model::PreTraining(_), None) => Err(super::wrong_network(&self.basis.stage)),
+        if let Some(model) = network.as_masked_lm() {
+            return model.loss(tape, &inputs, &masked);
         }
+        let (Some(model), Some((targets, weights))) = (network.as_next_sentence(), &i.next) else {
+            return Err(self.wrong());
+        };
+        let next = NextSentence { targets, weights };
+        let [words, next] = model.losses(tape, &inputs, &masked, &next)?;
+        ops::add(tape, &words, &next)
     }
 
     fn evaluate(
@@ -297,7 +270,7 @@ impl Objective for MaskedLm {
         let Some(texts) = self.basis.parts.held_out(split) else {
             return Ok(None);
         };
-        let options = scoring_options(&self.basis.stage, self.basis.network.vocab_size());
+        let options = scoring_options(&self.basis.stage, self.basis.config.vocab_size());
         let documents = self.basis.data.documents.clone();
         let vocabulary = self.basis.data.tokenizer.vocabulary();
         let mut batches = MaskedBatches::new(documents, texts, vocabulary, &options, self.seed)?;

@@ -1,5 +1,5 @@
-//! BERT's and GPT-2's objectives: masked and causal language models, classifiers of sequences and
-//! of words; from scratch or from files, whole, in part, or by an adapter.
+//! Transformers' objectives: masked and causal language models, classifiers of sequences and of
+//! words; from scratch or from files, whole, in part, or by an adapter.
 
 mod adapter;
 mod basis;
@@ -7,7 +7,6 @@ mod causal;
 mod inputs;
 mod labels;
 mod masked;
-mod network;
 mod scorer;
 mod sequence;
 mod start;
@@ -21,15 +20,14 @@ pub(super) use words::WordClassifier;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::models::Pretrained;
 use crate::tensor::DType;
 use crate::text::{Roles, Vocabulary};
-use crate::train::config::{Problem, Rates, RunConfig, StageConfig};
+use crate::train::config::{Problem, RunConfig, StageConfig};
 use crate::train::estimate::{DataSizes, Estimate, TransformerSizes};
 pub(crate) use inputs::Sequences;
 pub(crate) use labels::names as label_names;
-pub(crate) use network::Network;
-pub(crate) use scorer::{Scorer, SequenceModel, shown};
-pub(crate) use start::{Source, is_adapter};
+pub(crate) use scorer::{Scorer, shown};
 
 /// The size of a stage that starts from the folder `init`, or else from random weights.
 ///
@@ -42,50 +40,38 @@ pub fn estimate(
     data: DataSizes,
 ) -> Result<Estimate> {
     let vocabulary = Vocabulary::new(data.vocabulary.max(1), Roles::default(), &[], &[], "");
-    let source = init.map(|folder| Source::open(folder, base)).transpose()?;
-    let mut network = start::choose(config, stage, source.as_ref(), &vocabulary)?;
+    let source = init
+        .map(|folder| Pretrained::open(folder, base))
+        .transpose()?;
+    let mut sizes = start::choose(config, stage, source.as_ref(), &vocabulary)?;
     if stage.objective.needs_labels() {
         let count = match stage.problem {
             Problem::Regression => 1,
             _ => data.classes.max(1),
         };
         let names: Vec<String> = (0..count).map(|n| format!("LABEL_{n}")).collect();
-        network.set_labels(&names, stage.problem);
+        sizes.set_labels(labels::of_config(&names, stage.problem));
     }
-    let architecture = network.architecture(stage.objective, &stage.name)?;
-    let missing = match &source {
-        Some(source) => source.report(&network, architecture)?.missing,
-        None => Vec::new(),
-    };
-    let adapter = start::adapter(stage, &network, architecture, &missing)?;
-    let plan = adapter.map(|a| a.plan).unwrap_or_default();
-    let rates = Rates::new(stage).map_err(|(key, message)| Error::ConfigValue {
-        place: format!("stage.{}.{key}", stage.name),
-        message,
-    })?;
-    let mut sizes = TransformerSizes {
+    let built = start::declare(&*sizes, source.as_ref(), stage)?;
+    let mut total = TransformerSizes {
         parameters: 0,
         trainable: 0,
         halved: 0,
         largest_parameter: 0,
-        layers: network.layers(),
-        width: network.widths()[0],
-        inner: network.widths()[1],
-        joint_projection: matches!(network, Network::Gpt2(_)),
+        extent: sizes.extent(),
     };
-    for spec in network.specs(architecture, &plan)? {
+    for spec in built.vars.specs() {
         let len = spec.shape.len() as u64;
-        let rule = start::rule(&spec, &rates, &network, &plan, stage);
-        sizes.parameters += len;
-        sizes.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
-        sizes.halved += if rule.dtype == DType::F16 { len } else { 0 };
-        sizes.largest_parameter = sizes.largest_parameter.max(len * rule.dtype.size());
+        let rule = built.rule(&spec, stage);
+        total.parameters += len;
+        total.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
+        total.halved += if rule.dtype == DType::F16 { len } else { 0 };
+        total.largest_parameter = total.largest_parameter.max(len * rule.dtype.size());
     }
-    Ok(Estimate::transformer(&sizes, stage))
+    Ok(Estimate::transformer(&total, stage))
 }
 
-/// An objective that the network cannot learn; [`network::Network::architecture`] has said so
-/// before.
+/// An objective that the network cannot learn; [`start::architecture`] has said so before.
 fn wrong_network(stage: &StageConfig) -> Error {
     Error::ConfigValue {
         place: format!("stage.{}.objective", stage.name),

@@ -1,108 +1,22 @@
-//! Models that classify sequences, and what they say of texts.
+//! What models that classify sequences say of texts.
 
 use std::sync::Arc;
 
-use super::inputs::{Sequences, last_tokens};
+use super::inputs::Sequences;
 use super::labels::Labels;
-use super::network::Network;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::models::bert::BertForSequenceClassification;
-use crate::models::gpt2::Gpt2ForSequenceClassification;
-use crate::nn::LoraPlan;
-use crate::ops::RowSelection;
-use crate::tensor::{ParamStore, Tape, Tensor};
+use crate::models::Classifier;
 use crate::text::batch::NO_DOC;
-use crate::text::{Documents, LabelledBatches, LabelledOptions, Rows, Vocabulary};
+use crate::text::{Documents, LabelledBatches, LabelledOptions, Vocabulary};
 use crate::train::config::Problem;
 use crate::train::metrics::{Scores, argmax, softmax};
 use crate::train::tasks::engine::{Step, Steps};
 
-/// A model that classifies sequences.
-pub enum SequenceModel {
-    /// From the pooled first token.
-    Bert(Box<BertForSequenceClassification>),
-    /// From the last token.
-    Gpt2(Box<Gpt2ForSequenceClassification>),
-}
-
-/// Sequences to classify, on the device.
-pub struct Texts {
-    pub sequences: Sequences,
-    /// Each row's last token, which GPT-2 reads.
-    last: RowSelection,
-}
-
-impl Texts {
-    /// Memory for such rows.
-    pub fn new(gpu: &Gpu, rows: &Rows) -> Result<Texts> {
-        Ok(Texts {
-            sequences: Sequences::new(gpu, rows)?,
-            last: RowSelection::empty(gpu, rows.batch * rows.time, rows.batch)?,
-        })
-    }
-
-    /// Uploads rows.
-    pub fn write(&self, rows: &Rows) -> Result<()> {
-        self.last.write(&last_tokens(rows))?;
-        self.sequences.write(rows)
-    }
-}
-
-impl SequenceModel {
-    /// The model whose parameters stand in `store`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Parameter`] when one is missing.
-    pub fn new(
-        store: &ParamStore,
-        network: &Network,
-        plan: &LoraPlan,
-        checkpointing: bool,
-    ) -> Result<SequenceModel> {
-        Ok(match network {
-            Network::Bert(config) => {
-                let mut model = BertForSequenceClassification::new(store, config, plan)?;
-                model.bert.checkpointing = checkpointing;
-                SequenceModel::Bert(Box::new(model))
-            }
-            Network::Gpt2(config) => {
-                let mut model = Gpt2ForSequenceClassification::new(store, config, plan)?;
-                model.gpt2.checkpointing = checkpointing;
-                SequenceModel::Gpt2(Box::new(model))
-            }
-        })
-    }
-
-    /// Logits (B, K).
-    pub fn logits(&self, tape: &Tape, texts: &Texts) -> Result<Tensor> {
-        match self {
-            SequenceModel::Bert(model) => model.logits(tape, &texts.sequences.bert()),
-            SequenceModel::Gpt2(model) => model.logits(tape, &texts.sequences.ids, &texts.last),
-        }
-    }
-
-    /// The weighted loss, (1).
-    pub fn loss(
-        &self,
-        tape: &Tape,
-        texts: &Texts,
-        targets: &Tensor,
-        weights: &Tensor,
-    ) -> Result<Tensor> {
-        match self {
-            SequenceModel::Bert(m) => m.loss(tape, &texts.sequences.bert(), targets, weights),
-            SequenceModel::Gpt2(m) => {
-                m.loss(tape, &texts.sequences.ids, &texts.last, targets, weights)
-            }
-        }
-    }
-}
-
 /// Classifies documents; keeps its recorded passes, one for each length.
 pub struct Scorer {
     options: LabelledOptions,
-    passes: Steps<Texts>,
+    passes: Steps<Sequences>,
 }
 
 impl Scorer {
@@ -124,7 +38,7 @@ impl Scorer {
     pub fn outputs(
         &mut self,
         gpu: &Gpu,
-        model: &SequenceModel,
+        model: &dyn Classifier,
         vocabulary: &Vocabulary,
         documents: &Arc<Documents>,
         docs: &[u32],
@@ -135,8 +49,10 @@ impl Scorer {
         for _ in 0..batches.batches_per_epoch() {
             let batch = batches.next_batch();
             let pass = self.passes.of(batch.inputs.time, || {
-                let texts = Texts::new(gpu, &batch.inputs)?;
-                Step::inference(gpu, texts, |tape, t| Ok(vec![model.logits(tape, t)?]))
+                let texts = Sequences::with_last(gpu, &batch.inputs)?;
+                Step::inference(gpu, texts, |tape, t| {
+                    Ok(vec![model.logits(tape, &t.tokens())?])
+                })
             })?;
             pass.inputs.write(&batch.inputs)?;
             let [logits] = pass.run(gpu)? else { continue };

@@ -1,15 +1,16 @@
-//! Classifiers of whole sequences: one class, several, or a number (BERT and GPT-2).
+//! Classifiers of whole sequences: one class, several, or a number.
 
 use std::sync::Arc;
 
 use super::basis::Basis;
-use super::inputs::tokens;
+use super::inputs::{Sequences, tokens};
 use super::labels::{self, Labels};
-use super::scorer::{self, Scorer, SequenceModel, Texts};
+use super::scorer::{self, Scorer};
 use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::models::{Classifier, classification_loss};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions, Position};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
 use crate::train::metrics::Scores;
@@ -20,7 +21,7 @@ use crate::train::tasks::objective::{Objective, ObjectiveTask, Stream};
 
 /// Labelled sequences on the device.
 pub struct Inputs {
-    texts: Texts,
+    texts: Sequences,
     /// (B) u32 classes, or (B, K) f32.
     targets: Tensor,
     weights: Tensor,
@@ -29,7 +30,6 @@ pub struct Inputs {
 /// Sequence-classifier training.
 pub struct SequenceClassifier {
     basis: Basis,
-    model: SequenceModel,
     labels: Labels,
     scorer: Scorer,
 }
@@ -56,11 +56,6 @@ impl Stream for LabelledBatches {
     fn length(batch: &LabelledBatch) -> usize {
         batch.inputs.time
     }
-}
-
-fn model(store: &ParamStore, basis: &Basis) -> Result<SequenceModel> {
-    let checkpointing = basis.stage.checkpointing;
-    SequenceModel::new(store, &basis.network, &basis.plan, checkpointing)
 }
 
 /// How a stage's texts become rows.
@@ -90,7 +85,7 @@ impl SequenceClassifier {
         let known = labels::known(source.as_ref());
         let fixed = stage.kind == StageKind::Evaluate;
         let (labels, kept) = Labels::new(&data.documents, stage.problem, known.as_deref(), fixed)?;
-        network.set_labels(&labels.names, stage.problem);
+        network.set_labels(labels::of_config(&labels.names, stage.problem));
         let source = source.map(|s| if kept { s } else { s.without_head() });
         let parts = match stage.problem {
             Problem::SingleLabel => data.labelled(request.unit)?,
@@ -103,12 +98,16 @@ impl SequenceClassifier {
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
         let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = SequenceClassifier {
-            model: model(&engine.store, &basis)?,
             basis,
             labels,
             scorer: Scorer::new(options),
         };
         ObjectiveTask::new(engine, objective, batches, stage)
+    }
+
+    fn model(&self) -> Result<&dyn Classifier> {
+        let model = self.basis.network.as_classifier();
+        model.ok_or_else(|| super::wrong_network(&self.basis.stage))
     }
 
     fn known(&self, batch: &LabelledBatch) -> usize {
@@ -124,11 +123,6 @@ impl SequenceClassifier {
 impl Objective for SequenceClassifier {
     type Stream = LabelledBatches;
     type Inputs = Inputs;
-
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.basis)?;
-        Ok(())
-    }
 
     fn describe(&self, _: &LabelledBatches) -> TaskInfo {
         TaskInfo {
@@ -155,7 +149,7 @@ impl Objective for SequenceClassifier {
             _ => Tensor::empty(gpu, [rows, self.labels.names.len()], DType::F32)?,
         };
         Ok(Inputs {
-            texts: Texts::new(gpu, &batch.inputs)?,
+            texts: Sequences::with_last(gpu, &batch.inputs)?,
             targets,
             weights: Tensor::empty(gpu, [rows], DType::F32)?,
         })
@@ -193,7 +187,9 @@ impl Objective for SequenceClassifier {
     }
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
-        self.model.loss(tape, &i.texts, &i.targets, &i.weights)
+        let logits = self.model()?.logits(tape, &i.texts.tokens())?;
+        let problem = self.basis.config.labels().problem();
+        classification_loss(tape, problem, &logits, &i.targets, &i.weights)
     }
 
     fn evaluate(
@@ -209,9 +205,11 @@ impl Objective for SequenceClassifier {
             &self.basis.data.documents,
             self.basis.data.tokenizer.vocabulary(),
         );
+        let model = self.basis.network.as_classifier();
+        let model = model.ok_or_else(|| super::wrong_network(&self.basis.stage))?;
         let outputs = self
             .scorer
-            .outputs(gpu, &self.model, vocabulary, documents, docs)?;
+            .outputs(gpu, model, vocabulary, documents, docs)?;
         scorer::scores(&self.labels, documents, &outputs).map(Some)
     }
 

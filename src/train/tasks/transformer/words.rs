@@ -1,18 +1,17 @@
-//! Classifiers of words: named entities and the like (BERT).
+//! Classifiers of words: named entities and the like.
 
 use std::sync::Arc;
 
 use super::basis::Basis;
 use super::inputs::{Sequences, tokens};
 use super::labels;
-use super::network::Network;
 use super::sequence::options;
 use super::start;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::bert::BertForTokenClassification;
+use crate::models::Tagger;
 use crate::ops;
-use crate::tensor::{DType, ParamStore, Tape, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{LabelledOptions, Position, TaggedBatch, TaggedBatches, TaggedDocuments};
 use crate::train::config::{Problem, StageKind};
@@ -69,20 +68,10 @@ impl Stream for Numbered {
 /// Word-classifier training.
 pub struct WordClassifier {
     basis: Basis,
-    model: BertForTokenClassification,
     tagged: Arc<TaggedDocuments>,
     names: Vec<String>,
     /// The number in `names` of each label of the data.
     numbers: Arc<Vec<i32>>,
-}
-
-fn model(store: &ParamStore, basis: &Basis) -> Result<BertForTokenClassification> {
-    let Network::Bert(config) = &basis.network else {
-        return Err(super::wrong_network(&basis.stage));
-    };
-    let mut model = BertForTokenClassification::new(store, config, &basis.plan)?;
-    model.bert.checkpointing = basis.stage.checkpointing;
-    Ok(model)
 }
 
 impl WordClassifier {
@@ -113,7 +102,7 @@ impl WordClassifier {
             },
             None => (own.to_vec(), false),
         };
-        network.set_labels(&names, Problem::SingleLabel);
+        network.set_labels(labels::of_config(&names, Problem::SingleLabel));
         let source = source.map(|s| if kept { s } else { s.without_head() });
         let number = |name: &String| names.iter().position(|n| n == name);
         let numbers = own
@@ -134,13 +123,17 @@ impl WordClassifier {
         let started = start::start(gpu, request, network, source, batches.batches_per_epoch())?;
         let (engine, basis) = Basis::new(started, data, parts, stage)?;
         let objective = WordClassifier {
-            model: model(&engine.store, &basis)?,
             basis,
             tagged,
             names,
             numbers,
         };
         ObjectiveTask::new(engine, objective, batches, stage)
+    }
+
+    fn model(&self) -> Result<&dyn Tagger> {
+        let model = self.basis.network.as_tagger();
+        model.ok_or_else(|| super::wrong_network(&self.basis.stage))
     }
 }
 
@@ -171,11 +164,6 @@ fn entities<'a>(labels: &[&'a str]) -> Vec<Span<'a>> {
 impl Objective for WordClassifier {
     type Stream = Numbered;
     type Inputs = Inputs;
-
-    fn build(&mut self, store: &ParamStore) -> Result<()> {
-        self.model = model(store, &self.basis)?;
-        Ok(())
-    }
 
     fn describe(&self, _: &Numbered) -> TaskInfo {
         TaskInfo {
@@ -213,8 +201,9 @@ impl Objective for WordClassifier {
     }
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
-        let inputs = i.sequences.bert();
-        self.model.loss(tape, &inputs, &i.targets, &i.weights)
+        let logits = self.model()?.logits(tape, &i.sequences.tokens())?;
+        let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
+        ops::cross_entropy(tape, &flat, &i.targets, &i.weights)
     }
 
     fn evaluate(
@@ -243,7 +232,7 @@ impl Objective for WordClassifier {
             let step = scoring.of(batch.inputs.time, || {
                 let inputs = self.inputs(gpu, &batch, false)?;
                 Step::inference(gpu, inputs, |tape, i| {
-                    let logits = self.model.logits(tape, &i.sequences.bert())?;
+                    let logits = self.model()?.logits(tape, &i.sequences.tokens())?;
                     let flat = logits.reshaped([logits.shape().rows(), classes])?;
                     let (loss, best) = ops::score_logits(tape, &flat, &i.targets, &i.weights)?;
                     Ok(vec![loss, best])

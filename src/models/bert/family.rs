@@ -1,0 +1,202 @@
+//! BERT as a family: its files, its heads.
+
+use serde_json::{Value, json};
+
+use super::{
+    Bert, BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
+    BertForTokenClassification, BertModel,
+};
+use crate::error::Result;
+use crate::hub::{Class, Format, Head};
+use crate::models::config::no_head;
+use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
+use crate::nn::Vars;
+use crate::tensor::Depth;
+
+/// BERT.
+pub struct BertFamily;
+
+/// BERT, for the list of families.
+pub static BERT: BertFamily = BertFamily;
+
+static FORMAT: Format = Format {
+    model_type: "bert",
+    module: "transformers.models.bert.modeling_bert",
+    classes: &[
+        Class {
+            head: Head::NextSentence,
+            name: "BertForPreTraining",
+            evidence: &["cls.seq_relationship.weight"],
+        },
+        Class {
+            head: Head::MaskedLm,
+            name: "BertForMaskedLM",
+            evidence: &["cls.predictions.transform.dense.weight"],
+        },
+        Class {
+            head: Head::Sequence,
+            name: "BertForSequenceClassification",
+            evidence: &["classifier.weight", "bert.pooler.dense.weight"],
+        },
+        Class {
+            head: Head::Token,
+            name: "BertForTokenClassification",
+            evidence: &["classifier.weight"],
+        },
+        Class {
+            head: Head::Base,
+            name: "BertModel",
+            evidence: &[],
+        },
+    ],
+    prefix: "bert.",
+    roots: &["embeddings.", "encoder.", "pooler."],
+    legacy: &[
+        ("LayerNorm.gamma", "LayerNorm.weight"),
+        ("LayerNorm.beta", "LayerNorm.bias"),
+    ],
+    buffers: &[
+        "bert.embeddings.position_ids",
+        "bert.embeddings.token_type_ids",
+    ],
+    tied: &[
+        (
+            "cls.predictions.decoder.weight",
+            "bert.embeddings.word_embeddings.weight",
+        ),
+        ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+    ],
+    vocabulary: &[
+        "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.bias",
+    ],
+    positions: &["bert.embeddings.position_embeddings.weight"],
+    label_layer: "classifier",
+    optional: &["bert.pooler."],
+    targets: &["query", "value"],
+    defaults,
+    declare: |json, head| {
+        let v = Vars::new();
+        BertConfig::from_json(json)?.build(&v, head)?;
+        Ok(v)
+    },
+};
+
+impl Family for BertFamily {
+    fn title(&self) -> &'static str {
+        "BERT"
+    }
+
+    fn format(&self) -> &'static Format {
+        &FORMAT
+    }
+
+    fn read(&self, json: &Value) -> Result<Box<dyn Config>> {
+        Ok(Box::new(BertConfig::from_json(json)?))
+    }
+
+    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
+        let default = BertConfig::default();
+        let mut config = BertConfig {
+            vocab_size: s.vocabulary,
+            hidden_size: s.hidden,
+            num_hidden_layers: s.layers,
+            num_attention_heads: s.heads,
+            intermediate_size: s.feed_forward.unwrap_or(4 * s.hidden),
+            hidden_act: s.activation.unwrap_or(default.hidden_act),
+            max_position_embeddings: s.positions,
+            layer_norm_eps: s.norm_eps.unwrap_or(default.layer_norm_eps),
+            pad_token_id: s.pad,
+            ..default
+        };
+        config.set_dropouts(&s.dropout);
+        Box::new(config)
+    }
+}
+
+impl Config for BertConfig {
+    fn family(&self) -> &'static dyn Family {
+        &BERT
+    }
+
+    fn to_json(&self) -> Value {
+        // Strings and numbers: this cannot fail.
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        json["model_type"] = FORMAT.model_type.into();
+        json
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> usize {
+        self.max_position_embeddings
+    }
+
+    fn extent(&self) -> Extent {
+        Extent {
+            layers: self.num_hidden_layers,
+            width: self.hidden_size,
+            inner: self.intermediate_size,
+            projections: self.hidden_size,
+        }
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn set_labels(&mut self, labels: Labels) {
+        self.labels = labels;
+    }
+
+    fn set_dropouts(&mut self, d: &Dropouts) {
+        self.hidden_dropout_prob = d.hidden.unwrap_or(self.hidden_dropout_prob);
+        let attention = &mut self.attention_probs_dropout_prob;
+        *attention = d.attention.unwrap_or(*attention);
+        self.classifier_dropout = d.classifier.or(self.classifier_dropout);
+    }
+
+    fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
+        Ok(match head {
+            Head::Layers => Box::new(Bert::new(&v.at("bert").depth(Depth::Top), self)?),
+            Head::Base => Box::new(BertModel::new(v, self)?),
+            Head::MaskedLm => Box::new(BertForMaskedLm::new(v, self)?),
+            Head::NextSentence => Box::new(BertForPreTraining::new(v, self)?),
+            Head::Sequence => Box::new(BertForSequenceClassification::new(v, self)?),
+            Head::Token => Box::new(BertForTokenClassification::new(v, self)?),
+            Head::CausalLm => return Err(no_head(&BERT)),
+        })
+    }
+
+    fn boxed(&self) -> Box<dyn Config> {
+        Box::new(self.clone())
+    }
+}
+
+fn defaults() -> Value {
+    json!({
+        "add_cross_attention": false,
+        "attention_probs_dropout_prob": 0.1,
+        "bos_token_id": null,
+        "classifier_dropout": null,
+        "eos_token_id": null,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": 768,
+        "initializer_range": 0.02,
+        "intermediate_size": 3072,
+        "is_decoder": false,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 512,
+        "model_type": "bert",
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+        "pad_token_id": 0,
+        "tie_word_embeddings": true,
+        "type_vocab_size": 2,
+        "use_cache": true,
+        "vocab_size": 30522,
+    })
+}

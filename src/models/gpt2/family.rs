@@ -1,0 +1,183 @@
+//! GPT-2 as a family: its files, its heads.
+
+use serde_json::{Value, json};
+
+use super::heads::gpt2;
+use super::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
+use crate::error::Result;
+use crate::hub::{Class, Format, Head};
+use crate::models::config::no_head;
+use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
+use crate::nn::Vars;
+
+/// GPT-2.
+pub struct Gpt2Family;
+
+/// GPT-2, for the list of families.
+pub static GPT2: Gpt2Family = Gpt2Family;
+
+static FORMAT: Format = Format {
+    model_type: "gpt2",
+    module: "transformers.models.gpt2.modeling_gpt2",
+    classes: &[
+        Class {
+            head: Head::Sequence,
+            name: "GPT2ForSequenceClassification",
+            evidence: &["score.weight"],
+        },
+        Class {
+            head: Head::CausalLm,
+            name: "GPT2LMHeadModel",
+            evidence: &[],
+        },
+        Class {
+            head: Head::Base,
+            name: "GPT2Model",
+            evidence: &[],
+        },
+    ],
+    prefix: "transformer.",
+    roots: &["wte.", "wpe.", "h.", "ln_f."],
+    legacy: &[],
+    buffers: &[".attn.bias", ".attn.masked_bias"],
+    tied: &[("lm_head.weight", "transformer.wte.weight")],
+    vocabulary: &["transformer.wte.weight"],
+    positions: &["transformer.wpe.weight"],
+    label_layer: "score",
+    optional: &[],
+    targets: &["c_attn"],
+    defaults,
+    declare: |json, head| {
+        let v = Vars::new();
+        Gpt2Config::from_json(json)?.build(&v, head)?;
+        Ok(v)
+    },
+};
+
+impl Family for Gpt2Family {
+    fn title(&self) -> &'static str {
+        "GPT-2"
+    }
+
+    fn format(&self) -> &'static Format {
+        &FORMAT
+    }
+
+    fn read(&self, json: &Value) -> Result<Box<dyn Config>> {
+        Ok(Box::new(Gpt2Config::from_json(json)?))
+    }
+
+    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
+        let default = Gpt2Config::default();
+        let mut config = Gpt2Config {
+            vocab_size: s.vocabulary,
+            n_positions: s.positions,
+            n_embd: s.hidden,
+            n_layer: s.layers,
+            n_head: s.heads,
+            n_inner: s.feed_forward,
+            activation_function: s.activation.unwrap_or(default.activation_function),
+            layer_norm_epsilon: s.norm_eps.unwrap_or(default.layer_norm_epsilon),
+            bos_token_id: s.begin.or(s.end),
+            eos_token_id: s.end,
+            pad_token_id: s.pad,
+            ..default
+        };
+        config.set_dropouts(&s.dropout);
+        Box::new(config)
+    }
+}
+
+impl Config for Gpt2Config {
+    fn family(&self) -> &'static dyn Family {
+        &GPT2
+    }
+
+    fn to_json(&self) -> Value {
+        // Strings and numbers: this cannot fail.
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        json["model_type"] = FORMAT.model_type.into();
+        json
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> usize {
+        self.n_positions
+    }
+
+    fn extent(&self) -> Extent {
+        Extent {
+            layers: self.n_layer,
+            width: self.n_embd,
+            inner: self.inner(),
+            projections: 3 * self.n_embd,
+        }
+    }
+
+    fn ends(&self) -> [Option<u32>; 2] {
+        [self.bos_token_id, self.eos_token_id]
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn set_labels(&mut self, labels: Labels) {
+        self.labels = labels;
+    }
+
+    fn set_dropouts(&mut self, d: &Dropouts) {
+        for dropout in [&mut self.resid_pdrop, &mut self.embd_pdrop] {
+            *dropout = d.hidden.unwrap_or(*dropout);
+        }
+        self.attn_pdrop = d.attention.unwrap_or(self.attn_pdrop);
+    }
+
+    fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
+        Ok(match head {
+            Head::Layers | Head::Base => Box::new(gpt2(v, self)?),
+            Head::CausalLm => Box::new(Gpt2LmHead::new(v, self)?),
+            Head::Sequence => Box::new(Gpt2ForSequenceClassification::new(v, self)?),
+            Head::MaskedLm | Head::NextSentence | Head::Token => return Err(no_head(&GPT2)),
+        })
+    }
+
+    fn boxed(&self) -> Box<dyn Config> {
+        Box::new(self.clone())
+    }
+}
+
+fn defaults() -> Value {
+    json!({
+        "activation_function": "gelu_new",
+        "add_cross_attention": false,
+        "attn_pdrop": 0.1,
+        "bos_token_id": null,
+        "embd_pdrop": 0.1,
+        "eos_token_id": null,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-5,
+        "model_type": "gpt2",
+        "n_embd": 768,
+        "n_head": 12,
+        "n_inner": null,
+        "n_layer": 12,
+        "n_positions": 1024,
+        "pad_token_id": null,
+        "reorder_and_upcast_attn": false,
+        "resid_pdrop": 0.1,
+        "scale_attn_by_inverse_layer_idx": false,
+        "scale_attn_weights": true,
+        "summary_activation": null,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": true,
+        "summary_type": "cls_index",
+        "summary_use_proj": true,
+        "tie_word_embeddings": true,
+        "use_cache": true,
+        "vocab_size": 50257,
+    })
+}

@@ -1,0 +1,157 @@
+//! What a model can be asked to do, whatever its family: a trait for each ability, and one by which
+//! to ask for them.
+
+use super::inputs::{MaskedTokens, NextSentence, Tokens};
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::nn::Wanted;
+use crate::ops::RowSelection;
+use crate::tensor::{Tape, Tensor};
+
+/// A model that has been built. What it cannot do it answers with `None`.
+pub trait Network: Send + Sync {
+    /// Computes each layer's activations again on the way back instead of keeping them, where it
+    /// can.
+    fn set_checkpointing(&mut self, _on: bool) {}
+
+    /// Vectors of tokens.
+    fn as_encoder(&self) -> Option<&dyn Encoder> {
+        None
+    }
+
+    /// Guesses masked tokens.
+    fn as_masked_lm(&self) -> Option<&dyn MaskedLm> {
+        None
+    }
+
+    /// Guesses masked tokens and whether one text follows another.
+    fn as_next_sentence(&self) -> Option<&dyn MaskedNextSentence> {
+        None
+    }
+
+    /// Predicts each next token.
+    fn as_causal_lm(&self) -> Option<&dyn CausalLm> {
+        None
+    }
+
+    /// Classifies sequences, or predicts numbers from them.
+    fn as_classifier(&self) -> Option<&dyn Classifier> {
+        None
+    }
+
+    /// Classifies every token.
+    fn as_tagger(&self) -> Option<&dyn Tagger> {
+        None
+    }
+}
+
+/// Makes a vector of every token.
+pub trait Encoder {
+    /// Width of a vector (C).
+    fn width(&self) -> usize;
+
+    /// The last layer's output (B, T, C), or only the wanted rows of it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for a sequence longer than there are positions.
+    fn encode(&self, tape: &Tape, inputs: &Tokens<'_>, wanted: &Wanted) -> Result<Tensor>;
+}
+
+/// Guesses masked tokens.
+pub trait MaskedLm {
+    /// Logits (M, V) at the selected positions of the flattened batch.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor>;
+
+    /// Σ weightᵢ·lossᵢ over the masked positions, as (1). Logits exist a chunk of rows at a time.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn loss(&self, tape: &Tape, inputs: &Tokens<'_>, masked: &MaskedTokens<'_>) -> Result<Tensor>;
+}
+
+/// Guesses masked tokens, and whether a second text follows the first.
+pub trait MaskedNextSentence {
+    /// Logits (M, V) at the selected positions, and of the next sentence (B, 2).
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<[Tensor; 2]>;
+
+    /// The masked LM's loss and the next sentence's, (1) each; their sum is what is minimised.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn losses(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        masked: &MaskedTokens<'_>,
+        next: &NextSentence<'_>,
+    ) -> Result<[Tensor; 2]>;
+}
+
+/// Predicts each next token.
+pub trait CausalLm {
+    /// Logits (M, V) at the selected positions of the flattened batch.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor>;
+
+    /// Σ weightᵢ·lossᵢ, as (1): targets (B·T) u32, at each position the token after it, `u32::MAX`
+    /// where none counts; weights (B·T).
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor>;
+
+    /// Begins to write `rows` sequences of up to `capacity` tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a capacity beyond the model's positions;
+    /// [`crate::Error::TooLarge`].
+    fn writer<'a>(
+        &'a self,
+        gpu: &Gpu,
+        rows: usize,
+        capacity: usize,
+    ) -> Result<Box<dyn Writer + 'a>>;
+}
+
+/// Sequences being written, with what the model remembers of them.
+pub trait Writer {
+    /// Reads the next tokens of every row, at least one of each, and returns the logits of what
+    /// follows the last of each: (B, V), row by row. The pass is recorded once for every length.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for another number of rows or a row without tokens;
+    /// [`crate::Error::Argument`] beyond the capacity.
+    fn read(&mut self, tokens: &[&[u32]]) -> Result<Vec<f32>>;
+}
+
+/// Classifies sequences, or predicts numbers from them.
+pub trait Classifier {
+    /// Logits (B, K).
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor>;
+}
+
+/// Classifies every token.
+pub trait Tagger {
+    /// Logits (B, T, K).
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor>;
+}

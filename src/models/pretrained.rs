@@ -1,0 +1,177 @@
+//! A model from files, an adapter merged into its base: what training starts from and inference uses.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::family::{Config, formats, read_config};
+use crate::error::{Error, Result};
+use crate::hub::{self, Architecture, Array, Checkpoint, Layout, LoadReport, adapter};
+use crate::tensor::ParamStore;
+
+/// A model from files: its configuration and its tensors by canonical name.
+pub struct Pretrained {
+    /// The folder that was named.
+    pub path: PathBuf,
+    /// Its sizes.
+    pub config: Box<dyn Config>,
+    /// Its class, where it is known.
+    pub architecture: Option<Architecture>,
+    /// Where the adapter's base stands, for an adapter.
+    pub base: Option<PathBuf>,
+    /// Whether its head is to be left alone.
+    headless: bool,
+    files: Files,
+}
+
+enum Files {
+    Model(Checkpoint),
+    Merged(BTreeMap<String, Array<'static>>),
+}
+
+/// Opens a model folder, or a bare `.safetensors` file, of any family.
+///
+/// # Errors
+/// As [`hub::open`].
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    hub::open(path, &formats())
+}
+
+/// Whether a folder is a PEFT adapter.
+pub fn is_adapter(folder: &Path) -> bool {
+    folder.join(adapter::ADAPTER_CONFIG).is_file()
+}
+
+impl Pretrained {
+    /// Opens a model folder, or an adapter's with its base: `base`, or where its configuration says.
+    ///
+    /// # Errors
+    /// Those of [`hub::open`] and [`adapter`]; [`Error::Folder`] where the base is not to be found.
+    pub fn open(folder: &Path, base: Option<&Path>) -> Result<Pretrained> {
+        if !is_adapter(folder) {
+            let checkpoint = open(folder)?;
+            return Ok(Pretrained {
+                path: folder.to_path_buf(),
+                config: read_config(&checkpoint.config, folder)?,
+                architecture: checkpoint.architecture().ok(),
+                base: None,
+                headless: false,
+                files: Files::Model(checkpoint),
+            });
+        }
+        let adapter = adapter::read(folder)?;
+        let base = match base {
+            Some(base) => base.to_path_buf(),
+            None => adapter.base_folder()?,
+        };
+        let checkpoint = open(&base)?;
+        let (model, _) = adapter::merge(&checkpoint, &adapter)?;
+        let config = read_config(&model.config, &base)?;
+        let tensors = model.tensors.into_iter().map(|(name, array)| {
+            let shape = array.shape().to_vec();
+            let values = array.into_values();
+            let owned = Array::new(&shape, values).ok_or_else(|| Error::TensorFile {
+                file: folder.to_path_buf(),
+                tensor: Some(name.clone()),
+                problem: "has not as many numbers as its shape says".into(),
+            })?;
+            Ok((name, owned))
+        });
+        Ok(Pretrained {
+            path: folder.to_path_buf(),
+            config,
+            architecture: Some(model.architecture),
+            files: Files::Merged(tensors.collect::<Result<_>>()?),
+            base: Some(base),
+            headless: false,
+        })
+    }
+
+    /// The same without its head, whose outputs mean something else.
+    #[must_use]
+    pub fn without_head(self) -> Pretrained {
+        Pretrained {
+            headless: true,
+            ..self
+        }
+    }
+
+    /// How its tensors compare with those of a model. A head of other labels counts as missing.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::report`].
+    pub fn report(&self, model: &Layout) -> Result<LoadReport> {
+        let is_head = |name: &str| model.architecture.format.is_head(name);
+        match &self.files {
+            Files::Model(checkpoint) => {
+                let other = |name: &str, shape: &[usize]| {
+                    let found = checkpoint.info(name);
+                    let resized = found.is_some_and(|info| info.shape != shape);
+                    is_head(name) && (self.headless || resized)
+                };
+                let mut layout = model.clone();
+                let resized: Vec<String> = (layout.tensors.iter())
+                    .filter(|(name, shape)| other(name, shape))
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                layout.tensors.retain(|(name, _)| !resized.contains(name));
+                let mut report = checkpoint.report(&layout)?;
+                report.unexpected.retain(|name| !resized.contains(name));
+                report.missing.extend(resized);
+                Ok(report)
+            }
+            Files::Merged(tensors) => {
+                let missing = model.tensors.iter().filter(|(name, shape)| {
+                    let other = tensors.get(name).is_none_or(|a| a.shape() != shape);
+                    other || (self.headless && is_head(name))
+                });
+                let missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+                let unexpected = tensors.keys().filter(|name| model.shape(name).is_none());
+                Ok(LoadReport {
+                    unexpected: unexpected.cloned().collect(),
+                    missing,
+                    ..LoadReport::default()
+                })
+            }
+        }
+    }
+
+    /// Whether it has a tensor of this name and shape.
+    pub fn has(&self, name: &str, shape: &[usize]) -> bool {
+        match &self.files {
+            Files::Model(checkpoint) => checkpoint.info(name).is_some_and(|i| i.shape == shape),
+            Files::Merged(tensors) => tensors.get(name).is_some_and(|a| a.shape() == shape),
+        }
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        match &self.files {
+            Files::Model(checkpoint) => checkpoint.values(name),
+            Files::Merged(tensors) => {
+                let array = tensors.get(name).ok_or_else(|| Error::TensorFile {
+                    file: self.path.clone(),
+                    tensor: Some(name.into()),
+                    problem: "is missing".into(),
+                })?;
+                Ok(array.values().into_owned())
+            }
+        }
+    }
+
+    /// Overwrites the parameters of `store` that it has, those but `missing`; the others stay as they
+    /// began.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
+        for spec in store.specs().filter(|spec| brings(&spec.name, missing)) {
+            let values = self.values(&spec.name)?;
+            store.get(&spec.name)?.write_rounded(&values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a model that lacks `missing` has the parameter `name`; a new adapter's it never has.
+pub fn brings(name: &str, missing: &[String]) -> bool {
+    !name.contains(".lora_") && !missing.iter().any(|m| m == name)
+}
