@@ -12,3 +12,4 @@ mod transformers;
 mod transformers_adapters;
 mod transformers_refused;
 mod tune;
+mod vocabularies;
