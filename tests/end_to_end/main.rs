@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod japanese;
+mod labels;
 mod mixed;
 mod profile;
 mod resume;
