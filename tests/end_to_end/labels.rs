@@ -264,3 +264,21 @@ fn an_lstm_numbers_its_classes_in_their_order_and_keeps_them() {
     assert_eq!(out.status.code(), Some(4), "{said}");
     assert!(said.contains("0, 1, 2, 3, 4"), "{said}");
 }
+
+#[test]
+fn minus_one_is_a_label_and_a_number() {
+    let w = bert(&[mlm("")]);
+    w.good(&["train", "run.toml", "--quiet", "--out", "base"]);
+    for names_of in [vec!["-1", "0", "1"], vec!["-1", "0"]] {
+        let name = |n: usize| (n % names_of.len()) as i32 - 1;
+        let rows: String = (0..30).map(|n| format!("film {n},{}\n", name(n))).collect();
+        w.write("minus.csv", format!("text,label\n{rows}"));
+        let out = format!("classes{}", names_of.len());
+        w.good(&train(&out, "base/mlm", "minus.csv", &[]));
+        assert_eq!(names(&w, &format!("{out}/finetune/model")), names_of);
+    }
+    let number = ["stage.*.problem=\"regression\""];
+    w.good(&train("number", "base/mlm", "minus.csv", &number));
+    let scores = json(&w.good(&["eval", "number", "--json", "--data", "minus.csv"]));
+    assert_eq!(scores["examples"], 30, "{scores}");
+}
