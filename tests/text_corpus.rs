@@ -153,7 +153,7 @@ fn csv_with_quoted_line_breaks() {
     let expected = [
         example("a \"b\",\nc", Some("pos"), None),
         example("plain", None, None),
-        example("other", None, None),
+        example("other", Some("-1"), None),
     ];
     let path = write(&root, "a.csv", text);
     assert_eq!(all(&Source::new(&path)).unwrap(), expected);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use melos::Error;
 use melos::text::tokenizer::morphemes::build_dictionary;
-use melos::text::tokenizer::{Family, Tokenizer, TokenizerKind, TokenizerOptions};
+use melos::text::tokenizer::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions};
 use melos::text::{Roles, Source};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -37,30 +37,117 @@ struct Case {
     decoded: String,
 }
 
+/// The cases that transformers 5.23 was asked.
+fn cases() -> Vec<Case> {
+    serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap()
+}
+
+fn check(tokenizer: &Tokenizer, case: &Case) {
+    let found = tokenizer.encoding(&case.text, case.pair.as_deref(), true);
+    let found = found.unwrap();
+    let place = format!("{}: {:?}", case.folder, case.text);
+    assert_eq!(found.ids, case.ids, "{place} {:?}", found.tokens);
+    if let Some(types) = &case.types {
+        assert_eq!(found.token_types, *types, "{place}");
+    }
+    if let Some(offsets) = &case.offsets {
+        assert_eq!(found.offsets, *offsets, "{place}");
+    }
+    let decoded = tokenizer.decode(&case.ids).unwrap();
+    assert_eq!(decoded, case.decoded, "{place}");
+}
+
 #[test]
 fn texts_are_cut_as_transformers_cuts_them() {
     let (_folder, words) = dictionary();
-    let cases: Vec<Case> =
-        serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap();
-    assert_eq!(cases.len(), 31);
+    let cases = cases();
+    assert_eq!(cases.len(), 50);
     for case in cases {
         let tokenizer = Tokenizer::open_with(fixture(&case.folder), Some(&words)).unwrap();
-        let found = tokenizer
-            .encoding(&case.text, case.pair.as_deref(), true)
-            .unwrap();
-        let place = format!("{}: {:?}", case.folder, case.text);
-        assert_eq!(found.ids, case.ids, "{place} {:?}", found.tokens);
-        if let Some(types) = case.types {
-            assert_eq!(found.token_types, types, "{place}");
+        check(&tokenizer, &case);
+    }
+}
+
+#[test]
+fn ids_stay_when_a_tokeniser_is_saved() {
+    let (_folder, words) = dictionary();
+    for name in ["bpe", "gaps", "japanese-gaps", "characters-gaps"] {
+        let tokenizer = Tokenizer::open_with(fixture(name), Some(&words)).unwrap();
+        let folder = TempDir::new().unwrap();
+        let places = ["first", "second"].map(|place| folder.path().join(place));
+        tokenizer.save_folder(&places[0]).unwrap();
+        let open = |place: &Path| Tokenizer::open_with(place, Some(&words)).unwrap();
+        open(&places[0]).save_folder(&places[1]).unwrap();
+        let mut saved = places.each_ref().map(|place| open(place)).to_vec();
+        if places[1].join("tokenizer.json").exists() {
+            fs::remove_file(places[1].join("tokenizer.json")).unwrap();
+            saved.push(open(&places[1]));
         }
-        if let Some(offsets) = case.offsets {
-            assert_eq!(found.offsets, offsets, "{place}");
+        for again in saved {
+            assert_eq!(again.vocab_size(), tokenizer.vocab_size(), "{name}");
+            assert_eq!(
+                again.vocabulary().roles(),
+                tokenizer.vocabulary().roles(),
+                "{name}"
+            );
+            for id in 0..tokenizer.vocab_size() as u32 {
+                assert_eq!(again.token(id), tokenizer.token(id), "{name} {id}");
+            }
+            for case in cases().iter().filter(|case| case.folder == name) {
+                check(&again, case);
+            }
         }
-        assert_eq!(
-            tokenizer.decode(&case.ids).unwrap(),
-            case.decoded,
-            "{place}"
-        );
+    }
+}
+
+#[test]
+fn added_tokens_keep_their_ids_behind_gaps() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    let new = r#"{"content": "<new>", "special": true, "lstrip": false, "rstrip": false,
+        "normalized": false, "single_word": false}"#;
+    // No token has 2 or 5.
+    let put = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
+    put(
+        "vocab.json",
+        r#"{"a": 0, "b": 1, "ab": 3, "<|endoftext|>": 4, "Ġ": 6}"#,
+    );
+    put("merges.txt", "#version: 0.2\na b\n");
+    put(
+        "tokenizer_config.json",
+        &format!("{{\"added_tokens_decoder\": {{\"7\": {new}}}}}"),
+    );
+    let expected = [3, 7, 6, 1, 4];
+    let tokenizer = Tokenizer::open(root).unwrap();
+    let text = "ab<new> b<|endoftext|>";
+    assert_eq!(tokenizer.encode(text).unwrap(), expected);
+    let target = root.join("saved");
+    tokenizer.save_folder(&target).unwrap();
+    let again = Tokenizer::open(&target).unwrap();
+    assert_eq!(again.encode(text).unwrap(), expected);
+    fs::remove_file(target.join("tokenizer.json")).unwrap();
+    let again = Tokenizer::open(&target).unwrap();
+    assert_eq!(again.encode(text).unwrap(), expected);
+    assert_eq!(again.vocab_size(), 8);
+}
+
+#[test]
+fn line_breaks_are_no_tokens_of_a_japanese_vocabulary() {
+    let (_folder, words) = dictionary();
+    for subword in [Subword::Wordpiece, Subword::Character] {
+        let options = TokenizerOptions {
+            min_frequency: 1,
+            ..TokenizerOptions::japanese(60, subword, Some(words.clone()))
+        };
+        let text = "メロスは\r激怒した。\nメロスには\r\n政治がわからぬ。";
+        let tokenizer = Tokenizer::train_on([text], &options).unwrap();
+        let folder = TempDir::new().unwrap();
+        tokenizer.save_folder(folder.path()).unwrap();
+        let again = Tokenizer::open_with(folder.path(), Some(&words)).unwrap();
+        assert_eq!(again.vocab_size(), tokenizer.vocab_size());
+        for id in 0..tokenizer.vocab_size() as u32 {
+            assert_eq!(again.token(id), tokenizer.token(id), "{subword:?} {id}");
+        }
     }
 }
 

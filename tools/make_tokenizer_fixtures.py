@@ -10,6 +10,7 @@ Needed only to remake the fixtures; the files are committed. The same versions g
     cased/       tokenizer.json as transformers writes it, with truncation and padding left in
     bpe/         vocab.json, merges.txt, tokenizer_config.json: GPT-2
     japanese/, characters/  vocab.txt, tokenizer_config.json: BertJapaneseTokenizer
+    gaps/, japanese-gaps/, characters-gaps/  vocab.txt with blank lines and lines that come again
     ipadic/      an excerpt of mecab-ipadic's sources: the morphemes of SENTENCES, and those among
                  their competitors that need no further row of the matrix; see COPYING.md there
     expected.json  for each folder texts with ids, token types, offsets and the decoded text
@@ -188,14 +189,38 @@ def japanese():
         })
 
 
+def gaps():
+    """Ids are the numbers of lines, whatever the lines are: of equal ones the last counts."""
+    config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    tokens = SPECIALS + ["a", "film", "", "that", "is", "a", "", "true", "[MASK]", "[UNK]", "##s",
+                         "true ", "and", " and", "\u3000", "funny\t", "of\u2028", "."]
+    write(OUT / "gaps/vocab.txt", "".join(t + "\r\n" for t in tokens) + "\r\n\r\n")
+    dump(OUT / "gaps/tokenizer_config.json", config)
+    new = {"content": "[NEW]", "special": False, "lstrip": False, "rstrip": False,
+           "normalized": False, "single_word": False}
+    for folder in ("japanese", "characters"):
+        config = json.loads((OUT / folder / "tokenizer_config.json").read_text())
+        lines = (OUT / folder / "vocab.txt").read_text().split("\n")[:-1]
+        # The third in front of the last special token, the others behind.
+        lines[4:4] = ["", "は", "[CLS]"]
+        lines[12:12] = ["", "た", "。 ", "[SEP]", "し"]
+        text = "\n".join(lines[:20]) + "\r" + "\r\n".join(lines[20:]) + "\n\n"
+        config["added_tokens_decoder"] = {str(len(lines) + 1): new}
+        write(OUT / f"{folder}-gaps/vocab.txt", text)
+        dump(OUT / f"{folder}-gaps/tokenizer_config.json", config)
+
+
 def expected():
     cases = []
     for folder, texts in [
         ("wordpiece", TEXTS), ("cased", TEXTS), ("bpe", TEXTS),
         ("japanese", SENTENCES), ("characters", SENTENCES),
+        ("gaps", TEXTS + ["A film that is true of films and funny [UNK]"]),
+        ("japanese-gaps", SENTENCES + ["[NEW]は[SEP]た。"]), ("characters-gaps", SENTENCES),
     ]:
         tokenizer = AutoTokenizer.from_pretrained(OUT / folder)
-        kind = {"bpe": GPT2Tokenizer, "wordpiece": BertTokenizer, "cased": BertTokenizer}
+        kind = {"bpe": GPT2Tokenizer}
+        kind |= dict.fromkeys(["wordpiece", "cased", "gaps"], BertTokenizer)
         assert type(tokenizer) is kind.get(folder, BertJapaneseTokenizer), type(tokenizer)
         pairs = [(text, None) for text in texts] + [(texts[1], texts[2])]
         for text, pair in pairs:
@@ -211,7 +236,7 @@ def expected():
 
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
-    for step in (wordpiece, cased, bpe, dictionary, japanese, expected):
+    for step in (wordpiece, cased, bpe, dictionary, japanese, gaps, expected):
         step()
     total = sum(file.stat().st_size for file in OUT.rglob("*") if file.is_file())
     print(f"{total} bytes in {OUT}")

@@ -7,6 +7,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::cache;
+use super::classes;
 use super::corpus::{self, Example, Sink, Source, Split};
 use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
@@ -53,7 +54,7 @@ pub(super) struct Index {
     /// -1: unlabelled.
     pub(super) labels: Vec<i32>,
     pub(super) splits: Vec<Option<Split>>,
-    /// Sorted.
+    /// In the order of [`classes::sorted`].
     pub(super) label_names: Vec<String>,
     /// One bit a token: it continues the word before it. Empty when the ids tell.
     pub(super) continues: Vec<u64>,
@@ -130,16 +131,15 @@ pub(super) fn tokenise_into(
 
 /// Class ids follow the sorted names, whatever came first in the files.
 fn sort_labels(index: &mut Index, names: HashMap<String, i32>) {
-    let mut sorted: Vec<(String, i32)> = names.into_iter().collect();
-    sorted.sort_unstable();
+    let sorted = classes::sorted(names.keys().cloned());
     let mut rank = vec![0; sorted.len()];
-    for (new, (_, old)) in (0..).zip(&sorted) {
-        rank[*old as usize] = new;
+    for (new, name) in (0..).zip(&sorted) {
+        rank[names[name] as usize] = new;
     }
     for label in index.labels.iter_mut().filter(|label| **label >= 0) {
         *label = rank[*label as usize];
     }
-    index.label_names = sorted.into_iter().map(|(name, _)| name).collect();
+    index.label_names = sorted;
 }
 
 /// The tokens: `u32` ids of all documents, one after the other.
@@ -256,7 +256,7 @@ impl Documents {
         self.index.splits.get(doc as usize).copied().flatten()
     }
 
-    /// Names of the classes, sorted; a class's id is its place here.
+    /// Names of the classes, in the order of [`classes::sorted`]; a class's id is its place here.
     pub fn label_names(&self) -> &[String] {
         &self.index.label_names
     }
@@ -326,7 +326,8 @@ impl Documents {
 /// `cache` (a folder, made if need be).
 ///
 /// The copy is keyed by the content of the sources, how they are read, and the tokeniser. A copy
-/// that is damaged is written anew. Labels get ids over all sources together, in sorted order.
+/// that is damaged is written anew. Labels get ids over all sources together, in the order of
+/// [`classes::sorted`].
 ///
 /// # Errors
 /// Those of [`corpus::read`]; [`Error::Tokenizer`]; [`Error::Io`], [`Error::DiskFull`]

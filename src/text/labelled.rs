@@ -1,13 +1,14 @@
 //! Batches for fine-tuning, batch-major: texts or pairs of texts with a label each, and texts
 //! with a label on every word.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, NO_DOC, Position};
 use super::bucket::Keep;
+use super::classes;
 use super::documents::Documents;
 use super::epochs::{self, Epochs, Shape};
 use super::sequences::{Frame, Rows, check_shape};
@@ -202,13 +203,13 @@ pub struct TaggedDocuments {
 
 impl TaggedDocuments {
     /// Tokenises word by word. A word's first token has its label, all others [`IGNORE`]. Labels
-    /// are numbered in sorted order.
+    /// are numbered in the order of [`classes::sorted`].
     ///
     /// # Errors
     /// [`Error::Tokenizer`]; [`Error::Argument`] when a text has not one tag a word.
     pub fn new(texts: &[TaggedText], tokenizer: &Tokenizer) -> Result<Self> {
-        let names: BTreeSet<&String> = texts.iter().flat_map(|text| &text.tags).collect();
-        let names: Vec<String> = names.into_iter().cloned().collect();
+        let names = classes::sorted(texts.iter().flat_map(|text| &text.tags));
+        let numbers: HashMap<&String, i32> = names.iter().copied().zip(0..).collect();
         let mut all = Vec::with_capacity(texts.len());
         for (number, TaggedText { words, tags }) in texts.iter().enumerate() {
             if words.len() != tags.len() {
@@ -221,10 +222,7 @@ impl TaggedDocuments {
             }
             let mut tokens = Vec::new();
             for (place, (word, tag)) in words.iter().zip(tags).enumerate() {
-                let label = names
-                    .binary_search(tag)
-                    .map_or(IGNORE, |label| label as i32);
-                let labels = [label].into_iter().chain(std::iter::repeat(IGNORE));
+                let labels = [numbers[tag]].into_iter().chain(std::iter::repeat(IGNORE));
                 tokens.extend(
                     tokenizer
                         .encode_word(word, place == 0)?
@@ -234,6 +232,7 @@ impl TaggedDocuments {
             }
             all.push(tokens);
         }
+        let names = names.into_iter().cloned().collect();
         Ok(Self { texts: all, names })
     }
 
@@ -247,7 +246,7 @@ impl TaggedDocuments {
         self.texts.is_empty()
     }
 
-    /// Names of the labels, sorted; a label's id is its place here.
+    /// Names of the labels, in the order of [`classes::sorted`]; a label's id is its place here.
     pub fn label_names(&self) -> &[String] {
         &self.names
     }

@@ -16,6 +16,7 @@
 pub mod batch;
 pub mod bucket;
 pub mod causal;
+pub mod classes;
 pub mod corpus;
 pub mod demo;
 pub mod documents;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod japanese;
+mod labels;
 mod mixed;
 mod profile;
 mod resume;
@@ -12,3 +13,4 @@ mod transformers;
 mod transformers_adapters;
 mod transformers_refused;
 mod tune;
+mod vocabularies;

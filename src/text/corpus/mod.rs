@@ -127,7 +127,7 @@ pub struct Source {
     #[serde(default)]
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
-    /// header the other one of two columns. An empty label and `-1` mean unlabelled.
+    /// header the other one of two columns. An empty label means unlabelled.
     #[serde(default)]
     pub label: Option<Column>,
     /// Whether a csv or tsv file may lack the label column: nothing learns from labels.
@@ -285,10 +285,11 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     }
 }
 
-/// A label as it stands in a file; empty and `-1` mean that there is none.
+/// A label as it stands in a file; empty means that there is none. `-1` is a label as any other: of
+/// a class, or a number to learn.
 fn clean_label(label: &str) -> Option<String> {
     match label.trim() {
-        "" | "-1" => None,
+        "" => None,
         name => Some(name.to_owned()),
     }
 }

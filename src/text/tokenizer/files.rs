@@ -19,7 +19,7 @@ use tokenizers::normalizers::{BertNormalizer, NFKC};
 
 use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
-use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, internal};
+use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, internal, vocab};
 use crate::text::cache::write_atomically;
 use crate::text::vocabulary::Roles;
 use crate::{Error, Result};
@@ -158,12 +158,11 @@ fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8; copy it anew"))
 }
 
-/// `vocab.txt`.
-fn read_vocabulary(path: &Path) -> Result<HashMap<String, u32>> {
-    let text = read_text(path)?;
-    let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
-    let tokens = lines.map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
-    Ok(tokens.zip(0..).collect())
+/// `vocab.txt`, and what was added behind it.
+fn read_vocabulary(path: &Path, config: &Config, japanese: bool) -> Result<HashMap<String, u32>> {
+    let mut vocabulary = vocab::parse(&read_text(path)?, japanese);
+    vocab::place_added(&mut vocabulary, &added_tokens(path, config)?);
+    Ok(vocabulary)
 }
 
 /// Opens a folder or, in it, the file that is named.
@@ -219,9 +218,9 @@ pub(super) fn from_json(path: &Path) -> Result<Inner> {
     Ok(inner)
 }
 
-/// Special tokens and those that someone added later, with the ids that they should have.
-fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
-    let mut added: BTreeMap<u64, hf::AddedToken> = BTreeMap::new();
+/// The tokens of `added_tokens_decoder`, for a vocabulary in the folder of `file`.
+fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32, hf::AddedToken>> {
+    let mut added = BTreeMap::new();
     if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
         for (id, token) in map {
             let parsed = id
@@ -230,18 +229,24 @@ fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
                 .zip(serde_json::from_value(token.clone()).ok());
             let Some((id, token)) = parsed else {
                 let message = format!("added_tokens_decoder: '{id}' is no id with its token");
-                return Err(wrong(&folder.join(CONFIG), message));
+                return Err(wrong(&file.with_file_name(CONFIG), message));
             };
             added.insert(id, token);
         }
     }
+    Ok(added)
+}
+
+/// Special tokens and those that someone added later, with the ids that they should have.
+fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
+    let added = added_tokens(&folder.join(CONFIG), config)?;
     for (id, token) in added {
         let content = token.content.clone();
         match token.special {
             true => inner.add_special_tokens(&[token]),
             false => inner.add_tokens(&[token]),
         };
-        if inner.token_to_id(&content).map(u64::from) != Some(id) {
+        if inner.token_to_id(&content) != Some(id) {
             let message = format!(
                 "added_tokens_decoder gives '{content}' the id {id}, which the vocabulary does \
                  not; the vocabulary belongs to another tokeniser"
@@ -295,8 +300,8 @@ fn finish_bert(mut inner: Inner, folder: &Path, config: &Config) -> Result<Inner
     Ok(inner)
 }
 
-fn wordpiece_model(path: &Path, config: &Config) -> Result<WordPiece> {
-    let vocabulary = read_vocabulary(path)?;
+fn wordpiece_model(path: &Path, config: &Config, japanese: bool) -> Result<WordPiece> {
+    let vocabulary = read_vocabulary(path, config, japanese)?;
     let unknown = bert_token(config, "unk_token");
     check_unknown(path, vocabulary.contains_key(unknown), unknown)?;
     WordPiece::builder()
@@ -307,7 +312,7 @@ fn wordpiece_model(path: &Path, config: &Config) -> Result<WordPiece> {
 }
 
 fn open_wordpiece(folder: &Path, config: &Config) -> Result<Inner> {
-    let mut inner = Inner::new(wordpiece_model(&folder.join("vocab.txt"), config)?.into());
+    let mut inner = Inner::new(wordpiece_model(&folder.join("vocab.txt"), config, false)?.into());
     let normalizer = BertNormalizer::new(
         true,
         flag(config, "tokenize_chinese_chars", true),
@@ -337,9 +342,9 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
         Some(other) => return refuse("mecab_dic", other, "ipadic"),
     }
     let model: hf::ModelWrapper = match text("subword_tokenizer_type").unwrap_or("wordpiece") {
-        "wordpiece" => wordpiece_model(&file, config)?.into(),
+        "wordpiece" => wordpiece_model(&file, config, true)?.into(),
         "character" => {
-            let vocabulary = read_vocabulary(&file)?;
+            let vocabulary = read_vocabulary(&file, config, true)?;
             let unknown = bert_token(config, "unk_token");
             check_unknown(&file, vocabulary.contains_key(unknown), unknown)?;
             character_model(vocabulary, unknown.to_owned())?.into()
@@ -366,10 +371,11 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
 
 fn open_bpe(folder: &Path, config: &Config) -> Result<Inner> {
     let file = folder.join("vocab.json");
-    let vocabulary = match read_json(&file)?.map(serde_json::from_value::<HashMap<String, u32>>) {
-        Some(Ok(vocabulary)) => vocabulary,
-        _ => return Err(wrong(&file, "should be one JSON object of tokens and ids")),
+    let read = read_json(&file)?.map(serde_json::from_value::<HashMap<String, u32>>);
+    let Some(Ok(mut vocabulary)) = read else {
+        return Err(wrong(&file, "should be one JSON object of tokens and ids"));
     };
+    vocab::place_added(&mut vocabulary, &added_tokens(&file, config)?);
     let file = folder.join("merges.txt");
     let mut merges = Vec::new();
     for line in read_text(&file)?.lines() {
@@ -423,11 +429,16 @@ impl Tokenizer {
         let model = &json["model"];
         let wordpiece = matches!(self.inner.get_model(), hf::ModelWrapper::WordPiece(_));
         if morphemes || wordpiece {
-            let lines: String = vocabulary
-                .iter()
-                .map(|(token, _)| format!("{token}\n"))
-                .collect();
-            write("vocab.txt", &lines)?;
+            match vocab::text(&vocabulary, morphemes) {
+                Some(text) => write("vocab.txt", &text)?,
+                // tokenizer.json says it all.
+                None if !morphemes => (),
+                None => {
+                    let message = "cannot say which token has which id: a token has a line break \
+                                   in it, or two have the same id";
+                    return Err(wrong(&folder.join("vocab.txt"), message));
+                }
+            }
         } else if let Some(merges) = model["merges"].as_array().filter(|m| !m.is_empty()) {
             let map: Map<String, Value> = vocabulary
                 .into_iter()

@@ -7,6 +7,7 @@ mod files;
 pub mod morphemes;
 mod pipeline;
 mod train;
+mod vocab;
 
 pub use train::TokenizerTrainer;
 
@@ -150,8 +151,7 @@ fn word_vocabulary(found: &Inner) -> Result<Option<HashMap<String, u32>>> {
         return Ok(None);
     }
     let parts = |tokenizer: &Inner| {
-        let json = serde_json::to_value(tokenizer);
-        let mut json = json.map_err(|e| internal(e.into()))?;
+        let mut json = serde_json::to_value(tokenizer).map_err(|e| internal(e.into()))?;
         if let Some(vocabulary) = json.pointer_mut("/model/vocab") {
             vocabulary.take();
         }

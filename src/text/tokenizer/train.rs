@@ -22,7 +22,7 @@ use crate::text::words::ascii_words;
 use crate::{Error, Result};
 
 /// Changes with what training makes of the same text, so that an older result is not taken for it.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 impl Tokenizer {
     /// Trains on the text of `sources`, or opens what an earlier run trained on the same text
@@ -168,6 +168,10 @@ impl TokenizerTrainer {
     /// [`Error::EmptyText`] when no text had a word.
     pub fn finish(mut self) -> Result<Tokenizer> {
         self.count()?;
+        if self.morphemes.is_some() {
+            // All that a Japanese tokeniser is saved as is vocab.txt, a token a line.
+            self.counts.retain(|word, _| !word.contains(['\n', '\r']));
+        }
         if self.counts.is_empty() {
             return Err(Error::EmptyText {
                 path: "the tokeniser's training text".into(),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::model::{Architecture, Description, Scorer};
+use super::model::{Architecture, Description, Scorer, labels_in, outputs_of};
 use super::{Start, kept_end, length};
 use crate::device::Gpu;
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::ops::TokenIds;
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
-use crate::train::config::{self, Objective as Kind, StageConfig};
+use crate::train::config::{self, Objective as Kind, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
 use crate::train::tasks::data::{Data, Parts};
@@ -97,6 +97,10 @@ impl Network {
 
 /// Trains a classifier.
 pub(in crate::train::tasks) struct Classifier {
+    /// Names of the outputs.
+    labels: Vec<String>,
+    /// Which of them each class of the data is: in training, that of its number.
+    outputs: Vec<usize>,
     sizes: LstmConfig,
     network: Network,
     data: Arc<Data>,
@@ -115,7 +119,14 @@ fn joint(stage: &StageConfig) -> Option<(config::Auxiliary, f32)> {
 impl Classifier {
     pub fn task(start: &Start<'_>, data: Arc<Data>) -> Result<ObjectiveTask<Classifier>> {
         let stage = start.request.stage;
-        let classes = data.documents.label_names().len();
+        // A model that is only scored keeps its outputs.
+        let own = match &start.request.init {
+            Some(folder) if stage.kind == StageKind::Evaluate => labels_in(folder)?,
+            _ => None,
+        };
+        let labels = own.unwrap_or_else(|| data.documents.label_names().to_vec());
+        let outputs = outputs_of(&data.documents, &labels)?;
+        let classes = labels.len();
         let parts = data.labelled(start.request.unit)?;
         let sizes = start.network(data.tokenizer.vocab_size());
         let joint = joint(stage);
@@ -135,6 +146,8 @@ impl Classifier {
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
         let scorer = Scorer::new(stage.batch, stage.max_len, keep, classes);
         let objective = Classifier {
+            labels,
+            outputs,
             sizes,
             network,
             data,
@@ -266,7 +279,7 @@ impl Objective for Classifier {
         TaskInfo {
             summary: format!(
                 "classifier of {} classes, {} texts to learn from, {} to test on",
-                documents.label_names().len(),
+                self.labels.len(),
                 self.parts.train.len(),
                 self.parts.test.len(),
             ),
@@ -304,14 +317,15 @@ impl Objective for Classifier {
         let Some(docs) = self.parts.held_out(split) else {
             return Ok(None);
         };
+        let (model, documents) = (self.network.classifier(), &self.data.documents);
         self.scorer
-            .scores(gpu, self.network.classifier(), &self.data.documents, docs)
+            .scores(gpu, model, documents, docs, &self.outputs)
             .map(Some)
     }
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::Classifier {
-            labels: self.data.documents.label_names().to_vec(),
+            labels: self.labels.clone(),
             max_len: self.stage.max_len,
             kept_end: self.stage.kept_end,
         };

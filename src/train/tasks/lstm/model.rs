@@ -16,7 +16,7 @@ use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{
     BucketBatches, BucketOptions, Documents, Example, Keep, LmBatches, LmOptions, Split, Tokenizer,
-    tokenise,
+    classes, tokenise,
 };
 use crate::train::config::{DataConfig, KeptEnd};
 use crate::train::metrics::{Scores, argmax, softmax};
@@ -158,37 +158,45 @@ impl Scorer {
         Ok(all)
     }
 
-    /// Scores the model on labelled documents.
+    /// Scores the model on labelled documents; `outputs` are those that their classes are.
     pub fn scores(
         &mut self,
         gpu: &Gpu,
         model: &LstmClassifier,
         documents: &Arc<Documents>,
         docs: &[u32],
-    ) -> Result<Scores> {
-        self.scores_by(gpu, model, documents, docs, |doc| {
-            documents.label(doc).map(|l| l as usize)
-        })
-    }
-
-    /// As [`Scorer::scores`], with the model's number of each document's class.
-    fn scores_by(
-        &mut self,
-        gpu: &Gpu,
-        model: &LstmClassifier,
-        documents: &Arc<Documents>,
-        docs: &[u32],
-        label: impl Fn(u32) -> Option<usize>,
+        outputs: &[usize],
     ) -> Result<Scores> {
         let mut confusion = vec![vec![0u64; self.classes]; self.classes];
         let mut loss = 0.0;
         for (doc, row) in self.probabilities(gpu, model, documents, docs)? {
-            let Some(label) = label(doc) else { continue };
+            let Some(class) = documents.label(doc) else {
+                continue;
+            };
+            let label = outputs[class as usize];
             confusion[label][argmax(&row)] += 1;
             loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
         }
         Scores::classifier(loss, confusion)
     }
+}
+
+/// Which of a model's outputs, named `labels`, each class of `documents` is.
+pub(super) fn outputs_of(documents: &Documents, labels: &[String]) -> Result<Vec<usize>> {
+    let classes: Vec<&str> = documents.label_names().iter().map(String::as_str).collect();
+    classes::places(labels, &classes).map_err(|class| Error::UnseenLabel {
+        label: class.into(),
+        place: "the data".into(),
+        known: labels.join(", "),
+    })
+}
+
+/// The names of the outputs of a folder's classifier.
+pub(super) fn labels_in(folder: &Path) -> Result<Option<Vec<String>>> {
+    Ok(match Description::read(folder)?.architecture {
+        Architecture::Classifier { labels, .. } => Some(labels),
+        _ => None,
+    })
 }
 
 /// A model folder, opened.
@@ -344,17 +352,7 @@ impl Model for SavedModel {
             _ => {}
         }
         let (model, mut scorer) = self.classifier()?;
-        // The file's labels are numbered by their own names; the model's count.
-        let names = documents.label_names();
-        let mut numbers = Vec::with_capacity(names.len());
-        for name in names {
-            let number = self.labels.iter().position(|known| known == name);
-            numbers.push(number.ok_or_else(|| Error::UnseenLabel {
-                label: name.clone(),
-                place: "the evaluation data".into(),
-                known: self.labels.join(", "),
-            })?);
-        }
+        let outputs = outputs_of(&documents, &self.labels)?;
         // Where the data name a test part, that is what a model is judged by.
         let test = documents.labelled_in(Split::Test);
         let docs = if test.is_empty() {
@@ -369,7 +367,6 @@ impl Model for SavedModel {
             });
         }
         let documents = Arc::new(documents);
-        let label = |doc| documents.label(doc).map(|l| numbers[l as usize]);
-        scorer.scores_by(&self.gpu, model, &documents, &docs, label)
+        scorer.scores(&self.gpu, model, &documents, &docs, &outputs)
     }
 }

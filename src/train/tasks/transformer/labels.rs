@@ -1,10 +1,10 @@
 //! What a classifier should say of each text, in the order of the model's outputs.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::models::{self, Config, Pretrained, ProblemType};
-use crate::text::Documents;
+use crate::text::{Documents, classes};
 use crate::train::config::Problem;
 
 /// The labels of a data set as targets.
@@ -18,21 +18,94 @@ pub struct Labels {
     targets: Vec<Vec<f32>>,
 }
 
+/// The classes of a data set as outputs of a model.
+pub struct Numbering {
+    /// Names of all outputs.
+    pub names: Vec<String>,
+    /// Whether they are those that the model had.
+    pub kept: bool,
+    /// For each class, its output.
+    pub outputs: Vec<usize>,
+}
+
+impl Numbering {
+    /// An output for each class.
+    fn own(classes: &[&str], kept: bool) -> Numbering {
+        Numbering {
+            names: classes.iter().map(ToString::to_string).collect(),
+            kept,
+            outputs: (0..classes.len()).collect(),
+        }
+    }
+}
+
+/// Whether as many words as a model has outputs without names may be taken for these in order, as
+/// everyone numbers the classes of a data set.
+fn guessable(known: &[String], classes: &[&str]) -> bool {
+    let unnamed = known.iter().all(|name| classes::is_unnamed(name));
+    let words = classes.iter().all(|class| classes::number(class).is_none());
+    known.len() == classes.len() && unnamed && words
+}
+
+/// The outputs of a model that does not name them as the classes in order.
+fn guessed(known: &[String], classes: &[&str]) -> Numbering {
+    let pairs = known.iter().zip(classes);
+    let pairs: Vec<String> = pairs.map(|(n, class)| format!("{n} for {class}")).collect();
+    log::warn!(
+        "the model does not name its outputs; taking {} (name them under id2label in config.json \
+         if this is wrong)",
+        pairs.join(", ")
+    );
+    Numbering::own(classes, true)
+}
+
+/// Numbers `classes`, which are in order, as `known` where that has outputs for all of them;
+/// otherwise, unless `fixed`, in their order.
+///
+/// # Errors
+/// [`Error::UnseenLabel`] where `fixed` and a class is not known.
+pub fn number(known: Option<&[String]>, classes: &[&str], fixed: bool) -> Result<Numbering> {
+    let Some(known) = known else {
+        return Ok(Numbering::own(classes, false));
+    };
+    match classes::places(known, classes) {
+        Ok(outputs) => {
+            let mut names = known.to_vec();
+            for (class, output) in classes.iter().zip(&outputs) {
+                if classes::is_unnamed(&names[*output]) {
+                    names[*output] = class.to_string();
+                }
+            }
+            Ok(Numbering {
+                names,
+                kept: true,
+                outputs,
+            })
+        }
+        Err(class) if fixed => Err(Error::UnseenLabel {
+            label: class.into(),
+            place: "the data".into(),
+            known: known.join(", "),
+        }),
+        Err(_) => Ok(Numbering::own(classes, false)),
+    }
+}
+
 /// The parts of a label that names several classes.
 fn parts(label: &str) -> impl Iterator<Item = &str> {
     label.split(',').map(str::trim).filter(|l| !l.is_empty())
 }
 
 impl Labels {
-    /// The labels of `documents`, numbered as `known` where that has names for all of them;
-    /// otherwise, unless `fixed`, in sorted order. The second answer is whether `known`'s numbers
-    /// hold.
+    /// The labels of `documents`, numbered as `known` where that has outputs for all of them;
+    /// otherwise, unless `fixed`, in the order of [`classes::sorted`]. The second answer is whether
+    /// `known`'s numbers hold.
     ///
     /// # Errors
     /// [`Error::UnseenLabel`] where `fixed` and a label is not known; [`Error::MalformedRow`] for a
     /// label that should be a number and is none; [`Error::NoLabels`].
-    pub fn new(
-        documents: &Documents,
+    pub fn new<'a>(
+        documents: &'a Documents,
         problem: Problem,
         known: Option<&[String]>,
         fixed: bool,
@@ -63,39 +136,29 @@ impl Labels {
             };
             return Ok((labels, kept));
         }
-        let classes: BTreeSet<&str> = match problem {
-            Problem::MultiLabel => found.iter().flat_map(|label| parts(label)).collect(),
-            _ => found.iter().map(String::as_str).collect(),
-        };
-        let generic = |names: &[String]| {
-            let mut names = names.iter().enumerate();
-            names.all(|(n, name)| *name == format!("LABEL_{n}"))
-        };
-        let unseen = |names: &[String]| {
-            let unseen = classes.iter().find(|c| !names.iter().any(|n| n == *c));
-            unseen.map(|c| c.to_string())
-        };
-        let own = || -> Vec<String> { classes.iter().map(|c| c.to_string()).collect() };
-        let (names, kept) = match known {
-            Some(names) if unseen(names).is_none() => (names.to_vec(), true),
-            // Numbers without names: the sorted classes, as everyone numbers them.
-            Some(names) if generic(names) && names.len() == classes.len() => (own(), true),
-            Some(names) if fixed => {
-                return Err(Error::UnseenLabel {
-                    label: unseen(names).unwrap_or_default(),
-                    place: "the data".into(),
-                    known: names.join(", "),
-                });
+        let of = |label: &'a str| -> Vec<&'a str> {
+            match problem {
+                Problem::MultiLabel => parts(label).collect(),
+                _ => vec![label],
             }
-            _ => (own(), false),
         };
-        let target = |label: &String| {
-            let has = |name: &String| match problem {
-                Problem::MultiLabel => parts(label).any(|part| part == name),
-                _ => label == name,
-            };
-            let hits = names.iter().map(|name| f32::from(u8::from(has(name))));
-            hits.collect()
+        let classes = classes::sorted(found.iter().flat_map(|label| of(label)));
+        let unnamed = known.filter(|known| guessable(known, &classes));
+        let Numbering {
+            names,
+            kept,
+            outputs,
+        } = match unnamed {
+            Some(known) => guessed(known, &classes),
+            None => number(known, &classes, fixed)?,
+        };
+        let output: HashMap<&str, usize> = classes.into_iter().zip(outputs).collect();
+        let target = |label: &'a String| {
+            let mut target = vec![0.0; names.len()];
+            of(label)
+                .iter()
+                .for_each(|class| target[output[class]] = 1.0);
+            target
         };
         let labels = Labels {
             targets: found.iter().map(target).collect(),

@@ -8,7 +8,7 @@ use super::labels;
 use super::sequence::options;
 use super::start;
 use crate::device::Gpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::Tagger;
 use crate::ops;
 use crate::tensor::{DType, Tape, Tensor};
@@ -85,29 +85,14 @@ impl WordClassifier {
         let vocabulary = data.tokenizer.vocabulary();
         let (mut network, source) = start::network(request, vocabulary)?;
         let tagged = data.tagged()?;
-        let own = tagged.label_names();
+        let classes: Vec<&str> = tagged.label_names().iter().map(String::as_str).collect();
         let known = labels::known(source.as_ref());
-        let unseen = |names: &Vec<String>| own.iter().find(|name| !names.contains(name)).cloned();
-        let (names, kept) = match known {
-            Some(names) => match unseen(&names) {
-                None => (names, true),
-                Some(label) if stage.kind == StageKind::Evaluate => {
-                    return Err(Error::UnseenLabel {
-                        label,
-                        place: "the data".into(),
-                        known: names.join(", "),
-                    });
-                }
-                Some(_) => (own.to_vec(), false),
-            },
-            None => (own.to_vec(), false),
-        };
+        let fixed = stage.kind == StageKind::Evaluate;
+        let numbering = labels::number(known.as_deref(), &classes, fixed)?;
+        let names = numbering.names;
         network.set_labels(labels::of_config(&names, Problem::SingleLabel));
-        let source = source.map(|s| if kept { s } else { s.without_head() });
-        let number = |name: &String| names.iter().position(|n| n == name);
-        let numbers = own
-            .iter()
-            .map(|name| number(name).map_or(IGNORE, |n| n as i32));
+        let source = source.map(|s| if numbering.kept { s } else { s.without_head() });
+        let numbers = numbering.outputs.iter().map(|&output| output as i32);
         let numbers = Arc::new(numbers.collect::<Vec<_>>());
         let parts = data.tagged_parts(request.unit)?;
         let batches = Numbered {
