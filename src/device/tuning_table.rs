@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Caps;
+use super::adapter::Caps;
 use crate::error::{Error, Result};
 
 /// What melos brings along: what `melos tune --export` wrote, names shortened to what adapters
