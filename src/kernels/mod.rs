@@ -11,6 +11,7 @@ mod error;
 pub mod grid;
 pub mod philox;
 pub mod preprocess;
+pub mod token_index;
 mod variant;
 pub mod work;
 

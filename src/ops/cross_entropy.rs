@@ -6,8 +6,10 @@
 //! linear cross entropy: the gradients are computed on the way forward and scaled by the
 //! upstream gradient on the way back.
 
+use super::elementwise::axpy;
+use super::lanes::lanes;
 use super::matmul::{Product, Shared, product};
-use super::{axpy, lanes, sum_all_into, sum_columns};
+use super::reduce::{sum_all_into, sum_columns};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
 use crate::kernels::Variant;

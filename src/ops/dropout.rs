@@ -1,6 +1,6 @@
 //! Dropout; the mask is drawn again on the way back, never stored.
 
-use super::lanes;
+use super::lanes::lanes;
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::{Variant, philox};

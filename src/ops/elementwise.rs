@@ -1,40 +1,12 @@
 //! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
 
-use super::lanes;
+use super::lanes::lanes;
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const GROUP: usize = 256;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct FillParams {
-    n: u32,
-    offset: u32,
-    value: f32,
-}
-
-/// Queues `y[..] = value`.
-///
-/// # Errors
-/// [`Error::DType`] when `y` does not hold f32.
-pub fn fill(y: &Tensor, value: f32) -> Result<()> {
-    y.expect_dtype("fill", "y", DType::F32)?;
-    let kernel = y.gpu().kernel("fill", &Variant::new())?;
-    let params = FillParams {
-        n: y.len() as u32,
-        offset: 0,
-        value,
-    };
-    y.gpu().dispatch(
-        &kernel,
-        &params,
-        &[y.binding()],
-        Groups::cover(y.len(), GROUP),
-    )
-}
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

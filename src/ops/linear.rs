@@ -1,7 +1,7 @@
 //! The linear layer, its weight in either of the two layouts that checkpoints have.
 
 use super::matmul::{Product, Shared, product};
-use super::sum_columns;
+use super::reduce::sum_columns;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
@@ -91,9 +91,10 @@ impl Projection {
 
     /// What the backward pass keeps: x only for the gradient of W, or where `reads_x`.
     pub fn saved(self, tape: &Tape, reads_x: bool) -> Projection {
-        let x = match reads_x || tape.needs_grad(&self.w) {
-            true => self.x,
-            false => self.x.without_values(),
+        let x = if reads_x || tape.needs_grad(&self.w) {
+            self.x
+        } else {
+            self.x.without_values()
         };
         Projection {
             x,

@@ -1,7 +1,9 @@
 //! Layer normalisation, with the residual that precedes it and the dropout before that.
 
 use super::dropout::Draw;
-use super::{axpy, lanes, sum_columns};
+use super::elementwise::axpy;
+use super::lanes::lanes;
+use super::reduce::sum_columns;
 use crate::device::{Caps, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -112,7 +114,7 @@ pub fn layer_norm(
     normalise(tape, x, added, [gamma, beta], eps)
 }
 
-/// LayerNorm(drop(x) + residual) · γ + β over the last axis: [`super::dropout`] with probability `p`
+/// LayerNorm(drop(x) + residual) · γ + β over the last axis: [`dropout`](super::dropout()) with probability `p`
 /// and [`layer_norm`] in one pass, which in f16 does not round what lies between them.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! Sums.
 
+use super::elementwise::axpy;
+use super::lanes::lanes;
 use super::layout::{CopyParams, copy_strided};
-use super::{axpy, lanes};
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;

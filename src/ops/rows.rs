@@ -1,6 +1,6 @@
 //! Operators that choose or average rows.
 
-use super::lanes;
+use super::lanes::lanes;
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;

@@ -3,11 +3,11 @@
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
-use crate::ops::lanes;
 use crate::tensor::{DType, Tape, Tensor};
 
 use super::cross_entropy::SoftmaxParams;
-use super::sum_all_into;
+use super::lanes::lanes;
+use super::reduce::sum_all_into;
 
 const OP: &str = "score_logits";
 

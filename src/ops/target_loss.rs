@@ -1,6 +1,7 @@
 //! Losses of numbers against targets of the same shape: several labels at once, regression.
 
-use super::{cast, sum_all_into};
+use super::elementwise::cast;
+use super::reduce::sum_all_into;
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;

@@ -13,9 +13,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Image, Lines, Readback, Resource};
+use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource};
 use crate::error::{Error, Result};
+use crate::kernels::Variant;
 use shape::bytes;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct FillParams {
+    n: u32,
+    offset: u32,
+    value: f32,
+}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -142,6 +151,22 @@ impl Tensor {
             }
             _ => self.write(values),
         }
+    }
+
+    /// Queues `self[..] = value`.
+    ///
+    /// # Errors
+    /// [`Error::DType`] when this does not hold f32.
+    pub fn fill(&self, value: f32) -> Result<()> {
+        self.expect_dtype("fill", "self", DType::F32)?;
+        let kernel = self.gpu.kernel("fill", &Variant::new())?;
+        let params = FillParams {
+            n: self.len() as u32,
+            offset: 0,
+            value,
+        };
+        let groups = Groups::cover(self.len(), 256);
+        (self.gpu).dispatch(&kernel, &params, &[self.binding()], groups)
     }
 
     /// Queues zeroing.

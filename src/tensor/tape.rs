@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use super::{DType, Tensor};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::ops;
 
 type BackwardFn = Box<dyn FnOnce(&mut Backward) -> Result<()>>;
 
@@ -238,7 +237,7 @@ impl Tape {
             Some(scale) => scale.copy_of_range(0, [1])?,
             None => {
                 let one = Tensor::empty(&self.gpu, [1], DType::F32)?;
-                ops::fill(&one, 1.0)?;
+                one.fill(1.0)?;
                 one
             }
         };

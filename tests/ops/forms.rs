@@ -3,8 +3,7 @@
 
 use half::f16;
 use melos::device::Gpu;
-use melos::ops::matmul::{Activation, Product, product_as};
-use melos::ops::matmul_plan::Candidate;
+use melos::ops::matmul::{Activation, Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
 use crate::reference::elementwise::Unary;

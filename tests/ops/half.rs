@@ -4,8 +4,7 @@
 
 use melos::device::Gpu;
 use melos::error::Result;
-use melos::ops::matmul::{Product, product_as};
-use melos::ops::matmul_plan::Candidate;
+use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::ops::{self, Binary, TokenIds, TokenIndex, Unary};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};

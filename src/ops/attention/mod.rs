@@ -1,10 +1,13 @@
 //! Attention in tiles with online softmax: the T × S matrix is stored neither on the way forward
 //! nor back (Dao 2023, "FlashAttention-2").
 
-use super::attention_form::{self as form, Flags, Form, Params, Stats};
+mod form;
+
+use super::lanes::lanes;
 use super::operand::Operand;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+use form::{Flags, Form, Params, Stats};
 
 const OP: &str = "attention";
 
@@ -176,7 +179,7 @@ fn attend(
     let state = tape.step_state().filter(|_| threshold > 0);
     let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let flags = Flags {
-        vec4: super::lanes(head_width) == 4,
+        vec4: lanes(head_width) == 4,
         dropout: state.is_some(),
         half: q.tensor.is_half(),
         image: form::images(gpu, &tensors, head_width)?,
@@ -269,9 +272,10 @@ fn attend(
 fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
     let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
     let of_q = form.source(q)?;
-    let of_k = match k.id() == q.id() {
-        true => of_q.clone(),
-        false => form.source(k)?,
+    let of_k = if k.id() == q.id() {
+        of_q.clone()
+    } else {
+        form.source(k)?
     };
     let of_v = match v.id() {
         id if id == q.id() => of_q.clone(),

@@ -4,14 +4,21 @@
 //! multiplies by W_hh and applies the gates, or many time steps are, where that is faster. Backward
 //! likewise, and the weights' gradients as one product over all steps.
 
-use super::lstm_form::{Form, LstmForm};
-use super::lstm_steps::Run;
+mod choice;
+mod form;
+mod steps;
+
+pub use form::LstmForm;
+pub use steps::LstmOptions;
+
+use super::elementwise::{Binary, axpy, binary};
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
-use super::{Binary, binary};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+use form::Form;
+use steps::Run;
 
 const OP: &str = "lstm";
 
@@ -25,15 +32,6 @@ pub struct LstmWeights<'a> {
     pub b_ih: &'a Tensor,
     /// (4H)
     pub b_hh: &'a Tensor,
-}
-
-/// How a layer runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LstmOptions {
-    /// From the last time step to the first.
-    pub reverse: bool,
-    /// The cell is clamped to ± this after each update; 0 leaves it free.
-    pub cell_clip: f32,
 }
 
 /// What a layer returns.
@@ -110,7 +108,7 @@ pub fn lstm_as(
 
     let form = match form {
         Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
-        None => Form::of(gpu, batch, weights.w_hh)?,
+        None => choice::choose(gpu, batch, weights.w_hh)?,
     };
     let run = Run {
         form,
@@ -237,7 +235,7 @@ impl Saved {
         if let Some((h, c)) = &self.state {
             for (first, carried) in [(h, &carry_h), (c, &carry_c)] {
                 if let Some(sink) = cx.sink(first)? {
-                    super::axpy(&sink.grad, carried, 1.0, None, sink.accumulate)?;
+                    axpy(&sink.grad, carried, 1.0, None, sink.accumulate)?;
                 }
             }
         }
