@@ -22,6 +22,8 @@ pub mod kernels;
 pub mod translate;
 
 #[cfg(feature = "gpu")]
+pub mod atomic;
+#[cfg(feature = "gpu")]
 mod cache;
 #[cfg(feature = "gpu")]
 pub mod device;
@@ -38,8 +40,6 @@ pub mod optim;
 #[cfg(feature = "gpu")]
 pub mod tensor;
 
-#[cfg(feature = "train")]
-pub mod atomic;
 #[cfg(feature = "train")]
 pub mod hub;
 #[cfg(feature = "train")]

@@ -4,7 +4,7 @@ mod common;
 
 use common::gpu;
 use melos::device::{Gpu, Profile, Timing};
-use melos::ops::matmul::{Activation, Candidate, Product, product_as};
+use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::ops::{self, AttentionOptions, LstmOptions, LstmWeights};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
@@ -332,7 +332,6 @@ fn a_huge_product_is_made_in_rows_with_the_same_bits() {
                         trans_b,
                         accumulate,
                         bias: Some(&bias),
-                        activation: Activation::Gelu,
                         ..Product::new(&a, &b, &c)
                     };
                     product_as(&product, form)

@@ -7,7 +7,6 @@
 //! before it is measured; `melos tune` measures all forms for the sizes of a run. Contexts with
 //! checked kernels, as in tests, know neither file nor table.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -15,7 +14,7 @@ use super::adapter::Caps;
 use super::lock::lock;
 use super::tuning_table::{self, FormTime, Measured, Table};
 use crate::cache::cache_folder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The choices of one device.
 pub(super) struct Tuning {
@@ -91,11 +90,8 @@ impl Tuning {
             done.push(Measured { class, forms });
         }
         state.table.forms.insert(class.into(), order.clone());
-        if let Err((path, e)) = self.keep(&state.table) {
-            log::warn!(
-                "cannot keep the tuning table '{}': {e}; taking the best guess for {class}",
-                path.display()
-            );
+        if let Err(e) = self.keep(&state.table) {
+            log::warn!("the tuning table is not kept: {e}; taking the best guess for {class}");
             // A resumed run could measure otherwise, and then differ in its last bits.
             order = names[..worth].to_vec();
             state.table.forms.insert(class.into(), order.clone());
@@ -130,8 +126,7 @@ impl Tuning {
     pub(super) fn import(&self, text: &str, file: &str) -> Result<usize> {
         let mut state = lock(&self.state);
         let count = state.table.import(text, file)?;
-        let kept = self.keep(&state.table);
-        kept.map_err(|(path, e)| Error::write(path, e))?;
+        self.keep(&state.table)?;
         Ok(count)
     }
 
@@ -156,9 +151,9 @@ impl Tuning {
             .or_else(|| (worth == 1).then_some(0))
     }
 
-    fn keep(&self, table: &Table) -> Result<(), (&PathBuf, io::Error)> {
+    fn keep(&self, table: &Table) -> Result<()> {
         match &self.path {
-            Some(path) => table.save(path).map_err(|e| (path, e)),
+            Some(path) => table.save(path),
             None => Ok(()),
         }
     }

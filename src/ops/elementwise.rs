@@ -1,6 +1,6 @@
 //! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
 
-use super::lanes::lanes;
+use super::kernel::{lanes, run, stored};
 use crate::device::Groups;
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -30,20 +30,15 @@ pub(crate) fn axpy(
         .with("X16", x.is_half())
         .with("Y16", y.is_half())
         .with("VEC4", lanes == 4);
-    let kernel = y.gpu().kernel("axpy", &variant)?;
     let elements = y.len() / lanes;
     let params = AxpyParams {
         n: elements as u32,
         accumulate: u32::from(accumulate),
         alpha,
     };
-    let bindings: Vec<_> = [Some(x), factor, Some(y)]
-        .into_iter()
-        .flatten()
-        .map(Tensor::binding)
-        .collect();
-    y.gpu()
-        .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
+    let tensors = [Some(x), factor, Some(y)].into_iter().flatten();
+    let groups = Groups::cover(elements, GROUP);
+    run(y.gpu(), ("axpy", &variant), &params, tensors, groups)
 }
 
 /// The same values in another float type; `x` itself where it is its own.
@@ -58,12 +53,8 @@ pub fn cast(tape: &Tape, x: &Tensor, to: DType) -> Result<Tensor> {
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), to)?;
     y.expect_float("cast", "to")?;
     axpy(&y, x, 1.0, None, false)?;
-    let (input, out) = (x.without_values(), y.without_values());
-    tape.record("cast", &[x], &[&y], move |cx| {
-        match (cx.upstream(&out)?, cx.sink(&input)?) {
-            (Some(dy), Some(dx)) => axpy(&dx.grad, &dy, 1.0, None, dx.accumulate),
-            _ => Ok(()),
-        }
+    tape.record_map("cast", x, &y, |_, dy, dx| {
+        axpy(&dx.grad, dy, 1.0, None, dx.accumulate)
     });
     Ok(y)
 }
@@ -155,42 +146,25 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, x.shape().clone(), x.dtype())?;
     let lanes = lanes(y.len());
-    let variant = Variant::new()
-        .with("OP", f.code())
-        .with("F16", x.is_half())
-        .with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("unary_fwd", &variant)?;
+    let variant = stored(x, lanes).with("OP", f.code());
     let elements = y.len() / lanes;
+    let groups = Groups::cover(elements, GROUP);
     let (alpha, beta) = f.constants();
     let params = UnaryParams {
         n: elements as u32,
         alpha,
         beta,
     };
-    gpu.dispatch(
-        &kernel,
-        &params,
-        &[x.binding(), y.binding()],
-        Groups::cover(elements, GROUP),
-    )?;
-    let (saved, input, out) = (
-        if f.saves_result() { &y } else { x }.clone(),
-        x.without_values(),
-        y.without_values(),
-    );
-    tape.record("unary", &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        let kernel = cx.gpu().kernel("unary_bwd", &variant)?;
+    run(gpu, ("unary_fwd", &variant), &params, [x, &y], groups)?;
+    let saved = if f.saves_result() { &y } else { x }.clone();
+    tape.record_map("unary", x, &y, move |gpu, dy, dx| {
         let params = UnaryBackwardParams {
             n: elements as u32,
             accumulate: dx.flag(),
             alpha,
         };
-        let bindings = [saved.binding(), dy.binding(), dx.grad.binding()];
-        cx.gpu()
-            .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
+        let tensors = [&saved, dy, &dx.grad];
+        run(gpu, ("unary_bwd", &variant), &params, tensors, groups)
     });
     Ok(y)
 }
@@ -303,7 +277,6 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
         .with("A16", a.is_half())
         .with("B16", b.is_half())
         .with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("binary_fwd", &variant)?;
     let elements = y.len() / lanes;
     let params = BinaryParams {
         shape,
@@ -312,8 +285,8 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
         n: elements as u32,
         _pad: [0; 3],
     };
-    let bindings = [a.binding(), b.binding(), y.binding()];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))?;
+    let groups = Groups::cover(elements, GROUP);
+    run(gpu, ("binary_fwd", &variant), &params, [a, b, &y], groups)?;
     let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
     tape.record("binary", &[a, b], &[&y], move |cx| {
         let Some(dy) = cx.upstream(&out)? else {
@@ -350,7 +323,6 @@ fn binary_backward(
         .with("B16", b.is_half())
         .with("DX16", sink.grad.is_half())
         .with("LANES", lanes);
-    let kernel = cx.gpu().kernel("binary_bwd", &variant)?;
     let params = BinaryBackwardParams {
         shape: own,
         repeat,
@@ -362,13 +334,9 @@ fn binary_backward(
         accumulate: sink.flag(),
         _pad: 0,
     };
-    let bindings = [dy.binding(), a.binding(), b.binding(), sink.grad.binding()];
-    cx.gpu().dispatch(
-        &kernel,
-        &params,
-        &bindings,
-        Groups::cover(operand.len() * lanes as usize, 64),
-    )
+    let tensors = [dy, a, b, &sink.grad];
+    let groups = Groups::cover(operand.len() * lanes as usize, 64);
+    run(cx.gpu(), ("binary_bwd", &variant), &params, tensors, groups)
 }
 
 /// a + b, broadcast.

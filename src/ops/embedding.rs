@@ -1,9 +1,8 @@
 //! Rows of a table by token, and the deterministic scatter-add that is its gradient.
 
-use super::lanes::lanes;
+use super::kernel::{lanes, run, stored};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
-use crate::kernels::Variant;
 use crate::kernels::token_index::TokenIndex;
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -96,11 +95,8 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
     let y = Tensor::empty(gpu, [steps, batch, width], tape.activations())?;
     let count = steps * batch;
     let lanes = lanes(width);
-    let variant = Variant::new()
-        .with("F16", y.is_half())
-        .with("VEC4", lanes == 4);
+    let variant = stored(&y, lanes);
     let forward = variant.clone().with("TABLE16", table.is_half());
-    let kernel = gpu.kernel("embedding_fwd", &forward)?;
     let params = ForwardParams {
         rows: count as u32,
         width: (width / lanes) as u32,
@@ -109,18 +105,15 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
         threshold: 0,
         scale: 1.0,
     };
-    let bindings = [tokens.ids.binding(), table.binding(), y.binding()];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(count as u64))?;
+    let groups = Groups::Linear(count as u64);
+    let tensors = [&tokens.ids, table, &y];
+    run(gpu, ("embedding_fwd", &forward), &params, tensors, groups)?;
 
-    let (tokens, input, out) = (tokens.clone(), table.clone(), y.clone());
-    tape.record(OP, &[table], &[&y], move |cx| {
-        let (Some(dy), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        if !sink.accumulate {
-            sink.grad.clear(); // The kernel writes only the rows that the batch names.
+    let tokens = tokens.clone();
+    tape.record_map(OP, table, &y, move |gpu, dy, dtable| {
+        if !dtable.accumulate {
+            dtable.grad.clear(); // The kernel writes only the rows that the batch names.
         }
-        let kernel = cx.gpu().kernel("embedding_bwd", &variant)?;
         let params = BackwardParams {
             segments: count as u32,
             width: (width / lanes) as u32,
@@ -130,15 +123,14 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
             threshold: 0,
             scale: 1.0,
         };
-        let bindings = [
-            tokens.rows.binding(),
-            tokens.starts.binding(),
-            tokens.order.binding(),
-            dy.binding(),
-            sink.grad.binding(),
-        ];
-        cx.gpu()
-            .dispatch(&kernel, &params, &bindings, Groups::Linear(count as u64))
+        let TokenIds {
+            rows,
+            starts,
+            order,
+            ..
+        } = &tokens;
+        let tensors = [rows, starts, order, dy, &dtable.grad];
+        run(gpu, ("embedding_bwd", &variant), &params, tensors, groups)
     });
     Ok(y)
 }

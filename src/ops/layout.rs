@@ -1,5 +1,6 @@
 //! Operators that only move elements.
 
+use super::kernel::run;
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -19,13 +20,9 @@ pub(super) struct CopyParams {
 
 /// Queues a strided copy between tensors of one float type; see the kernel's contract.
 pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParams) -> Result<()> {
-    let kernel = gpu.kernel("copy_strided", &Variant::new().with("F16", x.is_half()))?;
-    gpu.dispatch(
-        &kernel,
-        params,
-        &[x.binding(), y.binding()],
-        Groups::cover(params.n as usize, 256),
-    )
+    let kernel = ("copy_strided", &Variant::new().with("F16", x.is_half()));
+    let groups = Groups::cover(params.n as usize, 256);
+    run(gpu, kernel, params, [x, y], groups)
 }
 
 /// Queues copying (or adding) `columns` columns of every row from one matrix to another.
@@ -125,37 +122,9 @@ pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
             found: x.shape().to_string(),
         });
     }
-    let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, [rows, width], x.dtype())?;
-    let params = CopyParams {
-        shape: [1, 1, rows as u32, width as u32],
-        stride_x: [0, 0, (steps * width) as u32, 1],
-        stride_y: [0, 0, width as u32, 1],
-        n: (rows * width) as u32,
-        offset_x: (index * width) as u32,
-        offset_y: 0,
-        accumulate: 0,
-    };
-    copy_strided(gpu, x, &y, &params)?;
-    let (input, out) = (x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        if !dx.accumulate {
-            dx.grad.clear();
-        }
-        let params = CopyParams {
-            stride_x: params.stride_y,
-            stride_y: params.stride_x,
-            offset_x: 0,
-            offset_y: params.offset_x,
-            accumulate: 1,
-            ..params
-        };
-        copy_strided(cx.gpu(), &dy, &dx.grad, &params)
-    });
-    Ok(y)
+    // The places of a sequence side by side.
+    let lines = x.reshaped([rows, steps * width])?;
+    columns(tape, &lines, index * width, width)
 }
 
 /// Columns `first..first + width` of the last axis: (…, W) → (…, width).
@@ -178,15 +147,11 @@ pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Te
     };
     let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), x.dtype())?;
     copy_columns(tape.gpu(), (x, first), (&y, 0), width, false)?;
-    let (input, out) = (x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
+    tape.record_map(OP, x, &y, move |gpu, dy, dx| {
         if !dx.accumulate {
             dx.grad.clear();
         }
-        copy_columns(cx.gpu(), (&dy, 0), (&dx.grad, first), width, true)
+        copy_columns(gpu, (dy, 0), (&dx.grad, first), width, true)
     });
     Ok(y)
 }
@@ -231,8 +196,7 @@ pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -
         row: row as u32,
         first: first as u32,
     };
-    let kernel = x.gpu().kernel("cache_append", &Variant::new())?;
-    let bindings = [starts.binding(), x.binding(), cache.binding()];
+    let kernel = ("cache_append", &Variant::new());
     let groups = Groups::cover(params.n as usize, 256);
-    x.gpu().dispatch(&kernel, &params, &bindings, groups)
+    run(x.gpu(), kernel, &params, [starts, x, cache], groups)
 }

@@ -7,7 +7,7 @@ mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod embedding;
-mod lanes;
+mod kernel;
 mod layout;
 mod linear;
 mod lora;
@@ -24,6 +24,7 @@ pub use crate::kernels::token_index::TokenIndex;
 pub use attention::{AttentionOptions, attention, attention_packed};
 pub use cross_entropy::{cross_entropy, linear_cross_entropy};
 pub use dropout::dropout;
+#[cfg(feature = "train")]
 pub(crate) use elementwise::axpy;
 pub use elementwise::{Binary, Unary, add, binary, cast, mul, scale, unary};
 pub use embedding::{TokenIds, embedding};

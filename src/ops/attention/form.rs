@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::device::{Binding, Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
-use crate::ops::lanes::lanes;
+use crate::ops::kernel::{lanes, run};
 use crate::ops::matmul::reads_images;
 use crate::ops::operand::{Operand, can_be_image, lines};
 use crate::tensor::{DType, Tensor};
@@ -233,7 +233,6 @@ impl Form {
         let variant = Variant::new()
             .with("F16", self.flags.half)
             .with("VEC4", self.flags.vec4);
-        let kernel = gpu.kernel("attention_delta", &variant)?;
         let rows = stats.0.len() / 2;
         let params = DeltaParams {
             n: rows as u32,
@@ -241,8 +240,9 @@ impl Form {
             heads: params.heads,
             width: params.width,
         };
-        let bindings = [out, dout, &stats.0].map(Tensor::binding);
-        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(rows, 64))
+        let kernel = ("attention_delta", &variant);
+        let groups = Groups::cover(rows, 64);
+        run(gpu, kernel, &params, [out, dout, &stats.0], groups)
     }
 
     /// Fills, or adds to, q's columns of `dq`.

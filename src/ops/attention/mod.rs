@@ -3,7 +3,7 @@
 
 mod form;
 
-use super::lanes::lanes;
+use super::kernel::lanes;
 use super::operand::Operand;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};

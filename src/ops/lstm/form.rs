@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
+use crate::ops::kernel::run;
 use crate::ops::matmul::{Layout, pack, panels};
 use crate::ops::operand::{Operand, can_be_image, lines};
 use crate::tensor::{DType, Tensor};
@@ -183,15 +184,14 @@ impl Form {
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
-        let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
         let params = PackParams {
             hidden: self.hidden,
             tile: self.tile,
             kp: kp as u32,
         };
-        let bindings = [w_hh.binding(), packed.binding()];
+        let kernel = ("lstm_pack_weights", &Variant::new());
         let groups = Groups::cover(packed.len() / 4, 64);
-        gpu.dispatch(&kernel, &params, &bindings, groups)?;
+        run(gpu, kernel, &params, [w_hh, &packed], groups)?;
         Ok(Operand::Tensor(packed))
     }
 

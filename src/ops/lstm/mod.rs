@@ -80,18 +80,14 @@ pub fn lstm_as(
     let gates_width = 4 * hidden;
     x.expect_dtype(OP, "x", DType::F32)?;
     lens.expect(OP, "lens", &[batch], DType::U32)?;
-    weights
-        .w_ih
-        .expect(OP, "w_ih", &[gates_width, inputs], DType::F32)?;
-    weights
-        .w_hh
-        .expect(OP, "w_hh", &[gates_width, hidden], DType::F32)?;
-    weights
-        .b_ih
-        .expect(OP, "b_ih", &[gates_width], DType::F32)?;
-    weights
-        .b_hh
-        .expect(OP, "b_hh", &[gates_width], DType::F32)?;
+    for (arg, weight, dims) in [
+        ("w_ih", weights.w_ih, &[gates_width, inputs][..]),
+        ("w_hh", weights.w_hh, &[gates_width, hidden]),
+        ("b_ih", weights.b_ih, &[gates_width]),
+        ("b_hh", weights.b_hh, &[gates_width]),
+    ] {
+        weight.expect(OP, arg, dims, DType::F32)?;
+    }
     if let Some((h, c)) = state {
         h.expect(OP, "h", &[batch, hidden], DType::F32)?;
         c.expect(OP, "c", &[batch, hidden], DType::F32)?;
@@ -207,25 +203,20 @@ impl Saved {
                 ..Product::new(dz, &self.w_ih, &dx.grad)
             })?;
         }
-        if let Some(dw) = cx.sink(&self.w_ih)? {
-            let accumulate = dw.accumulate;
+        let weight = |dw: &Sink, read: &Tensor| {
             product(&Product {
                 trans_a: true,
-                accumulate,
+                accumulate: dw.accumulate,
                 shared_a: Some(&shared_dz),
-                ..Product::new(dz, &self.x, &dw.grad)
-            })?;
+                ..Product::new(dz, read, &dw.grad)
+            })
+        };
+        if let Some(dw) = cx.sink(&self.w_ih)? {
+            weight(&dw, &self.x)?;
         }
         if let Some(dw) = cx.sink(&self.w_hh)? {
             let before = run.sequence(&self.hs, usize::from(run.options.reverse))?;
-            let before = before.reshaped([run.steps * run.batch, run.hidden])?;
-            let accumulate = dw.accumulate;
-            product(&Product {
-                trans_a: true,
-                accumulate,
-                shared_a: Some(&shared_dz),
-                ..Product::new(dz, &before, &dw.grad)
-            })?;
+            weight(&dw, &before.reshaped([run.steps * run.batch, run.hidden])?)?;
         }
         let mut biases: Vec<Sink> = Vec::with_capacity(2);
         for bias in &self.biases {

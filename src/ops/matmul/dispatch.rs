@@ -1,14 +1,15 @@
 //! A product in one form: its dispatches, cut where one would be too long.
 
-use super::candidate::{Candidate, Family};
+use super::candidate::Candidate;
 use super::panels::Pack;
 use super::plan::{Wanted, plan};
-use super::sizes::{Activation, Layout, PlanError, Sizes};
+use super::sizes::{Layout, PlanError, Sizes};
 use super::split;
 use super::tensors::{OP, Product, Shared};
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
+use crate::ops::kernel::run;
 use crate::ops::operand::Operand;
 use crate::ops::reduce::sum_columns;
 use crate::tensor::{DType, Tensor};
@@ -80,11 +81,11 @@ fn rows_as(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
     if sizes.k <= max_k {
         return part_as(p, sizes, (p.a, p.b), (p.shared_a, p.shared_b), form);
     }
-    if p.activation != Activation::None || sizes.batch > 1 {
+    if sizes.batch > 1 {
         return Err(Error::Kernel {
             kernel: OP.into(),
             message: format!(
-                "an inner size of {} with an activation or a batch; software adapters take up to {max_k}",
+                "an inner size of {} with a batch; software adapters take up to {max_k}",
                 sizes.k
             ),
         });
@@ -113,7 +114,8 @@ fn split_as(p: &Product<'_>, sizes: &Sizes, parts: u32, of: Candidate) -> Result
     if !split::can_split(sizes) {
         return Err(Error::Kernel {
             kernel: OP.into(),
-            message: "parts of k take no batch, bias or activation, and no C with gaps, transposed or of f16".into(),
+            message: "parts of k take no batch or bias, and no C with gaps, transposed or of f16"
+                .into(),
         });
     }
     let k = sizes.k.div_ceil(parts.max(1));
@@ -173,29 +175,12 @@ fn part_as(
         None => operand(from, wanted),
     };
     let operands = (make(a, &plan.a, shared_a)?, make(b, &plan.b, shared_b)?);
-    let mut variant = plan
-        .consts
-        .iter()
-        .fold(Variant::new(), |v, &(name, value)| v.with(name, value))
-        .with("C16", p.c.is_half());
-    for &(name, value) in &plan.flags {
-        variant = variant.with(name, value);
-    }
-    if matches!(form.family(), Family::Direct | Family::Tile | Family::Image) {
-        // Panels are f32, whatever was packed; matrix units take nothing but f16.
-        variant = variant.with("A16", a.is_half()).with("B16", b.is_half());
-    }
-    let kernel = gpu.kernel(plan.kernel, &variant.with("VEC4", plan.vec4))?;
+    let kernel = gpu.kernel(plan.kernel, &plan.variant)?;
     // Without a bias some buffer must stand in; it is not read.
     let bias = p.bias.unwrap_or(p.a);
     let (a, b) = (operands.0.binding(), operands.1.binding());
     let bindings = [a, b, bias.binding(), p.c.binding()];
-    gpu.dispatch_bytes(
-        &kernel,
-        plan.params.bytes(),
-        &bindings,
-        Groups::Grid(plan.groups),
-    )
+    gpu.dispatch_bytes(&kernel, &plan.params, &bindings, Groups::Grid(plan.groups))
 }
 
 /// An operand as a kernel wants it.
@@ -213,8 +198,8 @@ pub(crate) fn pack(gpu: &Gpu, operand: &Tensor, how: &Pack) -> Result<Tensor> {
     let variant = Variant::new()
         .with("F16", operand.is_half())
         .with("VEC4", how.vec4);
-    let kernel = gpu.kernel("matmul_pack", &variant)?;
-    let bindings = [operand.binding(), packed.binding()];
-    gpu.dispatch(&kernel, &how.params, &bindings, Groups::Grid(how.groups))?;
+    let kernel = ("matmul_pack", &variant);
+    let groups = Groups::Grid(how.groups);
+    run(gpu, kernel, &how.params, [operand, &packed], groups)?;
     Ok(packed)
 }

@@ -16,7 +16,6 @@ pub use candidate::Candidate;
 pub(super) use dispatch::pack;
 pub use dispatch::product_as;
 pub(super) use panels::panels;
-pub use sizes::Activation;
 pub(super) use sizes::Layout;
 pub use tensors::{Product, Shared};
 pub(super) use timing::reads_images;
@@ -61,39 +60,31 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
         trans_b,
         ..Product::new(a, b, &y)
     })?;
-    let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
+    let (a2, b2, out) = (a.clone(), b.clone(), y.without_values());
     tape.record(OP, &[a, b], &[&y], move |cx| {
         let Some(dy) = cx.upstream(&out)? else {
             return Ok(());
         };
-        if let Some(da) = cx.sink(&a2)? {
-            // dA = dy·op(B)ᵀ, or its transpose op(B)·dyᵀ.
-            let (x, y, tx, ty) = if trans_a {
-                (&b2, &dy, trans_b, true)
-            } else {
-                (&dy, &b2, false, !trans_b)
-            };
-            let accumulate = da.accumulate;
-            product(&Product {
-                trans_a: tx,
-                trans_b: ty,
-                accumulate,
-                ..Product::new(x, y, &da.grad)
-            })?;
-        }
-        if let Some(db) = cx.sink(&b2)? {
-            let (x, y, tx, ty) = if trans_b {
-                (&dy, &a2, true, trans_a)
-            } else {
-                (&a2, &dy, !trans_a, false)
-            };
-            let accumulate = db.accumulate;
-            product(&Product {
-                trans_a: tx,
-                trans_b: ty,
-                accumulate,
-                ..Product::new(x, y, &db.grad)
-            })?;
+        // dA = dy·op(B)ᵀ, or its transpose op(B)·dyᵀ.
+        let da = if trans_a {
+            (&b2, &dy, trans_b, true)
+        } else {
+            (&dy, &b2, false, !trans_b)
+        };
+        let db = if trans_b {
+            (&dy, &a2, true, trans_a)
+        } else {
+            (&a2, &dy, !trans_a, false)
+        };
+        for (operand, (left, right, trans_a, trans_b)) in [(&a2, da), (&b2, db)] {
+            if let Some(sink) = cx.sink(operand)? {
+                product(&Product {
+                    trans_a,
+                    trans_b,
+                    accumulate: sink.accumulate,
+                    ..Product::new(left, right, &sink.grad)
+                })?;
+            }
         }
         Ok(())
     });

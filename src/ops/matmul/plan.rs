@@ -15,9 +15,10 @@
 use super::candidate::Candidate;
 use super::image;
 use super::panels::{Pack, panels};
-use super::params::{PackedParams, Params, StridedParams};
+use super::params::{PackedParams, StridedParams};
 use super::sizes::{PlanError, Sizes, check, grid};
 use crate::device::{Lines, MatrixUnits};
+use crate::kernels::Variant;
 
 /// What a kernel wants an operand to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,14 +41,10 @@ pub struct Plan {
     pub b: Wanted,
     /// Name of the product's kernel.
     pub kernel: &'static str,
-    /// Its `#const` values.
-    pub consts: Vec<(&'static str, u32)>,
-    /// Its flag `VEC4`.
-    pub vec4: bool,
-    /// Its other flags.
-    pub flags: Vec<(&'static str, bool)>,
-    /// Its parameters.
-    pub params: Params,
+    /// Its variant.
+    pub variant: Variant,
+    /// The bytes of its parameters.
+    pub params: Vec<u8>,
     /// Workgroups.
     pub groups: [u32; 3],
 }
@@ -58,7 +55,7 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
     let p = product;
     let accumulate = u32::from(p.accumulate);
     let has_bias = u32::from(p.has_bias);
-    let strided = Params::Strided(StridedParams {
+    let strided = StridedParams {
         m: p.m,
         n: p.n,
         k: p.k,
@@ -73,9 +70,10 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         accumulate,
         has_bias,
         alpha: p.alpha,
-    });
+    };
+    let strided = bytemuck::bytes_of(&strided).to_vec();
     let packed = |k: u32, [a_batch, b_batch]: [u32; 2]| {
-        Params::Packed(PackedParams {
+        let params = PackedParams {
             m: p.m,
             n: p.n,
             k,
@@ -86,66 +84,75 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
             accumulate,
             has_bias,
             alpha: p.alpha,
-        })
+        };
+        bytemuck::bytes_of(&params).to_vec()
     };
-    let act = ("ACT", p.act as u32);
+    let vec4 = !p.trans_c && [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0);
+    let variant = Variant::new()
+        .with("C16", p.half_c)
+        .with("TRANS_C", p.trans_c)
+        .with("VEC4", vec4);
+    // Panels are f32, whatever was packed; matrix units take nothing but f16.
+    let [a16, b16] = p.half;
+    let halves = |variant: Variant| variant.with("A16", a16).with("B16", b16);
     let (mut a, mut b) = (Wanted::Strided, Wanted::Strided);
-    let mut flags = vec![("TRANS_C", p.trans_c)];
-    let (kernel, consts, params, tile) = match candidate {
+    let (kernel, variant, params, tile) = match candidate {
         Candidate::Subgroup { rows, wg } => {
             let pack_a = panels(p.m, p.k, p.a, p.batch, rows, "A")?;
             let pack_b = panels(p.n, p.k, p.b, p.batch, 4 * wg, "B")?;
             let apart = [pack_a.params.dst_batch, pack_b.params.dst_batch];
             let params = packed(pack_a.params.kp, apart);
             (a, b) = (Wanted::Panels(pack_a), Wanted::Panels(pack_b));
-            let consts = vec![act, ("ROWS", rows), ("WG", wg)];
-            ("matmul_subgroup", consts, params, [rows, 4 * wg])
+            let variant = variant.with("ROWS", rows).with("WG", wg);
+            ("matmul_subgroup", variant, params, [rows, 4 * wg])
         }
         Candidate::Image { rows } => {
             let images = image::operands(p).map_err(|operand| PlanError::NoImage { operand });
             let [image_a, image_b] = images?;
             let params = packed(p.k, [image_a.layers, image_b.layers]);
-            flags.push(("TRANS_A", image_a.lines.panels));
-            flags.push(("TRANS_B", !image_b.lines.panels));
             (a, b) = (Wanted::Image(image_a.lines), Wanted::Image(image_b.lines));
-            let consts = vec![
-                act,
-                ("ROWS", rows),
-                ("FOLD_A", image_a.lines.fold),
-                ("FOLD_B", image_b.lines.fold),
-            ];
-            ("matmul_image", consts, params, [rows, 64])
+            let variant = halves(variant)
+                .with("TRANS_A", image_a.lines.panels)
+                .with("TRANS_B", !image_b.lines.panels)
+                .with("ROWS", rows)
+                .with("FOLD_A", image_a.lines.fold)
+                .with("FOLD_B", image_b.lines.fold);
+            ("matmul_image", variant, params, [rows, 64])
         }
         Candidate::Tile { bm, bn } => {
-            let consts = vec![act, ("BM", bm), ("BN", bn), ("THREADS", bm * bn / 64)];
-            ("matmul_tile", consts, strided, [bm, bn])
+            let variant = halves(variant)
+                .with("BM", bm)
+                .with("BN", bn)
+                .with("THREADS", bm * bn / 64);
+            ("matmul_tile", variant, strided, [bm, bn])
         }
         Candidate::Coop(MatrixUnits { size, subgroup }) => {
             let (trans_a, trans_b) = (p.a.k != 1, p.b.extent != 1);
             // Lines of both operands, and what leads from one to the next.
-            let lines_a = if trans_a {
+            let [a0, a1] = if trans_a {
                 [p.a.k, p.m]
             } else {
                 [p.a.extent, p.k]
             };
-            let lines_b = if trans_b {
+            let [b0, b1] = if trans_b {
                 [p.b.extent, p.k]
             } else {
                 [p.b.k, p.n]
             };
-            let [a0, a1] = lines_a;
-            let [b0, b1] = lines_b;
             let all = [a0, a1, b0, b1, p.a.batch, p.b.batch];
-            flags.extend([
-                ("ALIGNED", all.iter().all(|v| v % 4 == 0)),
-                ("MAT16", size == 16),
-                ("TRANS_A", trans_a),
-                ("TRANS_B", trans_b),
-            ]);
-            let consts = vec![act, ("SUBGROUP", subgroup), ("THREADS", 4 * subgroup)];
-            ("matmul_coop", consts, strided, [8 * size; 2])
+            let variant = variant
+                .with("ALIGNED", all.iter().all(|v| v % 4 == 0))
+                .with("MAT16", size == 16)
+                .with("TRANS_A", trans_a)
+                .with("TRANS_B", trans_b)
+                .with("SUBGROUP", subgroup)
+                .with("THREADS", 4 * subgroup);
+            ("matmul_coop", variant, strided, [8 * size; 2])
         }
-        Candidate::Direct { wg } => ("matmul_direct", vec![act, ("WG", wg)], strided, [8, 4 * wg]),
+        Candidate::Direct { wg } => {
+            let variant = halves(variant).with("WG", wg);
+            ("matmul_direct", variant, strided, [8, 4 * wg])
+        }
         // Its parts are products of their own.
         Candidate::Split { .. } => return plan(product, candidate.whole()),
     };
@@ -154,9 +161,7 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         a,
         b,
         kernel,
-        consts,
-        vec4: !p.trans_c && [p.n, p.ldc, p.c_batch].iter().all(|v| v % 4 == 0),
-        flags,
+        variant,
         params,
         groups: grid([count(p.m, tile[0]), count(p.n, tile[1]), u64::from(p.batch)])?,
     })
@@ -165,6 +170,7 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Value;
 
     #[test]
     fn what_cannot_be_planned_says_why() {
@@ -186,7 +192,8 @@ mod tests {
         };
         assert_eq!((a.params.panels, a.params.kp, a.vec4), (3, 264, false));
         assert_eq!(a.floats, 2 * 3 * 264 * 32);
-        assert_eq!((plan.groups, plan.vec4), ([3, 1, 2], false));
+        assert_eq!(plan.groups, [3, 1, 2]);
+        assert_eq!(plan.variant.get("VEC4"), Some(Value::Bool(false)));
         Ok(())
     }
 }

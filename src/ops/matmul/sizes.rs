@@ -3,23 +3,6 @@
 use crate::device::{ImageLimits, MatrixUnits};
 use crate::kernels::grid::MAX_GROUPS;
 
-/// What the product's sum goes through before it is stored; the number is the kernels' `ACT`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    None = 0,
-    /// max(x, 0).
-    Relu = 1,
-    /// GELU, tanh form.
-    Gelu = 2,
-    /// tanh.
-    Tanh = 3,
-    /// Logistic sigmoid.
-    Sigmoid = 4,
-}
-
 /// How one operand lies in memory, seen as (extent, k): rows of A or columns of B, by inner size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -31,7 +14,7 @@ pub struct Layout {
     pub batch: u32,
 }
 
-/// C (m, n) (= or +=) act(alpha · A (m, k) · B (k, n) + bias (n)), `batch` times.
+/// C (m, n) (= or +=) alpha · A (m, k) · B (k, n) + bias (n), `batch` times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sizes {
     /// Rows of C.
@@ -58,8 +41,6 @@ pub struct Sizes {
     pub accumulate: bool,
     /// Whether a bias is bound.
     pub has_bias: bool,
-    /// Applied last, before an accumulation.
-    pub act: Activation,
     /// Whether A and B hold f16.
     pub half: [bool; 2],
     /// Whether C does.
@@ -98,7 +79,6 @@ impl Sizes {
             alpha: 1.0,
             accumulate: false,
             has_bias: false,
-            act: Activation::None,
             half: [false; 2],
             half_c: false,
         }

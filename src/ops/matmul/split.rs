@@ -3,7 +3,7 @@
 //! A GPU has room for hundreds of tiles where such a product, a gradient of LoRA's say, has ten: the rest
 //! of the device would wait for those to go through all of k.
 
-use super::sizes::{Activation, Sizes};
+use super::sizes::Sizes;
 
 /// Tiles of 64 by 64 that fill most devices.
 const FULL: u64 = 128;
@@ -15,7 +15,7 @@ const SHORTEST: u64 = 256;
 /// Whether parts of the product can be added up: nothing but the sum follows them.
 pub(super) fn can_split(p: &Sizes) -> bool {
     let gaps = p.trans_c || p.ldc != p.n;
-    p.batch == 1 && !p.has_bias && p.act == Activation::None && !gaps && !p.half_c
+    p.batch == 1 && !p.has_bias && !gaps && !p.half_c
 }
 
 /// Parts of k worth making at once, where there are any; as many for all products of a class.

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 
 use super::plan::Wanted;
-use super::sizes::{Activation, Sizes};
+use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::ops::operand::Operand;
 use crate::tensor::{DType, Tensor};
 
 pub(super) const OP: &str = "matmul";
 
-/// C (=|+=) act(alpha · op(A)·op(B) + bias), for matrices, or for equally many of them (batched:
+/// C (=|+=) alpha · op(A)·op(B) + bias, for matrices, or for equally many of them (batched:
 /// three axes). A, B and C hold f32 or f16, each for itself; sums are in f32.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
@@ -32,8 +32,6 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// (N), added to every row.
     pub bias: Option<&'a Tensor>,
-    /// Applied last, before the accumulation.
-    pub activation: Activation,
     /// How many columns of A's memory count, where its rows are longer.
     pub columns_a: Option<usize>,
     /// The same of C.
@@ -78,7 +76,6 @@ impl<'a> Product<'a> {
             accumulate: false,
             alpha: 1.0,
             bias: None,
-            activation: Activation::None,
             columns_a: None,
             columns_c: None,
             shared_a: None,
@@ -145,7 +142,6 @@ impl<'a> Product<'a> {
             alpha: self.alpha,
             accumulate: self.accumulate,
             has_bias: self.bias.is_some(),
-            act: self.activation,
             half: [self.a.is_half(), self.b.is_half()],
             half_c: self.c.is_half(),
             ..Sizes::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
