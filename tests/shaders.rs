@@ -216,6 +216,59 @@ fn files_follow_the_house_rules() {
     });
 }
 
+/// Variables of functions that are declared without a value, in the words of the text. WGSL makes
+/// them zero wherever the declaration is passed, but compilers differ about loops.
+fn variables_without_value(wgsl: &str) -> Vec<String> {
+    let code: String = wgsl
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(|line| line.split("//").next().unwrap_or("").to_string() + "\n")
+        .collect();
+    let statements = code.split([';', '{', '}']);
+    let declares = |s: &&str| {
+        let mut words = s.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        // Resources and `var<workgroup>` and the like belong to the module and take no value.
+        let of_module =
+            s.contains("@binding") || (s.contains("var<") && !s.contains("var<function"));
+        words.any(|word| word == "var") && !of_module
+    };
+    let without = statements.filter(declares).filter(|s| !s.contains('='));
+    without.map(|s| s.trim().to_string()).collect()
+}
+
+#[test]
+fn variables_of_functions_have_a_value() {
+    let files = catalogue::iter()
+        .map(|k| (k.name, k.wgsl))
+        .chain(catalogue::includes().filter_map(|name| Some((name, catalogue::include(name)?))));
+    let mut seen = 0;
+    for (name, wgsl) in files {
+        seen += wgsl.matches("var ").count();
+        let found = variables_without_value(wgsl);
+        assert!(
+            found.is_empty(),
+            "{name}: write `= T()` where a zero is meant: {found:?}"
+        );
+    }
+    assert!(seen > 100, "only {seen} variables read");
+
+    let good = "var<workgroup> tile: array<f32, 64>;
+        @group(0) @binding(1) var a: Image;
+        fn f() { var x = array<f32, 4>(); // var y: f32;
+            for (var i = 0u; i < 4u; i++) { var z: f32 = x[i]; } }";
+    assert_eq!(variables_without_value(good), [""; 0]);
+    let bad = "var<private> t: u32;
+        fn f() { for (var i = 0u; i < 4u; i++) { var x: array<vec4<f32>, 4>; // zero
+        #if A
+            var<function> y: f32;
+        #endif
+            let variance = 1.0; var z
+                : u32; } }";
+    let found = variables_without_value(bad);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("var x:"), "{found:?}");
+}
+
 /// The embedded list against the folders, both ways.
 #[test]
 fn the_catalogue_lists_every_file() {

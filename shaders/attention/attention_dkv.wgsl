@@ -37,11 +37,11 @@ fn attention_dkv(
     let key = tile + 4u * c;
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var k_acc: array<array<vec4<f32>, 4>, SLICES>;
-    var v_acc: array<array<vec4<f32>, 4>, SLICES>;
+    var k_acc = array<array<vec4<f32>, 4>, SLICES>();
+    var v_acc = array<array<vec4<f32>, 4>, SLICES>();
     for (var t0 = earliest / 32u * 32u; t0 < end; t0 += 32u) {
-        var f: array<vec4<f32>, 4>;
-        var g: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
+        var g = array<vec4<f32>, 4>();
         let t = t0 + 4u * c;
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;

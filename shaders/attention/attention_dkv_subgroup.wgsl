@@ -39,11 +39,11 @@ fn attention_dkv_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var k_acc: array<array<vec4<f32>, 8>, GROUPS>;
-    var v_acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var k_acc = array<array<vec4<f32>, 8>, GROUPS>();
+    var v_acc = array<array<vec4<f32>, 8>, GROUPS>();
     for (var t = earliest / 8u * 8u; t < end; t += 8u) {
-        var f: array<vec4<f32>, 8>;
-        var g: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
+        var g = array<vec4<f32>, 8>();
         let q_lo = q_place(batch, head, t + row);
         let q_hi = q_place(batch, head, t + row + 4u);
         let d_lo = dout_place(batch, head, t + row);

@@ -37,10 +37,10 @@ fn attention_dq(
     let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 4>, SLICES>;
+    var acc = array<array<vec4<f32>, 4>, SLICES>();
     for (var s0 = 0u; s0 < end; s0 += 32u) {
-        var f: array<vec4<f32>, 4>;
-        var g: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
+        var g = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;

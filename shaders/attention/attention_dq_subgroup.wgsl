@@ -40,10 +40,10 @@ fn attention_dq_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var acc = array<array<vec4<f32>, 8>, GROUPS>();
     for (var s = 0u; s < end; s += 8u) {
-        var f: array<vec4<f32>, 8>;
-        var g: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
+        var g = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
         let k_hi = k_place(batch, head, s + row + 4u);
         let v_lo = v_place(batch, head, s + row);

@@ -40,11 +40,11 @@ fn attention_fwd(
         q_place(batch, head, tile + 4u * c + 2u), q_place(batch, head, tile + 4u * c + 3u));
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 4>, SLICES>;
+    var acc = array<array<vec4<f32>, 4>, SLICES>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
     for (var s0 = 0u; s0 < end; s0 += 32u) {
-        var f: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
         let keys = array<u32, 4>(k_place(batch, head, key), k_place(batch, head, key + 1u),
             k_place(batch, head, key + 2u), k_place(batch, head, key + 3u));

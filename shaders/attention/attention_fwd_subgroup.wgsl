@@ -36,11 +36,11 @@ fn attention_fwd_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var acc = array<array<vec4<f32>, 8>, GROUPS>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
     for (var s = 0u; s < end; s += 8u) {
-        var f: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
         let k_hi = k_place(batch, head, s + row + 4u);
         for (var d = 0u; d < p.width; d += 8u) {

@@ -32,7 +32,7 @@ fn lstm_step_bwd(
     for (var step = 0u; step < p.steps; step++) {
         begin(step);
         for (var tile = wid.x * (WG / TILE) + lid / TILE; tile < tiles; tile += nwg.x * (WG / TILE)) {
-            var acc: array<vec4<f32>, ROWS>;
+            var acc = array<vec4<f32>, ROWS>();
             var at = tile * kp * TILE + lid % TILE;
             let end = select(0u, kp, p.has_next == 1u || step > 0u);
             for (var k = 0u; k < end; k += 4u) {

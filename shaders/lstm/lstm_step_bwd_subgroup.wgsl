@@ -62,7 +62,7 @@ fn lstm_step_bwd_subgroup(
     begin(0u);
     let row0 = wid.y * ROWS;
     let unit = (wid.x * TILE + lid) * 4u;
-    var acc: array<array<vec4<f32>, 4>, QUADS>;
+    var acc = array<array<vec4<f32>, 4>, QUADS>();
     let end = select(0u, padded(), p.has_next == 1u);
     for (var k = 0u; k < end; k += 8u) {
         let panel = weights(unit, k);

@@ -29,7 +29,7 @@ fn lstm_step_fwd(
     for (var step = 0u; step < p.steps; step++) {
         begin(step);
         for (var unit0 = wid.x * WG; unit0 < p.hidden; unit0 += nwg.x * WG) {
-            var acc: array<vec4<f32>, ROWS>;
+            var acc = array<vec4<f32>, ROWS>();
             let tile = min(unit0 / TILE + lid / TILE, tiles - 1u);
             var at = tile * kp * TILE + lid % TILE;
             for (var k = 0u; k < kp; k += 4u) {

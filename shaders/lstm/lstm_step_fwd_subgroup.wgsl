@@ -75,7 +75,7 @@ fn lstm_step_fwd_subgroup(
     let row0 = wid.y * ROWS;
     let unit = wid.x * TILE + lid;
     let kp = padded();
-    var acc: array<array<vec4<f32>, 4>, QUADS>;
+    var acc = array<array<vec4<f32>, 4>, QUADS>();
     for (var k = 0u; k < kp; k += 8u) {
         let panel = weights(unit, k);
         for (var q = 0u; q < QUADS; q++) {

@@ -125,9 +125,9 @@ fn matmul_coop(
     let top = subgroup / 2u * (4u * MAT);
     let left = subgroup % 2u * (4u * MAT);
 
-    var sums: array<Sum, 16>;
-    var next_a: array<vec4<f16>, A_LOADS>;
-    var next_b: array<vec4<f16>, B_LOADS>;
+    var sums = array<Sum, 16>();
+    var next_a = array<vec4<f16>, A_LOADS>();
+    var next_b = array<vec4<f16>, B_LOADS>();
     for (var l = 0u; l < A_LOADS; l++) {
         next_a[l] = fetch_a(lid + l * THREADS, a0, row0, 0u);
     }
@@ -160,7 +160,7 @@ fn matmul_coop(
             }
         }
         for (var k = 0u; k < BK; k += MAT) {
-            var y: array<Rights, 4>;
+            var y = array<Rights, 4>();
             for (var j = 0u; j < 4u; j++) {
                 let column = left + j * MAT;
 #if TRANS_B

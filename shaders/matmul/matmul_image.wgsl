@@ -128,8 +128,8 @@ fn matmul_image(
 ) {
     // Rows 0 to 3 and 4 to 7 of every eight. Loops over them have a constant count equal to their
     // length: drivers unroll exactly those.
-    var upper: array<array<Sums, 4>, EIGHTS>;
-    var lower: array<array<Sums, 4>, EIGHTS>;
+    var upper = array<array<Sums, 4>, EIGHTS>();
+    var lower = array<array<Sums, 4>, EIGHTS>();
     let row = wid.x * ROWS;
     let col = wid.y * 64u + lid * 4u;
     let a_base = wid.z * p.a_batch;

@@ -26,7 +26,7 @@ fn matmul_subgroup(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     // Loops over acc have a constant count equal to its length: drivers unroll exactly those.
-    var acc: array<array<vec4<f32>, 4>, GROUPS>;
+    var acc = array<array<vec4<f32>, 4>, GROUPS>();
     var ai = wid.z * p.a_batch + wid.x * p.kp * GROUPS + (lane & 7u) * GROUPS;
     var bi = wid.z * p.b_batch + wid.y * p.kp * WG + lid;
     for (var k = 0u; k < p.kp; k += 8u) {
@@ -40,7 +40,7 @@ fn matmul_subgroup(
         let b7 = b[bi + 7u * WG];
         for (var g = 0u; g < GROUPS; g++) {
             let rows = a[ai + g];
-            var s: array<vec4<f32>, 4>;
+            var s = array<vec4<f32>, 4>();
             s[0] = acc[g][0];
             s[1] = acc[g][1];
             s[2] = acc[g][2];

@@ -65,10 +65,10 @@ fn matmul_tile(
     let tr = lid / (BN / 8u); // this invocation's rows: row0 + 4 tr + (0..4), and BM / 2 further
     let tc = lid % (BN / 8u); // its columns likewise
 
-    var lo: array<vec4<f32>, 8>; // rows by the left four columns
-    var hi: array<vec4<f32>, 8>; // rows by the right four columns
-    var next_a: array<vec4<f32>, A_LOADS>;
-    var next_b: array<vec4<f32>, B_LOADS>;
+    var lo = array<vec4<f32>, 8>(); // rows by the left four columns
+    var hi = array<vec4<f32>, 8>(); // rows by the right four columns
+    var next_a = array<vec4<f32>, A_LOADS>();
+    var next_b = array<vec4<f32>, B_LOADS>();
     for (var l = 0u; l < A_LOADS; l++) {
         let at = place(lid + l * THREADS, A_QUADS, a_along_k);
         next_a[l] = fetch_a(a0, row0 + 4u * at.x, at.y);
