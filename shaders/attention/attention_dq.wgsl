@@ -3,13 +3,13 @@
 //   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
 //   dq[t] (=|+=) sum_s ds k[s]
 //
-// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
-// mask is drawn again, both as in attention_fwd.
+// The probabilities are computed again and the mask is drawn again, both as in attention_fwd.
+// Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
 // Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 64, each with 32 queries and COLS columns of
 // dq. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Tiles of 32 keys, in slices of 32 columns, as attention_fwd.
 // Numerics: f32, in the order of s. Limits: 7 storage buffers; 12 KiB of workgroup memory.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_dq_store.wgsl"
 #include "attention_tile.wgsl"
 

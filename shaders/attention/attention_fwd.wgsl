@@ -10,7 +10,7 @@
 // of the scores, and four queries by four columns of each slice of o.
 // Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: 6 storage buffers; 13 KiB of workgroup memory.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_fwd_store.wgsl"
 #include "attention_tile.wgsl"
 

@@ -5,11 +5,11 @@
 // The portable form, and the one for few rows or tiny sizes, where packing would cost more
 // than the product. Strides say how A and B lie, which covers every transposition.
 // Source: definition.
-// Dispatch: (ceil(m / 8), ceil(n / (4 * WG)), batch) workgroups of WG; one invocation makes
+// Dispatch: (ceil(m / 8), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
 // 8 rows of 4 neighbouring columns.
 // Passes: 1. Numerics: f32, one running sum per element in the order of k.
 // Limits: 4 storage buffers; no workgroup memory.
-#const WG: u32
+#const WG: u32 // invocations of a workgroup
 
 #include "matmul_strided.wgsl"
 

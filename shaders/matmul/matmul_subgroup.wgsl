@@ -3,19 +3,19 @@
 //   C (= or +=) act(alpha * A B + bias)
 //
 // Source: definition; the panels are those of Goto and van de Geijn 2008, section 4.
-// Dispatch: (ceil(m / ROWS), ceil(n / (4 * WG)), batch) workgroups of WG. Consecutive
-// workgroups share a panel of B, which stays in the cache while panels of A pass by.
+// Dispatch: (ceil(m / ROWS), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
+// ROWS rows by 4 columns, by subgroups of 8 lanes or more. Consecutive workgroups share a panel of B, which stays in the cache while panels of A pass by.
 // Passes: 1, after matmul_pack of A (width ROWS) and of B (width 4 * WG). The packing
 // transposes and pads with zeros, so that this one loop serves NN, NT, TN and every size.
 // A step takes 8 values of k: each lane loads four rows of A at one k and the subgroup shares
 // them by broadcast, so an element of A is loaded once per subgroup and not once per lane.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: subgroups of 8 lanes or more; 4 storage buffers; no workgroup memory.
-#const ROWS: u32
-#const WG: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const WG: u32 // invocations of a workgroup
 
 #include "matmul_panels.wgsl"
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / 4 WG), kp, 4 WG) f32
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / (4 WG)), kp, 4 WG): B packed by matmul_pack, width 4 WG
 
 const GROUPS: u32 = ROWS / 4u;
 
