@@ -11,9 +11,9 @@
 //! use melos::kernels::{Target, Variant, catalogue};
 //!
 //! let wgsl = catalogue::source("lstm_step_fwd", &Variant::new(), Target::Web)?;
-//! let sheet = catalogue::contract("lstm_step_fwd")?;
+//! let contract = catalogue::contract("lstm_step_fwd")?;
 //! # assert!(wgsl.contains("fn lstm_step_fwd"));
-//! # assert!(!sheet.bindings.is_empty());
+//! # assert!(!contract.bindings.is_empty());
 //! # Ok::<(), melos::kernels::KernelError>(())
 //! ```
 

@@ -3,8 +3,9 @@
 //   y[e] = x[e] * (0 if word(cell(e)) < threshold else scale)
 //   threshold = p 2^32, scale = 1 / (1 - p) (or 1 for word dropout); p = 0 is the identity
 //   cell(e) = e;  PATTERN: cell(e) = (e / row) % period
+//   word(c) is word c % 4 of Philox4x32-10 block (c / 4, layer, draw, 0) under the seed
 //
-// Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
+// PATTERN repeats cells:
 // row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
 // VEC4: x and y hold four values per element; n still counts values, a multiple of 4.
 // F16: x and y hold f16.
@@ -17,18 +18,18 @@
 #include "dropout.wgsl"
 
 struct Params {
-    n: u32,          // elements
-    layer: u32,      // tells this dropout's stream from all others of the model
-    threshold: u32,  // p 2^32
-    row: u32,        // elements that share a cell; PATTERN only
-    period: u32,     // cells; PATTERN only
-    scale: f32,      // 1 / (1 - p)
+    n: u32,         // elements
+    layer: u32,     // tells this dropout's stream from all others of the model
+    threshold: u32, // p 2^32 (kernels::philox::drop_threshold); 0 is the identity with scale 1
+    row: u32,       // elements that share a cell (1; C drops whole rows); PATTERN only
+    period: u32,    // cells (n; B C locks the mask over time); PATTERN only
+    scale: f32,     // 1 / (1 - p), or 1 for word dropout
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
-@group(0) @binding(2) var<storage, read> x: array<Stored>; // (n) f32 or (n / 4) vec4
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
+@group(0) @binding(2) var<storage, read> x: array<Stored>; // (n): argument
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (n): result
 
 @compute @workgroup_size(256)
 fn dropout_fwd(

@@ -2,13 +2,13 @@
 //
 //   dtable[rows[u], :] (=|+=) sum over k in [starts[u], starts[u + 1]) of dy[order[k], :]
 //   ROW_DROPOUT: times the entry's 0 or scale
+//   rows that no segment names are not touched, with or without accumulate
 //
 // order lists the positions of the batch sorted by id (stable), one segment per distinct id.
-// Unused slots have rows[u] = 0xFFFFFFFF, so that a recorded dispatch serves every batch.
-// Rows that no segment names are not touched, with or without accumulate.
 // VEC4: four columns per element, C counts elements. F16: dy holds f16.
 // Source: derivative of embedding_fwd.
-// Dispatch: U workgroups of 64, folded; one distinct id per workgroup.
+// Dispatch: U workgroups of 64, folded; one distinct id per workgroup. Unused slots have
+// rows[u] = 0xFFFFFFFF (any number >= V) and do nothing, so that a recorded dispatch serves every batch.
 // Passes: 1. Numerics: f32, positions in order. Limits: 6 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
@@ -19,20 +19,20 @@ struct Params {
     vocab: u32,      // V
     accumulate: u32, // 0: overwrite the named rows without reading; 1: add
     layer: u32,      // as in the forward; ROW_DROPOUT only
-    threshold: u32,
-    scale: f32,
+    threshold: u32,  // as in the forward; ROW_DROPOUT only
+    scale: f32,      // as in the forward; ROW_DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> rows: array<u32>; // (U) u32
-@group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1) u32
-@group(0) @binding(3) var<storage, read> order: array<u32>; // (N) u32
-@group(0) @binding(4) var<storage, read> dy: array<Stored>; // (N, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> rows: array<u32>; // (U): distinct ids; 0xFFFFFFFF in unused slots
+@group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1): each segment's first place in order, and the end
+@group(0) @binding(3) var<storage, read> order: array<u32>; // (N): positions of the batch, sorted by id (stable)
+@group(0) @binding(4) var<storage, read> dy: array<Stored>; // (N, C): upstream gradient
 #if ROW_DROPOUT
-@group(0) @binding(5) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(5) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
 #include "random.wgsl"
 #endif
-@group(0) @binding(6) var<storage, read_write> dtable: array<Real>; // (V, C) f32 or vec4, row-major
+@group(0) @binding(6) var<storage, read_write> dtable: array<Real>; // (V, C): gradient of the table
 
 @compute @workgroup_size(64)
 fn embedding_bwd(

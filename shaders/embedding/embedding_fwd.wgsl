@@ -1,4 +1,4 @@
-// Rows of a table.
+// Gathers rows of a table.
 //
 //   y[r, :] = table[ids[r], :]           ids[r] >= V (such as 0xFFFFFFFF): zeros
 //   ROW_DROPOUT: times 0 or scale, one draw per vocabulary entry: all its occurrences together
@@ -26,13 +26,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> ids: array<u32>; // (N) u32, N = T B
-@group(0) @binding(2) var<storage, read> table: array<Entry>; // (V, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> ids: array<u32>; // (N): row of the table; >= V for none
+@group(0) @binding(2) var<storage, read> table: array<Entry>; // (V, C): embeddings
 #if ROW_DROPOUT
-@group(0) @binding(3) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(3) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
 #include "random.wgsl"
 #endif
-@group(0) @binding(4) var<storage, read_write> y: array<Stored>; // (N, C) f32 or vec4, row-major
+@group(0) @binding(4) var<storage, read_write> y: array<Stored>; // (N, C): gathered rows
 
 @compute @workgroup_size(64)
 fn embedding_fwd(

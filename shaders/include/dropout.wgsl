@@ -3,7 +3,7 @@
 #include "random.wgsl"
 
 fn dropout_factors(first: u32) -> vec4<f32> {
-    var factors: vec4<f32>;
+    var factors = vec4<f32>();
 #if PATTERN
     // Elements map onto mask cells: the words of a cell's block serve neighbours too.
     var block = 0u;

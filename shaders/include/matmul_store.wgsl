@@ -9,8 +9,7 @@ alias Out = Half;
 #else
 alias Out = Real;
 #endif
-// 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
-#const ACT: u32
+#const ACT: u32 // 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
 
 fn activate(x: vec4<f32>) -> vec4<f32> {
     if ACT == 1u { return max(x, vec4<f32>(0.0)); }

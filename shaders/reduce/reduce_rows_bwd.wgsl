@@ -8,18 +8,18 @@
 #include "linear.wgsl"
 
 struct Params {
-    rows: u32,
-    cols: u32,
+    rows: u32,       // rows
+    cols: u32,       // columns
     accumulate: u32, // 0: overwrite without reading; 1: add
     scale: f32,      // as in the forward; not read by MAX
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<f32>; // (R) f32
+@group(0) @binding(1) var<storage, read> dy: array<f32>; // (R): upstream gradient
 #if MAX
-@group(0) @binding(2) var<storage, read> arg: array<u32>; // (R) u32, from the forward
+@group(0) @binding(2) var<storage, read> arg: array<u32>; // (R): place of the maximum
 #endif
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (R, C) f32, row-major
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>; // (R, C): gradient
 
 @compute @workgroup_size(64)
 fn reduce_rows_bwd(

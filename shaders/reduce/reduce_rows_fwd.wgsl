@@ -10,16 +10,16 @@
 #include "linear.wgsl"
 
 struct Params {
-    rows: u32,
-    cols: u32,
-    scale: f32, // not read by MAX
+    rows: u32,  // rows
+    cols: u32,  // columns
+    scale: f32, // 1: sum, 1/C: mean; not read by MAX
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (R, C) f32, row-major
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (R) f32
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (R, C): rows
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (R): one value per row
 #if MAX
-@group(0) @binding(3) var<storage, read_write> arg: array<u32>; // (R) u32
+@group(0) @binding(3) var<storage, read_write> arg: array<u32>; // (R): place of the maximum
 #endif
 
 const WG = 64u;
