@@ -1,6 +1,6 @@
 // Matrix product on matrix units: cooperative matrices of f16, sums in f32.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4, with a matrix of
 // MAT x MAT in the place of a number.

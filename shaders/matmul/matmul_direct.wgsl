@@ -1,6 +1,6 @@
 // Matrix product from operands as they lie, without packing, workgroup memory or subgroups.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // The portable form, and the one for few rows or tiny sizes, where packing would cost more
 // than the product. Strides say how A and B lie, which covers every transposition.

@@ -1,6 +1,6 @@
 // Matrix product of operands that were copied into images, by subgroup broadcast.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // For drivers that run on a CPU: one fetch from an image brings four floats to each of eight lanes
 // by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.

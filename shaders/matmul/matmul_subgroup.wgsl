@@ -1,6 +1,6 @@
 // Matrix product over packed panels, by subgroup broadcast.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the panels are those of Goto and van de Geijn 2008, section 4.
 // Dispatch: (ceil(m / ROWS), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes

@@ -1,6 +1,6 @@
 // Matrix product by register tiles over workgroup memory.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4.
 // Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; a workgroup makes

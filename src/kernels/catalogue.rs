@@ -116,7 +116,6 @@ macro_rules! kernels {
 }
 
 include_files! {
-    "activation.wgsl"
     "attention.wgsl"
     "attention_dkv_store.wgsl"
     "attention_dq_store.wgsl"
@@ -216,8 +215,6 @@ kernels! {
     "reduce" {
         "grad_norm_finish"
         "grad_norm_partial"
-        "reduce_rows_bwd"
-        "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
     }

@@ -65,9 +65,6 @@ struct ForwardParams {
     rows: u32,
     width: u32,
     vocab: u32,
-    layer: u32,
-    threshold: u32,
-    scale: f32,
 }
 
 #[repr(C)]
@@ -77,9 +74,6 @@ struct BackwardParams {
     width: u32,
     vocab: u32,
     accumulate: u32,
-    layer: u32,
-    threshold: u32,
-    scale: f32,
 }
 
 /// Rows of `table` (V, C), f32 or f16, for tokens (T, B): (T, B, C) in the element type of the
@@ -101,9 +95,6 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
         rows: count as u32,
         width: (width / lanes) as u32,
         vocab: vocab as u32,
-        layer: 0,
-        threshold: 0,
-        scale: 1.0,
     };
     let groups = Groups::Linear(count as u64);
     let tensors = [&tokens.ids, table, &y];
@@ -119,9 +110,6 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
             width: (width / lanes) as u32,
             vocab: vocab as u32,
             accumulate: 1,
-            layer: 0,
-            threshold: 0,
-            scale: 1.0,
         };
         let TokenIds {
             rows,
