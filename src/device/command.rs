@@ -48,27 +48,22 @@ impl Groups {
 /// Memory that a command keeps out of its pool: only what was not made for a recording, whose own
 /// memory goes back while it is recorded, for its later commands to use. The driver's handles
 /// keep that alive.
-pub(super) enum Kept {
-    Buffer { _buffer: Arc<Buffer> },
-    Image { _image: Arc<Image> },
+type Kept = Arc<dyn Send + Sync>;
+
+fn kept_buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
+    let keep = buffer.outlives_recordings();
+    keep.then(|| buffer.clone() as Kept)
 }
 
-impl Kept {
-    fn buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
-        let _buffer = buffer.outlives_recordings().then(|| buffer.clone())?;
-        Some(Kept::Buffer { _buffer })
-    }
+fn kept_image(image: &Arc<Image>) -> Option<Kept> {
+    let keep = image.outlives_recordings();
+    keep.then(|| image.clone() as Kept)
+}
 
-    fn image(image: &Arc<Image>) -> Option<Kept> {
-        let _image = image.outlives_recordings().then(|| image.clone())?;
-        Some(Kept::Image { _image })
-    }
-
-    pub(super) fn of(binding: &Binding<'_>) -> Option<Kept> {
-        match binding.resource {
-            Resource::Buffer(buffer, _) => Kept::buffer(buffer),
-            Resource::Image(image) => Kept::image(image),
-        }
+fn kept(binding: &Binding<'_>) -> Option<Kept> {
+    match binding.resource {
+        Resource::Buffer(buffer, _) => kept_buffer(buffer),
+        Resource::Image(image) => kept_image(image),
     }
 }
 
@@ -82,7 +77,7 @@ impl Held {
     fn new(buffer: &Arc<Buffer>) -> Held {
         Held {
             raw: buffer.raw().clone(),
-            _kept: Kept::buffer(buffer),
+            _kept: kept_buffer(buffer),
         }
     }
 }
@@ -185,7 +180,7 @@ impl Command {
             layout: kernel.layout(),
             entries: &entries,
         });
-        let kept = bindings.iter().filter_map(Kept::of).collect();
+        let memory = bindings.iter().filter_map(kept).collect();
         let counts = match kernel.counter() {
             Some(counter) => counter.count(params, bindings, groups),
             None => Counts::default(),
@@ -195,7 +190,7 @@ impl Command {
             bind_group,
             groups,
             counts,
-            _kept: kept,
+            _kept: memory,
         })
     }
 
@@ -212,7 +207,7 @@ impl Command {
             from: (Held::new(from.0), from.1),
             to: to.raw().clone(),
             lines: to.lines(),
-            _kept: Kept::image(to),
+            _kept: kept_image(to),
         }
     }
 

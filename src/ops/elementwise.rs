@@ -246,12 +246,11 @@ fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
             .zip(&sb)
             .any(|(x, y)| x != y && *x != 1 && *y != 1)
     {
-        return Err(Error::Shape {
-            op: "binary",
-            arg: "b",
-            expected: format!("up to 4 axes that broadcast with {}", a.shape()),
-            found: b.shape().to_string(),
-        });
+        return Err(b.wrong_shape(
+            "binary",
+            "b",
+            format!("up to 4 axes that broadcast with {}", a.shape()),
+        ));
     }
     Ok(std::array::from_fn(|i| sa[i].max(sb[i])))
 }

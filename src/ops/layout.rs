@@ -66,12 +66,11 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         part.expect_float(OP, "parts")?;
         part.expect_dtype(OP, "parts", first.dtype())?;
         if &part.dims()[..part.dims().len() - 1] != outer {
-            return Err(Error::Shape {
-                op: OP,
-                arg: "parts",
-                expected: format!("all axes but the last as {}", first.shape()),
-                found: part.shape().to_string(),
-            });
+            return Err(part.wrong_shape(
+                OP,
+                "parts",
+                format!("all axes but the last as {}", first.shape()),
+            ));
         }
     }
     let width = parts.iter().map(|p| p.shape().last()).sum();
@@ -115,12 +114,7 @@ pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
     x.expect_float(OP, "x")?;
     let [rows, steps, width] = x.dims3(OP, "x")?;
     if index >= steps {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("(B, T, C) with T > {index}"),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("(B, T, C) with T > {index}")));
     }
     // The places of a sequence side by side.
     let lines = x.reshaped([rows, steps * width])?;
@@ -137,12 +131,7 @@ pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Te
     let outer = match x.dims().split_last() {
         Some((last, outer)) if first + width <= *last => outer,
         _ => {
-            return Err(Error::Shape {
-                op: OP,
-                arg: "x",
-                expected: format!("(…, {} or more)", first + width),
-                found: x.shape().to_string(),
-            });
+            return Err(x.wrong_shape(OP, "x", format!("(…, {} or more)", first + width)));
         }
     };
     let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), x.dtype())?;
@@ -181,12 +170,7 @@ pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -
     cache.expect(OP, "cache", &[rows, capacity, width], DType::F32)?;
     starts.expect(OP, "starts", &[rows], DType::U32)?;
     if first + width > row {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("(B, T, {} or more)", first + width),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("(B, T, {} or more)", first + width)));
     }
     let params = AppendParams {
         n: (rows * steps * width) as u32,

@@ -57,12 +57,7 @@ impl Projection {
         let [outputs, inputs] = layout.sizes(op, w)?;
         w.expect_float(op, "w")?;
         let Some((_, outer)) = x.dims().split_last() else {
-            return Err(Error::Shape {
-                op,
-                arg: "x",
-                expected: format!("(…, {inputs})"),
-                found: x.shape().to_string(),
-            });
+            return Err(x.wrong_shape(op, "x", format!("(…, {inputs})")));
         };
         x.expect_float(op, "x")?;
         x.expect(op, "x", &[outer, &[inputs]].concat(), x.dtype())?;

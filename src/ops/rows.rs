@@ -108,12 +108,7 @@ pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tenso
     const OP: &str = "select_rows";
     x.expect_float(OP, "x")?;
     if x.shape().rows() != rows.inverse.len() {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("{} rows", rows.inverse.len()),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("{} rows", rows.inverse.len())));
     }
     let y = Tensor::empty(tape.gpu(), [rows.len(), x.shape().last()], x.dtype())?;
     gather_rows(x, &rows.rows, &y, 0)?;
@@ -149,12 +144,7 @@ pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     const OP: &str = "mean_pool";
     x.expect_float(OP, "x")?;
     let &[batch, steps, cols] = x.dims() else {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: "(B, T, C)".into(),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", "(B, T, C)"));
     };
     lens.expect(OP, "lens", &[batch], DType::U32)?;
     let gpu = tape.gpu();

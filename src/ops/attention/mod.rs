@@ -39,15 +39,6 @@ impl Part {
     }
 }
 
-/// Checked inputs.
-struct Inputs {
-    parts: [Part; 3],
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    width: usize,
-}
-
 /// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C), all f32 or
 /// all f16.
 ///
@@ -72,18 +63,11 @@ pub fn attention(
     q.expect_float(OP, "q")?;
     k.expect(OP, "k", &[batch, keys, width], q.dtype())?;
     v.expect(OP, "v", &[batch, keys, width], q.dtype())?;
-    let part = |tensor: &Tensor| Part {
+    let parts = [q, k, v].map(|tensor| Part {
         tensor: tensor.clone(),
         first: 0,
-    };
-    let inputs = Inputs {
-        parts: [q, k, v].map(part),
-        batch,
-        queries,
-        keys,
-        width,
-    };
-    attend(tape, inputs, lens, options)
+    });
+    attend(tape, parts, [batch, queries, keys, width], lens, options)
 }
 
 /// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C), GPT-2's c_attn.
@@ -100,34 +84,19 @@ pub fn attention_packed(
     let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, 3C)")?;
     qkv.expect_float(OP, "qkv")?;
     if !columns.is_multiple_of(3) {
-        return Err(wrong_shape(qkv, "qkv", "(B, T, 3C)"));
+        return Err(qkv.wrong_shape(OP, "qkv", "(B, T, 3C)"));
     }
     let width = columns / 3;
-    let inputs = Inputs {
-        parts: [0, width, 2 * width].map(|first| Part {
-            tensor: qkv.clone(),
-            first,
-        }),
-        batch,
-        queries,
-        keys: queries,
-        width,
-    };
-    attend(tape, inputs, lens, options)
-}
-
-fn wrong_shape(tensor: &Tensor, arg: &'static str, expected: &str) -> Error {
-    Error::Shape {
-        op: OP,
-        arg,
-        expected: expected.into(),
-        found: tensor.shape().to_string(),
-    }
+    let parts = [0, width, 2 * width].map(|first| Part {
+        tensor: qkv.clone(),
+        first,
+    });
+    attend(tape, parts, [batch, queries, queries, width], lens, options)
 }
 
 fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]> {
     let dims = tensor.dims().try_into();
-    dims.map_err(|_| wrong_shape(tensor, arg, expected))
+    dims.map_err(|_| tensor.wrong_shape(OP, arg, expected))
 }
 
 impl AttentionOptions {
@@ -154,19 +123,14 @@ impl AttentionOptions {
     }
 }
 
+/// Of checked inputs; B, T, S, C.
 fn attend(
     tape: &Tape,
-    inputs: Inputs,
+    parts: [Part; 3],
+    [batch, queries, keys, width]: [usize; 4],
     lens: Option<&Tensor>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
-    let Inputs {
-        parts,
-        batch,
-        queries,
-        keys,
-        width,
-    } = inputs;
     let [q, k, v] = &parts;
     options.check(width)?;
     if let Some(lens) = lens {

@@ -174,11 +174,6 @@ pub(super) fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 
     match *t.dims() {
         [rows, columns] => Ok((1, [rows, columns])),
         [batch, rows, columns] => Ok((batch, [rows, columns])),
-        _ => Err(Error::Shape {
-            op: OP,
-            arg,
-            expected: "(rows, columns) or (batch, rows, columns)".into(),
-            found: t.shape().to_string(),
-        }),
+        _ => Err(t.wrong_shape(OP, arg, "(rows, columns) or (batch, rows, columns)")),
     }
 }
