@@ -2,7 +2,7 @@
 
 use super::kernel::{lanes, run, stored};
 use crate::device::Groups;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
@@ -44,7 +44,7 @@ pub(crate) fn axpy(
 /// The same values in another float type; `x` itself where it is its own.
 ///
 /// # Errors
-/// [`Error::DType`] unless both are float types.
+/// [`crate::Error::DType`] unless both are float types.
 pub fn cast(tape: &Tape, x: &Tensor, to: DType) -> Result<Tensor> {
     x.expect_float("cast", "x")?;
     if x.dtype() == to {
@@ -140,7 +140,7 @@ struct UnaryBackwardParams {
 /// y = f(x), any shape, f32 or f16.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold floats.
+/// [`crate::Error::DType`] when `x` does not hold floats.
 pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     x.expect_float("unary", "x")?;
     let gpu = tape.gpu();
@@ -172,7 +172,7 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
 /// alpha·x.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold floats.
+/// [`crate::Error::DType`] when `x` does not hold floats.
 pub fn scale(tape: &Tape, x: &Tensor, alpha: f32) -> Result<Tensor> {
     unary(tape, x, Unary::Affine { alpha, beta: 0.0 })
 }
@@ -259,7 +259,7 @@ fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
 /// a does.
 ///
 /// # Errors
-/// [`Error::Shape`] when they do not broadcast, [`Error::DType`] unless both hold floats.
+/// [`crate::Error::Shape`] when they do not broadcast, [`crate::Error::DType`] unless both hold floats.
 pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.expect_float("binary", "a")?;
     b.expect_float("binary", "b")?;

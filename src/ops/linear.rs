@@ -2,7 +2,7 @@
 
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const OP: &str = "linear";
