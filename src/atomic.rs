@@ -1,8 +1,8 @@
 //! Files and folders that are there whole or not at all.
 //!
-//! Everything is written under a hidden `.NAME.partial` beside its target, synchronised to the
-//! disk, then renamed. A failure on the way (a full disk above all) removes the partial copy and
-//! leaves what was there before.
+//! Everything is written under a hidden name beside its target, which ends in `.partial`,
+//! synchronised to the disk, then renamed. A failure on the way (a full disk above all) removes the
+//! partial copy and leaves what was there before.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -48,7 +48,8 @@ pub fn write_file_with(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    let temporary = partial(path);
+    // Two processes may write one file, each a copy of its own.
+    let temporary = partial(&path.with_added_extension(std::process::id().to_string()));
     let written = create(&temporary, fill)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_folder(parent(path)));

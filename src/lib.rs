@@ -11,9 +11,9 @@
 //! use melos::kernels::{Target, Variant, catalogue};
 //!
 //! let wgsl = catalogue::source("lstm_step_fwd", &Variant::new(), Target::Web)?;
-//! let sheet = catalogue::contract("lstm_step_fwd")?;
+//! let contract = catalogue::contract("lstm_step_fwd")?;
 //! # assert!(wgsl.contains("fn lstm_step_fwd"));
-//! # assert!(!sheet.bindings.is_empty());
+//! # assert!(!contract.bindings.is_empty());
 //! # Ok::<(), melos::kernels::KernelError>(())
 //! ```
 
@@ -21,6 +21,8 @@ pub mod kernels;
 #[cfg(feature = "translate")]
 pub mod translate;
 
+#[cfg(feature = "gpu")]
+pub mod atomic;
 #[cfg(feature = "gpu")]
 mod cache;
 #[cfg(feature = "gpu")]
@@ -38,8 +40,6 @@ pub mod optim;
 #[cfg(feature = "gpu")]
 pub mod tensor;
 
-#[cfg(feature = "train")]
-pub mod atomic;
 #[cfg(feature = "train")]
 pub mod hub;
 #[cfg(feature = "train")]

@@ -4,8 +4,8 @@ mod common;
 
 use common::gpu;
 use melos::device::{Gpu, Profile, Timing};
-use melos::ops::matmul::{Product, product_as};
-use melos::ops::{self, AttentionOptions, LstmOptions, LstmWeights, matmul_plan};
+use melos::ops::matmul::{Candidate, Product, product_as};
+use melos::ops::{self, AttentionOptions, LstmOptions, LstmWeights};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
 
@@ -77,7 +77,7 @@ fn memory_stays_flat_over_many_replays_and_eager_steps() {
     let step = || {
         let a = Tensor::empty(&gpu, [5000], DType::F32)?;
         a.copy_from(&input)?;
-        ops::fill(&a, 2.0)?;
+        a.fill(2.0)?;
         Ok(())
     };
     let (recording, ()) = gpu.record(step).unwrap();
@@ -113,9 +113,9 @@ fn copies_and_fills(gpu: &Gpu, timing: Timing) -> Profile {
         let a = Tensor::empty(gpu, [5000], DType::F32)?;
         for _ in 0..3 {
             a.copy_from(&input)?;
-            ops::fill(&a, 2.0)?;
+            a.fill(2.0)?;
         }
-        ops::fill(&a, 3.0)
+        a.fill(3.0)
     };
     let (recording, ()) = gpu.record(step).unwrap();
     let before = gpu.sent();
@@ -177,23 +177,18 @@ fn the_work_of_products_is_counted_in_every_form() {
     let gpu = gpu();
     let tensor = |shape: [usize; 3]| Tensor::zeros(&gpu, shape).unwrap();
     let (a, b, c) = (tensor([3, 5, 64]), tensor([3, 64, 64]), tensor([3, 5, 64]));
-    let sizes = matmul_plan::Product::new(5, 64, 64, false, false).batched(3);
-    let caps = |cpu| matmul_plan::Caps {
-        cpu,
-        images: gpu.caps().images(),
-        image_rows: 40,
-        matrix: None,
-        min_subgroup: match gpu.caps().subgroup {
-            true => gpu.caps().subgroup_min,
-            false => 0,
-        },
-        workgroup_bytes: gpu.caps().limits.max_compute_workgroup_storage_size,
-        invocations: gpu.caps().limits.max_compute_invocations_per_workgroup,
-    };
-    for form in [true, false]
-        .map(|cpu| matmul_plan::candidates(&sizes, &caps(cpu)))
-        .concat()
-    {
+    let mut forms = vec![
+        Candidate::Direct { wg: 16 },
+        Candidate::Direct { wg: 64 },
+        Candidate::Tile { bm: 64, bn: 64 },
+    ];
+    // They broadcast from eight lanes.
+    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+        forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
+        forms.push(Candidate::Subgroup { rows: 8, wg: 64 });
+        forms.push(Candidate::Image { rows: 8 });
+    }
+    for form in forms {
         let found = counted(&gpu, || product_as(&Product::new(&a, &b, &c), form));
         let [(_, 1, flops)] = found[..] else {
             panic!("{form}: {found:?}");
@@ -337,7 +332,6 @@ fn a_huge_product_is_made_in_rows_with_the_same_bits() {
                         trans_b,
                         accumulate,
                         bias: Some(&bias),
-                        activation: matmul_plan::Activation::Gelu,
                         ..Product::new(&a, &b, &c)
                     };
                     product_as(&product, form)
@@ -347,7 +341,7 @@ fn a_huge_product_is_made_in_rows_with_the_same_bits() {
             gpu.limit_work(None);
             (recording.kernel_counts(), bits(&c))
         };
-        use matmul_plan::Candidate::{Direct, Subgroup, Tile};
+        use Candidate::{Direct, Subgroup, Tile};
         let mut forms = vec![Direct { wg: 16 }, Tile { bm: 64, bn: 64 }];
         if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
             forms.push(Subgroup { rows: 32, wg: 16 });

@@ -1,5 +1,6 @@
-//! The preprocessor: what it writes, and every error it can give.
+//! The preprocessor and the contracts: what they read and write, and every error they can give.
 
+use melos::kernels::contract::{Access, Feature};
 use melos::kernels::preprocess::expand;
 use melos::kernels::{Contract, KernelError, Target, Variant, catalogue};
 
@@ -232,24 +233,169 @@ fn catalogue_errors() {
     );
 }
 
+/// Contracts need no compiler: this test is built without naga too.
+#[test]
+fn every_kernel_has_a_contract() {
+    for kernel in catalogue::iter() {
+        let contract = kernel.contract().expect("a contract");
+        assert!(contract.params_size() > 0, "{}", kernel.name);
+        for variant in contract.variants() {
+            let bindings = contract.bindings(&variant).expect("bindings");
+            let numbers: Vec<u32> = bindings.iter().map(|b| b.index).collect();
+            let rising = numbers.windows(2).all(|two| two[0] < two[1]);
+            assert!(numbers.len() > 1 && rising, "{} {numbers:?}", kernel.name);
+        }
+    }
+}
+
 #[test]
 fn contract_errors() {
-    let fill = catalogue::get("fill")
-        .expect("fill is in the catalogue")
-        .contract_toml;
-    let broken = |from: &str, to: &str| {
-        assert!(fill.contains(from), "{from}");
-        Contract::parse("fill", &fill.replacen(from, to, 1))
-            .expect_err("must fail")
-            .to_string()
+    let fill = catalogue::get("fill").expect("fill is in the catalogue");
+    let parse = |wgsl: &str, notes: &str| {
+        let include = |name: &str| catalogue::include(name);
+        Contract::parse("fill", "elementwise", wgsl, notes, &include)
     };
-    assert!(broken("saved =", "sved =").contains("unknown field `sved`"));
-    assert!(broken("summary =", "#").contains("missing field `summary`"));
-    assert!(broken("type = \"u32\"", "type = \"u64\"").contains("param n: type u64"));
-    assert!(broken("index = 1", "index = 1\nwhen = \"!X\"").contains("no flag 'X'"));
-    let consts =
-        "[[consts]]\nname = \"N\"\ntype = \"u32\"\ndefault = 1.5\nmeaning = \"m\"\n[[params]]";
-    assert!(broken("[[params]]", consts).contains("default of N is f32, its type u32"));
-    let variants = "[[variants]]\nX = 1\n[[params]]";
-    assert!(broken("[[params]]", variants).contains("no constant or flag 'X'"));
+    assert_eq!(
+        parse(fill.wgsl, fill.notes).as_ref(),
+        Ok(fill.contract().expect("a contract"))
+    );
+    let change = |text: &str, from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    let notes = |from: &str, to: &str| {
+        let error = parse(fill.wgsl, &change(fill.notes, from, to)).expect_err("must fail");
+        error.to_string()
+    };
+    let wgsl = |from: &str, to: &str| {
+        let error = parse(&change(fill.wgsl, from, to), fill.notes).expect_err("must fail");
+        error.to_string()
+    };
+    assert!(notes("saved =", "sved =").contains("unknown field `sved`"));
+    assert!(notes("saved =", "#").contains("missing field `saved`"));
+    assert!(
+        notes("saved =", "variants = [{ X = 1 }]\nsaved =").contains("no constant or flag 'X'")
+    );
+    assert!(notes("saved =", "consts = { N = 1 }\nsaved =").contains("the shader has no 'N'"));
+    assert!(notes("saved =", "flags = { X = \"x\" }\nsaved =").contains("the shader has no 'X'"));
+    assert!(notes("4 * n", "z.bytes").contains("'z.bytes' is no param"));
+
+    assert!(wgsl("n: u32", "n: u64").contains("param n: type u64"));
+    assert!(wgsl(" // elements to write", "").contains("param n: no comment says what it is"));
+    assert!(wgsl("// (offset + n): ", "// ").contains("binding y: no `// (shape): meaning`"));
+    assert!(wgsl("// Source:", "// From:").contains("no line that begins with 'Source:'"));
+    assert!(wgsl(" workgroups of 256", " groups").contains("expected 'Dispatch:"));
+    assert!(wgsl("//   y[", "// y[").contains("no indented formula"));
+    assert!(wgsl("@workgroup_size", "@size").contains("no @workgroup_size"));
+    assert!(wgsl("struct Params {", "#if X\n#endif\nstruct Params {").contains("what X does"));
+    assert!(wgsl("    n: u32", "#if X\n    n: u32").contains("field of Params under #if"));
+    let circle = "alias Y = vec2<Y>;\nstruct Params {";
+    let circle = change(fill.wgsl, "struct Params {", circle).replace("array<f32>", "array<Y, 2>");
+    let error = parse(&circle, fill.notes)
+        .expect_err("must fail")
+        .to_string();
+    assert!(error.contains("alias Y stands for itself"), "{error}");
+    let constant = "#const N: u32 // size\nstruct Params {";
+    assert!(wgsl("struct Params {", constant).contains("no default of N"));
+    let default = parse(
+        &change(fill.wgsl, "struct Params {", constant),
+        &change(fill.notes, "saved =", "consts = { N = 1.5 }\nsaved ="),
+    );
+    let error = default.expect_err("must fail").to_string();
+    assert!(
+        error.contains("default of N is f32, its type u32"),
+        "{error}"
+    );
+    assert!(wgsl("struct Params {", "#if X\nstruct Params {").contains("struct Params under #if"));
+}
+
+/// A binding whose type, place and shape hang on flags, one of them by way of an include.
+#[test]
+fn declarations_under_conditions() {
+    let wgsl = "// Nothing.
+//
+//   y = x
+//
+// Source: none.
+// Dispatch: (a(b, c), 2, 1) workgroups of N, for nothing; that
+// is all.
+// Numerics: none.
+#const N: u32 // size
+#if V
+#include \"half.wgsl\"
+#endif
+#if A
+#include \"half.wgsl\"
+alias Stored = Half;
+#else
+#include \"real.wgsl\"
+alias Stored = Real;
+#endif
+#if B
+@group(0) @binding(2) var<storage, read_write> x: array<Stored>; // (n): values: all
+#else
+@group(0) @binding(2) var x: texture_storage_2d_array<rgba32float, read>; // (n, 1): an image
+#endif
+@group(0) @binding(1) var<storage, read> s: State; // (28 bytes): state
+@compute @workgroup_size(N, 2)
+";
+    let include = |name: &str| match name {
+        "real.wgsl" => Some("#if V\nalias Real = vec4<f32>;\n#else\nalias Real = f32;\n#endif"),
+        "half.wgsl" => Some("#if V\nalias Half = vec4<f16>;\n#else\nalias Half = f16;\n#endif"),
+        _ => None,
+    };
+    let notes = "saved = \"nothing\"
+tolerance = { atol = 0.0, factor = 1.0 }
+consts = { N = 8 }
+flags = { A = \"a\", B = \"b\", V = \"v\" }
+needs = { A = \"f16\" }";
+    let contract = Contract::parse("k", "none", wgsl, notes, &include).expect("a contract");
+    assert_eq!(contract.summary, "Nothing.");
+    assert_eq!(contract.formula, "y = x");
+    assert_eq!(contract.source, "none.");
+    assert_eq!(contract.dispatch.groups, ["a(b, c)", "2", "1"]);
+    assert_eq!(contract.dispatch.text, "of N, for nothing; that is all.");
+    assert!(!contract.dispatch.folded);
+    let variant = |a: bool, b: bool, v: bool| {
+        Variant::new()
+            .with("A", a)
+            .with("B", b)
+            .with("V", v)
+            .with("N", 16u32)
+    };
+    let x = |a, b, v| {
+        let bindings = contract.bindings(&variant(a, b, v)).expect("bindings");
+        assert_eq!(bindings.len(), 2);
+        assert_eq!((bindings[0].index, &*bindings[0].dtype), (1, "State"));
+        let x = &bindings[1];
+        (x.kind, x.dtype.clone(), x.shape.clone(), x.meaning.clone())
+    };
+    let buffer = |dtype: &str| {
+        (
+            Access::ReadWrite,
+            dtype.to_string(),
+            "(n)".to_string(),
+            "values: all".to_string(),
+        )
+    };
+    let image = (
+        Access::Image,
+        "rgba32float".into(),
+        "(n, 1)".into(),
+        "an image".into(),
+    );
+    assert_eq!(x(false, true, false), buffer("f32"));
+    assert_eq!(x(false, true, true), buffer("vec4<f32>"));
+    assert_eq!(x(true, true, false), buffer("f16"));
+    assert_eq!(x(true, true, true), buffer("vec4<f16>"));
+    assert_eq!(x(true, false, true), image);
+    assert_eq!(
+        contract.workgroup(&variant(true, true, true)),
+        Ok([16, 2, 1])
+    );
+    assert_eq!(contract.limits.invocations, 16);
+    assert_eq!(
+        contract.features(&variant(true, true, true)),
+        Ok(vec![Feature::F16])
+    );
 }

@@ -1,6 +1,7 @@
-// What the backward of attention needs of every query: delta = sum_d do[d] o[d].
+// What the backward of attention needs of every query: the sum of do o over every head.
 //
-//   sum_s p[s] dp[s] of a softmax over s, which is do . o, with dropout or without
+//   delta[b, h, t] = sum_d do[b, t, h, d] o[b, t, h, d]
+//   which is sum_s p[s] dp[s] of a softmax over s, with dropout or without
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 2, line 4.
 // Dispatch: ceil(n / 64) workgroups of 64, folded; an invocation has one query of one head.
@@ -17,9 +18,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> o: array<Stored>; // (B, T, NH, D) f32
-@group(0) @binding(2) var<storage, read> dout: array<Stored>; // (B, T, NH, D) f32
-@group(0) @binding(3) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: delta goes second
+@group(0) @binding(1) var<storage, read> o: array<Stored>; // (B, T, NH, D): output of attention
+@group(0) @binding(2) var<storage, read> dout: array<Stored>; // (B, T, NH, D): upstream gradient
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2): delta, the second of two
 
 @compute @workgroup_size(64)
 fn attention_delta(

@@ -3,15 +3,15 @@
 //   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
 //   dk[s] (=|+=) sum_t ds q[t],   dv[s] (=|+=) sum_t drop(p) do[t]
 //
-// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
-// mask is drawn again, both as in attention_fwd.
+// The probabilities are computed again and the mask is drawn again, both as in attention_fwd.
+// Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
 // Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 64, each with 32 keys and COLS columns of dk
 // and dv. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Tiles of 32 queries, in slices of 32 columns, as attention_fwd
 // with keys as rows.
 // TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: 8 storage buffers; 12 KiB of workgroup memory.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_dkv_store.wgsl"
 #include "attention_tile.wgsl"
 
@@ -37,11 +37,11 @@ fn attention_dkv(
     let key = tile + 4u * c;
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var k_acc: array<array<vec4<f32>, 4>, SLICES>;
-    var v_acc: array<array<vec4<f32>, 4>, SLICES>;
+    var k_acc = array<array<vec4<f32>, 4>, SLICES>();
+    var v_acc = array<array<vec4<f32>, 4>, SLICES>();
     for (var t0 = earliest / 32u * 32u; t0 < end; t0 += 32u) {
-        var f: array<vec4<f32>, 4>;
-        var g: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
+        var g = array<vec4<f32>, 4>();
         let t = t0 + 4u * c;
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;

@@ -3,14 +3,14 @@
 //   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
 //   dk[s] (=|+=) sum_t ds q[t],   dv[s] (=|+=) sum_t drop(p) do[t]
 //
-// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
-// mask is drawn again, both as in attention_fwd_subgroup.
-// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four keys and COLS
+// The probabilities are computed again and the mask is drawn again, both as in attention_fwd_subgroup.
+// Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
+// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four keys and COLS
 // columns of dk and dv. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Eight queries at a time, q and do shared by broadcast.
 // TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: subgroups of 8 lanes or more; 8 storage buffers.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 8
 #include "attention_dkv_store.wgsl"
 #include "outer_broadcast.wgsl"
 
@@ -39,11 +39,11 @@ fn attention_dkv_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var k_acc: array<array<vec4<f32>, 8>, GROUPS>;
-    var v_acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var k_acc = array<array<vec4<f32>, 8>, GROUPS>();
+    var v_acc = array<array<vec4<f32>, 8>, GROUPS>();
     for (var t = earliest / 8u * 8u; t < end; t += 8u) {
-        var f: array<vec4<f32>, 8>;
-        var g: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
+        var g = array<vec4<f32>, 8>();
         let q_lo = q_place(batch, head, t + row);
         let q_hi = q_place(batch, head, t + row + 4u);
         let d_lo = dout_place(batch, head, t + row);

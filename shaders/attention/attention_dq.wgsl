@@ -3,13 +3,13 @@
 //   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
 //   dq[t] (=|+=) sum_s ds k[s]
 //
-// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
-// mask is drawn again, both as in attention_fwd.
+// The probabilities are computed again and the mask is drawn again, both as in attention_fwd.
+// Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
 // Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 64, each with 32 queries and COLS columns of
 // dq. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Tiles of 32 keys, in slices of 32 columns, as attention_fwd.
 // Numerics: f32, in the order of s. Limits: 7 storage buffers; 12 KiB of workgroup memory.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_dq_store.wgsl"
 #include "attention_tile.wgsl"
 
@@ -37,10 +37,10 @@ fn attention_dq(
     let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 4>, SLICES>;
+    var acc = array<array<vec4<f32>, 4>, SLICES>();
     for (var s0 = 0u; s0 < end; s0 += 32u) {
-        var f: array<vec4<f32>, 4>;
-        var g: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
+        var g = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
         for (var d0 = 0u; d0 < p.width; d0 += 32u) {
             let d = d0 + 4u * r;

@@ -3,13 +3,13 @@
 //   p = 2^(log2(e) scale q[t] . k[s] - lse[t]),   dp = drop(do[t] . v[s]),   ds = scale p (dp - delta[t])
 //   dq[t] (=|+=) sum_s ds k[s]
 //
-// Source: Dao 2023, "FlashAttention-2", algorithm 2. The probabilities are computed again and the
-// mask is drawn again, both as in attention_fwd_subgroup.
-// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four queries and COLS
+// The probabilities are computed again and the mask is drawn again, both as in attention_fwd_subgroup.
+// Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four queries and COLS
 // columns of dq. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1, after attention_delta. Eight keys at a time, k and v shared by broadcast.
 // Numerics: f32, in the order of s. Limits: subgroups of 8 lanes or more; 7 storage buffers.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 8
 #include "attention_dq_store.wgsl"
 #include "outer_broadcast.wgsl"
 
@@ -40,10 +40,10 @@ fn attention_dq_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var acc = array<array<vec4<f32>, 8>, GROUPS>();
     for (var s = 0u; s < end; s += 8u) {
-        var f: array<vec4<f32>, 8>;
-        var g: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
+        var g = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
         let k_hi = k_place(batch, head, s + row + 4u);
         let v_lo = v_place(batch, head, s + row);

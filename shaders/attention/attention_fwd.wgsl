@@ -10,7 +10,7 @@
 // of the scores, and four queries by four columns of each slice of o.
 // Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: 6 storage buffers; 13 KiB of workgroup memory.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_fwd_store.wgsl"
 #include "attention_tile.wgsl"
 
@@ -40,11 +40,11 @@ fn attention_fwd(
         q_place(batch, head, tile + 4u * c + 2u), q_place(batch, head, tile + 4u * c + 3u));
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 4>, SLICES>;
+    var acc = array<array<vec4<f32>, 4>, SLICES>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
     for (var s0 = 0u; s0 < end; s0 += 32u) {
-        var f: array<vec4<f32>, 4>;
+        var f = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
         let keys = array<u32, 4>(k_place(batch, head, key), k_place(batch, head, key + 1u),
             k_place(batch, head, key + 2u), k_place(batch, head, key + 3u));

@@ -4,13 +4,13 @@
 //   over the keys s < lens[b], and s <= max(lens[b] - T, 0) + t if causal; o = 0 where there is none
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
-// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8 lanes; a lane has four queries and COLS
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four queries and COLS
 // columns of o. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1. Eight keys at a time: a lane's scores and probabilities never leave it, since all of
 // its row is its own; k and v come in blocks of 4 x 8 that the subgroup shares by broadcast.
 // Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: subgroups of 8 lanes or more; 6 storage buffers.
-#const COLS: u32
+#const COLS: u32 // columns of a result that a workgroup makes, a multiple of 8
 #include "attention_fwd_store.wgsl"
 #include "outer_broadcast.wgsl"
 
@@ -36,11 +36,11 @@ fn attention_fwd_subgroup(
     let column = block_column(lane);
     let factor = vec4<f32>(p.scale * LOG2E);
 
-    var acc: array<array<vec4<f32>, 8>, GROUPS>;
+    var acc = array<array<vec4<f32>, 8>, GROUPS>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
     for (var s = 0u; s < end; s += 8u) {
-        var f: array<vec4<f32>, 8>;
+        var f = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
         let k_hi = k_place(batch, head, s + row + 4u);
         for (var d = 0u; d < p.width; d += 8u) {

@@ -1,15 +1,12 @@
 // Gradient of dropout_fwd: the mask is drawn again, from the same counters.
 //
-//   dx[e] (=|+=) dy[e] * (0 if word(cell(e)) < threshold else scale)
-//   threshold = p 2^32, scale = 1 / (1 - p) (or 1 for word dropout); p = 0 is the identity
-//   cell(e) = e;  PATTERN: cell(e) = (e / row) % period
+//   dx[e] (=|+=) dy[e] * (0 if word(e) < threshold else scale)
+//   threshold = p 2^32, scale = 1 / (1 - p); p = 0 is the identity
+//   word(c) is word c % 4 of Philox4x32-10 block (c / 4, layer, draw, 0) under the seed
 //
-// Word c of the mask is word c % 4 of Philox block (c / 4, layer, draw). PATTERN repeats cells:
-// row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
 // VEC4: dy and dx hold four values per element; n still counts values, a multiple of 4.
 // F16: dy and dx hold f16.
-// Source: derivative of dropout_fwd; Philox: Salmon et al. 2011;
-//   locked masks: Gal & Ghahramani 2016, section 4.
+// Source: derivative of dropout_fwd; Philox: Salmon et al. 2011.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
@@ -19,17 +16,15 @@
 struct Params {
     n: u32,          // elements
     layer: u32,      // tells this dropout's stream from all others of the model
-    threshold: u32,  // p 2^32
-    row: u32,        // elements that share a cell; PATTERN only
-    period: u32,     // cells; PATTERN only
+    threshold: u32,  // p 2^32 (kernels::philox::drop_threshold); 0 is the identity with scale 1
     accumulate: u32, // 0: overwrite without reading; 1: add
-    scale: f32,       // 1 / (1 - p)
+    scale: f32,      // 1 / (1 - p)
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
-@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n) f32 or (n / 4) vec4
-@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n) f32 or (n / 4) vec4
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n): upstream gradient
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n): gradient
 
 @compute @workgroup_size(256)
 fn dropout_bwd(

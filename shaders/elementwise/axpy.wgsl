@@ -3,7 +3,8 @@
 //   y (=|+=) alpha x            SCALED: y (=|+=) alpha scale[0] x
 //
 // SCALED takes a factor that only the device knows, such as an upstream gradient.
-// X16, Y16: x or y holds f16. VEC4: four values per element. Source: BLAS level 1 (Lawson et al. 1979).
+// X16, Y16: x or y holds f16. VEC4: four values per element.
+// Source: BLAS level 1 (Lawson et al. 1979).
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
 // Numerics: one product, one sum. Limits: 3 storage buffers.
 #include "linear.wgsl"
@@ -24,15 +25,15 @@ alias Y = Real;
 struct Params {
     n: u32,          // elements; with VEC4 a quarter of the values
     accumulate: u32, // 0: overwrite without reading; 1: add
-    alpha: f32,
+    alpha: f32,      // factor
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<X>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> x: array<X>; // (n): addend
 #if SCALED
-@group(0) @binding(2) var<storage, read> scale: array<f32>; // (1) f32
+@group(0) @binding(2) var<storage, read> scale: array<f32>; // (1): a factor only the device knows
 #endif
-@group(0) @binding(3) var<storage, read_write> y: array<Y>; // (n) f32 or vec4
+@group(0) @binding(3) var<storage, read_write> y: array<Y>; // (n): sum
 
 @compute @workgroup_size(256)
 fn axpy(

@@ -7,13 +7,13 @@
 // A16: dy and a hold f16; B16: b does; DX16: dx does.
 // Source: derivative of binary_fwd.
 // Dispatch: ceil(n LANES / 64) workgroups of 64, folded; LANES invocations share an element:
-//   1 for short sums, 64 for long ones (a power of two).
+//   1 for short sums, 64 for long ones (a power of two); so a workgroup has 64 / LANES elements.
 // Numerics: f32 partial sums in a fixed order, then a tree. Limits: 4 storage buffers, 256 bytes.
 #include "linear.wgsl"
 #include "coords.wgsl"
-#const OP: u32
-#const WRT: u32
-#const LANES: u32
+#const OP: u32 // which op of binary_fwd: 0 add, 1 sub, 2 mul, 3 div
+#const WRT: u32 // 0: gradient of a, 1: of b
+#const LANES: u32 // invocations per element, a power of two up to 64: 1 for short sums, 64 for long ones
 #if A16
 alias A = f16;
 #else
@@ -33,19 +33,19 @@ alias Dx = f32;
 struct Params {
     shape: vec4<u32>,    // of the operand, 1 where it was broadcast
     repeat: vec4<u32>,   // of y where the operand was broadcast, else 1
-    stride_y: vec4<u32>, // of dy
+    stride_y: vec4<u32>, // of dy, whole and row-major
     stride_a: vec4<u32>, // as in binary_fwd
-    stride_b: vec4<u32>,
+    stride_b: vec4<u32>, // as in binary_fwd
     n: u32,              // product of shape
     repeats: u32,        // product of repeat
     accumulate: u32,     // 0: overwrite without reading; 1: add
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<A>; // (shape * repeat) f32, row-major
-@group(0) @binding(2) var<storage, read> a: array<A>; // (broadcast to y) f32; read for mul, div
-@group(0) @binding(3) var<storage, read> b: array<B>; // (broadcast to y) f32; read for mul, div
-@group(0) @binding(4) var<storage, read_write> dx: array<Dx>; // (shape) f32, row-major
+@group(0) @binding(1) var<storage, read> dy: array<A>; // (shape * repeat): upstream gradient
+@group(0) @binding(2) var<storage, read> a: array<A>; // (broadcast to y): left operand of the forward; read for mul and div
+@group(0) @binding(3) var<storage, read> b: array<B>; // (broadcast to y): right operand of the forward; read for mul and div
+@group(0) @binding(4) var<storage, read_write> dx: array<Dx>; // (shape): gradient of the operand
 
 var<workgroup> scratch: array<f32, 64>;
 

@@ -1,7 +1,7 @@
-// Two arrays, element by element, with broadcasting.
+// Combines two arrays element by element, with broadcasting over up to four axes.
 //
 //   y[i] = a[ia] op b[ib], OP: 0 add, 1 sub, 2 mul, 3 div
-//   ia, ib: the coordinates of i dotted with the operand's strides; stride 0 repeats an axis
+//   ia = i . stride_a, ib = i . stride_b: the coordinates of i dotted with the strides; 0 repeats an axis
 //
 // Source: definition; broadcasting as NumPy.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation.
@@ -23,19 +23,19 @@ alias B = Half;
 alias B = Real;
 #endif
 #include "coords.wgsl"
-#const OP: u32
+#const OP: u32 // which op of the formula: 0 to 3
 
 struct Params {
     shape: vec4<u32>,    // of y, outermost first; leading axes 1
     stride_a: vec4<u32>, // elements; 0 where a is broadcast
-    stride_b: vec4<u32>,
+    stride_b: vec4<u32>, // elements; 0 where b is broadcast
     n: u32,              // product of shape; with VEC4 a quarter of it
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<A>; // (broadcast to shape) f32 or vec4
-@group(0) @binding(2) var<storage, read> b: array<B>; // (broadcast to shape) f32 or vec4
-@group(0) @binding(3) var<storage, read_write> y: array<A>; // (shape) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> a: array<A>; // (broadcast to shape): left operand
+@group(0) @binding(2) var<storage, read> b: array<B>; // (broadcast to shape): right operand
+@group(0) @binding(3) var<storage, read_write> y: array<A>; // (shape): result
 
 fn apply(u: Real, v: Real) -> Real {
     switch OP {

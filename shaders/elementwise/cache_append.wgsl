@@ -18,9 +18,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> starts: array<u32>; // (B) u32
-@group(0) @binding(2) var<storage, read> x: array<f32>; // (B, T, row) f32, row-major
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (B, S, C) f32, row-major
+@group(0) @binding(1) var<storage, read> starts: array<u32>; // (B): places of each row that are taken
+@group(0) @binding(2) var<storage, read> x: array<f32>; // (B, T, row): what is appended
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // (B, S, C): what it is appended to
 
 @compute @workgroup_size(256)
 fn cache_append(

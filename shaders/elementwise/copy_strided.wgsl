@@ -1,4 +1,4 @@
-// Copy between two layouts of up to four axes: transpose, permute, slice, stack, repeat.
+// Copies between two layouts of up to four axes: transpose, permute, slice, stack, repeat.
 //
 //   y[offset_y + at . stride_y] (=|+=) x[offset_x + at . stride_x]   for at in shape
 //
@@ -13,25 +13,25 @@
 struct Params {
     shape: vec4<u32>,    // what to copy, outermost first; leading axes 1
     stride_x: vec4<u32>, // elements; 0 repeats
-    stride_y: vec4<u32>,
+    stride_y: vec4<u32>, // elements; never 0 on an axis longer than 1
     n: u32,              // product of shape
-    offset_x: u32,
-    offset_y: u32,
+    offset_x: u32,       // first element of x
+    offset_y: u32,       // first element of y
     accumulate: u32,     // 0: overwrite without reading; 1: add
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 #if U32
-@group(0) @binding(1) var<storage, read> x: array<u32>; // (any) u32, strided
-@group(0) @binding(2) var<storage, read_write> y: array<u32>; // (any) u32, strided
+@group(0) @binding(1) var<storage, read> x: array<u32>; // (any): source, strided
+@group(0) @binding(2) var<storage, read_write> y: array<u32>; // (any): destination, strided; no two coordinates may meet
 #else
 #if F16
 alias Stored = f16;
 #else
 alias Stored = f32;
 #endif
-@group(0) @binding(1) var<storage, read> x: array<Stored>; // (any) f32 or f16, strided
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (any) f32 or f16, strided
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (any): source, strided
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (any): destination, strided; no two coordinates may meet
 #endif
 
 @compute @workgroup_size(256)

@@ -1,4 +1,4 @@
-// Fill a slice with one value.
+// Fills a slice with one value.
 //
 //   y[offset + i] = value            for i in [0, n)
 //
@@ -14,7 +14,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>; // (offset + n) f32
+@group(0) @binding(1) var<storage, read_write> y: array<f32>; // (offset + n): the slice
 
 @compute @workgroup_size(256)
 fn fill(

@@ -11,18 +11,18 @@
 #include "linear.wgsl"
 #include "math.wgsl"
 #include "stored.wgsl"
-#const OP: u32
+#const OP: u32 // which f of unary_fwd: 0 to 9
 
 struct Params {
-    n: u32,
+    n: u32,          // elements; with VEC4 a quarter of the values
     accumulate: u32, // 0: overwrite without reading; 1: add
-    alpha: f32,
+    alpha: f32,      // factor
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> saved: array<Stored>; // (n) f32 or vec4
-@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n) f32 or vec4
-@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> saved: array<Stored>; // (n): the forward's y or x, see unary_fwd; bind dy again for OP 9
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (n): upstream gradient
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (n): gradient
 
 fn slope(s: f32) -> f32 {
     switch OP {

@@ -1,4 +1,4 @@
-// One function of every element.
+// Applies one function to every element.
 //
 //   y = f(x), f by OP: 0 relu, 1 tanh, 2 sigmoid, 3 gelu (tanh form), 4 gelu (erf form),
 //       5 exp, 6 log, 7 sqrt, 8 square, 9 alpha x + beta
@@ -11,17 +11,17 @@
 #include "linear.wgsl"
 #include "math.wgsl"
 #include "stored.wgsl"
-#const OP: u32
+#const OP: u32 // which f of the formula: 0 to 9
 
 struct Params {
-    n: u32,
-    alpha: f32,
-    beta: f32,
+    n: u32,     // elements; with VEC4 a quarter of the values
+    alpha: f32, // factor
+    beta: f32,  // summand
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>; // (n) f32 or vec4
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (n) f32 or vec4
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (n): argument
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (n): result
 
 fn apply(v: f32) -> f32 {
     switch OP {

@@ -8,32 +8,32 @@
 #include "philox.wgsl"
 
 struct Params {
-    queries: u32,    // T
-    keys: u32,       // S
-    heads: u32,      // NH
-    width: u32,      // D
-    q_row: u32,      // floats from one row of q to the next
-    q_first: u32,    // column of q's first head
-    k_row: u32,      // the same of k
-    k_first: u32,
-    v_row: u32,      // the same of v
-    v_first: u32,
-    blocks: u32,     // workgroups that share the D columns of a result
-    causal: u32,     // 1: a query sees no later key
-    has_lens: u32,   // 0: every key counts
-    lens_at: u32,    // where lens starts in control
-    layer: u32,      // tells this dropout's stream from all others of the model
-    threshold: u32,  // p 2^16; DROPOUT only
-    accumulate: u32, // 1: add to dq, or to dk
+    queries: u32,      // T
+    keys: u32,         // S
+    heads: u32,        // NH
+    width: u32,        // D
+    q_row: u32,        // floats from one row of q to the next
+    q_first: u32,      // column of q's first head
+    k_row: u32,        // floats from one row of k to the next
+    k_first: u32,      // column of k's first head
+    v_row: u32,        // floats from one row of v to the next
+    v_first: u32,      // column of v's first head
+    blocks: u32,       // workgroups that share the D columns of a result: ceil(D / COLS)
+    causal: u32,       // 1: a query sees no later key
+    has_lens: u32,     // 0: every key counts
+    lens_at: u32,      // where lens starts in control: 8 with DROPOUT, else 0
+    layer: u32,        // tells this dropout's stream from all others of the model
+    threshold: u32,    // p 2^16; DROPOUT only
+    accumulate: u32,   // 1: add to dq, or to dk
     accumulate_v: u32, // 1: add to dv
-    scale: f32,      // of q k
-    keep: f32,       // 1 / (1 - p); DROPOUT only
-    first_row: u32,  // first query (dkv: key) of this dispatch
-    rows: u32,       // how many it has; the grid says the same in tiles
+    scale: f32,        // factor of the scores, 1 / sqrt(D)
+    keep: f32,         // 1 / (1 - p); DROPOUT only
+    first_row: u32,    // first of the queries (dkv: of the keys) of this dispatch, a multiple of 32
+    rows: u32,         // queries (dkv: keys) of this dispatch; the grid says the same in tiles
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B) u32: the step state (DROPOUT), lens
+@group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B): with DROPOUT the 8 words of the step state, then lens if has_lens = 1; any buffer if neither
 
 // What a masked score is; a running maximum starts above it, so that its exponential is 0.
 const MASKED: f32 = -3.4028234663852886e38;
@@ -89,9 +89,9 @@ alias Source = texture_storage_2d_array<rgba16float, read>;
 #else
 alias Source = texture_storage_2d_array<rgba32float, read>;
 #endif
-@group(0) @binding(1) var q: Source; // (1, B T, q_row): layers, lines, floats of a line
-@group(0) @binding(2) var k: Source; // (1, B S, k_row)
-@group(0) @binding(3) var v: Source; // (1, B S, v_row)
+@group(0) @binding(1) var q: Source; // (B, T, q_row): a line for each row: queries, at column q_first
+@group(0) @binding(2) var k: Source; // (B, S, k_row): a line for each row: keys, at column k_first
+@group(0) @binding(3) var v: Source; // (B, S, v_row): a line for each row: values, at column v_first
 
 // A line and a texel in it: where a row of a head begins for q4, k4 and v4.
 fn place(line: u32, column: u32) -> u32 {
@@ -127,9 +127,9 @@ fn v4(at: u32, d: u32) -> vec4<f32> {
     return select(vec4<f32>(0.0), textureLoad(v, texel(at, d), 0u), d < p.width);
 }
 #else
-@group(0) @binding(1) var<storage, read> q: array<Stored>; // (B, T, q_row) f32
-@group(0) @binding(2) var<storage, read> k: array<Stored>; // (B, S, k_row) f32
-@group(0) @binding(3) var<storage, read> v: array<Stored>; // (B, S, v_row) f32
+@group(0) @binding(1) var<storage, read> q: array<Stored>; // (B, T, q_row): queries, at column q_first
+@group(0) @binding(2) var<storage, read> k: array<Stored>; // (B, S, k_row): keys, at column k_first
+@group(0) @binding(3) var<storage, read> v: array<Stored>; // (B, S, v_row): values, at column v_first
 
 fn q_place(batch: u32, head: u32, t: u32) -> u32 {
     return q_base(batch, head, t);

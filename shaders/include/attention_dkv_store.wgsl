@@ -1,8 +1,8 @@
 // Where the gradients of attention by its keys and values go.
 #include "attention_grad.wgsl"
 
-@group(0) @binding(7) var<storage, read_write> dk: array<Stored>; // (B, S, k_row) f32, placed as k
-@group(0) @binding(8) var<storage, read_write> dv: array<Stored>; // (B, S, v_row) f32, placed as v
+@group(0) @binding(7) var<storage, read_write> dk: array<Stored>; // (B, S, k_row): gradient, placed as k; with TOGETHER also dv, placed as v
+@group(0) @binding(8) var<storage, read_write> dv: array<Stored>; // (B, S, v_row): gradient, placed as v; any other buffer with TOGETHER
 
 fn add_dk(at: u32, value: Real) {
     var old = Real();

@@ -1,7 +1,7 @@
 // Where the gradient of attention by its queries goes.
 #include "attention_grad.wgsl"
 
-@group(0) @binding(7) var<storage, read_write> dq: array<Stored>; // (B, T, q_row) f32, placed as q
+@group(0) @binding(7) var<storage, read_write> dq: array<Stored>; // (B, T, q_row): gradient, placed as q
 
 fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {
     if t < p.queries && column < p.width {

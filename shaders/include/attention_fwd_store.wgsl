@@ -1,9 +1,9 @@
 // Where the result of attention goes.
 #include "attention.wgsl"
 
-@group(0) @binding(5) var<storage, read_write> o: array<Stored>; // (B, T, NH, D) f32
+@group(0) @binding(5) var<storage, read_write> o: array<Stored>; // (B, T, NH, D): output
 #if LSE
-@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2) f32: lse goes first
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // (B, NH, T, 2): base-2 logarithm of each query's sum, the first of two
 #endif
 
 fn store(t: u32, head: u32, batch: u32, column: u32, value: vec4<f32>) {

@@ -1,10 +1,10 @@
 // What the backward attention kernels read beside the inputs.
 #include "attention.wgsl"
 
-@group(0) @binding(6) var<storage, read> stats: array<f32>; // (B, NH, T, 2) f32: base-2 lse, delta
+@group(0) @binding(6) var<storage, read> stats: array<f32>; // (B, NH, T, 2): base-2 logarithm of each query's sum, then delta
 
 #if IMAGE
-@group(0) @binding(5) var dout: Source; // (1, B T, NH D): layers, lines, floats of a line
+@group(0) @binding(5) var dout: Source; // (B, T, NH, D): a line for each row: upstream gradient
 
 fn dout_place(batch: u32, head: u32, t: u32) -> u32 {
     return place(batch * p.queries + min(t, p.queries - 1u), head * p.width);
@@ -14,7 +14,7 @@ fn dout4(at: u32, d: u32) -> vec4<f32> {
     return select(vec4<f32>(0.0), textureLoad(dout, texel(at, d), 0u), d < p.width);
 }
 #else
-@group(0) @binding(5) var<storage, read> dout: array<Stored>; // (B, T, NH, D) f32
+@group(0) @binding(5) var<storage, read> dout: array<Stored>; // (B, T, NH, D): upstream gradient
 
 fn dout_place(batch: u32, head: u32, t: u32) -> u32 {
     return ((batch * p.queries + min(t, p.queries - 1u)) * p.heads + head) * p.width;

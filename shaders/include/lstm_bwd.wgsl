@@ -5,22 +5,22 @@ struct Params {
     batch: u32,     // B
     hidden: u32,    // H
     t: u32,         // first time step
-    steps: u32,     // time steps
-    reverse: u32,   // 1: the forward pass went from the last time step to the first
-    cell_clip: f32, // 0: none
-    next: u32,      // time step processed after the first one going forward, when `has_next` = 1
+    steps: u32,     // time steps; 1 unless PERSISTENT
+    reverse: u32,   // 1: the forward pass goes from the last time step to the first
+    cell_clip: f32, // the cell is clamped to this; 0: none
+    next: u32,      // time step processed after the first one going forward, when has_next = 1
     has_next: u32,  // 0: the first one was the last step processed
-    has_dout: u32,  // 0: nothing arrived at the outputs
-    only_dh: u32,   // 1: stop at dh
+    has_dout: u32,  // 0: nothing arrived at the outputs, dout is not read
+    only_dh: u32,   // 1: stop at dh, into carry_h
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(3) var<storage, read> dout: array<Units>; // (T, B, H) f32
-@group(0) @binding(4) var<storage, read> c: array<Units>; // (T + 1, B, H) f32
-@group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>; // (T, B, 4H) f32, in: activated, out: dz
-@group(0) @binding(6) var<storage, read_write> carry_h: array<Units>; // (B, H) f32
-@group(0) @binding(7) var<storage, read_write> carry_c: array<Units>; // (B, H) f32
+@group(0) @binding(2) var<storage, read> lens: array<u32>; // (B): time steps of each row
+@group(0) @binding(3) var<storage, read> dout: array<Units>; // (T, B, H): gradient of the outputs; any buffer if has_dout = 0
+@group(0) @binding(4) var<storage, read> c: array<Units>; // (T + 1, B, H): cells
+@group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>; // (T, B, 4H): in: activated gates, out: gradients before the activations (dz)
+@group(0) @binding(6) var<storage, read_write> carry_h: array<Units>; // (B, H): gradient that passes rows by whose sequence is over
+@group(0) @binding(7) var<storage, read_write> carry_c: array<Units>; // (B, H): gradient of the cell
 
 // The product of each invocation's rows, four units in a vec4; see lstm_fwd.wgsl.
 var<workgroup> sums: array<vec4<f32>, ROWS * WG>;

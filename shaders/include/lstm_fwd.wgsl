@@ -5,16 +5,16 @@ struct Params {
     batch: u32,     // B
     hidden: u32,    // H
     t: u32,         // first time step
-    steps: u32,     // time steps
-    reverse: u32,   // 1: from the last time step to the first
-    cell_clip: f32, // 0: none
+    steps: u32,     // time steps; 1 unless PERSISTENT
+    reverse: u32,   // 1: the forward pass goes from the last time step to the first
+    cell_clip: f32, // the cell is clamped to this; 0: none
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(2) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(3) var<storage, read_write> gates: array<Units>; // (T, B, 4H) f32, in: x, out: activated
-@group(0) @binding(4) var<storage, read_write> h: array<Units>; // (T + 1, B, H) f32
-@group(0) @binding(5) var<storage, read_write> c: array<Units>; // (T + 1, B, H) f32
+@group(0) @binding(2) var<storage, read> lens: array<u32>; // (B): time steps of each row
+@group(0) @binding(3) var<storage, read_write> gates: array<Units>; // (T, B, 4H): in: x W_ih + biases, out: activated i, f, g, o
+@group(0) @binding(4) var<storage, read_write> h: array<Units>; // (T + 1, B, H): hidden states
+@group(0) @binding(5) var<storage, read_write> c: array<Units>; // (T + 1, B, H): cells
 
 // The products of the workgroup's rows and units, the four gates of a unit in a vec4.
 var<workgroup> sums: array<vec4<f32>, ROWS * WG>;

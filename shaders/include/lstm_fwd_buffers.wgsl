@@ -1,5 +1,5 @@
 // What a forward LSTM step multiplies, in buffers.
-@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / TILE), KP, TILE) vec4<f32>, packed
+@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / TILE), KP, TILE): W_hh by lstm_pack_weights, the four gates of a unit a vec4
 
 // h'[row, k .. k + 4], zero beyond H.
 fn previous4(row: u32, k: u32) -> vec4<f32> {

@@ -1,7 +1,6 @@
-// The epilogue every matrix product shares: C (= or +=) act(alpha * sum + bias). It names the
+// The epilogue every matrix product shares: C (= or +=) alpha * sum + bias. It names the
 // globals p (Params with m, n, ldc, c_batch, alpha, has_bias, accumulate), bias and c. TRANS_C: the
 // columns of C are its lines in memory.
-#include "activation.wgsl"
 #include "real.wgsl"
 #if C16
 #include "half.wgsl"
@@ -9,16 +8,6 @@ alias Out = Half;
 #else
 alias Out = Real;
 #endif
-// 0 none, 1 relu, 2 gelu (tanh form), 3 tanh, 4 sigmoid
-#const ACT: u32
-
-fn activate(x: vec4<f32>) -> vec4<f32> {
-    if ACT == 1u { return max(x, vec4<f32>(0.0)); }
-    if ACT == 2u { return gelu4(x); }
-    if ACT == 3u { return tanh4(x); }
-    if ACT == 4u { return sigmoid4(x); }
-    return x;
-}
 
 // bias[col .. col + 4], zero beyond column n.
 fn bias_at(col: u32) -> vec4<f32> {
@@ -41,7 +30,7 @@ fn store(batch: u32, row: u32, col: u32, sum: vec4<f32>, b: vec4<f32>) {
         let at = batch * p.c_batch + row * p.ldc + col;
         let step = 1u;
 #endif
-        var v = activate(fma(vec4<f32>(p.alpha), sum, b));
+        var v = fma(vec4<f32>(p.alpha), sum, b);
 #if VEC4
         if p.accumulate != 0u {
             v += vec4<f32>(c[at / 4u]);

@@ -12,6 +12,6 @@ alias Right = f16;
 alias Right = f32;
 #endif
 
-@group(0) @binding(1) var<storage, read> a: array<Left>; // (batch, m, k) f32 or f16 by strides
-@group(0) @binding(2) var<storage, read> b: array<Right>; // (batch, k, n) f32 or f16 by strides
+@group(0) @binding(1) var<storage, read> a: array<Left>; // (batch, m, k) by strides: left operand
+@group(0) @binding(2) var<storage, read> b: array<Right>; // (batch, k, n) by strides: right operand
 #include "matmul_out.wgsl"

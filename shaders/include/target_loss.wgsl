@@ -1,6 +1,5 @@
 // Losses of one number against its target, and their derivatives.
-// 0 binary cross entropy of a logit, 1 squared error
-#const OP: u32
+#const OP: u32 // which loss: 0 binary cross entropy of logits, 1 squared error
 
 fn target_loss(z: f32, t: f32) -> f32 {
     if OP == 1u {

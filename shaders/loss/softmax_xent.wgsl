@@ -4,9 +4,9 @@
 //   GRAD:   z[v] <- w (softmax(z)[v] - (1 - e) [v = t] - e / V)
 //   ARGMAX: best[r] = the first v with the largest z[v]
 //   z = logits[r, :], t = targets[r], w = weights[r], e = smoothing
+//   rows with t >= V (such as 0xFFFFFFFF) or w = 0: loss 0, gradient 0, best 0xFFFFFFFF, logits not read
 //
-// Rows with t >= V (such as 0xFFFFFFFF) or w = 0 have loss 0, gradient 0 and best 0xFFFFFFFF;
-// their logits are not read. `first` is the chunk's place in targets, weights, loss and best.
+// `first` is the chunk's place in targets, weights, loss and best.
 // Source: Bridle 1990; online sum: Milakov & Gimelshein 2018, algorithm 3; smoothing: Szegedy et
 //   al. 2016, section 7, as torch.nn.CrossEntropyLoss(label_smoothing=e).
 // Dispatch: R workgroups of WG (a power of two), folded; one row per workgroup.
@@ -18,7 +18,7 @@
 #include "linear.wgsl"
 #include "math.wgsl"
 #include "real.wgsl"
-#const WG: u32
+#const WG: u32 // invocations per row: a power of two, 32 to 256; few classes want few
 
 struct Params {
     rows: u32,      // R of this chunk
@@ -29,12 +29,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> targets: array<u32>; // (first + R) u32
-@group(0) @binding(2) var<storage, read> weights: array<f32>; // (first + R) f32
-@group(0) @binding(3) var<storage, read_write> logits: array<Real>; // (R, line) f32, or (R, line / 4) vec4, row-major
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (first + R) f32
+@group(0) @binding(1) var<storage, read> targets: array<u32>; // (first + R): class of each row; >= V: ignored
+@group(0) @binding(2) var<storage, read> weights: array<f32>; // (first + R): weight of each row, such as 1/N; 0: ignored
+@group(0) @binding(3) var<storage, read_write> logits: array<Real>; // (R, V): z, rows `line` apart; with GRAD its gradient afterwards
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (first + R): weighted loss of each row
 #if ARGMAX
-@group(0) @binding(5) var<storage, read_write> best: array<u32>; // (first + R) u32
+@group(0) @binding(5) var<storage, read_write> best: array<u32>; // (first + R): predicted class of each row
 #endif
 
 const LOWEST = -3.4028234663852886e38;

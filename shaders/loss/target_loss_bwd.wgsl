@@ -18,11 +18,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> z: array<f32>; // (R, K) f32, row-major
-@group(0) @binding(2) var<storage, read> targets: array<f32>; // (R, K) f32, row-major
-@group(0) @binding(3) var<storage, read> weights: array<f32>; // (R) f32
-@group(0) @binding(4) var<storage, read> dloss: array<f32>; // (1) f32
-@group(0) @binding(5) var<storage, read_write> dz: array<f32>; // (R, K) f32, row-major
+@group(0) @binding(1) var<storage, read> z: array<f32>; // (R, K): logits or values
+@group(0) @binding(2) var<storage, read> targets: array<f32>; // (R, K): what they should be
+@group(0) @binding(3) var<storage, read> weights: array<f32>; // (R): weight of each row, such as 1 / (R K); 0: ignored
+@group(0) @binding(4) var<storage, read> dloss: array<f32>; // (1): upstream gradient
+@group(0) @binding(5) var<storage, read_write> dz: array<f32>; // (R, K): gradient
 
 @compute @workgroup_size(256)
 fn target_loss_bwd(

@@ -20,10 +20,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> z: array<f32>; // (R, K) f32, row-major
-@group(0) @binding(2) var<storage, read> targets: array<f32>; // (R, K) f32, row-major
-@group(0) @binding(3) var<storage, read> weights: array<f32>; // (R) f32
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (R) f32
+@group(0) @binding(1) var<storage, read> z: array<f32>; // (R, K): logits or values
+@group(0) @binding(2) var<storage, read> targets: array<f32>; // (R, K): what they should be
+@group(0) @binding(3) var<storage, read> weights: array<f32>; // (R): weight of each row, such as 1 / (R K); 0: ignored
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>; // (R): weighted loss of each row
 
 const WG = 64u;
 

@@ -1,12 +1,12 @@
-// Lays W_hh out for the forward step: the four gates of a unit side by side, TILE units a panel.
+// Lays W_hh out for the forward step: the four gates of a unit side by side, a panel for each `tile` units.
 //
-//   y[panel][k][lane] = (W[i,u,k], W[f,u,k], W[g,u,k], W[o,u,k])   u = TILE panel + lane
+//   y[panel][k][lane] = (W[i,u,k], W[f,u,k], W[g,u,k], W[o,u,k])   u = tile panel + lane
 //
 // with W[gate, row, column] the rows of PyTorch's weight_hh (4H, H); zero for u and k past H.
-// (The backward step reads W_hh as matmul_pack lays it out.)
-// Source: layout only. Reading a panel is one contiguous stream; rows of W itself lie a power of
-// two apart, which collides in the caches.
-// Dispatch: ceil(panels * kp * TILE / 64) workgroups of 64, folded; one vec4 per invocation.
+// Reading a panel is one contiguous stream; rows of W itself lie a power of two apart, which
+// collides in the caches. The backward step reads W_hh as matmul_pack lays it out.
+// Source: layout only.
+// Dispatch: ceil(panels kp tile / 64) workgroups of 64, folded; one vec4 per invocation.
 // Passes: 1. Numerics: exact. Limits: 2 storage buffers.
 #include "linear.wgsl"
 
@@ -17,8 +17,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> w: array<f32>; // (4H, H) f32, row-major
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (ceil(H / tile), kp, tile) vec4<f32>
+@group(0) @binding(1) var<storage, read> w: array<f32>; // (4H, H): weight_hh, rows stacked i, f, g, o
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // (ceil(H / tile), kp, tile): the panels
 
 @compute @workgroup_size(64)
 fn lstm_pack_weights(

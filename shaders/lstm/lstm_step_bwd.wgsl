@@ -1,22 +1,23 @@
 // Time steps of an LSTM layer's backward pass, from the last step processed to the first.
 //
-//   dh = dout_t + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
+//   dh = dout[t] + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
 //   dc = carry_c + dh o (1 - tanh^2 c)         zero where the clamp bit
 //   dz = (dc g i (1-i), dc c' f (1-f), dc i (1-g^2), dh tanh(c) o (1-o))
 //   carry_c = dc f,  carry_h = 0
 //   A row whose sequence is over (t >= lens[b]) has dz = 0, carry_h = dh, and carry_c as it was.
 //
-// Source: the chain rule applied to lstm_step_fwd; PyTorch's nn.LSTM agrees.
-// Dispatch: (ceil(H / (4 TILE)), ceil(B / ROWS), 1) workgroups of WG = TILE for one time step.
-// PERSISTENT: (1, ceil(B / ROWS), 1) workgroups of WG, a multiple of TILE, for `steps` time steps. An
-// invocation has four units in 4 TILE and ROWS rows. W_hh (4H, H) comes in panels of 4 TILE columns
-// (matmul_pack), KP = 4H rounded up to a multiple of 8.
-// `gates` holds the activated gates and receives dz in their place; slots as in lstm_step_fwd.
-// With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
+// Source: the chain rule applied to lstm_step_fwd; Hochreiter and Schmidhuber 1997, with forget gates
+// (Gers et al. 2000), in the form and gate order of PyTorch's nn.LSTM.
+// Dispatch: (ceil(H / (4 TILE)); 1 with PERSISTENT, ceil(B / ROWS), 1) workgroups of WG, which is
+// TILE for one time step and, with PERSISTENT, a multiple of TILE for `steps` of them. An invocation
+// has four units in 4 TILE and ROWS rows.
+// Passes: 1. W_hh (4H, H) comes in panels of 4 TILE columns (matmul_pack), KP = 4H rounded up to a
+// multiple of 8. `gates` holds the activated gates and receives dz in their place; slots as in
+// lstm_step_fwd. With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
 // Numerics: f32. Limits: 7 storage buffers; ROWS * WG * 16 bytes of workgroup memory.
-#const ROWS: u32
-#const TILE: u32
-#const WG: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const TILE: u32 // invocations that share a panel of W_hh
+#const WG: u32 // invocations of a workgroup, a multiple of TILE; TILE itself without PERSISTENT
 #include "lstm_bwd.wgsl"
 #include "lstm_bwd_buffers.wgsl"
 
@@ -32,7 +33,7 @@ fn lstm_step_bwd(
     for (var step = 0u; step < p.steps; step++) {
         begin(step);
         for (var tile = wid.x * (WG / TILE) + lid / TILE; tile < tiles; tile += nwg.x * (WG / TILE)) {
-            var acc: array<vec4<f32>, ROWS>;
+            var acc = array<vec4<f32>, ROWS>();
             var at = tile * kp * TILE + lid % TILE;
             let end = select(0u, kp, p.has_next == 1u || step > 0u);
             for (var k = 0u; k < end; k += 4u) {

@@ -1,22 +1,23 @@
 // One time step of an LSTM layer's backward pass, by subgroup broadcast.
 //
-//   dh = dout_t + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
+//   dh = dout[t] + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
 //   dc = carry_c + dh o (1 - tanh^2 c)         zero where the clamp bit
 //   dz = (dc g i (1-i), dc c' f (1-f), dc i (1-g^2), dh tanh(c) o (1-o))
 //   carry_c = dc f,  carry_h = 0
 //   A row whose sequence is over (t >= lens[b]) has dz = 0, carry_h = dh, and carry_c as it was.
 //
-// Source: the chain rule applied to lstm_step_fwd; PyTorch's nn.LSTM agrees.
-// Dispatch: (ceil(H / (4 TILE)), ceil(B / ROWS), 1) workgroups of TILE; one invocation has four units
-// and ROWS rows. W_hh (4H, H) comes in panels of 4 TILE columns (matmul_pack), KP = 4H
-// rounded up to a multiple of 8.
-// `gates` holds the activated gates and receives dz in their place; slots as in lstm_step_fwd.
-// With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
+// Source: the chain rule applied to lstm_step_fwd; Hochreiter and Schmidhuber 1997, with forget gates
+// (Gers et al. 2000), in the form and gate order of PyTorch's nn.LSTM.
+// Dispatch: (ceil(H / (4 TILE)), ceil(B / ROWS), 1) workgroups of TILE, in subgroups of 8
+// lanes or more; one invocation has four units and ROWS rows.
+// Passes: 1. W_hh (4H, H) comes in panels of 4 TILE columns (matmul_pack), KP = 4H rounded up to a
+// multiple of 8. `gates` holds the activated gates and receives dz in their place; slots as in
+// lstm_step_fwd. With only_dh = 1 just dh is computed, into carry_h: the gradient of the first h.
 // IMAGE: W_hh and dz' are images, for CPU drivers (see matmul_image); H is a multiple of 64.
 // Numerics: f32. Limits: subgroups of 8 lanes or more; 7 storage buffers, or 6 and 2 images; ROWS *
 // TILE * 16 bytes of workgroup memory.
-#const ROWS: u32
-#const TILE: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const TILE: u32 // invocations of a workgroup
 const WG: u32 = TILE;
 #include "lstm_bwd.wgsl"
 #include "rows_broadcast.wgsl"
@@ -24,8 +25,8 @@ const WG: u32 = TILE;
 const QUADS: u32 = ROWS / 4u;
 
 #if IMAGE
-@group(0) @binding(1) var w: texture_storage_2d_array<rgba32float, read>; // (H / 64, 4H, 64): layers, lines, floats of a line
-@group(0) @binding(8) var later: texture_storage_2d_array<rgba32float, read>; // (1, B, 4H), dz'
+@group(0) @binding(1) var w: texture_storage_2d_array<rgba32float, read>; // (H / 64, 4H, 64): W_hh, 64 columns a layer
+@group(0) @binding(8) var later: texture_storage_2d_array<rgba32float, read>; // (1, B, 4H): dz', a line for each row
 
 // dz'[row, k .. k + 4] over the stacked gates.
 fn next4(row: u32, k: u32) -> vec4<f32> {
@@ -62,7 +63,7 @@ fn lstm_step_bwd_subgroup(
     begin(0u);
     let row0 = wid.y * ROWS;
     let unit = (wid.x * TILE + lid) * 4u;
-    var acc: array<array<vec4<f32>, 4>, QUADS>;
+    var acc = array<array<vec4<f32>, 4>, QUADS>();
     let end = select(0u, padded(), p.has_next == 1u);
     for (var k = 0u; k < end; k += 8u) {
         let panel = weights(unit, k);

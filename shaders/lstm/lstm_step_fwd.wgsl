@@ -6,14 +6,14 @@
 //
 // Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
 // gate order of PyTorch's nn.LSTM.
-// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of WG = TILE for one time step. PERSISTENT:
-// (1, ceil(B / ROWS), 1) workgroups of WG, a multiple of TILE, for `steps` time steps. An invocation
-// has one unit in TILE (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// Dispatch: (ceil(H / TILE); 1 with PERSISTENT, ceil(B / ROWS), 1) workgroups of WG, which is TILE for
+// one time step and, with PERSISTENT, a multiple of TILE for `steps` of them. An invocation has one
+// unit in TILE (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
 // Passes: 1. Saved for the backward: the activated gates and all states, in T + 1 slots.
 // Numerics: f32. Limits: 5 storage buffers; ROWS * WG * 16 bytes of workgroup memory.
-#const ROWS: u32
-#const TILE: u32
-#const WG: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const TILE: u32 // invocations that share a panel of W_hh
+#const WG: u32 // invocations of a workgroup, a multiple of TILE; TILE itself without PERSISTENT
 #include "lstm_fwd.wgsl"
 #include "lstm_fwd_buffers.wgsl"
 
@@ -29,7 +29,7 @@ fn lstm_step_fwd(
     for (var step = 0u; step < p.steps; step++) {
         begin(step);
         for (var unit0 = wid.x * WG; unit0 < p.hidden; unit0 += nwg.x * WG) {
-            var acc: array<vec4<f32>, ROWS>;
+            var acc = array<vec4<f32>, ROWS>();
             let tile = min(unit0 / TILE + lid / TILE, tiles - 1u);
             var at = tile * kp * TILE + lid % TILE;
             for (var k = 0u; k < kp; k += 4u) {

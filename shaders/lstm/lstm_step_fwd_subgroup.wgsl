@@ -6,15 +6,15 @@
 //
 // Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
 // gate order of PyTorch's nn.LSTM.
-// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE; one invocation has one unit
-// (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE, in subgroups of 8 lanes or
+// more; one invocation has one unit (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
 // Passes: 1. Saved for the backward: the activated gates and all states. T + 1 slots of h
 // and c let one kernel run in both directions.
 // IMAGE: W_hh and h' are images, for CPU drivers (see matmul_image); H is a multiple of 64.
 // Numerics: f32. Limits: subgroups of 8 lanes or more; 5 storage buffers, or 4 and 2 images; ROWS * TILE * 16 bytes
 // of workgroup memory.
-#const ROWS: u32
-#const TILE: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const TILE: u32 // invocations of a workgroup
 const WG: u32 = TILE;
 #include "lstm_fwd.wgsl"
 #include "rows_broadcast.wgsl"
@@ -27,8 +27,8 @@ fn padded() -> u32 {
 }
 
 #if IMAGE
-@group(0) @binding(1) var w: texture_storage_2d_array<rgba32float, read>; // (1, 4H, H): layers, lines, floats of a line
-@group(0) @binding(6) var previous: texture_storage_2d_array<rgba32float, read>; // (1, B, H), h'
+@group(0) @binding(1) var w: texture_storage_2d_array<rgba32float, read>; // (1, 4H, H): W_hh as it lies
+@group(0) @binding(6) var previous: texture_storage_2d_array<rgba32float, read>; // (1, B, H): h', a line for each row
 
 // h'[row, k .. k + 4].
 fn previous4(row: u32, k: u32) -> vec4<f32> {
@@ -75,7 +75,7 @@ fn lstm_step_fwd_subgroup(
     let row0 = wid.y * ROWS;
     let unit = wid.x * TILE + lid;
     let kp = padded();
-    var acc: array<array<vec4<f32>, 4>, QUADS>;
+    var acc = array<array<vec4<f32>, 4>, QUADS>();
     for (var k = 0u; k < kp; k += 8u) {
         let panel = weights(unit, k);
         for (var q = 0u; q < QUADS; q++) {

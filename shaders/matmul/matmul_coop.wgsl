@@ -1,19 +1,19 @@
 // Matrix product on matrix units: cooperative matrices of f16, sums in f32.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4, with a matrix of
 // MAT x MAT in the place of a number.
-// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of four subgroups, BM = BN = 8 MAT; a
-// subgroup makes 4 x 4 matrices.
+// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of four subgroups; BM = BN = 8 MAT,
+// and a subgroup makes a quarter of the tile, 4 x 4 matrices.
 // Passes: 1. The next slice of 16 k is fetched into registers while this one is multiplied.
 // Each operand lies in workgroup memory as it lies in its buffer, lines of which are LINE long, and is
 // turned as its matrices are loaded: TRANS_A, TRANS_B.
 // Numerics: f16 operands, f32 sums; the order of the sums within a matrix is the driver's.
 // Limits: cooperative matrices of f16 with f32 sums; subgroups of SUBGROUP invocations, of which a
 // workgroup's are consecutive; 4 storage buffers; 16 KiB of workgroup memory.
-#const SUBGROUP: u32
-#const THREADS: u32
+#const SUBGROUP: u32 // invocations of a subgroup
+#const THREADS: u32 // 4 SUBGROUP
 
 #include "matmul_params.wgsl"
 
@@ -22,8 +22,8 @@ alias Halves = vec4<f16>;
 #else
 alias Halves = f16;
 #endif
-@group(0) @binding(1) var<storage, read> a: array<Halves>; // (batch, m, k) f16 by strides
-@group(0) @binding(2) var<storage, read> b: array<Halves>; // (batch, k, n) f16 by strides
+@group(0) @binding(1) var<storage, read> a: array<Halves>; // (batch, m, k) by strides: left operand
+@group(0) @binding(2) var<storage, read> b: array<Halves>; // (batch, k, n) by strides: right operand
 #include "matmul_out.wgsl"
 
 #if MAT16
@@ -125,9 +125,9 @@ fn matmul_coop(
     let top = subgroup / 2u * (4u * MAT);
     let left = subgroup % 2u * (4u * MAT);
 
-    var sums: array<Sum, 16>;
-    var next_a: array<vec4<f16>, A_LOADS>;
-    var next_b: array<vec4<f16>, B_LOADS>;
+    var sums = array<Sum, 16>();
+    var next_a = array<vec4<f16>, A_LOADS>();
+    var next_b = array<vec4<f16>, B_LOADS>();
     for (var l = 0u; l < A_LOADS; l++) {
         next_a[l] = fetch_a(lid + l * THREADS, a0, row0, 0u);
     }
@@ -160,7 +160,7 @@ fn matmul_coop(
             }
         }
         for (var k = 0u; k < BK; k += MAT) {
-            var y: array<Rights, 4>;
+            var y = array<Rights, 4>();
             for (var j = 0u; j < 4u; j++) {
                 let column = left + j * MAT;
 #if TRANS_B

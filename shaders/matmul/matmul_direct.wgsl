@@ -1,15 +1,15 @@
 // Matrix product from operands as they lie, without packing, workgroup memory or subgroups.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // The portable form, and the one for few rows or tiny sizes, where packing would cost more
 // than the product. Strides say how A and B lie, which covers every transposition.
 // Source: definition.
-// Dispatch: (ceil(m / 8), ceil(n / (4 * WG)), batch) workgroups of WG; one invocation makes
+// Dispatch: (ceil(m / 8), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
 // 8 rows of 4 neighbouring columns.
 // Passes: 1. Numerics: f32, one running sum per element in the order of k.
 // Limits: 4 storage buffers; no workgroup memory.
-#const WG: u32
+#const WG: u32 // invocations of a workgroup
 
 #include "matmul_strided.wgsl"
 
@@ -24,13 +24,13 @@ fn matmul_direct(
         // Rows and columns that do not exist read the last one that does; nothing is stored.
         let a0 = wid.z * p.a_batch;
         let b0 = wid.z * p.b_batch;
-        var ai: array<u32, 8>;
+        var ai = array<u32, 8>();
         for (var r = 0u; r < 8u; r++) {
             ai[r] = a0 + min(row + r, p.m - 1u) * p.a_row;
         }
         var bi = b0 + vec4<u32>(col, min(col + 1u, p.n - 1u), min(col + 2u, p.n - 1u),
                                 min(col + 3u, p.n - 1u)) * p.b_col;
-        var acc: array<vec4<f32>, 8>;
+        var acc = array<vec4<f32>, 8>();
         for (var k = 0u; k < p.k; k++) {
             let y = vec4<f32>(vec4(b[bi.x], b[bi.y], b[bi.z], b[bi.w]));
             let at = k * p.a_k;

@@ -1,6 +1,6 @@
 // Matrix product of operands that were copied into images, by subgroup broadcast.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // For drivers that run on a CPU: one fetch from an image brings four floats to each of eight lanes
 // by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.
@@ -9,21 +9,22 @@
 // reads of it lies together. Either is made by a driver's own copies of a buffer. Those want lines a
 // multiple of 256 bytes apart: where only every FOLDth is, FOLD layers take turns in receiving lines.
 // Source: definition.
-// Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8. Consecutive workgroups share 64
+// Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8; one invocation makes ROWS rows by
+// columns 4 i .. 4 i + 4 and 32 on, by subgroups of 8 lanes or more. Consecutive workgroups share 64
 // columns of B, which stay in the cache while rows of A pass by.
-// Passes: 1. An invocation makes ROWS rows by columns col + 0 .. 4 (lo) and col + 32 .. 36 (hi).
+// Passes: 1.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
 // lanes or more; no workgroup memory. What is read beyond m or n is never stored.
-#const ROWS: u32
-#const FOLD_A: u32
-#const FOLD_B: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 8
+#const FOLD_A: u32 // layers that take turns in receiving lines of A, a power of two
+#const FOLD_B: u32 // the same of B
 
 struct Params {
     m: u32,          // rows of C
     n: u32,          // columns of C
-    k: u32,          // inner size
-    ldc: u32,        // row stride of C
+    k: u32,          // inner size, a multiple of 4, or any where A and B have lines of zeros up to the next
+    ldc: u32,        // floats from one row of C to the next; TRANS_C: from one column
     a_batch: u32,    // layers from one batch of A to the next
     b_batch: u32,    // layers from one batch of B to the next
     c_batch: u32,    // floats from one batch of C to the next
@@ -43,8 +44,16 @@ alias ImageB = texture_storage_2d_array<rgba16float, read>;
 alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #endif
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var a: ImageA; // layer a batch, line a row; TRANS_A: layer 64 rows, line a step of k; times FOLD_A
-@group(0) @binding(2) var b: ImageB; // layer 64 columns, line a step of k; TRANS_B: layer a batch, line a column; times FOLD_B
+#if TRANS_A
+@group(0) @binding(1) var a: ImageA; // (batch, ceil(m / 64), FOLD_A, ceil(k / FOLD_A), 64): A: layers, lines, floats of a line, four to a texel
+#else
+@group(0) @binding(1) var a: ImageA; // (batch, FOLD_A, ceil(m / FOLD_A), k): A: layers, lines, floats of a line, four to a texel; row i is line i / FOLD_A of layer i % FOLD_A
+#endif
+#if TRANS_B
+@group(0) @binding(2) var b: ImageB; // (batch, FOLD_B, ceil(n / FOLD_B), k): B, likewise; column i is line i / FOLD_B of layer i % FOLD_B
+#else
+@group(0) @binding(2) var b: ImageB; // (batch, ceil(n / 64), FOLD_B, ceil(k / FOLD_B), 64): B, likewise
+#endif
 #include "matmul_out.wgsl"
 
 const EIGHTS: u32 = ROWS / 8u;
@@ -128,8 +137,8 @@ fn matmul_image(
 ) {
     // Rows 0 to 3 and 4 to 7 of every eight. Loops over them have a constant count equal to their
     // length: drivers unroll exactly those.
-    var upper: array<array<Sums, 4>, EIGHTS>;
-    var lower: array<array<Sums, 4>, EIGHTS>;
+    var upper = array<array<Sums, 4>, EIGHTS>();
+    var lower = array<array<Sums, 4>, EIGHTS>();
     let row = wid.x * ROWS;
     let col = wid.y * 64u + lid * 4u;
     let a_base = wid.z * p.a_batch;

@@ -1,19 +1,19 @@
-// Packs one operand of a matrix product into panels.
+// Packs one operand of a matrix product into zero-padded panels.
 //
 //   dst[batch][panel][k][w] = src[batch][panel * width + w, k], zero beyond extent and k
 //
 // An operand is seen as (extent, k): the rows of A or the columns of B, times the inner size;
 // the two strides tell how it lies in memory, which covers every transposition. F16: src holds f16.
 // Source: Goto and van de Geijn 2008, section 4.
-// Dispatch: ceil(panels * kp / 4 * width / 4 / 64) workgroups of 64, folded, times batch in z;
-// one invocation moves a block of 4 x 4.
+// Dispatch: (ceil(panels kp width / 1024), 1, copies) workgroups of 64, x folded into x and y; z counts
+// the batch, and one invocation moves a block of 4 x 4.
 // Passes: 1. Numerics: exact. Limits: 2 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
 #include "matmul_pack_params.wgsl"
 
-@group(0) @binding(1) var<storage, read> src: array<Stored>; // (batch, extent, k) by strides
-@group(0) @binding(2) var<storage, read_write> dst: array<vec4<f32>>; // (batch, panels, kp, width) f32
+@group(0) @binding(1) var<storage, read> src: array<Stored>; // (batch, extent, k) by strides: the operand
+@group(0) @binding(2) var<storage, read_write> dst: array<vec4<f32>>; // (batch, panels, kp, width): the panels
 
 #if VEC4
 // Four values along the contiguous axis (x), whose extent is a multiple of 4: all or none exist.

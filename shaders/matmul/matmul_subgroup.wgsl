@@ -1,21 +1,21 @@
 // Matrix product over packed panels, by subgroup broadcast.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the panels are those of Goto and van de Geijn 2008, section 4.
-// Dispatch: (ceil(m / ROWS), ceil(n / (4 * WG)), batch) workgroups of WG. Consecutive
-// workgroups share a panel of B, which stays in the cache while panels of A pass by.
+// Dispatch: (ceil(m / ROWS), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
+// ROWS rows by 4 columns, by subgroups of 8 lanes or more. Consecutive workgroups share a panel of B, which stays in the cache while panels of A pass by.
 // Passes: 1, after matmul_pack of A (width ROWS) and of B (width 4 * WG). The packing
 // transposes and pads with zeros, so that this one loop serves NN, NT, TN and every size.
 // A step takes 8 values of k: each lane loads four rows of A at one k and the subgroup shares
 // them by broadcast, so an element of A is loaded once per subgroup and not once per lane.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: subgroups of 8 lanes or more; 4 storage buffers; no workgroup memory.
-#const ROWS: u32
-#const WG: u32
+#const ROWS: u32 // rows of an invocation, a multiple of 4
+#const WG: u32 // invocations of a workgroup
 
 #include "matmul_panels.wgsl"
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / 4 WG), kp, 4 WG) f32
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / (4 WG)), kp, 4 WG): B packed by matmul_pack, width 4 WG
 
 const GROUPS: u32 = ROWS / 4u;
 
@@ -26,7 +26,7 @@ fn matmul_subgroup(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     // Loops over acc have a constant count equal to its length: drivers unroll exactly those.
-    var acc: array<array<vec4<f32>, 4>, GROUPS>;
+    var acc = array<array<vec4<f32>, 4>, GROUPS>();
     var ai = wid.z * p.a_batch + wid.x * p.kp * GROUPS + (lane & 7u) * GROUPS;
     var bi = wid.z * p.b_batch + wid.y * p.kp * WG + lid;
     for (var k = 0u; k < p.kp; k += 8u) {
@@ -40,7 +40,7 @@ fn matmul_subgroup(
         let b7 = b[bi + 7u * WG];
         for (var g = 0u; g < GROUPS; g++) {
             let rows = a[ai + g];
-            var s: array<vec4<f32>, 4>;
+            var s = array<vec4<f32>, 4>();
             s[0] = acc[g][0];
             s[1] = acc[g][1];
             s[2] = acc[g][2];

@@ -1,9 +1,10 @@
 // Matrix product by register tiles over workgroup memory.
 //
-//   C (= or +=) act(alpha * A B + bias)
+//   C (= or +=) alpha * A B + bias
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4.
-// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; one invocation
+// Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; a workgroup makes
+// BM rows by BN columns and one invocation
 // makes 8 x 8 values, in two halves of four rows and four columns each, which keeps the reads
 // of workgroup memory free of bank conflicts.
 // Passes: 1. The next slice of 8 k is fetched into registers while this one is multiplied.
@@ -11,9 +12,9 @@
 // whichever axis is contiguous.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: 4 storage buffers; (BM + BN + 8) * 32 bytes of workgroup memory.
-#const BM: u32
-#const BN: u32
-#const THREADS: u32
+#const BM: u32 // rows of a tile
+#const BN: u32 // columns of a tile
+#const THREADS: u32 // BM BN / 64
 
 #include "matmul_strided.wgsl"
 
@@ -65,10 +66,10 @@ fn matmul_tile(
     let tr = lid / (BN / 8u); // this invocation's rows: row0 + 4 tr + (0..4), and BM / 2 further
     let tc = lid % (BN / 8u); // its columns likewise
 
-    var lo: array<vec4<f32>, 8>; // rows by the left four columns
-    var hi: array<vec4<f32>, 8>; // rows by the right four columns
-    var next_a: array<vec4<f32>, A_LOADS>;
-    var next_b: array<vec4<f32>, B_LOADS>;
+    var lo = array<vec4<f32>, 8>(); // rows by the left four columns
+    var hi = array<vec4<f32>, 8>(); // rows by the right four columns
+    var next_a = array<vec4<f32>, A_LOADS>();
+    var next_b = array<vec4<f32>, B_LOADS>();
     for (var l = 0u; l < A_LOADS; l++) {
         let at = place(lid + l * THREADS, A_QUADS, a_along_k);
         next_a[l] = fetch_a(a0, row0 + 4u * at.x, at.y);

@@ -22,24 +22,24 @@ struct Params {
     accumulate: u32,          // dx: 0: overwrite without reading; 1: add
     accumulate_residual: u32, // dresidual: the same; RESIDUAL only
     layer: u32,               // tells this dropout's stream from all others of the model; DROPOUT only
-    threshold: u32,           // p 2^32; DROPOUT only
+    threshold: u32,           // p 2^32 (kernels::philox::drop_threshold); DROPOUT only
     scale: f32,               // 1 / (1 - p); DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
-@group(0) @binding(4) var<storage, read> gamma: array<Real>; // (C) f32 or vec4
+@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C): upstream gradient
+@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C): what was normalised
+@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R): mean and rstd of the forward
+@group(0) @binding(4) var<storage, read> gamma: array<Real>; // (C): scale
 #if SUM_USED
-@group(0) @binding(5) var<storage, read> dsum: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(5) var<storage, read> dsum: array<Stored>; // (R, C): gradient that sum received from its other users
 #endif
-@group(0) @binding(6) var<storage, read_write> dx: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(6) var<storage, read_write> dx: array<Stored>; // (R, C): gradient of x
 #if RESIDUAL
-@group(0) @binding(7) var<storage, read_write> dresidual: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(7) var<storage, read_write> dresidual: array<Stored>; // (R, C): gradient of the residual
 #endif
 #if DROPOUT
-@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
 #include "row_dropout.wgsl"
 #endif
 

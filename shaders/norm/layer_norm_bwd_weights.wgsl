@@ -17,11 +17,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
-@group(0) @binding(4) var<storage, read_write> dgamma: array<Real>; // (splits, C) f32 or vec4, row-major
-@group(0) @binding(5) var<storage, read_write> dbeta: array<Real>; // (splits, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> dy: array<Stored>; // (R, C): upstream gradient
+@group(0) @binding(2) var<storage, read> sum: array<Stored>; // (R, C): what was normalised
+@group(0) @binding(3) var<storage, read> stats: array<vec2<f32>>; // (R): mean and rstd of the forward
+@group(0) @binding(4) var<storage, read_write> dgamma: array<Real>; // (splits, C): partial sums
+@group(0) @binding(5) var<storage, read_write> dbeta: array<Real>; // (splits, C): partial sums
 
 @compute @workgroup_size(64)
 fn layer_norm_bwd_weights(

@@ -18,26 +18,26 @@
 #include "row_lanes.wgsl"
 
 struct Params {
-    rows: u32, // R
-    cols: u32, // C
-    eps: f32,
+    rows: u32,      // R
+    cols: u32,      // C
+    eps: f32,       // added to the variance
     layer: u32,     // tells this dropout's stream from all others of the model; DROPOUT only
-    threshold: u32, // p 2^32; DROPOUT only
+    threshold: u32, // p 2^32 (kernels::philox::drop_threshold); DROPOUT only
     scale: f32,     // 1 / (1 - p); DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read> gamma: array<Real>; // (C) f32 or vec4
-@group(0) @binding(3) var<storage, read> beta: array<Real>; // (C) f32 or vec4
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (R, C): rows
+@group(0) @binding(2) var<storage, read> gamma: array<Real>; // (C): scale
+@group(0) @binding(3) var<storage, read> beta: array<Real>; // (C): shift
 #if RESIDUAL
-@group(0) @binding(4) var<storage, read> residual: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(5) var<storage, read_write> sum: array<Stored>; // (R, C) f32 or vec4, row-major
+@group(0) @binding(4) var<storage, read> residual: array<Stored>; // (R, C): added to x
+@group(0) @binding(5) var<storage, read_write> sum: array<Stored>; // (R, C): x + residual
 #endif
-@group(0) @binding(6) var<storage, read_write> y: array<Stored>; // (R, C) f32 or vec4, row-major
-@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>; // (R) vec2: mean, rstd
+@group(0) @binding(6) var<storage, read_write> y: array<Stored>; // (R, C): result
+@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>; // (R): mean and 1 / standard deviation of each row
 #if DROPOUT
-@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes)
+@group(0) @binding(8) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
 #include "row_dropout.wgsl"
 #endif
 

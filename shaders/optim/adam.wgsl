@@ -6,9 +6,10 @@
 //   g = grads * factor; the step is left out when a gradient is infinite or NaN (GradState)
 //   ZERO_GRAD: grads <- 0 afterwards
 //
-// Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; eps placed as
-//   in torch.optim.Adam.
-// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation.
+// Source: Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2; as
+//   torch.optim.Adam and AdamW, eps included.
+// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation, so slices are
+// padded to a multiple of four.
 // Passes: 1. Numerics: f32, order as in the source. Limits: 6 storage buffers.
 #include "linear.wgsl"
 #include "step_state.wgsl"
@@ -19,19 +20,19 @@ struct Params {
     offset: u32,       // first element of the slice / 4
     decoupled: u32,    // 1: AdamW's weight decay
     lr_scale: f32,     // this group's learning rate / StepState.lr
-    beta1: f32,        // StepState.bias1 and bias2 belong to these betas
-    beta2: f32,
-    eps: f32,
-    weight_decay: f32,
+    beta1: f32,        // decay of m; StepState.bias1 belongs to it
+    beta2: f32,        // decay of v; StepState.bias2 belongs to it
+    eps: f32,          // added to the denominator
+    weight_decay: f32, // weight decay
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
-@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes)
-@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len) vec4<f32>
-@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len) vec4<f32>
-@group(0) @binding(5) var<storage, read_write> m: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
-@group(0) @binding(6) var<storage, read_write> v: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
+@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes): clip factor and skip flag of this step
+@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len): parameters
+@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len): gradients
+@group(0) @binding(5) var<storage, read_write> m: array<vec4<f32>>; // (offset + len): first moment, zero at first
+@group(0) @binding(6) var<storage, read_write> v: array<vec4<f32>>; // (offset + len): second moment, zero at first
 
 @compute @workgroup_size(256)
 fn adam(

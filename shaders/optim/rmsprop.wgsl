@@ -9,7 +9,8 @@
 //   ZERO_GRAD: grads <- 0 afterwards
 //
 // Source: torch.optim.RMSprop; Hinton 2012, lecture 6e; Graves 2013, eq. 38-41 (centred).
-// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation.
+// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation, so slices are
+// padded to a multiple of four.
 // Passes: 1. Numerics: f32, order as in the source. Limits: 7 storage buffers.
 #include "linear.wgsl"
 #include "step_state.wgsl"
@@ -19,23 +20,23 @@ struct Params {
     len: u32,          // length of the slice / 4
     offset: u32,       // first element of the slice / 4
     lr_scale: f32,     // this group's learning rate / StepState.lr
-    alpha: f32,
-    eps: f32,
-    momentum: f32,     // MOMENTUM only
-    weight_decay: f32,
+    alpha: f32,        // decay of square and mean
+    eps: f32,          // added to the denominator
+    momentum: f32,     // momentum; MOMENTUM only
+    weight_decay: f32, // weight decay
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
-@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes)
-@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len) vec4<f32>
-@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len) vec4<f32>
-@group(0) @binding(5) var<storage, read_write> square: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
+@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes): clip factor and skip flag of this step
+@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len): parameters
+@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len): gradients
+@group(0) @binding(5) var<storage, read_write> square: array<vec4<f32>>; // (offset + len): running mean of squares, zero at first
 #if MOMENTUM
-@group(0) @binding(6) var<storage, read_write> buf: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
+@group(0) @binding(6) var<storage, read_write> buf: array<vec4<f32>>; // (offset + len): momentum, zero at first
 #endif
 #if CENTERED
-@group(0) @binding(7) var<storage, read_write> mean: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
+@group(0) @binding(7) var<storage, read_write> mean: array<vec4<f32>>; // (offset + len): running mean, zero at first
 #endif
 
 @compute @workgroup_size(256)

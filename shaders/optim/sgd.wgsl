@@ -1,4 +1,4 @@
-// Stochastic gradient descent, with momentum and Nesterov's form.
+// Stochastic gradient descent, with momentum, Nesterov's form and weight decay.
 //
 //   g <- g + weight_decay theta
 //   MOMENTUM: buf <- momentum buf + g;  g <- g + momentum buf (nesterov) or buf
@@ -7,7 +7,8 @@
 //   ZERO_GRAD: grads <- 0 afterwards
 //
 // Source: torch.optim.SGD (dampening 0); Sutskever et al. 2013, section 2.
-// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation.
+// Dispatch: ceil(len / 256) workgroups of 256, folded; four values per invocation, so slices are
+// padded to a multiple of four.
 // Passes: 1. Numerics: f32, order as in the source. Limits: 5 storage buffers.
 #include "linear.wgsl"
 #include "step_state.wgsl"
@@ -18,17 +19,17 @@ struct Params {
     offset: u32,       // first element of the slice / 4
     nesterov: u32,     // 1: Nesterov's form; MOMENTUM only
     lr_scale: f32,     // this group's learning rate / StepState.lr
-    momentum: f32,     // MOMENTUM only
-    weight_decay: f32,
+    momentum: f32,     // momentum; MOMENTUM only
+    weight_decay: f32, // weight decay
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes)
-@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes)
-@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len) vec4<f32>
-@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len) vec4<f32>
+@group(0) @binding(1) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
+@group(0) @binding(2) var<storage, read> grad_state: GradState; // (16 bytes): clip factor and skip flag of this step
+@group(0) @binding(3) var<storage, read_write> values: array<vec4<f32>>; // (offset + len): parameters
+@group(0) @binding(4) var<storage, read_write> grads: array<vec4<f32>>; // (offset + len): gradients
 #if MOMENTUM
-@group(0) @binding(5) var<storage, read_write> buf: array<vec4<f32>>; // (offset + len) vec4<f32>, zero at first
+@group(0) @binding(5) var<storage, read_write> buf: array<vec4<f32>>; // (offset + len): momentum, zero at first
 #endif
 
 @compute @workgroup_size(256)

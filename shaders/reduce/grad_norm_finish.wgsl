@@ -7,7 +7,7 @@
 //
 // Source: torch.nn.utils.clip_grad_norm_; Pascanu et al. 2013, algorithm 1; torch.amp.GradScaler,
 //   Micikevicius et al. 2018, section 3.2.
-// Dispatch: 1 workgroup of 256.
+// Dispatch: 1 workgroup of 256; it does everything.
 // Numerics: each lane sums every 256th sum, then a tree; fixed order. Squares overflow
 //   beyond 1.8e19, which counts as infinite. Limits: 3 storage buffers, 1024 bytes.
 #include "reduce.wgsl"
@@ -22,9 +22,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> loss_scale: LossScale; // (8 bytes)
-@group(0) @binding(2) var<storage, read> sums: array<f32>; // (count) f32, from grad_norm_partial
-@group(0) @binding(3) var<storage, read_write> grad_state: GradState; // (16 bytes), zeroed before the first step
+@group(0) @binding(1) var<storage, read_write> loss_scale: LossScale; // (8 bytes): what the gradients were multiplied by; moved
+@group(0) @binding(2) var<storage, read> sums: array<f32>; // (count): sums of squares, from grad_norm_partial
+@group(0) @binding(3) var<storage, read_write> grad_state: GradState; // (16 bytes): result; zeroed before the first step
 
 const WG = 256u;
 const LARGEST = 16777216.0;

@@ -19,8 +19,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> grads: array<Real>; // (offset + n) f32 or vec4
-@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // (base + ceil(n / chunk)) f32
+@group(0) @binding(1) var<storage, read> grads: array<Real>; // (offset + n): gradients
+@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // (base + ceil(n / chunk)): one sum per chunk, of all buffers
 
 const WG = 256u;
 

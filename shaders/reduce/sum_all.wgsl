@@ -1,4 +1,4 @@
-// Sum of an array.
+// Sums chunks of an array; twice for the whole.
 //
 //   y[g] (=|+=) scale * sum over i in [g chunk, (g + 1) chunk) of x[i]
 //
@@ -11,15 +11,15 @@
 #include "reduce.wgsl"
 
 struct Params {
-    n: u32,
+    n: u32,          // elements
     chunk: u32,      // elements per workgroup
     accumulate: u32, // 0: overwrite without reading; 1: add
-    scale: f32,      // 1/n in the last pass: mean
+    scale: f32,      // 1, or 1/n in the last pass for a mean
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // (n) f32
-@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (ceil(n / chunk)) f32
+@group(0) @binding(1) var<storage, read> x: array<f32>; // (n): addends
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // (ceil(n / chunk)): one sum per chunk
 
 const WG = 256u;
 

@@ -1,4 +1,4 @@
-// Column sums, as of a bias gradient.
+// Sums the rows of a matrix, as for the gradient of a bias.
 //
 //   y[s, c] (=|+=) sum over rows r in [s per_split, (s + 1) per_split) of x[r, c]
 //
@@ -11,7 +11,7 @@
 #include "stored.wgsl"
 
 struct Params {
-    rows: u32,
+    rows: u32,       // rows
     cols: u32,       // C; with VEC4 a quarter of the columns
     per_split: u32,  // rows per split: ceil(rows / splits)
     accumulate: u32, // 0: overwrite without reading; 1: add
@@ -19,8 +19,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>; // (rows, line) f32 or vec4, row-major
-@group(0) @binding(2) var<storage, read_write> y: array<Real>; // (splits, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> x: array<Stored>; // (rows, C): rows, `line` apart
+@group(0) @binding(2) var<storage, read_write> y: array<Real>; // (splits, C): column sums of each split
 
 @compute @workgroup_size(64)
 fn sum_cols(

@@ -18,9 +18,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> rows: array<u32>; // (M) u32
-@group(0) @binding(2) var<storage, read> x: array<Stored>; // (N, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (M, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> rows: array<u32>; // (M): row numbers; >= N: zeros
+@group(0) @binding(2) var<storage, read> x: array<Stored>; // (N, C): matrix
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (M, C): chosen rows
 
 @compute @workgroup_size(64)
 fn gather_rows(

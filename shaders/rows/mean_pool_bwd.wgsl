@@ -4,7 +4,7 @@
 //
 // VEC4: four columns per element, C counts elements. F16: dy and dx hold f16.
 // Source: derivative of mean_pool_fwd.
-// Dispatch: R = B T workgroups of 64, folded; one row per workgroup.
+// Dispatch: B T workgroups of 64, folded; one row per workgroup.
 // Passes: 1. Numerics: one quotient. Limits: 3 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
@@ -17,9 +17,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (B, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (B, T, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> lens: array<u32>; // (B): valid rows of each sequence
+@group(0) @binding(2) var<storage, read> dy: array<Stored>; // (B, C): upstream gradient
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>; // (B, T, C): gradient
 
 @compute @workgroup_size(64)
 fn mean_pool_bwd(

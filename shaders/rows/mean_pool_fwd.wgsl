@@ -14,9 +14,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> lens: array<u32>; // (B) u32
-@group(0) @binding(2) var<storage, read> x: array<Stored>; // (B, T, C) f32 or vec4, row-major
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (B, C) f32 or vec4, row-major
+@group(0) @binding(1) var<storage, read> lens: array<u32>; // (B): valid rows of each sequence
+@group(0) @binding(2) var<storage, read> x: array<Stored>; // (B, T, C): sequences
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (B, C): means
 
 @compute @workgroup_size(64)
 fn mean_pool_fwd(

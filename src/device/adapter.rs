@@ -1,9 +1,8 @@
 //! Which adapter to use, and what it can do.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
 
-use super::{ImageLimits, lock};
+use super::image::ImageLimits;
 use crate::error::{Error, Result};
 
 /// How the adapter is chosen.
@@ -127,7 +126,7 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-fn caps_of(adapter: &wgpu::Adapter) -> Caps {
+pub(super) fn caps_of(adapter: &wgpu::Adapter) -> Caps {
     let info = adapter.get_info();
     let features = adapter.features();
     Caps {
@@ -217,55 +216,24 @@ pub(super) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
     }
 }
 
-pub(super) struct Opened {
-    pub device: wgpu::Device,
-    pub queue: wgpu::Queue,
-    pub caps: Caps,
-    pub failure: Arc<Mutex<Option<String>>>,
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use super::Caps;
 
-pub(super) fn open(adapter: &wgpu::Adapter) -> Result<Opened> {
-    let caps = caps_of(adapter);
-    let mut useful = wgpu::Features::SUBGROUP
-        | wgpu::Features::SHADER_F16
-        | wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
-    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-    if caps.matrix.is_some() {
-        useful |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-        // SAFETY: what is experimental is not checked as well as the rest. Cooperative matrices are
-        // used by one kernel, whose loads and stores stay in its own workgroup memory, and only
-        // after it has been seen to give right results on this device.
-        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
-    }
-    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        label: Some("melos"),
-        required_features: adapter.features() & useful,
-        experimental_features,
-        required_limits: caps.limits.clone(),
-        memory_hints: wgpu::MemoryHints::Performance,
-        ..Default::default()
-    }))
-    .map_err(|e| Error::Device {
-        adapter: caps.name.clone(),
-        message: e.to_string(),
-    })?;
-    // wgpu panics on errors that nobody captures; keep the first and return it from the next call.
-    let failure = Arc::new(Mutex::new(None));
-    let seen = failure.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        lock(&seen).get_or_insert_with(|| error.to_string());
-    }));
-    let lost = failure.clone();
-    device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            lock(&lost).get_or_insert_with(|| format!("device lost ({reason:?}): {message}"));
+    /// An adapter for tests, with subgroups of so many lanes.
+    pub fn caps(subgroup_min: u32) -> Caps {
+        Caps {
+            name: "a card / rev. 1".into(),
+            driver: "driver 1.0".into(),
+            backend: "vulkan".into(),
+            is_cpu: false,
+            subgroup: subgroup_min > 0,
+            subgroup_min,
+            subgroup_max: subgroup_min,
+            f16: false,
+            matrix: None,
+            timestamps: false,
+            limits: wgpu::Limits::default(),
         }
-    });
-    Ok(Opened {
-        device,
-        queue,
-        caps,
-        failure,
-    })
+    }
 }

@@ -1,42 +1,17 @@
 //! Commands: what a step is made of once shapes are checked and memory is assigned.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Buffer, Counts, Image, Kernel, Lines, pace};
+use super::binding::{Binding, Resource};
+use super::driver::Driver;
+use super::image::Lines;
+use super::kernel::Kernel;
+use super::memory::{Buffer, Image};
+use super::uniforms::UniformSlot;
+use super::work::Counts;
 use crate::error::{Error, Result};
 use crate::kernels::grid;
-
-/// What one binding of a dispatch is bound to.
-#[derive(Clone, Copy)]
-pub struct Binding<'a> {
-    pub(crate) resource: Resource<'a>,
-    /// Bytes bound.
-    pub(crate) size: u64,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Resource<'a> {
-    /// A buffer from this byte on, a multiple of the adapter's storage alignment.
-    Buffer(&'a Arc<Buffer>, u64),
-    Image(&'a Arc<Image>),
-}
-
-impl Binding<'_> {
-    /// For a bind group.
-    pub(super) fn raw(&self) -> wgpu::BindingResource<'_> {
-        match self.resource {
-            Resource::Buffer(buffer, offset) => {
-                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: buffer.raw(),
-                    offset,
-                    size: wgpu::BufferSize::new(self.size),
-                })
-            }
-            Resource::Image(image) => wgpu::BindingResource::TextureView(image.view()),
-        }
-    }
-}
 
 /// How many workgroups run.
 #[derive(Debug, Clone, Copy)]
@@ -73,27 +48,22 @@ impl Groups {
 /// Memory that a command keeps out of its pool: only what was not made for a recording, whose own
 /// memory goes back while it is recorded, for its later commands to use. The driver's handles
 /// keep that alive.
-pub(super) enum Kept {
-    Buffer { _buffer: Arc<Buffer> },
-    Image { _image: Arc<Image> },
+type Kept = Arc<dyn Send + Sync>;
+
+fn kept_buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
+    let keep = buffer.outlives_recordings();
+    keep.then(|| buffer.clone() as Kept)
 }
 
-impl Kept {
-    fn buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
-        let _buffer = buffer.outlives_recordings().then(|| buffer.clone())?;
-        Some(Kept::Buffer { _buffer })
-    }
+fn kept_image(image: &Arc<Image>) -> Option<Kept> {
+    let keep = image.outlives_recordings();
+    keep.then(|| image.clone() as Kept)
+}
 
-    fn image(image: &Arc<Image>) -> Option<Kept> {
-        let _image = image.outlives_recordings().then(|| image.clone())?;
-        Some(Kept::Image { _image })
-    }
-
-    pub(super) fn of(binding: &Binding<'_>) -> Option<Kept> {
-        match binding.resource {
-            Resource::Buffer(buffer, _) => Kept::buffer(buffer),
-            Resource::Image(image) => Kept::image(image),
-        }
+fn kept(binding: &Binding<'_>) -> Option<Kept> {
+    match binding.resource {
+        Resource::Buffer(buffer, _) => kept_buffer(buffer),
+        Resource::Image(image) => kept_image(image),
     }
 }
 
@@ -107,7 +77,7 @@ impl Held {
     fn new(buffer: &Arc<Buffer>) -> Held {
         Held {
             raw: buffer.raw().clone(),
-            _kept: Kept::buffer(buffer),
+            _kept: kept_buffer(buffer),
         }
     }
 }
@@ -167,9 +137,61 @@ impl Command {
         }
     }
 
-    /// Its work as one number.
-    pub(super) fn work(&self) -> f64 {
-        pace::work(self.counts())
+    /// A dispatch of a kernel: its bindings checked and put together.
+    pub(super) fn dispatch(
+        driver: &Driver,
+        kernel: &Arc<Kernel>,
+        (uniform, params): (&UniformSlot, &[u8]),
+        bindings: &[Binding<'_>],
+        groups: [u32; 3],
+    ) -> Result<Command> {
+        let wanted = kernel.bindings().len() - 1;
+        if bindings.len() != wanted {
+            return Err(Error::Kernel {
+                kernel: kernel.name().to_string(),
+                message: format!("takes {wanted} bindings, was given {}", bindings.len()),
+            });
+        }
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &uniform.slab,
+                offset: uniform.offset,
+                size: wgpu::BufferSize::new(uniform.size),
+            }),
+        }];
+        for (&index, binding) in kernel.bindings()[1..].iter().zip(bindings) {
+            let limit = driver.caps.limits.max_storage_buffer_binding_size;
+            if matches!(binding.resource, Resource::Buffer(..)) && binding.size > limit {
+                return Err(Error::TooLarge {
+                    what: format!("binding {index} of kernel '{}'", kernel.name()),
+                    bytes: binding.size,
+                    limit,
+                    limit_name: "one storage binding",
+                });
+            }
+            entries.push(wgpu::BindGroupEntry {
+                binding: index,
+                resource: binding.raw(),
+            });
+        }
+        let bind_group = driver.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name()),
+            layout: kernel.layout(),
+            entries: &entries,
+        });
+        let memory = bindings.iter().filter_map(kept).collect();
+        let counts = match kernel.counter() {
+            Some(counter) => counter.count(params, bindings, groups),
+            None => Counts::default(),
+        };
+        Ok(Command::Dispatch {
+            kernel: kernel.clone(),
+            bind_group,
+            groups,
+            counts,
+            _kept: memory,
+        })
     }
 
     pub(super) fn copy(from: (&Arc<Buffer>, u64), to: (&Arc<Buffer>, u64), bytes: u64) -> Command {
@@ -185,7 +207,7 @@ impl Command {
             from: (Held::new(from.0), from.1),
             to: to.raw().clone(),
             lines: to.lines(),
-            _kept: Kept::image(to),
+            _kept: kept_image(to),
         }
     }
 
@@ -232,8 +254,8 @@ impl Recording {
     }
 
     /// How often each kernel runs in one replay, by name.
-    pub fn kernel_counts(&self) -> std::collections::BTreeMap<String, usize> {
-        let mut counts = std::collections::BTreeMap::new();
+    pub fn kernel_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
         for command in &self.commands {
             if let Command::Dispatch { kernel, .. } = command {
                 *counts.entry(kernel.name().to_string()).or_insert(0) += 1;
@@ -303,63 +325,5 @@ pub(super) fn encode_pass(
             pass.set_bind_group(0, bind_group, &[]);
             pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
         }
-    }
-}
-
-/// Where a dispatch's parameters lie.
-#[derive(Clone)]
-pub(super) struct UniformSlot {
-    pub slab: Arc<wgpu::Buffer>,
-    pub offset: u64,
-    pub size: u64,
-}
-
-/// Parameters of dispatches, one place for equal contents. A place is written once and never
-/// again, so any number of recordings may refer to it.
-#[derive(Default)]
-pub(super) struct Uniforms {
-    slots: HashMap<Box<[u8]>, UniformSlot>,
-    slab: Option<Arc<wgpu::Buffer>>,
-    used: u64,
-}
-
-/// The largest alignment any adapter asks of a uniform's offset.
-const UNIFORM_ALIGN: u64 = 256;
-const UNIFORM_SLAB: u64 = 64 * 1024;
-
-impl Uniforms {
-    pub(super) fn place(
-        &mut self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        bytes: &[u8],
-    ) -> UniformSlot {
-        if let Some(slot) = self.slots.get(bytes) {
-            return slot.clone();
-        }
-        let size = bytes.len() as u64;
-        let slab = match &self.slab {
-            Some(slab) if self.used + size <= slab.size() => slab.clone(),
-            _ => {
-                self.used = 0;
-                let slab = Arc::new(device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("uniforms"),
-                    size: UNIFORM_SLAB,
-                    usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                }));
-                self.slab = Some(slab.clone());
-                slab
-            }
-        };
-        let slot = UniformSlot {
-            slab,
-            offset: self.used,
-            size,
-        };
-        queue.write_buffer(&slot.slab, slot.offset, bytes);
-        self.used += size.next_multiple_of(UNIFORM_ALIGN);
-        self.slots.insert(bytes.into(), slot.clone());
-        slot
     }
 }

@@ -1,10 +1,5 @@
 //! Images: copies of matrices in the form that some drivers read fastest.
 
-use std::sync::{Arc, Mutex, Weak};
-
-use super::buffer::{Scope, Shelves, shelve};
-use super::{Binding, Resource};
-
 /// What the lines of a buffer must be a multiple of to be copied into an image, in bytes.
 pub(crate) const LINE_BYTES: u32 = wgpu::COPY_BYTES_PER_ROW_ALIGNMENT;
 
@@ -44,9 +39,10 @@ const PANEL: u32 = 16;
 const PADDING: u32 = 4;
 
 pub(super) fn image_format(half: bool) -> wgpu::TextureFormat {
-    match half {
-        true => wgpu::TextureFormat::Rgba16Float,
-        false => wgpu::TextureFormat::Rgba32Float,
+    if half {
+        wgpu::TextureFormat::Rgba16Float
+    } else {
+        wgpu::TextureFormat::Rgba32Float
     }
 }
 
@@ -56,9 +52,10 @@ impl Lines {
     }
 
     fn parts(&self) -> u32 {
-        match self.panels {
-            true => self.texels.div_ceil(PANEL),
-            false => 1,
+        if self.panels {
+            self.texels.div_ceil(PANEL)
+        } else {
+            1
         }
     }
 
@@ -69,16 +66,15 @@ impl Lines {
 
     /// Width, lines and layers of the image.
     fn extent(&self) -> wgpu::Extent3d {
+        let (width, lines) = if self.panels {
+            // Steps of k go by fours: lines of zeros, as images are made, fill up the last.
+            (PANEL, self.count.next_multiple_of(4))
+        } else {
+            (self.texels.saturating_add(PADDING), self.count)
+        };
         wgpu::Extent3d {
-            width: match self.panels {
-                true => PANEL,
-                false => self.texels.saturating_add(PADDING),
-            },
-            height: match self.panels {
-                // Steps of k go by fours: lines of zeros, as images are made, fill up the last.
-                true => self.count.next_multiple_of(4).div_ceil(self.fold),
-                false => self.count.div_ceil(self.fold),
-            },
+            width,
+            height: lines.div_ceil(self.fold),
             depth_or_array_layers: self.batch.saturating_mul(self.layers()),
         }
     }
@@ -172,66 +168,5 @@ impl Lines {
                 }
             }
         }
-    }
-}
-
-/// Matrices as an image; goes back to its pool when the last owner drops it.
-pub struct Image {
-    raw: wgpu::Texture,
-    view: wgpu::TextureView,
-    lines: Lines,
-    scope: Scope,
-    home: Weak<Mutex<Shelves>>,
-}
-
-impl Image {
-    pub(super) fn new(
-        raw: wgpu::Texture,
-        lines: Lines,
-        scope: Scope,
-        home: Weak<Mutex<Shelves>>,
-    ) -> Image {
-        let view = raw.create_view(&wgpu::TextureViewDescriptor {
-            dimension: Some(wgpu::TextureViewDimension::D2Array),
-            ..Default::default()
-        });
-        Image {
-            view,
-            raw,
-            lines,
-            scope,
-            home,
-        }
-    }
-
-    pub(super) fn raw(&self) -> &wgpu::Texture {
-        &self.raw
-    }
-
-    pub(super) fn view(&self) -> &wgpu::TextureView {
-        &self.view
-    }
-
-    pub(super) fn lines(&self) -> Lines {
-        self.lines
-    }
-
-    /// Whether a recording must hold on to it; see [`super::Buffer`].
-    pub(super) fn outlives_recordings(&self) -> bool {
-        self.scope == Scope::Eager
-    }
-
-    /// The image, for a dispatch.
-    pub(crate) fn binding(self: &Arc<Self>) -> Binding<'_> {
-        Binding {
-            resource: Resource::Image(self),
-            size: self.lines.bytes(),
-        }
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        shelve(&self.home, self.scope, self.lines, &self.raw);
     }
 }

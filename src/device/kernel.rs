@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::adapter::Caps;
-use super::command::{Binding, Command, Kept, UniformSlot};
+use super::driver::Driver;
 use super::image::image_format;
-use super::work::{Counter, Counts};
-use super::{Resource, lock};
+use super::lock::lock;
+use super::work::Counter;
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
 use crate::kernels::{Target, Variant, catalogue};
@@ -54,8 +53,7 @@ impl KernelCache {
 
     pub(super) fn get(
         &self,
-        device: &wgpu::Device,
-        caps: &Caps,
+        driver: &Driver,
         name: &str,
         variant: &Variant,
     ) -> Result<Arc<Kernel>> {
@@ -63,7 +61,7 @@ impl KernelCache {
         if let Some(kernel) = lock(&self.compiled).get(&key) {
             return Ok(kernel.clone());
         }
-        let kernel = Arc::new(Kernel::new(device, caps, name, variant, self.checked)?);
+        let kernel = Arc::new(Kernel::new(driver, name, variant, self.checked)?);
         let kernel = lock(&self.compiled).entry(key).or_insert(kernel).clone();
         let compiled = kernel.clone();
         rayon::spawn(move || {
@@ -92,13 +90,8 @@ impl Drop for KernelCache {
 }
 
 impl Kernel {
-    fn new(
-        device: &wgpu::Device,
-        caps: &Caps,
-        name: &str,
-        variant: &Variant,
-        checked: bool,
-    ) -> Result<Kernel> {
+    fn new(driver: &Driver, name: &str, variant: &Variant, checked: bool) -> Result<Kernel> {
+        let Driver { device, caps, .. } = driver;
         let fail = |message: String| Error::Kernel {
             kernel: name.to_string(),
             message,
@@ -239,60 +232,16 @@ impl Kernel {
         self.pipeline.get()?.as_ref().ok()
     }
 
-    pub(super) fn bind(
-        self: &Arc<Self>,
-        device: &wgpu::Device,
-        limits: &wgpu::Limits,
-        (uniform, params): (&UniformSlot, &[u8]),
-        bindings: &[Binding<'_>],
-        groups: [u32; 3],
-    ) -> Result<Command> {
-        let wanted = self.bindings.len() - 1;
-        if bindings.len() != wanted {
-            return Err(Error::Kernel {
-                kernel: self.name.to_string(),
-                message: format!("takes {wanted} bindings, was given {}", bindings.len()),
-            });
-        }
-        let mut entries = vec![wgpu::BindGroupEntry {
-            binding: 0,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &uniform.slab,
-                offset: uniform.offset,
-                size: wgpu::BufferSize::new(uniform.size),
-            }),
-        }];
-        for (&index, binding) in self.bindings[1..].iter().zip(bindings) {
-            let limit = limits.max_storage_buffer_binding_size;
-            if matches!(binding.resource, Resource::Buffer(..)) && binding.size > limit {
-                return Err(Error::TooLarge {
-                    what: format!("binding {index} of kernel '{}'", self.name),
-                    bytes: binding.size,
-                    limit,
-                    limit_name: "one storage binding",
-                });
-            }
-            entries.push(wgpu::BindGroupEntry {
-                binding: index,
-                resource: binding.raw(),
-            });
-        }
-        let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(self.name),
-            layout: &self.layout,
-            entries: &entries,
-        });
-        let kept = bindings.iter().filter_map(Kept::of).collect();
-        let counts = match &self.counter {
-            Some(counter) => counter.count(params, bindings, groups),
-            None => Counts::default(),
-        };
-        Ok(Command::Dispatch {
-            kernel: self.clone(),
-            bind_group,
-            groups,
-            counts,
-            _kept: kept,
-        })
+    pub(super) fn layout(&self) -> &wgpu::BindGroupLayout {
+        &self.layout
+    }
+
+    /// Numbers of its bindings, the uniform first.
+    pub(super) fn bindings(&self) -> &[u32] {
+        &self.bindings
+    }
+
+    pub(super) fn counter(&self) -> Option<&Counter> {
+        self.counter.as_ref()
     }
 }

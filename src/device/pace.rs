@@ -7,10 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::command::{Command, encode};
-use super::{Counts, Gpu, lock};
-use crate::error::Result;
-
 /// Seconds of one submission.
 const SHARE: f64 = 0.5;
 /// Work a second before anything was measured: that of a slow integrated GPU.
@@ -18,25 +14,10 @@ const FIRST: f64 = 20e9;
 /// The least work that is worth a submission, whatever was measured: a host that looks late for
 /// what is finished sees a slow device.
 const LEAST: f64 = 1e9;
-/// Operations that take as long as a byte read or written, within a factor of two or so from
-/// llvmpipe to a data centre's GPU.
-const PER_BYTE: f64 = 16.0;
 /// Finished within less time than this, submissions are measured together.
 const TICK: Duration = Duration::from_millis(5);
 /// What remains of older measurements at each new one.
 const MEMORY: f64 = 0.7;
-
-/// The most operations of one dispatch on a GPU, where it can be made in parts. A second of a slow
-/// integrated GPU, milliseconds of a fast one, which notices nothing.
-const DISPATCH: f64 = (1u64 << 36) as f64;
-/// Submissions of less are not measured.
-const NOTHING: f64 = 1e7;
-
-/// One number for work of both kinds. What is not known counts as nothing: kernels without a count
-/// are the small ones.
-pub(super) fn work(counts: Counts) -> f64 {
-    counts.flops.unwrap_or(0.0) + PER_BYTE * counts.bytes.unwrap_or(0.0)
-}
 
 /// What is known of a device's speed.
 #[derive(Default)]
@@ -78,7 +59,7 @@ impl Pace {
 
 /// Cuts what stands in a row into parts of at most so much work each, none empty; what is larger
 /// alone is a part of its own.
-fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<&[T]> {
+pub(super) fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<&[T]> {
     let mut parts = Vec::new();
     let (mut first, mut sum) = (0, 0.0);
     for (index, item) in items.iter().enumerate() {
@@ -93,60 +74,6 @@ fn parts<T>(items: &[T], most: f64, work: impl Fn(&T) -> f64) -> Vec<&[T]> {
         parts.push(&items[first..]);
     }
     parts
-}
-
-impl Gpu {
-    /// Bounds the work of this context's submissions, and of products that it will record or send,
-    /// instead of leaving both to the device's speed. The bits of results do not depend on it.
-    #[doc(hidden)]
-    pub fn limit_work(&self, operations: Option<f64>) {
-        lock(&self.stream).most_work = operations;
-    }
-
-    /// The most operations of one dispatch, where there is a bound: nobody takes a CPU for a device
-    /// that hangs.
-    pub(crate) fn most_of_dispatch(&self) -> Option<f64> {
-        let forced = lock(&self.stream).most_work;
-        forced.or((!self.caps().is_cpu).then_some(DISPATCH))
-    }
-
-    /// Sends commands, in several submissions where they take long.
-    pub(super) fn submit(&self, commands: &[Command]) -> Result<()> {
-        let forced = lock(&self.stream).most_work;
-        let most = forced.unwrap_or_else(|| lock(&self.shared.pace).submission());
-        let parts = parts(commands, most, Command::work);
-        if parts.len() > 1 {
-            log::debug!("{} commands in {} submissions", commands.len(), parts.len());
-        }
-        parts
-            .into_iter()
-            .try_for_each(|part| self.submit_part(part))
-    }
-
-    /// Sends commands in one submission, which will say when it is finished.
-    fn submit_part(&self, commands: &[Command]) -> Result<()> {
-        let began = Instant::now();
-        let mut encoded = began;
-        if !self.submit_profiled(commands)? {
-            let work = commands.iter().map(Command::work).sum::<f64>();
-            let mut encoder = self.encoder();
-            encode(&mut encoder, commands);
-            let commands = encoder.finish();
-            encoded = Instant::now();
-            self.shared.queue.submit([commands]);
-            if work >= NOTHING {
-                let pace = self.shared.pace.clone();
-                let finished = move || lock(&pace).finished(work, encoded, Instant::now());
-                self.shared.queue.on_submitted_work_done(finished);
-            }
-        }
-        let sent = &mut lock(&self.stream).sent;
-        sent.commands += commands.len() as u64;
-        sent.submissions += 1;
-        sent.encoding += (encoded - began).as_secs_f64();
-        sent.submitting += encoded.elapsed().as_secs_f64();
-        self.check_failure()
-    }
 }
 
 #[cfg(test)]

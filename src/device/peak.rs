@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::Gpu;
+use super::gpu::Gpu;
 use crate::error::Result;
 
 const CHAINS: u64 = 3;
@@ -70,7 +70,7 @@ impl Gpu {
     }
 
     fn peak_flops(&self) -> Result<f64> {
-        let device = &self.shared.device;
+        let device = &self.driver().device;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("peak"),
             source: wgpu::ShaderSource::Wgsl(wgsl().into()),
@@ -130,10 +130,9 @@ impl Gpu {
         let mut best = f64::INFINITY;
         for _ in 0..RUNS {
             let began = Instant::now();
-            let mut encoder = (self.shared.device)
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = self.driver().encoder();
             encode(&mut encoder);
-            self.shared.queue.submit([encoder.finish()]);
+            self.driver().queue.submit([encoder.finish()]);
             self.wait()?;
             best = best.min(began.elapsed().as_secs_f64());
         }

@@ -6,7 +6,8 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use super::command::{self, Command};
-use super::{Counts, Gpu, lock};
+use super::driver::Driver;
+use super::work::Counts;
 use crate::error::Result;
 
 /// The most queries wgpu allows in a set; a command takes two.
@@ -56,7 +57,7 @@ pub struct KernelTime {
     pub counts: Counts,
 }
 
-/// What ran on the device; see [`Gpu::profile`].
+/// What ran on the device; see [`Gpu::profile`](super::Gpu::profile).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// How it was timed.
@@ -90,19 +91,6 @@ impl Profile {
     }
 }
 
-/// What a context has sent so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Sent {
-    /// Dispatches, copies and clears.
-    pub commands: u64,
-    /// Submissions that they were sent in.
-    pub submissions: u64,
-    /// Seconds the host spent on encoding them.
-    pub encoding: f64,
-    /// Seconds it spent on submitting them. Mesa's software driver runs them meanwhile.
-    pub submitting: f64,
-}
-
 /// A profile being taken.
 pub(super) struct Profiler {
     timing: Timing,
@@ -118,161 +106,125 @@ struct Stamped {
     ticks: wgpu::Buffer,
 }
 
-impl Gpu {
-    /// Times every command that this context sends while `run` runs, by timestamps where the
-    /// adapter has them, else one by one.
-    ///
-    /// # Errors
-    /// Those of `run`, and [`Error::Device`](crate::Error::Device).
-    pub fn profile<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<(Profile, T)> {
-        let timing = match self.has_timestamps() {
-            true => Timing::Timestamps,
-            false => Timing::OneByOne,
-        };
-        self.profile_by(timing, run)
-    }
-
-    /// As [`Gpu::profile`], timed in the given way.
-    ///
-    /// # Errors
-    /// As [`Gpu::profile`].
-    #[doc(hidden)]
-    pub fn profile_by<T>(
-        &self,
-        timing: Timing,
-        run: impl FnOnce() -> Result<T>,
-    ) -> Result<(Profile, T)> {
-        self.wait()?;
-        *lock(&self.profiler) = Some(Profiler {
+impl Profiler {
+    pub fn new(timing: Timing) -> Profiler {
+        Profiler {
             timing,
             began: Instant::now(),
             done: Vec::new(),
             pending: Vec::new(),
-        });
-        let ran = run().and_then(|out| self.wait().map(|()| out));
-        let profiler = lock(&self.profiler).take();
-        let out = ran?;
-        let commands = match profiler {
-            Some(profiler) => {
-                let mut commands = profiler.done;
-                commands.extend(self.read_stamps(profiler.pending)?);
-                commands
-            }
-            None => Vec::new(),
-        };
-        Ok((Profile { timing, commands }, out))
+        }
     }
 
-    /// Whether the device can write timestamps around passes and between them.
-    fn has_timestamps(&self) -> bool {
-        let wanted =
-            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
-        self.shared.device.features().contains(wanted)
-    }
-
-    /// Sends commands so that their times can be told; false where nobody asked for them.
-    pub(super) fn submit_profiled(&self, commands: &[Command]) -> Result<bool> {
-        let mut profiler = lock(&self.profiler);
-        let Some(profiler) = &mut *profiler else {
-            return Ok(false);
-        };
-        match profiler.timing {
+    /// Sends commands so that their times can be told.
+    pub fn submit(&mut self, driver: &Driver, commands: &[Command]) -> Result<()> {
+        match self.timing {
             Timing::Timestamps => {
-                let mut encoder = self.encoder();
+                let mut encoder = driver.encoder();
                 for chunk in commands.chunks(QUERIES / 2) {
-                    profiler
-                        .pending
-                        .push(self.encode_stamped(&mut encoder, chunk));
+                    let stamped = encode_stamped(&driver.device, &mut encoder, chunk);
+                    self.pending.push(stamped);
                 }
-                self.shared.queue.submit([encoder.finish()]);
+                driver.queue.submit([encoder.finish()]);
             }
             Timing::OneByOne => {
                 for command in commands {
-                    let mut encoder = self.encoder();
+                    let mut encoder = driver.encoder();
                     command::encode(&mut encoder, std::slice::from_ref(command));
-                    let start = profiler.began.elapsed().as_secs_f64();
-                    self.shared.queue.submit([encoder.finish()]);
-                    self.wait_idle()?;
-                    profiler.done.push(CommandTime {
+                    let start = self.began.elapsed().as_secs_f64();
+                    driver.queue.submit([encoder.finish()]);
+                    driver.wait(None)?;
+                    self.done.push(CommandTime {
                         name: command.name(),
                         counts: command.counts(),
                         start,
-                        seconds: profiler.began.elapsed().as_secs_f64() - start,
+                        seconds: self.began.elapsed().as_secs_f64() - start,
                     });
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    fn encode_stamped(&self, encoder: &mut wgpu::CommandEncoder, commands: &[Command]) -> Stamped {
-        let device = &self.shared.device;
-        let count = 2 * commands.len() as u32;
-        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("profile"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
-        for (command, first) in commands.iter().zip((0..).step_by(2)) {
-            let stamps = wgpu::ComputePassTimestampWrites {
-                query_set: &set,
-                beginning_of_pass_write_index: Some(first),
-                end_of_pass_write_index: Some(first + 1),
-            };
-            if command.is_dispatch() {
-                command::encode_pass(encoder, std::slice::from_ref(command), Some(stamps));
-            } else {
-                encoder.write_timestamp(&set, first);
-                command::encode(encoder, std::slice::from_ref(command));
-                encoder.write_timestamp(&set, first + 1);
-            }
-        }
-        let buffer = |usage| {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("profile"),
-                size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
-                usage,
-                mapped_at_creation: false,
-            })
+    /// What was sent, all of which has run.
+    pub fn finish(self, driver: &Driver) -> Result<Profile> {
+        let mut commands = self.done;
+        commands.extend(read_stamps(driver, self.pending)?);
+        let timing = self.timing;
+        Ok(Profile { timing, commands })
+    }
+}
+
+fn encode_stamped(
+    device: &wgpu::Device,
+    encoder: &mut wgpu::CommandEncoder,
+    commands: &[Command],
+) -> Stamped {
+    let count = 2 * commands.len() as u32;
+    let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: Some("profile"),
+        ty: wgpu::QueryType::Timestamp,
+        count,
+    });
+    for (command, first) in commands.iter().zip((0..).step_by(2)) {
+        let stamps = wgpu::ComputePassTimestampWrites {
+            query_set: &set,
+            beginning_of_pass_write_index: Some(first),
+            end_of_pass_write_index: Some(first + 1),
         };
-        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
-        let ticks = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
-        encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-        encoder.copy_buffer_to_buffer(&resolved, 0, &ticks, 0, resolved.size());
-        Stamped {
-            commands: commands.iter().map(|c| (c.name(), c.counts())).collect(),
-            ticks,
+        if command.is_dispatch() {
+            command::encode_pass(encoder, std::slice::from_ref(command), Some(stamps));
+        } else {
+            encoder.write_timestamp(&set, first);
+            command::encode(encoder, std::slice::from_ref(command));
+            encoder.write_timestamp(&set, first + 1);
         }
     }
+    let buffer = |usage| {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("profile"),
+            size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
+            usage,
+            mapped_at_creation: false,
+        })
+    };
+    let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+    let ticks = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+    encoder.resolve_query_set(&set, 0..count, &resolved, 0);
+    encoder.copy_buffer_to_buffer(&resolved, 0, &ticks, 0, resolved.size());
+    Stamped {
+        commands: commands.iter().map(|c| (c.name(), c.counts())).collect(),
+        ticks,
+    }
+}
 
-    /// Reads the ticks of commands that have all run.
-    fn read_stamps(&self, pending: Vec<Stamped>) -> Result<Vec<CommandTime>> {
-        let second = f64::from(self.shared.queue.get_timestamp_period()) * 1e-9;
-        let mut first = None;
-        let mut times = Vec::new();
-        for Stamped { commands, ticks } in pending {
-            let (sender, mapped) = channel();
-            ticks.map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver waits below.
-                let _ = sender.send(result);
+/// Reads the ticks of commands that have all run.
+fn read_stamps(driver: &Driver, pending: Vec<Stamped>) -> Result<Vec<CommandTime>> {
+    let second = f64::from(driver.queue.get_timestamp_period()) * 1e-9;
+    let mut first = None;
+    let mut times = Vec::new();
+    for Stamped { commands, ticks } in pending {
+        let (sender, mapped) = channel();
+        ticks.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        });
+        driver.wait(None)?;
+        let lost = |e: String| driver.error(format!("cannot read timestamps: {e}"));
+        let result = mapped.recv().map_err(|e| lost(e.to_string()))?;
+        result.map_err(|e| lost(e.to_string()))?;
+        let view = ticks.get_mapped_range(..);
+        let view = view.map_err(|e| lost(e.to_string()))?;
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
+        for ((name, counts), stamp) in commands.into_iter().zip(stamps.chunks_exact(2)) {
+            let zero = *first.get_or_insert(stamp[0]);
+            times.push(CommandTime {
+                name,
+                counts,
+                start: stamp[0].saturating_sub(zero) as f64 * second,
+                seconds: stamp[1].saturating_sub(stamp[0]) as f64 * second,
             });
-            self.wait_idle()?;
-            let lost = |e: String| self.device_error(format!("cannot read timestamps: {e}"));
-            let result = mapped.recv().map_err(|e| lost(e.to_string()))?;
-            result.map_err(|e| lost(e.to_string()))?;
-            let view = ticks.get_mapped_range(..);
-            let view = view.map_err(|e| lost(e.to_string()))?;
-            let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
-            for ((name, counts), stamp) in commands.into_iter().zip(stamps.chunks_exact(2)) {
-                let zero = *first.get_or_insert(stamp[0]);
-                times.push(CommandTime {
-                    name,
-                    counts,
-                    start: stamp[0].saturating_sub(zero) as f64 * second,
-                    seconds: stamp[1].saturating_sub(stamp[0]) as f64 * second,
-                });
-            }
         }
-        Ok(times)
     }
+    Ok(times)
 }

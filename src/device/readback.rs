@@ -3,36 +3,36 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use super::{Buffer, Gpu};
+use super::driver::Driver;
+use super::memory::Buffer;
 use crate::error::{Error, Result};
 
 /// Values on their way from the device.
 pub struct Readback {
-    gpu: Gpu,
+    driver: Arc<Driver>,
     staging: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
     done: Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Readback {
-    pub(super) fn start(gpu: &Gpu, from: (&Arc<Buffer>, u64), bytes: u64) -> Readback {
-        let device = &gpu.shared.device;
-        let staging = device.create_buffer(&wgpu::BufferDescriptor {
+    pub(super) fn start(driver: &Arc<Driver>, from: (&Arc<Buffer>, u64), bytes: u64) -> Readback {
+        let staging = driver.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: bytes,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = driver.encoder();
         encoder.copy_buffer_to_buffer(from.0.raw(), from.1, &staging, 0, bytes);
-        let submission = gpu.shared.queue.submit([encoder.finish()]);
+        let submission = driver.queue.submit([encoder.finish()]);
         let (sender, done) = channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone when nobody wants the values any more.
             let _ = sender.send(result);
         });
         Readback {
-            gpu: gpu.clone(),
+            driver: driver.clone(),
             staging,
             submission,
             done,
@@ -44,11 +44,8 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] when the device failed.
     pub fn try_get<T: bytemuck::Pod>(&self) -> Result<Option<Vec<T>>> {
-        self.gpu
-            .shared
-            .device
-            .poll(wgpu::PollType::Poll)
-            .map_err(|e| self.gpu.device_error(e.to_string()))?;
+        let polled = self.driver.device.poll(wgpu::PollType::Poll);
+        polled.map_err(|e| self.driver.error(e.to_string()))?;
         match self.done.try_recv() {
             Ok(result) => self.take(result).map(Some),
             Err(TryRecvError::Empty) => Ok(None),
@@ -61,16 +58,7 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] when the device failed.
     pub fn wait<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        let submission_index = Some(self.submission.clone());
-        self.gpu
-            .shared
-            .device
-            .poll(wgpu::PollType::Wait {
-                submission_index,
-                timeout: None,
-            })
-            .map_err(|e| self.gpu.device_error(e.to_string()))?;
-        self.gpu.check_failure()?;
+        self.driver.wait(Some(self.submission.clone()))?;
         match self.done.recv() {
             Ok(result) => self.take(result),
             Err(_) => Err(self.lost()),
@@ -78,16 +66,16 @@ impl Readback {
     }
 
     fn take<T: bytemuck::Pod>(&self, mapped: Result<(), wgpu::BufferAsyncError>) -> Result<Vec<T>> {
-        mapped.map_err(|e| self.gpu.device_error(e.to_string()))?;
+        mapped.map_err(|e| self.driver.error(e.to_string()))?;
         let view = self
             .staging
             .get_mapped_range(..)
-            .map_err(|e| self.gpu.device_error(e.to_string()))?;
+            .map_err(|e| self.driver.error(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 
     fn lost(&self) -> Error {
-        self.gpu
-            .device_error("values read back were lost or already taken".into())
+        self.driver
+            .error("values read back were lost or already taken".into())
     }
 }

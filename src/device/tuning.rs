@@ -6,74 +6,15 @@
 //! and rounding. What the file does not hold is looked up in the table that melos brings along
 //! before it is measured; `melos tune` measures all forms for the sizes of a run. Contexts with
 //! checked kernels, as in tests, know neither file nor table.
-//!
-//! The environment variable `MELOS_KERNELS` forces a rung instead: `portable` uses no optional
-//! feature of the adapter, `subgroup` broadcasts within subgroups wherever a kernel can, `image`
-//! does that too and makes matrix products of operands copied into images, `tile` makes them by
-//! tiles in workgroup memory, `matrix` those of f16 on matrix units. Unset or empty leaves the
-//! choice to melos.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
+use super::adapter::Caps;
+use super::lock::lock;
 use super::tuning_table::{self, FormTime, Measured, Table};
-use super::{Caps, Gpu, lock};
 use crate::cache::cache_folder;
-use crate::error::{Error, Result};
-
-/// A rung forced by `MELOS_KERNELS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rung {
-    /// No optional feature.
-    Portable,
-    /// Subgroup broadcast, on adapters whose subgroups have 8 lanes or more.
-    Subgroup,
-    /// As `Subgroup`, and matrix products of operands copied into images where they suit it.
-    Image,
-    /// Matrix products by register tiles over workgroup memory; all else portable.
-    Tile,
-    /// Products of f16 on matrix units, those of f32 by tiles; all else portable.
-    Matrix,
-}
-
-impl Rung {
-    /// Whether kernels broadcast within subgroups.
-    pub(crate) fn broadcasts(self) -> bool {
-        matches!(self, Rung::Subgroup | Rung::Image)
-    }
-
-    /// What `MELOS_KERNELS` asks for.
-    pub(super) fn from_env(caps: &Caps) -> Result<Option<Rung>> {
-        let value = std::env::var_os("MELOS_KERNELS").unwrap_or_default();
-        Rung::parse(&value.to_string_lossy(), caps)
-    }
-
-    fn parse(value: &str, caps: &Caps) -> Result<Option<Rung>> {
-        let bad = |expected| {
-            Err(Error::Argument {
-                op: "device",
-                arg: "MELOS_KERNELS",
-                value: format!("'{value}'"),
-                expected,
-            })
-        };
-        match value {
-            "" => Ok(None),
-            "portable" => Ok(Some(Rung::Portable)),
-            "subgroup" | "image" if !caps.subgroup || caps.subgroup_min < 8 => {
-                bad("another rung: this adapter's subgroups have fewer than 8 lanes")
-            }
-            "subgroup" => Ok(Some(Rung::Subgroup)),
-            "image" => Ok(Some(Rung::Image)),
-            "tile" => Ok(Some(Rung::Tile)),
-            "matrix" if caps.matrix.is_some() => Ok(Some(Rung::Matrix)),
-            "matrix" => bad("another rung: this adapter has no cooperative matrices for it"),
-            _ => bad("portable, subgroup, image, tile or matrix"),
-        }
-    }
-}
+use crate::error::Result;
 
 /// The choices of one device.
 pub(super) struct Tuning {
@@ -93,9 +34,10 @@ impl Tuning {
     /// With `kept`, what is on disk, if anything, and what melos brings along.
     pub(super) fn new(caps: &Caps, kept: bool) -> Tuning {
         let folder = kept.then(cache_folder).flatten();
-        let shipped = match kept {
-            true => tuning_table::shipped(&Table::of(caps)),
-            false => Table::default(),
+        let shipped = if kept {
+            tuning_table::shipped(&Table::of(caps))
+        } else {
+            Table::default()
         };
         Tuning::at(caps, folder.map(|folder| folder.join("tuning")), shipped)
     }
@@ -116,7 +58,7 @@ impl Tuning {
     /// The index of a form in `names`, of which the first `worth`, best guess first, are worth a
     /// measurement: the fastest as kept for `class`, else as shipped, else the one with the fewest
     /// `seconds`, which is then kept; the best guess where nothing can be kept.
-    fn choose(
+    pub(super) fn choose(
         &self,
         class: &str,
         names: &[String],
@@ -148,11 +90,8 @@ impl Tuning {
             done.push(Measured { class, forms });
         }
         state.table.forms.insert(class.into(), order.clone());
-        if let Err((path, e)) = self.keep(&state.table) {
-            log::warn!(
-                "cannot keep the tuning table '{}': {e}; taking the best guess for {class}",
-                path.display()
-            );
+        if let Err(e) = self.keep(&state.table) {
+            log::warn!("the tuning table is not kept: {e}; taking the best guess for {class}");
             // A resumed run could measure otherwise, and then differ in its last bits.
             order = names[..worth].to_vec();
             state.table.forms.insert(class.into(), order.clone());
@@ -161,6 +100,34 @@ impl Tuning {
         Ok(fastest
             .and_then(|form| names.iter().position(|name| name == form))
             .unwrap_or(0))
+    }
+
+    /// From now on measures every form of each class of sizes once more, whatever is known.
+    pub(super) fn anew(&self) {
+        lock(&self.state).anew = Some(Vec::new());
+    }
+
+    /// What was measured since [`Tuning::anew`].
+    pub(super) fn measured(&self) -> Vec<Measured> {
+        lock(&self.state).anew.clone().unwrap_or_default()
+    }
+
+    /// The file that keeps the choices, where there is a folder for it.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The table as one that can be shipped.
+    pub(super) fn export(&self) -> Result<String> {
+        lock(&self.state).table.export()
+    }
+
+    /// Takes over an exported table and keeps it; returns the number of its classes.
+    pub(super) fn import(&self, text: &str, file: &str) -> Result<usize> {
+        let mut state = lock(&self.state);
+        let count = state.table.import(text, file)?;
+        self.keep(&state.table)?;
+        Ok(count)
     }
 
     /// What is known without measuring.
@@ -184,147 +151,19 @@ impl Tuning {
             .or_else(|| (worth == 1).then_some(0))
     }
 
-    fn keep(&self, table: &Table) -> Result<(), (&PathBuf, io::Error)> {
+    fn keep(&self, table: &Table) -> Result<()> {
         match &self.path {
-            Some(path) => table.save(path).map_err(|e| (path, e)),
+            Some(path) => table.save(path),
             None => Ok(()),
         }
-    }
-}
-
-/// One sample lasts at least this long, so that the wait for the device does not count.
-const SAMPLE: Duration = Duration::from_millis(2);
-/// Odd, for a median; the first run, which compiles, is not one of them.
-const SAMPLES: usize = 5;
-/// Measurements beyond this are announced.
-const NOTICEABLE: Duration = Duration::from_millis(200);
-
-impl Gpu {
-    /// The rung that `MELOS_KERNELS` forces.
-    pub fn rung(&self) -> Option<Rung> {
-        self.shared.rung
-    }
-
-    /// The index in `names` of the fastest form for a `class` of sizes: as chosen before on this
-    /// adapter and driver, or as melos brings it along, else as measured now by `seconds`. Only the
-    /// first `worth`, best guess first, are measured then. `seconds` is given a context of its own so
-    /// that nothing enters this one's commands or recordings. It must not ask for another choice.
-    ///
-    /// # Errors
-    /// Those of `seconds`.
-    pub(crate) fn fastest(
-        &self,
-        class: &str,
-        names: &[String],
-        worth: usize,
-        mut seconds: impl FnMut(&Gpu, usize) -> Result<f64>,
-    ) -> Result<usize> {
-        let began = Instant::now();
-        // What a forced rung leaves to choose is no choice for all other runs.
-        let class = match self.rung() {
-            Some(rung) => format!("{class}, {rung:?} alone"),
-            None => class.to_string(),
-        };
-        let tuning = &self.shared.tuning;
-        let chosen = tuning.choose(&class, names, worth, |i| seconds(&self.fork(), i))?;
-        if began.elapsed() > NOTICEABLE {
-            log::info!(
-                "prepared kernels for {class}: {} of {worth} forms is fastest ({:.1} s, once for this adapter)",
-                names.get(chosen).map_or("", String::as_str),
-                began.elapsed().as_secs_f64()
-            );
-        }
-        Ok(chosen)
-    }
-
-    /// From now on measures every form of each class of sizes once more, whatever is known.
-    pub fn tune_anew(&self) {
-        lock(&self.shared.tuning.state).anew = Some(Vec::new());
-    }
-
-    /// What was measured since [`Gpu::tune_anew`].
-    pub fn measured(&self) -> Vec<Measured> {
-        lock(&self.shared.tuning.state)
-            .anew
-            .clone()
-            .unwrap_or_default()
-    }
-
-    /// The file that keeps this device's choices, where there is a folder for it.
-    pub fn tuning_file(&self) -> Option<&Path> {
-        self.shared.tuning.path.as_deref()
-    }
-
-    /// All that was measured on this device, as a table that can be shipped: TOML.
-    ///
-    /// # Errors
-    /// [`Error::Io`], which does not occur with any table that was measured.
-    pub fn export_tuning(&self) -> Result<String> {
-        lock(&self.shared.tuning.state).table.export()
-    }
-
-    /// Takes over an exported table of such a device, over what was measured here; returns the
-    /// number of its classes. `file` names it in errors.
-    ///
-    /// # Errors
-    /// [`Error::ConfigSyntax`] for what is no table, [`Error::ConfigValue`] where it is of other devices
-    /// or another version; [`Error::Io`] where it cannot be kept.
-    pub fn import_tuning(&self, text: &str, file: &str) -> Result<usize> {
-        let tuning = &self.shared.tuning;
-        let mut state = lock(&tuning.state);
-        let count = state.table.import(text, file)?;
-        let kept = tuning.keep(&state.table);
-        kept.map_err(|(path, e)| Error::write(path, e))?;
-        Ok(count)
-    }
-
-    /// Seconds that the commands `queue` queues take: the median of a few samples.
-    ///
-    /// # Errors
-    /// Those of `queue`, and [`Error::Device`].
-    pub(crate) fn seconds(&self, queue: impl Fn() -> Result<()>) -> Result<f64> {
-        let sample = |repeats: u32| {
-            self.wait()?;
-            let began = Instant::now();
-            for _ in 0..repeats {
-                queue()?;
-            }
-            self.wait()?;
-            Ok::<Duration, Error>(began.elapsed())
-        };
-        sample(1)?;
-        // What compiles meanwhile would count.
-        self.settle();
-        let once = sample(1)?;
-        let repeats = (SAMPLE.as_nanos() / once.as_nanos().max(1)).clamp(1, 64) as u32;
-        let mut samples = (0..SAMPLES)
-            .map(|_| sample(repeats))
-            .collect::<Result<Vec<_>>>()?;
-        samples.sort();
-        Ok(samples[SAMPLES / 2].as_secs_f64() / f64::from(repeats))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::adapter::tests::caps;
     use std::fs;
-
-    fn caps(subgroup_min: u32) -> Caps {
-        Caps {
-            name: "a card / rev. 1".into(),
-            driver: "driver 1.0".into(),
-            backend: "vulkan".into(),
-            is_cpu: false,
-            subgroup: subgroup_min > 0,
-            subgroup_min,
-            subgroup_max: subgroup_min,
-            f16: false,
-            matrix: None,
-            timestamps: false,
-            limits: wgpu::Limits::default(),
-        }
-    }
 
     fn names() -> Vec<String> {
         ["slow", "fast"].map(String::from).into()
@@ -378,10 +217,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let tuning = at(&caps(32), folder.path());
         assert_eq!(chosen(&tuning, 1, must_not_measure), Some(0));
-        lock(&tuning.state).anew = Some(Vec::new());
+        tuning.anew();
         assert_eq!(chosen(&tuning, 1, slow_and_fast), Some(1));
         assert_eq!(chosen(&tuning, 1, must_not_measure), Some(1));
-        let done = lock(&tuning.state).anew.clone().unwrap_or_default();
+        let done = tuning.measured();
         let seconds: Vec<f64> = done[0].forms.iter().map(|f| f.seconds).collect();
         assert_eq!(
             (done.len(), &done[0].class[..], &seconds[..]),
@@ -390,7 +229,7 @@ mod tests {
         let later = at(&caps(32), folder.path());
         assert_eq!(chosen(&later, 1, must_not_measure), Some(1));
         // Tuning measures again what is known.
-        lock(&later.state).anew = Some(Vec::new());
+        later.anew();
         assert_eq!(chosen(&later, 2, |i| Ok([1.0, 2.0][i])), Some(0));
     }
 
@@ -445,23 +284,5 @@ mod tests {
         let tuning = at(&caps(32), file.path());
         assert_eq!(chosen(&tuning, 2, slow_and_fast), Some(0));
         assert_eq!(chosen(&tuning, 2, must_not_measure), Some(0));
-    }
-
-    #[test]
-    fn rungs_are_those_the_adapter_has() {
-        let parse = |value, lanes| Rung::parse(value, &caps(lanes)).map_err(|e| e.to_string());
-        assert_eq!(parse("", 32), Ok(None));
-        assert_eq!(parse("portable", 0), Ok(Some(Rung::Portable)));
-        assert_eq!(parse("tile", 0), Ok(Some(Rung::Tile)));
-        assert_eq!(parse("subgroup", 8), Ok(Some(Rung::Subgroup)));
-        assert_eq!(parse("image", 8), Ok(Some(Rung::Image)));
-        for rung in ["subgroup", "image"] {
-            assert!(parse(rung, 4).is_err_and(|e| e.contains("fewer than 8 lanes")));
-        }
-        assert!(parse("matrix", 32).is_err_and(|e| e.contains("no cooperative matrices")));
-        assert!(
-            parse("fast", 32)
-                .is_err_and(|e| e.contains("portable, subgroup, image, tile or matrix"))
-        );
     }
 }

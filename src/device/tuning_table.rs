@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Caps;
+use super::adapter::Caps;
+use crate::atomic::write_file;
 use crate::error::{Error, Result};
 
 /// What melos brings along: what `melos tune --export` wrote, names shortened to what adapters
@@ -120,23 +121,12 @@ impl Table {
         part(&self.adapter, &device.adapter) && part(&self.driver, &device.driver)
     }
 
-    /// Writes the table beside its place, then moves it there: readers see all of it or nothing.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
+    /// Writes the table, whole or not at all, and its folder if need be.
+    pub fn save(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let text = toml::to_string(self).map_err(io::Error::other)?;
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let written = fs::File::create(&partial)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&partial, path));
-        if written.is_err() {
-            // Best effort: the error that matters is the one being returned.
-            let _ = fs::remove_file(&partial);
-        }
-        written
+        let text = toml::to_string(self).map_err(io::Error::other);
+        let ready = fs::create_dir_all(folder).and(text);
+        write_file(path, ready.map_err(|e| Error::write(path, e))?.as_bytes())
     }
 
     /// The table as one device of a file that can be shipped.

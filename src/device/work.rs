@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::command::Binding;
+use super::binding::Binding;
 use crate::kernels::work::Work;
 use crate::kernels::{Contract, Result, Value, Variant};
+
+/// Operations that take as long as a byte read or written, within a factor of two or so from
+/// llvmpipe to a data centre's GPU.
+const PER_BYTE: f64 = 16.0;
 
 /// The work of commands, where it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -23,6 +27,12 @@ impl Counts {
             flops: both(self.flops, other.flops),
             bytes: both(self.bytes, other.bytes),
         }
+    }
+
+    /// One number for work of both kinds. What is not known counts as nothing: kernels without a
+    /// count are the small ones.
+    pub(super) fn total(self) -> f64 {
+        self.flops.unwrap_or(0.0) + PER_BYTE * self.bytes.unwrap_or(0.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every shader, include and contract, embedded in the binary.
+//! Every shader and include, and the notes on each kernel, embedded in the binary.
 //!
 //! One line per kernel in the list below; a test compares the list with the files on disk.
 
@@ -15,15 +15,15 @@ pub struct KernelSource {
     pub family: &'static str,
     /// WGSL before the preprocessor.
     pub wgsl: &'static str,
-    /// The contract, as TOML.
-    pub contract_toml: &'static str,
+    /// What the WGSL cannot say, as TOML.
+    pub notes: &'static str,
     parsed: OnceLock<Result<Contract>>,
 }
 
 impl KernelSource {
     /// The contract, parsed on first use.
     pub fn contract(&self) -> Result<&Contract> {
-        let parse = || Contract::parse(self.name, self.contract_toml);
+        let parse = || Contract::parse(self.name, self.family, self.wgsl, self.notes, &include);
         self.parsed
             .get_or_init(parse)
             .as_ref()
@@ -107,7 +107,7 @@ macro_rules! kernels {
             wgsl: include_str!(concat!(
                 env!("CARGO_MANIFEST_DIR"), "/shaders/", $family, "/", $name, ".wgsl"
             )),
-            contract_toml: include_str!(concat!(
+            notes: include_str!(concat!(
                 env!("CARGO_MANIFEST_DIR"), "/kernels/", $family, "/", $name, ".toml"
             )),
             parsed: OnceLock::new(),
@@ -116,7 +116,6 @@ macro_rules! kernels {
 }
 
 include_files! {
-    "activation.wgsl"
     "attention.wgsl"
     "attention_dkv_store.wgsl"
     "attention_dq_store.wgsl"
@@ -216,8 +215,6 @@ kernels! {
     "reduce" {
         "grad_norm_finish"
         "grad_norm_partial"
-        "reduce_rows_bwd"
-        "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
     }

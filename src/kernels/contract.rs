@@ -1,5 +1,6 @@
-//! The data sheet of a kernel, `kernels/<family>/<stem>.toml`: all that another engine needs
-//! beside the WGSL. A test holds it equal to what naga reflects from the shader.
+//! The contract of a kernel: all that another engine needs beside the WGSL. Its shader says most
+//! of it (see the comments there), `kernels/<family>/<stem>.toml` the rest. A test holds it
+//! equal to what naga reflects from the shader.
 
 use super::work::Work;
 use super::{KernelError, Result, Value, Variant};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One kernel's data sheet.
+/// One kernel's contract. Exports hold it as TOML.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
@@ -17,7 +18,7 @@ pub struct Contract {
     pub family: String,
     /// One sentence: what it computes.
     pub summary: String,
-    /// The formula.
+    /// The formula, in one line or several.
     pub formula: String,
     /// Paper and equation, or the definition followed.
     pub source: String,
@@ -45,9 +46,6 @@ pub struct Contract {
     /// `#const` values.
     #[serde(default)]
     pub consts: Vec<Setting>,
-    /// `override` values (sizes and flags set at pipeline creation).
-    #[serde(default)]
-    pub overrides: Vec<Setting>,
     /// `#if` flags; each is false unless the variant sets it.
     #[serde(default)]
     pub flags: Vec<Flag>,
@@ -74,7 +72,7 @@ pub enum Feature {
 pub enum Extent {
     /// A number.
     Fixed(u32),
-    /// The value of a u32 `#const` or `override`.
+    /// The value of a u32 `#const`.
     Named(String),
 }
 
@@ -128,6 +126,32 @@ pub struct Param {
     pub meaning: String,
 }
 
+impl Param {
+    /// (size, alignment) in the uniform address space; `None` for a type that is not allowed.
+    pub(super) fn layout(&self) -> Option<(u32, u32)> {
+        if self.is_scalar() {
+            return Some((4, 4));
+        }
+        let (vector, inner) = self.ty.strip_suffix('>')?.split_once('<')?;
+        let layout = match vector {
+            "vec2" => (8, 8),
+            "vec3" => (12, 16),
+            "vec4" => (16, 16),
+            _ => return None,
+        };
+        is_scalar(inner).then_some(layout)
+    }
+
+    /// Whether it is one number.
+    pub(super) fn is_scalar(&self) -> bool {
+        is_scalar(&self.ty)
+    }
+}
+
+fn is_scalar(ty: &str) -> bool {
+    matches!(ty, "u32" | "i32" | "f32")
+}
+
 /// A binding of group 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,15 +164,12 @@ pub struct Binding {
     pub kind: Access,
     /// Element type as WGSL writes it (`f32`, `vec4<f32>`), a struct's name, or an image's format.
     pub dtype: String,
-    /// The flag under which it holds f16 in place of f32.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub half: Option<String>,
-    /// Shape, such as "(T, B, C)"; empty for structs.
+    /// Shape, row-major unless it says otherwise, such as "(T, B, C)" or "(28 bytes)"; empty for the parameters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub shape: String,
     /// What it holds.
     pub meaning: String,
-    /// `FLAG` or `!FLAG`, or several joined by ` & `: declared only then. Its number never moves.
+    /// `FLAG` or `!FLAG`, or several joined by ` & `: declared so only then. Its number never moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
 }
@@ -188,7 +209,7 @@ pub enum Access {
     Image,
 }
 
-/// A `#const` or `override`.
+/// A `#const`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
@@ -250,81 +271,10 @@ impl fmt::Display for Access {
 }
 
 impl Contract {
-    /// Reads a sheet and checks what it says of itself; `kernel` names it in errors.
-    pub fn parse(kernel: &str, text: &str) -> Result<Contract> {
-        let contract: Contract = toml::from_str(text).map_err(|e| KernelError::Contract {
-            kernel: kernel.to_string(),
-            message: e.to_string(),
-        })?;
-        contract.check()?;
-        Ok(contract)
-    }
-
     fn fail(&self, message: String) -> KernelError {
         KernelError::Contract {
             kernel: self.name.clone(),
             message,
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        for c in self.consts.iter().chain(&self.overrides) {
-            let found = Value::from(c.default).type_name();
-            if found != c.ty {
-                return Err(self.fail(format!(
-                    "default of {} is {found}, its type {}",
-                    c.name, c.ty
-                )));
-            }
-        }
-        for p in &self.params {
-            type_layout(&p.ty)
-                .ok_or_else(|| self.fail(format!("param {}: type {}", p.name, p.ty)))?;
-        }
-        let known = |flag: &str| self.flags.iter().any(|f| f.name == flag);
-        for b in &self.bindings {
-            for flag in b
-                .conditions()
-                .map(|(flag, _)| flag)
-                .chain(b.half.as_deref())
-            {
-                if !known(flag) {
-                    return Err(self.fail(format!("binding {}: no flag '{flag}'", b.name)));
-                }
-            }
-        }
-        for v in self.variants() {
-            self.complete(&v)?;
-        }
-        for name in self
-            .work
-            .iter()
-            .flat_map(Work::formulas)
-            .flat_map(|f| f.names())
-        {
-            if !self.is_quantity(name) {
-                return Err(self.fail(format!(
-                    "work: '{name}' is no param, constant, flag, binding or grid"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a formula of [`work`](super::work) may use this name.
-    fn is_quantity(&self, name: &str) -> bool {
-        match name.split_once('.') {
-            None => {
-                let settings = self.consts.iter().map(|c| &c.name);
-                let params = self.params.iter().filter(|p| scalar(&p.ty));
-                let flags = self.flags.iter().map(|f| &f.name);
-                (settings.chain(flags).chain(params.map(|p| &p.name))).any(|n| n == name)
-            }
-            Some(("groups", axis)) => matches!(axis, "x" | "y" | "z"),
-            Some((binding, of)) => {
-                let is = |b: &Binding| b.name == binding && b.scalar_bytes().is_some();
-                matches!(of, "len" | "bytes") && self.bindings.iter().any(is)
-            }
         }
     }
 
@@ -342,7 +292,7 @@ impl Contract {
     }
 
     /// `variant` with the defaults of what it leaves open. A key the kernel does not know is
-    /// an error; so is an `override`, which is set at pipeline creation and not in the text.
+    /// an error.
     pub fn complete(&self, variant: &Variant) -> Result<Variant> {
         let names = || {
             let consts = self.consts.iter().map(|c| c.name.as_str());
@@ -367,19 +317,12 @@ impl Contract {
             .fold(full, |full, (name, value)| full.with(name, value)))
     }
 
-    /// The bindings declared under a variant, with the element types that they have there.
+    /// The bindings declared under a variant.
     pub fn bindings(&self, variant: &Variant) -> Result<Vec<Binding>> {
         let full = self.complete(variant)?;
         let on = |flag: &str| full.get(flag) == Some(Value::Bool(true));
         let declared = |b: &&Binding| b.conditions().all(|(flag, wanted)| on(flag) == wanted);
-        let resolve = |b: &Binding| match b.half.as_deref().is_some_and(on) {
-            true => Binding {
-                dtype: b.dtype.replace("f32", "f16").replace("a32", "a16"),
-                ..b.clone()
-            },
-            false => b.clone(),
-        };
-        Ok(self.bindings.iter().filter(declared).map(resolve).collect())
+        Ok(self.bindings.iter().filter(declared).cloned().collect())
     }
 
     /// The device features that a variant needs.
@@ -398,20 +341,14 @@ impl Contract {
         Ok(features)
     }
 
-    /// The workgroup size under a variant, with overrides at their defaults.
+    /// The workgroup size under a variant.
     pub fn workgroup(&self, variant: &Variant) -> Result<[u32; 3]> {
         let full = self.complete(variant)?;
         let mut size = [1; 3];
         for (axis, extent) in size.iter_mut().zip(&self.workgroup_size) {
-            let default = |name: &str| {
-                self.overrides
-                    .iter()
-                    .find(|o| o.name == name)
-                    .map(|o| o.default.into())
-            };
             *axis = match extent {
                 Extent::Fixed(n) => *n,
-                Extent::Named(name) => match full.get(name).or_else(|| default(name)) {
+                Extent::Named(name) => match full.get(name) {
                     Some(Value::U32(n)) => n,
                     _ => {
                         return Err(
@@ -428,7 +365,7 @@ impl Contract {
     pub fn param_offsets(&self) -> Vec<u32> {
         let mut end = 0u32;
         let place = |p: &Param| {
-            let (size, align) = type_layout(&p.ty).unwrap_or((4, 4));
+            let (size, align) = p.layout().unwrap_or((4, 4));
             let offset = end.next_multiple_of(align);
             end = offset + size;
             offset
@@ -438,33 +375,14 @@ impl Contract {
 
     /// Size of `Params` in bytes, with its tail padding: what the host struct must have.
     pub fn params_size(&self) -> u32 {
-        let layouts = self.params.iter().filter_map(|p| type_layout(&p.ty));
+        let layouts = self.params.iter().filter_map(Param::layout);
         let align = layouts.map(|(_, align)| align).max().unwrap_or(4);
         match (
             self.param_offsets().last(),
-            self.params.last().and_then(|p| type_layout(&p.ty)),
+            self.params.last().and_then(Param::layout),
         ) {
             (Some(offset), Some((size, _))) => (offset + size).next_multiple_of(align),
             _ => 0,
         }
-    }
-}
-
-fn scalar(ty: &str) -> bool {
-    matches!(ty, "u32" | "i32" | "f32")
-}
-
-/// (size, alignment) of a scalar or vector in the uniform address space.
-fn type_layout(ty: &str) -> Option<(u32, u32)> {
-    let vector = |n: &str| {
-        let inner = ty.strip_prefix(n)?.strip_prefix('<')?.strip_suffix('>')?;
-        scalar(inner).then_some(())
-    };
-    match () {
-        () if scalar(ty) => Some((4, 4)),
-        () if vector("vec2").is_some() => Some((8, 8)),
-        () if vector("vec3").is_some() => Some((12, 16)),
-        () if vector("vec4").is_some() => Some((16, 16)),
-        () => None,
     }
 }

@@ -1,5 +1,5 @@
-//! The kernel catalogue: WGSL text, one contract (data sheet) per kernel and the preprocessor
-//! that turns the two into a shader module.
+//! The kernel catalogue: WGSL text, a contract for each kernel, and the preprocessor that makes
+//! the text of a variant.
 //!
 //! This layer knows no tensor and owns no device. With default features off it is all of
 //! melos, and it is what another engine embeds: ask [`catalogue::source`] for the text of a
@@ -7,10 +7,13 @@
 
 pub mod catalogue;
 pub mod contract;
+mod declared;
 mod error;
 pub mod grid;
+mod notes;
 pub mod philox;
 pub mod preprocess;
+pub mod token_index;
 mod variant;
 pub mod work;
 

@@ -2,7 +2,7 @@
 //!
 //! ```wgsl
 //! #include "philox.wgsl"     // from shaders/include/; each file comes in once
-//! #const TILE: u32           // becomes `const TILE: u32 = 8u;`, from the variant
+//! #const TILE: u32           // becomes `const TILE: u32 = 8u;`, from the variant; what it is stands here
 //! #if BIAS                   // a Bool of the variant; nests; #else, #endif
 //! ```
 //!
@@ -39,6 +39,74 @@ pub fn expand<'a>(
     }
 }
 
+/// A line that begins with `#`.
+pub(super) enum Directive<'a> {
+    /// `#include "name"`.
+    Include(&'a str),
+    /// `#const name: type // comment`.
+    Const {
+        /// Its name.
+        name: &'a str,
+        /// u32, f32 or bool.
+        ty: &'a str,
+        /// What it is and may be.
+        comment: &'a str,
+    },
+    /// `#if flag`.
+    If(&'a str),
+    /// `#else`.
+    Else,
+    /// `#endif`.
+    Endif,
+}
+
+impl<'a> Directive<'a> {
+    /// The directive of a line; `None` for WGSL.
+    ///
+    /// # Errors
+    /// What is expected in its place.
+    pub(super) fn read(line: &'a str) -> Option<Result<Self, String>> {
+        let text = line.trim_start().strip_prefix('#')?;
+        let (code, comment) = text.split_once("//").unwrap_or((text, ""));
+        let (word, rest) = code.trim().split_once(' ').unwrap_or((code.trim(), ""));
+        Some(Self::parse(word, rest.trim(), comment.trim()))
+    }
+
+    fn parse(word: &str, rest: &'a str, comment: &'a str) -> Result<Self, String> {
+        match word {
+            "include" => rest
+                .strip_prefix('"')
+                .and_then(|r| r.strip_suffix('"'))
+                .map(Directive::Include)
+                .ok_or_else(|| format!("expected #include \"file.wgsl\", found '{rest}'")),
+            "const" => rest
+                .split_once(':')
+                .map(|(name, ty)| (name.trim(), ty.trim()))
+                .filter(|(name, ty)| !name.is_empty() && ["u32", "f32", "bool"].contains(ty))
+                .map(|(name, ty)| Directive::Const { name, ty, comment })
+                .ok_or_else(|| format!("expected #const NAME: u32|f32|bool, found '{rest}'")),
+            "if" if is_name(rest) => Ok(Directive::If(rest)),
+            "if" => Err(format!("expected #if FLAG, found '#if {rest}'")),
+            "else" if rest.is_empty() => Ok(Directive::Else),
+            "endif" if rest.is_empty() => Ok(Directive::Endif),
+            _ => Err(format!(
+                "unknown directive '#{}'; there are #include \"file\", #const NAME: type, \
+                 #if FLAG, #else, #endif",
+                format!("{word} {rest}").trim()
+            )),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_word)
+}
+
+/// Whether a name may hold it.
+pub(super) fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
 /// One `#if` that is not closed yet.
 struct Branch {
     line: u32,
@@ -72,21 +140,20 @@ impl<'a> Expander<'a, '_> {
                 line: number,
                 message,
             };
-            let Some(directive) = line.trim_start().strip_prefix('#') else {
+            let Some(directive) = Directive::read(line) else {
                 if active {
                     self.out.push_str(line);
                     self.out.push('\n');
                 }
                 continue;
             };
-            let directive = directive.split("//").next().unwrap_or("").trim();
-            let (word, rest) = directive.split_once(' ').unwrap_or((directive, ""));
-            let rest = rest.trim();
-            match word {
-                "include" => self.include_file(rest, active, &fail)?,
-                "const" => self.constant(rest, active).map_err(fail)?,
-                "if" => {
-                    let value = self.flag(rest).map_err(fail)?;
+            match directive.map_err(fail)? {
+                Directive::Include(name) => self.include_file(name, active, &fail)?,
+                Directive::Const { name, ty, .. } => {
+                    self.constant(name, ty, active).map_err(fail)?;
+                }
+                Directive::If(name) => {
+                    let value = self.flag(name).map_err(fail)?;
                     branches.push(Branch {
                         line: number,
                         active: active && value,
@@ -94,7 +161,7 @@ impl<'a> Expander<'a, '_> {
                         seen_else: false,
                     });
                 }
-                "else" if rest.is_empty() => match branches.last_mut() {
+                Directive::Else => match branches.last_mut() {
                     Some(b) if !b.seen_else => {
                         b.seen_else = true;
                         b.active = b.outer && !b.active;
@@ -102,15 +169,9 @@ impl<'a> Expander<'a, '_> {
                     Some(b) => return Err(fail(format!("second #else, #if at line {}", b.line))),
                     None => return Err(fail("#else without #if".into())),
                 },
-                "endif" if rest.is_empty() => {
+                Directive::Endif => {
                     let open = branches.pop();
                     open.ok_or_else(|| fail("#endif without #if".into()))?;
-                }
-                _ => {
-                    return Err(fail(format!(
-                        "unknown directive '#{directive}'; there are #include \"file\", \
-                         #const NAME: type, #if FLAG, #else, #endif"
-                    )));
                 }
             }
         }
@@ -125,17 +186,13 @@ impl<'a> Expander<'a, '_> {
         Ok(())
     }
 
-    /// `"name"`: the include's text, unless it is in already.
+    /// The include's text, unless it is in already.
     fn include_file(
         &mut self,
-        rest: &str,
+        name: &str,
         active: bool,
         fail: &dyn Fn(String) -> KernelError,
     ) -> Result<()> {
-        let name = rest
-            .strip_prefix('"')
-            .and_then(|r| r.strip_suffix('"'))
-            .ok_or_else(|| fail(format!("expected #include \"file.wgsl\", found '{rest}'")))?;
         if self.open.iter().any(|f| f == name) {
             let chain = self.open.join(" -> ");
             return Err(fail(format!("include cycle: {chain} -> {name}")));
@@ -152,13 +209,8 @@ impl<'a> Expander<'a, '_> {
         self.file(name, text, active)
     }
 
-    /// `NAME: type`: writes the constant.
-    fn constant(&mut self, rest: &str, active: bool) -> Result<(), String> {
-        let (name, ty) = rest
-            .split_once(':')
-            .map(|(n, t)| (n.trim(), t.trim()))
-            .filter(|(n, t)| !n.is_empty() && ["u32", "f32", "bool"].contains(t))
-            .ok_or_else(|| format!("expected #const NAME: u32|f32|bool, found '{rest}'"))?;
+    /// Writes a constant.
+    fn constant(&mut self, name: &str, ty: &str, active: bool) -> Result<(), String> {
         self.named.insert(name.to_string());
         let value = match self.variant.get(name) {
             None => return Err(format!("constant {name} has no value in the variant")),
@@ -184,9 +236,6 @@ impl<'a> Expander<'a, '_> {
 
     /// The value of an `#if`'s flag.
     fn flag(&mut self, name: &str) -> Result<bool, String> {
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(format!("expected #if FLAG, found '#if {name}'"));
-        }
         self.named.insert(name.to_string());
         match self.variant.get(name) {
             Some(Value::Bool(value)) => Ok(value),

@@ -69,7 +69,7 @@ pub fn embed(
 /// x / ‖x‖₂ for every row of (N, C); a row of zeros stays zero.
 fn normalise(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     let ones = Tensor::empty(tape.gpu(), [1, x.shape().last()], DType::F32)?;
-    ops::fill(&ones, 1.0)?;
+    ones.fill(1.0)?;
     let squares = ops::linear(tape, &ops::unary(tape, x, Unary::Square)?, &ones, None)?;
     // The least square that f32 holds to full precision.
     let (alpha, beta) = (1.0, f32::MIN_POSITIVE);

@@ -6,8 +6,10 @@
 //! linear cross entropy: the gradients are computed on the way forward and scaled by the
 //! upstream gradient on the way back.
 
+use super::elementwise::axpy;
+use super::kernel::{lanes, run};
 use super::matmul::{Product, Shared, product};
-use super::{axpy, lanes, sum_all_into, sum_columns};
+use super::reduce::{sum_columns, total};
 use crate::device::{Gpu, Groups};
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -127,12 +129,12 @@ pub fn linear_cross_entropy(
             sum_columns(&logits, db, accumulate)?;
         }
     }
-    let loss = Tensor::empty(gpu, [1], DType::F32)?;
-    sum_all_into(&losses, &loss)?;
+    let loss = total(&losses)?;
 
     if wanted {
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
-        let (x, w, b, out) = (x.clone(), w.clone(), b.cloned(), loss.clone());
+        let (x, w, b) = (x.without_values(), w.clone(), b.cloned());
+        let out = loss.without_values();
         tape.record(OP, &inputs, &[&loss], move |cx| {
             let Some(upstream) = cx.upstream(&out)? else {
                 return Ok(());
@@ -181,14 +183,9 @@ pub fn cross_entropy(
     let wanted = tape.needs_grad(logits);
     let all = (0, classes);
     softmax(gpu, &dlogits, targets, weights, &losses, all, wanted)?;
-    let loss = Tensor::empty(gpu, [1], DType::F32)?;
-    sum_all_into(&losses, &loss)?;
-    let (input, out) = (logits.clone(), loss.clone());
-    tape.record(OP, &[logits], &[&loss], move |cx| {
-        let (Some(upstream), Some(sink)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        axpy(&sink.grad, &dlogits, 1.0, Some(&upstream), sink.accumulate)
+    let loss = total(&losses)?;
+    tape.record_map(OP, logits, &loss, move |_, upstream, dx| {
+        axpy(&dx.grad, &dlogits, 1.0, Some(upstream), dx.accumulate)
     });
     Ok(loss)
 }
@@ -224,7 +221,6 @@ fn softmax(
     let variant = Variant::new()
         .with("GRAD", gradient)
         .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
-    let kernel = gpu.kernel("softmax_xent", &variant)?;
     let params = SoftmaxParams {
         rows: rows as u32,
         vocab: vocab as u32,
@@ -232,13 +228,9 @@ fn softmax(
         smoothing: 0.0,
         line: line as u32,
     };
-    let bindings = [
-        targets.binding(),
-        weights.binding(),
-        logits.binding(),
-        losses.binding(),
-    ];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))
+    let tensors = [targets, weights, logits, losses];
+    let groups = Groups::Linear(rows as u64);
+    run(gpu, ("softmax_xent", &variant), &params, tensors, groups)
 }
 
 #[cfg(test)]

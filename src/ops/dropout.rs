@@ -1,9 +1,9 @@
 //! Dropout; the mask is drawn again on the way back, never stored.
 
-use super::lanes;
+use super::kernel::{lanes, run, stored};
 use crate::device::Groups;
 use crate::error::{Error, Result};
-use crate::kernels::{Variant, philox};
+use crate::kernels::philox;
 use crate::tensor::{Sink, Tape, Tensor};
 
 const OP: &str = "dropout";
@@ -14,8 +14,6 @@ struct ForwardParams {
     n: u32,
     layer: u32,
     threshold: u32,
-    row: u32,
-    period: u32,
     scale: f32,
 }
 
@@ -25,8 +23,6 @@ struct BackwardParams {
     n: u32,
     layer: u32,
     threshold: u32,
-    row: u32,
-    period: u32,
     accumulate: u32,
     scale: f32,
 }
@@ -61,42 +57,36 @@ impl Draw {
 
     /// Queues y = drop(x).
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        let gpu = x.gpu();
         let params = ForwardParams {
             n: x.len() as u32,
             layer: self.layer,
             threshold: self.threshold,
-            row: 1,
-            period: 1,
             scale: self.scale,
         };
-        let kernel = gpu.kernel("dropout_fwd", &variant(x))?;
-        let bindings = [self.state.binding(), x.binding(), y.binding()];
-        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(x.len(), 1024))
+        let kernel = ("dropout_fwd", &stored(x, lanes(x.len())));
+        let groups = Groups::cover(x.len(), 1024);
+        run(x.gpu(), kernel, &params, [&self.state, x, y], groups)
     }
 
     /// Queues dx (=|+=) drop'(dy), with the same mask.
     pub fn backward(&self, dy: &Tensor, dx: &Sink) -> Result<()> {
-        let gpu = dy.gpu();
         let params = BackwardParams {
             n: dy.len() as u32,
             layer: self.layer,
             threshold: self.threshold,
-            row: 1,
-            period: 1,
             accumulate: dx.flag(),
             scale: self.scale,
         };
-        let kernel = gpu.kernel("dropout_bwd", &variant(dy))?;
-        let bindings = [self.state.binding(), dy.binding(), dx.grad.binding()];
-        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(dy.len(), 1024))
+        let kernel = ("dropout_bwd", &stored(dy, lanes(dy.len())));
+        let groups = Groups::cover(dy.len(), 1024);
+        run(
+            dy.gpu(),
+            kernel,
+            &params,
+            [&self.state, dy, &dx.grad],
+            groups,
+        )
     }
-}
-
-fn variant(x: &Tensor) -> Variant {
-    Variant::new()
-        .with("F16", x.is_half())
-        .with("VEC4", lanes(x.len()) == 4)
 }
 
 /// Zeroes each element with probability `p` and scales the others by 1 / (1 − p); the identity
@@ -111,12 +101,6 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
     };
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), x.dtype())?;
     draw.forward(x, &y)?;
-    let (input, out) = (x.without_values(), y.without_values());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        match (cx.upstream(&out)?, cx.sink(&input)?) {
-            (Some(dy), Some(dx)) => draw.backward(&dy, &dx),
-            _ => Ok(()),
-        }
-    });
+    tape.record_map(OP, x, &y, move |_, dy, dx| draw.backward(dy, dx));
     Ok(y)
 }

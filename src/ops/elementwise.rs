@@ -1,40 +1,12 @@
 //! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
 
-use super::lanes;
+use super::kernel::{lanes, run, stored};
 use crate::device::Groups;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const GROUP: usize = 256;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct FillParams {
-    n: u32,
-    offset: u32,
-    value: f32,
-}
-
-/// Queues `y[..] = value`.
-///
-/// # Errors
-/// [`Error::DType`] when `y` does not hold f32.
-pub fn fill(y: &Tensor, value: f32) -> Result<()> {
-    y.expect_dtype("fill", "y", DType::F32)?;
-    let kernel = y.gpu().kernel("fill", &Variant::new())?;
-    let params = FillParams {
-        n: y.len() as u32,
-        offset: 0,
-        value,
-    };
-    y.gpu().dispatch(
-        &kernel,
-        &params,
-        &[y.binding()],
-        Groups::cover(y.len(), GROUP),
-    )
-}
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -58,26 +30,21 @@ pub(crate) fn axpy(
         .with("X16", x.is_half())
         .with("Y16", y.is_half())
         .with("VEC4", lanes == 4);
-    let kernel = y.gpu().kernel("axpy", &variant)?;
     let elements = y.len() / lanes;
     let params = AxpyParams {
         n: elements as u32,
         accumulate: u32::from(accumulate),
         alpha,
     };
-    let bindings: Vec<_> = [Some(x), factor, Some(y)]
-        .into_iter()
-        .flatten()
-        .map(Tensor::binding)
-        .collect();
-    y.gpu()
-        .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
+    let tensors = [Some(x), factor, Some(y)].into_iter().flatten();
+    let groups = Groups::cover(elements, GROUP);
+    run(y.gpu(), ("axpy", &variant), &params, tensors, groups)
 }
 
 /// The same values in another float type; `x` itself where it is its own.
 ///
 /// # Errors
-/// [`Error::DType`] unless both are float types.
+/// [`crate::Error::DType`] unless both are float types.
 pub fn cast(tape: &Tape, x: &Tensor, to: DType) -> Result<Tensor> {
     x.expect_float("cast", "x")?;
     if x.dtype() == to {
@@ -86,12 +53,8 @@ pub fn cast(tape: &Tape, x: &Tensor, to: DType) -> Result<Tensor> {
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), to)?;
     y.expect_float("cast", "to")?;
     axpy(&y, x, 1.0, None, false)?;
-    let (input, out) = (x.without_values(), y.without_values());
-    tape.record("cast", &[x], &[&y], move |cx| {
-        match (cx.upstream(&out)?, cx.sink(&input)?) {
-            (Some(dy), Some(dx)) => axpy(&dx.grad, &dy, 1.0, None, dx.accumulate),
-            _ => Ok(()),
-        }
+    tape.record_map("cast", x, &y, |_, dy, dx| {
+        axpy(&dx.grad, dy, 1.0, None, dx.accumulate)
     });
     Ok(y)
 }
@@ -177,48 +140,31 @@ struct UnaryBackwardParams {
 /// y = f(x), any shape, f32 or f16.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold floats.
+/// [`crate::Error::DType`] when `x` does not hold floats.
 pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     x.expect_float("unary", "x")?;
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, x.shape().clone(), x.dtype())?;
     let lanes = lanes(y.len());
-    let variant = Variant::new()
-        .with("OP", f.code())
-        .with("F16", x.is_half())
-        .with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("unary_fwd", &variant)?;
+    let variant = stored(x, lanes).with("OP", f.code());
     let elements = y.len() / lanes;
+    let groups = Groups::cover(elements, GROUP);
     let (alpha, beta) = f.constants();
     let params = UnaryParams {
         n: elements as u32,
         alpha,
         beta,
     };
-    gpu.dispatch(
-        &kernel,
-        &params,
-        &[x.binding(), y.binding()],
-        Groups::cover(elements, GROUP),
-    )?;
-    let (saved, input, out) = (
-        if f.saves_result() { &y } else { x }.clone(),
-        x.without_values(),
-        y.without_values(),
-    );
-    tape.record("unary", &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        let kernel = cx.gpu().kernel("unary_bwd", &variant)?;
+    run(gpu, ("unary_fwd", &variant), &params, [x, &y], groups)?;
+    let saved = if f.saves_result() { &y } else { x }.clone();
+    tape.record_map("unary", x, &y, move |gpu, dy, dx| {
         let params = UnaryBackwardParams {
             n: elements as u32,
             accumulate: dx.flag(),
             alpha,
         };
-        let bindings = [saved.binding(), dy.binding(), dx.grad.binding()];
-        cx.gpu()
-            .dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))
+        let tensors = [&saved, dy, &dx.grad];
+        run(gpu, ("unary_bwd", &variant), &params, tensors, groups)
     });
     Ok(y)
 }
@@ -226,7 +172,7 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
 /// alpha·x.
 ///
 /// # Errors
-/// [`Error::DType`] when `x` does not hold floats.
+/// [`crate::Error::DType`] when `x` does not hold floats.
 pub fn scale(tape: &Tape, x: &Tensor, alpha: f32) -> Result<Tensor> {
     unary(tape, x, Unary::Affine { alpha, beta: 0.0 })
 }
@@ -300,12 +246,11 @@ fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
             .zip(&sb)
             .any(|(x, y)| x != y && *x != 1 && *y != 1)
     {
-        return Err(Error::Shape {
-            op: "binary",
-            arg: "b",
-            expected: format!("up to 4 axes that broadcast with {}", a.shape()),
-            found: b.shape().to_string(),
-        });
+        return Err(b.wrong_shape(
+            "binary",
+            "b",
+            format!("up to 4 axes that broadcast with {}", a.shape()),
+        ));
     }
     Ok(std::array::from_fn(|i| sa[i].max(sb[i])))
 }
@@ -314,7 +259,7 @@ fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
 /// a does.
 ///
 /// # Errors
-/// [`Error::Shape`] when they do not broadcast, [`Error::DType`] unless both hold floats.
+/// [`crate::Error::Shape`] when they do not broadcast, [`crate::Error::DType`] unless both hold floats.
 pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.expect_float("binary", "a")?;
     b.expect_float("binary", "b")?;
@@ -331,7 +276,6 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
         .with("A16", a.is_half())
         .with("B16", b.is_half())
         .with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("binary_fwd", &variant)?;
     let elements = y.len() / lanes;
     let params = BinaryParams {
         shape,
@@ -340,8 +284,8 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
         n: elements as u32,
         _pad: [0; 3],
     };
-    let bindings = [a.binding(), b.binding(), y.binding()];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::cover(elements, GROUP))?;
+    let groups = Groups::cover(elements, GROUP);
+    run(gpu, ("binary_fwd", &variant), &params, [a, b, &y], groups)?;
     let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
     tape.record("binary", &[a, b], &[&y], move |cx| {
         let Some(dy) = cx.upstream(&out)? else {
@@ -378,7 +322,6 @@ fn binary_backward(
         .with("B16", b.is_half())
         .with("DX16", sink.grad.is_half())
         .with("LANES", lanes);
-    let kernel = cx.gpu().kernel("binary_bwd", &variant)?;
     let params = BinaryBackwardParams {
         shape: own,
         repeat,
@@ -390,13 +333,9 @@ fn binary_backward(
         accumulate: sink.flag(),
         _pad: 0,
     };
-    let bindings = [dy.binding(), a.binding(), b.binding(), sink.grad.binding()];
-    cx.gpu().dispatch(
-        &kernel,
-        &params,
-        &bindings,
-        Groups::cover(operand.len() * lanes as usize, 64),
-    )
+    let tensors = [dy, a, b, &sink.grad];
+    let groups = Groups::cover(operand.len() * lanes as usize, 64);
+    run(cx.gpu(), ("binary_bwd", &variant), &params, tensors, groups)
 }
 
 /// a + b, broadcast.

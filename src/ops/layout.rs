@@ -1,5 +1,6 @@
 //! Operators that only move elements.
 
+use super::kernel::run;
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -19,13 +20,9 @@ pub(super) struct CopyParams {
 
 /// Queues a strided copy between tensors of one float type; see the kernel's contract.
 pub(super) fn copy_strided(gpu: &Gpu, x: &Tensor, y: &Tensor, params: &CopyParams) -> Result<()> {
-    let kernel = gpu.kernel("copy_strided", &Variant::new().with("F16", x.is_half()))?;
-    gpu.dispatch(
-        &kernel,
-        params,
-        &[x.binding(), y.binding()],
-        Groups::cover(params.n as usize, 256),
-    )
+    let kernel = ("copy_strided", &Variant::new().with("F16", x.is_half()));
+    let groups = Groups::cover(params.n as usize, 256);
+    run(gpu, kernel, params, [x, y], groups)
 }
 
 /// Queues copying (or adding) `columns` columns of every row from one matrix to another.
@@ -69,12 +66,11 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         part.expect_float(OP, "parts")?;
         part.expect_dtype(OP, "parts", first.dtype())?;
         if &part.dims()[..part.dims().len() - 1] != outer {
-            return Err(Error::Shape {
-                op: OP,
-                arg: "parts",
-                expected: format!("all axes but the last as {}", first.shape()),
-                found: part.shape().to_string(),
-            });
+            return Err(part.wrong_shape(
+                OP,
+                "parts",
+                format!("all axes but the last as {}", first.shape()),
+            ));
         }
     }
     let width = parts.iter().map(|p| p.shape().last()).sum();
@@ -118,44 +114,11 @@ pub fn column(tape: &Tape, x: &Tensor, index: usize) -> Result<Tensor> {
     x.expect_float(OP, "x")?;
     let [rows, steps, width] = x.dims3(OP, "x")?;
     if index >= steps {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("(B, T, C) with T > {index}"),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("(B, T, C) with T > {index}")));
     }
-    let gpu = tape.gpu();
-    let y = Tensor::empty(gpu, [rows, width], x.dtype())?;
-    let params = CopyParams {
-        shape: [1, 1, rows as u32, width as u32],
-        stride_x: [0, 0, (steps * width) as u32, 1],
-        stride_y: [0, 0, width as u32, 1],
-        n: (rows * width) as u32,
-        offset_x: (index * width) as u32,
-        offset_y: 0,
-        accumulate: 0,
-    };
-    copy_strided(gpu, x, &y, &params)?;
-    let (input, out) = (x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        if !dx.accumulate {
-            dx.grad.clear();
-        }
-        let params = CopyParams {
-            stride_x: params.stride_y,
-            stride_y: params.stride_x,
-            offset_x: 0,
-            offset_y: params.offset_x,
-            accumulate: 1,
-            ..params
-        };
-        copy_strided(cx.gpu(), &dy, &dx.grad, &params)
-    });
-    Ok(y)
+    // The places of a sequence side by side.
+    let lines = x.reshaped([rows, steps * width])?;
+    columns(tape, &lines, index * width, width)
 }
 
 /// Columns `first..first + width` of the last axis: (…, W) → (…, width).
@@ -168,25 +131,16 @@ pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Te
     let outer = match x.dims().split_last() {
         Some((last, outer)) if first + width <= *last => outer,
         _ => {
-            return Err(Error::Shape {
-                op: OP,
-                arg: "x",
-                expected: format!("(…, {} or more)", first + width),
-                found: x.shape().to_string(),
-            });
+            return Err(x.wrong_shape(OP, "x", format!("(…, {} or more)", first + width)));
         }
     };
     let y = Tensor::empty(tape.gpu(), [outer, &[width]].concat(), x.dtype())?;
     copy_columns(tape.gpu(), (x, first), (&y, 0), width, false)?;
-    let (input, out) = (x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
+    tape.record_map(OP, x, &y, move |gpu, dy, dx| {
         if !dx.accumulate {
             dx.grad.clear();
         }
-        copy_columns(cx.gpu(), (&dy, 0), (&dx.grad, first), width, true)
+        copy_columns(gpu, (dy, 0), (&dx.grad, first), width, true)
     });
     Ok(y)
 }
@@ -216,12 +170,7 @@ pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -
     cache.expect(OP, "cache", &[rows, capacity, width], DType::F32)?;
     starts.expect(OP, "starts", &[rows], DType::U32)?;
     if first + width > row {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("(B, T, {} or more)", first + width),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("(B, T, {} or more)", first + width)));
     }
     let params = AppendParams {
         n: (rows * steps * width) as u32,
@@ -231,8 +180,7 @@ pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -
         row: row as u32,
         first: first as u32,
     };
-    let kernel = x.gpu().kernel("cache_append", &Variant::new())?;
-    let bindings = [starts.binding(), x.binding(), cache.binding()];
+    let kernel = ("cache_append", &Variant::new());
     let groups = Groups::cover(params.n as usize, 256);
-    x.gpu().dispatch(&kernel, &params, &bindings, groups)
+    run(x.gpu(), kernel, &params, [starts, x, cache], groups)
 }

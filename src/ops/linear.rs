@@ -1,8 +1,8 @@
 //! The linear layer, its weight in either of the two layouts that checkpoints have.
 
 use super::matmul::{Product, Shared, product};
-use super::sum_columns;
-use crate::error::{Error, Result};
+use super::reduce::sum_columns;
+use crate::error::Result;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const OP: &str = "linear";
@@ -57,12 +57,7 @@ impl Projection {
         let [outputs, inputs] = layout.sizes(op, w)?;
         w.expect_float(op, "w")?;
         let Some((_, outer)) = x.dims().split_last() else {
-            return Err(Error::Shape {
-                op,
-                arg: "x",
-                expected: format!("(…, {inputs})"),
-                found: x.shape().to_string(),
-            });
+            return Err(x.wrong_shape(op, "x", format!("(…, {inputs})")));
         };
         x.expect_float(op, "x")?;
         x.expect(op, "x", &[outer, &[inputs]].concat(), x.dtype())?;
@@ -91,9 +86,10 @@ impl Projection {
 
     /// What the backward pass keeps: x only for the gradient of W, or where `reads_x`.
     pub fn saved(self, tape: &Tape, reads_x: bool) -> Projection {
-        let x = match reads_x || tape.needs_grad(&self.w) {
-            true => self.x,
-            false => self.x.without_values(),
+        let x = if reads_x || tape.needs_grad(&self.w) {
+            self.x
+        } else {
+            self.x.without_values()
         };
         Projection {
             x,

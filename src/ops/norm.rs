@@ -1,7 +1,9 @@
 //! Layer normalisation, with the residual that precedes it and the dropout before that.
 
 use super::dropout::Draw;
-use super::{axpy, lanes, sum_columns};
+use super::elementwise::axpy;
+use super::kernel::{lanes, run, stored};
+use super::reduce::sum_columns;
 use crate::device::{Caps, Groups};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -112,7 +114,7 @@ pub fn layer_norm(
     normalise(tape, x, added, [gamma, beta], eps)
 }
 
-/// LayerNorm(drop(x) + residual) · γ + β over the last axis: [`super::dropout`] with probability `p`
+/// LayerNorm(drop(x) + residual) · γ + β over the last axis: [`dropout`](super::dropout()) with probability `p`
 /// and [`layer_norm`] in one pass, which in f16 does not round what lies between them.
 ///
 /// # Errors
@@ -165,7 +167,6 @@ fn normalise(
     let variant = row_variant(gpu.caps(), x)
         .with("RESIDUAL", residual.is_some())
         .with("DROPOUT", draw.is_some());
-    let kernel = gpu.kernel("layer_norm_fwd", &variant)?;
     let params = ForwardParams {
         rows: rows as u32,
         cols: cols as u32,
@@ -173,14 +174,12 @@ fn normalise(
         mask: MaskParams::of(draw.as_ref()),
     };
     let written = residual.map(|_| &sum);
-    let bindings: Vec<_> = [Some(x), Some(gamma), Some(beta), residual, written]
+    let tensors = [Some(x), Some(gamma), Some(beta), residual, written]
         .into_iter()
         .chain([Some(&y), Some(&stats), draw.as_ref().map(|d| &d.state)])
-        .flatten()
-        .map(Tensor::binding)
-        .collect();
+        .flatten();
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
-    gpu.dispatch(&kernel, &params, &bindings, groups)?;
+    run(gpu, ("layer_norm_fwd", &variant), &params, tensors, groups)?;
 
     let inputs: Vec<&Tensor> = [Some(x), residual, Some(gamma), Some(beta)]
         .into_iter()
@@ -213,10 +212,8 @@ fn row_lanes(caps: &Caps, rows: usize) -> usize {
 }
 
 fn row_variant(caps: &Caps, x: &Tensor) -> Variant {
-    Variant::new()
-        .with("LANES", row_lanes(caps, x.shape().rows()) as u32)
-        .with("F16", x.is_half())
-        .with("VEC4", lanes(x.shape().last()) == 4)
+    let (rows, cols) = (x.shape().rows(), x.shape().last());
+    stored(x, lanes(cols)).with("LANES", row_lanes(caps, rows) as u32)
 }
 
 fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
@@ -284,7 +281,6 @@ fn rows_backward(
         .with("RESIDUAL", second.is_some())
         .with("SUM_USED", dsum.is_some())
         .with("DROPOUT", draw.is_some());
-    let kernel = gpu.kernel("layer_norm_bwd", &variant)?;
     let params = BackwardParams {
         rows: rows as u32,
         cols: cols as u32,
@@ -300,15 +296,13 @@ fn rows_backward(
         dsum,
     ];
     let written = [Some(&first.grad), second.map(|s| &s.grad)];
-    let bindings: Vec<_> = read
+    let tensors = read
         .into_iter()
         .chain(written)
         .chain([draw.map(|d| &d.state)])
-        .flatten()
-        .map(Tensor::binding)
-        .collect();
+        .flatten();
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
-    gpu.dispatch(&kernel, &params, &bindings, groups)
+    run(gpu, ("layer_norm_bwd", &variant), &params, tensors, groups)
 }
 
 /// Queues the gradients of gamma and beta, where wanted.
@@ -319,12 +313,7 @@ fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()>
     let gpu = dy.gpu();
     let (rows, cols) = (dy.shape().rows(), dy.shape().last());
     let lanes = lanes(cols);
-    let kernel = gpu.kernel(
-        "layer_norm_bwd_weights",
-        &Variant::new()
-            .with("F16", dy.is_half())
-            .with("VEC4", lanes == 4),
-    )?;
+    let kernel = ("layer_norm_bwd_weights", &stored(dy, lanes));
     let width = cols / lanes;
     // At most 65,535 splits fit a grid.
     let per_split = ROWS_PER_SPLIT.max(rows.div_ceil(65_535));
@@ -336,9 +325,9 @@ fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()>
     };
     let partial = || Tensor::empty(gpu, [splits, cols], DType::F32);
     let (dgamma, dbeta) = (partial()?, partial()?);
-    let bindings = [dy, &saved.sum, &saved.stats, &dgamma, &dbeta].map(Tensor::binding);
-    let grid = [width.div_ceil(64) as u32, splits as u32, 1];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Grid(grid))?;
+    let tensors = [dy, &saved.sum, &saved.stats, &dgamma, &dbeta];
+    let grid = Groups::Grid([width.div_ceil(64) as u32, splits as u32, 1]);
+    run(gpu, kernel, &params, tensors, grid)?;
     for (weight, partial) in [(&saved.gamma, &dgamma), (&saved.beta, &dbeta)] {
         if let Some(sink) = cx.sink(weight)? {
             sum_columns(partial, &sink.grad, sink.accumulate)?;

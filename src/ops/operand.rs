@@ -1,8 +1,6 @@
 //! What a kernel reads in place of a tensor.
 
-use super::matmul_timing;
-use crate::device::{Binding, Gpu, Image, Lines};
-use crate::error::Result;
+use crate::device::{Binding, Image, Lines};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -20,11 +18,6 @@ impl Operand {
             Operand::Image(image) => image.binding(),
         }
     }
-}
-
-/// Whether kernels should read what they read often from images.
-pub(super) fn reads_images(gpu: &Gpu) -> Result<bool> {
-    Ok(matmul_timing::image_rows(gpu)?.is_some())
 }
 
 /// Rows of a tensor as lines of an image, cut into panels or not.

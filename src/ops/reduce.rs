@@ -1,7 +1,8 @@
 //! Sums.
 
+use super::elementwise::axpy;
+use super::kernel::{lanes, run, stored};
 use super::layout::{CopyParams, copy_strided};
-use super::{axpy, lanes};
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -20,29 +21,27 @@ struct SumAllParams {
 pub(crate) const SUM_CHUNK: usize = 16 * 1024;
 
 fn sum_pass(x: &Tensor, y: &Tensor, chunk: usize) -> Result<()> {
-    let kernel = x.gpu().kernel("sum_all", &Variant::new())?;
     let params = SumAllParams {
         n: x.len() as u32,
         chunk: chunk as u32,
         accumulate: 0,
         scale: 1.0,
     };
-    x.gpu().dispatch(
-        &kernel,
-        &params,
-        &[x.binding(), y.binding()],
-        Groups::cover(x.len(), chunk),
-    )
+    let (kernel, groups) = (("sum_all", &Variant::new()), Groups::cover(x.len(), chunk));
+    run(x.gpu(), kernel, &params, [x, y], groups)
 }
 
-/// Queues y[0] = Σ x, in a fixed order.
-pub(crate) fn sum_all_into(x: &Tensor, y: &Tensor) -> Result<()> {
+/// Queues Σ x in a fixed order, as (1).
+pub(super) fn total(x: &Tensor) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), [1], DType::F32)?;
     if x.len() <= SUM_CHUNK {
-        return sum_pass(x, y, x.len());
+        sum_pass(x, &y, x.len())?;
+    } else {
+        let partial = Tensor::empty(x.gpu(), [x.len().div_ceil(SUM_CHUNK)], DType::F32)?;
+        sum_pass(x, &partial, SUM_CHUNK)?;
+        sum_pass(&partial, &y, partial.len())?;
     }
-    let partial = Tensor::empty(x.gpu(), [x.len().div_ceil(SUM_CHUNK)], DType::F32)?;
-    sum_pass(x, &partial, SUM_CHUNK)?;
-    sum_pass(&partial, y, partial.len())
+    Ok(y)
 }
 
 /// Σ x over all elements, as (1).
@@ -51,13 +50,8 @@ pub(crate) fn sum_all_into(x: &Tensor, y: &Tensor) -> Result<()> {
 /// [`crate::Error::DType`] when `x` does not hold f32.
 pub fn sum_all(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     x.expect_dtype("sum_all", "x", DType::F32)?;
-    let y = Tensor::empty(tape.gpu(), [1], DType::F32)?;
-    sum_all_into(x, &y)?;
-    let (input, out) = (x.clone(), y.clone());
-    tape.record("sum_all", &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
+    let y = total(x)?;
+    tape.record_map("sum_all", x, &y, |gpu, dy, dx| {
         // Every element receives the same number: a copy with stride 0.
         let n = dx.grad.len() as u32;
         let params = CopyParams {
@@ -69,7 +63,7 @@ pub fn sum_all(tape: &Tape, x: &Tensor) -> Result<Tensor> {
             offset_y: 0,
             accumulate: dx.flag(),
         };
-        copy_strided(cx.gpu(), &dy, &dx.grad, &params)
+        copy_strided(gpu, dy, &dx.grad, &params)
     });
     Ok(y)
 }
@@ -94,10 +88,6 @@ pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()
     let lanes = lanes(cols).min(lanes(line));
     let width = cols / lanes;
     let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
-        let variant = Variant::new()
-            .with("F16", x.is_half())
-            .with("VEC4", lanes == 4);
-        let kernel = x.gpu().kernel("sum_cols", &variant)?;
         let params = SumColumnsParams {
             rows: rows as u32,
             cols: width as u32,
@@ -110,12 +100,8 @@ pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()
             rows.div_ceil(per_split) as u32,
             1,
         ];
-        x.gpu().dispatch(
-            &kernel,
-            &params,
-            &[x.binding(), y.binding()],
-            Groups::Grid(grid),
-        )
+        let kernel = ("sum_cols", &stored(x, lanes));
+        run(x.gpu(), kernel, &params, [x, y], Groups::Grid(grid))
     };
     if rows <= ROWS_PER_SPLIT {
         return pass(x, y, rows, rows, accumulate);

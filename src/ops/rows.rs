@@ -1,9 +1,8 @@
 //! Operators that choose or average rows.
 
-use super::lanes;
+use super::kernel::{lanes, run, stored};
 use crate::device::{Gpu, Groups};
 use crate::error::{Error, Result};
-use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 
 /// Marks a place that no row takes.
@@ -89,23 +88,15 @@ struct GatherParams {
 fn gather_rows(x: &Tensor, rows: &Tensor, y: &Tensor, accumulate: u32) -> Result<()> {
     let width = x.shape().last();
     let lanes = lanes(width);
-    let variant = Variant::new()
-        .with("F16", x.is_half())
-        .with("VEC4", lanes == 4);
-    let kernel = x.gpu().kernel("gather_rows", &variant)?;
     let params = GatherParams {
         rows: rows.len() as u32,
         width: (width / lanes) as u32,
         sources: x.shape().rows() as u32,
         accumulate,
     };
-    let bindings = [rows, x, y].map(Tensor::binding);
-    x.gpu().dispatch(
-        &kernel,
-        &params,
-        &bindings,
-        Groups::Linear(rows.len() as u64),
-    )
+    let kernel = ("gather_rows", &stored(x, lanes));
+    let groups = Groups::Linear(rows.len() as u64);
+    run(x.gpu(), kernel, &params, [rows, x, y], groups)
 }
 
 /// The chosen rows of `x` (…, C) with N rows in all, as (M, C); zeros where nothing is chosen.
@@ -117,21 +108,13 @@ pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tenso
     const OP: &str = "select_rows";
     x.expect_float(OP, "x")?;
     if x.shape().rows() != rows.inverse.len() {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: format!("{} rows", rows.inverse.len()),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", format!("{} rows", rows.inverse.len())));
     }
     let y = Tensor::empty(tape.gpu(), [rows.len(), x.shape().last()], x.dtype())?;
     gather_rows(x, &rows.rows, &y, 0)?;
-    let (rows, input, out) = (rows.clone(), x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        gather_rows(&dy, &rows.inverse, &dx.grad, dx.flag())
+    let rows = rows.clone();
+    tape.record_map(OP, x, &y, move |_, dy, dx| {
+        gather_rows(dy, &rows.inverse, &dx.grad, dx.flag())
     });
     Ok(y)
 }
@@ -161,44 +144,37 @@ pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     const OP: &str = "mean_pool";
     x.expect_float(OP, "x")?;
     let &[batch, steps, cols] = x.dims() else {
-        return Err(Error::Shape {
-            op: OP,
-            arg: "x",
-            expected: "(B, T, C)".into(),
-            found: x.shape().to_string(),
-        });
+        return Err(x.wrong_shape(OP, "x", "(B, T, C)"));
     };
     lens.expect(OP, "lens", &[batch], DType::U32)?;
     let gpu = tape.gpu();
     let y = Tensor::empty(gpu, [batch, cols], x.dtype())?;
     let lanes = lanes(cols);
-    let variant = Variant::new()
-        .with("F16", x.is_half())
-        .with("VEC4", lanes == 4);
-    let kernel = gpu.kernel("mean_pool_fwd", &variant)?;
+    let variant = stored(x, lanes);
     let width = cols / lanes;
     let params = PoolParams {
         steps: steps as u32,
         width: width as u32,
     };
-    let bindings = [lens, x, &y].map(Tensor::binding);
-    let grid = [width.div_ceil(64) as u32, batch as u32, 1];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Grid(grid))?;
-    let (lens, input, out) = (lens.clone(), x.clone(), y.clone());
-    tape.record(OP, &[x], &[&y], move |cx| {
-        let (Some(dy), Some(dx)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        let kernel = cx.gpu().kernel("mean_pool_bwd", &variant)?;
+    let grid = Groups::Grid([width.div_ceil(64) as u32, batch as u32, 1]);
+    run(
+        gpu,
+        ("mean_pool_fwd", &variant),
+        &params,
+        [lens, x, &y],
+        grid,
+    )?;
+    let lens = lens.clone();
+    tape.record_map(OP, x, &y, move |gpu, dy, dx| {
         let params = PoolBackwardParams {
             rows: (batch * steps) as u32,
             steps: steps as u32,
             width: width as u32,
             accumulate: dx.flag(),
         };
-        let bindings = [&lens, &dy, &dx.grad].map(Tensor::binding);
         let groups = Groups::Linear((batch * steps) as u64);
-        cx.gpu().dispatch(&kernel, &params, &bindings, groups)
+        let tensors = [&lens, dy, &dx.grad];
+        run(gpu, ("mean_pool_bwd", &variant), &params, tensors, groups)
     });
     Ok(y)
 }

@@ -3,11 +3,11 @@
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
-use crate::ops::lanes;
 use crate::tensor::{DType, Tape, Tensor};
 
 use super::cross_entropy::SoftmaxParams;
-use super::sum_all_into;
+use super::kernel::{lanes, run};
+use super::reduce::total;
 
 const OP: &str = "score_logits";
 
@@ -33,7 +33,6 @@ pub fn score_logits(
     let variant = Variant::new()
         .with("ARGMAX", true)
         .with("VEC4", lanes(vocab) == 4);
-    let kernel = gpu.kernel("softmax_xent", &variant)?;
     let params = SoftmaxParams {
         rows: rows as u32,
         vocab: vocab as u32,
@@ -41,15 +40,8 @@ pub fn score_logits(
         smoothing: 0.0,
         line: vocab as u32,
     };
-    let bindings = [
-        targets.binding(),
-        weights.binding(),
-        logits.binding(),
-        losses.binding(),
-        best.binding(),
-    ];
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))?;
-    let loss = Tensor::empty(gpu, [1], DType::F32)?;
-    sum_all_into(&losses, &loss)?;
-    Ok((loss, best))
+    let tensors = [targets, weights, logits, &losses, &best];
+    let groups = Groups::Linear(rows as u64);
+    run(gpu, ("softmax_xent", &variant), &params, tensors, groups)?;
+    Ok((total(&losses)?, best))
 }

@@ -1,6 +1,8 @@
 //! Losses of numbers against targets of the same shape: several labels at once, regression.
 
-use super::{cast, sum_all_into};
+use super::elementwise::cast;
+use super::kernel::run;
+use super::reduce::total;
 use crate::device::Groups;
 use crate::error::Result;
 use crate::kernels::Variant;
@@ -82,31 +84,25 @@ fn target_loss(
     weights.expect(op, "weights", &[rows], DType::F32)?;
     let gpu = tape.gpu();
     let variant = Variant::new().with("OP", code);
-    let kernel = gpu.kernel("target_loss_fwd", &variant)?;
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let params = ForwardParams {
         rows: rows as u32,
         cols: cols as u32,
     };
-    let bindings = [z, targets, weights, &losses].map(Tensor::binding);
-    gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(rows as u64))?;
-    let loss = Tensor::empty(gpu, [1], DType::F32)?;
-    sum_all_into(&losses, &loss)?;
-    let (input, targets, weights) = (z.clone(), targets.clone(), weights.clone());
-    let out = loss.clone();
-    tape.record(op, &[z], &[&loss], move |cx| {
-        let (Some(dloss), Some(dz)) = (cx.upstream(&out)?, cx.sink(&input)?) else {
-            return Ok(());
-        };
-        let kernel = cx.gpu().kernel("target_loss_bwd", &variant)?;
+    let kernel = ("target_loss_fwd", &variant);
+    let groups = Groups::Linear(rows as u64);
+    run(gpu, kernel, &params, [z, targets, weights, &losses], groups)?;
+    let loss = total(&losses)?;
+    let (saved, targets, weights) = (z.clone(), targets.clone(), weights.clone());
+    tape.record_map(op, z, &loss, move |gpu, dloss, dz| {
         let params = BackwardParams {
             rows: rows as u32,
             cols: cols as u32,
             accumulate: dz.flag(),
         };
-        let bindings = [&input, &targets, &weights, &dloss, &dz.grad].map(Tensor::binding);
         let groups = Groups::cover(rows * cols, 256);
-        cx.gpu().dispatch(&kernel, &params, &bindings, groups)
+        let tensors = [&saved, &targets, &weights, dloss, &dz.grad];
+        run(gpu, ("target_loss_bwd", &variant), &params, tensors, groups)
     });
     Ok(loss)
 }

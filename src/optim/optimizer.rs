@@ -278,9 +278,10 @@ impl Optimizer {
                 group.grads.binding(),
             ];
             bindings.extend(own.iter().map(Tensor::binding));
-            let kind = match group.rule.decays {
-                true => self.kind,
-                false => self.kind.without_decay(),
+            let kind = if group.rule.decays {
+                self.kind
+            } else {
+                self.kind.without_decay()
             };
             let (name, variant, params) = kind.kernel(len, group.rule.lr_scale);
             let kernel = self.gpu.kernel(name, &variant.with("ZERO_GRAD", true))?;

@@ -13,9 +13,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Image, Lines, Readback, Resource};
+use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource};
 use crate::error::{Error, Result};
+use crate::kernels::Variant;
 use shape::bytes;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct FillParams {
+    n: u32,
+    offset: u32,
+    value: f32,
+}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -144,6 +153,22 @@ impl Tensor {
         }
     }
 
+    /// Queues `self[..] = value`.
+    ///
+    /// # Errors
+    /// [`Error::DType`] when this does not hold f32.
+    pub fn fill(&self, value: f32) -> Result<()> {
+        self.expect_dtype("fill", "self", DType::F32)?;
+        let kernel = self.gpu.kernel("fill", &Variant::new())?;
+        let params = FillParams {
+            n: self.len() as u32,
+            offset: 0,
+            value,
+        };
+        let groups = Groups::cover(self.len(), 256);
+        (self.gpu).dispatch(&kernel, &params, &[self.binding()], groups)
+    }
+
     /// Queues zeroing.
     pub fn clear(&self) {
         self.gpu.clear(&self.buffer, self.offset, self.bytes());
@@ -156,12 +181,7 @@ impl Tensor {
     pub fn copy_from(&self, from: &Tensor) -> Result<()> {
         from.expect_dtype("copy", "from", self.dtype)?;
         if from.len() != self.len() {
-            return Err(Error::Shape {
-                op: "copy",
-                arg: "from",
-                expected: self.shape.to_string(),
-                found: from.shape.to_string(),
-            });
+            return Err(from.wrong_shape("copy", "from", self.shape.to_string()));
         }
         self.gpu.copy(
             (&from.buffer, from.offset),
@@ -404,33 +424,34 @@ impl Tensor {
         if self.dims() == dims {
             return Ok(());
         }
-        Err(Error::Shape {
-            op,
-            arg,
-            expected: Shape::from(dims).to_string(),
-            found: self.shape.to_string(),
-        })
+        Err(self.wrong_shape(op, arg, Shape::from(dims).to_string()))
     }
 
     /// The two axes of a matrix.
     pub(crate) fn dims2(&self, op: &'static str, arg: &'static str) -> Result<[usize; 2]> {
         self.dims()
             .try_into()
-            .map_err(|_| self.wrong_rank(op, arg, "(rows, columns)"))
+            .map_err(|_| self.wrong_shape(op, arg, "(rows, columns)"))
     }
 
     /// The three axes of a sequence.
     pub(crate) fn dims3(&self, op: &'static str, arg: &'static str) -> Result<[usize; 3]> {
         self.dims()
             .try_into()
-            .map_err(|_| self.wrong_rank(op, arg, "(T, B, C)"))
+            .map_err(|_| self.wrong_shape(op, arg, "(T, B, C)"))
     }
 
-    fn wrong_rank(&self, op: &'static str, arg: &'static str, expected: &str) -> Error {
+    /// The error of a shape that is not as `expected`.
+    pub(crate) fn wrong_shape(
+        &self,
+        op: &'static str,
+        arg: &'static str,
+        expected: impl Into<String>,
+    ) -> Error {
         Error::Shape {
             op,
             arg,
-            expected: expected.to_string(),
+            expected: expected.into(),
             found: self.shape.to_string(),
         }
     }

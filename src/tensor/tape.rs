@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use super::{DType, Tensor};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::ops;
 
 type BackwardFn = Box<dyn FnOnce(&mut Backward) -> Result<()>>;
 
@@ -159,6 +158,24 @@ impl Tape {
         }
     }
 
+    /// As [`Tape::record`], of one tensor made of another. `backward` is given the gradient of `y` and
+    /// where that of `x` goes; of both only the identity and the shape are kept.
+    pub(crate) fn record_map(
+        &self,
+        op: &'static str,
+        x: &Tensor,
+        y: &Tensor,
+        backward: impl FnOnce(&Gpu, &Tensor, &Sink) -> Result<()> + 'static,
+    ) {
+        let (input, output) = (x.without_values(), y.without_values());
+        self.record(op, &[x], &[y], move |cx| {
+            match (cx.upstream(&output)?, cx.sink(&input)?) {
+                (Some(dy), Some(dx)) => backward(&cx.gpu, &dy, &dx),
+                _ => Ok(()),
+            }
+        });
+    }
+
     /// Runs `forward` on `inputs` without keeping what its operators save, and runs it again on
     /// the way back: memory for one such part at a time, paid with a second forward pass (Chen et
     /// al. 2016). Dropout draws the same masks again, so the gradients are those without it, bit
@@ -238,7 +255,7 @@ impl Tape {
             Some(scale) => scale.copy_of_range(0, [1])?,
             None => {
                 let one = Tensor::empty(&self.gpu, [1], DType::F32)?;
-                ops::fill(&one, 1.0)?;
+                one.fill(1.0)?;
                 one
             }
         };

@@ -14,7 +14,7 @@ pub use super::epochs::LENGTHS;
 use super::epochs::{self, Epochs, Plan, Shape};
 use super::lm::check_sizes;
 use super::tokenizer::{EOS, PAD};
-use crate::ops::TokenIndex;
+use crate::kernels::token_index::TokenIndex;
 use crate::{Error, Result};
 
 /// Which end of a document that is too long is kept.

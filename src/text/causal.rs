@@ -131,9 +131,10 @@ impl CausalBatches {
         };
         let shape = Shape {
             batch: options.batch,
-            lengths: match options.buckets && options.layout == CausalLayout::Documents {
-                true => epochs::padded_lengths(max_len),
-                false => vec![max_len],
+            lengths: if options.buckets && options.layout == CausalLayout::Documents {
+                epochs::padded_lengths(max_len)
+            } else {
+                vec![max_len]
             },
             shuffle: options.shuffle,
         };

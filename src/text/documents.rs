@@ -119,9 +119,10 @@ pub(super) fn tokenise_into(
     };
     read(&mut |example| {
         let bytes = example.text.len() + example.pair.as_ref().map_or(0, String::len);
-        match chunk.push(example, bytes) {
-            true => drain(chunk.take()),
-            false => Ok(()),
+        if chunk.push(example, bytes) {
+            drain(chunk.take())
+        } else {
+            Ok(())
         }
     })?;
     drain(chunk.take())?;

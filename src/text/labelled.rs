@@ -36,9 +36,10 @@ impl LabelledOptions {
     fn shape(&self) -> Shape {
         Shape {
             batch: self.batch,
-            lengths: match self.buckets {
-                true => epochs::padded_lengths(self.max_len),
-                false => vec![self.max_len],
+            lengths: if self.buckets {
+                epochs::padded_lengths(self.max_len)
+            } else {
+                vec![self.max_len]
             },
             shuffle: self.shuffle,
         }

@@ -14,7 +14,7 @@ use super::batch::{IGNORE, Position, drop_words};
 use super::documents::Documents;
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
-use crate::ops::TokenIndex;
+use crate::kernels::token_index::TokenIndex;
 use crate::{Error, Result};
 
 /// How the stream is cut.

@@ -135,9 +135,10 @@ impl MaskedBatches {
             .collect();
         let shape = Shape {
             batch: options.batch,
-            lengths: match options.buckets && options.layout != Layout::Packed {
-                true => epochs::padded_lengths(max_len),
-                false => vec![max_len],
+            lengths: if options.buckets && options.layout != Layout::Packed {
+                epochs::padded_lengths(max_len)
+            } else {
+                vec![max_len]
             },
             shuffle: options.shuffle,
         };

@@ -58,9 +58,10 @@ impl MaskRate {
     /// The rate when `progress` (0 at the first step, 1 at the last) of the training is done.
     pub fn at(&self, progress: f64) -> f64 {
         // A NaN, as 0 steps of 0 give, is the beginning.
-        let p = match progress.is_nan() {
-            true => 0.0,
-            false => progress.clamp(0.0, 1.0),
+        let p = if progress.is_nan() {
+            0.0
+        } else {
+            progress.clamp(0.0, 1.0)
         };
         let done = match self.shape {
             RateShape::Constant => 0.0,

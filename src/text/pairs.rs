@@ -128,9 +128,10 @@ pub fn compose(
         let mut start = 0;
         // One token alone cannot be cut.
         while text.length - start >= 2 {
-            let goal = match rng.chance(options.short) {
-                true => 2 + rng.below(most as usize - 1) as u32,
-                false => most,
+            let goal = if rng.chance(options.short) {
+                2 + rng.below(most as usize - 1) as u32
+            } else {
+                most
             };
             let all = text.stretch(start, goal);
             let cut = cut(text, all, most, &mut rng);
@@ -176,13 +177,15 @@ fn other(number: usize, count: usize, rng: &mut Rng) -> usize {
 /// Takes tokens from the longer text, from a random end, until both fit.
 fn shorten(first: &mut Piece, second: &mut Piece, most: u32, rng: &mut Rng) {
     while first.len() + second.len() > most as usize {
-        let longer = match first.len() > second.len() {
-            true => &mut *first,
-            false => &mut *second,
+        let longer = if first.len() > second.len() {
+            &mut *first
+        } else {
+            &mut *second
         };
-        match rng.chance(0.5) {
-            true => longer.start += 1,
-            false => longer.end -= 1,
+        if rng.chance(0.5) {
+            longer.start += 1
+        } else {
+            longer.end -= 1
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::documents::Documents;
 use super::rng::Rng;
 use super::vocabulary::Vocabulary;
-use crate::ops::TokenIndex;
+use crate::kernels::token_index::TokenIndex;
 use crate::{Error, Result};
 
 /// Tokens `start..end` of document `doc`.

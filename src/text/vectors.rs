@@ -107,9 +107,10 @@ impl VectorFile<'_> {
                 self.read_text(&mut vectors)?;
             }
             Some((count, _)) => {
-                match self.looks_like_text()? {
-                    true => self.read_text(&mut vectors)?,
-                    false => self.read_binary(count, &mut vectors)?,
+                if self.looks_like_text()? {
+                    self.read_text(&mut vectors)?
+                } else {
+                    self.read_binary(count, &mut vectors)?
                 }
                 if vectors.in_file != count {
                     let found = vectors.in_file;

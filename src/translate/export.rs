@@ -31,7 +31,7 @@ pub struct ManifestEntry {
     pub workgroup_bytes: u32,
     /// Size of the uniform struct in bytes.
     pub params_size: u32,
-    /// The contract.
+    /// The contract, as TOML; see [`Contract`].
     pub contract: String,
     /// Expanded WGSL.
     pub wgsl: String,
@@ -65,18 +65,14 @@ pub fn export(dir: &Path) -> Result<Manifest> {
     for kernel in catalogue::iter() {
         let contract = kernel.contract()?;
         let sheet = format!("{}/{}.toml", kernel.family, kernel.name);
-        write(dir, &sheet, kernel.contract_toml.as_bytes())?;
+        write_toml(dir, &sheet, contract)?;
         for variant in contract.variants() {
             manifest
                 .kernels
                 .push(export_variant(dir, kernel, contract, &sheet, &variant)?);
         }
     }
-    let text = toml::to_string(&manifest).map_err(|e| KernelError::Write {
-        path: "manifest.toml".into(),
-        message: e.to_string(),
-    })?;
-    write(dir, "manifest.toml", text.as_bytes())?;
+    write_toml(dir, "manifest.toml", &manifest)?;
     Ok(manifest)
 }
 
@@ -125,6 +121,14 @@ fn export_variant(
         entry.hlsl_entry = Some(name);
     }
     Ok(entry)
+}
+
+fn write_toml(dir: &Path, relative: &str, value: &impl Serialize) -> Result<()> {
+    let text = toml::to_string(value).map_err(|e| KernelError::Write {
+        path: relative.to_string(),
+        message: e.to_string(),
+    })?;
+    write(dir, relative, text.as_bytes())
 }
 
 /// Writes `dir/relative` by way of a neighbouring temporary file and a rename.

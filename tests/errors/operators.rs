@@ -161,7 +161,7 @@ fn wrong_element_types() {
     wrong(ops::linear(&tape, &u, &f, None), "linear: argument 'x'");
     wrong(ops::concat(&tape, &[f.clone(), u.clone()]), "concat");
     wrong(ops::dropout(&tape, &u, 0.5), "dropout");
-    wrong(ops::fill(&u, 1.0).map(|()| u.clone()), "fill");
+    wrong(u.fill(1.0).map(|()| u.clone()), "fill");
     let three = floats(gpu, &[3]);
     let norm = ops::layer_norm(&tape, &f, Some(&u), &three, &three, 1e-5);
     wrong(norm.map(|n| n.y), "layer_norm: argument 'residual'");

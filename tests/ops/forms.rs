@@ -3,11 +3,9 @@
 
 use half::f16;
 use melos::device::Gpu;
-use melos::ops::matmul::{Activation, Product, product_as};
-use melos::ops::matmul_plan::Candidate;
+use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
-use crate::reference::elementwise::Unary;
 use crate::reference::matmul::{MatMul, matmul_epilogue};
 use crate::reference::{Data, Float, assert_close, assert_same_bits, cast, tolerance};
 use crate::support::unchecked;
@@ -24,7 +22,6 @@ struct Case {
     accumulate: bool,
     bias: bool,
     alpha: f32,
-    activation: Activation,
 }
 
 impl Case {
@@ -35,24 +32,16 @@ impl Case {
             accumulate: false,
             bias: false,
             alpha: 1.0,
-            activation: Activation::None,
         }
     }
 
     fn expected<F: Float>(&self, a: &[f32], b: &[f32], bias: &[f32], old: &[f32]) -> Vec<F> {
-        let activation = match self.activation {
-            Activation::None => None,
-            Activation::Relu => Some(Unary::Relu),
-            Activation::Gelu => Some(Unary::GeluTanh),
-            Activation::Tanh => Some(Unary::Tanh),
-            Activation::Sigmoid => Some(Unary::Sigmoid),
-        };
         let alpha = F::of(self.alpha.into());
         let a: Vec<F> = cast::<F, f32>(a).into_iter().map(|a| a * alpha).collect();
         let (bias, old) = (cast::<F, f32>(bias), cast::<F, f32>(old));
         let bias = self.bias.then_some(&bias[..]);
         let old = self.accumulate.then_some(&old[..]);
-        matmul_epilogue(&self.shape, &a, &cast(b), bias, activation, old)
+        matmul_epilogue(&self.shape, &a, &cast(b), bias, old)
     }
 
     fn prove(&self, gpu: &Gpu, form: Candidate) {
@@ -125,7 +114,6 @@ impl Case {
                 accumulate: self.accumulate,
                 alpha: self.alpha,
                 bias: self.bias.then_some(&on_device.2),
-                activation: self.activation,
                 ..Product::new(&on_device.0, &on_device.1, &c)
             };
             product_as(&product, form).unwrap();
@@ -207,24 +195,6 @@ fn every_form_with_every_epilogue() {
                     accumulate,
                     bias,
                     alpha,
-                    ..plain
-                }
-                .prove(&gpu, form);
-            }
-        }
-        for activation in [
-            Activation::Relu,
-            Activation::Gelu,
-            Activation::Tanh,
-            Activation::Sigmoid,
-        ] {
-            for accumulate in [false, true] {
-                let plain = Case::plain(17, 65, 5);
-                Case {
-                    activation,
-                    accumulate,
-                    bias: true,
-                    alpha: 0.1,
                     ..plain
                 }
                 .prove(&gpu, form);
@@ -332,9 +302,6 @@ fn images_at_every_size_that_suits_them() {
                 case.accumulate = transpose_a;
                 case.bias = transpose_b;
                 case.alpha = 0.5;
-                if rows == 8 {
-                    case.activation = Activation::Gelu;
-                }
                 case.prove(&gpu, Candidate::Image { rows });
             }
         }
@@ -368,8 +335,9 @@ fn split_products() {
     }
     let a = Tensor::from_slice(&gpu, [8, 8], &[1.0f32; 64]).unwrap();
     let c = Tensor::empty(&gpu, [8, 8], DType::F32).unwrap();
+    let bias = Tensor::from_slice(&gpu, [8], &[1.0f32; 8]).unwrap();
     let product = Product {
-        activation: Activation::Relu,
+        bias: Some(&bias),
         ..Product::new(&a, &a, &c)
     };
     let form = Candidate::Split {

@@ -4,8 +4,7 @@
 
 use melos::device::Gpu;
 use melos::error::Result;
-use melos::ops::matmul::{Product, product_as};
-use melos::ops::matmul_plan::Candidate;
+use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::ops::{self, Binary, TokenIds, TokenIndex, Unary};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
@@ -328,8 +327,8 @@ fn products_of_mixed_operands() {
                     ..MatMul::nn(m, n, k)
                 };
                 let want: Vec<f64> =
-                    matmul_epilogue(&shape, &cast(&a), &cast(&b), None, None, Some(&cast(&old)));
-                let naive: Vec<f32> = matmul_epilogue(&shape, &a, &b, None, None, Some(&old));
+                    matmul_epilogue(&shape, &cast(&a), &cast(&b), None, Some(&cast(&old)));
+                let naive: Vec<f32> = matmul_epilogue(&shape, &a, &b, None, Some(&old));
                 let tolerance = match is_half(2) {
                     true => tolerance::HALF,
                     false => tolerance::MATMUL,

@@ -25,7 +25,7 @@ impl Op for Product {
         vec![matmul(&self.1, &inputs[0], &inputs[1])]
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let grads = matmul_bwd(&self.1, &inputs[0], &inputs[1], None, None, &dy[0]);
+        let grads = matmul_bwd(&self.1, &inputs[0], &inputs[1], &dy[0]);
         vec![grads.da, grads.db]
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {
@@ -112,12 +112,11 @@ impl Op for Linear {
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
         let bias = inputs.get(2).map(|b| &b[..]);
-        let y = matmul_epilogue(&self.1, &inputs[0], &inputs[1], bias, None, None);
+        let y = matmul_epilogue(&self.1, &inputs[0], &inputs[1], bias, None);
         vec![y]
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let bias = inputs.get(2).map(|b| &b[..]);
-        let grads = matmul_bwd(&self.1, &inputs[0], &inputs[1], bias, None, &dy[0]);
+        let grads = matmul_bwd(&self.1, &inputs[0], &inputs[1], &dy[0]);
         let mut all = vec![grads.da, grads.db, grads.dbias];
         all.truncate(inputs.len());
         all

@@ -110,7 +110,7 @@ fn poisoned(gpu: Gpu) -> Gpu {
         let sizes = (6..16).flat_map(|power| (8..16).map(move |eighth| eighth << power >> 3));
         let all = sizes.flat_map(|len: usize| [len, len]).map(|len| {
             let tensor = Tensor::empty(&gpu, [len], DType::F32)?;
-            ops::fill(&tensor, f32::NAN)?;
+            tensor.fill(f32::NAN)?;
             Ok(tensor)
         });
         all.collect::<Result<Vec<Tensor>>>()

@@ -92,9 +92,9 @@ pub fn linear_cross_entropy<F: Float>(
     let n = targets.len();
     let c = x.len() / n;
     let shape = MatMul::nt(n, w.len() / c, c);
-    let logits = matmul_epilogue(&shape, x, w, bias, None, None);
+    let logits = matmul_epilogue(&shape, x, w, bias, None);
     let ce = cross_entropy(&logits, targets, weights);
-    let grads = matmul_bwd(&shape, x, w, bias, None, &ce.dlogits);
+    let grads = matmul_bwd(&shape, x, w, &ce.dlogits);
     LinearCrossEntropy {
         loss: ce.loss,
         row_loss: ce.row_loss,

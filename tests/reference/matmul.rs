@@ -1,7 +1,6 @@
 //! Matrix products, row-major, batched: C[b] = act(op(A[b]) · op(B[b]) + bias), then C += what was
 //! there when accumulating.
 
-use super::elementwise::{Unary, unary, unary_bwd};
 use super::float::Float;
 
 /// op(A) is (m, k), op(B) is (k, n), C is (m, n); a transposed operand is stored the other way
@@ -84,14 +83,13 @@ pub fn matmul<F: Float>(s: &MatMul, a: &[F], b: &[F]) -> Vec<F> {
     c
 }
 
-/// The product with its epilogue: bias (n) is added to every row, then the activation is applied,
-/// then `onto` (batch, m, n), what C held before, is added.
+/// The product with its epilogue: bias (n) is added to every row, then `onto`
+/// (batch, m, n), what C held before.
 pub fn matmul_epilogue<F: Float>(
     s: &MatMul,
     a: &[F],
     b: &[F],
     bias: Option<&[F]>,
-    activation: Option<Unary>,
     onto: Option<&[F]>,
 ) -> Vec<F> {
     let mut c = matmul(s, a, b);
@@ -100,9 +98,6 @@ pub fn matmul_epilogue<F: Float>(
         c.iter_mut()
             .enumerate()
             .for_each(|(at, c)| *c += bias[at % s.n]);
-    }
-    if let Some(activation) = activation {
-        c = unary(activation, &c);
     }
     if let Some(onto) = onto {
         assert_eq!(onto.len(), c.len(), "C");
@@ -117,20 +112,8 @@ pub struct MatMulGrads<F> {
     pub dbias: Vec<F>,
 }
 
-/// Gradients in the layouts of A and B, from dC (batch, m, n). With an activation the product and the
-/// bias are computed again, as its derivative needs what it was applied to.
-pub fn matmul_bwd<F: Float>(
-    s: &MatMul,
-    a: &[F],
-    b: &[F],
-    bias: Option<&[F]>,
-    activation: Option<Unary>,
-    dc: &[F],
-) -> MatMulGrads<F> {
-    let dc = match activation {
-        None => dc.to_vec(),
-        Some(activation) => unary_bwd(activation, &matmul_epilogue(s, a, b, bias, None, None), dc),
-    };
+/// Gradients in the layouts of A and B, from dC (batch, m, n).
+pub fn matmul_bwd<F: Float>(s: &MatMul, a: &[F], b: &[F], dc: &[F]) -> MatMulGrads<F> {
     let mut grads = MatMulGrads {
         da: vec![F::ZERO; a.len()],
         db: vec![F::ZERO; b.len()],

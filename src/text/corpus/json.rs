@@ -42,9 +42,10 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
                 }
             },
         };
-        let label = match source.labelled {
-            true => field(source, &row, &source.label, "label", &table::LABEL_NAMES)?,
-            false => None,
+        let label = if source.labelled {
+            field(source, &row, &source.label, "label", &table::LABEL_NAMES)?
+        } else {
+            None
         };
         let label = match label {
             None if source.labelled && !source.label_optional => {

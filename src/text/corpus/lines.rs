@@ -99,9 +99,10 @@ pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
             let entry = entry.map_err(|e| Error::read(&folder, e))?.path();
-            match entry.is_dir() {
-                true => folders.push(entry),
-                false => files.push(entry),
+            if entry.is_dir() {
+                folders.push(entry)
+            } else {
+                files.push(entry)
             }
         }
     }

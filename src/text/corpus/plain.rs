@@ -110,9 +110,10 @@ pub(super) fn read_whole(path: &Path, sink: &mut Sink) -> Result<()> {
 /// A file's text as a document, unless there is none.
 fn pass(text: &str, sink: &mut Sink) -> Result<()> {
     let text = text.trim_start_matches('\u{feff}').trim();
-    match text.is_empty() {
-        true => Ok(()),
-        false => sink(unlabelled(&text.replace("\r\n", "\n"))),
+    if text.is_empty() {
+        Ok(())
+    } else {
+        sink(unlabelled(&text.replace("\r\n", "\n")))
     }
 }
 

@@ -174,9 +174,10 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
         }
         Some(_) => Err(column_missing(source, column, role, first)),
     };
-    let mut label = match source.labelled {
-        true => wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES)),
-        false => None,
+    let mut label = if source.labelled {
+        wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES))
+    } else {
+        None
     };
     let pair = wanted(&source.pair, "pair")?;
     let longest = || {

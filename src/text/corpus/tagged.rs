@@ -65,11 +65,12 @@ pub fn read_tagged(path: &Path) -> Result<Vec<TaggedText>> {
         }
     }
     finish(&mut text, &mut texts);
-    match texts.is_empty() {
-        true => Err(Error::EmptyText {
+    if texts.is_empty() {
+        Err(Error::EmptyText {
             path: path.to_owned(),
-        }),
-        false => Ok(texts),
+        })
+    } else {
+        Ok(texts)
     }
 }
 

@@ -92,12 +92,13 @@ impl Writer<'_> {
         match self.rng.below(5) {
             0 => {
                 let verb = polar.verbs.draw(self.rng);
-                match negated {
-                    true => format!("{subject} {} {verb}", self.pick(&["never", "hardly"])),
-                    false => format!(
+                if negated {
+                    format!("{subject} {} {verb}", self.pick(&["never", "hardly"]))
+                } else {
+                    format!(
                         "{subject} {} {verb}",
                         self.pick(&["really", "always", "just"])
-                    ),
+                    )
                 }
             }
             1 => {
@@ -108,22 +109,24 @@ impl Writer<'_> {
             }
             _ => {
                 let first = polar.adjectives.draw(self.rng);
-                let degree = match negated {
-                    true => self.pick(&["not", "hardly", "not at all"]),
-                    false => self.pick(&["", "", "very", "so", "quite", "rather"]),
+                let degree = if negated {
+                    self.pick(&["not", "hardly", "not at all"])
+                } else {
+                    self.pick(&["", "", "very", "so", "quite", "rather"])
                 };
                 let degree = if degree.is_empty() {
                     String::new()
                 } else {
                     format!(" {degree}")
                 };
-                let joined = match self.rng.chance(PAIRED) {
-                    true => format!(
+                let joined = if self.rng.chance(PAIRED) {
+                    format!(
                         "{first} {} {}",
                         if negated { "or" } else { "and" },
                         polar.adjectives.draw(self.rng)
-                    ),
-                    false => first.to_owned(),
+                    )
+                } else {
+                    first.to_owned()
                 };
                 format!(
                     "{subject} {}{degree} {joined}",

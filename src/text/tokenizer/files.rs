@@ -104,9 +104,12 @@ fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
 /// their usual names.
 pub(super) fn roles_of(inner: &Inner, config: &Config) -> Roles {
     let told = ROLES.iter().any(|(role, _)| named(config, role).is_some());
-    let [pad, unk, cls, sep, mask, bos, eos] = ROLES.map(|(role, names)| match told {
-        true => named(config, role).and_then(|token| inner.token_to_id(token)),
-        false => names.iter().find_map(|token| inner.token_to_id(token)),
+    let [pad, unk, cls, sep, mask, bos, eos] = ROLES.map(|(role, names)| {
+        if told {
+            named(config, role).and_then(|token| inner.token_to_id(token))
+        } else {
+            names.iter().find_map(|token| inner.token_to_id(token))
+        }
     });
     Roles {
         pad,
@@ -172,12 +175,13 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
             path: path.to_owned(),
         });
     }
-    let (folder, only) = match path.is_dir() {
-        true => (path, None),
-        false => (
+    let (folder, only) = if path.is_dir() {
+        (path, None)
+    } else {
+        (
             path.parent().unwrap_or(Path::new(".")),
             path.file_name().and_then(|name| name.to_str()),
-        ),
+        )
     };
     let config = read_config(folder)?;
     let has = |name: &str| only.is_none_or(|only| only == name) && folder.join(name).exists();
@@ -242,9 +246,10 @@ fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
     let added = added_tokens(&folder.join(CONFIG), config)?;
     for (id, token) in added {
         let content = token.content.clone();
-        match token.special {
-            true => inner.add_special_tokens(&[token]),
-            false => inner.add_tokens(&[token]),
+        if token.special {
+            inner.add_special_tokens(&[token])
+        } else {
+            inner.add_tokens(&[token])
         };
         if inner.token_to_id(&content) != Some(id) {
             let message = format!(
@@ -275,15 +280,16 @@ fn flag(config: &Config, key: &str, default: bool) -> bool {
 
 /// The unknown token must be in the vocabulary: a word without it could not be encoded.
 fn check_unknown(path: &Path, known: bool, unknown: &str) -> Result<()> {
-    match known {
-        true => Ok(()),
-        false => Err(wrong(
+    if known {
+        Ok(())
+    } else {
+        Err(wrong(
             path,
             format!(
                 "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
                  copy the vocabulary anew"
             ),
-        )),
+        ))
     }
 }
 

@@ -383,9 +383,10 @@ impl Tokenizer {
         // No token and no accent reaches across a space, so each stretch may go its own way.
         let mut ids = Vec::new();
         for stretch in text.split_ascii_whitespace() {
-            match stretch.is_ascii() {
-                true => ids.extend(ascii_words(&stretch.to_ascii_lowercase()).map(id)),
-                false => ids.extend(self.encode_by_pattern(stretch)?),
+            if stretch.is_ascii() {
+                ids.extend(ascii_words(&stretch.to_ascii_lowercase()).map(id))
+            } else {
+                ids.extend(self.encode_by_pattern(stretch)?)
             }
         }
         Ok(ids)

@@ -208,12 +208,13 @@ fn read_japanese(path: &Path) -> Result<String> {
         Err(error) => error,
     };
     let (text, _, wrong) = encoding_rs::EUC_JP.decode(error.as_bytes());
-    match wrong {
-        false => Ok(text.into_owned()),
-        true => Err(Error::Folder {
+    if wrong {
+        Err(Error::Folder {
             path: path.to_owned(),
             problem: "is neither UTF-8 nor EUC-JP; convert it with `iconv -t UTF-8`".into(),
-        }),
+        })
+    } else {
+        Ok(text.into_owned())
     }
 }
 

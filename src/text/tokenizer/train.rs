@@ -124,9 +124,10 @@ impl TokenizerTrainer {
     /// [`Error::Tokenizer`] when the text cannot be split.
     pub fn push(&mut self, text: String) -> Result<()> {
         let bytes = text.len();
-        match self.chunk.push(text, bytes) {
-            true => self.count(),
-            false => Ok(()),
+        if self.chunk.push(text, bytes) {
+            self.count()
+        } else {
+            Ok(())
         }
     }
 
@@ -216,9 +217,10 @@ fn count_words(
         .split_ascii_whitespace()
         .filter(|word| !SPECIALS.contains(word))
     {
-        match stretch.is_ascii() {
-            true => ascii_words(&stretch.to_ascii_lowercase()).for_each(&mut add),
-            false => split_by_pattern(splitter, stretch, &mut add)?,
+        if stretch.is_ascii() {
+            ascii_words(&stretch.to_ascii_lowercase()).for_each(&mut add)
+        } else {
+            split_by_pattern(splitter, stretch, &mut add)?
         }
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! The LSTM step's kernels: which form runs, with which geometry and weights.
 
-use super::lstm_steps::seconds;
-use super::matmul_plan::{self as plan, Layout};
-use super::operand::{Operand, can_be_image, lines, reads_images};
+use std::sync::Arc;
+
 use crate::device::{Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
+use crate::ops::kernel::run;
+use crate::ops::matmul::{Layout, pack, panels};
+use crate::ops::operand::{Operand, can_be_image, lines};
 use crate::tensor::{DType, Tensor};
-use std::sync::Arc;
 
 /// The ways to run through time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,51 +49,10 @@ struct PackParams {
 /// Workgroups that a CPU driver needs to keep its cores busy.
 const FEW: u32 = 4;
 
-/// The widest layer whose weights, 4 MiB, stay in a GPU's cache from one time step to the next.
-const WIDEST_PERSISTENT: usize = 512;
-
 /// Turns of all its loops that a shader makes at most: llvmpipe leaves them after 65,535.
 const TURNS: u32 = 40_000;
 
 impl Form {
-    /// The form for a layer with these weights: as `MELOS_KERNELS` forces; by broadcast on CPU
-    /// adapters (lavapipe, B = 32, H = 512: 3 ms of CPU time a step, 9 without); else the fastest as
-    /// measured.
-    pub(super) fn of(gpu: &Gpu, batch: usize, w_hh: &Tensor) -> Result<Form> {
-        use LstmForm::{ImageSteps, Persistent, Steps, SubgroupSteps};
-        let hidden = w_hh.shape().last();
-        let caps = gpu.caps();
-        let form = |kind| Form::new(caps.is_cpu, kind, batch as u32, hidden as u32);
-        let steps = |broadcasts| if broadcasts { SubgroupSteps } else { Steps };
-        let able = caps.subgroup && caps.subgroup_min >= 8;
-        if can_be_image(w_hh) && reads_images(gpu)? {
-            return Ok(form(ImageSteps));
-        }
-        match gpu.rung() {
-            Some(rung) => return Ok(form(steps(rung.broadcasts()))),
-            None if caps.is_cpu => return Ok(form(steps(able))),
-            None => {}
-        }
-        let (b, h) = (batch.next_power_of_two(), hidden.next_power_of_two());
-        let mut kinds = vec![("portable", Steps)];
-        kinds.extend(able.then_some(("subgroup", SubgroupSteps)));
-        kinds.extend((h <= WIDEST_PERSISTENT).then_some(("persistent", Persistent)));
-        if let [(_, only)] = kinds[..] {
-            return Ok(form(only));
-        }
-        let names: Vec<String> = kinds.iter().map(|(name, _)| name.to_string()).collect();
-        let chosen = gpu.fastest(
-            &format!("lstm B {b} H {h}"),
-            &names,
-            names.len(),
-            |gpu, index| {
-                let form = Form::new(false, kinds[index].1, b as u32, h as u32);
-                seconds(gpu, form, b, h)
-            },
-        )?;
-        Ok(form(kinds[chosen].1))
-    }
-
     /// The geometry of a form.
     pub(super) fn new(cpu: bool, kind: LstmForm, batch: u32, hidden: u32) -> Form {
         // Persistent kernels are for GPUs; CPU drivers prove them as they are there.
@@ -183,9 +143,10 @@ impl Form {
     }
 
     fn grid(self, units: u32, rows: u32) -> Groups {
-        let across = match self.persists() {
-            true => 1,
-            false => self.hidden.div_ceil(units * self.tile),
+        let across = if self.persists() {
+            1
+        } else {
+            self.hidden.div_ceil(units * self.tile)
         };
         Groups::Grid([across, self.batch.div_ceil(rows), 1])
     }
@@ -223,15 +184,14 @@ impl Form {
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
-        let kernel = gpu.kernel("lstm_pack_weights", &Variant::new())?;
         let params = PackParams {
             hidden: self.hidden,
             tile: self.tile,
             kp: kp as u32,
         };
-        let bindings = [w_hh.binding(), packed.binding()];
+        let kernel = ("lstm_pack_weights", &Variant::new());
         let groups = Groups::cover(packed.len() / 4, 64);
-        gpu.dispatch(&kernel, &params, &bindings, groups)?;
+        run(gpu, kernel, &params, [w_hh, &packed], groups)?;
         Ok(Operand::Tensor(packed))
     }
 
@@ -246,12 +206,12 @@ impl Form {
             k: h,
             batch: 0,
         };
-        let how = plan::pack(h, 4 * h, rows, 1, 4 * self.tile, "w_hh");
+        let how = panels(h, 4 * h, rows, 1, 4 * self.tile, "w_hh");
         let how = how.map_err(|e| Error::Kernel {
             kernel: "lstm".into(),
             message: e.to_string(),
         })?;
-        Ok(Operand::Tensor(super::matmul::pack(gpu, w_hh, &how)?))
+        Ok(Operand::Tensor(pack(gpu, w_hh, &how)?))
     }
 }
 

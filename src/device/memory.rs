@@ -1,10 +1,11 @@
-//! Device memory: a pool that hands buffers back out, so that memory stays flat over a run.
+//! Device memory: a pool that hands buffers and images back out, so that memory stays flat over a
+//! run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::image::{Image, Lines};
-use super::lock;
+use super::image::Lines;
+use super::lock::lock;
 
 /// Where a buffer may be handed out again.
 ///
@@ -29,7 +30,7 @@ pub struct MemoryStats {
 }
 
 #[derive(Default)]
-pub(super) struct Shelves {
+struct Shelves {
     free: HashMap<(Scope, u64), Vec<wgpu::Buffer>>,
     free_images: HashMap<(Scope, Lines), Vec<wgpu::Texture>>,
     stats: MemoryStats,
@@ -104,8 +105,17 @@ impl Pool {
         let reused = shelf.and_then(Vec::pop);
         let size = lines.image_bytes();
         let raw = shelves.hand_out(device, size, reused, || lines.create(device))?;
-        let home = Arc::downgrade(&self.0);
-        Ok(Arc::new(Image::new(raw, lines, scope, home)))
+        let view = raw.create_view(&wgpu::TextureViewDescriptor {
+            dimension: Some(wgpu::TextureViewDimension::D2Array),
+            ..Default::default()
+        });
+        Ok(Arc::new(Image {
+            raw,
+            view,
+            lines,
+            scope,
+            home: Arc::downgrade(&self.0),
+        }))
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
@@ -168,16 +178,6 @@ impl Buffer {
     }
 }
 
-/// Puts an image back on its shelf.
-pub(super) fn shelve(home: &Weak<Mutex<Shelves>>, scope: Scope, lines: Lines, raw: &wgpu::Texture) {
-    if let Some(home) = home.upgrade() {
-        let mut shelves = lock(&home);
-        shelves.stats.in_use -= lines.image_bytes();
-        let shelf = shelves.free_images.entry((scope, lines)).or_default();
-        shelf.push(raw.clone());
-    }
-}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let (Some(home), Some(raw)) = (self.home.upgrade(), self.raw.take()) {
@@ -188,6 +188,46 @@ impl Drop for Buffer {
                 .entry((self.scope, self.size))
                 .or_default()
                 .push(raw);
+        }
+    }
+}
+
+/// Matrices as an image; goes back to its pool when the last owner drops it.
+pub struct Image {
+    raw: wgpu::Texture,
+    view: wgpu::TextureView,
+    lines: Lines,
+    scope: Scope,
+    home: Weak<Mutex<Shelves>>,
+}
+
+impl Image {
+    pub(super) fn raw(&self) -> &wgpu::Texture {
+        &self.raw
+    }
+
+    pub(super) fn view(&self) -> &wgpu::TextureView {
+        &self.view
+    }
+
+    pub(super) fn lines(&self) -> Lines {
+        self.lines
+    }
+
+    /// Whether a recording must hold on to it; see [`Buffer`].
+    pub(super) fn outlives_recordings(&self) -> bool {
+        self.scope == Scope::Eager
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            let mut shelves = lock(&home);
+            shelves.stats.in_use -= self.lines.image_bytes();
+            let kind = (self.scope, self.lines);
+            let shelf = shelves.free_images.entry(kind).or_default();
+            shelf.push(self.raw.clone());
         }
     }
 }

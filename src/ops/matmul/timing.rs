@@ -1,8 +1,10 @@
 //! Which form of a matrix product an adapter runs: what is measured, once for each class of sizes.
 
-use super::matmul::{Product, product_as};
-use super::matmul_choice::{self as choice, Family, SizeClass};
-use super::matmul_plan::{self as plan, Candidate};
+use super::candidate::{Candidate, Family};
+use super::choice::{self, SizeClass};
+use super::dispatch::product_as;
+use super::sizes::{Hardware, Sizes};
+use super::tensors::Product;
 use crate::device::{Gpu, MatrixUnits, Rung};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
@@ -13,9 +15,9 @@ const IMAGE_ROWS: [u32; 3] = [32, 16, 40];
 
 /// The form for a product: the rung that the environment forces, else the fastest as estimated
 /// or, where the estimates are close, as measured.
-pub(super) fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
+pub(super) fn choose(gpu: &Gpu, sizes: &Sizes) -> Result<Candidate> {
     let caps = gpu.caps();
-    let caps = plan::Caps {
+    let caps = Hardware {
         cpu: caps.is_cpu,
         min_subgroup: if caps.subgroup { caps.subgroup_min } else { 0 },
         images: caps.images(),
@@ -48,7 +50,7 @@ pub(super) fn choose(gpu: &Gpu, sizes: &plan::Product) -> Result<Candidate> {
 /// invocation in products, or from buffers, as a product shows that is made in each way. It depends on
 /// the driver: Mesa 22's llvmpipe loads from a buffer lane by lane, Mesa 26's does not, and the
 /// registers that rows take are spilled sooner or later.
-pub(super) fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
+fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
     let caps = gpu.caps();
     if let Some(rung) = gpu.rung() {
         return Ok((rung == Rung::Image).then_some(IMAGE_ROWS[0]));
@@ -85,6 +87,11 @@ pub(super) fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
         gpu.seconds(|| scratch.run(form(ways[index])))
     })?;
     Ok(ways[chosen])
+}
+
+/// Whether kernels should read what they read often from images.
+pub(crate) fn reads_images(gpu: &Gpu) -> Result<bool> {
+    Ok(image_rows(gpu)?.is_some())
 }
 
 /// Whether matrix units give what they should: some drivers have them that do not.
@@ -139,10 +146,7 @@ impl Scratch {
             matrix.clear();
             Ok::<Tensor, Error>(matrix)
         };
-        let dtype = match class.half {
-            true => DType::F16,
-            false => DType::F32,
-        };
+        let dtype = if class.half { DType::F16 } else { DType::F32 };
         Ok(Scratch {
             a: matrix(class.m, class.k, class.trans_a, dtype)?,
             b: matrix(class.k, class.n, class.trans_b, dtype)?,

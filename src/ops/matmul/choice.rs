@@ -1,63 +1,12 @@
 //! Which forms of a product are worth timing, and on what: arithmetic, no device.
 
-use super::matmul_image as image;
-use super::matmul_pack::K_STEP;
-use super::matmul_plan::{Candidate, Caps, Product};
-use super::matmul_split as split;
 use std::fmt;
 
-/// The kernels that make products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// `matmul_direct`.
-    Direct,
-    /// `matmul_subgroup`.
-    Subgroup,
-    /// `matmul_image`.
-    Image,
-    /// `matmul_tile`.
-    Tile,
-    /// `matmul_coop`.
-    Coop,
-}
-
-impl Candidate {
-    /// Its kernel.
-    pub fn family(self) -> Family {
-        match self {
-            Candidate::Direct { .. } => Family::Direct,
-            Candidate::Subgroup { .. } => Family::Subgroup,
-            Candidate::Image { .. } => Family::Image,
-            Candidate::Tile { .. } => Family::Tile,
-            Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Family::Coop,
-            Candidate::Split { units: None, .. } => Family::Tile,
-        }
-    }
-
-    /// What its parts are made by, if it has those; else itself.
-    #[must_use]
-    pub fn whole(self) -> Candidate {
-        match self {
-            Candidate::Split { units, .. } => {
-                units.map_or(Candidate::Tile { bm: 64, bn: 64 }, Candidate::Coop)
-            }
-            whole => whole,
-        }
-    }
-}
-
-impl fmt::Display for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
-            Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
-            Candidate::Image { rows } => write!(f, "image rows {rows}"),
-            Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
-            Candidate::Coop(units) => write!(f, "matrix {0} x {0}", units.size),
-            Candidate::Split { parts, .. } => write!(f, "{}, k in {parts}", self.whole()),
-        }
-    }
-}
+use super::candidate::{Candidate, Family};
+use super::image;
+use super::panels::K_STEP;
+use super::sizes::{Hardware, Sizes};
+use super::split;
 
 /// Products that share a choice: equal transpositions, sizes equal when rounded up to powers of
 /// two.
@@ -85,7 +34,7 @@ pub struct SizeClass {
 
 impl SizeClass {
     /// The class of a product.
-    pub fn of(p: &Product, caps: &Caps) -> SizeClass {
+    pub fn of(p: &Sizes, caps: &Hardware) -> SizeClass {
         let round = |size: u32| size.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
         SizeClass {
             m: round(p.m),
@@ -148,7 +97,7 @@ fn work(sizes: &[u32]) -> u64 {
 }
 
 /// Whether images are among the forms of a product on a CPU adapter.
-fn has_image_form(p: &Product, caps: &Caps) -> bool {
+fn has_image_form(p: &Sizes, caps: &Hardware) -> bool {
     // Compiling that takes half a second, which small products never win back; less for few rows.
     let least = if p.m <= 8 { 1 << 22 } else { 1 << 23 };
     let large = work(&[p.m, p.n, p.k, p.batch]) >= least;
@@ -156,7 +105,7 @@ fn has_image_form(p: &Product, caps: &Caps) -> bool {
 }
 
 /// The forms worth timing for `product` on an adapter, best guess first; never empty.
-pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
+pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
     let direct = Candidate::Direct {
         wg: if caps.cpu { 16 } else { 64 },
     };
@@ -214,7 +163,7 @@ pub fn candidates(product: &Product, caps: &Caps) -> Vec<Candidate> {
 const HOPELESS: f64 = 2.0;
 
 /// The forms to choose among, best guess first; never empty. `forced` leaves one family only.
-pub fn forms(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
+pub fn forms(product: &Sizes, caps: &Hardware, forced: Option<Family>) -> Vec<Candidate> {
     let mut forms = candidates(product, caps);
     if let Some(family) = forced {
         forms.retain(|form| form.family() == family);
@@ -240,7 +189,7 @@ pub fn forms(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Cand
 }
 
 /// The first of [`forms`], those that may well be the fastest; never empty.
-pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> Vec<Candidate> {
+pub fn worth_timing(product: &Sizes, caps: &Hardware, forced: Option<Family>) -> Vec<Candidate> {
     let mut forms = forms(product, caps, forced);
     if caps.cpu && forced.is_none() {
         let best = forms.first().map_or(0.0, |form| estimate(product, *form));
@@ -250,7 +199,7 @@ pub fn worth_timing(product: &Product, caps: &Caps, forced: Option<Family>) -> V
 }
 
 /// Seconds on one core of a CPU adapter, from rates measured on lavapipe.
-fn estimate(p: &Product, form: Candidate) -> f64 {
+fn estimate(p: &Sizes, form: Candidate) -> f64 {
     let up = |size: u32, to: u32| f64::from(size.div_ceil(to)) * f64::from(to);
     let (k, batch) = (f64::from(p.k), f64::from(p.batch));
     match form {
@@ -296,7 +245,7 @@ mod tests {
         layers: 2048,
     };
 
-    const LAVAPIPE: Caps = Caps {
+    const LAVAPIPE: Hardware = Hardware {
         cpu: true,
         min_subgroup: 8,
         images: NO_IMAGES,
@@ -309,11 +258,11 @@ mod tests {
     #[test]
     fn sizes_of_one_class_share_a_choice() {
         let class =
-            |m, n, k, ta, tb| SizeClass::of(&Product::new(m, n, k, ta, tb), &LAVAPIPE).to_string();
+            |m, n, k, ta, tb| SizeClass::of(&Sizes::new(m, n, k, ta, tb), &LAVAPIPE).to_string();
         assert_eq!(class(2048, 10_000, 512, false, true), "NT 2048x16384x512");
         assert_eq!(class(2000, 8200, 300, false, true), "NT 2048x16384x512");
         assert_eq!(class(5, 7, 9, true, false), "TN 8x8x16");
-        let batched = Product::new(5, 7, 9, false, false).batched(12);
+        let batched = Sizes::new(5, 7, 9, false, false).batched(12);
         assert_eq!(
             SizeClass::of(&batched, &LAVAPIPE).to_string(),
             "NN 8x8x16 x16"
@@ -322,7 +271,7 @@ mod tests {
 
     #[test]
     fn samples_are_small_and_keep_few_rows_few() {
-        let class = SizeClass::of(&Product::new(8, 10_000, 512, false, true), &LAVAPIPE);
+        let class = SizeClass::of(&Sizes::new(8, 10_000, 512, false, true), &LAVAPIPE);
         let sample = class.sample(true);
         assert_eq!((sample.m, sample.k), (8, 512));
         assert!(sample.n < 16_384 && sample.n >= 512);
@@ -330,10 +279,10 @@ mod tests {
 
     #[test]
     fn large_products_on_a_cpu_are_not_timed_and_a_rung_leaves_one_family() {
-        let large = Product::new(512, 2048, 512, false, true);
+        let large = Sizes::new(512, 2048, 512, false, true);
         let forms = worth_timing(&large, &LAVAPIPE, None);
         assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
-        let able = Caps {
+        let able = Hardware {
             images: IMAGES,
             image_rows: 40,
             ..LAVAPIPE
@@ -350,10 +299,10 @@ mod tests {
             assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
         }
         // Forced, but no copy makes an image of its operands.
-        let odd = Product::new(512, 2048, 510, false, true);
+        let odd = Sizes::new(512, 2048, 510, false, true);
         let forms = worth_timing(&odd, &able, Some(Family::Image));
         assert_eq!(forms, [Candidate::Subgroup { rows: 8, wg: 64 }]);
-        let gpu = Caps {
+        let gpu = Hardware {
             cpu: false,
             min_subgroup: 32,
             ..LAVAPIPE
@@ -363,11 +312,11 @@ mod tests {
             size: 16,
             subgroup: 32,
         };
-        let with_units = Caps {
+        let with_units = Hardware {
             matrix: Some(units),
             ..gpu
         };
-        let half = Product {
+        let half = Sizes {
             half: [true; 2],
             ..large
         };
@@ -380,12 +329,12 @@ mod tests {
 
     #[test]
     fn the_first_candidate_fits_size_and_adapter() {
-        let able = Caps {
+        let able = Hardware {
             images: IMAGES,
             image_rows: 40,
             ..LAVAPIPE
         };
-        let first = |m, n, k| candidates(&Product::new(m, n, k, false, true), &able)[0];
+        let first = |m, n, k| candidates(&Sizes::new(m, n, k, false, true), &able)[0];
         assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
         assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
         assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
@@ -393,47 +342,44 @@ mod tests {
             first(512, 512, 102),
             Candidate::Subgroup { rows: 32, wg: 16 }
         );
-        let bare = Caps {
+        let bare = Hardware {
             min_subgroup: 0,
             ..able
         };
-        let all = candidates(&Product::new(512, 512, 512, false, false), &bare);
+        let all = candidates(&Sizes::new(512, 512, 512, false, false), &bare);
         assert!(matches!(all[..], [Candidate::Direct { .. }]));
     }
 
     #[test]
     fn few_tiles_of_a_long_k_are_made_in_parts() {
-        let gpu = Caps {
+        let gpu = Hardware {
             cpu: false,
             min_subgroup: 32,
             invocations: 1024,
             ..LAVAPIPE
         };
-        let first = |p: &Product| candidates(p, &gpu)[0];
+        let first = |p: &Sizes| candidates(p, &gpu)[0];
         let split = |parts| Candidate::Split { parts, units: None };
         // A gradient of LoRA's: 12 tiles, 16 for the class.
-        let lora = Product::new(8, 768, 1000, true, false);
+        let lora = Sizes::new(8, 768, 1000, true, false);
         assert_eq!(first(&lora), split(4));
-        assert_eq!(
-            first(&Product::new(64, 64, 100_000, false, true)),
-            split(128)
-        );
-        let bias = Product {
+        assert_eq!(first(&Sizes::new(64, 64, 100_000, false, true)), split(128));
+        let bias = Sizes {
             has_bias: true,
             ..lora
         };
         for p in [
             bias,
             lora.batched(2),
-            Product { ldc: 800, ..lora },
-            Product {
+            Sizes { ldc: 800, ..lora },
+            Sizes {
                 half_c: true,
                 ..lora
             },
         ] {
             assert!(!matches!(first(&p), Candidate::Split { .. }), "{p:?}");
         }
-        let large = Product::new(2048, 2048, 4096, false, true);
+        let large = Sizes::new(2048, 2048, 4096, false, true);
         assert!(!matches!(first(&large), Candidate::Split { .. }));
         assert!(SizeClass::of(&lora, &gpu).to_string().ends_with(" split"));
         assert!(!SizeClass::of(&lora, &LAVAPIPE).split);

@@ -1,23 +1,13 @@
 //! How the operand of a product comes into panels.
 
-use super::matmul_params::PackParams;
-use super::matmul_plan::{MAX_GROUPS, PlanError, grid};
+use super::params::PackParams;
+use super::sizes::{Layout, PlanError, grid};
+use crate::kernels::grid::MAX_GROUPS;
 
 /// Invocations of `matmul_pack`.
 const PACK_THREADS: u64 = 64;
 /// Steps of k the subgroup kernels take at once; panels are padded to it.
 pub(super) const K_STEP: u32 = 8;
-
-/// How one operand lies in memory, seen as (extent, k): rows of A or columns of B, by inner size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Floats from one row of A (column of B) to the next.
-    pub extent: u32,
-    /// Floats from one k to the next.
-    pub k: u32,
-    /// Floats from one batch to the next; 0 shares the operand between all batches.
-    pub batch: u32,
-}
 
 /// One dispatch of `matmul_pack`: bindings p, src, dst.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +23,7 @@ pub struct Pack {
 }
 
 /// How one operand is packed into panels of `width`; usable alone for weights packed once.
-pub fn pack(
+pub fn panels(
     extent: u32,
     k: u32,
     layout: Layout,

@@ -1,7 +1,6 @@
 //! Operands of a product as images: which can be, and the lines that are copied.
 
-use super::matmul_pack::Layout;
-use super::matmul_plan::Product;
+use super::sizes::{Layout, Sizes};
 use crate::device::{ImageLimits, LINE_BYTES, Lines};
 
 /// Values of a texel.
@@ -16,7 +15,7 @@ pub(super) struct Operand {
 }
 
 /// A and B of `p`, if their lines can be copied; else which one's cannot.
-pub(super) fn operands(p: &Product) -> Result<[Operand; 2], &'static str> {
+pub(super) fn operands(p: &Sizes) -> Result<[Operand; 2], &'static str> {
     let a = operand(p.m, p.k, p.a, p.batch, p.half[0]).ok_or("A")?;
     let b = operand(p.n, p.k, p.b, p.batch, p.half[1]).ok_or("B")?;
     // Steps of k go by fours. Beyond k panels have zeros, but lines anything.
@@ -61,7 +60,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
 }
 
 /// Whether both operands can be images.
-pub(super) fn suits(p: &Product, most: ImageLimits) -> bool {
+pub(super) fn suits(p: &Sizes, most: ImageLimits) -> bool {
     operands(p).is_ok_and(|both| both.iter().all(|o| o.lines.fit(most)))
 }
 
@@ -94,12 +93,12 @@ mod tests {
 
     #[test]
     fn lines_along_k_stay_and_those_across_it_become_panels() {
-        let product = Product::new(100, 64, 128, false, true);
+        let product = Sizes::new(100, 64, 128, false, true);
         let [a, b] = operands(&product).expect("images");
         let sizes = |o: Operand| (o.lines.count, o.lines.texels, o.lines.panels, o.layers);
         assert_eq!(sizes(a), (100, 32, false, 0));
         assert_eq!(sizes(b), (64, 32, false, 0));
-        let back = Product::new(128, 64, 100, true, false).batched(3);
+        let back = Sizes::new(128, 64, 100, true, false).batched(3);
         let [a, b] = operands(&back).expect("images");
         assert_eq!(sizes(a), (100, 32, true, 2));
         assert_eq!(sizes(b), (100, 16, true, 1));
@@ -108,12 +107,12 @@ mod tests {
 
     #[test]
     fn what_no_copy_makes_an_image_of_is_none() {
-        let suits = |m, n, k| super::suits(&Product::new(m, n, k, false, false), MOST);
+        let suits = |m, n, k| super::suits(&Sizes::new(m, n, k, false, false), MOST);
         assert!(suits(3, 64, 128));
         assert!(!suits(3, 66, 128), "lines of B of 264 bytes");
         assert!(!suits(3, 64, 30), "lines of A of 120 bytes");
         assert!(!suits(1 << 15, 64, 64), "more lines than an image has");
-        let odd = |trans_b| Product::new(64, 64, 30, true, trans_b);
+        let odd = |trans_b| Sizes::new(64, 64, 30, true, trans_b);
         assert!(super::suits(&odd(false), MOST));
         assert!(!super::suits(&odd(true), MOST), "lines of B of 120 bytes");
     }
@@ -121,9 +120,9 @@ mod tests {
     #[test]
     fn lines_that_are_no_whole_copies_take_turns() {
         let folds = |half, width| {
-            let product = Product {
+            let product = Sizes {
                 half: [half; 2],
-                ..Product::new(3, width, 128, false, false)
+                ..Sizes::new(3, width, 128, false, false)
             };
             operands(&product).expect("images").map(|o| o.lines.fold)
         };

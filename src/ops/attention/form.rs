@@ -1,11 +1,14 @@
 //! The attention kernels: which form runs, in which variant and geometry.
 
-use super::operand::{Operand, can_be_image, lines, reads_images};
+use std::sync::Arc;
+
 use crate::device::{Binding, Gpu, Groups, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
+use crate::ops::kernel::{lanes, run};
+use crate::ops::matmul::reads_images;
+use crate::ops::operand::{Operand, can_be_image, lines};
 use crate::tensor::{DType, Tensor};
-use std::sync::Arc;
 
 /// As `include/attention.wgsl`.
 #[repr(C)]
@@ -77,7 +80,7 @@ pub(super) struct Form {
 /// Whether all of these, of heads of `width` columns, are better read from images: by CPU drivers,
 /// where lines are whole copies.
 pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> Result<bool> {
-    let able = super::lanes(width) == 4 && tensors.iter().all(|rows| can_be_image(rows));
+    let able = lanes(width) == 4 && tensors.iter().all(|rows| can_be_image(rows));
     Ok(able && reads_images(gpu)?)
 }
 
@@ -146,10 +149,11 @@ impl Form {
 
     /// The rows of a tensor as the kernels read them.
     pub(super) fn source(self, rows: &Tensor) -> Result<Operand> {
-        match self.flags.image {
-            true => Ok(Operand::Image(rows.image(&lines(rows, false))?)),
-            false => Ok(Operand::Tensor(rows.clone())),
-        }
+        Ok(if self.flags.image {
+            Operand::Image(rows.image(&lines(rows, false))?)
+        } else {
+            Operand::Tensor(rows.clone())
+        })
     }
 
     /// Workgroups that share the columns of a result.
@@ -229,7 +233,6 @@ impl Form {
         let variant = Variant::new()
             .with("F16", self.flags.half)
             .with("VEC4", self.flags.vec4);
-        let kernel = gpu.kernel("attention_delta", &variant)?;
         let rows = stats.0.len() / 2;
         let params = DeltaParams {
             n: rows as u32,
@@ -237,8 +240,9 @@ impl Form {
             heads: params.heads,
             width: params.width,
         };
-        let bindings = [out, dout, &stats.0].map(Tensor::binding);
-        gpu.dispatch(&kernel, &params, &bindings, Groups::cover(rows, 64))
+        let kernel = ("attention_delta", &variant);
+        let groups = Groups::cover(rows, 64);
+        run(gpu, kernel, &params, [out, dout, &stats.0], groups)
     }
 
     /// Fills, or adds to, q's columns of `dq`.
@@ -272,9 +276,10 @@ impl Form {
         let gpu = dk.gpu();
         let together = dk.id() == dv.id();
         // One buffer must not be bound twice to be written.
-        let unused = match together {
-            true => Some(Tensor::empty(gpu, [4], DType::F32)?),
-            false => None,
+        let unused = if together {
+            Some(Tensor::empty(gpu, [4], DType::F32)?)
+        } else {
+            None
         };
         let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
         let read = read.iter().chain([dout]).map(Operand::binding);

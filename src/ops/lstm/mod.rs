@@ -4,14 +4,21 @@
 //! multiplies by W_hh and applies the gates, or many time steps are, where that is faster. Backward
 //! likewise, and the weights' gradients as one product over all steps.
 
-use super::lstm_form::{Form, LstmForm};
-use super::lstm_steps::Run;
+mod choice;
+mod form;
+mod steps;
+
+pub use form::LstmForm;
+pub use steps::LstmOptions;
+
+use super::elementwise::{Binary, axpy, binary};
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
-use super::{Binary, binary};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+use form::Form;
+use steps::Run;
 
 const OP: &str = "lstm";
 
@@ -25,15 +32,6 @@ pub struct LstmWeights<'a> {
     pub b_ih: &'a Tensor,
     /// (4H)
     pub b_hh: &'a Tensor,
-}
-
-/// How a layer runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LstmOptions {
-    /// From the last time step to the first.
-    pub reverse: bool,
-    /// The cell is clamped to ± this after each update; 0 leaves it free.
-    pub cell_clip: f32,
 }
 
 /// What a layer returns.
@@ -82,18 +80,14 @@ pub fn lstm_as(
     let gates_width = 4 * hidden;
     x.expect_dtype(OP, "x", DType::F32)?;
     lens.expect(OP, "lens", &[batch], DType::U32)?;
-    weights
-        .w_ih
-        .expect(OP, "w_ih", &[gates_width, inputs], DType::F32)?;
-    weights
-        .w_hh
-        .expect(OP, "w_hh", &[gates_width, hidden], DType::F32)?;
-    weights
-        .b_ih
-        .expect(OP, "b_ih", &[gates_width], DType::F32)?;
-    weights
-        .b_hh
-        .expect(OP, "b_hh", &[gates_width], DType::F32)?;
+    for (arg, weight, dims) in [
+        ("w_ih", weights.w_ih, &[gates_width, inputs][..]),
+        ("w_hh", weights.w_hh, &[gates_width, hidden]),
+        ("b_ih", weights.b_ih, &[gates_width]),
+        ("b_hh", weights.b_hh, &[gates_width]),
+    ] {
+        weight.expect(OP, arg, dims, DType::F32)?;
+    }
     if let Some((h, c)) = state {
         h.expect(OP, "h", &[batch, hidden], DType::F32)?;
         c.expect(OP, "c", &[batch, hidden], DType::F32)?;
@@ -110,7 +104,7 @@ pub fn lstm_as(
 
     let form = match form {
         Some(kind) => Form::new(gpu.caps().is_cpu, kind, batch as u32, hidden as u32),
-        None => Form::of(gpu, batch, weights.w_hh)?,
+        None => choice::choose(gpu, batch, weights.w_hh)?,
     };
     let run = Run {
         form,
@@ -209,25 +203,20 @@ impl Saved {
                 ..Product::new(dz, &self.w_ih, &dx.grad)
             })?;
         }
-        if let Some(dw) = cx.sink(&self.w_ih)? {
-            let accumulate = dw.accumulate;
+        let weight = |dw: &Sink, read: &Tensor| {
             product(&Product {
                 trans_a: true,
-                accumulate,
+                accumulate: dw.accumulate,
                 shared_a: Some(&shared_dz),
-                ..Product::new(dz, &self.x, &dw.grad)
-            })?;
+                ..Product::new(dz, read, &dw.grad)
+            })
+        };
+        if let Some(dw) = cx.sink(&self.w_ih)? {
+            weight(&dw, &self.x)?;
         }
         if let Some(dw) = cx.sink(&self.w_hh)? {
             let before = run.sequence(&self.hs, usize::from(run.options.reverse))?;
-            let before = before.reshaped([run.steps * run.batch, run.hidden])?;
-            let accumulate = dw.accumulate;
-            product(&Product {
-                trans_a: true,
-                accumulate,
-                shared_a: Some(&shared_dz),
-                ..Product::new(dz, &before, &dw.grad)
-            })?;
+            weight(&dw, &before.reshaped([run.steps * run.batch, run.hidden])?)?;
         }
         let mut biases: Vec<Sink> = Vec::with_capacity(2);
         for bias in &self.biases {
@@ -237,7 +226,7 @@ impl Saved {
         if let Some((h, c)) = &self.state {
             for (first, carried) in [(h, &carry_h), (c, &carry_c)] {
                 if let Some(sink) = cx.sink(first)? {
-                    super::axpy(&sink.grad, carried, 1.0, None, sink.accumulate)?;
+                    axpy(&sink.grad, carried, 1.0, None, sink.accumulate)?;
                 }
             }
         }

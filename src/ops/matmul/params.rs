@@ -56,22 +56,3 @@ pub struct StridedParams {
     pub has_bias: u32,
     pub alpha: f32,
 }
-
-/// Parameters of the product's own dispatch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Params {
-    /// Of `matmul_subgroup` and `matmul_image`.
-    Packed(PackedParams),
-    /// Of `matmul_tile` and `matmul_direct`.
-    Strided(StridedParams),
-}
-
-impl Params {
-    /// The uniform's bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Params::Packed(p) => bytemuck::bytes_of(p),
-            Params::Strided(p) => bytemuck::bytes_of(p),
-        }
-    }
-}

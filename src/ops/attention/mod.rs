@@ -1,10 +1,13 @@
 //! Attention in tiles with online softmax: the T × S matrix is stored neither on the way forward
 //! nor back (Dao 2023, "FlashAttention-2").
 
-use super::attention_form::{self as form, Flags, Form, Params, Stats};
+mod form;
+
+use super::kernel::lanes;
 use super::operand::Operand;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
+use form::{Flags, Form, Params, Stats};
 
 const OP: &str = "attention";
 
@@ -36,15 +39,6 @@ impl Part {
     }
 }
 
-/// Checked inputs.
-struct Inputs {
-    parts: [Part; 3],
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    width: usize,
-}
-
 /// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C), all f32 or
 /// all f16.
 ///
@@ -69,18 +63,11 @@ pub fn attention(
     q.expect_float(OP, "q")?;
     k.expect(OP, "k", &[batch, keys, width], q.dtype())?;
     v.expect(OP, "v", &[batch, keys, width], q.dtype())?;
-    let part = |tensor: &Tensor| Part {
+    let parts = [q, k, v].map(|tensor| Part {
         tensor: tensor.clone(),
         first: 0,
-    };
-    let inputs = Inputs {
-        parts: [q, k, v].map(part),
-        batch,
-        queries,
-        keys,
-        width,
-    };
-    attend(tape, inputs, lens, options)
+    });
+    attend(tape, parts, [batch, queries, keys, width], lens, options)
 }
 
 /// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C), GPT-2's c_attn.
@@ -97,34 +84,19 @@ pub fn attention_packed(
     let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, 3C)")?;
     qkv.expect_float(OP, "qkv")?;
     if !columns.is_multiple_of(3) {
-        return Err(wrong_shape(qkv, "qkv", "(B, T, 3C)"));
+        return Err(qkv.wrong_shape(OP, "qkv", "(B, T, 3C)"));
     }
     let width = columns / 3;
-    let inputs = Inputs {
-        parts: [0, width, 2 * width].map(|first| Part {
-            tensor: qkv.clone(),
-            first,
-        }),
-        batch,
-        queries,
-        keys: queries,
-        width,
-    };
-    attend(tape, inputs, lens, options)
-}
-
-fn wrong_shape(tensor: &Tensor, arg: &'static str, expected: &str) -> Error {
-    Error::Shape {
-        op: OP,
-        arg,
-        expected: expected.into(),
-        found: tensor.shape().to_string(),
-    }
+    let parts = [0, width, 2 * width].map(|first| Part {
+        tensor: qkv.clone(),
+        first,
+    });
+    attend(tape, parts, [batch, queries, queries, width], lens, options)
 }
 
 fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]> {
     let dims = tensor.dims().try_into();
-    dims.map_err(|_| wrong_shape(tensor, arg, expected))
+    dims.map_err(|_| tensor.wrong_shape(OP, arg, expected))
 }
 
 impl AttentionOptions {
@@ -151,19 +123,14 @@ impl AttentionOptions {
     }
 }
 
+/// Of checked inputs; B, T, S, C.
 fn attend(
     tape: &Tape,
-    inputs: Inputs,
+    parts: [Part; 3],
+    [batch, queries, keys, width]: [usize; 4],
     lens: Option<&Tensor>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
-    let Inputs {
-        parts,
-        batch,
-        queries,
-        keys,
-        width,
-    } = inputs;
     let [q, k, v] = &parts;
     options.check(width)?;
     if let Some(lens) = lens {
@@ -176,7 +143,7 @@ fn attend(
     let state = tape.step_state().filter(|_| threshold > 0);
     let tensors = [&q.tensor, &k.tensor, &v.tensor];
     let flags = Flags {
-        vec4: super::lanes(head_width) == 4,
+        vec4: lanes(head_width) == 4,
         dropout: state.is_some(),
         half: q.tensor.is_half(),
         image: form::images(gpu, &tensors, head_width)?,
@@ -269,9 +236,10 @@ fn attend(
 fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
     let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
     let of_q = form.source(q)?;
-    let of_k = match k.id() == q.id() {
-        true => of_q.clone(),
-        false => form.source(k)?,
+    let of_k = if k.id() == q.id() {
+        of_q.clone()
+    } else {
+        form.source(k)?
     };
     let of_v = match v.id() {
         id if id == q.id() => of_q.clone(),

@@ -1,10 +1,9 @@
 //! The time steps of an LSTM layer: how they are dispatched, for layers and for timing a form.
 
-use super::lstm::LstmOptions;
-use super::lstm_form::Form;
-use super::operand::Operand;
+use super::form::Form;
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::ops::operand::Operand;
 use crate::tensor::Tensor;
 
 #[repr(C)]
@@ -26,6 +25,15 @@ struct BackwardParams {
     has_next: u32,
     has_dout: u32,
     only_dh: u32,
+}
+
+/// How a layer runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LstmOptions {
+    /// From the last time step to the first.
+    pub reverse: bool,
+    /// The cell is clamped to ± this after each update; 0 leaves it free.
+    pub cell_clip: f32,
 }
 
 /// A layer's way through its time steps.
@@ -159,30 +167,4 @@ impl Run {
         }
         Ok(())
     }
-}
-
-/// Seconds of some steps forward and backward in the given form, on zeros.
-pub(super) fn seconds(gpu: &Gpu, form: Form, batch: usize, hidden: usize) -> Result<f64> {
-    const STEPS: usize = 8;
-    let run = Run {
-        form,
-        steps: STEPS,
-        batch,
-        hidden,
-        options: LstmOptions::default(),
-    };
-    let zeros = |shape: &[usize]| Tensor::zeros(gpu, shape);
-    let w_hh = zeros(&[4 * hidden, hidden])?;
-    let gates = zeros(&[STEPS, batch, 4 * hidden])?;
-    let states = [STEPS + 1, batch, hidden];
-    let (hs, cs) = (zeros(&states)?, zeros(&states)?);
-    let (carry_h, carry_c) = (zeros(&[batch, hidden])?, zeros(&[batch, hidden])?);
-    let lens = Tensor::from_slice(gpu, [batch], &vec![STEPS as u32; batch])?;
-    let ahead = form.pack_forward(gpu, &w_hh)?;
-    let back = form.pack_backward(gpu, &w_hh)?;
-    let shared = [&lens, &cs, &gates, &carry_h, &carry_c];
-    gpu.seconds(|| {
-        run.forward(gpu, &ahead, [&lens, &gates, &hs, &cs])?;
-        run.backward(gpu, &back, Some(&hs), shared, false)
-    })
 }

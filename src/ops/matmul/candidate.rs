@@ -1,0 +1,96 @@
+//! The forms of a product: which kernel makes it, with which constants.
+
+use std::fmt;
+
+use crate::device::MatrixUnits;
+
+/// One form of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Candidate {
+    /// `matmul_subgroup`: rows per invocation (a multiple of 4), invocations per workgroup.
+    Subgroup {
+        /// `ROWS`.
+        rows: u32,
+        /// `WG`.
+        wg: u32,
+    },
+    /// `matmul_image`: rows per invocation (a multiple of 8).
+    Image {
+        /// `ROWS`.
+        rows: u32,
+    },
+    /// `matmul_tile`: rows and columns of a workgroup's tile.
+    Tile {
+        /// `BM`.
+        bm: u32,
+        /// `BN`.
+        bn: u32,
+    },
+    /// `matmul_coop`: f16 alone.
+    Coop(MatrixUnits),
+    /// Parts of k at once, and their sum: `matmul_tile` or `matmul_coop`, `sum_cols`.
+    Split {
+        /// How many.
+        parts: u32,
+        /// What makes them; tiles of 64 by 64 without.
+        units: Option<MatrixUnits>,
+    },
+    /// `matmul_direct`: invocations per workgroup.
+    Direct {
+        /// `WG`.
+        wg: u32,
+    },
+}
+
+/// The kernels that make products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// `matmul_direct`.
+    Direct,
+    /// `matmul_subgroup`.
+    Subgroup,
+    /// `matmul_image`.
+    Image,
+    /// `matmul_tile`.
+    Tile,
+    /// `matmul_coop`.
+    Coop,
+}
+
+impl Candidate {
+    /// Its kernel.
+    pub(super) fn family(self) -> Family {
+        match self {
+            Candidate::Direct { .. } => Family::Direct,
+            Candidate::Subgroup { .. } => Family::Subgroup,
+            Candidate::Image { .. } => Family::Image,
+            Candidate::Tile { .. } => Family::Tile,
+            Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Family::Coop,
+            Candidate::Split { units: None, .. } => Family::Tile,
+        }
+    }
+
+    /// What its parts are made by, if it has those; else itself.
+    #[must_use]
+    pub fn whole(self) -> Candidate {
+        match self {
+            Candidate::Split { units, .. } => {
+                units.map_or(Candidate::Tile { bm: 64, bn: 64 }, Candidate::Coop)
+            }
+            whole => whole,
+        }
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
+            Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
+            Candidate::Image { rows } => write!(f, "image rows {rows}"),
+            Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),
+            Candidate::Coop(units) => write!(f, "matrix {0} x {0}", units.size),
+            Candidate::Split { parts, .. } => write!(f, "{}, k in {parts}", self.whole()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Matrix products: the one place where a form is chosen and its dispatches are queued.
+
+mod candidate;
+mod choice;
+mod dispatch;
+mod image;
+mod panels;
+mod params;
+mod plan;
+mod sizes;
+mod split;
+mod tensors;
+mod timing;
+
+pub use candidate::Candidate;
+pub(super) use dispatch::pack;
+pub use dispatch::product_as;
+pub(super) use panels::panels;
+pub(super) use sizes::Layout;
+pub use tensors::{Product, Shared};
+pub(super) use timing::reads_images;
+
+use crate::error::Result;
+use crate::tensor::{Tape, Tensor};
+use sizes::Sizes;
+use tensors::{OP, matrices};
+
+/// Queues a product, in the form that is fastest on this adapter.
+///
+/// # Errors
+/// [`crate::Error::Shape`], [`crate::Error::DType`]; [`crate::Error::Kernel`] for sizes beyond 32-bit indices.
+pub fn product(p: &Product<'_>) -> Result<()> {
+    let sizes = p.sizes()?;
+    let gpu = p.c.gpu();
+    if gpu.caps().is_cpu && p.columns_a.is_none() && is_narrow(&sizes) {
+        let turned = p.turned();
+        return product_as(&turned, timing::choose(gpu, &turned.sizes()?)?);
+    }
+    product_as(p, timing::choose(gpu, &sizes)?)
+}
+
+/// Whether C has so few columns, as in LoRA's products, that the kernels of CPU adapters would compute
+/// many times as many that do not exist: their tiles have 64 columns, but as few as 8 rows.
+fn is_narrow(sizes: &Sizes) -> bool {
+    sizes.n <= 16 && sizes.n < sizes.m && sizes.batch == 1 && !sizes.has_bias
+}
+
+/// y = A·B for matrices or batches of them, each optionally transposed; y holds what A does.
+///
+/// # Errors
+/// As [`product`].
+pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool) -> Result<Tensor> {
+    let (_, a_dims) = matrices(a, "a")?;
+    let (_, b_dims) = matrices(b, "b")?;
+    let [m, n] = [a_dims[usize::from(trans_a)], b_dims[usize::from(!trans_b)]];
+    let lead = &a.dims()[..a.dims().len() - 2];
+    let y = Tensor::empty(tape.gpu(), [lead, &[m, n]].concat(), a.dtype())?;
+    product(&Product {
+        trans_a,
+        trans_b,
+        ..Product::new(a, b, &y)
+    })?;
+    let (a2, b2, out) = (a.clone(), b.clone(), y.without_values());
+    tape.record(OP, &[a, b], &[&y], move |cx| {
+        let Some(dy) = cx.upstream(&out)? else {
+            return Ok(());
+        };
+        // dA = dy·op(B)ᵀ, or its transpose op(B)·dyᵀ.
+        let da = if trans_a {
+            (&b2, &dy, trans_b, true)
+        } else {
+            (&dy, &b2, false, !trans_b)
+        };
+        let db = if trans_b {
+            (&dy, &a2, true, trans_a)
+        } else {
+            (&a2, &dy, !trans_a, false)
+        };
+        for (operand, (left, right, trans_a, trans_b)) in [(&a2, da), (&b2, db)] {
+            if let Some(sink) = cx.sink(operand)? {
+                product(&Product {
+                    trans_a,
+                    trans_b,
+                    accumulate: sink.accumulate,
+                    ..Product::new(left, right, &sink.grad)
+                })?;
+            }
+        }
+        Ok(())
+    });
+    Ok(y)
+}
