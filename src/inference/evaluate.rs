@@ -7,8 +7,9 @@ use super::predict::problem;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Architecture;
+use crate::objectives::{AnyObjective, Classify, Clm, Mlm, MlmNsp, Words};
 use crate::text::Example;
-use crate::train::config::{DataConfig, Objective, Overrides, Problem, RunConfig};
+use crate::train::config::{DataConfig, KeptEnd, Overrides, Problem, RunConfig};
 use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
 use crate::train::task::{Split, TaskRequest};
@@ -75,17 +76,23 @@ impl Transformer {
         })
     }
 
-    /// The objective that a class was trained on.
-    fn objective(&self, source: &Source) -> Result<Objective> {
+    /// The objective that a class was trained on, as it is scored.
+    fn objective(&self, source: &Source) -> Result<AnyObjective> {
+        let max_len = source.network.positions().min(MAX_LEN);
+        let packing = true;
+        let kept_end = KeptEnd::Head;
+        let problem = problem(&source.network);
         Ok(match source.architecture {
-            Some(Architecture::BertForMaskedLM) => Objective::Mlm,
-            Some(Architecture::BertForPreTraining) => Objective::MlmNsp,
-            Some(Architecture::GPT2LMHeadModel) => Objective::Clm,
-            Some(Architecture::BertForTokenClassification) => Objective::TokenClassify,
+            Some(Architecture::BertForMaskedLM) => Mlm { max_len, packing, ..Mlm::default() }.into(),
+            Some(Architecture::BertForPreTraining) => MlmNsp { max_len, ..MlmNsp::default() }.into(),
+            Some(Architecture::GPT2LMHeadModel) => Clm { max_len, packing }.into(),
+            Some(Architecture::BertForTokenClassification) => {
+                Words { max_len, kept_end, ..Words::default() }.into()
+            }
             Some(
                 Architecture::BertForSequenceClassification
                 | Architecture::GPT2ForSequenceClassification,
-            ) => Objective::Classify,
+            ) => Classify { max_len, kept_end, problem, ..Classify::default() }.into(),
             _ => {
                 return Err(Error::Folder {
                     path: self.folder.clone(),
@@ -108,8 +115,6 @@ name = "eval"
 kind = "evaluate"
 objective = "mlm"
 init = "/"
-kept_end = "head"
-packing = true
 "#;
 
 impl Model for Transformer {
@@ -131,9 +136,7 @@ impl Model for Transformer {
         let mut config = RunConfig::parse(RUN, "melos eval", &Overrides::default())?;
         config.data = data.clone();
         config.stages[0].objective = self.objective(&source)?;
-        config.stages[0].problem = problem(&source.network);
         config.stages[0].batch = BATCH;
-        config.stages[0].max_len = source.network.positions().min(MAX_LEN);
         config.stages[0].init = Some(self.folder.display().to_string());
         let unit = units(&config).remove(0);
         let request = TaskRequest {

@@ -10,11 +10,12 @@ use crate::error::Result;
 use crate::models::lstm::{
     Auxiliary, ClassifierInputs, DECODER, JointClassifier, LstmClassifier, LstmConfig,
 };
+use crate::objectives::Joint;
 use crate::ops::TokenIds;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
-use crate::train::config::{self, Objective as Kind, StageConfig};
+use crate::train::config::{self, StageConfig};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
 use crate::train::tasks::data::{Data, Parts};
@@ -105,8 +106,8 @@ pub(in crate::train::tasks) struct Classifier {
 
 /// The second objective and its weight.
 fn joint(stage: &StageConfig) -> Option<(config::Auxiliary, f32)> {
-    let kind = stage.auxiliary.filter(|_| stage.objective == Kind::Joint)?;
-    Some((kind, stage.auxiliary_weight))
+    let joint = stage.options::<Joint>()?;
+    Some((joint.auxiliary?, joint.auxiliary_weight))
 }
 
 impl Classifier {
@@ -122,10 +123,10 @@ impl Classifier {
         };
         let engine = start.engine(specs, &data.tokenizer)?;
         let network = Network::new(&engine.store, &sizes, joint)?;
-        let keep = kept_end(stage.kept_end);
+        let keep = kept_end(stage.objective.kept_end());
         let options = BucketOptions {
             batch: stage.batch,
-            max_len: stage.max_len,
+            max_len: stage.objective.length(),
             keep,
             shuffle: true,
             word_dropout: start.word_dropout(),
@@ -133,7 +134,7 @@ impl Classifier {
         };
         let seed = start.request.unit.seed;
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
-        let scorer = Scorer::new(stage.batch, stage.max_len, keep, classes);
+        let scorer = Scorer::new(stage.batch, stage.objective.length(), keep, classes);
         let objective = Classifier {
             sizes,
             network,
@@ -317,8 +318,8 @@ impl Objective for Classifier {
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::Classifier {
             labels: self.data.documents.label_names().to_vec(),
-            max_len: self.stage.max_len,
-            kept_end: self.stage.kept_end,
+            max_len: self.stage.objective.length(),
+            kept_end: self.stage.objective.kept_end(),
         };
         let mut files = Description::new(architecture, &self.sizes).files(engine, &self.data)?;
         // The decoder of joint training is no part of the classifier.

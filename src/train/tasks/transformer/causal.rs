@@ -9,6 +9,7 @@ use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::gpt2::Gpt2LmHead;
+use crate::objectives::Clm;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions, Position};
 use crate::train::config::StageConfig;
@@ -69,10 +70,11 @@ fn model(store: &ParamStore, basis: &Basis) -> Result<Gpt2LmHead> {
 fn options(stage: &StageConfig, shuffle: bool) -> CausalOptions {
     CausalOptions {
         batch: stage.batch,
-        max_len: stage.max_len,
-        layout: match stage.packing {
-            true => CausalLayout::Stream,
-            false => CausalLayout::Documents,
+        max_len: stage.objective.length(),
+        layout: if stage.options::<Clm>().is_some_and(|o| o.packing) {
+            CausalLayout::Stream
+        } else {
+            CausalLayout::Documents
         },
         buckets: true,
         shuffle,

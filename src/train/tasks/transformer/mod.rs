@@ -45,14 +45,14 @@ pub fn estimate(
     let source = init.map(|folder| Source::open(folder, base)).transpose()?;
     let mut network = start::choose(config, stage, source.as_ref(), &vocabulary)?;
     if stage.objective.needs_labels() {
-        let count = match stage.problem {
+        let count = match stage.objective.problem() {
             Problem::Regression => 1,
             _ => data.classes.max(1),
         };
         let names: Vec<String> = (0..count).map(|n| format!("LABEL_{n}")).collect();
-        network.set_labels(&names, stage.problem);
+        network.set_labels(&names, stage.objective.problem());
     }
-    let architecture = network.architecture(stage.objective, &stage.name)?;
+    let architecture = network.architecture(stage.objective.name(), &stage.name)?;
     let missing = match &source {
         Some(source) => source.report(&network, architecture)?.missing,
         None => Vec::new(),

@@ -10,9 +10,10 @@ use crate::models::bert::{self, BertConfig};
 use crate::models::gpt2::{self, Gpt2Config};
 use crate::models::{Labels, ProblemType};
 use crate::nn::{HiddenAct, LoraPlan};
+use crate::objectives::{Classify, Clm, Mlm, MlmNsp, Words};
 use crate::tensor::ParamSpec;
 use crate::text::Vocabulary;
-use crate::train::config::{Activation, Objective, PretrainedModel, Problem, TransformerModel};
+use crate::train::config::{Activation, PretrainedModel, Problem, TransformerModel};
 
 /// A transformer's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,23 +136,23 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::ConfigValue`] where this network cannot learn it.
-    pub fn architecture(&self, objective: Objective, stage: &str) -> Result<Architecture> {
+    pub fn architecture(&self, objective: &str, stage: &str) -> Result<Architecture> {
         Ok(match (self, objective) {
-            (Network::Bert(_), Objective::Mlm) => Architecture::BertForMaskedLM,
-            (Network::Bert(_), Objective::MlmNsp) => Architecture::BertForPreTraining,
-            (Network::Bert(_), Objective::Classify) => Architecture::BertForSequenceClassification,
-            (Network::Bert(_), Objective::TokenClassify) => {
+            (Network::Bert(_), Mlm::NAME) => Architecture::BertForMaskedLM,
+            (Network::Bert(_), MlmNsp::NAME) => Architecture::BertForPreTraining,
+            (Network::Bert(_), Classify::NAME) => Architecture::BertForSequenceClassification,
+            (Network::Bert(_), Words::NAME) => {
                 Architecture::BertForTokenClassification
             }
-            (Network::Gpt2(_), Objective::Clm) => Architecture::GPT2LMHeadModel,
-            (Network::Gpt2(_), Objective::Classify) => Architecture::GPT2ForSequenceClassification,
+            (Network::Gpt2(_), Clm::NAME) => Architecture::GPT2LMHeadModel,
+            (Network::Gpt2(_), Classify::NAME) => Architecture::GPT2ForSequenceClassification,
             (network, objective) => {
                 return Err(Error::ConfigValue {
                     place: format!("stage.{stage}.objective"),
                     message: format!(
                         "a {} cannot learn \"{}\"; it has: {}",
                         network.kind(),
-                        objective.name(),
+                        objective,
                         match network {
                             Network::Bert(_) => "mlm, mlm_nsp, classify, token_classify",
                             Network::Gpt2(_) => "clm, classify",

@@ -252,12 +252,12 @@ pub fn choose(
         network.set_dropouts(changes);
     }
     let most = network.positions();
-    if stage.max_len > most {
+    let length = stage.objective.length();
+    if length > most {
         return Err(Error::ConfigValue {
             place: format!("stage.{}.max_len", stage.name),
             message: format!(
-                "is {}, and the model has {most} positions; set max_len to {most} or less",
-                stage.max_len
+                "is {length}, and the model has {most} positions; set max_len to {most} or less"
             ),
         });
     }
@@ -323,7 +323,7 @@ pub fn start(
         place: at(&key),
         message,
     };
-    let architecture = network.architecture(stage.objective, &stage.name)?;
+    let architecture = network.architecture(stage.objective.name(), &stage.name)?;
     let report = source
         .as_ref()
         .map(|source| source.report(&network, architecture))
