@@ -45,6 +45,10 @@ pub mod hub;
 #[cfg(feature = "train")]
 pub mod inference;
 #[cfg(feature = "train")]
+pub mod objectives;
+#[cfg(feature = "train")]
+mod schema;
+#[cfg(feature = "train")]
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;

@@ -8,8 +8,9 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::models::{Pretrained, is_adapter};
+use crate::objectives::{AnyObjective, Classify, Clm, Mlm, MlmNsp, Words};
 use crate::text::Example;
-use crate::train::config::{DataConfig, Objective, Overrides, Problem, RunConfig};
+use crate::train::config::{DataConfig, KeptEnd, Overrides, Problem, RunConfig};
 use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
 use crate::train::task::{Split, TaskRequest};
@@ -75,14 +76,38 @@ impl Transformer {
         })
     }
 
-    /// The objective that a class was trained on.
-    fn objective(&self, source: &Pretrained) -> Result<Objective> {
+    /// The objective that a class was trained on, as it is scored.
+    fn objective(&self, source: &Pretrained) -> Result<AnyObjective> {
+        let max_len = source.config.positions().min(MAX_LEN);
+        let packing = true;
+        let kept_end = KeptEnd::Head;
+        let problem = problem(&*source.config);
         Ok(match source.architecture.map(|class| class.head()) {
-            Some(Head::MaskedLm) => Objective::Mlm,
-            Some(Head::NextSentence) => Objective::MlmNsp,
-            Some(Head::CausalLm) => Objective::Clm,
-            Some(Head::Token) => Objective::TokenClassify,
-            Some(Head::Sequence) => Objective::Classify,
+            Some(Head::MaskedLm) => Mlm {
+                max_len,
+                packing,
+                ..Mlm::default()
+            }
+            .into(),
+            Some(Head::NextSentence) => MlmNsp {
+                max_len,
+                ..MlmNsp::default()
+            }
+            .into(),
+            Some(Head::CausalLm) => Clm { max_len, packing }.into(),
+            Some(Head::Token) => Words {
+                max_len,
+                kept_end,
+                ..Words::default()
+            }
+            .into(),
+            Some(Head::Sequence) => Classify {
+                max_len,
+                kept_end,
+                problem,
+                ..Classify::default()
+            }
+            .into(),
             _ => {
                 return Err(Error::Folder {
                     path: self.folder.clone(),
@@ -105,8 +130,6 @@ name = "eval"
 kind = "evaluate"
 objective = "mlm"
 init = "/"
-kept_end = "head"
-packing = true
 "#;
 
 impl Model for Transformer {
@@ -128,9 +151,7 @@ impl Model for Transformer {
         let mut config = RunConfig::parse(RUN, "melos eval", &Overrides::default())?;
         config.data = data.clone();
         config.stages[0].objective = self.objective(&source)?;
-        config.stages[0].problem = problem(&*source.config);
         config.stages[0].batch = BATCH;
-        config.stages[0].max_len = source.config.positions().min(MAX_LEN);
         config.stages[0].init = Some(self.folder.display().to_string());
         let unit = units(&config).remove(0);
         let request = TaskRequest {

@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::config::{Auxiliary, LstmModel, Objective, Precision, StageConfig, StageKind};
+use super::config::{Auxiliary, LstmModel, Precision, StageConfig, StageKind};
+use crate::objectives::{Classify, Joint, Lm, Sa};
 
 use crate::models::Extent;
 
@@ -82,7 +83,7 @@ impl Estimate {
         let s = sizes;
         let of = s.extent;
         let (c, f, layers) = (of.width as u64, of.inner as u64, of.layers as u64);
-        let rows = (stage.batch * stage.max_len) as u64;
+        let rows = (stage.batch * stage.objective.length()) as u64;
         // What a layer keeps of each token: its input, q, k, v and their mean, two normalised sums
         // and their sources, the feed-forward part before and after its function. Scores of
         // attention and logits are never kept.
@@ -103,7 +104,7 @@ impl Estimate {
             _ => F32,
         };
         let largest_fixed = s.largest_parameter;
-        let largest_per_text = number * stage.max_len as u64 * widest;
+        let largest_per_text = number * stage.objective.length() as u64 * widest;
         Self {
             parameters: s.parameters,
             trainable: s.trainable,
@@ -126,10 +127,11 @@ impl Estimate {
         let layers = model.layers as u64;
         let width = h * directions;
 
-        let reads = |aux| stage.objective == Objective::Joint && stage.auxiliary == Some(aux);
-        let is_lm = stage.objective == Objective::Lm || reads(Auxiliary::Lm);
-        let is_sa = stage.objective == Objective::Sa || reads(Auxiliary::Sa);
-        let classifies = matches!(stage.objective, Objective::Classify | Objective::Joint);
+        let auxiliary = stage.options::<Joint>().map(|joint| joint.auxiliary);
+        let reads = |aux| auxiliary == Some(Some(aux));
+        let is_lm = stage.objective.is::<Lm>() || reads(Auxiliary::Lm);
+        let is_sa = stage.objective.is::<Sa>() || reads(Auxiliary::Sa);
+        let classifies = stage.objective.is::<Classify>() || auxiliary.is_some();
 
         let lstm: u64 = (0..layers)
             .map(|layer| {
@@ -146,11 +148,7 @@ impl Estimate {
         };
         let parameters = v * e + lstm + softmax + classifier;
 
-        let length = if stage.objective == Objective::Lm {
-            stage.bptt
-        } else {
-            stage.max_len
-        } as u64;
+        let length = stage.objective.length() as u64;
         // An autoencoder reads a text, then writes it with the same weights.
         let steps = length * (1 + u64::from(is_sa));
         let rows = steps * stage.batch as u64;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::config::{Budget, Objective, RunConfig, StageConfig, StageKind};
+use super::config::{Budget, RunConfig, StageConfig, StageKind};
 use super::estimate::{DataSizes, Estimate, mebibytes};
 use super::fit::AdapterLimits;
 use super::progress::thousands;
@@ -28,8 +28,7 @@ pub struct PlannedStage {
     pub repeats: usize,
     /// Its budget.
     pub budget: Budget,
-    /// Its steps, where they do not depend on the data. A language model reads batch × bptt
-    /// tokens a step.
+    /// Its steps, where they do not depend on the data, as where all its sequences are full.
     pub steps: Option<u64>,
     /// Its size, at the full vocabulary and two classes.
     pub size: Estimate,
@@ -51,11 +50,12 @@ pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> 
             name: stage.name.clone(),
             repeats: stage.repeats(),
             budget: stage.budget,
-            steps: match (stage.kind, stage.budget, stage.objective) {
-                (StageKind::Evaluate, ..) => Some(0),
-                (_, Budget::Steps(n), _) => Some(n),
-                (_, Budget::Tokens(n), Objective::Lm) => {
-                    Some(n.div_ceil((stage.batch * stage.bptt * stage.accumulate) as u64))
+            steps: match (stage.kind, stage.budget) {
+                (StageKind::Evaluate, _) => Some(0),
+                (_, Budget::Steps(n)) => Some(n),
+                (_, Budget::Tokens(n)) if stage.objective.fills() => {
+                    let tokens = stage.batch * stage.objective.length() * stage.accumulate;
+                    Some(n.div_ceil(tokens as u64))
                 }
                 _ => None,
             },

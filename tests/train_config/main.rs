@@ -3,6 +3,7 @@
 mod transformers;
 
 use melos::error::Error;
+use melos::objectives::Mlm;
 use melos::train::config::*;
 
 const BASE: &str = r#"
@@ -96,7 +97,7 @@ fn the_presets_are_the_papers_models() {
         .unwrap()
         .config(&Overrides::default())
         .unwrap();
-    assert_eq!(lm.stages[0].bptt, 400);
+    assert_eq!(lm.stages[0].objective.length(), 400);
 }
 
 #[test]
@@ -133,12 +134,13 @@ fn the_novels_stages_differ_in_their_masks_alone() {
         assert_eq!(masked.len(), 4);
         for stage in &masked {
             let mut first = masked[0].clone();
-            assert_eq!((stage.batch, stage.max_len), (16, 128));
+            assert_eq!((stage.batch, stage.objective.length()), (16, 128));
             assert_eq!(stage.budget, Budget::Epochs(10.0));
             assert_eq!(stage.seeds, [1, 2, 3]);
-            assert_eq!(stage.masking.dynamic, stage.name.ends_with("dynamic"));
+            let mlm = stage.options::<Mlm>().unwrap();
+            assert_eq!(mlm.masking.dynamic, stage.name.ends_with("dynamic"));
             first.name.clone_from(&stage.name);
-            first.masking = stage.masking;
+            first.objective = mlm.clone().into();
             assert_eq!(&first, *stage, "{scale:?}");
         }
     }
@@ -181,7 +183,7 @@ fn defaults_lie_under_the_stages_own_keys() {
         "{BASE}\n[defaults.finetune]\nbatch = 9\nbudget = {{ steps = 5 }}\n[defaults.pretrain]\nbptt = 11\n"
     );
     let c = RunConfig::parse(&text, "test.toml", &Overrides::default()).unwrap();
-    assert_eq!((c.stages[1].batch, c.stages[0].bptt), (9, 11));
+    assert_eq!((c.stages[1].batch, c.stages[0].objective.length()), (9, 11));
     assert_eq!(c.stages[1].budget, Budget::Epochs(3.0));
     let text = format!("{BASE}\n[defaults.finetun]\nbatch = 9\n");
     let error = RunConfig::parse(&text, "test.toml", &Overrides::default())

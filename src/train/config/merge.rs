@@ -1,62 +1,151 @@
 //! Laying tables over tables: scales over a preset, `--set` over both, defaults under stages.
 
+use std::collections::BTreeSet;
+
 use toml::{Table, Value};
 
+use super::stage::{known_keys, may_hold};
 use crate::error::{Error, Result};
+use crate::objectives::{self, OBJECTIVES};
+use crate::schema::{Fault, nearest};
 
-/// Lays `over` on `base`, key by key. A stage is met by its name: `stage.NAME`, or `stage.*`
-/// for all of them.
-pub(super) fn overlay(base: &mut Table, over: Table) -> Result<()> {
-    for (key, value) in over {
-        match (key.as_str(), value) {
-            ("stage", Value::Table(stages)) => overlay_stages(base, stages)?,
-            (_, value) => overlay_value(base, key, value),
-        }
-    }
-    Ok(())
+/// A run file's table as it comes together.
+pub(super) struct Merge {
+    table: Table,
+    /// Keys that stages, by their place in the file, have from `stage.*` alone: a stage whose
+    /// objective does not know such a key goes without.
+    starred: BTreeSet<(usize, String)>,
+    /// All keys of `stage.*`.
+    stars: BTreeSet<String>,
 }
 
-fn overlay_stages(base: &mut Table, over: Table) -> Result<()> {
-    let Some(Value::Array(stages)) = base.get_mut("stage") else {
-        return Err(Error::ConfigMissing {
-            place: "the run file".into(),
-            key: "[[stage]]".into(),
-        });
-    };
-    for (name, value) in over {
-        let Value::Table(changes) = value else {
-            return Err(Error::ConfigType {
-                place: format!("stage.{name}"),
-                expected: "a table of keys, as in stage.NAME.lr".into(),
-                found: value.type_str().into(),
+impl Merge {
+    /// Begins with the run file itself.
+    pub(super) fn of(table: Table) -> Self {
+        Self {
+            table,
+            starred: BTreeSet::new(),
+            stars: BTreeSet::new(),
+        }
+    }
+
+    /// Lays `over` on the table, key by key. A stage is met by its name: `stage.NAME`, or `stage.*`
+    /// for all whose objective knows the key.
+    pub(super) fn overlay(&mut self, over: Table) -> Result<()> {
+        for (key, value) in over {
+            match (key.as_str(), value) {
+                ("stage", Value::Table(stages)) => self.overlay_stages(stages)?,
+                ("stage", value) => {
+                    self.starred.clear();
+                    self.table.insert(key, value);
+                }
+                (_, value) => overlay_value(&mut self.table, key, value),
+            }
+        }
+        Ok(())
+    }
+
+    fn overlay_stages(&mut self, over: Table) -> Result<()> {
+        let Some(Value::Array(stages)) = self.table.get_mut("stage") else {
+            return Err(Error::ConfigMissing {
+                place: "the run file".into(),
+                key: "[[stage]]".into(),
             });
         };
-        let names: Vec<String> = stages
-            .iter()
-            .filter_map(stage_name)
-            .map(String::from)
-            .collect();
-        if name != "*" && !names.contains(&name) {
-            return Err(super::unknown_name(
-                "stage",
-                &name,
-                names.iter().map(String::as_str),
-            ));
-        }
-        for stage in stages.iter_mut() {
-            let hit = name == "*" || stage_name(stage) == Some(&name);
-            if let (true, Value::Table(stage)) = (hit, stage) {
+        for (name, value) in over {
+            let Value::Table(changes) = value else {
+                return Err(Error::ConfigType {
+                    place: format!("stage.{name}"),
+                    expected: "a table of keys, as in stage.NAME.lr".into(),
+                    found: value.type_str().into(),
+                });
+            };
+            let names: Vec<String> = stages
+                .iter()
+                .filter_map(stage_name)
+                .map(String::from)
+                .collect();
+            let all = name == "*";
+            if !all && !names.contains(&name) {
+                return Err(super::unknown_name(
+                    "stage",
+                    &name,
+                    names.iter().map(String::as_str),
+                ));
+            }
+            if all {
+                self.stars.extend(changes.keys().cloned());
+            }
+            for (index, stage) in stages.iter_mut().enumerate() {
+                let hit = all || stage_name(stage) == Some(&name);
+                let (true, Value::Table(stage)) = (hit, stage) else {
+                    continue;
+                };
                 for (key, value) in changes.clone() {
+                    let place = (index, key.clone());
+                    if !all {
+                        self.starred.remove(&place);
+                    } else if !stage.contains_key(&key) {
+                        self.starred.insert(place);
+                    }
                     overlay_value(stage, key, value);
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// The table with `[defaults.KIND]` under its stages, and each stage with no more keys of all
+    /// stages than its objective knows.
+    pub(super) fn finish(mut self) -> Result<Table> {
+        let defaults = self.table.remove("defaults");
+        apply_kind(&mut self.table);
+        let Some(Value::Array(stages)) = self.table.get_mut("stage") else {
+            return Ok(self.table);
+        };
+        if let Some(defaults) = defaults {
+            apply_defaults(defaults, stages)?;
+        }
+        for key in &self.stars {
+            check_known("stage.*", key, stages.iter())?;
+        }
+        for (index, key) in &self.starred {
+            if let Some(Value::Table(stage)) = stages.get_mut(*index)
+                && !may_hold(stage, key)
+            {
+                stage.remove(key);
+            }
+        }
+        Ok(self.table)
+    }
 }
 
-fn stage_name(stage: &Value) -> Option<&str> {
+/// The name of a stage.
+pub(super) fn stage_name(stage: &Value) -> Option<&str> {
     stage.get("name")?.as_str()
+}
+
+/// Refuses a key of all `stages` that none of them has.
+fn check_known<'a>(
+    place: &str,
+    key: &str,
+    stages: impl Iterator<Item = &'a Value> + Clone,
+) -> Result<()> {
+    let owners = objectives::owners(key);
+    if owners.is_empty() && !known_keys([]).contains(&key) {
+        return Err(Fault::unknown_key(key, known_keys(OBJECTIVES)).into_error(place));
+    }
+    let mut tables = stages.clone().filter_map(Value::as_table);
+    if stages.clone().next().is_none() || tables.any(|stage| may_hold(stage, key)) {
+        return Ok(());
+    }
+    Err(Error::ConfigValue {
+        place: format!("{place}.{key}"),
+        message: format!(
+            "belongs to {}, and no stage has such an objective; leave it out",
+            owners.join(", ")
+        ),
+    })
 }
 
 fn overlay_value(base: &mut Table, key: String, value: Value) {
@@ -78,11 +167,8 @@ fn replaces(key: &str, old: &Table, new: &Table) -> bool {
     key == "budget" || (new.contains_key("kind") && new.get("kind") != old.get("kind"))
 }
 
-/// Puts `[defaults.KIND]` under every stage of that kind and takes `defaults` away.
-pub(super) fn apply_defaults(base: &mut Table) -> Result<()> {
-    let Some(defaults) = base.remove("defaults") else {
-        return Ok(());
-    };
+/// Puts `[defaults.KIND]` under every stage of that kind whose objective knows its keys.
+fn apply_defaults(defaults: Value, stages: &mut [Value]) -> Result<()> {
     let Value::Table(defaults) = defaults else {
         return Err(Error::ConfigType {
             place: "defaults".into(),
@@ -91,33 +177,54 @@ pub(super) fn apply_defaults(base: &mut Table) -> Result<()> {
         });
     };
     const KINDS: [&str; 3] = ["pretrain", "finetune", "evaluate"];
-    if let Some(kind) = defaults.keys().find(|kind| !KINDS.contains(&kind.as_str())) {
-        return Err(Error::ConfigUnknownKey {
-            place: "defaults".into(),
-            suggestion: super::nearest(kind, KINDS),
-            known: KINDS.join(", "),
-            key: kind.clone(),
-        });
-    }
-    let Some(Value::Array(stages)) = base.get_mut("stage") else {
-        return Ok(());
-    };
-    for stage in stages {
-        let Value::Table(own) = stage else { continue };
-        let kind = own.get("kind").and_then(Value::as_str).unwrap_or_default();
-        if let Some(Value::Table(under)) = defaults.get(kind) {
-            let mut merged = under.clone();
-            for (key, value) in std::mem::take(own) {
-                overlay_value(&mut merged, key, value);
+    for (kind, under) in defaults {
+        if !KINDS.contains(&kind.as_str()) {
+            return Err(Error::ConfigUnknownKey {
+                place: "defaults".into(),
+                suggestion: nearest(&kind, KINDS),
+                known: KINDS.join(", "),
+                key: kind,
+            });
+        }
+        let place = format!("defaults.{kind}");
+        let Value::Table(under) = under else {
+            return Err(Error::ConfigType {
+                place,
+                expected: "a table of keys".into(),
+                found: under.type_str().into(),
+            });
+        };
+        let of_kind = |stage: &Value| stage.get("kind").and_then(Value::as_str) == Some(&kind);
+        for stage in stages.iter_mut().filter(|stage| of_kind(stage)) {
+            if let Value::Table(own) = stage {
+                lay_under(own, &under);
             }
-            *own = merged;
+        }
+        for key in under.keys() {
+            check_known(&place, key, stages.iter().filter(|stage| of_kind(stage)))?;
         }
     }
     Ok(())
 }
 
+/// Lays what a stage may hold of the defaults under its own keys.
+fn lay_under(own: &mut Table, under: &Table) {
+    let mut merged = under.clone();
+    for (key, value) in own.clone() {
+        overlay_value(&mut merged, key, value);
+    }
+    let foreign: Vec<String> = (under.keys())
+        .filter(|key| !own.contains_key(*key) && !may_hold(&merged, key))
+        .cloned()
+        .collect();
+    for key in &foreign {
+        merged.remove(key);
+    }
+    *own = merged;
+}
+
 /// A `[model]` without a kind is an LSTM.
-pub(super) fn apply_kind(base: &mut Table) {
+fn apply_kind(base: &mut Table) {
     if let Some(Value::Table(model)) = base.get_mut("model") {
         model
             .entry("kind")

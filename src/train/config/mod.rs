@@ -3,32 +3,37 @@
 //! The order in which a run file comes together: the file (or preset), then `[scale.NAME]`
 //! where one is asked for, then each `--set`, then `[defaults.KIND]` under the stages.
 
-mod de;
 mod merge;
 mod model;
 mod optimizer;
 mod presets;
 mod rates;
+mod stage;
 mod tuning;
 mod types;
 mod validate;
 mod validate_tuning;
 
-pub use model::{Activation, Dropout, LstmModel, ModelConfig, PretrainedModel, TransformerModel};
+pub use crate::objectives::{
+    Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
+};
+pub use model::{
+    Activation, Dropout, LstmModel, MODEL_KINDS, ModelConfig, ModelKind, PretrainedModel,
+    TransformerModel,
+};
 pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};
-pub use tuning::{
-    Lora, MaskRate, Masking, Problem, RateKind, RateSchedule, Targets, UnfreezeEvery,
-};
+pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};
+pub use tuning::{Lora, Targets, UnfreezeEvery};
 pub use types::*;
 
 use std::path::Path;
 
-use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::schema::{self, Fault, nearest};
 
 /// What the user may change without writing a file.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +66,7 @@ impl RunConfig {
                 message: e.to_string().trim_end().to_string(),
             })?;
         let scales = take_scales(&mut table)?;
+        let mut merge = merge::Merge::of(table);
         if let Some(wanted) = &overrides.scale {
             let Some((_, over)) = scales.iter().find(|(name, _)| name == wanted) else {
                 return Err(unknown_name(
@@ -69,16 +75,36 @@ impl RunConfig {
                     scales.iter().map(|(n, _)| n.as_str()),
                 ));
             };
-            merge::overlay(&mut table, over.clone())?;
+            merge.overlay(over.clone())?;
         }
         for text in &overrides.set {
-            merge::overlay(&mut table, merge::parse_set(text)?)?;
+            merge.overlay(merge::parse_set(text)?)?;
         }
-        merge::apply_defaults(&mut table)?;
-        merge::apply_kind(&mut table);
-        let config = Self::deserialize(de::Read(Value::Table(table)))
-            .map_err(|fault| fault.into_error(file))?;
+        let config = Self::read_table(merge.finish()?).map_err(|fault| fault.into_error(file))?;
         config.check()?;
+        Ok(config)
+    }
+
+    fn read_table(mut table: Table) -> std::result::Result<Self, Fault> {
+        let stages = match table.remove("stage") {
+            None => Vec::new(),
+            Some(Value::Array(stages)) => stages,
+            Some(other) => {
+                let fault = Fault::wrong_type("tables, as [[stage]]", &other);
+                return Err(fault.inside("stage"));
+            }
+        };
+        let mut config: Self = schema::read(table)?;
+        for (index, stage) in stages.into_iter().enumerate() {
+            // Stages go by their names, as in `--set`.
+            let place = merge::stage_name(&stage).map_or(index.to_string(), str::to_string);
+            let stage = match stage {
+                Value::Table(stage) => StageConfig::read(stage),
+                other => Err(Fault::wrong_type("a table of keys", &other)),
+            };
+            let stage = stage.map_err(|fault| fault.inside(&place).inside("stage"))?;
+            config.stages.push(stage);
+        }
         Ok(config)
     }
 
@@ -113,21 +139,6 @@ fn take_scales(table: &mut Table) -> Result<Vec<(String, Table)>> {
             other => Err(wrong(&other)),
         })
         .collect()
-}
-
-/// The known name that looks most like `word`, where one looks like it at all.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    known
-        .into_iter()
-        .map(|k| {
-            (
-                strsim::jaro_winkler(&word.to_lowercase(), &k.to_lowercase()),
-                k,
-            )
-        })
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, k)| k.to_string())
 }
 
 /// An [`Error::UnknownName`] with its suggestion.

@@ -1,11 +1,9 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
-use super::validate_tuning::{check_dropouts, check_transformer};
-use super::{
-    Budget, DataConfig, DemoSizes, LstmModel, ModelConfig, Objective, RunConfig, Source,
-    StageConfig, StageKind, TextChoice, nearest,
-};
+use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::error::{Error, Result};
+use crate::objectives;
+use crate::schema::nearest;
 
 pub(super) fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
     Error::ConfigValue {
@@ -54,7 +52,7 @@ impl RunConfig {
             || "tokenizer.vocabulary".into(),
             "should be at least 8",
         )?;
-        self.validate_model()?;
+        self.model.check(&self.stages)?;
         for (key, share) in [
             ("validation", self.data.validation),
             ("test_share", self.data.test_share),
@@ -66,71 +64,18 @@ impl RunConfig {
             )?;
         }
         require(
-            self.data.pair_column.is_none() || !matches!(self.model, ModelConfig::Lstm(_)),
+            self.data.pair_column.is_none() || self.model.kind().pairs,
             || "data.pair_column".into(),
-            "is for transformers; an LSTM reads one text at a time",
+            &format!(
+                "is for models that read two texts at once; model.kind = \"{}\" reads one",
+                self.model.kind().name
+            ),
         )?;
         for (index, stage) in self.stages.iter().enumerate() {
             self.validate_stage(stage)?;
             self.validate_references(index, stage)?;
         }
         Ok(())
-    }
-
-    fn validate_model(&self) -> Result<()> {
-        match &self.model {
-            ModelConfig::Lstm(model) => self.validate_lstm(model),
-            ModelConfig::Bert(model) | ModelConfig::Gpt2(model) => check_transformer(model),
-            ModelConfig::Pretrained(m) => {
-                check_dropouts(m.dropout, m.attention_dropout, m.classifier_dropout)
-            }
-        }
-    }
-
-    fn validate_lstm(&self, m: &LstmModel) -> Result<()> {
-        for (key, value) in [
-            ("embedding", m.embedding),
-            ("hidden", m.hidden),
-            ("layers", m.layers),
-        ] {
-            require(
-                value >= 1,
-                || format!("model.{key}"),
-                "should be at least 1",
-            )?;
-        }
-        // More would overflow a shape's 32-bit index long before it trained.
-        for (key, value) in [
-            ("embedding", m.embedding),
-            ("hidden", m.hidden),
-            ("head", m.head),
-        ] {
-            require(
-                value <= 65_536,
-                || format!("model.{key}"),
-                "should be at most 65536",
-            )?;
-        }
-        require(
-            m.layers <= 64,
-            || "model.layers".into(),
-            "should be at most 64",
-        )?;
-        require(
-            m.cell_clip.is_none_or(|c| c > 0.0 && c.is_finite()),
-            || "model.cell_clip".into(),
-            "should be a positive number; leave it out for no clipping",
-        )?;
-        check_dropout(m.dropout, "model.dropout")?;
-        let pretrains = self
-            .stages
-            .iter()
-            .any(|s| s.objective != Objective::Classify);
-        require(
-            !(m.bidirectional && pretrains),
-            || "model.bidirectional".into(),
-            "a model that reads backwards sees the token it should predict; only objective \"classify\" can use it",
-        )
     }
 
     fn validate_stage(&self, stage: &StageConfig) -> Result<()> {
@@ -145,14 +90,12 @@ impl RunConfig {
             || at("lr"),
             "should be a positive number",
         )?;
-        for (key, value) in [
-            ("batch", stage.batch),
-            ("bptt", stage.bptt),
-            ("max_len", stage.max_len),
-        ] {
-            require(value >= 1, || at(key), "should be at least 1")?;
-            require(value <= 1 << 20, || at(key), "should be at most 1048576")?;
-        }
+        require(stage.batch >= 1, || at("batch"), "should be at least 1")?;
+        require(
+            stage.batch <= 1 << 20,
+            || at("batch"),
+            "should be at most 1048576",
+        )?;
         require(
             stage.clip_norm.is_none_or(|c| c > 0.0 && c.is_finite()),
             || at("clip_norm"),
@@ -178,11 +121,6 @@ impl RunConfig {
             Budget::Epochs(x) => x > 0.0 && x.is_finite(),
         };
         require(budget_ok, || at("budget"), "should be more than 0")?;
-        require(
-            stage.auxiliary_weight > 0.0 && stage.auxiliary_weight.is_finite(),
-            || at("auxiliary_weight"),
-            "should be a positive number",
-        )?;
         if let Some((key, message)) = stage.schedule.problem() {
             return Err(wrong(at(&format!("schedule.{key}")), message));
         }
@@ -190,28 +128,30 @@ impl RunConfig {
             return Err(wrong(at(&format!("optimizer.{key}")), message));
         }
         if let Some(dropout) = stage.dropout {
-            check_dropout(dropout, &at("dropout"))?;
+            dropout.check(&at("dropout"))?;
         }
-        match (stage.kind, stage.objective) {
-            (StageKind::Pretrain, objective) if objective.needs_labels() => {
-                return Err(wrong(
-                    at("objective"),
-                    "a pretrain stage has no labels: expected \"lm\" or \"sa\" (LSTM), \"mlm\" or \"mlm_nsp\" (BERT), \"clm\" (GPT-2)",
-                ));
-            }
-            (StageKind::Finetune, objective) if !objective.needs_labels() => {
-                return Err(wrong(
-                    at("objective"),
-                    "a finetune stage learns labels: expected \"classify\", \"token_classify\" (BERT) or \"joint\" (LSTM)",
-                ));
-            }
-            _ => {}
+        let learns_labels = stage.objective.needs_labels();
+        let fits = match stage.kind {
+            StageKind::Pretrain => !learns_labels,
+            StageKind::Finetune => learns_labels,
+            StageKind::Evaluate => true,
+        };
+        if !fits {
+            let of_kind = self.model.kind().objectives;
+            let others = objectives::listed(|o| {
+                o.needs_labels() != learns_labels && of_kind.contains(&o.name())
+            });
+            let begin = if learns_labels {
+                "a pretrain stage has no labels"
+            } else {
+                "a finetune stage learns labels"
+            };
+            return Err(wrong(
+                at("objective"),
+                format!("{begin}: expected {others}"),
+            ));
         }
-        require(
-            (stage.objective == Objective::Joint) == stage.auxiliary.is_some(),
-            || at("auxiliary"),
-            "objective \"joint\" needs it (\"lm\" or \"sa\"), and only that one",
-        )?;
+        (stage.objective.check()).map_err(|option| wrong(at(&option.key), option.message))?;
         self.check_tuning(stage)?;
         self.validate_repeats(stage)
     }
@@ -381,19 +321,4 @@ fn is_file_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
-}
-
-fn check_dropout(dropout: super::Dropout, place: &str) -> Result<()> {
-    for (key, p) in [
-        ("word", dropout.word),
-        ("embedding", dropout.embedding),
-        ("output", dropout.output),
-    ] {
-        require(
-            (0.0..1.0).contains(&p),
-            || format!("{place}.{key}"),
-            "is a probability: expected 0 or more and less than 1",
-        )?;
-    }
-    Ok(())
 }

@@ -1,82 +1,25 @@
-//! Ranges of what concerns transformers, and which objective fits which network.
+//! Ranges of what says which part of a model a stage trains, and which keys concern its kind of
+//! model.
 
+use super::model::MODEL_KINDS;
 use super::rates::Rates;
 use super::validate::{require, wrong};
-use super::{
-    Lora, MaskRate, Masking, ModelConfig, Objective, Precision, RunConfig, StageConfig, StageKind,
-    Targets, TransformerModel,
-};
+use super::{Lora, RunConfig, StageConfig, StageKind, Targets};
 use crate::error::Result;
 
-pub(super) fn check_transformer(m: &TransformerModel) -> Result<()> {
-    let at = |key: &str| format!("model.{key}");
-    for (key, value, most) in [
-        ("hidden", m.hidden, 65_536),
-        ("layers", m.layers, 1_000),
-        ("heads", m.heads, 65_536),
-        ("feed_forward", m.feed_forward(), 1 << 20),
-        ("max_positions", m.max_positions, 1 << 20),
-    ] {
-        require(value >= 1, || at(key), "should be at least 1")?;
-        if value > most {
-            return Err(wrong(at(key), format!("should be at most {most}")));
-        }
-    }
-    require(
-        m.hidden.is_multiple_of(m.heads),
-        || at("heads"),
-        &format!("should divide hidden = {}", m.hidden),
-    )?;
-    require(
-        m.norm_eps.is_none_or(|e| e > 0.0 && e.is_finite()),
-        || at("norm_eps"),
-        "should be a positive number",
-    )?;
-    check_dropouts(
-        Some(m.dropout),
-        Some(m.attention_dropout),
-        m.classifier_dropout,
-    )
-}
-
-pub(super) fn check_dropouts(
-    dropout: Option<f32>,
-    attention: Option<f32>,
-    classifier: Option<f32>,
-) -> Result<()> {
-    for (key, p) in [
-        ("dropout", dropout),
-        ("attention_dropout", attention),
-        ("classifier_dropout", classifier),
-    ] {
-        require(
-            p.is_none_or(|p| (0.0..1.0).contains(&p)),
-            || format!("model.{key}"),
-            "is a probability: expected 0 or more and less than 1",
-        )?;
-    }
-    Ok(())
-}
-
 impl RunConfig {
-    /// What a stage says about transformers: its objective fits the model, its numbers their
-    /// ranges.
+    /// Checks that the stage's objective and keys fit the kind of model, and how it is trained.
     pub(super) fn check_tuning(&self, stage: &StageConfig) -> Result<()> {
         let at = |key: &str| format!("stage.{}.{key}", stage.name);
-        let known: &[&str] = match self.model {
-            ModelConfig::Lstm(_) => &["lm", "sa", "classify", "joint"],
-            ModelConfig::Bert(_) => &["mlm", "mlm_nsp", "classify", "token_classify"],
-            ModelConfig::Gpt2(_) => &["clm", "classify"],
-            ModelConfig::Pretrained(_) => &["mlm", "mlm_nsp", "clm", "classify", "token_classify"],
-        };
-        if !known.contains(&stage.objective.name()) {
+        let kind = self.model.kind();
+        if !kind.objectives.contains(&stage.objective.name()) {
             return Err(wrong(
                 at("objective"),
                 format!(
                     "\"{}\" is no objective of model kind \"{}\"; it has: {}",
                     stage.objective.name(),
-                    self.model.kind(),
-                    known.join(", ")
+                    kind.name,
+                    kind.objectives.join(", ")
                 ),
             ));
         }
@@ -85,75 +28,42 @@ impl RunConfig {
             || at("accumulate"),
             "should be at least 1 and at most 65536",
         )?;
-        if self.model.lstm().is_some() {
-            return no_transformer_keys(stage);
-        }
-        require(
-            stage.dropout.is_none(),
-            || at("dropout"),
-            "is the LSTM's; a transformer's stands in [model]: dropout, attention_dropout, classifier_dropout",
-        )?;
-        check_masking(&stage.masking, &at("masking"))?;
+        self.check_kinds_keys(stage)?;
         Rates::new(stage).map_err(|(key, message)| wrong(at(&key), message))?;
         match &stage.lora {
             Some(lora) => check_lora(stage, lora),
             None => Ok(()),
         }
     }
-}
 
-/// Keys that an LSTM's stage must leave alone.
-fn no_transformer_keys(stage: &StageConfig) -> Result<()> {
-    let set = [
-        ("precision", stage.precision != Precision::F32),
-        ("checkpointing", stage.checkpointing),
-        ("packing", stage.packing),
-        ("masking", stage.masking != Masking::default()),
-        ("problem", stage.problem != Default::default()),
-        ("freeze", stage.freeze.is_some()),
-        ("layer_decay", stage.layer_decay.is_some()),
-        ("rates", !stage.rates.is_empty()),
-        ("unfreeze_every", stage.unfreeze_every.is_some()),
-        ("lora", stage.lora.is_some()),
-    ];
-    match set.into_iter().find(|(_, set)| *set) {
-        Some((key, _)) => Err(wrong(
+    /// Refuses keys that the kind of model does not take, where they are set to anything.
+    fn check_kinds_keys(&self, stage: &StageConfig) -> Result<()> {
+        let kind = self.model.kind();
+        let foreign = |key: &String| {
+            let takers = MODEL_KINDS.iter().any(|k| k.keys.contains(&key.as_str()));
+            takers && !kind.keys.contains(&key.as_str())
+        };
+        let Some(key) = stage.changed()?.into_iter().find(foreign) else {
+            return Ok(());
+        };
+        let takers: Vec<String> = (MODEL_KINDS.iter())
+            .filter(|k| k.keys.contains(&key.as_str()))
+            .map(|k| format!("\"{}\"", k.name))
+            .collect();
+        let hint = if kind.has(&key) {
+            format!("; set model.{key}")
+        } else {
+            String::new()
+        };
+        Err(wrong(
             format!("stage.{}.{key}", stage.name),
-            "is for transformers only (model.kind = \"bert\", \"gpt2\" or \"pretrained\")",
-        )),
-        None => Ok(()),
+            format!(
+                "is for model.kind = {}, and this is \"{}\"{hint}",
+                takers.join(", "),
+                kind.name
+            ),
+        ))
     }
-}
-
-fn check_masking(m: &Masking, place: &str) -> Result<()> {
-    let rates = match m.rate {
-        MaskRate::Fixed(rate) => vec![("rate", rate)],
-        MaskRate::Scheduled(s) => vec![("rate.from", s.from), ("rate.to", s.to)],
-    };
-    for (key, rate) in rates {
-        require(
-            rate > 0.0 && rate < 1.0,
-            || format!("{place}.{key}"),
-            "is a share of the tokens: expected more than 0 and less than 1",
-        )?;
-    }
-    for (key, share) in [
-        ("replace", m.replace),
-        ("random", m.random),
-        ("keep", m.keep),
-    ] {
-        require(
-            (0.0..=1.0).contains(&share),
-            || format!("{place}.{key}"),
-            "is a share of the masked tokens: expected 0 to 1",
-        )?;
-    }
-    let sum = m.replace + m.random + m.keep;
-    require(
-        (sum - 1.0).abs() < 1e-4,
-        || place.to_string(),
-        "replace, random and keep should add up to 1",
-    )
 }
 
 fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
@@ -222,25 +132,4 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
         || format!("stage.{}.lora", stage.name),
         "an evaluate stage trains nothing",
     )
-}
-
-impl Objective {
-    /// Its name in the run file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lm => "lm",
-            Self::Sa => "sa",
-            Self::Mlm => "mlm",
-            Self::MlmNsp => "mlm_nsp",
-            Self::Clm => "clm",
-            Self::Classify => "classify",
-            Self::Joint => "joint",
-            Self::TokenClassify => "token_classify",
-        }
-    }
-
-    /// Whether it learns from labels.
-    pub fn needs_labels(self) -> bool {
-        matches!(self, Self::Classify | Self::Joint | Self::TokenClassify)
-    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
+use crate::objectives::Labels;
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
 use crate::text::tokenizer::Family;
@@ -16,7 +17,7 @@ use crate::text::{
     TokenizerOptions, corpus, split, tokenise,
 };
 use crate::train::config::{
-    DataConfig, ModelConfig, Objective, RunConfig, Source as DataSource, StageConfig, TextChoice,
+    DataConfig, ModelConfig, RunConfig, Source as DataSource, StageConfig, TextChoice,
 };
 use crate::train::run::resolve_model;
 use crate::train::task::{self, Unit};
@@ -61,7 +62,7 @@ impl Data {
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
         let mut tagged = None;
-        let by_word = |s: &StageConfig| s.objective == Objective::TokenClassify;
+        let by_word = |s: &StageConfig| s.objective.labels() == Labels::OfWords;
         let (tokenizer, documents) = if config.stages.iter().any(by_word) {
             let texts = tagged_texts(&config.data)?;
             let examples = texts.iter().map(|(text, split)| Example {

@@ -10,7 +10,7 @@ pub(crate) mod transformer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Objective, Precision, RunConfig, StageConfig};
+use super::config::{ModelConfig, Precision, RunConfig, StageConfig};
 use super::estimate::{DataSizes, Estimate};
 use super::fit::AdapterLimits;
 use super::run::{Model, resolve_model};
@@ -18,6 +18,7 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::hub;
+use crate::objectives::{Classify, Clm, Lm, Sa, Words};
 use data::Data;
 use objective::ObjectiveTask;
 
@@ -128,22 +129,20 @@ fn make(
                 model,
                 request,
             };
-            Ok(match request.stage.objective {
-                Objective::Lm => boxed(lstm::LanguageModel::task(&start, data)?, size),
-                Objective::Sa => boxed(lstm::Autoencoder::task(&start, data)?, size),
+            Ok(match request.stage.objective.name() {
+                Lm::NAME => boxed(lstm::LanguageModel::task(&start, data)?, size),
+                Sa::NAME => boxed(lstm::Autoencoder::task(&start, data)?, size),
                 // Validation left no other.
                 _ => boxed(lstm::Classifier::task(&start, data)?, size),
             })
         }
-        _ => Ok(match request.stage.objective {
-            Objective::Clm => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
-            Objective::Classify => boxed(
+        _ => Ok(match request.stage.objective.name() {
+            Clm::NAME => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
+            Classify::NAME => boxed(
                 transformer::SequenceClassifier::task(gpu, data, request)?,
                 size,
             ),
-            Objective::TokenClassify => {
-                boxed(transformer::WordClassifier::task(gpu, data, request)?, size)
-            }
+            Words::NAME => boxed(transformer::WordClassifier::task(gpu, data, request)?, size),
             _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
         }),
     }

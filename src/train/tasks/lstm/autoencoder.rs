@@ -71,8 +71,8 @@ impl Autoencoder {
     fn options(stage: &StageConfig, shuffle: bool) -> BucketOptions {
         BucketOptions {
             batch: stage.batch,
-            max_len: stage.max_len,
-            keep: kept_end(stage.kept_end),
+            max_len: stage.objective.length(),
+            keep: kept_end(stage.objective.kept_end()),
             shuffle,
             word_dropout: 0.0,
             autoencode: true,
@@ -159,8 +159,8 @@ impl Objective for Autoencoder {
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::Autoencoder {
-            max_len: self.stage.max_len,
-            kept_end: self.stage.kept_end,
+            max_len: self.stage.objective.length(),
+            kept_end: self.stage.objective.kept_end(),
         };
         Description::new(architecture, &self.network).files(engine, &self.data)
     }

@@ -11,11 +11,12 @@ use crate::models::lstm::{
     Auxiliary, ClassifierInputs, DECODER, JointClassifier, LstmClassifier, LstmConfig,
 };
 use crate::nn::Vars;
+use crate::objectives::Joint;
 use crate::ops::TokenIds;
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::IGNORE;
 use crate::text::{BucketBatches, BucketOptions, SequenceBatch};
-use crate::train::config::{self, Objective as Kind, StageConfig, StageKind};
+use crate::train::config::{self, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo};
 use crate::train::tasks::data::{Data, Parts};
@@ -112,8 +113,8 @@ pub(in crate::train::tasks) struct Classifier {
 
 /// The second objective and its weight.
 fn joint(stage: &StageConfig) -> Option<(config::Auxiliary, f32)> {
-    let kind = stage.auxiliary.filter(|_| stage.objective == Kind::Joint)?;
-    Some((kind, stage.auxiliary_weight))
+    let joint = stage.options::<Joint>()?;
+    Some((joint.auxiliary?, joint.auxiliary_weight))
 }
 
 impl Classifier {
@@ -133,10 +134,10 @@ impl Classifier {
         let vars = Vars::new();
         let network = Network::new(&vars, &sizes, classes, joint)?;
         let engine = start.engine(vars, &data.tokenizer)?;
-        let keep = kept_end(stage.kept_end);
+        let keep = kept_end(stage.objective.kept_end());
         let options = BucketOptions {
             batch: stage.batch,
-            max_len: stage.max_len,
+            max_len: stage.objective.length(),
             keep,
             shuffle: true,
             word_dropout: start.word_dropout(),
@@ -144,7 +145,7 @@ impl Classifier {
         };
         let seed = start.request.unit.seed;
         let batches = BucketBatches::new(data.documents.clone(), &parts.train, options, seed)?;
-        let scorer = Scorer::new(stage.batch, stage.max_len, keep, classes);
+        let scorer = Scorer::new(stage.batch, stage.objective.length(), keep, classes);
         let objective = Classifier {
             labels,
             outputs,
@@ -326,8 +327,8 @@ impl Objective for Classifier {
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::Classifier {
             labels: self.labels.clone(),
-            max_len: self.stage.max_len,
-            kept_end: self.stage.kept_end,
+            max_len: self.stage.objective.length(),
+            kept_end: self.stage.objective.kept_end(),
         };
         let mut files = Description::new(architecture, &self.sizes).files(engine, &self.data)?;
         // The decoder of joint training is no part of the classifier.

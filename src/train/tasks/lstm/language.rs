@@ -63,7 +63,7 @@ impl LanguageModel {
         let parts = data.text(stage, start.request.unit)?;
         let options = LmOptions {
             batch: stage.batch,
-            window: stage.bptt,
+            window: stage.objective.length(),
             shuffle: true,
             word_dropout: start.word_dropout(),
         };
@@ -160,7 +160,7 @@ impl Objective for LanguageModel {
         };
         let options = LmOptions {
             batch: self.stage.batch,
-            window: self.stage.bptt,
+            window: self.stage.objective.length(),
             shuffle: false,
             word_dropout: 0.0,
         };
@@ -181,7 +181,7 @@ impl Objective for LanguageModel {
 
     fn export(&self, engine: &Engine) -> Result<ModelFiles> {
         let architecture = Architecture::LanguageModel {
-            bptt: self.stage.bptt,
+            bptt: self.stage.objective.length(),
         };
         Description::new(architecture, &self.network).files(engine, &self.data)
     }

@@ -165,5 +165,5 @@ fn kept_end(end: KeptEnd) -> Keep {
 
 /// Tokens that a stage reads of a text, its end included.
 fn length(tokens: usize, stage: &StageConfig) -> u64 {
-    (tokens + 1).min(stage.max_len) as u64
+    (tokens + 1).min(stage.objective.length()) as u64
 }

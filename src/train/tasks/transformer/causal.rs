@@ -7,6 +7,7 @@ use super::inputs::{Sequences, tokens};
 use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::objectives::Clm;
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions, Position};
 use crate::train::config::StageConfig;
@@ -57,10 +58,11 @@ impl Stream for CausalBatches {
 fn options(stage: &StageConfig, shuffle: bool) -> CausalOptions {
     CausalOptions {
         batch: stage.batch,
-        max_len: stage.max_len,
-        layout: match stage.packing {
-            true => CausalLayout::Stream,
-            false => CausalLayout::Documents,
+        max_len: stage.objective.length(),
+        layout: if stage.options::<Clm>().is_some_and(|o| o.packing) {
+            CausalLayout::Stream
+        } else {
+            CausalLayout::Documents
         },
         buckets: true,
         shuffle,

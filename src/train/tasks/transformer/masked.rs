@@ -8,6 +8,7 @@ use super::start;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::{MaskedTokens, NextSentence};
+use crate::objectives::{Mlm, MlmNsp};
 use crate::ops::{self, RowSelection};
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::pairs::PairOptions;
@@ -15,7 +16,7 @@ use crate::text::{
     Layout, MaskOptions, MaskRate, MaskedBatch, MaskedBatches, MaskedOptions, Position, RateShape,
     Refresh,
 };
-use crate::train::config::{self, Objective as Kind, RateKind, StageConfig};
+use crate::train::config::{self, RateKind, StageConfig};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
 use crate::train::tasks::data::Data;
@@ -93,17 +94,21 @@ fn masking(m: &config::Masking) -> MaskOptions {
 }
 
 fn options(stage: &StageConfig) -> MaskedOptions {
+    let pairs = stage.options::<MlmNsp>();
+    let masked = stage.options::<Mlm>();
+    let own = (pairs.map(|o| o.masking)).or(masked.map(|o| o.masking));
+    let layout = match masked {
+        Some(masked) if masked.packing => Layout::Packed,
+        Some(_) => Layout::Sentences,
+        None => Layout::Pairs,
+    };
     MaskedOptions {
         batch: stage.batch,
-        max_len: stage.max_len,
-        layout: match (stage.objective, stage.packing) {
-            (Kind::MlmNsp, _) => Layout::Pairs,
-            (_, true) => Layout::Packed,
-            (_, false) => Layout::Sentences,
-        },
+        max_len: stage.objective.length(),
+        layout,
         buckets: true,
         shuffle: true,
-        masking: masking(&stage.masking),
+        masking: masking(&own.unwrap_or_default()),
         pairs: PairOptions::default(),
     }
 }
@@ -115,7 +120,7 @@ fn scoring_options(stage: &StageConfig, vocabulary: usize) -> MaskedOptions {
         refresh: Refresh::Static,
         ..MaskOptions::default()
     };
-    let masked = (stage.max_len as f64 * masking.rate.max()).ceil() as usize;
+    let masked = (stage.objective.length() as f64 * masking.rate.max()).ceil() as usize;
     let rows = LOGITS / (size_of::<f32>() * vocabulary * masked.max(1));
     MaskedOptions {
         batch: stage.batch.min(rows.max(1)),

@@ -45,12 +45,12 @@ pub fn estimate(
         .transpose()?;
     let mut sizes = start::choose(config, stage, source.as_ref(), &vocabulary)?;
     if stage.objective.needs_labels() {
-        let count = match stage.problem {
+        let count = match stage.objective.problem() {
             Problem::Regression => 1,
             _ => data.classes.max(1),
         };
         let names: Vec<String> = (0..count).map(|n| format!("LABEL_{n}")).collect();
-        sizes.set_labels(labels::of_config(&names, stage.problem));
+        sizes.set_labels(labels::of_config(&names, stage.objective.problem()));
     }
     let built = start::declare(&*sizes, source.as_ref(), stage)?;
     let mut total = TransformerSizes {

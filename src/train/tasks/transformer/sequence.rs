@@ -62,8 +62,8 @@ impl Stream for LabelledBatches {
 pub fn options(stage: &StageConfig) -> LabelledOptions {
     LabelledOptions {
         batch: stage.batch,
-        max_len: stage.max_len,
-        keep: match stage.kept_end {
+        max_len: stage.objective.length(),
+        keep: match stage.objective.kept_end() {
             KeptEnd::Head => Keep::Head,
             KeptEnd::Tail => Keep::Tail,
         },
@@ -84,10 +84,11 @@ impl SequenceClassifier {
         let (mut network, source) = start::network(request, vocabulary)?;
         let known = labels::known(source.as_ref());
         let fixed = stage.kind == StageKind::Evaluate;
-        let (labels, kept) = Labels::new(&data.documents, stage.problem, known.as_deref(), fixed)?;
-        network.set_labels(labels::of_config(&labels.names, stage.problem));
+        let problem = stage.objective.problem();
+        let (labels, kept) = Labels::new(&data.documents, problem, known.as_deref(), fixed)?;
+        network.set_labels(labels::of_config(&labels.names, problem));
         let source = source.map(|s| if kept { s } else { s.without_head() });
-        let parts = match stage.problem {
+        let parts = match problem {
             Problem::SingleLabel => data.labelled(request.unit)?,
             Problem::MultiLabel | Problem::Regression => data.any_labelled(request.unit)?,
         };
@@ -144,7 +145,7 @@ impl Objective for SequenceClassifier {
 
     fn inputs(&self, gpu: &Gpu, batch: &LabelledBatch, _: bool) -> Result<Inputs> {
         let rows = batch.inputs.batch;
-        let targets = match self.basis.stage.problem {
+        let targets = match self.labels.problem {
             Problem::SingleLabel => Tensor::empty(gpu, [rows], DType::U32)?,
             _ => Tensor::empty(gpu, [rows, self.labels.names.len()], DType::F32)?,
         };
@@ -164,7 +165,7 @@ impl Objective for SequenceClassifier {
         let all: usize = step.iter().map(|b| self.known(b)).sum();
         let share = 1.0 / all.max(1) as f32;
         i.texts.write(&batch.inputs)?;
-        let share = match self.basis.stage.problem {
+        let share = match self.labels.problem {
             Problem::SingleLabel => {
                 let class = |t: &Option<&[f32]>| t.map_or(u32::MAX, Labels::class);
                 i.targets

@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head, Layout, LoadReport};
 use crate::models::{Config, Dropouts, FAMILIES, Network, Pretrained, Sizes, brings};
 use crate::nn::{HiddenAct, LoraPlan, Vars};
+use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
 use crate::text::Vocabulary;
 use crate::train::config::{
-    Activation, ModelConfig, Objective, Precision, Rates, RunConfig, StageConfig, StageKind,
-    TransformerModel, UnfreezeEvery,
+    Activation, ModelConfig, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
+    UnfreezeEvery,
 };
 use crate::train::task::TaskRequest;
 use crate::train::tasks::engine::{Engine, EngineOptions};
@@ -71,7 +72,7 @@ pub fn choose(
     source: Option<&Pretrained>,
     vocabulary: &Vocabulary,
 ) -> Result<Box<dyn Config>> {
-    let kind = config.model.kind();
+    let kind = config.model.kind().name;
     let family = FAMILIES.iter().find(|f| f.format().model_type == kind);
     let mut network = match (source, &config.model, family) {
         (Some(source), ..) => source.config.clone(),
@@ -93,12 +94,12 @@ pub fn choose(
         });
     }
     let most = network.positions();
-    if stage.max_len > most {
+    let length = stage.objective.length();
+    if length > most {
         return Err(Error::ConfigValue {
             place: format!("stage.{}.max_len", stage.name),
             message: format!(
-                "is {}, and the model has {most} positions; set max_len to {most} or less",
-                stage.max_len
+                "is {length}, and the model has {most} positions; set max_len to {most} or less"
             ),
         });
     }
@@ -122,47 +123,21 @@ pub fn network(
     Ok((network, source))
 }
 
-/// What stands on a model that learns an objective; `None` for an LSTM's.
-pub fn head(objective: Objective) -> Option<Head> {
-    match objective {
-        Objective::Mlm => Some(Head::MaskedLm),
-        Objective::MlmNsp => Some(Head::NextSentence),
-        Objective::Clm => Some(Head::CausalLm),
-        Objective::Classify => Some(Head::Sequence),
-        Objective::TokenClassify => Some(Head::Token),
-        Objective::Lm | Objective::Sa | Objective::Joint => None,
-    }
-}
-
-/// The objectives of transformers.
-const ALL: [Objective; 5] = [
-    Objective::Mlm,
-    Objective::MlmNsp,
-    Objective::Clm,
-    Objective::Classify,
-    Objective::TokenClassify,
-];
-
 /// The class in transformers that learns a stage's objective.
 ///
 /// # Errors
 /// [`Error::ConfigValue`] where this family cannot learn it.
 pub fn architecture(config: &dyn Config, stage: &StageConfig) -> Result<Architecture> {
-    let (family, objective) = (config.family(), stage.objective);
-    let class = head(objective).and_then(|head| family.format().class(head));
-    class.ok_or_else(|| {
-        let learns = |o: &&Objective| head(**o).is_some_and(|h| family.format().class(h).is_some());
-        let all = ALL.iter().filter(learns);
-        let names: Vec<&str> = all.map(|o| o.name()).collect();
-        Error::ConfigValue {
-            place: format!("stage.{}.objective", stage.name),
-            message: format!(
-                "a {} cannot learn \"{}\"; it has: {}",
-                family.title(),
-                objective.name(),
-                names.join(", ")
-            ),
-        }
+    let (family, objective) = (config.family(), &stage.objective);
+    let class = |head: Option<Head>| head.and_then(|head| family.format().class(head));
+    class(objective.head()).ok_or_else(|| Error::ConfigValue {
+        place: format!("stage.{}.objective", stage.name),
+        message: format!(
+            "a {} cannot learn \"{}\"; it has: {}",
+            family.title(),
+            objective.name(),
+            objectives::listed(|o| class(o.head()).is_some())
+        ),
     })
 }
 

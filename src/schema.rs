@@ -1,17 +1,20 @@
-//! Reads the schema out of a TOML table and says exactly where it does not fit: serde's own
+//! Reads structs out of TOML tables and says exactly where a table does not fit: serde's own
 //! complaints (unknown key, wrong type, missing key) arrive here as data, not as a sentence.
 
+use std::cell::Cell;
 use std::fmt;
+use std::rc::Rc;
 
+use serde::Deserialize;
 use serde::de::value::StringDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::error::Error;
 
 /// What serde complained about, and where.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// Path from the root, outermost first.
     path: Vec<String>,
     kind: Kind,
@@ -21,11 +24,11 @@ pub(super) struct Fault {
 enum Kind {
     UnknownKey {
         key: String,
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     UnknownChoice {
         choice: String,
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     Missing(&'static str),
     Type {
@@ -43,14 +46,38 @@ impl Fault {
         }
     }
 
+    /// A key that is not among the `known`.
+    pub(crate) fn unknown_key(key: &str, known: Vec<&'static str>) -> Self {
+        Self::new(Kind::UnknownKey {
+            key: key.to_string(),
+            known,
+        })
+    }
+
+    /// A choice that is not among the `known`.
+    pub(crate) fn unknown_choice(choice: &str, known: Vec<&'static str>) -> Self {
+        Self::new(Kind::UnknownChoice {
+            choice: choice.to_string(),
+            known,
+        })
+    }
+
+    /// A value that is not what was `expected`.
+    pub(crate) fn wrong_type(expected: &str, found: &Value) -> Self {
+        Self::new(Kind::Type {
+            expected: expected.to_string(),
+            found: found.type_str().to_string(),
+        })
+    }
+
     /// The same fault, seen from one table further out.
-    fn inside(mut self, key: &str) -> Self {
+    pub(crate) fn inside(mut self, key: &str) -> Self {
         self.path.insert(0, key.to_string());
         self
     }
 
     /// The error that the user sees; `file` names the run file where no key can.
-    pub(super) fn into_error(self, file: &str) -> Error {
+    pub(crate) fn into_error(self, file: &str) -> Error {
         let place = if self.path.is_empty() {
             file.to_string()
         } else {
@@ -59,12 +86,12 @@ impl Fault {
         match self.kind {
             Kind::UnknownKey { key, known } => Error::ConfigUnknownKey {
                 place,
-                suggestion: super::nearest(&key, known.iter().copied()),
+                suggestion: nearest(&key, known.iter().copied()),
                 known: known.join(", "),
                 key,
             },
             Kind::UnknownChoice { choice, known } => {
-                let hint = super::nearest(&choice, known.iter().copied())
+                let hint = nearest(&choice, known.iter().copied())
                     .map_or(String::new(), |s| format!(": did you mean '{s}'?"));
                 Error::ConfigValue {
                     place,
@@ -94,6 +121,60 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The known name that looks most like `word`, where one looks like it at all.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|k| {
+            (
+                strsim::jaro_winkler(&word.to_lowercase(), &k.to_lowercase()),
+                k,
+            )
+        })
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k.to_string())
+}
+
+/// Reads a struct whose keys are the table's.
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(table: Table) -> Result<T, Fault> {
+    T::deserialize(Read(Value::Table(table)))
+}
+
+/// The keys of a struct: `read` is its way of being read.
+pub(crate) fn keys<T>(read: impl FnOnce(Keys) -> Result<T, Fault>) -> &'static [&'static str] {
+    let keys = Rc::new(Cell::new(&[][..]));
+    // It ends in an error whatever the struct is: there is nothing to read.
+    let _ = read(Keys(keys.clone()));
+    keys.get()
+}
+
+/// Holds nothing, and takes down which keys are asked of it.
+pub(crate) struct Keys(Rc<Cell<&'static [&'static str]>>);
+
+impl<'de> Deserializer<'de> for Keys {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+        Err(de::Error::custom("holds nothing"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.0.set(keys);
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
@@ -113,17 +194,11 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Kind::UnknownKey {
-            key: key.to_string(),
-            known,
-        })
+        Self::unknown_key(key, known.to_vec())
     }
 
     fn unknown_variant(choice: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Kind::UnknownChoice {
-            choice: choice.to_string(),
-            known,
-        })
+        Self::unknown_choice(choice, known.to_vec())
     }
 
     fn missing_field(key: &'static str) -> Self {
@@ -132,7 +207,7 @@ impl de::Error for Fault {
 }
 
 /// A value on its way into the schema.
-pub(super) struct Read(pub(super) Value);
+pub(crate) struct Read(pub(crate) Value);
 
 impl<'de> Deserializer<'de> for Read {
     type Error = Fault;

@@ -1,0 +1,287 @@
+//! What a stage can learn: one file an objective, one line of [`OBJECTIVES`] each.
+//!
+//! An objective is a struct that holds its own options, read from the stage's table of a run file
+//! beside the keys that every stage has.
+
+mod classify;
+mod clm;
+mod joint;
+mod lm;
+mod mlm;
+mod sa;
+mod words;
+
+pub use classify::{Classify, Problem};
+pub use clm::Clm;
+pub use joint::{Auxiliary, Joint};
+pub use lm::Lm;
+pub use mlm::{MaskRate, Masking, Mlm, MlmNsp, RateKind, RateSchedule};
+pub use sa::Sa;
+pub use words::Words;
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Deserialize, Serialize, Serializer};
+use toml::Table;
+
+use crate::hub::Head;
+use crate::schema::{self, Fault};
+
+/// All objectives, in the order in which they are listed.
+pub const OBJECTIVES: &[Registered] = &[
+    Registered::of::<Lm>(),
+    Registered::of::<Sa>(),
+    Registered::of::<Mlm>(),
+    Registered::of::<MlmNsp>(),
+    Registered::of::<Clm>(),
+    Registered::of::<Classify>(),
+    Registered::of::<Joint>(),
+    Registered::of::<Words>(),
+];
+
+/// An objective and its options.
+pub trait Objective: Options {
+    /// Its name in the run file.
+    fn name(&self) -> &'static str;
+
+    /// What is learned, in a few words.
+    fn about(&self) -> &'static str;
+
+    /// What it learns labels of.
+    fn labels(&self) -> Labels;
+
+    /// What stands on a transformer that learns it: with the heads that a family has, all that says
+    /// which family learns what. `None`: no transformer learns it.
+    fn head(&self) -> Option<Head> {
+        None
+    }
+
+    /// Tokens of the longest sequence that it reads.
+    fn length(&self) -> usize;
+
+    /// Whether all its sequences are that long, so that steps follow from tokens.
+    fn fills(&self) -> bool {
+        false
+    }
+
+    /// Which end of a longer text it reads.
+    fn kept_end(&self) -> KeptEnd {
+        KeptEnd::default()
+    }
+
+    /// What a label is.
+    fn problem(&self) -> Problem {
+        Problem::default()
+    }
+
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// The key that is out of its range.
+    fn check(&self) -> Result<(), WrongOption>;
+}
+
+/// What every struct of options can do; nothing implements it by hand.
+pub trait Options: Any + fmt::Debug + Send + Sync {
+    /// A copy.
+    fn copy(&self) -> Box<dyn Objective>;
+    /// Whether the other is the same objective with the same options.
+    fn same(&self, other: &dyn Objective) -> bool;
+    /// The options as a table.
+    ///
+    /// # Errors
+    /// A number that TOML cannot hold.
+    fn table(&self) -> Result<Table, String>;
+}
+
+impl<O: Objective + Clone + PartialEq + Serialize> Options for O {
+    fn copy(&self) -> Box<dyn Objective> {
+        Box::new(self.clone())
+    }
+
+    fn same(&self, other: &dyn Objective) -> bool {
+        (other as &dyn Any).downcast_ref::<O>() == Some(self)
+    }
+
+    fn table(&self) -> Result<Table, String> {
+        // By way of the text, where an f32 of 0.1 is written as 0.1.
+        let text = toml::to_string(self).map_err(|e| e.to_string())?;
+        text.parse().map_err(|e: toml::de::Error| e.to_string())
+    }
+}
+
+/// An option that is out of its range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongOption {
+    /// Its key, dotted below the stage's table.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// What an objective learns labels of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// Of nothing: it learns from the text itself.
+    None,
+    /// One of each text, or pair of texts.
+    OfTexts,
+    /// One of each word.
+    OfWords,
+}
+
+/// Ends of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptEnd {
+    /// The beginning.
+    Head,
+    /// The end, where a review's verdict often stands.
+    #[default]
+    Tail,
+}
+
+/// The objective of a stage, whichever it is.
+#[derive(Debug)]
+pub struct AnyObjective(Box<dyn Objective>);
+
+impl AnyObjective {
+    /// Its options, where it is an `O`.
+    pub fn get<O: Objective>(&self) -> Option<&O> {
+        (&*self.0 as &dyn Any).downcast_ref()
+    }
+
+    /// Whether it is an `O`.
+    pub fn is<O: Objective>(&self) -> bool {
+        self.get::<O>().is_some()
+    }
+
+    /// Whether it learns from labels.
+    pub fn needs_labels(&self) -> bool {
+        self.labels() != Labels::None
+    }
+}
+
+impl<O: Objective> From<O> for AnyObjective {
+    fn from(objective: O) -> Self {
+        Self(Box::new(objective))
+    }
+}
+
+impl Deref for AnyObjective {
+    type Target = dyn Objective;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Clone for AnyObjective {
+    fn clone(&self) -> Self {
+        Self(self.copy())
+    }
+}
+
+impl PartialEq for AnyObjective {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(&*other.0)
+    }
+}
+
+/// `objective` and the options beside it.
+impl Serialize for AnyObjective {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let table = self.table().map_err(S::Error::custom)?;
+        let mut map = to.serialize_map(Some(1 + table.len()))?;
+        map.serialize_entry("objective", self.name())?;
+        for (key, value) in &table {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A line of [`OBJECTIVES`].
+#[derive(Debug, Clone, Copy)]
+pub struct Registered {
+    standard: fn() -> AnyObjective,
+    keys: fn() -> &'static [&'static str],
+    read: fn(Table) -> Result<AnyObjective, Fault>,
+}
+
+impl Registered {
+    const fn of<O: Objective + Default + DeserializeOwned>() -> Self {
+        Self {
+            standard: || O::default().into(),
+            keys: || schema::keys(O::deserialize),
+            read: |table| schema::read::<O>(table).map(Into::into),
+        }
+    }
+
+    /// The objective, all its options at their defaults.
+    pub fn standard(&self) -> AnyObjective {
+        (self.standard)()
+    }
+
+    /// Its name in the run file.
+    pub fn name(&self) -> &'static str {
+        self.standard().name()
+    }
+
+    /// The keys of its options in a stage's table.
+    pub fn keys(&self) -> &'static [&'static str] {
+        (self.keys)()
+    }
+
+    /// The objective with the options of a table that holds nothing else.
+    pub(crate) fn read(&self, options: Table) -> Result<AnyObjective, Fault> {
+        (self.read)(options)
+    }
+}
+
+/// The objective of that name.
+pub fn find(name: &str) -> Option<&'static Registered> {
+    OBJECTIVES.iter().find(|o| o.name() == name)
+}
+
+/// The names of those that `wanted` picks, in quotes: `"a", "b" or "c"`.
+pub(crate) fn listed(wanted: impl Fn(&AnyObjective) -> bool) -> String {
+    let all = OBJECTIVES.iter().map(Registered::standard);
+    let names: Vec<String> = (all.filter(wanted))
+        .map(|o| format!("\"{}\"", o.name()))
+        .collect();
+    match &names[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// The names of the objectives that have an option of that key.
+pub(crate) fn owners(key: &str) -> Vec<&'static str> {
+    let have = OBJECTIVES.iter().filter(|o| o.keys().contains(&key));
+    have.map(Registered::name).collect()
+}
+
+/// An error at `key`, unless it is `good`.
+fn require(good: bool, key: &str, message: &str) -> Result<(), WrongOption> {
+    if good {
+        return Ok(());
+    }
+    Err(WrongOption {
+        key: key.to_string(),
+        message: message.to_string(),
+    })
+}
+
+/// Checks a number of tokens.
+fn check_length(key: &str, tokens: usize) -> Result<(), WrongOption> {
+    require(tokens >= 1, key, "should be at least 1")?;
+    require(tokens <= 1 << 20, key, "should be at most 1048576")
+}
+
+/// Tokens of a sequence where the run file does not say.
+const LENGTH: usize = 64;

@@ -1,0 +1,186 @@
+//! Transformers of a run file.
+
+use serde::{Deserialize, Serialize};
+
+use super::ModelKind;
+use crate::error::Result;
+use crate::objectives::{Classify, Clm, Mlm, MlmNsp, Words};
+use crate::schema;
+use crate::train::config::validate::{require, wrong};
+
+/// The keys of a stage that are for transformers.
+const KEYS: &[&str] = &[
+    "precision",
+    "checkpointing",
+    "freeze",
+    "layer_decay",
+    "rates",
+    "unfreeze_every",
+    "lora",
+    "problem",
+    "label_smoothing",
+];
+
+/// What a BERT is good for.
+pub(super) const BERT: ModelKind = ModelKind {
+    name: "bert",
+    objectives: &[Mlm::NAME, MlmNsp::NAME, Classify::NAME, Words::NAME],
+    keys: KEYS,
+    pairs: true,
+    sizes: || schema::keys(TransformerModel::deserialize),
+};
+
+/// What a GPT-2 is good for.
+pub(super) const GPT2: ModelKind = ModelKind {
+    name: "gpt2",
+    objectives: &[Clm::NAME, Classify::NAME],
+    ..BERT
+};
+
+/// What a model from a folder may be good for: which it is shows when the folder is opened.
+pub(super) const PRETRAINED: ModelKind = ModelKind {
+    name: "pretrained",
+    objectives: &[
+        Mlm::NAME,
+        MlmNsp::NAME,
+        Clm::NAME,
+        Classify::NAME,
+        Words::NAME,
+    ],
+    sizes: || schema::keys(PretrainedModel::deserialize),
+    ..BERT
+};
+
+/// A transformer; the defaults are BERT-base's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformerModel {
+    /// Width of a token's vector.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads of a layer; they divide `hidden`.
+    pub heads: usize,
+    /// Width of the feed-forward part; absent: 4 × `hidden`.
+    pub feed_forward: Option<usize>,
+    /// Longest sequence.
+    pub max_positions: usize,
+    /// Form of GELU; absent: the kind's own, "gelu" (erf) for BERT, "gelu_new" (tanh) for GPT-2.
+    pub activation: Option<Activation>,
+    /// Added to the variance that LayerNorm divides by; absent: the kind's own.
+    pub norm_eps: Option<f32>,
+    /// Probability of dropping units of embeddings and of each part's output.
+    pub dropout: f32,
+    /// Probability of dropping attention weights.
+    pub attention_dropout: f32,
+    /// Probability of dropping units before a new head; absent: `dropout`.
+    pub classifier_dropout: Option<f32>,
+}
+
+impl Default for TransformerModel {
+    fn default() -> Self {
+        Self {
+            hidden: 768,
+            layers: 12,
+            heads: 12,
+            feed_forward: None,
+            max_positions: 512,
+            activation: None,
+            norm_eps: None,
+            dropout: 0.1,
+            attention_dropout: 0.1,
+            classifier_dropout: None,
+        }
+    }
+}
+
+impl TransformerModel {
+    /// Width of the feed-forward part.
+    pub fn feed_forward(&self) -> usize {
+        self.feed_forward.unwrap_or(4 * self.hidden)
+    }
+
+    /// Checks the sizes.
+    pub(super) fn check(&self) -> Result<()> {
+        let at = |key: &str| format!("model.{key}");
+        for (key, value, most) in [
+            ("hidden", self.hidden, 65_536),
+            ("layers", self.layers, 1_000),
+            ("heads", self.heads, 65_536),
+            ("feed_forward", self.feed_forward(), 1 << 20),
+            ("max_positions", self.max_positions, 1 << 20),
+        ] {
+            require(value >= 1, || at(key), "should be at least 1")?;
+            if value > most {
+                return Err(wrong(at(key), format!("should be at most {most}")));
+            }
+        }
+        require(
+            self.hidden.is_multiple_of(self.heads),
+            || at("heads"),
+            &format!("should divide hidden = {}", self.hidden),
+        )?;
+        require(
+            self.norm_eps.is_none_or(|e| e > 0.0 && e.is_finite()),
+            || at("norm_eps"),
+            "should be a positive number",
+        )?;
+        check_dropouts(
+            Some(self.dropout),
+            Some(self.attention_dropout),
+            self.classifier_dropout,
+        )
+    }
+}
+
+/// Forms of GELU (Hendrycks & Gimpel 2016), by their names in transformers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// With the error function.
+    Gelu,
+    /// With tanh.
+    GeluNew,
+}
+
+/// What a run may change about a model that it takes from a folder; absent: as in its config.json.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainedModel {
+    /// Probability of dropping units of embeddings and of each part's output.
+    pub dropout: Option<f32>,
+    /// Probability of dropping attention weights.
+    pub attention_dropout: Option<f32>,
+    /// Probability of dropping units before a new head.
+    pub classifier_dropout: Option<f32>,
+}
+
+impl PretrainedModel {
+    /// Checks what is changed.
+    pub(super) fn check(&self) -> Result<()> {
+        check_dropouts(
+            self.dropout,
+            self.attention_dropout,
+            self.classifier_dropout,
+        )
+    }
+}
+
+fn check_dropouts(
+    dropout: Option<f32>,
+    attention: Option<f32>,
+    classifier: Option<f32>,
+) -> Result<()> {
+    for (key, p) in [
+        ("dropout", dropout),
+        ("attention_dropout", attention),
+        ("classifier_dropout", classifier),
+    ] {
+        require(
+            p.is_none_or(|p| (0.0..1.0).contains(&p)),
+            || format!("model.{key}"),
+            "is a probability: expected 0 or more and less than 1",
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! A stage of a run file.
+
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::{Table, Value};
+
+use super::model::{Dropout, LstmModel};
+use super::optimizer::Optimizer;
+use super::tuning::{Lora, UnfreezeEvery};
+use crate::error::{Error, Result};
+use crate::objectives::{self, AnyObjective, OBJECTIVES, Objective, Registered};
+use crate::optim::schedule::Schedule;
+use crate::schema::{self, Fault, Read};
+
+/// One stage: the keys that every stage has, and its objective with the objective's own.
+///
+/// As `remote = "Self"`, serde's derive makes functions of the type; the traits are implemented
+/// below, by way of the registry of objectives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
+pub struct StageConfig {
+    /// Names the stage in `init`, `--set stage.NAME.…`, folders and the report.
+    pub name: String,
+    /// What is done.
+    pub kind: StageKind,
+    /// What is learned; its options stand beside the other keys.
+    #[serde(flatten, skip_deserializing, default = "unread")]
+    pub objective: AnyObjective,
+    /// Weights to start from: an earlier stage's name or a model folder; absent: from scratch.
+    #[serde(default)]
+    pub init: Option<String>,
+    /// Which of those weights are taken over.
+    #[serde(default = "both_parts")]
+    pub transfer: Vec<Part>,
+    /// Which text a pretrain stage reads.
+    #[serde(default)]
+    pub text: TextChoice,
+    /// Run the stage once per seed and report the mean.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Run the stage once per fold of a cross-validation and report the mean.
+    #[serde(default)]
+    pub folds: Option<usize>,
+    /// Run only the first so many folds of the cross-validation.
+    #[serde(default)]
+    pub run_folds: Option<usize>,
+    /// Highest learning rate.
+    #[serde(default = "default_lr")]
+    pub lr: f64,
+    /// Texts (or parallel streams of text) per step.
+    #[serde(default = "default_batch")]
+    pub batch: usize,
+    /// Largest norm of the whole gradient; absent: not clipped.
+    #[serde(default)]
+    pub clip_norm: Option<f32>,
+    /// Steps between evaluations; absent: once per epoch.
+    #[serde(default)]
+    pub eval_every: Option<u64>,
+    /// Steps between checkpoints; absent: at every evaluation.
+    #[serde(default)]
+    pub save_every: Option<u64>,
+    /// Checkpoints kept, besides the best.
+    #[serde(default = "two")]
+    pub keep: usize,
+    /// When the stage is done.
+    #[serde(default)]
+    pub budget: Budget,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// How the learning rate moves.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// This stage's own dropout; absent: the model's.
+    #[serde(default)]
+    pub dropout: Option<Dropout>,
+    /// Micro-batches of `batch` texts per step.
+    #[serde(default = "one_usize")]
+    pub accumulate: usize,
+    /// What activations and their gradients are held in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Compute each layer's activations again on the way back instead of keeping them.
+    #[serde(default)]
+    pub checkpointing: bool,
+    /// Parameters that are not trained: parts, as "embeddings, layer.0-7", or a regex.
+    #[serde(default)]
+    pub freeze: Option<String>,
+    /// Factor of the learning rate from each layer to the one below it.
+    #[serde(default)]
+    pub layer_decay: Option<f64>,
+    /// Factors of the learning rate, by regex; those that match a name multiply.
+    #[serde(default)]
+    pub rates: BTreeMap<String, f64>,
+    /// Begin with the head alone and train one more layer every so often, from the top down.
+    #[serde(default)]
+    pub unfreeze_every: Option<UnfreezeEvery>,
+    /// Train a low-rank adapter instead of the model.
+    #[serde(default)]
+    pub lora: Option<Lora>,
+}
+
+impl StageConfig {
+    /// Reads a stage's table: what the objective knows is its own, the rest is every stage's.
+    pub(super) fn read(mut table: Table) -> std::result::Result<StageConfig, Fault> {
+        let Some(name) = table.remove(OBJECTIVE) else {
+            return Err(Fault::missing_field(OBJECTIVE));
+        };
+        let objective = match name.as_str() {
+            Some(name) => objectives::find(name).ok_or_else(|| {
+                Fault::unknown_choice(name, OBJECTIVES.iter().map(Registered::name).collect())
+            }),
+            None => Err(Fault::wrong_type("the name of an objective", &name)),
+        };
+        let objective = objective.map_err(|fault| fault.inside(OBJECTIVE))?;
+        let (own, shared): (Table, Table) = table
+            .into_iter()
+            .partition(|(key, _)| objective.keys().contains(&key.as_str()));
+        if let Some(key) = shared
+            .keys()
+            .find(|key| !shared_keys().contains(&key.as_str()))
+        {
+            return Err(foreign(key, objective));
+        }
+        let mut stage = StageConfig::deserialize(Read(Value::Table(shared)))?;
+        stage.objective = objective.read(own)?;
+        Ok(stage)
+    }
+
+    /// The keys whose values are not what they are by default.
+    pub(super) fn changed(&self) -> Result<Vec<String>> {
+        let table = |stage: &StageConfig| {
+            Table::try_from(stage).map_err(|e| Error::ConfigValue {
+                place: format!("stage.{}", self.name),
+                message: format!("cannot be written as TOML: {e}"),
+            })
+        };
+        let mut own = table(self)?;
+        let least = ["name", "kind", OBJECTIVE].map(|key| (key.to_string(), own[key].clone()));
+        let untouched = StageConfig::read(Table::from_iter(least));
+        let untouched = table(&untouched.map_err(|fault| fault.into_error("stage"))?)?;
+        own.retain(|key, value| untouched.get(key) != Some(value));
+        Ok(own.keys().cloned().collect())
+    }
+
+    /// The objective's options, where it is an `O`.
+    pub fn options<O: Objective>(&self) -> Option<&O> {
+        self.objective.get()
+    }
+
+    /// The dropout in force: the stage's own, or the model's.
+    pub fn dropout(&self, model: &LstmModel) -> Dropout {
+        self.dropout.unwrap_or(model.dropout)
+    }
+}
+
+const OBJECTIVE: &str = "objective";
+
+/// The keys that every stage has, `objective` aside.
+pub(super) fn shared_keys() -> &'static [&'static str] {
+    schema::keys(StageConfig::deserialize)
+}
+
+/// Whether a stage of a run file may hold a key; any key, where its objective is yet to be settled.
+pub(super) fn may_hold(stage: &Table, key: &str) -> bool {
+    let name = stage.get(OBJECTIVE).and_then(Value::as_str);
+    let objective = name.and_then(objectives::find);
+    key == OBJECTIVE
+        || shared_keys().contains(&key)
+        || objective.is_none_or(|o| o.keys().contains(&key))
+}
+
+/// What to say of a key that a stage of this objective does not have.
+fn foreign(key: &str, objective: &Registered) -> Fault {
+    let owners = objectives::owners(key);
+    if owners.is_empty() {
+        return Fault::unknown_key(key, known_keys([objective]));
+    }
+    let message = format!(
+        "belongs to {}, and the stage's objective is {}; leave it out",
+        owners.join(", "),
+        objective.name()
+    );
+    Fault::custom(message).inside(key)
+}
+
+/// The keys of stages with these objectives.
+pub(super) fn known_keys<'a>(
+    objectives: impl IntoIterator<Item = &'a Registered>,
+) -> Vec<&'static str> {
+    let mut keys = shared_keys().to_vec();
+    keys.insert(2.min(keys.len()), OBJECTIVE);
+    for key in objectives.into_iter().flat_map(|o| o.keys()) {
+        if !keys.contains(key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+impl Serialize for StageConfig {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        StageConfig::serialize(self, to)
+    }
+}
+
+/// [`RunConfig::parse`](super::RunConfig::parse) reads stages itself, so that faults have their
+/// places.
+impl<'de> Deserialize<'de> for StageConfig {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let table = Table::deserialize(from)?;
+        StageConfig::read(table).map_err(|fault| D::Error::custom(fault.into_error("stage")))
+    }
+}
+
+/// What a stage does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageKind {
+    /// Train on text without labels.
+    Pretrain,
+    /// Train on labelled text, and test.
+    Finetune,
+    /// Only test the weights named by `init`.
+    Evaluate,
+}
+
+/// What activations and their gradients are held in; parameters in training are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, with a loss scale that follows the gradients.
+    F16,
+}
+
+/// Weights that a later stage can take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Word embeddings.
+    Embedding,
+    /// LSTM weights and biases.
+    Lstm,
+}
+
+/// Which text a pretrain stage reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextChoice {
+    /// Text without labels where the data have some, the training texts otherwise.
+    #[default]
+    Auto,
+    /// Only text without labels; where none has any, that of `unlabelled`.
+    Unlabelled,
+    /// Only the training texts of `path`, their labels unread (the fold's, under `folds`).
+    Train,
+    /// Both.
+    All,
+}
+
+/// When a stage is done: exactly one of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Budget {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Passes over the stage's training data; fractions are allowed.
+    Epochs(f64),
+    /// Tokens read.
+    Tokens(u64),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::Epochs(1.0)
+    }
+}
+
+// Defaults that serde needs as functions.
+
+/// Until the objective is read, which is right after the other keys.
+fn unread() -> AnyObjective {
+    OBJECTIVES[0].standard()
+}
+
+fn one_usize() -> usize {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn both_parts() -> Vec<Part> {
+    vec![Part::Embedding, Part::Lstm]
+}
+
+fn default_lr() -> f64 {
+    1e-3
+}
+
+fn default_batch() -> usize {
+    32
+}
