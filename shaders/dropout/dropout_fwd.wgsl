@@ -1,16 +1,12 @@
 // Dropout.
 //
-//   y[e] = x[e] * (0 if word(cell(e)) < threshold else scale)
-//   threshold = p 2^32, scale = 1 / (1 - p) (or 1 for word dropout); p = 0 is the identity
-//   cell(e) = e;  PATTERN: cell(e) = (e / row) % period
-//   word(c) is word c % 4 of Philox4x32-10 block (c / 4, layer, draw, 0) under the seed
+//   y[e] = x[e] * (0 if word(e) < threshold else scale)
+//   threshold = p 2^32, scale = 1 / (1 - p); p = 0 is the identity
+//   word(e) is word e % 4 of Philox4x32-10 block (e / 4, layer, draw, 0) under the seed
 //
-// PATTERN repeats cells:
-// row = C drops whole rows of (T, B, C), period = B C locks the mask over time.
 // VEC4: x and y hold four values per element; n still counts values, a multiple of 4.
 // F16: x and y hold f16.
-// Source: Srivastava et al. 2014 (inverted form); Philox: Salmon et al. 2011;
-//   locked masks: Gal & Ghahramani 2016, section 4.
+// Source: Srivastava et al. 2014 (inverted form); Philox4x32-10: Salmon et al. 2011.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
@@ -19,11 +15,9 @@
 
 struct Params {
     n: u32,         // elements
-    layer: u32,     // tells this dropout's stream from all others of the model
+    layer: u32,     // tells this dropout's random stream from the model's others
     threshold: u32, // p 2^32 (kernels::philox::drop_threshold); 0 is the identity with scale 1
-    row: u32,       // elements that share a cell (1; C drops whole rows); PATTERN only
-    period: u32,    // cells (n; B C locks the mask over time); PATTERN only
-    scale: f32,     // 1 / (1 - p), or 1 for word dropout
+    scale: f32,     // 1 / (1 - p)
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -37,7 +31,7 @@ fn dropout_fwd(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    // Four times the invocation must not wrap: the host keeps n below 2^32 - 1024.
+    // Four times the invocation's index must not wrap: the host keeps n below 2^32 - 1024.
     let first = (linear_group(wid, nwg) * 256u + lid) * 4u;
     if first < p.n {
         let factors = dropout_factors(first);

@@ -1,7 +1,6 @@
 // Gradient of embedding_fwd: a scatter-add made deterministic by sorting on the host.
 //
 //   dtable[rows[u], :] (=|+=) sum over k in [starts[u], starts[u + 1]) of dy[order[k], :]
-//   ROW_DROPOUT: times the entry's 0 or scale
 //   rows that no segment names are not touched, with or without accumulate
 //
 // order lists the positions of the batch sorted by id (stable), one segment per distinct id.
@@ -9,7 +8,7 @@
 // Source: derivative of embedding_fwd.
 // Dispatch: U workgroups of 64, folded; one distinct id per workgroup. Unused slots have
 // rows[u] = 0xFFFFFFFF (any number >= V) and do nothing, so that a recorded dispatch serves every batch.
-// Passes: 1. Numerics: f32, positions in order. Limits: 6 storage buffers.
+// Passes: 1. Numerics: f32, positions in order. Limits: 5 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
 
@@ -18,9 +17,6 @@ struct Params {
     width: u32,      // C; with VEC4 a quarter of the columns
     vocab: u32,      // V
     accumulate: u32, // 0: overwrite the named rows without reading; 1: add
-    layer: u32,      // as in the forward; ROW_DROPOUT only
-    threshold: u32,  // as in the forward; ROW_DROPOUT only
-    scale: f32,      // as in the forward; ROW_DROPOUT only
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -28,11 +24,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> starts: array<u32>; // (U + 1): each segment's first place in order, and the end
 @group(0) @binding(3) var<storage, read> order: array<u32>; // (N): positions of the batch, sorted by id (stable)
 @group(0) @binding(4) var<storage, read> dy: array<Stored>; // (N, C): upstream gradient
-#if ROW_DROPOUT
-@group(0) @binding(5) var<storage, read> state: StepState; // (28 bytes): what changes per step, written by the host
-#include "random.wgsl"
-#endif
-@group(0) @binding(6) var<storage, read_write> dtable: array<Real>; // (V, C): gradient of the table
+@group(0) @binding(5) var<storage, read_write> dtable: array<Real>; // (V, C): gradient of the table
 
 @compute @workgroup_size(64)
 fn embedding_bwd(
@@ -45,10 +37,6 @@ fn embedding_bwd(
         let id = rows[u];
         if id < p.vocab {
             let end = starts[u + 1u];
-            var factor = 1.0;
-#if ROW_DROPOUT
-            factor = select(p.scale, 0.0, random_words(id / 4u, p.layer)[id % 4u] < p.threshold);
-#endif
             for (var c = lid; c < p.width; c += 64u) {
                 var sum = Real(0.0);
                 for (var k = starts[u]; k < end; k++) {
@@ -56,9 +44,9 @@ fn embedding_bwd(
                 }
                 let i = id * p.width + c;
                 if p.accumulate == 0u {
-                    dtable[i] = factor * sum;
+                    dtable[i] = sum;
                 } else {
-                    dtable[i] = factor * sum + dtable[i];
+                    dtable[i] = sum + dtable[i];
                 }
             }
         }

@@ -216,8 +216,6 @@ kernels! {
     "reduce" {
         "grad_norm_finish"
         "grad_norm_partial"
-        "reduce_rows_bwd"
-        "reduce_rows_fwd"
         "sum_all"
         "sum_cols"
     }

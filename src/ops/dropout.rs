@@ -14,8 +14,6 @@ struct ForwardParams {
     n: u32,
     layer: u32,
     threshold: u32,
-    row: u32,
-    period: u32,
     scale: f32,
 }
 
@@ -25,8 +23,6 @@ struct BackwardParams {
     n: u32,
     layer: u32,
     threshold: u32,
-    row: u32,
-    period: u32,
     accumulate: u32,
     scale: f32,
 }
@@ -66,8 +62,6 @@ impl Draw {
             n: x.len() as u32,
             layer: self.layer,
             threshold: self.threshold,
-            row: 1,
-            period: 1,
             scale: self.scale,
         };
         let kernel = gpu.kernel("dropout_fwd", &variant(x))?;
@@ -82,8 +76,6 @@ impl Draw {
             n: dy.len() as u32,
             layer: self.layer,
             threshold: self.threshold,
-            row: 1,
-            period: 1,
             accumulate: dx.flag(),
             scale: self.scale,
         };

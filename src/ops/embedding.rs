@@ -134,9 +134,6 @@ struct ForwardParams {
     rows: u32,
     width: u32,
     vocab: u32,
-    layer: u32,
-    threshold: u32,
-    scale: f32,
 }
 
 #[repr(C)]
@@ -146,9 +143,6 @@ struct BackwardParams {
     width: u32,
     vocab: u32,
     accumulate: u32,
-    layer: u32,
-    threshold: u32,
-    scale: f32,
 }
 
 /// Rows of `table` (V, C), f32 or f16, for tokens (T, B): (T, B, C) in the element type of the
@@ -173,9 +167,6 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
         rows: count as u32,
         width: (width / lanes) as u32,
         vocab: vocab as u32,
-        layer: 0,
-        threshold: 0,
-        scale: 1.0,
     };
     let bindings = [tokens.ids.binding(), table.binding(), y.binding()];
     gpu.dispatch(&kernel, &params, &bindings, Groups::Linear(count as u64))?;
@@ -194,9 +185,6 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
             width: (width / lanes) as u32,
             vocab: vocab as u32,
             accumulate: 1,
-            layer: 0,
-            threshold: 0,
-            scale: 1.0,
         };
         let bindings = [
             tokens.rows.binding(),

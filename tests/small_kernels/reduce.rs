@@ -1,82 +1,8 @@
-//! Row, column and whole sums; the gradient norm.
+//! Column and whole sums; the gradient norm.
 
 use super::support::*;
 use melos::device::Groups;
 use melos::kernels::Variant;
-
-#[test]
-fn row_reductions() {
-    for (rows, cols) in [(1, 1), (3, 63), (65, 65), (7, 257), (123, 3)] {
-        let dev = Dev::new();
-        let x = noise(rows * cols, 6, 2.0);
-        let row = |r: usize| &x[r * cols..(r + 1) * cols];
-        let scale = 1.0 / cols as f32;
-        let y = dev.out(rows);
-        let params = [rows as u32, cols as u32, bits(scale)];
-        let groups = Groups::Linear(rows as u64);
-        dev.run(
-            "reduce_rows_fwd",
-            &Variant::new(),
-            params,
-            &[&dev.f32(&x), &y.tensor],
-            groups,
-        );
-        let mean = |r| row(r).iter().map(|&v| f64::from(v)).sum::<f64>() / cols as f64;
-        let want: Vec<_> = (0..rows).map(|r| near(mean(r), 2.0)).collect();
-        dev.check("mean", &y, &want);
-
-        let max = Variant::new().with("MAX", true);
-        let (y, arg) = (dev.out(rows), dev.u32(&vec![77; rows]));
-        let mut tied = x.clone();
-        tied.iter_mut().for_each(|v| *v = v.round()); // many ties: the first must win
-        let bound = [&dev.f32(&tied), &y.tensor, &arg];
-        dev.run("reduce_rows_fwd", &max, params, &bound, groups);
-        let row = |r: usize| &tied[r * cols..(r + 1) * cols];
-        let first = |r: usize| {
-            let top = row(r).iter().copied().fold(f32::MIN, f32::max);
-            row(r).iter().position(|&v| v == top).unwrap()
-        };
-        let want: Vec<_> = (0..rows)
-            .map(|r| exactly(row(r)[first(r)].into()))
-            .collect();
-        dev.check("max", &y, &want);
-        let args = arg.to_vec::<u32>().unwrap();
-        assert!(
-            (0..rows).all(|r| args[r] == first(r) as u32),
-            "arg of {rows} x {cols}"
-        );
-
-        let dy = noise(rows, 7, 1.0);
-        for accumulate in [0, 1] {
-            let params = [rows as u32, cols as u32, accumulate, bits(scale)];
-            let dx = dev.out_for(rows * cols, accumulate);
-            let bound = [&dev.f32(&dy), &dx.tensor];
-            dev.run("reduce_rows_bwd", &Variant::new(), params, &bound, groups);
-            let g = |i: usize| f64::from(dy[i / cols]) * f64::from(scale) + before(accumulate);
-            dev.check(
-                "mean, backward",
-                &dx,
-                &(0..rows * cols)
-                    .map(|i| near(g(i), 2.0))
-                    .collect::<Vec<_>>(),
-            );
-            let dx = dev.out_for(rows * cols, accumulate);
-            let bound = [&dev.f32(&dy), &arg, &dx.tensor];
-            dev.run("reduce_rows_bwd", &max, params, &bound, groups);
-            let g = |i: usize| {
-                if i % cols == first(i / cols) {
-                    f64::from(dy[i / cols])
-                } else {
-                    0.0
-                }
-            };
-            let want: Vec<_> = (0..rows * cols)
-                .map(|i| near(g(i) + before(accumulate), 2.0))
-                .collect();
-            dev.check("max, backward", &dx, &want);
-        }
-    }
-}
 
 #[test]
 fn column_and_whole_sums() {
