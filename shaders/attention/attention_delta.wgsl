@@ -1,4 +1,4 @@
-// What the backward of attention needs of every query: the sum of do o over every head.
+// Sum of do o for each head of each query, which the backward of attention needs.
 //
 //   delta[b, h, t] = sum_d do[b, t, h, d] o[b, t, h, d]
 //   which is sum_s p[s] dp[s] of a softmax over s, with dropout or without

@@ -5,8 +5,9 @@
 //
 // The probabilities are computed again and the mask is drawn again, both as in attention_fwd_subgroup.
 // Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
-// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four keys and COLS
-// columns of dk and dv. With D > COLS there are several blocks of columns, each with its own scores.
+// Dispatch: (ceil(S / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more;
+// a lane has four keys and COLS columns of dk and dv. With D > COLS there are several blocks of
+// columns, each with its own scores.
 // Passes: 1, after attention_delta. Eight queries at a time, q and do shared by broadcast.
 // TOGETHER: dv lies in the buffer of dk, and what is bound as dv does not matter.
 // Numerics: f32, in the order of t. Limits: subgroups of 8 lanes or more; 8 storage buffers.
@@ -87,8 +88,8 @@ fn attention_dkv_subgroup(
             k_acc[i] = add_outer(q4(q_lo, d), q4(q_hi, d), g, k_acc[i]);
         }
     }
-    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
-    // and take seconds to compile the stores.
+    // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
+    // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.keys - min(s, p.keys), 4u); i++) {
         for (var g = 0u; g < GROUPS; g++) {
             let d = first + 8u * g;

@@ -74,7 +74,7 @@ fn attention_dq(
         for (var i = 0u; i < SLICES; i++) {
             workgroupBarrier();
             for (var l = 0u; l < 4u; l++) {
-                // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+                // Values beyond the valid keys may be anything, infinite too: 0 times one need not be 0.
                 let s = s0 + r + 8u * l;
                 let line = k4(k_place(batch, head, s), first + 32u * i + 4u * c);
                 other_slice[lid + 64u * l] = select(vec4<f32>(0.0), line, s < valid);

@@ -5,8 +5,9 @@
 //
 // The probabilities are computed again and the mask is drawn again, both as in attention_fwd_subgroup.
 // Source: Dao 2023, "FlashAttention-2", algorithm 2; online softmax: Milakov and Gimelshein 2018.
-// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four queries and COLS
-// columns of dq. With D > COLS there are several blocks of columns, each with its own scores.
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more;
+// a lane has four queries and COLS columns of dq. With D > COLS there are several blocks of
+// columns, each with its own scores.
 // Passes: 1, after attention_delta. Eight keys at a time, k and v shared by broadcast.
 // Numerics: f32, in the order of s. Limits: subgroups of 8 lanes or more; 7 storage buffers.
 #const COLS: u32 // columns of a result that a workgroup makes, a multiple of 8
@@ -68,7 +69,7 @@ fn attention_dq_subgroup(
             let ds = p.scale * power(f[j] * factor - lse) * (g[j] - delta);
             f[j] = select(vec4<f32>(0.0), ds, vec4<u32>(s + j) < visible);
         }
-        // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+        // Values beyond the valid keys may be anything, infinite too: 0 times one need not be 0.
         for (var i = 0u; i < GROUPS; i++) {
             let d = first + 8u * i + column;
             let x = select(vec4<f32>(0.0), k4(k_lo, d), s + row < valid);
@@ -76,8 +77,8 @@ fn attention_dq_subgroup(
             acc[i] = add_outer(x, y, f, acc[i]);
         }
     }
-    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
-    // and take seconds to compile the stores.
+    // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
+    // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
         for (var g = 0u; g < GROUPS; g++) {
             let d = first + 8u * g;

@@ -8,7 +8,7 @@
 // o. With D > COLS there are several blocks of columns, each with its own scores.
 // Passes: 1. Tiles of 32 keys, in slices of 32 columns; an invocation has four queries by four keys
 // of the scores, and four queries by four columns of each slice of o.
-// Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
+// Dropout takes 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: 6 storage buffers; 13 KiB of workgroup memory.
 #const COLS: u32 // columns of a result that a workgroup makes, a multiple of 32
 #include "attention_fwd_store.wgsl"
@@ -16,7 +16,7 @@
 
 const SLICES: u32 = COLS / 32u;
 
-// What the eight invocations of four rows tell each other.
+// What the eight invocations that share four rows exchange.
 var<workgroup> parts: array<vec4<f32>, 64>;
 
 @compute @workgroup_size(64)
@@ -82,7 +82,7 @@ fn attention_fwd(
         for (var g = 0u; g < SLICES; g++) {
             workgroupBarrier();
             for (var i = 0u; i < 4u; i++) {
-                // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+                // Values beyond the valid keys may be anything, infinite too: 0 times one need not be 0.
                 let s = s0 + r + 8u * i;
                 let line = v4(v_place(batch, head, s), first + 32u * g + 4u * c);
                 other_slice[lid + 64u * i] = select(vec4<f32>(0.0), line, s < valid);

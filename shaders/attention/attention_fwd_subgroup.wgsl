@@ -4,11 +4,12 @@
 //   over the keys s < lens[b], and s <= max(lens[b] - T, 0) + t if causal; o = 0 where there is none
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
-// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more; a lane has four queries and COLS
-// columns of o. With D > COLS there are several blocks of columns, each with its own scores.
+// Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more;
+// a lane has four queries and COLS columns of o. With D > COLS there are several blocks of
+// columns, each with its own scores.
 // Passes: 1. Eight keys at a time: a lane's scores and probabilities never leave it, since all of
 // its row is its own; k and v come in blocks of 4 x 8 that the subgroup shares by broadcast.
-// Dropout falls by 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
+// Dropout takes 16 bits of Philox for each pair, so p is rounded to a multiple of 2^-16.
 // Numerics: f32, in powers of two. Limits: subgroups of 8 lanes or more; 6 storage buffers.
 #const COLS: u32 // columns of a result that a workgroup makes, a multiple of 8
 #include "attention_fwd_store.wgsl"
@@ -67,7 +68,7 @@ fn attention_fwd_subgroup(
             f[j] *= kept(vec4<u32>(even, even >> 16u, odd, odd >> 16u));
         }
 #endif
-        // What lies beyond the valid keys may be anything: 0 times it need not be 0.
+        // Values beyond the valid keys may be anything, infinite too: 0 times one need not be 0.
         let v_lo = v_place(batch, head, s + row);
         let v_hi = v_place(batch, head, s + row + 4u);
         for (var g = 0u; g < GROUPS; g++) {
@@ -81,8 +82,8 @@ fn attention_fwd_subgroup(
     }
     let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
     let lse = select(vec4<f32>(0.0), top + log2(sum), sum > vec4<f32>(0.0));
-    // Row by row, up to a number that the compiler does not know: CPU drivers would unroll the loop
-    // and take seconds to compile the stores.
+    // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
+    // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
         for (var g = 0u; g < GROUPS; g++) {
             let d = first + 8u * g;

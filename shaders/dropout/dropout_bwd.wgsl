@@ -2,11 +2,11 @@
 //
 //   dx[e] (=|+=) dy[e] * (0 if word(e) < threshold else scale)
 //   threshold = p 2^32, scale = 1 / (1 - p); p = 0 is the identity
-//   word(c) is word c % 4 of Philox4x32-10 block (c / 4, layer, draw, 0) under the seed
+//   word(e) is word e % 4 of Philox4x32-10 block (e / 4, layer, draw, 0) under the seed
 //
 // VEC4: dy and dx hold four values per element; n still counts values, a multiple of 4.
 // F16: dy and dx hold f16.
-// Source: derivative of dropout_fwd; Philox: Salmon et al. 2011.
+// Source: derivative of dropout_fwd; Philox4x32-10: Salmon et al. 2011.
 // Dispatch: ceil(n / 1024) workgroups of 256, folded; four neighbours per invocation.
 // Passes: 1. Numerics: one product; the mask is exact. Limits: 3 storage buffers.
 #include "linear.wgsl"
@@ -15,7 +15,7 @@
 
 struct Params {
     n: u32,          // elements
-    layer: u32,      // tells this dropout's stream from all others of the model
+    layer: u32,      // tells this dropout's random stream from the model's others
     threshold: u32,  // p 2^32 (kernels::philox::drop_threshold); 0 is the identity with scale 1
     accumulate: u32, // 0: overwrite without reading; 1: add
     scale: f32,      // 1 / (1 - p)
@@ -32,7 +32,7 @@ fn dropout_bwd(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    // Four times the invocation must not wrap: the host keeps n below 2^32 - 1024.
+    // Four times the invocation's index must not wrap: the host keeps n below 2^32 - 1024.
     let first = (linear_group(wid, nwg) * 256u + lid) * 4u;
     if first < p.n {
         let factors = dropout_factors(first);

@@ -1,4 +1,4 @@
-// Copies sequences behind what others hold already, at places that only the device knows.
+// Appends sequences to those in a cache, at positions that only the device knows.
 //
 //   y[b, starts[b] + t, c] = x[b, t, first + c]   for t < T where starts[b] + t < S
 //
@@ -18,7 +18,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> starts: array<u32>; // (B): places of each row that are taken
+@group(0) @binding(1) var<storage, read> starts: array<u32>; // (B): places already taken in each row
 @group(0) @binding(2) var<storage, read> x: array<f32>; // (B, T, row): what is appended
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // (B, S, C): what it is appended to
 

@@ -6,7 +6,7 @@
 // Source: definition.
 // Dispatch: ceil(n / 256) workgroups of 256, folded; one element per invocation, x's last axis
 //   fastest. Numerics: exact, or one f32 sum. Limits: 2 storage buffers, 4 axes.
-// F16: elements are f16. U32: they are u32 (a driver may flush their bits as denormal floats).
+// F16: elements are f16.
 #include "linear.wgsl"
 #include "coords.wgsl"
 
@@ -20,19 +20,14 @@ struct Params {
     accumulate: u32,     // 0: overwrite without reading; 1: add
 }
 
-@group(0) @binding(0) var<uniform> p: Params;
-#if U32
-@group(0) @binding(1) var<storage, read> x: array<u32>; // (any): source, strided
-@group(0) @binding(2) var<storage, read_write> y: array<u32>; // (any): destination, strided; no two coordinates may meet
-#else
 #if F16
 alias Stored = f16;
 #else
 alias Stored = f32;
 #endif
+@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<Stored>; // (any): source, strided
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (any): destination, strided; no two coordinates may meet
-#endif
 
 @compute @workgroup_size(256)
 fn copy_strided(

@@ -22,7 +22,7 @@ struct Params {
     causal: u32,       // 1: a query sees no later key
     has_lens: u32,     // 0: every key counts
     lens_at: u32,      // where lens starts in control: 8 with DROPOUT, else 0
-    layer: u32,        // tells this dropout's stream from all others of the model
+    layer: u32,        // tells this dropout's random stream from the model's others
     threshold: u32,    // p 2^16; DROPOUT only
     accumulate: u32,   // 1: add to dq, or to dk
     accumulate_v: u32, // 1: add to dv
@@ -35,7 +35,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B): with DROPOUT the 8 words of the step state, then lens if has_lens = 1; any buffer if neither
 
-// What a masked score is; a running maximum starts above it, so that its exponential is 0.
+// The score of a masked key. A running maximum starts above it, so that its exponential is 0.
 const MASKED: f32 = -3.4028234663852886e38;
 const NO_SCORE: f32 = -1e30;
 const LOG2E: f32 = 1.4426950408889634;
@@ -48,24 +48,24 @@ fn valid_keys(batch: u32) -> u32 {
     return min(control[p.lens_at + batch], p.keys);
 }
 
-// Keys before the one at the position of query 0: those of a cache.
+// Keys that come before query 0: those of a cache.
 fn cached(valid: u32) -> u32 {
     return max(valid, p.queries) - p.queries;
 }
 
-// How many keys queries t see, from the first on.
+// How many keys, counted from the first, each of four queries sees.
 fn seen(t: vec4<u32>, valid: u32) -> vec4<u32> {
     let all = vec4<u32>(valid);
     return select(all, min(all, t + 1u + cached(valid)), vec4<bool>(p.causal != 0u));
 }
 
-// 2^x for x <= 0 or a rounding above; far below, 0: CPU drivers are slow on what would be a
-// denormal number in the next product.
+// 2^x for x <= 0, or a rounding error above it. Far below, 0: the next product would be a denormal
+// number, and CPU drivers are slow on those.
 fn power(x: vec4<f32>) -> vec4<f32> {
     return select(exp2(max(x, vec4<f32>(-126.0))), vec4<f32>(0.0), x < vec4<f32>(-100.0));
 }
 
-// Of D columns from `column` on, those that exist.
+// The numbers of the four columns from `column` on.
 fn columns(column: u32) -> vec4<u32> {
     return column + vec4<u32>(0u, 1u, 2u, 3u);
 }

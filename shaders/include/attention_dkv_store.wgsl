@@ -1,4 +1,4 @@
-// Where the gradients of attention by its keys and values go.
+// Stores the gradients of attention by its keys and values.
 #include "attention_grad.wgsl"
 
 @group(0) @binding(7) var<storage, read_write> dk: array<Stored>; // (B, S, k_row): gradient, placed as k; with TOGETHER also dv, placed as v

@@ -1,4 +1,4 @@
-// Where the gradient of attention by its queries goes.
+// Stores the gradient of attention by its queries.
 #include "attention_grad.wgsl"
 
 @group(0) @binding(7) var<storage, read_write> dq: array<Stored>; // (B, T, q_row): gradient, placed as q

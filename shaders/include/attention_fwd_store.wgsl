@@ -1,4 +1,4 @@
-// Where the result of attention goes.
+// Stores the result of attention.
 #include "attention.wgsl"
 
 @group(0) @binding(5) var<storage, read_write> o: array<Stored>; // (B, T, NH, D): output

@@ -1,4 +1,4 @@
-// What the backward attention kernels read beside the inputs.
+// What the backward attention kernels read besides the inputs.
 #include "attention.wgsl"
 
 @group(0) @binding(6) var<storage, read> stats: array<f32>; // (B, NH, T, 2): base-2 logarithm of each query's sum, then delta

@@ -1,4 +1,5 @@
-// What the loss was multiplied by before its gradients were computed; 8 bytes. grad_norm_finish moves it.
+// What the loss is multiplied by before its gradients are computed: 8 bytes, adjusted by
+// grad_norm_finish.
 struct LossScale {
     scale: f32, // a power of two, so that scaling rounds nothing; 1 without f16
     good: f32,  // steps since it last changed, a whole number

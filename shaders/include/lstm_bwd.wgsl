@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dout: array<Units>; // (T, B, H): gradient of the outputs; any buffer if has_dout = 0
 @group(0) @binding(4) var<storage, read> c: array<Units>; // (T + 1, B, H): cells
 @group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>; // (T, B, 4H): in: activated gates, out: gradients before the activations (dz)
-@group(0) @binding(6) var<storage, read_write> carry_h: array<Units>; // (B, H): gradient that passes rows by whose sequence is over
+@group(0) @binding(6) var<storage, read_write> carry_h: array<Units>; // (B, H): gradient of h, kept for rows whose sequence is over
 @group(0) @binding(7) var<storage, read_write> carry_c: array<Units>; // (B, H): gradient of the cell
 
 // The product of each invocation's rows, four units in a vec4; see lstm_fwd.wgsl.

@@ -1,4 +1,4 @@
-// What a backward LSTM step multiplies, in buffers.
+// The operands of a backward LSTM step's product, from buffers.
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / (4 TILE)), KP, 4 TILE): W_hh by matmul_pack: panels of columns, k over the 4H rows
 
 // dz'[row, k .. k + 4] over the stacked gates, zero beyond 4 H.

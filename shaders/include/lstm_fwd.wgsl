@@ -74,9 +74,9 @@ fn cell(row: u32, unit: u32, product: Products) {
     h[target_at] = select(o * tanh_of(state), h[source], over);
 }
 
-// The cells of ROWS rows and of the workgroup's units, whose products are in `sums`. All of the
-// workgroup calls it. The share of an invocation is another than of the product: four units of a
-// row at a time, each access four numbers that lie together.
+// The cells of ROWS rows and of the workgroup's units, whose products are in `sums`. Every invocation
+// of the workgroup must call it. The work is split differently from the product: four units of a row
+// at a time, so that each access reads or writes four neighbouring numbers.
 fn cells(row0: u32, unit0: u32, lid: u32) {
     workgroupBarrier();
     const QUADS_ACROSS = WG / 4u;

@@ -1,4 +1,4 @@
-// What a forward LSTM step multiplies, in buffers.
+// The operands of a forward LSTM step's product, from buffers.
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>; // (ceil(H / TILE), KP, TILE): W_hh by lstm_pack_weights, the four gates of a unit a vec4
 
 // h'[row, k .. k + 4], zero beyond H.

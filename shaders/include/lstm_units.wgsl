@@ -1,4 +1,4 @@
-// What an LSTM cell is computed for at once: four units of a row, or one where H has a remainder.
+// How many units of a row an LSTM cell computes at once: four, or one where H is no multiple of 4.
 #include "math.wgsl"
 
 #if VEC4

@@ -34,13 +34,14 @@ fn normal(x: f32) -> vec2<f32> {
     return vec2<f32>(0.3989422804 * e, select(tail, 1.0 - tail, x > 0.0));
 }
 
-// Exponent all ones: infinite or NaN. In bits, since compilers may assume neither occurs.
+// Whether the exponent is all ones: infinite or NaN. Tested on the bits, since compilers may assume
+// that neither occurs.
 fn non_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u;
 }
 
-// Zero for what is too small to matter. CPU drivers compute with denormal numbers many times slower,
-// and gradients that vanish over a long sequence would end there.
+// Zero for what is too small to matter. CPU drivers are many times slower on denormal numbers,
+// which is where gradients that vanish over a long sequence would end up.
 fn flush(x: f32) -> f32 {
     return select(x, 0.0, abs(x) < 1e-30);
 }

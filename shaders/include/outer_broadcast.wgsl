@@ -2,7 +2,7 @@
 // blocks as in rows_broadcast.wgsl.
 #include "rows_broadcast.wgsl"
 
-// The transposed of four rows: in registers this only renames.
+// Four rows transposed; in registers this is only a renaming.
 fn turned(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> array<vec4<f32>, 4> {
     return array<vec4<f32>, 4>(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y),
         vec4<f32>(a.z, b.z, c.z, d.z), vec4<f32>(a.w, b.w, c.w, d.w));

@@ -1,5 +1,5 @@
-// Dropout's factor of one element: 0 where dropped, p.scale elsewhere; the mask of dropout.wgsl.
-// After stored.wgsl.
+// Dropout's factor of one element: 0 where dropped, p.scale elsewhere; the mask of
+// dropout.wgsl. After stored.wgsl.
 #include "random.wgsl"
 
 fn dropout_factor(e: u32) -> Real {

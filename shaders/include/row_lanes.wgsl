@@ -2,7 +2,7 @@
 //
 // Each lane leaves its part in one of the arrays; after a barrier all of them add the LANES parts in
 // order. So a sum costs one barrier, and one barrier serves all rows of the workgroup: on CPU
-// drivers barriers are what short rows spend their time on.
+// drivers short rows spend most of their time at barriers.
 #const LANES: u32 // invocations per row, a power of two up to 64: 8 on CPU drivers, 32 for long rows on GPUs, 64 for few rows
 
 const WG = 64u;

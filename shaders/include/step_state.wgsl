@@ -1,4 +1,4 @@
-// What changes from step to step, written by the host before each: 28 bytes, all else of a
+// What changes from step to step: 28 bytes, written by the host before each. Everything else in a
 // step is recorded once and replayed.
 struct StepState {
     step: u32,       // optimiser steps including this one, from 1

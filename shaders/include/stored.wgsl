@@ -1,5 +1,5 @@
-// How activations and their gradients lie in memory: as Real, or with F16 in half the bytes. Load by
-// Real(x[i]), store by Stored(v): computed is always in f32.
+// How activations and their gradients lie in memory: as Real, or with F16 in half the bytes. Load with
+// Real(x[i]), store with Stored(v); arithmetic is always in f32.
 #include "real.wgsl"
 #if F16
 #include "half.wgsl"

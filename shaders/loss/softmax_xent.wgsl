@@ -12,7 +12,7 @@
 // Dispatch: R workgroups of WG (a power of two), folded; one row per workgroup.
 // Passes: 1 dispatch; each row is read once, twice with GRAD.
 // VEC4: logits hold four values per element; V and line are multiples of 4.
-// Logits that are infinite or NaN make the row's loss and gradient so, on every driver.
+// Infinite or NaN logits make the row's loss and gradient infinite or NaN, on every driver.
 // Numerics: maximum and sum in one sweep, one exp per element, tree in fixed order.
 // Limits: 5 storage buffers, 16 WG bytes (12 WG without ARGMAX).
 #include "linear.wgsl"

@@ -1,7 +1,7 @@
 // One time step of an LSTM layer's backward pass, by subgroup broadcast.
 //
 //   dh = dout[t] + carry_h (rows whose sequence is over) + W_hh^T dz' (dz' of the step after)
-//   dc = carry_c + dh o (1 - tanh^2 c)         zero where the clamp bit
+//   dc = carry_c + dh o (1 - tanh^2 c)         zero where the cell was clamped
 //   dz = (dc g i (1-i), dc c' f (1-f), dc i (1-g^2), dh tanh(c) o (1-o))
 //   carry_c = dc f,  carry_h = 0
 //   A row whose sequence is over (t >= lens[b]) has dz = 0, carry_h = dh, and carry_c as it was.

@@ -7,7 +7,8 @@
 // Source: Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000), in the form and
 // gate order of PyTorch's nn.LSTM.
 // Dispatch: (ceil(H / TILE), ceil(B / ROWS), 1) workgroups of TILE, in subgroups of 8 lanes or
-// more; one invocation has one unit (its four gates in a vec4) and ROWS rows. KP is H rounded up to a multiple of 8.
+// more; one invocation has one unit (its four gates in a vec4) and ROWS rows. KP is H rounded up to a
+// multiple of 8.
 // Passes: 1. Saved for the backward: the activated gates and all states. T + 1 slots of h
 // and c let one kernel run in both directions.
 // IMAGE: W_hh and h' are images, for CPU drivers (see matmul_image); H is a multiple of 64.

@@ -7,9 +7,9 @@
 // Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of four subgroups; BM = BN = 8 MAT,
 // and a subgroup makes a quarter of the tile, 4 x 4 matrices.
 // Passes: 1. The next slice of 16 k is fetched into registers while this one is multiplied.
-// Each operand lies in workgroup memory as it lies in its buffer, lines of which are LINE long, and is
-// turned as its matrices are loaded: TRANS_A, TRANS_B.
-// Numerics: f16 operands, f32 sums; the order of the sums within a matrix is the driver's.
+// In workgroup memory each operand keeps the layout of its buffer (TRANS_A, TRANS_B) and is
+// transposed as its matrices are loaded.
+// Numerics: f16 operands, f32 sums; the order of the sums within a matrix is up to the driver.
 // Limits: cooperative matrices of f16 with f32 sums; subgroups of SUBGROUP invocations, of which a
 // workgroup's are consecutive; 4 storage buffers; 16 KiB of workgroup memory.
 #const SUBGROUP: u32 // invocations of a subgroup
@@ -60,7 +60,7 @@ const B_LOADS: u32 = BN * BK / 4u / THREADS;
 
 var<workgroup> a_tile: array<f16, BM * BK / A_WIDTH * A_LINE>;
 var<workgroup> b_tile: array<f16, BN * BK / B_WIDTH * B_LINE>;
-// A matrix of each subgroup on its way out.
+// One matrix for each subgroup, on its way to C.
 var<workgroup> result: array<f32, 4u * MAT * MAT>;
 
 // Four numbers of a line of A, zero beyond its end and beyond the last line.
@@ -182,7 +182,7 @@ fn matmul_coop(
             }
         }
     }
-    // By way of workgroup memory, since what invocation has which number is the driver's.
+    // Through workgroup memory, since which invocation holds which number is up to the driver.
     let own = subgroup * (MAT * MAT);
     for (var i = 0u; i < 16u; i++) {
         let sum = sums[i];

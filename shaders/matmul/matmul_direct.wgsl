@@ -6,7 +6,7 @@
 // than the product. Strides say how A and B lie, which covers every transposition.
 // Source: definition.
 // Dispatch: (ceil(m / 8), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
-// 8 rows of 4 neighbouring columns.
+// 8 rows by 4 neighbouring columns.
 // Passes: 1. Numerics: f32, one running sum per element in the order of k.
 // Limits: 4 storage buffers; no workgroup memory.
 #const WG: u32 // invocations of a workgroup

@@ -6,18 +6,19 @@
 // by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.
 // An operand whose lines in memory run along k is an image of those lines. One whose lines lie
 // across k is cut into panels of 64 floats of each line, one a layer, so that what a workgroup
-// reads of it lies together. Either is made by a driver's own copies of a buffer. Those want lines a
-// multiple of 256 bytes apart: where only every FOLDth is, FOLD layers take turns in receiving lines.
+// reads of it lies together. Both are made by the driver's own copies from a buffer, which
+// need lines a multiple of 256 bytes apart: where only every FOLDth line is, FOLD layers receive lines
+// in turn.
 // Source: definition.
 // Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8; one invocation makes ROWS rows by
-// columns 4 i .. 4 i + 4 and 32 on, by subgroups of 8 lanes or more. Consecutive workgroups share 64
+// columns 4 i .. 4 i + 4 and 32 on, in subgroups of 8 lanes or more. Consecutive workgroups share 64
 // columns of B, which stay in the cache while rows of A pass by.
 // Passes: 1.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
 // lanes or more; no workgroup memory. What is read beyond m or n is never stored.
 #const ROWS: u32 // rows of an invocation, a multiple of 8
-#const FOLD_A: u32 // layers that take turns in receiving lines of A, a power of two
+#const FOLD_A: u32 // layers that receive the lines of A in turn, a power of two
 #const FOLD_B: u32 // the same of B
 
 struct Params {
@@ -136,7 +137,7 @@ fn matmul_image(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     // Rows 0 to 3 and 4 to 7 of every eight. Loops over them have a constant count equal to their
-    // length: drivers unroll exactly those.
+    // length: drivers unroll only such loops.
     var upper = array<array<Sums, 4>, EIGHTS>();
     var lower = array<array<Sums, 4>, EIGHTS>();
     let row = wid.x * ROWS;
@@ -149,7 +150,7 @@ fn matmul_image(
         for (var g = 0u; g < EIGHTS; g++) {
             var s = upper[g];
             var t = lower[g];
-            // Every value is broadcast just before its use: registers are few.
+            // Every value is broadcast just before its use, to save registers.
 #if TRANS_A
             // Lanes 0 to 3 fetch rows 0 to 3 at one k each, the next four lanes the other rows.
             let first = row + 8u * g;

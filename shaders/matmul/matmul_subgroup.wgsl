@@ -4,7 +4,8 @@
 //
 // Source: definition; the panels are those of Goto and van de Geijn 2008, section 4.
 // Dispatch: (ceil(m / ROWS), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
-// ROWS rows by 4 columns, by subgroups of 8 lanes or more. Consecutive workgroups share a panel of B, which stays in the cache while panels of A pass by.
+// ROWS rows by 4 columns, in subgroups of 8 lanes or more. Consecutive workgroups share a panel of B,
+// which stays in the cache while panels of A pass by.
 // Passes: 1, after matmul_pack of A (width ROWS) and of B (width 4 * WG). The packing
 // transposes and pads with zeros, so that this one loop serves NN, NT, TN and every size.
 // A step takes 8 values of k: each lane loads four rows of A at one k and the subgroup shares
@@ -25,7 +26,7 @@ fn matmul_subgroup(
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    // Loops over acc have a constant count equal to its length: drivers unroll exactly those.
+    // Loops over acc have a constant count equal to its length: drivers unroll only such loops.
     var acc = array<array<vec4<f32>, 4>, GROUPS>();
     var ai = wid.z * p.a_batch + wid.x * p.kp * GROUPS + (lane & 7u) * GROUPS;
     var bi = wid.z * p.b_batch + wid.y * p.kp * WG + lid;

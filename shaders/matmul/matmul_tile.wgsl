@@ -4,9 +4,8 @@
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4.
 // Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; a workgroup makes
-// BM rows by BN columns and one invocation
-// makes 8 x 8 values, in two halves of four rows and four columns each, which keeps the reads
-// of workgroup memory free of bank conflicts.
+// BM rows by BN columns, and one invocation 8 x 8 values, in two halves of four rows and four columns
+// each, which keeps the reads of workgroup memory free of bank conflicts.
 // Passes: 1. The next slice of 8 k is fetched into registers while this one is multiplied.
 // Strides say how A and B lie, which covers every transposition; the invocations walk along
 // whichever axis is contiguous.

@@ -21,7 +21,7 @@ struct Params {
     rows: u32,      // R
     cols: u32,      // C
     eps: f32,       // added to the variance
-    layer: u32,     // tells this dropout's stream from all others of the model; DROPOUT only
+    layer: u32,     // tells this dropout's random stream from the model's others; DROPOUT only
     threshold: u32, // p 2^32 (kernels::philox::drop_threshold); DROPOUT only
     scale: f32,     // 1 / (1 - p); DROPOUT only
 }

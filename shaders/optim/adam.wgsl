@@ -40,7 +40,7 @@ fn adam(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    // What all share is loaded ahead of every branch: CPU drivers load it once for all lanes there.
+    // What all lanes share is loaded before any branch, where CPU drivers load it once for all of them.
     let finite = grad_state.finite != 0u;
     let factor = grad_state.factor;
     let lr = state.lr * p.lr_scale;

@@ -22,7 +22,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read_write> loss_scale: LossScale; // (8 bytes): what the gradients were multiplied by; moved
+@group(0) @binding(1) var<storage, read_write> loss_scale: LossScale; // (8 bytes): what the gradients were multiplied by; adjusted here
 @group(0) @binding(2) var<storage, read> sums: array<f32>; // (count): sums of squares, from grad_norm_partial
 @group(0) @binding(3) var<storage, read_write> grad_state: GradState; // (16 bytes): result; zeroed before the first step
 

@@ -34,7 +34,7 @@ pub enum KernelError {
         /// The keys there are.
         known: String,
     },
-    /// A contract sheet is malformed or contradicts itself.
+    /// A kernel's WGSL and notes do not make a contract: something is missing or contradicts itself.
     #[error("contract of kernel '{kernel}': {message}")]
     Contract {
         /// Kernel.

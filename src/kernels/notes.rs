@@ -1,7 +1,7 @@
 //! `kernels/<family>/<stem>.toml`: what a kernel's WGSL cannot say. Together with what the text
 //! itself declares it makes the kernel's contract.
 
-use super::contract::{Access, Feature, Flag, Limits, Scalar, Setting, Tolerance};
+use super::contract::{Access, Binding, Feature, Flag, Limits, Scalar, Setting, Tolerance};
 use super::declared::{Declared, Include};
 use super::work::Work;
 use super::{Contract, KernelError, Result, Value};
@@ -173,8 +173,7 @@ impl Contract {
             }
             Some(("groups", axis)) => matches!(axis, "x" | "y" | "z"),
             Some((binding, of)) => {
-                let is =
-                    |b: &super::contract::Binding| b.name == binding && b.scalar_bytes().is_some();
+                let is = |b: &Binding| b.name == binding && b.scalar_bytes().is_some();
                 matches!(of, "len" | "bytes") && self.bindings.iter().any(is)
             }
         }

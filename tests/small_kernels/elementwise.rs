@@ -267,25 +267,6 @@ fn axpy_and_strided_copies() {
         }
         dev.check("copy_strided", &y, &want);
     }
-    let ids: Vec<u32> = (0..65)
-        .map(|i| i * 3)
-        .chain([u32::MAX, 0x7fc0_0001])
-        .collect();
-    let y = dev.u32(&vec![7; 67]);
-    let mut params = [0u32; 16];
-    params[..4].copy_from_slice(&[1, 1, 1, 67]);
-    params[7] = 1;
-    params[11] = 1;
-    params[12] = 67;
-    let variant = Variant::new().with("U32", true);
-    dev.run(
-        "copy_strided",
-        &variant,
-        params,
-        &[&dev.u32(&ids), &y],
-        Groups::Linear(1),
-    );
-    assert_eq!(y.to_vec::<u32>().unwrap(), ids);
 }
 
 /// Behind what each row holds; past the end nothing is written, however far.
