@@ -16,7 +16,8 @@ use crate::text::{
     TokenizerOptions, corpus, split, tokenise,
 };
 use crate::train::config::{
-    DataConfig, ModelConfig, Objective, RunConfig, Source as DataSource, StageConfig, TextChoice,
+    DataConfig, ModelConfig, Objective, Problem, RunConfig, Source as DataSource, StageConfig,
+    TextChoice,
 };
 use crate::train::run::resolve_model;
 use crate::train::task::{self, Unit};
@@ -101,21 +102,23 @@ impl Data {
             (tokenizer, documents)
         } else {
             let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-            let sources = sources(&config.data, learns)?;
+            let mut sources = sources(&config.data, learns)?;
+            let several = |s: &StageConfig| s.problem == Problem::MultiLabel;
+            let several = config.stages.iter().any(several);
+            for source in &mut sources {
+                source.several = several;
+            }
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             (tokenizer, documents)
         };
+        let cached = documents.from_cache().then_some(", from the cache");
+        let cached = cached.unwrap_or_default();
         log::info!(
-            "{} documents, {} tokens, vocabulary {}{}",
+            "{} documents, {} tokens, vocabulary {}{cached}",
             documents.len(),
             documents.tokens(),
             tokenizer.vocab_size(),
-            if documents.from_cache() {
-                ", from the cache"
-            } else {
-                ""
-            }
         );
         Ok(Data {
             tokenizer,
@@ -486,11 +489,8 @@ pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
     // With a test file of its own, everything else is for training.
     let split = data.test.as_ref().map(|_| Split::Train);
     sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
-    sources.extend(
-        data.test
-            .as_ref()
-            .map(|path| labelled(path, Some(Split::Test))),
-    );
+    let test = data.test.as_ref();
+    sources.extend(test.map(|path| labelled(path, Some(Split::Test))));
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();
