@@ -120,6 +120,13 @@ fn bert_is_pretrained_then_fine_tuned_whole_and_by_an_adapter() {
                 && scores[2] > 0.0
                 && scores.iter().sum::<f64>() < 1.0
         );
+        // The other mask stays.
+        for guess in guesses {
+            let sequence = guess["sequence"].as_str().unwrap();
+            let masks = 1 + usize::from(guess["token_str"] == "[MASK]");
+            assert_eq!(sequence.matches("[MASK]").count(), masks, "{sequence}");
+            assert!(!sequence.contains("[CLS]") && !sequence.contains("[SEP]"));
+        }
     }
     let scores = json(&w.good(&[
         "eval",
