@@ -144,6 +144,22 @@ impl<'a> Array<'a> {
         }
     }
 
+    /// How many of its numbers are finite and too large for the given type, which would have
+    /// infinity instead.
+    pub fn too_large_for(&self, as_type: FloatType) -> usize {
+        if self.float_type() == as_type || as_type == FloatType::F32 {
+            return 0;
+        }
+        let infinite = |x: f32| match as_type {
+            FloatType::F16 => f16::from_f32(x).is_infinite(),
+            FloatType::Bf16 => bf16::from_f32(x).is_infinite(),
+            FloatType::F32 => false,
+        };
+        let values = self.values();
+        let lost = values.iter().filter(|x| x.is_finite() && infinite(**x));
+        lost.count()
+    }
+
     /// Its little-endian bytes in the given type, rounded to nearest even where that is narrower.
     pub fn bytes(&self, as_type: FloatType) -> Cow<'_, [u8]> {
         match &self.data {
@@ -184,5 +200,15 @@ mod tests {
         );
         assert!(back(FloatType::F16)[3].is_sign_negative());
         assert!(Array::new(&[4], values.to_vec()).is_none());
+    }
+
+    #[test]
+    fn numbers_that_a_type_cannot_hold_are_counted() {
+        // 65520 is half-way between the largest f16 and what would be the next.
+        let values = [65519.0, 65520.0, -1e6, f32::INFINITY, f32::NAN, f32::MAX];
+        let array = Array::new(&[6], values.to_vec()).unwrap();
+        assert_eq!(array.too_large_for(FloatType::F16), 3);
+        assert_eq!(array.too_large_for(FloatType::Bf16), 1);
+        assert_eq!(array.too_large_for(FloatType::F32), 0);
     }
 }

@@ -67,15 +67,15 @@ pub fn save(target: &Path, model: &Model, options: &SaveOptions) -> Result<()> {
 /// shards with their index, `generation_config.json` for a model that generates, and the companions.
 ///
 /// # Errors
-/// [`Error::Folder`] where the tensors are not those of the architecture and configuration;
-/// [`Error::Io`], [`Error::DiskFull`].
+/// [`Error::Folder`] where the tensors are not those of the architecture and configuration, or have
+/// numbers that the element type cannot hold; [`Error::Io`], [`Error::DiskFull`].
 pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result<()> {
     let Model {
         architecture,
         companions,
         ..
     } = model;
-    let tensors = tensors_of(model, folder.target())?;
+    let tensors = tensors_of(model, options.dtype, folder.target())?;
     let dtype_of = |array: &Array| options.dtype.unwrap_or(array.float_type());
     let main_type = tensors
         .iter()
@@ -107,9 +107,11 @@ pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result
     Ok(())
 }
 
-/// The tensors to write, in transformers' order, checked against the architecture.
+/// The tensors to write, in transformers' order, checked against the architecture and the type to
+/// write them in.
 fn tensors_of<'m, 'a>(
     model: &'m Model<'a>,
+    dtype: Option<FloatType>,
     target: &Path,
 ) -> Result<Vec<(&'m str, &'m Array<'a>)>> {
     let bad = |problem: String| Error::Folder {
@@ -131,6 +133,15 @@ fn tensors_of<'m, 'a>(
             return Err(bad(format!(
                 "'{name}' has shape {:?}, its configuration says {shape:?}",
                 array.shape()
+            )));
+        }
+        let lost = array.too_large_for(dtype.unwrap_or(array.float_type()));
+        if let Some(dtype) = dtype.filter(|_| lost > 0) {
+            return Err(bad(format!(
+                "{lost} of the {} numbers of '{name}' are too large for {}, which would have \
+                 infinity instead; choose another element type (bf16 and f32 reach 3e38)",
+                array.elements(),
+                dtype.torch_name()
             )));
         }
         tensors.push((name.as_str(), array));

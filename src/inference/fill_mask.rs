@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::ops::RowSelection;
 use crate::tensor::Tape;
+use crate::text::Tokenizer;
 use crate::train::tasks::transformer::Sequences;
 
 const OP: &str = "fill-mask";
@@ -37,7 +38,7 @@ pub struct Guess {
     pub token: u32,
     /// The token as it stands in the vocabulary.
     pub token_str: String,
-    /// The text with it in the mask's place.
+    /// The text with it in the mask's place; other masks stay.
     pub sequence: String,
 }
 
@@ -97,13 +98,25 @@ impl FillMask {
                     score,
                     token,
                     token_str: tokenizer.token(token).unwrap_or_default(),
-                    sequence: tokenizer.decode(&ids)?,
+                    sequence: if places.len() == 1 {
+                        tokenizer.decode(&ids)?
+                    } else {
+                        decoded(tokenizer, &ids, mask)?
+                    },
                 });
             }
             blanks.push(Blank { position, guesses });
         }
         Ok(blanks)
     }
+}
+
+/// The text of ids, without special tokens but for the masks that are left.
+fn decoded(tokenizer: &Tokenizer, ids: &[u32], mask: u32) -> Result<String> {
+    let vocabulary = tokenizer.vocabulary();
+    let shown = |id: &u32| *id == mask || !vocabulary.is_special(*id);
+    let ids: Vec<u32> = ids.iter().copied().filter(shown).collect();
+    tokenizer.decode_with(&ids, false)
 }
 
 /// The `top` largest logits as (number, probability), largest first; equals by number.

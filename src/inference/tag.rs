@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::hub::Head;
 use crate::models::{Pretrained, is_adapter};
 use crate::tensor::Tape;
+use crate::text::Encoding;
 use crate::train::config::Problem;
 use crate::train::metrics::argmax;
 use crate::train::tasks::transformer::{Sequences, label_names, shown};
@@ -61,12 +62,14 @@ impl Tagger {
     }
 
     /// The words of a text with their labels: a word has that of its first token, as in training.
+    /// Those behind the model's positions are left out, which is said.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a text longer than the model's positions; those of the device.
+    /// [`Error::Argument`] for a text without a token; those of the device.
     pub fn tag(&self, text: &str) -> Result<Vec<Word>> {
         let gpu = &self.loaded.gpu;
-        let encoding = self.loaded.tokenizer.encoding(text, None, true)?;
+        let mut encoding = self.loaded.tokenizer.encoding(text, None, true)?;
+        cut(&mut encoding, self.loaded.config.positions());
         let row = self.loaded.row("predict", &encoding)?;
         let sequences = Sequences::new(gpu, &row)?;
         sequences.write(&row)?;
@@ -101,5 +104,61 @@ impl Tagger {
             }
         }
         Ok(words)
+    }
+}
+
+/// Takes whole words off the end of a text, but not the special token behind them, until it fits.
+fn cut(encoding: &mut Encoding, most: usize) {
+    let tokens = encoding.ids.len();
+    if tokens <= most {
+        return;
+    }
+    let special = encoding.words.last().is_some_and(Option::is_none);
+    let end = tokens - usize::from(special);
+    let mut from = end - (tokens - most);
+    while from > 0
+        && encoding.words[from].is_some()
+        && encoding.words[from] == encoding.words[from - 1]
+    {
+        from -= 1;
+    }
+    log::warn!(
+        "a text has {tokens} tokens, and the model has {most} positions; its words from character \
+         {} on are left out",
+        encoding.offsets[from].0
+    );
+    encoding.ids.drain(from..end);
+    encoding.tokens.drain(from..end);
+    encoding.offsets.drain(from..end);
+    encoding.words.drain(from..end);
+    encoding.token_types.drain(from..end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_words_are_cut_off() {
+        let words = [None, Some(0), Some(1), Some(1), Some(2), None];
+        let whole = Encoding {
+            ids: (0..6).collect(),
+            tokens: vec![String::new(); 6],
+            offsets: vec![(0, 0); 6],
+            words: words.to_vec(),
+            token_types: vec![0; 6],
+        };
+        for (most, ids) in [
+            (6, &[0, 1, 2, 3, 4, 5][..]),
+            (5, &[0, 1, 2, 3, 5]),
+            (4, &[0, 1, 5]),
+            (3, &[0, 1, 5]),
+            (2, &[0, 5]),
+        ] {
+            let mut encoding = whole.clone();
+            cut(&mut encoding, most);
+            assert_eq!(encoding.ids, ids, "{most}");
+            assert_eq!(encoding.words.len(), ids.len());
+        }
     }
 }

@@ -179,6 +179,19 @@ fn words_and_several_labels_meet_them_too() {
     w.write("some.csv", format!("text,label\n{rows}"));
     assert_eq!(accuracy(&w, model, "some.csv"), 0.75);
 
+    // To half of these none applies; of the others that one does.
+    let rows = "{\"text\": \"a\", \"label\": []}\n{\"text\": \"b\", \"label\": [10]}\n";
+    w.write("none.jsonl", rows.repeat(8));
+    let scores = json(&w.good(&["eval", model, "--json", "--data", "none.jsonl"]));
+    assert_eq!(
+        (&scores["examples"], &scores["accuracy"]),
+        (&value!(16), &value!(0.5))
+    );
+    w.good(&train("none", model, "none.jsonl", &several));
+    let results = read(&w, "none/results.json");
+    let tested = &results["units"][0]["test"];
+    assert!(tested["examples"].as_u64().unwrap() > 0, "{results}");
+
     let text: String = (0..CLASSES)
         .map(|n| format!("film {n}\n\n").repeat(3))
         .collect();

@@ -120,6 +120,13 @@ fn bert_is_pretrained_then_fine_tuned_whole_and_by_an_adapter() {
                 && scores[2] > 0.0
                 && scores.iter().sum::<f64>() < 1.0
         );
+        // The other mask stays.
+        for guess in guesses {
+            let sequence = guess["sequence"].as_str().unwrap();
+            let masks = 1 + usize::from(guess["token_str"] == "[MASK]");
+            assert_eq!(sequence.matches("[MASK]").count(), masks, "{sequence}");
+            assert!(!sequence.contains("[CLS]") && !sequence.contains("[SEP]"));
+        }
     }
     let scores = json(&w.good(&[
         "eval",
@@ -410,6 +417,32 @@ fn next_sentences_several_labels_numbers_and_words() {
         .collect();
     let expected = [("Dionys", "B-PER"), ("in", "O"), ("Syrakus", "B-LOC")];
     assert_eq!(words, expected);
+    // A text that is too long is read as far as it goes, and so are those after it.
+    w.write(
+        "texts.txt",
+        format!("{}\nDionys in Syrakus\n", "Dionys in ".repeat(20)),
+    );
+    let mut command = w.command(&["predict", "words", "--json"]);
+    let out = command
+        .stdin(std::fs::File::open(w.path("texts.txt")).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(
+        said.contains("42 tokens, and the model has 32 positions"),
+        "{said}"
+    );
+    let texts: Vec<Value> = String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .map(json)
+        .collect();
+    let fitting = "Dionys in ".repeat(15);
+    let fitting = json(&w.good(&["predict", "words", &fitting, "--json"]));
+    assert_eq!(fitting["words"].as_array().unwrap().len(), 30);
+    assert_eq!(texts[0]["words"], fitting["words"]);
+    assert_eq!(texts[1]["words"], tagged["words"]);
 }
 
 #[test]

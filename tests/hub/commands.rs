@@ -218,3 +218,32 @@ fn what_cannot_be_is_refused_with_its_code() {
     fs::write(&note, "not tensors").unwrap();
     refused(&["inspect", path(&note)], 5, "note.safetensors: its header");
 }
+
+#[test]
+fn numbers_that_become_infinite_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    fs::create_dir(&model).unwrap();
+    let base = fixture("bert_mlm");
+    fs::copy(base.join("config.json"), model.join("config.json")).unwrap();
+    let mut bytes = fs::read(base.join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let name = "bert.encoder.layer.0.output.dense.bias";
+    let start = tensors[name]["data_offsets"][0].as_u64().unwrap() as usize;
+    // 65519 is still rounded to the largest f16.
+    for (n, x) in [65519f32, 7e4, -1e6].into_iter().enumerate() {
+        let at = header + start + 4 * n;
+        bytes[at..at + 4].copy_from_slice(&x.to_le_bytes());
+    }
+    fs::write(model.join("model.safetensors"), bytes).unwrap();
+    let (model, out) = (path(&model), dir.path().join("out"));
+    let convert = |dtype| melos(&["convert", model, path(&out), "--dtype", dtype]);
+    let (code, said, error) = convert("f16");
+    assert_eq!((code, said.as_str()), (5, ""), "{error}");
+    let words = format!("2 of the 16 numbers of '{name}' are too large for float16");
+    assert!(error.contains(&words), "{error}");
+    assert!(!out.exists());
+    let (code, _, error) = convert("bf16");
+    assert_eq!(code, 0, "{error}");
+}

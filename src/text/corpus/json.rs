@@ -52,13 +52,23 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
                 return Err(missing(source, &row, &source.label, "label"));
             }
             None | Some(Value::Null) => None,
-            Some(Value::String(name)) => clean_label(name),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => clean_label(&value.to_string()),
-            Some(other) => {
-                let message =
-                    format!("the label should be a string, number or boolean, found {other}");
-                return Err(malformed(lines.line, message));
-            }
+            Some(Value::Array(list)) if source.several => match several(list) {
+                Ok(label) => Some(label),
+                Err(message) => return Err(malformed(lines.line, message)),
+            },
+            Some(value) => match scalar(value) {
+                Some(name) => clean_label(source, &name),
+                None => {
+                    let message = format!(
+                        "the label should be a string, number or boolean, found {value}{}",
+                        match value {
+                            Value::Array(_) => "; a list of labels needs problem = \"multi_label\"",
+                            _ => "",
+                        }
+                    );
+                    return Err(malformed(lines.line, message));
+                }
+            },
         };
         sink(Example {
             text: text.clone(),
@@ -68,6 +78,37 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The text of a label.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(name) => Some(name.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// A list of labels as one, with commas between them; or what is wrong with it.
+fn several(list: &[Value]) -> std::result::Result<String, String> {
+    let mut names: Vec<String> = Vec::new();
+    for value in list {
+        let name = scalar(value).map(|name| name.trim().to_owned());
+        let name = name.filter(|name| !name.is_empty() && !name.contains(','));
+        let Some(name) = name else {
+            return Err(format!(
+                "a list of labels should hold strings without commas, or numbers, found {value}"
+            ));
+        };
+        if names.contains(&name) {
+            return Err(format!(
+                "'{name}' stands twice in a list of labels; it should name those that apply, not \
+                 say of each whether it does"
+            ));
+        }
+        names.push(name);
+    }
+    Ok(names.join(","))
 }
 
 fn field<'a>(

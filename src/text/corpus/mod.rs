@@ -127,9 +127,14 @@ pub struct Source {
     #[serde(default)]
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
-    /// header the other one of two columns. An empty label means unlabelled.
+    /// header the other one of two columns. An empty label means unlabelled, but see
+    /// [`several`](Self::several).
     #[serde(default)]
     pub label: Option<Column>,
+    /// Whether a label names any number of classes, with commas between them: an empty one then says
+    /// that none applies, and a jsonl may have lists.
+    #[serde(default)]
+    pub several: bool,
     /// Whether a csv or tsv file may lack the label column: nothing learns from labels.
     #[serde(default)]
     pub label_optional: bool,
@@ -162,6 +167,7 @@ impl Source {
             text: None,
             pair: None,
             label: None,
+            several: false,
             label_optional: false,
             header: None,
             sentence_end: None,
@@ -285,11 +291,8 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     }
 }
 
-/// A label as it stands in a file; empty means that there is none. `-1` is a label as any other: of
-/// a class, or a number to learn.
-fn clean_label(label: &str) -> Option<String> {
-    match label.trim() {
-        "" => None,
-        name => Some(name.to_owned()),
-    }
+/// A label as it stands in a file. `-1` is a label as any other: of a class, or a number to learn.
+fn clean_label(source: &Source, label: &str) -> Option<String> {
+    let label = label.trim();
+    (source.several || !label.is_empty()).then(|| label.to_owned())
 }

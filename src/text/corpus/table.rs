@@ -61,7 +61,9 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
                 settled
             }
         };
-        let label = columns.label.and_then(|label| clean_label(fields[label]));
+        let label = columns
+            .label
+            .and_then(|label| clean_label(source, fields[label]));
         match &mut first {
             Some(first) => first.compare(&label),
             None if source.header.is_none() => first = FirstRow::new(&fields, &label),
@@ -95,7 +97,7 @@ impl FirstRow {
     fn new(fields: &[&str], label: &Option<String>) -> Option<FirstRow> {
         let label = label
             .clone()
-            .filter(|label| label.parse::<f64>().is_err())?;
+            .filter(|label| !label.is_empty() && label.parse::<f64>().is_err())?;
         Some(FirstRow {
             fields: fields.iter().map(ToString::to_string).collect(),
             label,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::objectives::Labels;
+use crate::objectives::Problem;
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
 use crate::text::tokenizer::Family;
@@ -102,21 +103,23 @@ impl Data {
             (tokenizer, documents)
         } else {
             let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-            let sources = sources(&config.data, learns)?;
+            let mut sources = sources(&config.data, learns)?;
+            let several = |s: &StageConfig| s.objective.problem() == Problem::MultiLabel;
+            let several = config.stages.iter().any(several);
+            for source in &mut sources {
+                source.several = several;
+            }
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             (tokenizer, documents)
         };
+        let cached = documents.from_cache().then_some(", from the cache");
+        let cached = cached.unwrap_or_default();
         log::info!(
-            "{} documents, {} tokens, vocabulary {}{}",
+            "{} documents, {} tokens, vocabulary {}{cached}",
             documents.len(),
             documents.tokens(),
             tokenizer.vocab_size(),
-            if documents.from_cache() {
-                ", from the cache"
-            } else {
-                ""
-            }
         );
         Ok(Data {
             tokenizer,
@@ -487,11 +490,8 @@ pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
     // With a test file of its own, everything else is for training.
     let split = data.test.as_ref().map(|_| Split::Train);
     sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
-    sources.extend(
-        data.test
-            .as_ref()
-            .map(|path| labelled(path, Some(Split::Test))),
-    );
+    let test = data.test.as_ref();
+    sources.extend(test.map(|path| labelled(path, Some(Split::Test))));
     sources.extend(data.unlabelled.iter().map(Source::unlabelled));
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();

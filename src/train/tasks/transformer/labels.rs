@@ -143,6 +143,12 @@ impl Labels {
             }
         };
         let classes = classes::sorted(found.iter().flat_map(|label| of(label)));
+        if classes.is_empty() && known.is_none() {
+            return Err(Error::NoLabels {
+                what: "a classifier".into(),
+                found: "only texts to which no label applies".into(),
+            });
+        }
         let unnamed = known.filter(|known| guessable(known, &classes));
         let Numbering {
             names,
