@@ -157,7 +157,7 @@ struct AppendParams {
 }
 
 /// Queues copying columns `first..first + C` of x (B, T, …) into cache (B, S, C), each row b from
-/// place starts[b] on; starts (B) u32. What would lie past the end is left out.
+/// place starts\[b\] on; starts (B) u32. What would lie past the end is left out.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::DType`].

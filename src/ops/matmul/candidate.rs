@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::MatrixUnits;
+use crate::device::{MatrixUnits, Rung};
 
 /// One form of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,31 +42,16 @@ pub enum Candidate {
     },
 }
 
-/// The kernels that make products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    /// `matmul_direct`.
-    Direct,
-    /// `matmul_subgroup`.
-    Subgroup,
-    /// `matmul_image`.
-    Image,
-    /// `matmul_tile`.
-    Tile,
-    /// `matmul_coop`.
-    Coop,
-}
-
 impl Candidate {
-    /// Its kernel.
-    pub(super) fn family(self) -> Family {
+    /// The rung that its kernel is of.
+    pub(super) fn rung(self) -> Rung {
         match self {
-            Candidate::Direct { .. } => Family::Direct,
-            Candidate::Subgroup { .. } => Family::Subgroup,
-            Candidate::Image { .. } => Family::Image,
-            Candidate::Tile { .. } => Family::Tile,
-            Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Family::Coop,
-            Candidate::Split { units: None, .. } => Family::Tile,
+            Candidate::Direct { .. } => Rung::Portable,
+            Candidate::Subgroup { .. } => Rung::Subgroup,
+            Candidate::Image { .. } => Rung::Image,
+            Candidate::Tile { .. } => Rung::Tile,
+            Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Rung::Matrix,
+            Candidate::Split { units: None, .. } => Rung::Tile,
         }
     }
 

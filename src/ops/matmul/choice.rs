@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::candidate::{Candidate, Family};
+use super::candidate::Candidate;
 use super::image;
 use super::panels::K_STEP;
 use super::sizes::{Hardware, Sizes};
 use super::split;
+use crate::device::Rung;
 
 /// Products that share a choice: equal transpositions, sizes equal when rounded up to powers of
 /// two.
@@ -162,26 +163,26 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
 /// longer than tens of training steps could win.
 const HOPELESS: f64 = 2.0;
 
-/// The forms to choose among, best guess first; never empty. `forced` leaves one family only.
-pub fn forms(product: &Sizes, caps: &Hardware, forced: Option<Family>) -> Vec<Candidate> {
+/// The forms to choose among, best guess first; never empty. `forced` leaves its own only.
+pub fn forms(product: &Sizes, caps: &Hardware, forced: Option<Rung>) -> Vec<Candidate> {
     let mut forms = candidates(product, caps);
-    if let Some(family) = forced {
-        forms.retain(|form| form.family() == family);
+    if let Some(rung) = forced {
+        forms.retain(|form| form.rung() == rung);
         if forms.is_empty() {
-            forms.push(match family {
-                Family::Direct => Candidate::Direct { wg: 64 },
+            forms.push(match rung {
+                Rung::Portable => Candidate::Direct { wg: 64 },
                 // Images' for what no copy makes one of.
-                Family::Subgroup | Family::Image => Candidate::Subgroup { rows: 8, wg: 64 },
+                Rung::Subgroup | Rung::Image => Candidate::Subgroup { rows: 8, wg: 64 },
                 // The matrix units' for what they cannot multiply.
-                Family::Tile | Family::Coop => Candidate::Tile { bm: 64, bn: 64 },
+                Rung::Tile | Rung::Matrix => Candidate::Tile { bm: 64, bn: 64 },
             });
         }
         return forms;
     }
     if caps.cpu {
         // The same loop with dearer loads.
-        if forms.iter().any(|form| form.family() == Family::Image) {
-            forms.retain(|form| form.family() != Family::Subgroup);
+        if forms.iter().any(|form| form.rung() == Rung::Image) {
+            forms.retain(|form| form.rung() != Rung::Subgroup);
         }
         forms.sort_by(|a, b| estimate(product, *a).total_cmp(&estimate(product, *b)));
     }
@@ -189,7 +190,7 @@ pub fn forms(product: &Sizes, caps: &Hardware, forced: Option<Family>) -> Vec<Ca
 }
 
 /// The first of [`forms`], those that may well be the fastest; never empty.
-pub fn worth_timing(product: &Sizes, caps: &Hardware, forced: Option<Family>) -> Vec<Candidate> {
+pub fn worth_timing(product: &Sizes, caps: &Hardware, forced: Option<Rung>) -> Vec<Candidate> {
     let mut forms = forms(product, caps, forced);
     if caps.cpu && forced.is_none() {
         let best = forms.first().map_or(0.0, |form| estimate(product, *form));
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn large_products_on_a_cpu_are_not_timed_and_a_rung_leaves_one_family() {
+    fn large_products_on_a_cpu_are_not_timed_and_a_rung_leaves_its_own() {
         let large = Sizes::new(512, 2048, 512, false, true);
         let forms = worth_timing(&large, &LAVAPIPE, None);
         assert_eq!(forms, [Candidate::Subgroup { rows: 32, wg: 16 }]);
@@ -289,18 +290,13 @@ mod tests {
         };
         let forms = worth_timing(&large, &able, None);
         assert_eq!(forms, [Candidate::Image { rows: 40 }]);
-        for family in [
-            Family::Direct,
-            Family::Subgroup,
-            Family::Image,
-            Family::Tile,
-        ] {
-            let forms = worth_timing(&large, &able, Some(family));
-            assert!(!forms.is_empty() && forms.iter().all(|form| form.family() == family));
+        for rung in [Rung::Portable, Rung::Subgroup, Rung::Image, Rung::Tile] {
+            let forms = worth_timing(&large, &able, Some(rung));
+            assert!(!forms.is_empty() && forms.iter().all(|form| form.rung() == rung));
         }
         // Forced, but no copy makes an image of its operands.
         let odd = Sizes::new(512, 2048, 510, false, true);
-        let forms = worth_timing(&odd, &able, Some(Family::Image));
+        let forms = worth_timing(&odd, &able, Some(Rung::Image));
         assert_eq!(forms, [Candidate::Subgroup { rows: 8, wg: 64 }]);
         let gpu = Hardware {
             cpu: false,
@@ -323,7 +319,7 @@ mod tests {
         let best = |product| worth_timing(product, &with_units, None)[0];
         assert_eq!(best(&half), Candidate::Coop(units));
         assert_ne!(best(&large), Candidate::Coop(units));
-        let forms = worth_timing(&large, &with_units, Some(Family::Coop));
+        let forms = worth_timing(&large, &with_units, Some(Rung::Matrix));
         assert_eq!(forms, [Candidate::Tile { bm: 64, bn: 64 }]);
     }
 

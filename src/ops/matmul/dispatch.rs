@@ -28,7 +28,7 @@ fn max_k(gpu: &Gpu) -> u32 {
 /// Queues a product in the given form.
 ///
 /// # Errors
-/// As [`product`]; [`Error::Kernel`] when the adapter cannot run this form.
+/// As [`product`](super::product); [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
     let sizes = p.sizes()?;
     let rows = most_rows(p.c.gpu(), &sizes);

@@ -8,14 +8,14 @@ const TEXEL: u32 = 4;
 
 /// One operand as an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Operand {
+pub(super) struct ImageOperand {
     pub lines: Lines,
     /// Layers from one batch to the next; 0 shares the operand.
     pub layers: u32,
 }
 
 /// A and B of `p`, if their lines can be copied; else which one's cannot.
-pub(super) fn operands(p: &Sizes) -> Result<[Operand; 2], &'static str> {
+pub(super) fn operands(p: &Sizes) -> Result<[ImageOperand; 2], &'static str> {
     let a = operand(p.m, p.k, p.a, p.batch, p.half[0]).ok_or("A")?;
     let b = operand(p.n, p.k, p.b, p.batch, p.half[1]).ok_or("B")?;
     // Steps of k go by fours. Beyond k panels have zeros, but lines anything.
@@ -25,7 +25,7 @@ pub(super) fn operands(p: &Sizes) -> Result<[Operand; 2], &'static str> {
     }
 }
 
-fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Option<Operand> {
+fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Option<ImageOperand> {
     // Lines across k go into panels, so that 64 floats of all of them lie together.
     let (panels, stride, count, length) = match layout {
         Layout {
@@ -53,7 +53,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
         panels,
         half,
     };
-    suits.then_some(Operand {
+    suits.then_some(ImageOperand {
         lines,
         layers: if apart == 0 { 0 } else { lines.layers() },
     })
@@ -95,7 +95,7 @@ mod tests {
     fn lines_along_k_stay_and_those_across_it_become_panels() {
         let product = Sizes::new(100, 64, 128, false, true);
         let [a, b] = operands(&product).expect("images");
-        let sizes = |o: Operand| (o.lines.count, o.lines.texels, o.lines.panels, o.layers);
+        let sizes = |o: ImageOperand| (o.lines.count, o.lines.texels, o.lines.panels, o.layers);
         assert_eq!(sizes(a), (100, 32, false, 0));
         assert_eq!(sizes(b), (64, 32, false, 0));
         let back = Sizes::new(128, 64, 100, true, false).batched(3);

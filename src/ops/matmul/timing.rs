@@ -1,6 +1,6 @@
 //! Which form of a matrix product an adapter runs: what is measured, once for each class of sizes.
 
-use super::candidate::{Candidate, Family};
+use super::candidate::Candidate;
 use super::choice::{self, SizeClass};
 use super::dispatch::product_as;
 use super::sizes::{Hardware, Sizes};
@@ -28,15 +28,8 @@ pub(super) fn choose(gpu: &Gpu, sizes: &Sizes) -> Result<Candidate> {
             sizes.half == [true; 2] && gpu.proven("matmul_coop", |gpu| is_right(gpu, *units))
         }),
     };
-    let family = gpu.rung().map(|rung| match rung {
-        Rung::Portable => Family::Direct,
-        Rung::Subgroup => Family::Subgroup,
-        Rung::Image => Family::Image,
-        Rung::Tile => Family::Tile,
-        Rung::Matrix => Family::Coop,
-    });
-    let forms = choice::forms(sizes, &caps, family);
-    let worth = choice::worth_timing(sizes, &caps, family).len();
+    let forms = choice::forms(sizes, &caps, gpu.rung());
+    let worth = choice::worth_timing(sizes, &caps, gpu.rung()).len();
     let class = SizeClass::of(sizes, &caps);
     let names: Vec<String> = forms.iter().map(ToString::to_string).collect();
     let chosen = gpu.fastest(&format!("matmul {class}"), &names, worth, |gpu, index| {

@@ -15,13 +15,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokenizers as hf;
 
-use files::Config;
-use pipeline::{Cut, Inner};
-
 use super::corpus::{self, Source};
 use super::vocabulary::Vocabulary;
 use super::words::ascii_words;
 use crate::{Error, Result};
+use files::Config;
+use pipeline::{Cut, Inner};
 
 /// Id of `<pad>`, which fills what is not text.
 pub const PAD: u32 = 0;
