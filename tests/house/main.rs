@@ -14,7 +14,7 @@ fn src() -> sources::Sources {
 const LAYERS: &[&[&str]] = &[
     &["kernels"],
     &["error", "cache"],
-    &["atomic", "translate"],
+    &["atomic", "schema", "translate"],
     &["device"],
     &["tensor"],
     &["ops"],
@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     // Files and texts to tensors and numbers: they know no model.
     &["hub", "text"],
     &["models"],
+    &["objectives"],
     // Loading a trained model stands below both.
     &["train", "inference"],
     &["cli"],
