@@ -51,6 +51,8 @@ lstm               train lstm.toml
 lstm-gain          once train lstm.toml +model.linear_gain=true +model.layers=1 +model.head=12 --seed 3
 lstm-two-ways      train --preset lstm-rt --data rt $lstm +stage.*.run_folds=1 +model.bidirectional=true \
                    +model.layers=2 +model.linear_gain=true '+model.word_vectors="vectors.txt"'
+lstm-from-folder   once train --preset lstm-imdb --data imdb.tar.gz $lstm +model.head=0 \
+                   '+stage.*.init="lm-lstm-imdb/pretrain/model"' '+tokenizer.file="lm-lstm-imdb/pretrain/model/tokenizer.json"'
 
 bert-mlm           train --preset bert-mlm --data texts.txt $tiny
 bert-mlm-on        train --preset bert-mlm --data texts.txt --init bert-mlm/pretrain/model $tune
