@@ -5,6 +5,19 @@
 //! and contracts, nothing else), `translate` (naga: SPIR-V, MSL, HLSL), `gpu` (devices, tensors,
 //! operators, models), `train` (text, training, files) and `cli`.
 //!
+//! Fine-tuning a model of Hugging Face's by LoRA, as `melos train` does, with checkpoints, metrics and
+//! the best adapter in PEFT's format ([examples/finetune_lora.rs]):
+//!
+//! ```no_run
+#![cfg_attr(feature = "train", doc = include_str!("../examples/finetune_lora.rs"))]
+//! ```
+//!
+//! A model of one's own, defined, trained, saved and loaded ([examples/own_model.rs]):
+//!
+//! ```no_run
+#![cfg_attr(feature = "train", doc = include_str!("../examples/own_model.rs"))]
+//! ```
+//!
 //! The kernels alone, for another engine (`default-features = false`):
 //!
 //! ```
@@ -47,14 +60,26 @@ pub mod inference;
 #[cfg(feature = "train")]
 pub mod objectives;
 #[cfg(feature = "train")]
+pub mod prelude;
+#[cfg(feature = "train")]
 mod schema;
 #[cfg(feature = "train")]
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+mod trainer;
 
 #[cfg(feature = "cli")]
 pub mod cli;
 
 #[cfg(feature = "gpu")]
 pub use error::{Error, Result};
+#[cfg(feature = "train")]
+pub use inference::open;
+#[cfg(feature = "train")]
+pub use train::fit;
+#[cfg(feature = "train")]
+pub use train::run::{Model, predict};
+#[cfg(feature = "train")]
+pub use trainer::{Trainer, TrainingStep, load, save};

@@ -59,7 +59,7 @@ impl Predict {
         let mut model = inference::open_model(&folder, base, adapter)?;
         self.each(&mut |texts| {
             let examples = texts.into_iter().map(|text| self.example(text));
-            run::predict(model.as_mut(), examples.collect::<Result<_>>()?)?
+            run::predict(model.as_mut(), examples.collect::<Result<Vec<_>>>()?)?
                 .iter()
                 .try_for_each(|p| self.print(p))
         })?;

@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::train::config::{Overrides, RunConfig};
 use crate::train::plan;
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
-use crate::train::run::{self, Outcome, Start};
-use crate::train::tasks::{self, TaskFactory};
+use crate::train::run::{Outcome, Start};
+use crate::train::{self, tasks};
 
 /// Pretrain and fine-tune as a run file or preset says.
 #[derive(Debug, Args)]
@@ -56,28 +56,16 @@ impl Train {
         if self.dry_run {
             return self.plan(adapter);
         }
-        let mut factory = TaskFactory::default();
         let start = match &self.resume {
             Some(folder) => Start::Resume(folder.clone()),
-            None => {
-                let config = Box::new(self.options.config()?);
-                config.data.require()?;
-                factory.check(&config, adapter)?;
-                Start::New {
-                    config,
-                    out: self.out.clone(),
-                }
-            }
+            None => Start::New {
+                config: Box::new(self.options.config()?),
+                out: self.out.clone(),
+            },
         };
         let stop = signals::stop_flag()?;
         let mut progress = self.progress();
-        let outcome = run::train(
-            start,
-            adapter,
-            &mut |request| factory.build(request),
-            progress.as_mut(),
-            &stop,
-        );
+        let outcome = train::train(start, adapter, progress.as_mut(), &stop);
         drop(progress);
         match outcome? {
             Outcome::Finished { folder, report } => {

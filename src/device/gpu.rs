@@ -73,6 +73,17 @@ impl Gpu {
         })))
     }
 
+    /// Opens the best adapter there is, or the one that `MELOS_ADAPTER` names.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_best() -> Result<Gpu> {
+        Gpu::open(&AdapterChoice {
+            wanted: None,
+            checked: false,
+        })
+    }
+
     /// A context of its own.
     fn on(shared: Arc<Shared>) -> Gpu {
         let context = Context {

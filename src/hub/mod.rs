@@ -32,7 +32,7 @@ pub use array::{Array, FloatType};
 pub use checkpoint::{COMPANIONS, CONFIG, Checkpoint, INDEX, TensorInfo, WEIGHTS, open};
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};
-pub use file::TensorFile;
+pub use file::{TensorFile, write as write_tensors};
 pub use format::{Architecture, Class, Format, Head, Layout, OTHER, num_labels};
 pub use inspect::{AdapterSummary, Summary, Tensor, inspect};
 pub use report::{Ignored, LoadReport, Renamed};

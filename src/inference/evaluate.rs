@@ -55,6 +55,14 @@ pub fn open_model(
     Ok(Box::new(model))
 }
 
+/// Opens a model folder, or an adapter's, on the best adapter (device) there is.
+///
+/// # Errors
+/// As [`open_model`].
+pub fn open(folder: &Path) -> Result<Box<dyn Model>> {
+    open_model(folder, None, None)
+}
+
 /// A transformer's folder.
 struct Transformer {
     gpu: Gpu,

@@ -11,7 +11,7 @@ mod tag;
 use std::path::{Path, PathBuf};
 
 pub use embed::{Embedder, Pooling, SentenceOptions};
-pub use evaluate::open_model;
+pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};
 pub use generate::{Generator, Sampling};
 pub use predict::Classifier;

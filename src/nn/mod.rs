@@ -19,7 +19,18 @@ use std::fmt::Display;
 
 use crate::error::Result;
 use crate::ops::{self, TokenIds};
-use crate::tensor::{Init, Tape, Tensor};
+use crate::tensor::{DType, Init, Tape, Tensor};
+
+/// The mean cross entropy of softmax(logits), as (1): logits (N, K), targets (N) u32, all of which
+/// count.
+///
+/// # Errors
+/// [`crate::Error::Shape`].
+pub fn mean_cross_entropy(tape: &Tape, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let weights = Tensor::empty(tape.gpu(), [targets.len()], DType::F32)?;
+    weights.fill(1.0 / targets.len() as f32)?;
+    ops::cross_entropy(tape, logits, targets, &weights)
+}
 
 /// A row for each token of the vocabulary.
 pub struct Embedding {

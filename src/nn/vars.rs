@@ -186,6 +186,15 @@ impl Vars {
             .collect()
     }
 
+    /// All that was declared, with its tensors, in that order.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] before the handles are bound.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let named = |(spec, param): &(ParamSpec, Param)| Ok((spec.name.clone(), param.get()?));
+        self.list().vars.iter().map(named).collect()
+    }
+
     /// The linear layers: what LoRA can adapt.
     pub fn linears(&self) -> Vec<(String, LinearShape)> {
         let list = self.list();

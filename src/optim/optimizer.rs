@@ -65,6 +65,22 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
+    /// Adam with PyTorch's constants.
+    pub const ADAM: OptimizerKind = OptimizerKind::Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+    };
+
+    /// AdamW with PyTorch's constants.
+    pub const ADAMW: OptimizerKind = OptimizerKind::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+    };
+
     /// Names of the state it keeps beside each parameter, as PyTorch calls it.
     pub fn state_names(&self) -> Vec<&'static str> {
         match *self {

@@ -15,6 +15,7 @@ pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod run;
+mod session;
 pub mod state;
 pub mod stats;
 pub mod task;
@@ -24,6 +25,7 @@ pub mod tune;
 
 pub use config::{Overrides, RunConfig, StageConfig};
 pub use metrics::Scores;
+pub use session::{fit, train};
 pub use state::{HostDtype, HostTensor, TensorMap};
 pub use task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest, Unit};
 pub use trainer::StopFlag;

@@ -372,11 +372,15 @@ fn said(problem: Problem, outputs: &[(String, f32)]) -> String {
     }
 }
 
-/// Predicts the labels of texts.
+/// Predicts the labels of texts, or of [`Example`]s with a second text.
 ///
 /// # Errors
 /// As [`Model::predict`].
-pub fn predict(model: &mut dyn Model, texts: Vec<Example>) -> Result<Vec<Prediction>> {
+pub fn predict<T: Into<Example>>(
+    model: &mut dyn Model,
+    texts: impl IntoIterator<Item = T>,
+) -> Result<Vec<Prediction>> {
+    let texts: Vec<Example> = texts.into_iter().map(Into::into).collect();
     let rows = model.predict(&texts)?;
     Ok(texts
         .into_iter()

@@ -24,7 +24,8 @@ const LAYERS: &[&[&str]] = &[
     &["models"],
     &["objectives"],
     // Loading a trained model stands below both.
-    &["train", "inference"],
+    &["train", "inference", "trainer"],
+    &["prelude"],
     &["cli"],
 ];
 

@@ -39,6 +39,18 @@ pub struct Example {
     pub split: Option<Split>,
 }
 
+/// A text by itself.
+impl From<&str> for Example {
+    fn from(text: &str) -> Example {
+        Example {
+            text: text.to_string(),
+            pair: None,
+            label: None,
+            split: None,
+        }
+    }
+}
+
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

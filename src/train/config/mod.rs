@@ -5,6 +5,7 @@
 
 mod merge;
 mod model;
+mod new;
 mod optimizer;
 mod presets;
 mod rates;
