@@ -18,7 +18,7 @@ impl Mlp {
     }
 }
 
-fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     let points: [f32; 512] = std::array::from_fn(|i| (i * 37 % 101) as f32 / 50.0 - 1.0);
     let inside = points.chunks(2).map(|p| u32::from(p[0].hypot(p[1]) < 0.7));
     let (gpu, v) = (Gpu::open_best()?, Vars::new());

@@ -1,0 +1,187 @@
+//! melos as a library: the examples that README shows, and the same runs as a program makes them.
+#![cfg(feature = "train")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use melos::objectives::{Classify, Mlm};
+use melos::prelude::*;
+use melos::train::config::{
+    Budget, DataConfig, Lora, ModelConfig, Optimizer, RunConfig, StageConfig, TokenizerConfig,
+    TokenizerKind, TransformerModel,
+};
+use melos::train::progress::Quiet;
+use melos::train::run::{Outcome, Start};
+use melos::train::{StopFlag, train};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
+fn run(config: RunConfig, out: &Path) -> Outcome {
+    let start = Start::New {
+        config: Box::new(config),
+        out: Some(out.to_path_buf()),
+    };
+    train(start, None, &mut Quiet, &StopFlag::default()).unwrap()
+}
+
+/// A BERT of a few hundred parameters, after a few steps of masked LM.
+fn base(folder: &Path) -> PathBuf {
+    let model = ModelConfig::Bert(TransformerModel {
+        hidden: 16,
+        layers: 2,
+        heads: 2,
+        max_positions: 64,
+        ..TransformerModel::default()
+    });
+    let stage = StageConfig {
+        budget: Budget::Steps(3),
+        batch: 4,
+        ..StageConfig::pretrain("mlm", Mlm::default())
+    };
+    let config = RunConfig {
+        tokenizer: TokenizerConfig {
+            kind: TokenizerKind::Wordpiece,
+            vocabulary: 400,
+            min_frequency: 1,
+            ..TokenizerConfig::default()
+        },
+        stages: vec![stage],
+        ..RunConfig::new("base", model, DataConfig::files(data("unlabelled.txt")))
+    };
+    run(config, folder).model().unwrap()
+}
+
+#[test]
+fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let base = base(&place.path().join("base"));
+    let stage = StageConfig {
+        init: Some(base.display().to_string()),
+        lora: Some(Lora::default()),
+        lr: 1e-2,
+        optimizer: Optimizer::default(),
+        budget: Budget::Steps(4),
+        batch: 8,
+        ..StageConfig::finetune("lora", Classify::default())
+    };
+    let config = RunConfig {
+        stages: vec![stage],
+        ..RunConfig::pretrained("reviews", DataConfig::files(data("reviews.csv")))
+    };
+    let folder = place.path().join("lora");
+    let outcome = run(config, &folder);
+    let Outcome::Finished { report, .. } = &outcome else {
+        panic!("was interrupted");
+    };
+    assert!(report.table().contains("lora"), "{}", report.table());
+    for file in ["config.toml", "metrics.jsonl", "results.json"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    let adapter = outcome.model().unwrap();
+    assert!(adapter.join("adapter_config.json").is_file());
+    let mut model = melos::open(&adapter).unwrap();
+    let answers = melos::predict(model.as_mut(), ["wonderful from the first scene"]).unwrap();
+    let labels: Vec<&str> = (answers[0].probabilities.iter())
+        .map(|(label, _)| label.as_str())
+        .collect();
+    assert_eq!(labels, ["negative", "positive"]);
+    let sum: f32 = answers[0].probabilities.iter().map(|(_, p)| p).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    let scores = model
+        .evaluate(&DataConfig::files(data("reviews_test.csv")))
+        .unwrap();
+    assert!(scores.examples > 0);
+
+    // The example, as a user runs it, on the same base.
+    let release = (!cfg!(debug_assertions)).then_some("--release");
+    let shown = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", "finetune_lora"])
+        .args(release)
+        .arg("--manifest-path")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg("--")
+        .args([&base, &data("reviews.csv")])
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&shown.stdout),
+        String::from_utf8_lossy(&shown.stderr),
+    );
+    assert!(shown.status.success(), "{out}{err}");
+    assert!(out.contains("the best adapter: "), "{out}");
+    assert!(out.contains("rarely is a film this good: "), "{out}");
+    assert!(err.contains("step"), "no progress: {err}");
+    let adapter = place
+        .path()
+        .join("runs/reviews-001/lora/model/adapter_config.json");
+    assert!(adapter.is_file(), "{}", adapter.display());
+}
+
+#[allow(dead_code)]
+#[path = "../examples/own_model.rs"]
+mod own_model;
+
+#[test]
+fn the_example_of_a_model_of_ones_own_runs() {
+    own_model::main().unwrap();
+}
+
+struct Line(Linear);
+
+impl Line {
+    fn new(v: &Vars) -> Result<Line> {
+        Ok(Line(v.linear("line", 1, 1)?))
+    }
+}
+
+/// y = 2x + 1 is found, and comes back from the file with the same bits; another model's file does not.
+#[test]
+fn a_model_of_ones_own_learns_and_is_saved_and_loaded() {
+    let (gpu, v) = (common::gpu(), Vars::new());
+    let model = Line::new(&v).unwrap();
+    let mut trainer = Trainer::new(&gpu, &v, OptimizerKind::ADAM, 1).unwrap();
+    let x = Tensor::from_slice(&gpu, [4, 1], &[0f32, 1.0, 2.0, 3.0]).unwrap();
+    let y = Tensor::from_slice(&gpu, [4, 1], &[1f32, 3.0, 5.0, 7.0]).unwrap();
+    let weights = Tensor::from_slice(&gpu, [4], &[0.25f32; 4]).unwrap();
+    let step = trainer
+        .record(|tape| ops::squared_error(tape, &model.0.forward(tape, &x)?, &y, &weights))
+        .unwrap();
+    for _ in 0..600 {
+        trainer.step(&step, 0.05).unwrap();
+    }
+    assert!(step.loss().unwrap() < 1e-4, "{}", step.loss().unwrap());
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("line.safetensors");
+    trainer.save(&file).unwrap();
+    let loaded = load(&gpu, &file, Line::new).unwrap();
+    for (a, b) in [
+        (&model.0.weight, &loaded.0.weight),
+        (
+            model.0.bias.as_ref().unwrap(),
+            loaded.0.bias.as_ref().unwrap(),
+        ),
+    ] {
+        let [a, b] = [a, b].map(|p| p.get().unwrap().to_vec::<f32>().unwrap());
+        assert_eq!(a, b);
+        assert!(
+            (a[0] - if a[0] > 1.5 { 2.0 } else { 1.0 }).abs() < 0.05,
+            "{a:?}"
+        );
+    }
+    let wider = |v: &Vars| v.linear("line", 2, 1);
+    let refused = load(&gpu, &file, wider).err().unwrap().to_string();
+    assert!(
+        refused.contains("line.weight") && refused.contains("expected"),
+        "{refused}"
+    );
+    let other = |v: &Vars| v.linear("curve", 1, 1);
+    let refused = load(&gpu, &file, other).err().unwrap().to_string();
+    assert!(refused.contains("no tensor of this model"), "{refused}");
+}
