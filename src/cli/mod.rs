@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::error::Result;
+
 /// Pretrain and fine-tune language models on any GPU.
 #[derive(Debug, Parser)]
 #[command(name = "melos", version, about, after_help = exit::HELP, max_term_width = 100)]
@@ -33,8 +35,25 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
+/// All commands, each said once: its name and the struct of its arguments.
+macro_rules! commands {
+    ($($name:ident($arguments:ty)),* $(,)?) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($name($arguments),)*
+        }
+
+        impl Command {
+            fn run(self) -> Result<ExitCode> {
+                match self {
+                    $(Command::$name(command) => command.run(),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
     Train(train::Train),
     Eval(eval::Eval),
     Predict(predict::Predict),
@@ -64,24 +83,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if message.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    let done = match cli.command {
-        Command::Train(command) => command.run(),
-        Command::Eval(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::FillMask(command) => command.run(),
-        Command::Generate(command) => command.run(),
-        Command::Embed(command) => command.run(),
-        Command::Inspect(command) => command.run(),
-        Command::Convert(command) => command.run(),
-        Command::Merge(command) => command.run(),
-        Command::Devices(command) => command.run(),
-        Command::Kernels(command) => command.run(),
-        Command::Presets(command) => command.run(),
-        Command::Profile(command) => command.run(),
-        Command::Tune(command) => command.run(),
-        Command::Tokenizer(command) => command.run(),
-    };
-    done.unwrap_or_else(|error| {
+    cli.command.run().unwrap_or_else(|error| {
         output::report(&error);
         ExitCode::from(exit::code(&error))
     })
