@@ -189,7 +189,7 @@ fn layer(v: &Vars, config: &BertConfig) -> Result<PostNormBlock> {
         attention_norm,
         feed_forward,
         output_norm,
-        dropout: config.hidden_dropout_prob,
+        dropouts: [config.hidden_dropout_prob; 2],
     })
 }
 
