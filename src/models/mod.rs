@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod encoder;
 #[cfg(feature = "train")]
 mod family;
 pub mod gpt2;

@@ -74,10 +74,6 @@ impl Model {
         self.fixture.ids(&self.gpu, "input.ids")
     }
 
-    pub fn types(&self) -> TokenIds {
-        self.fixture.ids(&self.gpu, "input.token_types")
-    }
-
     pub fn lens(&self) -> Tensor {
         self.fixture.tensor_u32(&self.gpu, "input.lens")
     }
