@@ -2,7 +2,7 @@
 
 use melos::Result;
 use melos::device::Gpu;
-use melos::models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+use melos::models::bert::{self, BertConfig};
 use melos::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops::{self, RowSelection, TokenIds};
@@ -46,7 +46,7 @@ pub fn masked_lm(precision: DType) -> Case {
             ..BertConfig::default()
         };
         let v = Vars::new();
-        let model = BertForMaskedLm::new(&v, &config)?;
+        let model = bert::masked_lm(&v, &config)?;
         let mut step = Step::with(gpu, &v, ADAMW, precision, |_| true)?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
@@ -93,7 +93,7 @@ pub fn lora(precision: DType) -> Case {
             part: None,
         };
         let v = Vars::new();
-        let model = BertForSequenceClassification::new(&v, &config)?;
+        let model = bert::classifier(&v, &config)?;
         let adapted = |name: &String| name.ends_with(".query") || name.ends_with(".value");
         let names = v
             .linears()

@@ -223,7 +223,7 @@ pub struct PostNormBlock {
     /// After the second half.
     pub output_norm: LayerNorm,
     /// Dropout of each half's result.
-    pub dropout: f32,
+    pub dropouts: [f32; 2],
 }
 
 impl PostNormBlock {
@@ -240,11 +240,12 @@ impl PostNormBlock {
     ) -> Result<Tensor> {
         let a = self.attention.forward(tape, x, Some(lens), wanted)?;
         let x = wanted.of(tape, x)?;
+        let [first, second] = self.dropouts;
         let norm = &self.attention_norm;
-        let h = norm.forward_dropped(tape, &a, self.dropout, &x)?.y;
+        let h = norm.forward_dropped(tape, &a, first, &x)?.y;
         let f = self.feed_forward.forward(tape, &h)?;
         let norm = &self.output_norm;
-        Ok(norm.forward_dropped(tape, &f, self.dropout, &h)?.y)
+        Ok(norm.forward_dropped(tape, &f, second, &h)?.y)
     }
 }
 

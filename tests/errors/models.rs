@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use melos::Error;
 use melos::models::Tokens;
-use melos::models::bert::{Bert, BertConfig, BertForMaskedLm};
+use melos::models::bert::{self, BertConfig};
 use melos::models::gpt2::Gpt2Config;
 use melos::nn::{LoraPlan, LoraUpdate, Vars, Wanted};
 use melos::ops::{self, LoraWeights, TokenIds, WeightLayout};
@@ -138,7 +138,7 @@ fn models_that_cannot_be_built() {
     let specs = |module: &str, rank| {
         let plan = LoraPlan::of([module], &update(rank));
         let v = Vars::new();
-        BertForMaskedLm::new(&v, &config).unwrap();
+        bert::masked_lm(&v, &config).unwrap();
         v.adapt(&plan)
     };
     specs(query, 2).unwrap();
@@ -158,7 +158,7 @@ fn models_that_cannot_be_built() {
 
     let gpu = &gpu();
     let v = Vars::new();
-    let model = Bert::new(&v, &config).unwrap();
+    let model = bert::encoder(&v, &config).unwrap();
     let (ids, lens) = (
         TokenIds::from_host(gpu, 1, 5, &[1; 5]).unwrap(),
         words(gpu, &[1]),

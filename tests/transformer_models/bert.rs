@@ -1,19 +1,15 @@
 //! BERT with each of its heads, and adapted.
 
 use melos::Result;
-use melos::models::bert::{
-    Bert, BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
-    BertForTokenClassification,
-};
+use melos::models::bert::{self, BertConfig, BertForPreTraining};
 use melos::models::{
-    Classifier, MaskedLm, MaskedNextSentence, MaskedTokens, NextSentence, Pooling, Tagger, Tokens,
-    classification_loss, embed,
+    Labels, MaskedLm, MaskedNextSentence, MaskedTokens, NextSentence, Pooling, ProblemType, embed,
 };
-use melos::nn::{LoraPlan, LoraUpdate, Vars};
-use melos::ops::{self, TokenIds};
-use melos::tensor::Tensor;
+use melos::nn::{LoraPlan, Vars};
+use melos::ops;
 
 use crate::common::gpu;
+use crate::encoders::{self, Batch, masked};
 use crate::reference::{assert_near, tolerance};
 use crate::support::{self, Model};
 
@@ -26,64 +22,20 @@ fn bert<M>(
 ) -> (Model, M, Vars, BertConfig) {
     let mut config = BertConfig::from_json(&support::config(folder)).unwrap();
     if name == "bert_multi_label" {
-        config.labels.problem_type = Some(melos::models::ProblemType::MultiLabelClassification);
+        config.labels.problem_type = Some(ProblemType::MultiLabelClassification);
     } else if name == "bert_regression" {
-        config.labels = melos::models::Labels::named(&["value"], None);
+        config.labels = Labels::named(&["value"], None);
     }
     let v = Vars::new();
     let model = new(&v, &config).unwrap();
     (Model::new(gpu(), name, folder, &v, plan), model, v, config)
 }
 
-/// Inputs on the device.
-struct Batch {
-    ids: TokenIds,
-    types: TokenIds,
-    lens: Tensor,
-}
-
-impl Batch {
-    fn of(model: &Model) -> Batch {
-        Batch {
-            ids: model.ids(),
-            types: model.types(),
-            lens: model.lens(),
-        }
-    }
-
-    fn inputs(&self) -> Tokens<'_> {
-        Tokens {
-            types: Some(&self.types),
-            ..Tokens::new(&self.ids, &self.lens)
-        }
-    }
-}
-
-/// Positions with a label, and the labels.
-fn masked(model: &Model) -> (Vec<u32>, Vec<u32>) {
-    let labels = model.fixture.u32("input.labels");
-    let labelled = (0..).zip(&labels).filter(|(_, l)| **l != u32::MAX);
-    labelled.map(|(at, label)| (at, *label)).unzip()
-}
-
 #[test]
 fn masked_lm_is_transformers() {
     let none = LoraPlan::default();
-    let (model, lm, ..) = bert("bert_mlm", "bert_mlm", BertForMaskedLm::new, &none);
-    let batch = Batch::of(&model);
-    let inputs = batch.inputs();
-    let tape = model.inference();
-    model.hidden_states(&lm.bert.hidden_states(&tape, &inputs).unwrap());
-    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
-    model.near_inside("act.logits", &logits);
-    let (rows, targets) = masked(&model);
-    let masked = MaskedTokens {
-        rows: &model.selection(&rows),
-        targets: &model.u32s(&targets),
-        weights: &model.mean_weights(&targets),
-    };
-    model.covers_all();
-    model.trains_alike(|tape| lm.loss(tape, &inputs, &masked));
+    let (model, lm, ..) = bert("bert_mlm", "bert_mlm", bert::masked_lm, &none);
+    encoders::masked_lm(&model, &lm);
 }
 
 #[test]
@@ -94,7 +46,7 @@ fn pretraining_is_transformers() {
     let batch = Batch::of(&model);
     let inputs = batch.inputs();
     let tape = model.inference();
-    model.hidden_states(&both.bert.hidden_states(&tape, &inputs).unwrap());
+    model.hidden_states(&both.encoder.hidden_states(&tape, &inputs).unwrap());
     let [words, next] = both.logits(&tape, &inputs, &model.all_rows()).unwrap();
     model.near_inside("act.logits", &words);
     model.near("act.nsp_logits", &next, tolerance::TRANSFORMER);
@@ -117,38 +69,8 @@ fn pretraining_is_transformers() {
 }
 
 fn classifier(name: &str, folder: &str, plan: &LoraPlan) -> Model {
-    let (model, classifier, _, config) =
-        bert(name, folder, BertForSequenceClassification::new, plan);
-    let batch = Batch::of(&model);
-    let inputs = batch.inputs();
-    let tape = model.inference();
-    model.hidden_states(&classifier.base.bert.hidden_states(&tape, &inputs).unwrap());
-    if model.fixture.has("act.pooled") {
-        let pooled = classifier.base.pooled(&tape, &inputs).unwrap();
-        model.near("act.pooled", &pooled, tolerance::TRANSFORMER);
-    }
-    let logits = classifier.logits(&tape, &inputs).unwrap();
-    model.near("act.logits", &logits, tolerance::TRANSFORMER);
-    let rows = model.lens().len();
-    let outputs = config.labels.count();
-    let (targets, per_row) = match config.labels.problem() {
-        melos::models::ProblemType::SingleLabelClassification => {
-            (model.u32s(&model.fixture.u32("input.labels")), 1)
-        }
-        // Means over the outputs too.
-        _ => {
-            let values = model.fixture.f32("input.labels");
-            let targets = Tensor::from_slice(&model.gpu, [rows, outputs], &values).unwrap();
-            (targets, outputs)
-        }
-    };
-    let weights = vec![1.0 / (rows * per_row) as f32; rows];
-    let weights = Tensor::from_slice(&model.gpu, [rows], &weights).unwrap();
-    let problem = config.labels.problem();
-    model.trains_alike(|tape| {
-        let logits = classifier.logits(tape, &inputs)?;
-        classification_loss(tape, problem, &logits, &targets, &weights)
-    });
+    let (model, classifier, _, config) = bert(name, folder, bert::classifier, plan);
+    encoders::classifier(&model, &classifier, &config.labels);
     model
 }
 
@@ -172,83 +94,35 @@ fn regression_is_transformers() {
 fn token_classifier_is_transformers() {
     let none = LoraPlan::default();
     let name = "bert_token_classifier";
-    let (model, classifier, ..) = bert(name, name, BertForTokenClassification::new, &none);
-    let batch = Batch::of(&model);
-    let inputs = batch.inputs();
-    let tape = model.inference();
-    model.hidden_states(&classifier.bert.hidden_states(&tape, &inputs).unwrap());
-    model.near_inside("act.logits", &classifier.logits(&tape, &inputs).unwrap());
-    let labels = model.fixture.u32("input.labels");
-    let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
-    model.covers_all();
-    model.trains_alike(|tape| {
-        let logits = classifier.logits(tape, &inputs)?;
-        let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
-        ops::cross_entropy(tape, &flat, &targets, &weights)
-    });
+    let (model, tagger, ..) = bert(name, name, bert::tagger, &none);
+    encoders::tagger(&model, &tagger);
 }
 
 /// LoRA on query and value, the classifier trained too.
 fn adapted() -> LoraPlan {
-    let update = LoraUpdate {
-        rank: 2,
-        scale: 6.0 / 2.0,
-        dropout: 0.0,
-        part: None,
-    };
-    let layer = |l: usize, part| format!("bert.encoder.layer.{l}.attention.self.{part}");
-    let modules = (0..2).flat_map(|l| ["query", "value"].map(|part| layer(l, part)));
-    LoraPlan {
-        modules_to_save: vec!["classifier".into()],
-        ..LoraPlan::of(modules, &update)
-    }
+    let targets = ["self.query", "self.value"];
+    encoders::adapted("bert.encoder.layer", targets, &["classifier"])
 }
 
 #[test]
 fn lora_is_pefts_and_leaves_the_base_alone() {
     let plan = adapted();
     let model = classifier("bert_lora", "bert_classifier", &plan);
-    model.covers_all();
-    let base = crate::common::fixture::Fixture::open("hf/bert_classifier/model");
-    let mut frozen = 0;
-    for spec in model.store.specs().filter(|s| !plan.trains(&s.name)) {
-        let param = model.store.get(&spec.name).unwrap();
-        assert!(param.grad().is_none(), "{} has a gradient", spec.name);
-        let after = param.to_vec::<f32>().unwrap();
-        crate::reference::assert_same_bits(&spec.name, &after, &base.f32(&spec.name));
-        frozen += after.len();
-    }
-    let (all, trained) = model.store.counts();
-    assert_eq!(all - trained, frozen);
-    // One buffer of gradients, one of values: adapters and classifier stand together.
-    assert!(model.store.groups().len() <= 2);
+    encoders::leaves_the_base_alone(&model, &plan, "bert_classifier");
 }
 
 #[test]
 fn merged_lora_is_pefts() {
-    let plan = adapted();
-    let new = BertForSequenceClassification::new;
-    let (model, classifier, v, _) = bert("bert_lora", "bert_classifier", new, &plan);
-    v.merge().unwrap();
-    let merged = model.fixture.names("merged.");
-    assert!(merged.len() >= 4);
-    for name in merged {
-        let param = model.store.get(&name).unwrap();
-        model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
-    }
-    // The plain model computes what the adapted one did.
-    let batch = Batch::of(&model);
-    let logits = classifier
-        .logits(&model.inference(), &batch.inputs())
-        .unwrap();
-    model.near("act.logits", &logits, tolerance::TRANSFORMER);
+    let new = bert::classifier;
+    let (model, classifier, v, _) = bert("bert_lora", "bert_classifier", new, &adapted());
+    encoders::merged(&model, &classifier, &v);
 }
 
 /// As sentence-transformers: the first token's vector or the mean over those that count.
 #[test]
 fn sentence_embeddings_are_pooled_hidden_states() {
     let none = LoraPlan::default();
-    let new = |v: &Vars, config: &BertConfig| Bert::new(&v.at("bert"), config);
+    let new = |v: &Vars, config: &BertConfig| bert::encoder(&v.at("bert"), config);
     let (model, encoder, ..) = bert("bert_mlm", "bert_mlm", new, &none);
     let [rows, steps] = model.fixture.shape("input.ids")[..] else {
         panic!("(B, T)")
@@ -291,10 +165,10 @@ fn sentence_embeddings_are_pooled_hidden_states() {
 #[test]
 fn an_untied_decoder_is_its_own_parameter() {
     let none = LoraPlan::default();
-    let (tied, _, _, mut config) = bert("bert_mlm", "bert_mlm", BertForMaskedLm::new, &none);
+    let (tied, _, _, mut config) = bert("bert_mlm", "bert_mlm", bert::masked_lm, &none);
     config.tie_word_embeddings = false;
     let v = Vars::new();
-    let lm = BertForMaskedLm::new(&v, &config).unwrap();
+    let lm = bert::masked_lm(&v, &config).unwrap();
     let store = v.store(&tied.gpu, 0, |_| 1.0).unwrap();
     let decoder = store.get("cls.predictions.decoder.weight").unwrap();
     for spec in tied.store.specs() {

@@ -1,4 +1,4 @@
-//! BERT and GPT-2 against transformers and PEFT; what training them must keep; generation.
+//! Every family against transformers and PEFT; what training them must keep; generation.
 #![cfg(feature = "train")]
 
 #[path = "../common/mod.rs"]
@@ -7,6 +7,8 @@ mod common;
 mod reference;
 
 mod bert;
+mod distilbert;
+mod encoders;
 mod generation;
 mod gpt2;
 mod mixed;

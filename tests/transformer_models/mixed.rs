@@ -1,7 +1,7 @@
 //! Training with activations in f16: what it learns, how the loss scale keeps it going, what it saves.
 
 use melos::device::Gpu;
-use melos::models::bert::{BertConfig, BertForMaskedLm, BertForSequenceClassification};
+use melos::models::bert::{self, BertConfig};
 use melos::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops::{RowSelection, TokenIds};
@@ -106,7 +106,7 @@ fn activations_of_t2(half: bool) -> u64 {
         ..BertConfig::default()
     };
     let v = Vars::new();
-    let model = BertForMaskedLm::new(&v, &config).unwrap();
+    let model = bert::masked_lm(&v, &config).unwrap();
     let _store = v.store(&gpu, 1, |_| 1.0).unwrap();
     let ids = Data::new(1).ids(batch * time, 8192);
     let ids = TokenIds::from_host(&gpu, batch, time, &ids).unwrap();
@@ -167,7 +167,7 @@ fn adapted(gpu: &Gpu, dtype: DType) -> (u64, Vec<f32>) {
     };
     let plan = LoraPlan::of(["bert.encoder.layer.0.attention.self.query"], &update);
     let v = Vars::new();
-    let model = BertForSequenceClassification::new(&v, &config).unwrap();
+    let model = bert::classifier(&v, &config).unwrap();
     v.adapt(&plan).unwrap();
     let before = gpu.memory().in_use;
     let rule = |spec: &ParamSpec| {

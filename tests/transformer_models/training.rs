@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use melos::device::Gpu;
 use melos::error::Result;
-use melos::models::bert::{Bert, BertConfig, BertForMaskedLm};
+use melos::models::bert::{self, BertConfig};
 use melos::models::gpt2::{Gpt2Config, Gpt2LmHead};
 use melos::models::{CausalLm, MaskedLm, MaskedTokens, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars, Wanted};
@@ -163,8 +163,8 @@ pub fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
 
 pub fn bert(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
     let v = Vars::new();
-    let mut model = BertForMaskedLm::new(&v, &bert_config(dropout)).unwrap();
-    model.bert.checkpointing = checkpointing;
+    let mut model = bert::masked_lm(&v, &bert_config(dropout)).unwrap();
+    model.encoder.checkpointing = checkpointing;
     Run::new(gpu(), &v, plan, |gpu| {
         let text = counting();
         // Token 0 stands for a mask at one place in four.
@@ -288,7 +288,7 @@ fn checkpointing_saves_most_of_the_activations() {
             ..bert_config(0.1)
         };
         let v = Vars::new();
-        let mut model = Bert::new(&v.at("bert"), &config).unwrap();
+        let mut model = bert::encoder(&v.at("bert"), &config).unwrap();
         let _store = v.store(&gpu, 1, |_| 1.0).unwrap();
         model.checkpointing = checkpointing;
         let ids = Data::new(1).ids(4 * 64, VOCAB as u32);

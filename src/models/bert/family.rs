@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Bert, BertConfig, BertForMaskedLm, BertForPreTraining, BertForSequenceClassification,
-    BertForTokenClassification, BertModel,
-};
+use super::{BertConfig, BertForPreTraining, classifier, encoder, masked_lm, pooled, tagger};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
 use crate::models::config::no_head;
@@ -160,12 +157,12 @@ impl Config for BertConfig {
 
     fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
         Ok(match head {
-            Head::Layers => Box::new(Bert::new(&v.at("bert").depth(Depth::Top), self)?),
-            Head::Base => Box::new(BertModel::new(v, self)?),
-            Head::MaskedLm => Box::new(BertForMaskedLm::new(v, self)?),
+            Head::Layers => Box::new(encoder(&v.at("bert").depth(Depth::Top), self)?),
+            Head::Base => Box::new(pooled(v, self)?),
+            Head::MaskedLm => Box::new(masked_lm(v, self)?),
             Head::NextSentence => Box::new(BertForPreTraining::new(v, self)?),
-            Head::Sequence => Box::new(BertForSequenceClassification::new(v, self)?),
-            Head::Token => Box::new(BertForTokenClassification::new(v, self)?),
+            Head::Sequence => Box::new(classifier(v, self)?),
+            Head::Token => Box::new(tagger(v, self)?),
             Head::CausalLm => return Err(no_head(&BERT)),
         })
     }

@@ -35,14 +35,10 @@ impl Adapter {
         };
         let mut whole = lora.modules_to_save.clone();
         for name in anew {
-            let module = module_of(name);
-            // As PEFT names them: the head's own name, without what stands before it.
-            let short = module.rsplit('.').next().unwrap_or(module);
-            let short = match short {
-                // Its parts lie under several names.
-                _ if module.starts_with("cls.") => "cls",
-                "dense" | "LayerNorm" => module.trim_start_matches("bert."),
-                other => other,
+            // As PEFT names them: a head by itself, whatever parts it has, others without the prefix.
+            let short = match name.strip_prefix(layout.architecture.format.prefix) {
+                Some(inside) => module_of(inside),
+                None => name.split('.').next().unwrap_or(name),
             };
             if !whole.iter().any(|w| w == short) {
                 whole.push(short.to_string());
