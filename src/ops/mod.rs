@@ -36,7 +36,7 @@ pub(crate) fn lanes(size: usize) -> usize {
 }
 
 pub use attention::{AttentionOptions, attention, attention_packed};
-pub use cross_entropy::{cross_entropy, linear_cross_entropy};
+pub use cross_entropy::{cross_entropy, linear_cross_entropy, smoothed_cross_entropy};
 pub use dropout::dropout;
 pub(crate) use elementwise::axpy;
 pub use elementwise::{Binary, Unary, add, binary, cast, fill, mul, scale, unary};

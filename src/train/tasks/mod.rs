@@ -142,9 +142,7 @@ fn make(
                 transformer::SequenceClassifier::task(gpu, data, request)?,
                 size,
             ),
-            Words::NAME => {
-                boxed(transformer::WordClassifier::task(gpu, data, request)?, size)
-            }
+            Words::NAME => boxed(transformer::WordClassifier::task(gpu, data, request)?, size),
             _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
         }),
     }

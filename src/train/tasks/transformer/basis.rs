@@ -66,7 +66,8 @@ impl Basis {
     /// Tokens of an epoch over its texts, each in a frame of two.
     pub fn tokens_per_epoch(&self) -> u64 {
         let documents = &self.data.documents;
-        let length = |&doc: &u32| (documents.ids(doc).len() + 2).min(self.stage.objective.length()) as u64;
+        let length =
+            |&doc: &u32| (documents.ids(doc).len() + 2).min(self.stage.objective.length()) as u64;
         self.parts.train.iter().map(length).sum()
     }
 

@@ -141,9 +141,7 @@ impl Network {
             (Network::Bert(_), Mlm::NAME) => Architecture::BertForMaskedLM,
             (Network::Bert(_), MlmNsp::NAME) => Architecture::BertForPreTraining,
             (Network::Bert(_), Classify::NAME) => Architecture::BertForSequenceClassification,
-            (Network::Bert(_), Words::NAME) => {
-                Architecture::BertForTokenClassification
-            }
+            (Network::Bert(_), Words::NAME) => Architecture::BertForTokenClassification,
             (Network::Gpt2(_), Clm::NAME) => Architecture::GPT2LMHeadModel,
             (Network::Gpt2(_), Classify::NAME) => Architecture::GPT2ForSequenceClassification,
             (network, objective) => {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::models::bert::BertForSequenceClassification;
 use crate::models::gpt2::Gpt2ForSequenceClassification;
 use crate::nn::LoraPlan;
-use crate::ops::RowSelection;
+use crate::ops::{self, RowSelection};
 use crate::tensor::{ParamStore, Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{Documents, LabelledBatches, LabelledOptions, Rows, Vocabulary};
@@ -82,14 +82,19 @@ impl SequenceModel {
         }
     }
 
-    /// The weighted loss, (1).
+    /// The weighted loss, (1), against targets smoothed by `smoothing`.
     pub fn loss(
         &self,
         tape: &Tape,
         texts: &Texts,
         targets: &Tensor,
         weights: &Tensor,
+        smoothing: f32,
     ) -> Result<Tensor> {
+        if smoothing > 0.0 {
+            let logits = self.logits(tape, texts)?;
+            return ops::smoothed_cross_entropy(tape, &logits, targets, weights, smoothing);
+        }
         match self {
             SequenceModel::Bert(m) => m.loss(tape, &texts.sequences.bert(), targets, weights),
             SequenceModel::Gpt2(m) => {

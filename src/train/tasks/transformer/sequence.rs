@@ -9,6 +9,7 @@ use super::scorer::{self, Scorer, SequenceModel, Texts};
 use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::objectives::Classify;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions, Position};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
@@ -194,7 +195,9 @@ impl Objective for SequenceClassifier {
     }
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
-        self.model.loss(tape, &i.texts, &i.targets, &i.weights)
+        let own = self.basis.stage.options::<Classify>();
+        let smoothing = own.map_or(0.0, |o| o.label_smoothing);
+        (self.model).loss(tape, &i.texts, &i.targets, &i.weights, smoothing)
     }
 
     fn evaluate(

@@ -11,6 +11,7 @@ use super::start;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::bert::BertForTokenClassification;
+use crate::objectives::Words;
 use crate::ops;
 use crate::tensor::{DType, ParamStore, Tape, Tensor};
 use crate::text::batch::IGNORE;
@@ -214,6 +215,13 @@ impl Objective for WordClassifier {
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
         let inputs = i.sequences.bert();
+        let own = self.basis.stage.options::<Words>();
+        let smoothing = own.map_or(0.0, |o| o.label_smoothing);
+        if smoothing > 0.0 {
+            let logits = self.model.logits(tape, &inputs)?;
+            let flat = logits.reshaped([logits.shape().rows(), self.names.len()])?;
+            return ops::smoothed_cross_entropy(tape, &flat, &i.targets, &i.weights, smoothing);
+        }
         self.model.loss(tape, &inputs, &i.targets, &i.weights)
     }
 
