@@ -142,9 +142,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(table: Table) -> Result<T, Faul
 }
 
 /// The keys of a struct: `read` is its way of being read.
-pub(crate) fn keys<T>(
-    read: impl FnOnce(Keys) -> Result<T, Fault>,
-) -> &'static [&'static str] {
+pub(crate) fn keys<T>(read: impl FnOnce(Keys) -> Result<T, Fault>) -> &'static [&'static str] {
     let keys = Rc::new(Cell::new(&[][..]));
     // It ends in an error whatever the struct is: there is nothing to read.
     let _ = read(Keys(keys.clone()));

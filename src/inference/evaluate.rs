@@ -83,16 +83,34 @@ impl Transformer {
         let kept_end = KeptEnd::Head;
         let problem = problem(&source.network);
         Ok(match source.architecture {
-            Some(Architecture::BertForMaskedLM) => Mlm { max_len, packing, ..Mlm::default() }.into(),
-            Some(Architecture::BertForPreTraining) => MlmNsp { max_len, ..MlmNsp::default() }.into(),
-            Some(Architecture::GPT2LMHeadModel) => Clm { max_len, packing }.into(),
-            Some(Architecture::BertForTokenClassification) => {
-                Words { max_len, kept_end, ..Words::default() }.into()
+            Some(Architecture::BertForMaskedLM) => Mlm {
+                max_len,
+                packing,
+                ..Mlm::default()
             }
+            .into(),
+            Some(Architecture::BertForPreTraining) => MlmNsp {
+                max_len,
+                ..MlmNsp::default()
+            }
+            .into(),
+            Some(Architecture::GPT2LMHeadModel) => Clm { max_len, packing }.into(),
+            Some(Architecture::BertForTokenClassification) => Words {
+                max_len,
+                kept_end,
+                ..Words::default()
+            }
+            .into(),
             Some(
                 Architecture::BertForSequenceClassification
                 | Architecture::GPT2ForSequenceClassification,
-            ) => Classify { max_len, kept_end, problem, ..Classify::default() }.into(),
+            ) => Classify {
+                max_len,
+                kept_end,
+                problem,
+                ..Classify::default()
+            }
+            .into(),
             _ => {
                 return Err(Error::Folder {
                     path: self.folder.clone(),

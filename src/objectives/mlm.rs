@@ -127,7 +127,9 @@ impl Masking {
     fn check(&self) -> Result<(), WrongOption> {
         let rates = match self.rate {
             MaskRate::Fixed(rate) => vec![("masking.rate", rate)],
-            MaskRate::Scheduled(s) => vec![("masking.rate.from", s.from), ("masking.rate.to", s.to)],
+            MaskRate::Scheduled(s) => {
+                vec![("masking.rate.from", s.from), ("masking.rate.to", s.to)]
+            }
         };
         for (key, rate) in rates {
             require(

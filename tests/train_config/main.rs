@@ -1,9 +1,10 @@
 //! Run files: presets, overrides, and the errors for what does not fit the schema.
 
+mod objectives;
 mod transformers;
 
 use melos::error::Error;
-use melos::objectives::{Mlm, OBJECTIVES, Registered};
+use melos::objectives::Mlm;
 use melos::train::config::*;
 
 const BASE: &str = r#"

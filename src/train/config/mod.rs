@@ -14,15 +14,15 @@ mod types;
 mod validate;
 mod validate_tuning;
 
+pub use crate::objectives::{
+    Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
+};
 pub use model::{
     Activation, Dropout, LstmModel, MODEL_KINDS, ModelConfig, ModelKind, PretrainedModel,
     TransformerModel,
 };
 pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
-pub use crate::objectives::{
-    Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
-};
 pub use rates::{Rate, Rates};
 pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};
 pub use tuning::{Lora, Targets, UnfreezeEvery};

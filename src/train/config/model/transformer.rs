@@ -158,7 +158,11 @@ pub struct PretrainedModel {
 impl PretrainedModel {
     /// Checks what is changed.
     pub(super) fn check(&self) -> Result<()> {
-        check_dropouts(self.dropout, self.attention_dropout, self.classifier_dropout)
+        check_dropouts(
+            self.dropout,
+            self.attention_dropout,
+            self.classifier_dropout,
+        )
     }
 }
 
