@@ -25,7 +25,8 @@ pub struct RunOptions {
     /// Further text to pretrain on; labels in it are not read.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     unlabelled: Vec<PathBuf>,
-    /// Model folder of BERT, GPT-2 or an adapter (or a run's) to start from instead of random weights.
+    /// Transformer's model folder, or an adapter's (or a run's), to start from instead of random
+    /// weights.
     #[arg(long, value_name = "DIR")]
     init: Option<PathBuf>,
     /// Lay the run file's [scale.NAME] over it; presets have `small`.
@@ -87,15 +88,13 @@ impl RunOptions {
 fn start_from(config: &mut RunConfig, init: &Path) -> Result<()> {
     match config.model {
         ModelConfig::Pretrained(_) => {}
-        ModelConfig::Bert(_) | ModelConfig::Gpt2(_) => {
-            config.model = ModelConfig::Pretrained(PretrainedModel::default());
-        }
         ModelConfig::Lstm(_) => {
             return Err(Error::ConfigValue {
                 place: "--init".into(),
                 message: "is for transformers; an LSTM's stage names its own with init".into(),
             });
         }
+        _ => config.model = ModelConfig::Pretrained(PretrainedModel::default()),
     }
     // As a path that cannot be taken for a stage's name, and that holds wherever the run is resumed.
     let path = std::path::absolute(init).unwrap_or_else(|_| init.to_path_buf());

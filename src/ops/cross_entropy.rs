@@ -11,7 +11,7 @@ use super::kernel::{lanes, run};
 use super::matmul::{Product, Shared, product};
 use super::reduce::{sum_columns, total};
 use crate::device::{Gpu, Groups};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -104,8 +104,13 @@ pub fn linear_cross_entropy(
             shared_b: Some(&shared_w),
             ..Product::new(&x_chunk, w, &logits)
         })?;
-        let rows = (first, vocab);
-        softmax(gpu, &logits, targets, weights, &losses, rows, wanted)?;
+        let chunk = Chunk {
+            first,
+            vocab,
+            smoothing: 0.0,
+            gradient: wanted,
+        };
+        softmax(gpu, &logits, targets, weights, &losses, &chunk)?;
         let accumulate = first > 0;
         if let Some(dx) = &saved.dx {
             let dx = dx.window(first * width, [count, width])?;
@@ -170,7 +175,30 @@ pub fn cross_entropy(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
+    smoothed_cross_entropy(tape, logits, targets, weights, 0.0)
+}
+
+/// [`cross_entropy`] against targets of which the share `smoothing` is spread evenly over all K
+/// classes (Szegedy et al. 2016, section 7; `torch.nn.CrossEntropyLoss`'s `label_smoothing`).
+///
+/// # Errors
+/// [`crate::Error::Argument`] unless 0 ≤ smoothing < 1, and those of [`cross_entropy`].
+pub fn smoothed_cross_entropy(
+    tape: &Tape,
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+    smoothing: f32,
+) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
+    if !(0.0..1.0).contains(&smoothing) {
+        return Err(Error::Argument {
+            op: OP,
+            arg: "smoothing",
+            value: smoothing.to_string(),
+            expected: "0 <= smoothing < 1",
+        });
+    }
     let gpu = tape.gpu();
     let [rows, classes] = logits.dims2(OP, "logits")?;
     logits.expect_float(OP, "logits")?;
@@ -181,8 +209,13 @@ pub fn cross_entropy(
     axpy(&dlogits, logits, 1.0, None, false)?;
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let wanted = tape.needs_grad(logits);
-    let all = (0, classes);
-    softmax(gpu, &dlogits, targets, weights, &losses, all, wanted)?;
+    let all = Chunk {
+        first: 0,
+        vocab: classes,
+        smoothing,
+        gradient: wanted,
+    };
+    softmax(gpu, &dlogits, targets, weights, &losses, &all)?;
     let loss = total(&losses)?;
     tape.record_map(OP, logits, &loss, move |_, upstream, dx| {
         axpy(&dx.grad, &dlogits, 1.0, Some(upstream), dx.accumulate)
@@ -207,25 +240,36 @@ fn line(vocab: usize) -> usize {
     }
 }
 
-/// The rows of `logits` are those from `first` on; `vocab` of each row's floats count.
+/// What is made of a chunk's rows of logits.
+struct Chunk {
+    /// The first row's place in targets, weights and losses.
+    first: usize,
+    /// Floats of a row that count.
+    vocab: usize,
+    /// Share of a target that is spread over all classes.
+    smoothing: f32,
+    /// Whether the gradient is wanted in the logits' place.
+    gradient: bool,
+}
+
 fn softmax(
     gpu: &Gpu,
     logits: &Tensor,
     targets: &Tensor,
     weights: &Tensor,
     losses: &Tensor,
-    (first, vocab): (usize, usize),
-    gradient: bool,
+    chunk: &Chunk,
 ) -> Result<()> {
+    let vocab = chunk.vocab;
     let [rows, line] = logits.dims2(OP, "logits")?;
     let variant = Variant::new()
-        .with("GRAD", gradient)
+        .with("GRAD", chunk.gradient)
         .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
     let params = SoftmaxParams {
         rows: rows as u32,
         vocab: vocab as u32,
-        first: first as u32,
-        smoothing: 0.0,
+        first: chunk.first as u32,
+        smoothing: chunk.smoothing,
         line: line as u32,
     };
     let tensors = [targets, weights, logits, losses];

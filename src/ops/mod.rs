@@ -22,7 +22,7 @@ mod target_loss;
 
 pub use crate::kernels::token_index::TokenIndex;
 pub use attention::{AttentionOptions, attention, attention_packed};
-pub use cross_entropy::{cross_entropy, linear_cross_entropy};
+pub use cross_entropy::{cross_entropy, linear_cross_entropy, smoothed_cross_entropy};
 pub use dropout::dropout;
 #[cfg(feature = "train")]
 pub(crate) use elementwise::axpy;

@@ -8,6 +8,7 @@ mod mixed;
 mod profile;
 mod resume;
 mod runs;
+mod smoothing;
 mod support;
 mod transformers;
 mod transformers_adapters;

@@ -36,8 +36,6 @@ unlabelled = ['{}']
 validation = 0.2
 [defaults.pretrain]
 batch = 8
-bptt = 8
-max_len = 16
 lr = 0.01
 budget = {{ steps = 10 }}
 [defaults.finetune]
@@ -55,9 +53,13 @@ dropout = {{ word = 0.1, embedding = 0.2, output = 0.2 }}
     )
 }
 
-/// A stage of a run file: its name, kind and further lines.
+/// A stage of a run file: its name, kind and further lines; of an LSTM that pretrains, a small length.
 pub fn stage(name: &str, kind: &str, lines: &str) -> String {
-    format!("[[stage]]\nname = \"{name}\"\nkind = \"{kind}\"\n{lines}\n")
+    let length = [("\"lm\"", "bptt = 8\n"), ("\"sa\"", "max_len = 16\n")]
+        .into_iter()
+        .find(|(objective, _)| lines.contains(&format!("objective = {objective}")))
+        .map_or("", |(_, length)| length);
+    format!("[[stage]]\nname = \"{name}\"\nkind = \"{kind}\"\n{length}{lines}\n")
 }
 
 impl Workplace {

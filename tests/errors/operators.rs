@@ -291,6 +291,16 @@ fn numbers_out_of_range() {
     let gpu = &gpu();
     let tape = Tape::inference(gpu);
     let x = floats(gpu, &[3, 2, 5]);
+    for smoothing in [1.0, -0.1, f32::NAN] {
+        let (logits, targets) = (floats(gpu, &[3, 5]), words(gpu, &[3]));
+        let weights = floats(gpu, &[3]);
+        refused!(
+            ops::smoothed_cross_entropy(&tape, &logits, &targets, &weights, smoothing),
+            Error::Argument { .. },
+            "cross_entropy: smoothing = ",
+            "0 <= smoothing < 1"
+        );
+    }
     for p in [1.0, -0.1, f32::NAN] {
         let result = ops::dropout(&tape, &x, p);
         refused!(

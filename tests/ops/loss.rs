@@ -5,7 +5,9 @@ use melos::error::Result;
 use melos::ops;
 use melos::tensor::{Tape, Tensor};
 
-use crate::reference::loss::{TargetLoss, cross_entropy, linear_cross_entropy, target_loss};
+use crate::reference::loss::{
+    TargetLoss, cross_entropy, linear_cross_entropy, smoothed_cross_entropy, target_loss,
+};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::support::{Op, adapters, gpu, input, prove};
@@ -234,6 +236,54 @@ fn of_logits() {
     for (rows, classes) in [(1, 1), (3, 2), (65, 7), (17, 64)] {
         let mut data = Data::new(rows as u64);
         let op = OfLogits(Loss::new(&gpu, &mut data, rows, classes));
+        let logits = data.peaked(rows * classes, 2.0, 30.0);
+        prove(&op, &gpu, &[input(&[rows, classes], logits)]);
+    }
+}
+
+/// The loss of logits against smoothed targets.
+struct Smoothed {
+    loss: Loss,
+    smoothing: f32,
+}
+
+impl Smoothed {
+    fn reference<F: Float>(&self, logits: &[F]) -> (F, Vec<F>) {
+        let weights = cast::<F, f32>(&self.loss.weights);
+        let e = f64::from(self.smoothing);
+        smoothed_cross_entropy(logits, &self.loss.targets, &weights, e)
+    }
+}
+
+impl Op for Smoothed {
+    fn name(&self) -> String {
+        format!("cross_entropy, smoothed by {}", self.smoothing)
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let [targets, weights] = &self.loss.device;
+        let e = self.smoothing;
+        let loss = ops::smoothed_cross_entropy(tape, &inputs[0], targets, weights, e)?;
+        Ok(vec![loss])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        vec![vec![self.reference(&inputs[0]).0]]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let (_, dlogits) = self.reference(&inputs[0]);
+        vec![dlogits.into_iter().map(|g| g * dy[0][0]).collect()]
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::CROSS_ENTROPY_BWD)
+    }
+}
+
+#[test]
+fn of_smoothed_targets() {
+    let gpu = gpu();
+    for (rows, classes, smoothing) in [(3, 2, 0.1), (65, 7, 0.3), (17, 64, 0.9)] {
+        let mut data = Data::new(rows as u64);
+        let loss = Loss::new(&gpu, &mut data, rows, classes);
+        let op = Smoothed { loss, smoothing };
         let logits = data.peaked(rows * classes, 2.0, 30.0);
         prove(&op, &gpu, &[input(&[rows, classes], logits)]);
     }

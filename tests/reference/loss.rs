@@ -44,6 +44,32 @@ pub fn cross_entropy<F: Float>(logits: &[F], targets: &[i32], weights: &[F]) -> 
     out
 }
 
+/// The loss of targets of which the share `e` is spread evenly over all V classes, and its gradient
+/// in the logits: (1 - e) CE(target) + e / V Σ_v CE(v), as torch.nn.CrossEntropyLoss has it.
+pub fn smoothed_cross_entropy<F: Float>(
+    logits: &[F],
+    targets: &[i32],
+    weights: &[F],
+    e: f64,
+) -> (F, Vec<F>) {
+    let v = logits.len() / targets.len();
+    let hard = cross_entropy(logits, targets, weights);
+    let hard_share = F::of(1.0 - e);
+    let mut loss = hard_share * hard.loss;
+    let mut dlogits: Vec<F> = hard.dlogits.iter().map(|g| hard_share * *g).collect();
+    for class in 0..v {
+        let all = |t: &i32| if *t < 0 { *t } else { class as i32 };
+        let targets: Vec<i32> = targets.iter().map(all).collect();
+        let spread = cross_entropy(logits, &targets, weights);
+        let share = F::of(e / v as f64);
+        loss += share * spread.loss;
+        for (sum, g) in dlogits.iter_mut().zip(spread.dlogits) {
+            *sum += share * g;
+        }
+    }
+    (loss, dlogits)
+}
+
 /// 1 / (number of rows that count) for those, 0 for ignored rows: the mean. All 0 if none counts.
 pub fn mean_weights<F: Float>(targets: &[i32]) -> Vec<F> {
     let count = targets.iter().filter(|t| **t >= 0).count().max(1);

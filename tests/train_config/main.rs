@@ -1,5 +1,6 @@
 //! Run files: presets, overrides, and the errors for what does not fit the schema.
 
+mod objectives;
 mod transformers;
 
 use melos::error::Error;

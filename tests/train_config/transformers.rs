@@ -88,11 +88,11 @@ fn a_transformers_mistakes_are_named() {
         ),
         (
             "stage.finetune.objective=\"mlm\"",
-            "stage.finetune.objective: a finetune stage learns labels",
+            "stage.finetune.objective: a finetune stage learns labels: expected \"classify\", \"joint\" or \"token_classify\"",
         ),
         (
             "stage.mlm.dropout={word=0.1}",
-            "stage.mlm.dropout: is the LSTM's",
+            "stage.mlm.dropout: is for model.kind = \"lstm\", and this is \"bert\"; set model.dropout",
         ),
         (
             "stage.mlm.masking.rat=0.1",
@@ -182,17 +182,38 @@ fn a_transformers_mistakes_are_named() {
     );
     for set in [
         "precision=\"f16\"",
-        "packing=true",
+        "checkpointing=true",
         "lora.rank=2",
         "freeze=\"base\"",
+        "layer_decay=0.9",
+        "rates={'a'=0.5}",
+        "unfreeze_every={steps=1}",
         "problem=\"regression\"",
+        "label_smoothing=0.1",
     ] {
         let error = refused(&format!("stage.finetune.{set}"));
-        assert!(error.contains("is for transformers only"), "{set}: {error}");
+        let key = set.split(['=', '.']).next().unwrap();
+        let want = format!(
+            "stage.finetune.{key}: is for model.kind = \"bert\", \"gpt2\", \"pretrained\", and this is \"lstm\""
+        );
+        assert!(error.starts_with(&want), "{set}: {error}");
     }
+    // At its default a key says nothing.
+    with(&[
+        "stage.finetune.precision=\"f32\"",
+        "stage.*.checkpointing=false",
+    ])
+    .unwrap();
+    let error = bert(&["stage.finetune.transfer=[\"embedding\"]"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("stage.finetune.transfer: is for model.kind = \"lstm\", and this is"),
+        "{error}"
+    );
     let error = refused("data.pair_column=\"answer\"");
     assert!(
-        error.starts_with("data.pair_column: is for transformers"),
+        error.starts_with("data.pair_column: is for models that read two texts at once"),
         "{error}"
     );
 }

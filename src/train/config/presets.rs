@@ -1,5 +1,8 @@
 //! Presets: run files embedded in the binary.
 
+#[path = "../../../presets/mod.rs"]
+mod list;
+
 use super::{Overrides, RunConfig, unknown_name};
 use crate::error::Result;
 
@@ -12,31 +15,8 @@ pub struct Preset {
     pub text: &'static str,
 }
 
-macro_rules! presets {
-    ($($name:literal),* $(,)?) => {
-        /// All presets; the first is the one that `melos train` runs without arguments.
-        pub const PRESETS: &[Preset] = &[$(Preset {
-            name: $name,
-            text: include_str!(concat!("../../../presets/", $name, ".toml")),
-        }),*];
-    };
-}
-
-presets!(
-    "demo",
-    "lstm-imdb",
-    "lm-lstm-imdb",
-    "sa-lstm-imdb",
-    "lstm-rt",
-    "lm-lstm-rt",
-    "sa-lstm-rt",
-    "bert-mlm",
-    "bert-mlm-nsp",
-    "gpt2",
-    "hashire-merosu",
-    "finetune",
-    "lora",
-);
+/// All presets; the first is the one that `melos train` runs without arguments.
+pub const PRESETS: &[Preset] = list::PRESETS;
 
 /// The preset of that name.
 ///

@@ -115,6 +115,13 @@ impl StageConfig {
             None => Err(Fault::wrong_type("the name of an objective", &name)),
         };
         let objective = objective.map_err(|fault| fault.inside(OBJECTIVE))?;
+        // Before the keys: a wrong objective makes others wrong.
+        if let Some(kind) = table.get("kind") {
+            let kind = StageKind::deserialize(Read(kind.clone()));
+            let kind = kind.map_err(|fault| fault.inside("kind"))?;
+            let fits = kind.fits(&objective.standard()).map_err(Fault::custom);
+            fits.map_err(|fault| fault.inside(OBJECTIVE))?;
+        }
         let (own, shared): (Table, Table) = table
             .into_iter()
             .partition(|(key, _)| objective.keys().contains(&key.as_str()));
@@ -225,6 +232,22 @@ pub enum StageKind {
     Finetune,
     /// Only test the weights named by `init`.
     Evaluate,
+}
+
+impl StageKind {
+    /// Refuses an objective that has labels where the stage has none, and the other way round.
+    pub(super) fn fits(self, objective: &AnyObjective) -> std::result::Result<(), String> {
+        let (begin, labels) = match self {
+            Self::Pretrain => ("a pretrain stage has no labels", false),
+            Self::Finetune => ("a finetune stage learns labels", true),
+            Self::Evaluate => return Ok(()),
+        };
+        if objective.needs_labels() == labels {
+            return Ok(());
+        }
+        let others = objectives::listed(|o| o.needs_labels() == labels);
+        Err(format!("{begin}: expected {others}"))
+    }
 }
 
 /// What activations and their gradients are held in; parameters in training are f32.

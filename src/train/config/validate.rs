@@ -2,7 +2,6 @@
 
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::error::{Error, Result};
-use crate::objectives;
 use crate::schema::nearest;
 
 pub(super) fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
@@ -130,27 +129,7 @@ impl RunConfig {
         if let Some(dropout) = stage.dropout {
             dropout.check(&at("dropout"))?;
         }
-        let learns_labels = stage.objective.needs_labels();
-        let fits = match stage.kind {
-            StageKind::Pretrain => !learns_labels,
-            StageKind::Finetune => learns_labels,
-            StageKind::Evaluate => true,
-        };
-        if !fits {
-            let of_kind = self.model.kind().objectives;
-            let others = objectives::listed(|o| {
-                o.needs_labels() != learns_labels && of_kind.contains(&o.name())
-            });
-            let begin = if learns_labels {
-                "a pretrain stage has no labels"
-            } else {
-                "a finetune stage learns labels"
-            };
-            return Err(wrong(
-                at("objective"),
-                format!("{begin}: expected {others}"),
-            ));
-        }
+        (stage.kind.fits(&stage.objective)).map_err(|message| wrong(at("objective"), message))?;
         (stage.objective.check()).map_err(|option| wrong(at(&option.key), option.message))?;
         self.check_tuning(stage)?;
         self.validate_repeats(stage)

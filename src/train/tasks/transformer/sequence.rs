@@ -10,6 +10,8 @@ use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::{Classifier, classification_loss};
+use crate::objectives::Classify;
+use crate::ops;
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions, Position};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
@@ -189,6 +191,11 @@ impl Objective for SequenceClassifier {
 
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
         let logits = self.model()?.logits(tape, &i.texts.tokens())?;
+        let own = self.basis.stage.options::<Classify>();
+        let smoothing = own.map_or(0.0, |o| o.label_smoothing);
+        if smoothing > 0.0 {
+            return ops::smoothed_cross_entropy(tape, &logits, &i.targets, &i.weights, smoothing);
+        }
         let problem = self.basis.config.labels().problem();
         classification_loss(tape, problem, &logits, &i.targets, &i.weights)
     }

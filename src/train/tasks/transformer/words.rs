@@ -10,6 +10,7 @@ use super::start;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::Tagger;
+use crate::objectives::Words;
 use crate::ops;
 use crate::tensor::{DType, Tape, Tensor};
 use crate::text::batch::IGNORE;
@@ -188,6 +189,11 @@ impl Objective for WordClassifier {
     fn loss(&self, tape: &Tape, i: &Inputs) -> Result<Tensor> {
         let logits = self.model()?.logits(tape, &i.sequences.tokens())?;
         let flat = logits.reshaped([logits.shape().rows(), logits.shape().last()])?;
+        let own = self.basis.stage.options::<Words>();
+        let smoothing = own.map_or(0.0, |o| o.label_smoothing);
+        if smoothing > 0.0 {
+            return ops::smoothed_cross_entropy(tape, &flat, &i.targets, &i.weights, smoothing);
+        }
         ops::cross_entropy(tape, &flat, &i.targets, &i.weights)
     }
 
