@@ -32,13 +32,14 @@ fn run(config: RunConfig, out: &Path) -> Outcome {
 
 /// A BERT of a few hundred parameters, after a few steps of masked LM.
 fn base(folder: &Path) -> PathBuf {
-    let model = ModelConfig::Bert(TransformerModel {
+    let sizes = TransformerModel {
         hidden: 16,
         layers: 2,
         heads: 2,
         max_positions: 64,
         ..TransformerModel::default()
-    });
+    };
+    let model = ModelConfig::Transformer("bert", sizes);
     let stage = StageConfig {
         budget: Budget::Steps(3),
         batch: 4,

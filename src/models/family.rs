@@ -14,6 +14,7 @@ use super::network::Network;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
+use crate::text::tokenizer::Family as Specials;
 
 /// All families.
 pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2];
@@ -22,6 +23,9 @@ pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2];
 pub trait Family: Sync {
     /// Its name in sentences.
     fn title(&self) -> &'static str;
+
+    /// The special tokens of a tokeniser that is trained for it.
+    fn specials(&self) -> Specials;
 
     /// How its models lie in files, and which heads it has.
     fn format(&self) -> &'static Format;

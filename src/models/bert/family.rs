@@ -9,6 +9,7 @@ use crate::models::config::no_head;
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::tensor::Depth;
+use crate::text::tokenizer::Family as Specials;
 
 /// BERT.
 pub struct BertFamily;
@@ -82,6 +83,10 @@ static FORMAT: Format = Format {
 impl Family for BertFamily {
     fn title(&self) -> &'static str {
         "BERT"
+    }
+
+    fn specials(&self) -> Specials {
+        Specials::Bert
     }
 
     fn format(&self) -> &'static Format {

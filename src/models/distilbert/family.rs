@@ -9,6 +9,7 @@ use crate::hub::{Class, Format, Head};
 use crate::models::config::no_head;
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
+use crate::text::tokenizer::Family as Specials;
 
 /// DistilBERT.
 pub struct DistilBertFamily;
@@ -68,6 +69,10 @@ static FORMAT: Format = Format {
 impl Family for DistilBertFamily {
     fn title(&self) -> &'static str {
         "DistilBERT"
+    }
+
+    fn specials(&self) -> Specials {
+        Specials::Bert
     }
 
     fn format(&self) -> &'static Format {

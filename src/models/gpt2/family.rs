@@ -9,6 +9,7 @@ use crate::hub::{Class, Format, Head};
 use crate::models::config::no_head;
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
+use crate::text::tokenizer::Family as Specials;
 
 /// GPT-2.
 pub struct Gpt2Family;
@@ -57,6 +58,10 @@ static FORMAT: Format = Format {
 impl Family for Gpt2Family {
     fn title(&self) -> &'static str {
         "GPT-2"
+    }
+
+    fn specials(&self) -> Specials {
+        Specials::Gpt2
     }
 
     fn format(&self) -> &'static Format {

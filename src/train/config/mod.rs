@@ -19,8 +19,8 @@ pub use crate::objectives::{
     Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
 };
 pub use model::{
-    Activation, Dropout, LstmModel, MODEL_KINDS, ModelConfig, ModelKind, PretrainedModel,
-    TransformerModel,
+    Activation, Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel,
+    model_kinds,
 };
 pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
@@ -95,7 +95,17 @@ impl RunConfig {
                 return Err(fault.inside("stage"));
             }
         };
+        let model = match table.remove("model") {
+            None => ModelConfig::default(),
+            Some(Value::Table(model)) => {
+                ModelConfig::read(model).map_err(|fault| fault.inside("model"))?
+            }
+            Some(other) => {
+                return Err(Fault::wrong_type("a table, as [model]", &other).inside("model"));
+            }
+        };
         let mut config: Self = schema::read(table)?;
+        config.model = model;
         for (index, stage) in stages.into_iter().enumerate() {
             // Stages go by their names, as in `--set`.
             let place = merge::stage_name(&stage).map_or(index.to_string(), str::to_string);

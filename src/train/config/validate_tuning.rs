@@ -1,7 +1,7 @@
 //! Ranges of what says which part of a model a stage trains, and which keys concern its kind of
 //! model.
 
-use super::model::MODEL_KINDS;
+use super::model::model_kinds;
 use super::rates::Rates;
 use super::validate::{require, wrong};
 use super::{Lora, RunConfig, StageConfig, StageKind, Targets};
@@ -12,14 +12,14 @@ impl RunConfig {
     pub(super) fn check_tuning(&self, stage: &StageConfig) -> Result<()> {
         let at = |key: &str| format!("stage.{}.{key}", stage.name);
         let kind = self.model.kind();
-        if !kind.objectives.contains(&stage.objective.name()) {
+        if !kind.objectives().contains(&stage.objective.name()) {
             return Err(wrong(
                 at("objective"),
                 format!(
                     "\"{}\" is no objective of model kind \"{}\"; it has: {}",
                     stage.objective.name(),
                     kind.name,
-                    kind.objectives.join(", ")
+                    kind.objectives().join(", ")
                 ),
             ));
         }
@@ -38,15 +38,15 @@ impl RunConfig {
 
     /// Refuses keys that the kind of model does not take, where they are set to anything.
     fn check_kinds_keys(&self, stage: &StageConfig) -> Result<()> {
-        let kind = self.model.kind();
+        let (kind, kinds) = (self.model.kind(), model_kinds());
         let foreign = |key: &String| {
-            let takers = MODEL_KINDS.iter().any(|k| k.keys.contains(&key.as_str()));
+            let takers = kinds.iter().any(|k| k.keys.contains(&key.as_str()));
             takers && !kind.keys.contains(&key.as_str())
         };
         let Some(key) = stage.changed()?.into_iter().find(foreign) else {
             return Ok(());
         };
-        let takers: Vec<String> = (MODEL_KINDS.iter())
+        let takers: Vec<String> = (kinds.iter())
             .filter(|k| k.keys.contains(&key.as_str()))
             .map(|k| format!("\"{}\"", k.name))
             .collect();

@@ -398,10 +398,10 @@ fn options(config: &RunConfig) -> TokenizerOptions {
         kind: tokenizer.kind,
         vocab_size: tokenizer.vocabulary,
         min_frequency: tokenizer.min_frequency,
-        family: match config.model {
-            ModelConfig::Lstm(_) => None,
-            ModelConfig::Bert(_) | ModelConfig::Pretrained(_) => Some(Family::Bert),
-            ModelConfig::Gpt2(_) => Some(Family::Gpt2),
+        family: match (&config.model, config.model.family()) {
+            (ModelConfig::Lstm(_), _) => None,
+            (_, Some(family)) => Some(family.specials()),
+            (_, None) => Some(Family::Bert),
         },
         lowercase: tokenizer.lowercase,
         strip_accents: tokenizer.strip_accents,

@@ -11,14 +11,20 @@ use crate::schema;
 use crate::train::config::StageConfig;
 use crate::train::config::validate::require;
 
+/// Its kind in the run file.
+pub(super) const NAME: &str = "lstm";
+
 /// What it is good for.
-pub(super) const KIND: ModelKind = ModelKind {
-    name: "lstm",
-    objectives: &[Lm::NAME, Sa::NAME, Classify::NAME, Joint::NAME],
-    keys: &["transfer", "dropout"],
-    pairs: false,
-    sizes: || schema::keys(LstmModel::deserialize),
-};
+pub(super) fn kind() -> ModelKind {
+    let names = [Lm::NAME, Sa::NAME, Classify::NAME, Joint::NAME];
+    ModelKind {
+        name: NAME,
+        keys: &["transfer", "dropout"],
+        pairs: false,
+        learns: Box::new(move |o| names.contains(&o.name())),
+        sizes: || schema::keys(LstmModel::deserialize),
+    }
+}
 
 /// The LSTM, as Dai & Le (2015) vary it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

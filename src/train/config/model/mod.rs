@@ -6,22 +6,27 @@ mod transformer;
 pub use lstm::{Dropout, LstmModel};
 pub use transformer::{Activation, PretrainedModel, TransformerModel};
 
+use serde::de::{Deserializer, Error as _};
+use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::StageConfig;
 use crate::error::Result;
+use crate::models::{FAMILIES, Family};
+use crate::objectives::{AnyObjective, OBJECTIVES};
+use crate::schema::{self, Fault};
 
 /// What stages can do with a kind of network: what a kind states of itself.
-#[derive(Debug)]
 pub struct ModelKind {
     /// Its name in the run file.
     pub name: &'static str,
-    /// The objectives that it learns.
-    pub objectives: &'static [&'static str],
     /// The keys of a stage that it takes, of those that not every kind does.
     pub keys: &'static [&'static str],
     /// Whether it reads pairs of texts.
     pub pairs: bool,
+    /// Whether it learns an objective.
+    learns: Box<dyn Fn(&AnyObjective) -> bool>,
     /// The keys of its table.
     sizes: fn() -> &'static [&'static str],
 }
@@ -31,58 +36,59 @@ impl ModelKind {
     pub(super) fn has(&self, key: &str) -> bool {
         (self.sizes)().contains(&key)
     }
+
+    /// The names of the objectives that it learns.
+    pub fn objectives(&self) -> Vec<&'static str> {
+        let all = OBJECTIVES.iter().map(|o| o.standard());
+        all.filter(|o| (self.learns)(o)).map(|o| o.name()).collect()
+    }
 }
 
-/// All kinds of networks.
-pub const MODEL_KINDS: &[&ModelKind] = &[
-    &lstm::KIND,
-    &transformer::BERT,
-    &transformer::GPT2,
-    &transformer::PRETRAINED,
-];
+/// All kinds of networks: the LSTM, every family of transformers, and what a folder holds.
+pub fn model_kinds() -> Vec<ModelKind> {
+    let mut kinds = vec![lstm::kind()];
+    kinds.extend(FAMILIES.iter().map(|family| transformer::kind(*family)));
+    kinds.push(transformer::pretrained());
+    kinds
+}
 
-/// The network, one table for each kind. Without a `kind` it is the LSTM.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", from = "ByKind")]
+/// The network. Without a `kind` it is the LSTM.
+#[derive(Debug, Clone, PartialEq)]
 pub enum ModelConfig {
     /// The LSTM, as Dai & Le (2015) vary it.
     Lstm(LstmModel),
-    /// BERT (Devlin et al. 2019), from random weights.
-    Bert(TransformerModel),
-    /// GPT-2 (Radford et al. 2019), from random weights.
-    Gpt2(TransformerModel),
-    /// The BERT or GPT-2 in the folder that each stage's `init` names.
+    /// A transformer from random weights: `model_type` of its family, and its sizes.
+    Transformer(&'static str, TransformerModel),
+    /// The model in the folder that each stage's `init` names.
     Pretrained(PretrainedModel),
 }
 
-/// As it is read: the reader takes the kind out of the table, so that errors name keys below it.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ByKind {
-    Lstm(LstmModel),
-    Bert(TransformerModel),
-    Gpt2(TransformerModel),
-    Pretrained(PretrainedModel),
-}
-
-impl From<ByKind> for ModelConfig {
-    fn from(model: ByKind) -> Self {
-        match model {
-            ByKind::Lstm(model) => Self::Lstm(model),
-            ByKind::Bert(model) => Self::Bert(model),
-            ByKind::Gpt2(model) => Self::Gpt2(model),
-            ByKind::Pretrained(model) => Self::Pretrained(model),
-        }
-    }
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self::Lstm(LstmModel::default())
-    }
-}
+const KIND: &str = "kind";
 
 impl ModelConfig {
+    /// Reads `[model]`.
+    pub(super) fn read(mut table: Table) -> std::result::Result<ModelConfig, Fault> {
+        let kind = match table.remove(KIND) {
+            None => lstm::NAME.to_string(),
+            Some(Value::String(kind)) => kind,
+            Some(other) => {
+                return Err(Fault::wrong_type("the name of a kind", &other).inside(KIND));
+            }
+        };
+        if let Some(family) = family(&kind) {
+            let name = family.format().model_type;
+            return Ok(ModelConfig::Transformer(name, schema::read(table)?));
+        }
+        match kind.as_str() {
+            lstm::NAME => schema::read(table).map(ModelConfig::Lstm),
+            transformer::PRETRAINED => schema::read(table).map(ModelConfig::Pretrained),
+            other => {
+                let known = model_kinds().iter().map(|kind| kind.name).collect();
+                Err(Fault::unknown_choice(other, known))
+            }
+        }
+    }
+
     /// The LSTM, where it is one.
     pub fn lstm(&self) -> Option<&LstmModel> {
         match self {
@@ -91,13 +97,20 @@ impl ModelConfig {
         }
     }
 
-    /// The kind of network.
-    pub fn kind(&self) -> &'static ModelKind {
+    /// The family that it is to be of, where the run file says so.
+    pub fn family(&self) -> Option<&'static dyn Family> {
         match self {
-            Self::Lstm(_) => &lstm::KIND,
-            Self::Bert(_) => &transformer::BERT,
-            Self::Gpt2(_) => &transformer::GPT2,
-            Self::Pretrained(_) => &transformer::PRETRAINED,
+            Self::Transformer(name, _) => family(name),
+            _ => None,
+        }
+    }
+
+    /// The kind of network.
+    pub fn kind(&self) -> ModelKind {
+        match (self, self.family()) {
+            (Self::Lstm(_), _) => lstm::kind(),
+            (_, Some(family)) => transformer::kind(family),
+            _ => transformer::pretrained(),
         }
     }
 
@@ -105,8 +118,46 @@ impl ModelConfig {
     pub(super) fn check(&self, stages: &[StageConfig]) -> Result<()> {
         match self {
             Self::Lstm(model) => model.check(stages),
-            Self::Bert(model) | Self::Gpt2(model) => model.check(),
+            Self::Transformer(_, model) => model.check(),
             Self::Pretrained(model) => model.check(),
         }
+    }
+}
+
+fn family(name: &str) -> Option<&'static dyn Family> {
+    let mut families = FAMILIES.iter().copied();
+    families.find(|family| family.format().model_type == name)
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self::Lstm(LstmModel::default())
+    }
+}
+
+impl Serialize for ModelConfig {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        // By way of the text, where an f32 of 0.1 is written as 0.1.
+        let text = match self {
+            Self::Lstm(model) => toml::to_string(model),
+            Self::Transformer(_, model) => toml::to_string(model),
+            Self::Pretrained(model) => toml::to_string(model),
+        };
+        let sizes: Table = text
+            .map_err(S::Error::custom)?
+            .parse()
+            .map_err(S::Error::custom)?;
+        let mut table = Table::new();
+        table.insert(KIND.into(), self.kind().name.into());
+        table.extend(sizes);
+        table.serialize(to)
+    }
+}
+
+/// [`RunConfig::parse`](super::RunConfig::parse) reads it itself, so that faults have their places.
+impl<'de> Deserialize<'de> for ModelConfig {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let table = Table::deserialize(from)?;
+        ModelConfig::read(table).map_err(|fault| D::Error::custom(fault.into_error("model")))
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelKind;
 use crate::error::Result;
-use crate::objectives::{Classify, Clm, Mlm, MlmNsp, Words};
+use crate::models::Family;
 use crate::schema;
 use crate::train::config::validate::{require, wrong};
 
@@ -21,37 +21,33 @@ const KEYS: &[&str] = &[
     "label_smoothing",
 ];
 
-/// What a BERT is good for.
-pub(super) const BERT: ModelKind = ModelKind {
-    name: "bert",
-    objectives: &[Mlm::NAME, MlmNsp::NAME, Classify::NAME, Words::NAME],
-    keys: KEYS,
-    pairs: true,
-    sizes: || schema::keys(TransformerModel::deserialize),
-};
+/// What a family is good for: what its heads learn.
+pub(super) fn kind(family: &'static dyn Family) -> ModelKind {
+    let format = family.format();
+    ModelKind {
+        name: format.model_type,
+        keys: KEYS,
+        pairs: true,
+        learns: Box::new(|o| o.head().and_then(|head| format.class(head)).is_some()),
+        sizes: || schema::keys(TransformerModel::deserialize),
+    }
+}
 
-/// What a GPT-2 is good for.
-pub(super) const GPT2: ModelKind = ModelKind {
-    name: "gpt2",
-    objectives: &[Clm::NAME, Classify::NAME],
-    ..BERT
-};
+/// The kind of a model from a folder, in the run file.
+pub(super) const PRETRAINED: &str = "pretrained";
 
 /// What a model from a folder may be good for: which it is shows when the folder is opened.
-pub(super) const PRETRAINED: ModelKind = ModelKind {
-    name: "pretrained",
-    objectives: &[
-        Mlm::NAME,
-        MlmNsp::NAME,
-        Clm::NAME,
-        Classify::NAME,
-        Words::NAME,
-    ],
-    sizes: || schema::keys(PretrainedModel::deserialize),
-    ..BERT
-};
+pub(super) fn pretrained() -> ModelKind {
+    ModelKind {
+        name: PRETRAINED,
+        keys: KEYS,
+        pairs: true,
+        learns: Box::new(|o| o.head().is_some()),
+        sizes: || schema::keys(PretrainedModel::deserialize),
+    }
+}
 
-/// A transformer; the defaults are BERT-base's.
+/// A transformer; the defaults are those of the base size of Devlin et al. (2019).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformerModel {
@@ -65,7 +61,7 @@ pub struct TransformerModel {
     pub feed_forward: Option<usize>,
     /// Longest sequence.
     pub max_positions: usize,
-    /// Form of GELU; absent: the kind's own, "gelu" (erf) for BERT, "gelu_new" (tanh) for GPT-2.
+    /// Form of GELU; absent: the kind's own.
     pub activation: Option<Activation>,
     /// Added to the variance that LayerNorm divides by; absent: the kind's own.
     pub norm_eps: Option<f32>,

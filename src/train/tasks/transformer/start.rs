@@ -6,7 +6,7 @@ use super::adapter::Adapter;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head, Layout, LoadReport};
-use crate::models::{Config, Dropouts, FAMILIES, Network, Pretrained, Sizes, brings};
+use crate::models::{Config, Dropouts, Network, Pretrained, Sizes, brings};
 use crate::nn::{HiddenAct, LoraPlan, Vars};
 use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
@@ -72,11 +72,9 @@ pub fn choose(
     source: Option<&Pretrained>,
     vocabulary: &Vocabulary,
 ) -> Result<Box<dyn Config>> {
-    let kind = config.model.kind().name;
-    let family = FAMILIES.iter().find(|f| f.format().model_type == kind);
-    let mut network = match (source, &config.model, family) {
+    let mut network = match (source, &config.model, config.model.family()) {
         (Some(source), ..) => source.config.clone(),
-        (None, ModelConfig::Bert(model) | ModelConfig::Gpt2(model), Some(family)) => {
+        (None, ModelConfig::Transformer(_, model), Some(family)) => {
             family.sized(&sizes(model, vocabulary))
         }
         (None, ..) => {
