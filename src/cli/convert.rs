@@ -22,7 +22,7 @@ pub struct Convert {
     out: PathBuf,
     #[command(flatten)]
     format: Format,
-    /// Class to write, as BertModel: the tensors that it does not have are left out [default: the
+    /// Class of transformers to write: the tensors that it does not have are left out [default: the
     /// input's].
     #[arg(long = "as", value_name = "CLASS")]
     architecture: Option<String>,

@@ -18,7 +18,7 @@ use crate::train::{run, tasks};
 /// Turn texts into vectors, as sentence-transformers does.
 #[derive(Debug, Args)]
 pub struct Embed {
-    /// BERT's folder, an adapter's, or a run's (its best model).
+    /// Model folder, an adapter's, or a run's (its best model).
     model: PathBuf,
     /// A text, or a file of one text per line; `-` or nothing: lines from standard input.
     text: Option<String>,

@@ -13,7 +13,7 @@ use crate::train::{run, tasks};
 /// Guess the tokens behind [MASK] in a text.
 #[derive(Debug, Args)]
 pub struct FillMask {
-    /// BERT's folder, an adapter's, or a run's (its best model).
+    /// Model folder, an adapter's, or a run's (its best model).
     model: PathBuf,
     /// The text, with [MASK] where tokens are to be guessed.
     text: String,

@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::inference::{Generator, Sampling};
 use crate::train::{run, tasks};
 
-/// Let GPT-2 write on after a prompt.
+/// Let a language model write on after a prompt.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// GPT-2's folder, an adapter's, or a run's (its best model).
+    /// Model folder, an adapter's, or a run's (its best model).
     model: PathBuf,
     /// The text to go on with; may be empty.
     prompt: String,

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 pub const WEIGHTS: &str = "model.safetensors";
 /// The list of a sharded model's files.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// How long the texts are that a model of sentence-transformers reads.
+pub const SENTENCE_LIMITS: &str = "sentence_bert_config.json";
 /// A model's configuration.
 pub const CONFIG: &str = "config.json";
 
@@ -32,7 +34,7 @@ pub const COMPANIONS: &[&str] = &[
     "vocab.json",
     "merges.txt",
     "modules.json",
-    "sentence_bert_config.json",
+    SENTENCE_LIMITS,
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
 ];

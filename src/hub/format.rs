@@ -2,7 +2,7 @@
 //! spellings that older files have.
 //!
 //! The canonical name of a tensor is what today's transformers writes for a model with a head:
-//! `bert.encoder.layer.0.attention.self.query.weight`. Files may lack the model's prefix (those of a
+//! `MODEL.encoder.layer.0.attention.self.query.weight`. Files may lack the model's prefix (those of a
 //! bare model) or spell some names otherwise (those made from TensorFlow's).
 
 use std::borrow::Cow;

@@ -9,11 +9,11 @@
 //! use std::path::Path;
 //! use melos::models;
 //!
-//! let checkpoint = models::open(Path::new("bert-base-uncased"))?;
-//! let model = checkpoint.layout(models::architecture("BertForMaskedLM")?)?;
+//! let checkpoint = models::open(Path::new("a-folder"))?;
+//! let model = checkpoint.layout(checkpoint.architecture()?)?;
 //! let report = checkpoint.report(&model)?;
 //! report.require(&checkpoint.path, |name| name.starts_with("cls."))?;
-//! let words: Vec<f32> = checkpoint.values("bert.embeddings.word_embeddings.weight")?;
+//! let bias: Vec<f32> = checkpoint.values("classifier.bias")?;
 //! # Ok::<(), melos::Error>(())
 //! ```
 
@@ -29,7 +29,9 @@ mod report;
 mod save;
 
 pub use array::{Array, FloatType};
-pub use checkpoint::{COMPANIONS, CONFIG, Checkpoint, INDEX, TensorInfo, WEIGHTS, open};
+pub use checkpoint::{
+    COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open,
+};
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};
 pub use file::{TensorFile, write as write_tensors};

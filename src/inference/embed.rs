@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Head;
+use crate::hub::{Head, SENTENCE_LIMITS};
 pub use crate::models::Pooling;
 use crate::models::embed;
 use crate::ops::TokenIndex;
@@ -43,7 +43,7 @@ impl SentenceOptions {
             normalised: false,
             max_len: positions,
         };
-        if let Some(limits) = json(&folder.join("sentence_bert_config.json"))?
+        if let Some(limits) = json(&folder.join(SENTENCE_LIMITS))?
             && let Some(most) = limits["max_seq_length"].as_u64()
         {
             options.max_len = (most as usize).clamp(1, positions);

@@ -19,7 +19,7 @@ pub struct LoraUpdate {
     /// Dropout of the input on its way to A.
     pub dropout: f32,
     /// Acts on these outputs only, and what to call that part: its parameters are
-    /// `….lora_A.PART.weight`. Of GPT-2's `c_attn`, `q` is 0..C and `v` is 2C..3C.
+    /// `….lora_A.PART.weight`. Of a joint projection, `q` is 0..C and `v` is 2C..3C.
     pub part: Option<(String, Range<usize>)>,
 }
 

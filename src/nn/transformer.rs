@@ -1,4 +1,4 @@
-//! What BERT and GPT-2 are made of: layer norms, attention, feed-forward, and the two ways to put
+//! What transformers are made of: layer norms, attention, feed-forward, and the two ways to put
 //! them together.
 
 use std::fmt::Display;
@@ -17,7 +17,7 @@ pub enum HiddenAct {
     /// GELU with the error function.
     #[default]
     Gelu,
-    /// GELU in its tanh form, as GPT-2 has it.
+    /// GELU in its tanh form.
     GeluNew,
     /// The same in PyTorch's own implementation.
     GeluPytorchTanh,
@@ -157,9 +157,9 @@ impl Wanted {
 
 /// What makes queries, keys and values.
 pub enum Projections {
-    /// A layer for each, in this order, as in BERT.
+    /// A layer for each, in this order.
     Apart(Box<[Linear; 3]>),
-    /// One layer for all three, in this order, as in GPT-2.
+    /// One layer for all three, in this order.
     Joint(Box<Linear>),
 }
 
@@ -211,7 +211,7 @@ impl SelfAttention {
     }
 }
 
-/// A layer of BERT: each half is added to its input, then the sum is normalised (Vaswani et al.
+/// A layer whose halves are each added to its input, then the sum is normalised (Vaswani et al.
 /// 2017, post-LN).
 pub struct PostNormBlock {
     /// First half.
@@ -249,7 +249,7 @@ impl PostNormBlock {
     }
 }
 
-/// A layer of GPT-2: each half reads its input normalised and is added to it as it was (Radford et
+/// A layer of which each half reads its input normalised and is added to it as it was (Radford et
 /// al. 2019, pre-LN).
 pub struct PreNormBlock {
     /// Before the first half.

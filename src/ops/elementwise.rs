@@ -68,9 +68,9 @@ pub enum Unary {
     Tanh,
     /// 1 / (1 + e⁻ˣ)
     Sigmoid,
-    /// GELU in its tanh form (GPT-2)
+    /// GELU in its tanh form
     GeluTanh,
-    /// GELU in its erf form (BERT)
+    /// GELU in its erf form
     Gelu,
     /// eˣ
     Exp,

@@ -13,7 +13,7 @@ pub enum WeightLayout {
     /// (O, I): PyTorch's `nn.Linear`.
     #[default]
     OutIn,
-    /// (I, O): the `Conv1D` of GPT-2.
+    /// (I, O): transformers' `Conv1D`.
     InOut,
 }
 

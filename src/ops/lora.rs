@@ -28,7 +28,7 @@ pub struct LoraWeights<'a> {
     /// Dropout of x on its way to A.
     pub dropout: f32,
     /// The outputs that it acts on; `None` for all. For the queries or the values alone in
-    /// GPT-2's joint projection.
+    /// a joint projection.
     pub rows: Option<Range<usize>>,
 }
 

@@ -136,7 +136,7 @@ struct PoolBackwardParams {
 }
 
 /// The mean of the first `lens[b]` rows of each sequence: `x` (B, T, C), `lens` (B) u32, to (B, C).
-/// A length of 0 gives zeros, one above T counts as T. (Sentence-BERT's mean pooling.)
+/// A length of 0 gives zeros, one above T counts as T. (The mean pooling of sentence-transformers.)
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::DType`].

@@ -1,4 +1,4 @@
-//! Batches for causal language models (GPT-2), batch-major.
+//! Batches for causal language models, batch-major.
 //!
 //! ```text
 //! stream     <eos> doc <eos> doc <eos> …, cut in windows of T: every token, and the <eos> after

@@ -95,7 +95,7 @@ impl MaskedBatches {
         seed: u64,
     ) -> Result<Self> {
         check_shape("masked batches", options.batch, options.max_len)?;
-        let frame = Frame::bert(vocabulary)?;
+        let frame = Frame::classified(vocabulary)?;
         let masker = Masker::new(options.masking, vocabulary)?;
         let mut which = which.to_vec();
         which.sort_unstable();

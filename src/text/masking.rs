@@ -1,11 +1,11 @@
 //! Masks for masked language modelling: which tokens of a row are to be guessed, and what stands
 //! in their place.
 //!
-//! Source: Devlin et al., "BERT", NAACL 2019, section 3.1 and appendix A.1 (15 % of the tokens;
-//! of these 80 % `[MASK]`, 10 % a random token, 10 % unchanged), and google-research/bert,
+//! Source: Devlin et al., NAACL 2019, section 3.1 and appendix A.1 (15 % of the tokens;
+//! of these 80 % `[MASK]`, 10 % a random token, 10 % unchanged), and the code they published,
 //! `create_masked_lm_predictions` (a row's number of masks is its length times the rate, one at
 //! least; whole words are taken in random order as far as they fit). Dynamic masks: Liu et al.,
-//! "RoBERTa", 2019, section 4.1.
+//! 2019, section 4.1.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@
 //!
 //! batches, time-major (T, B) for LSTMs     lm      the stream of all text in lanes
 //!                                          bucket  whole documents
-//!          batch-major (B, T) for BERT     masked  masked LM: sentences, packed blocks, pairs
-//!          and GPT-2                       causal  windows of the stream, prompts with answers
+//!          batch-major (B, T) for          masked  masked LM: sentences, packed blocks, pairs
+//!          transformers                   causal  windows of the stream, prompts with answers
 //!                                          labelled  texts, pairs, words with labels
 //! ```
 //!

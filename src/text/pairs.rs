@@ -1,6 +1,6 @@
 //! Pairs for next-sentence prediction.
 //!
-//! Source: Devlin et al., "BERT", NAACL 2019, section 3.1, and google-research/bert,
+//! Source: Devlin et al., NAACL 2019, section 3.1, and the code they published,
 //! `create_instances_from_document`: a stretch of text is cut at a sentence's end; the second
 //! part stays, or is replaced by a stretch of another document and read again later; both parts
 //! are shortened, the longer one first, at either end.

@@ -49,12 +49,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// `[CLS] a [SEP] b [SEP]`, as BERT wants it.
+    /// `[CLS] a [SEP] b [SEP]`.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when one of the three is not in the vocabulary.
-    pub fn bert(vocabulary: &Vocabulary) -> Result<Self> {
-        let need = |role| vocabulary.need(role, "a BERT sequence");
+    pub fn classified(vocabulary: &Vocabulary) -> Result<Self> {
+        let need = |role| vocabulary.need(role, "a sequence of a masked LM");
         Ok(Self {
             cls: Some(need("cls_token")?),
             sep: Some(need("sep_token")?),
@@ -62,7 +62,7 @@ impl Frame {
         })
     }
 
-    /// `[CLS]` and `[SEP]` where the vocabulary has both; GPT-2 has neither, and no `[PAD]`:
+    /// `[CLS]` and `[SEP]` where the vocabulary has both; a causal model's has neither, and no `[PAD]`:
     /// there `<|endoftext|>` fills the rows.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Frame {
     pub fn of(vocabulary: &Vocabulary) -> Result<Self> {
         let roles = vocabulary.roles();
         if roles.cls.is_some() && roles.sep.is_some() {
-            return Self::bert(vocabulary);
+            return Self::classified(vocabulary);
         }
         let pad = match roles.pad {
             Some(pad) => pad,
@@ -120,7 +120,7 @@ impl Sequences {
     }
 
     /// Blocks filled to `max_len` across documents, each piece followed by `[SEP]`: the
-    /// FULL-SENTENCES of RoBERTa (Liu et al. 2019, section 4.2). The order of the documents is
+    /// FULL-SENTENCES of Liu et al. (2019, section 4.2). The order of the documents is
     /// drawn from `seed`, so that neighbours in a block have nothing to do with each other's
     /// place in the files; `None` keeps it.
     pub fn packed(

@@ -18,9 +18,9 @@ pub struct Roles {
     pub sep: Option<u32>,
     /// Stands where a token is to be guessed: `[MASK]`.
     pub mask: Option<u32>,
-    /// Begins a text (GPT-2: `<|endoftext|>`).
+    /// Begins a text (`<|endoftext|>`).
     pub bos: Option<u32>,
-    /// Ends a text (GPT-2: `<|endoftext|>`).
+    /// Ends a text (`<|endoftext|>`).
     pub eos: Option<u32>,
 }
 
@@ -99,7 +99,7 @@ impl Vocabulary {
         self.special.get(id as usize).copied().unwrap_or(true)
     }
 
-    /// Whether a token continues the word before it (`##ing`; in GPT-2's vocabulary a letter
+    /// Whether a token continues the word before it (`##ing`; in a byte-level vocabulary a letter
     /// without `Ġ`).
     pub fn continues(&self, id: u32) -> bool {
         self.continues.get(id as usize).copied().unwrap_or(false)

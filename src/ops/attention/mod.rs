@@ -70,7 +70,7 @@ pub fn attention(
     attend(tape, parts, [batch, queries, keys, width], lens, options)
 }
 
-/// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C), GPT-2's c_attn.
+/// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C).
 /// The gradient has the same layout; nothing is copied.
 ///
 /// # Errors

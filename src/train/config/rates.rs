@@ -184,14 +184,14 @@ mod tests {
 
     fn specs() -> Vec<ParamSpec> {
         [
-            ("bert.embeddings.word_embeddings.weight", Depth::Embeddings),
-            ("bert.encoder.layer.0.output.dense.weight", Depth::Layer(0)),
-            ("bert.encoder.layer.1.output.dense.weight", Depth::Layer(1)),
+            ("base.embeddings.word_embeddings.weight", Depth::Embeddings),
+            ("base.encoder.layer.0.output.dense.weight", Depth::Layer(0)),
+            ("base.encoder.layer.1.output.dense.weight", Depth::Layer(1)),
             (
-                "bert.encoder.layer.11.output.dense.weight",
+                "base.encoder.layer.11.output.dense.weight",
                 Depth::Layer(11),
             ),
-            ("bert.pooler.dense.weight", Depth::Top),
+            ("base.pooler.dense.weight", Depth::Top),
             ("classifier.weight", Depth::Head),
             ("transformer.h.1.attn.c_attn.weight", Depth::Layer(1)),
         ]

@@ -401,7 +401,8 @@ fn options(config: &RunConfig) -> TokenizerOptions {
         family: match (&config.model, config.model.family()) {
             (ModelConfig::Lstm(_), _) => None,
             (_, Some(family)) => Some(family.specials()),
-            (_, None) => Some(Family::Bert),
+            // Its tokeniser comes from the folder.
+            (_, None) => None,
         },
         lowercase: tokenizer.lowercase,
         strip_accents: tokenizer.strip_accents,

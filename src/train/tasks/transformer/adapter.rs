@@ -79,7 +79,7 @@ impl Adapter {
                 return Err(wrong(
                     "rows",
                     format!(
-                        "is for GPT-2's c_attn alone, and '{}' is adapted too",
+                        "is for the joint projection c_attn alone, and '{}' is adapted too",
                         other.module
                     ),
                 ));

@@ -113,7 +113,7 @@ fn options(stage: &StageConfig) -> MaskedOptions {
     }
 }
 
-/// How a stage is scored: always with the same masks, and with BERT's rate and shares, so that
+/// How a stage is scored: always with the same masks, and with the usual rate and shares, so that
 /// stages that mask otherwise can be compared.
 fn scoring_options(stage: &StageConfig, vocabulary: usize) -> MaskedOptions {
     let masking = MaskOptions {
