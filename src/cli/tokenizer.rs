@@ -4,8 +4,11 @@ use std::io::stdin;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::output;
 use super::predict::each_batch;
@@ -41,44 +44,24 @@ impl TokenizerCommand {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    /// BERT's WordPiece.
-    Wordpiece,
-    /// GPT-2's byte-level byte-pair encoding.
-    Bpe,
-    /// Whole words, for LSTMs.
-    Word,
-    /// Single characters.
-    Char,
-    /// Japanese: morphemes, then WordPiece or characters.
-    Morpheme,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FamilyName {
-    /// <pad> <unk> <bos> <eos>.
-    Lstm,
-    /// [PAD] [UNK] [CLS] [SEP] [MASK].
-    Bert,
-    /// <|endoftext|>.
-    Gpt2,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SubwordName {
-    /// Longest pieces of the vocabulary.
-    Wordpiece,
-    /// Characters.
-    Character,
+/// One of the choices that a run file has as well, by its name there.
+fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| {
+        let name: StringDeserializer<serde::de::value::Error> = name.into_deserializer();
+        T::deserialize(name)
+    })
 }
 
 /// Train a tokeniser on text and write the files that transformers opens.
 #[derive(Debug, Args)]
 struct Train {
-    /// How text is cut into tokens.
-    #[arg(long, value_enum)]
-    kind: Kind,
+    /// How text is cut into tokens: in pieces of words (wordpiece, bpe), whole words (word, for
+    /// LSTMs), characters (char), or, Japanese, morphemes and then pieces or characters (morpheme).
+    #[arg(long, value_name = "KIND", value_parser = choice::<TokenizerKind>(TokenizerKind::NAMES))]
+    kind: TokenizerKind,
     /// Largest number of tokens, special ones included.
     #[arg(long, value_name = "N", default_value_t = 30_000)]
     vocabulary: usize,
@@ -101,8 +84,8 @@ struct Train {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The special tokens; by default those that models of this kind have.
-    #[arg(long, value_enum)]
-    family: Option<FamilyName>,
+    #[arg(long, value_name = "FAMILY", value_parser = choice::<Family>(Family::NAMES))]
+    family: Option<Family>,
     /// What occurs less often stays out.
     #[arg(long, value_name = "N", default_value_t = 2)]
     min_frequency: u64,
@@ -111,8 +94,13 @@ struct Train {
     #[arg(long)]
     cased: bool,
     /// Morphemes: how they are cut further.
-    #[arg(long, value_enum, default_value = "wordpiece")]
-    subword: SubwordName,
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "wordpiece",
+        value_parser = choice::<Subword>(Subword::NAMES)
+    )]
+    subword: Subword,
     /// Wordpiece: at most so many characters, the most frequent ones.
     #[arg(long, value_name = "N")]
     alphabet: Option<usize>,
@@ -123,29 +111,15 @@ struct Train {
 
 impl Train {
     fn run(self) -> Result<()> {
-        let kind = match self.kind {
-            Kind::Wordpiece => TokenizerKind::Wordpiece,
-            Kind::Bpe => TokenizerKind::Bpe,
-            Kind::Word => TokenizerKind::Word,
-            Kind::Char => TokenizerKind::Char,
-            Kind::Morpheme => TokenizerKind::Morpheme,
-        };
-        let family = match (self.family, self.kind) {
-            (Some(FamilyName::Lstm), _) | (None, Kind::Word) => Family::Lstm,
-            (Some(FamilyName::Gpt2), _) | (None, Kind::Bpe) => Family::Gpt2,
-            (Some(FamilyName::Bert), _) | (None, _) => Family::Bert,
-        };
+        let kind = self.kind;
         let options = TokenizerOptions {
             kind,
-            family: Some(family),
+            family: Some(self.family.unwrap_or(Family::usual(kind))),
             vocab_size: self.vocabulary,
             min_frequency: self.min_frequency,
             lowercase: !self.cased && kind != TokenizerKind::Morpheme,
             alphabet: self.alphabet,
-            subword: match self.subword {
-                SubwordName::Wordpiece => Subword::Wordpiece,
-                SubwordName::Character => Subword::Character,
-            },
+            subword: self.subword,
             dictionary: self.dictionary,
             ..TokenizerOptions::default()
         };

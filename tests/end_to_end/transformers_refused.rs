@@ -56,7 +56,7 @@ fn what_does_not_fit_the_model_is_named() {
         (
             "lora = { rows = \"qv\" }",
             2,
-            &["stage.finetune.lora.rows: ", "GPT-2's c_attn"],
+            &["stage.finetune.lora.rows: ", "joint projection c_attn"],
         ),
         (
             "lora = { modules_to_save = [\"scores\"] }",

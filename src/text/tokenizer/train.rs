@@ -15,7 +15,9 @@ use tokenizers::{Normalizer, PreTokenizer};
 
 use super::morphemes::{Dictionary, Morphemes};
 use super::pipeline::{self, Inner};
-use super::{Family, SPECIALS, Tokenizer, TokenizerKind, TokenizerOptions, has_special, internal};
+use super::{
+    Family, SPECIALS, Subword, Tokenizer, TokenizerKind, TokenizerOptions, has_special, internal,
+};
 use crate::text::corpus::{Source, hex};
 use crate::text::documents::Chunks;
 use crate::text::words::ascii_words;
@@ -365,7 +367,31 @@ fn merged(
     Ok(model)
 }
 
+impl TokenizerKind {
+    /// Names of all kinds, in run files and on the command line.
+    pub const NAMES: &[&str] = &["word", "bpe", "wordpiece", "char", "morpheme"];
+}
+
+impl Subword {
+    /// Names of all of them, in run files and on the command line.
+    pub const NAMES: &[&str] = &["wordpiece", "character"];
+}
+
 impl Family {
+    /// Names of all of them, on the command line.
+    pub const NAMES: &[&str] = &["lstm", "bert", "gpt2"];
+
+    /// That of the models that usually have tokenisers of a kind.
+    pub fn usual(kind: TokenizerKind) -> Family {
+        match kind {
+            TokenizerKind::Word => Family::Lstm,
+            TokenizerKind::Bpe => Family::Gpt2,
+            TokenizerKind::Wordpiece | TokenizerKind::Char | TokenizerKind::Morpheme => {
+                Family::Bert
+            }
+        }
+    }
+
     /// The special tokens, in the order of their ids.
     pub fn specials(self) -> &'static [&'static str] {
         match self {

@@ -12,7 +12,6 @@ use crate::objectives::Labels;
 use crate::objectives::Problem;
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
-use crate::text::tokenizer::Family;
 use crate::text::{
     Column, Documents, Example, Format, Source, Split, TaggedDocuments, TaggedText, Tokenizer,
     TokenizerOptions, corpus, split, tokenise,
