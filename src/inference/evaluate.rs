@@ -6,11 +6,10 @@ use super::Classifier;
 use super::predict::problem;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Head;
 use crate::models::{Pretrained, is_adapter};
-use crate::objectives::{AnyObjective, Classify, Clm, Mlm, MlmNsp, Words};
+use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
-use crate::train::config::{DataConfig, KeptEnd, Overrides, Problem, RunConfig};
+use crate::train::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
 use crate::train::task::{Split, TaskRequest};
@@ -87,58 +86,17 @@ impl Transformer {
     /// The objective that a class was trained on, as it is scored.
     fn objective(&self, source: &Pretrained) -> Result<AnyObjective> {
         let max_len = source.config.positions().min(MAX_LEN);
-        let packing = true;
-        let kept_end = KeptEnd::Head;
         let problem = problem(&*source.config);
-        Ok(match source.architecture.map(|class| class.head()) {
-            Some(Head::MaskedLm) => Mlm {
-                max_len,
-                packing,
-                ..Mlm::default()
-            }
-            .into(),
-            Some(Head::NextSentence) => MlmNsp {
-                max_len,
-                ..MlmNsp::default()
-            }
-            .into(),
-            Some(Head::CausalLm) => Clm { max_len, packing }.into(),
-            Some(Head::Token) => Words {
-                max_len,
-                kept_end,
-                ..Words::default()
-            }
-            .into(),
-            Some(Head::Sequence) => Classify {
-                max_len,
-                kept_end,
-                problem,
-                ..Classify::default()
-            }
-            .into(),
-            _ => {
-                return Err(Error::Folder {
-                    path: self.folder.clone(),
-                    problem: "has no head, and so no score of its own; fine-tune it".into(),
-                });
-            }
+        let head = source.architecture.map(|class| class.head());
+        let learned =
+            (OBJECTIVES.iter().map(|o| o.standard())).find(|o| head.is_some() && o.head() == head);
+        let scoring = learned.and_then(|o| o.scoring(max_len, problem));
+        scoring.ok_or_else(|| Error::Folder {
+            path: self.folder.clone(),
+            problem: "has no head, and so no score of its own; fine-tune it".into(),
         })
     }
 }
-
-/// A run of one stage that evaluates.
-const RUN: &str = r#"
-name = "eval"
-[model]
-kind = "pretrained"
-[data]
-source = "files"
-[[stage]]
-name = "eval"
-kind = "evaluate"
-objective = "mlm"
-init = "/"
-"#;
 
 impl Model for Transformer {
     fn labels(&self) -> &[String] {
@@ -156,11 +114,15 @@ impl Model for Transformer {
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
         let source = Pretrained::open(&self.folder, self.base.as_deref())?;
-        let mut config = RunConfig::parse(RUN, "melos eval", &Overrides::default())?;
-        config.data = data.clone();
-        config.stages[0].objective = self.objective(&source)?;
-        config.stages[0].batch = BATCH;
-        config.stages[0].init = Some(self.folder.display().to_string());
+        let stage = StageConfig {
+            batch: BATCH,
+            init: Some(self.folder.display().to_string()),
+            ..StageConfig::new("eval", StageKind::Evaluate, self.objective(&source)?)
+        };
+        let config = RunConfig {
+            stages: vec![stage],
+            ..RunConfig::pretrained("eval", data.clone())
+        };
         let unit = units(&config).remove(0);
         let request = TaskRequest {
             config: &config,
@@ -173,9 +135,10 @@ impl Model for Transformer {
         };
         let mut factory = TaskFactory::of_all_texts(self.gpu.fork());
         let mut task = factory.build(&request)?;
-        let split = match config.stages[0].objective.needs_labels() {
-            true => Split::Test,
-            false => Split::Validation,
+        let split = if config.stages[0].objective.needs_labels() {
+            Split::Test
+        } else {
+            Split::Validation
         };
         task.evaluate(split)?.ok_or_else(|| Error::NoLabels {
             what: "scoring a model".into(),

@@ -172,7 +172,7 @@ impl Vars {
     /// Says that the parameters under `name` are those of a linear layer.
     pub(super) fn declare_linear(&self, name: impl Display, shape: &LinearShape) -> Adapters {
         let adapters = Adapters::default();
-        let entry = (shape.clone(), adapters.clone());
+        let entry = (*shape, adapters.clone());
         self.list().linears.insert(self.full(name), entry);
         adapters
     }
@@ -201,7 +201,7 @@ impl Vars {
         let named = |(spec, _): &(ParamSpec, Param)| {
             let module = spec.name.strip_suffix(".weight")?;
             let (shape, _) = list.linears.get(module)?;
-            Some((module.to_string(), shape.clone()))
+            Some((module.to_string(), *shape))
         };
         list.vars.iter().filter_map(named).collect()
     }
@@ -216,7 +216,7 @@ impl Vars {
             for (at, _) in spec.name.match_indices('.') {
                 let name = &spec.name[..at];
                 if seen.insert(name) {
-                    let linear = list.linears.get(name).map(|(shape, _)| shape.clone());
+                    let linear = list.linears.get(name).map(|(shape, _)| *shape);
                     let name = name.to_string();
                     modules.push(Module { name, linear });
                 }

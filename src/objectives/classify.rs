@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeptEnd, LENGTH, Labels, Objective, WrongOption, check_length, require};
+use super::{AnyObjective, KeptEnd, LENGTH, Labels, Objective, WrongOption, check_length, require};
 use crate::hub::Head;
 
 /// Predicts the label of a text or of a pair of texts.
@@ -76,6 +76,16 @@ impl Objective for Classify {
 
     fn problem(&self) -> Problem {
         self.problem
+    }
+
+    fn scoring(&self, max_len: usize, problem: Problem) -> Option<AnyObjective> {
+        let scoring = Classify {
+            max_len,
+            kept_end: KeptEnd::Head,
+            problem,
+            ..Classify::default()
+        };
+        Some(scoring.into())
     }
 
     fn check(&self) -> Result<(), WrongOption> {

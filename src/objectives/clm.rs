@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LENGTH, Labels, Objective, WrongOption, check_length};
+use super::{AnyObjective, LENGTH, Labels, Objective, Problem, WrongOption, check_length};
 use crate::hub::Head;
 
 /// Predicts the next token from those before it in the sequence (Radford et al. 2019).
@@ -48,6 +48,14 @@ impl Objective for Clm {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+        let scoring = Clm {
+            max_len,
+            packing: true,
+        };
+        Some(scoring.into())
     }
 
     fn check(&self) -> Result<(), WrongOption> {

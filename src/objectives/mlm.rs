@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{LENGTH, Labels, Objective, WrongOption, check_length, require};
+use super::{AnyObjective, LENGTH, Labels, Objective, Problem, WrongOption, check_length, require};
 use crate::hub::Head;
 
 /// Predicts masked tokens.
@@ -195,6 +195,15 @@ impl Objective for Mlm {
         self.max_len
     }
 
+    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+        let scoring = Mlm {
+            max_len,
+            packing: true,
+            ..Mlm::default()
+        };
+        Some(scoring.into())
+    }
+
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
         self.masking.check()
@@ -234,6 +243,14 @@ impl Objective for MlmNsp {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+        let scoring = MlmNsp {
+            max_len,
+            ..MlmNsp::default()
+        };
+        Some(scoring.into())
     }
 
     fn check(&self) -> Result<(), WrongOption> {

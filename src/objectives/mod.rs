@@ -78,6 +78,12 @@ pub trait Objective: Options {
         Problem::default()
     }
 
+    /// The objective as it scores a model that comes without a run file: texts from their beginning,
+    /// up to `max_len` tokens; of a model whose labels mean `problem`.
+    fn scoring(&self, _max_len: usize, _problem: Problem) -> Option<AnyObjective> {
+        None
+    }
+
     /// Checks the options.
     ///
     /// # Errors

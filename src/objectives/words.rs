@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::classify::check_smoothing;
-use super::{KeptEnd, LENGTH, Labels, Objective, WrongOption, check_length};
+use super::{AnyObjective, KeptEnd, LENGTH, Labels, Objective, Problem, WrongOption, check_length};
 use crate::hub::Head;
 
 /// Predicts a label for every word of a text.
@@ -57,6 +57,15 @@ impl Objective for Words {
 
     fn kept_end(&self) -> KeptEnd {
         self.kept_end
+    }
+
+    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+        let scoring = Words {
+            max_len,
+            kept_end: KeptEnd::Head,
+            ..Words::default()
+        };
+        Some(scoring.into())
     }
 
     fn check(&self) -> Result<(), WrongOption> {

@@ -445,3 +445,45 @@ fn the_trainable_share_is_what_peft_counts() {
     .adapter;
     assert_eq!(figures.unwrap().all, Some(5166));
 }
+
+/// What an adapter names as its base is looked for from where melos runs, then in the folder that the
+/// adapter itself lies in; nowhere else, so that a folder inside of the adapter is not taken for it.
+#[test]
+fn the_base_of_an_adapter_is_found_by_one_rule() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    let named = |base: &str| {
+        copy(&fixture("bert_lora"), &at("lora"));
+        let file = at("lora/adapter_config.json");
+        let mut config = json(&file);
+        config["base_model_name_or_path"] = base.into();
+        fs::write(&file, config.to_string()).unwrap();
+        adapter::read(&at("lora")).unwrap().base_folder()
+    };
+    let base = fixture("bert_classifier");
+    copy(&base, &at("lora/inside"));
+    copy(&base, &at("beside"));
+    assert_eq!(named(&base.display().to_string()).unwrap(), base);
+    assert_eq!(named("beside").unwrap(), at("beside"));
+    says(
+        refused(named("inside")),
+        &["base model 'inside', which is not there", "--base DIR"],
+    );
+    says(
+        refused(named("")),
+        &["does not name its base model", "--base DIR"],
+    );
+    // Training, inference and `inspect` go by the same rule.
+    named("beside").unwrap();
+    let opened = models::Pretrained::open(&at("lora"), None).unwrap();
+    assert_eq!(opened.base, Some(at("beside")));
+    let summary = hub::inspect(&at("lora"), None, &models::formats()).unwrap();
+    assert!(summary.adapter.unwrap().all.is_some());
+}

@@ -8,7 +8,10 @@ use super::engine::{Engine, Step, Steps};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Tape, Tensor};
-use crate::text::{BucketBatches, LmBatch, LmBatches, Position, SequenceBatch};
+use crate::text::{
+    BucketBatches, CausalBatch, CausalBatches, LabelledBatch, LabelledBatches, LmBatch, LmBatches,
+    Position, SequenceBatch,
+};
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
 use crate::train::metrics::Scores;
@@ -29,52 +32,40 @@ pub(super) trait Stream: Send + 'static {
     fn length(batch: &Self::Batch) -> usize;
 }
 
-impl Stream for LmBatches {
-    type Batch = LmBatch;
+/// Streams whose batches depend on nothing but the position, with the length of a batch's sequences.
+macro_rules! streams {
+    ($($stream:ident of $batch:ident by $($length:ident).+;)*) => {$(
+        impl Stream for $stream {
+            type Batch = $batch;
 
-    fn batches_per_epoch(&self) -> u64 {
-        self.batches_per_epoch()
-    }
+            fn batches_per_epoch(&self) -> u64 {
+                self.batches_per_epoch()
+            }
 
-    fn next(&mut self, _: u64, _: u64) -> LmBatch {
-        self.next_batch()
-    }
+            fn next(&mut self, _: u64, _: u64) -> $batch {
+                self.next_batch()
+            }
 
-    fn position(&self) -> Position {
-        self.position()
-    }
+            fn position(&self) -> Position {
+                self.position()
+            }
 
-    fn seek(&mut self, position: Position) {
-        self.seek(position);
-    }
+            fn seek(&mut self, position: Position) {
+                self.seek(position);
+            }
 
-    fn length(batch: &LmBatch) -> usize {
-        batch.time
-    }
+            fn length(batch: &$batch) -> usize {
+                batch.$($length).+
+            }
+        }
+    )*};
 }
 
-impl Stream for BucketBatches {
-    type Batch = SequenceBatch;
-
-    fn batches_per_epoch(&self) -> u64 {
-        self.batches_per_epoch()
-    }
-
-    fn next(&mut self, _: u64, _: u64) -> SequenceBatch {
-        self.next_batch()
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn seek(&mut self, position: Position) {
-        self.seek(position);
-    }
-
-    fn length(batch: &SequenceBatch) -> usize {
-        batch.time
-    }
+streams! {
+    LmBatches of LmBatch by time;
+    BucketBatches of SequenceBatch by time;
+    CausalBatches of CausalBatch by inputs.time;
+    LabelledBatches of LabelledBatch by inputs.time;
 }
 
 /// A batch of a stream of an objective.

@@ -9,14 +9,14 @@ use crate::device::Gpu;
 use crate::error::Result;
 use crate::objectives::Clm;
 use crate::tensor::{DType, Tape, Tensor};
-use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions, Position};
+use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
 use crate::train::config::StageConfig;
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
 use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Steps};
 use crate::train::tasks::objective::{
-    Objective, ObjectiveTask, Stream, as_targets, language_scores, mean_weights,
+    Objective, ObjectiveTask, as_targets, language_scores, mean_weights,
 };
 
 /// A window of text on the device.
@@ -29,30 +29,6 @@ pub struct Inputs {
 /// Causal-LM training.
 pub struct CausalLm {
     basis: Basis,
-}
-
-impl Stream for CausalBatches {
-    type Batch = CausalBatch;
-
-    fn batches_per_epoch(&self) -> u64 {
-        self.batches_per_epoch()
-    }
-
-    fn next(&mut self, _: u64, _: u64) -> CausalBatch {
-        self.next_batch()
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn seek(&mut self, position: Position) {
-        self.seek(position);
-    }
-
-    fn length(batch: &CausalBatch) -> usize {
-        batch.inputs.time
-    }
 }
 
 fn options(stage: &StageConfig, shuffle: bool) -> CausalOptions {

@@ -13,13 +13,13 @@ use crate::models::{Classifier, classification_loss};
 use crate::objectives::Classify;
 use crate::ops;
 use crate::tensor::{DType, Tape, Tensor};
-use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions, Position};
+use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
 use crate::train::tasks::data::Data;
 use crate::train::tasks::engine::{Engine, Steps};
-use crate::train::tasks::objective::{Objective, ObjectiveTask, Stream};
+use crate::train::tasks::objective::{Objective, ObjectiveTask};
 
 /// Labelled sequences on the device.
 pub struct Inputs {
@@ -34,30 +34,6 @@ pub struct SequenceClassifier {
     basis: Basis,
     labels: Labels,
     scorer: Scorer,
-}
-
-impl Stream for LabelledBatches {
-    type Batch = LabelledBatch;
-
-    fn batches_per_epoch(&self) -> u64 {
-        self.batches_per_epoch()
-    }
-
-    fn next(&mut self, _: u64, _: u64) -> LabelledBatch {
-        self.next_batch()
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn seek(&mut self, position: Position) {
-        self.seek(position);
-    }
-
-    fn length(batch: &LabelledBatch) -> usize {
-        batch.inputs.time
-    }
 }
 
 /// How a stage's texts become rows.
