@@ -1,4 +1,4 @@
-//! BERT and GPT-2 against transformers and PEFT; what training them must keep; generation.
+//! Every family against transformers and PEFT; what training them must keep; generation.
 #![cfg(feature = "train")]
 
 #[path = "../common/mod.rs"]
