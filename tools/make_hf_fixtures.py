@@ -49,6 +49,7 @@ LENS = [7, 11, 4]
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
 NO_DROPOUT_BERT = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 NO_DROPOUT_GPT2 = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+NO_DROPOUT_DISTILBERT = dict(dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0)
 
 
 def bert_config(**more):
@@ -64,6 +65,14 @@ def gpt2_config(**more):
         vocab_size=V, n_embd=16, n_head=4, n_inner=20, n_positions=P, pad_token_id=PAD,
         bos_token_id=CLS, eos_token_id=SEP, attn_implementation="eager",
         **{"n_layer": 2} | NO_DROPOUT_GPT2 | more,
+    )
+
+
+def distilbert_config(**more):
+    return transformers.DistilBertConfig(
+        vocab_size=V, dim=16, n_heads=2, hidden_dim=20, max_position_embeddings=P,
+        pad_token_id=PAD, attn_implementation="eager",
+        **{"n_layers": 2} | NO_DROPOUT_DISTILBERT | more,
     )
 
 
@@ -359,6 +368,23 @@ def class_loss(out, labels):
     return F.cross_entropy(out.logits, labels)
 
 
+def distilbert():
+    model = transformers.DistilBertForMaskedLM(distilbert_config(n_layers=1))
+    mlm("distilbert_mlm", 41, model, types=False)
+    config = distilbert_config(num_labels=3, problem_type="single_label_classification")
+    classifier("distilbert_classifier", 42, transformers.DistilBertForSequenceClassification(config),
+               False, [2, 0, 1], "DistilBertForSequenceClassification; loss: mean over the rows")
+    config = distilbert_config(n_layers=1, num_labels=5)
+    token_classifier("distilbert_token_classifier", 43,
+                     transformers.DistilBertForTokenClassification(config), types=False)
+    adapter("distilbert_lora", 44, transformers.DistilBertForSequenceClassification, False,
+            "distilbert_classifier",
+            LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, lora_dropout=0.0,
+                       target_modules=["q_lin", "v_lin"]),
+            class_labels, class_loss,
+            "LoRA on q_lin and v_lin, both layers of the head in modules_to_save")
+
+
 def main():
     shutil.rmtree(HF, ignore_errors=True)
     HF.mkdir(parents=True)
@@ -390,6 +416,7 @@ def main():
                        rank_pattern={"h.1.attn.c_attn": 4}, alpha_pattern={"h.0.attn.c_attn": 5}),
             causal_labels, lambda out, labels: causal_loss(labels)(out),
             "rank-stabilised LoRA on c_attn: layer 0 has r 3, alpha 5; layer 1 r 4, alpha 6")
+    distilbert()
     total = sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file())
     print(f"tests/fixtures: {total:,} bytes")
     assert total < 2 << 20

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Labels;
 use super::bert::BERT;
+use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
 use super::network::Network;
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::hub::{Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
 
 /// All families.
-pub static FAMILIES: &[&dyn Family] = &[&BERT, &GPT2];
+pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2];
 
 /// A family of models.
 pub trait Family: Sync {

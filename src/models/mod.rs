@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod distilbert;
 pub mod encoder;
 #[cfg(feature = "train")]
 mod family;

@@ -16,7 +16,11 @@ use serde_json::{Value, json as value};
 
 use super::support::*;
 
-const PAIRS: [(&str, &str); 2] = [("bert_classifier", "bert_lora"), ("gpt2_lm", "gpt2_lora")];
+const PAIRS: [(&str, &str); 3] = [
+    ("bert_classifier", "bert_lora"),
+    ("gpt2_lm", "gpt2_lora"),
+    ("distilbert_classifier", "distilbert_lora"),
+];
 
 fn opened(base: &str, lora: &str) -> (Checkpoint, Adapter) {
     let base = open(&fixture(base)).unwrap();

@@ -10,13 +10,16 @@ use melos::models::{self, open};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
-pub const MODELS: [&str; 6] = [
+pub const MODELS: [&str; 9] = [
     "bert_mlm",
     "bert_pretraining",
     "bert_classifier",
     "bert_token_classifier",
     "gpt2_lm",
     "gpt2_classifier",
+    "distilbert_mlm",
+    "distilbert_classifier",
+    "distilbert_token_classifier",
 ];
 
 pub fn fixture(name: &str) -> PathBuf {

@@ -7,6 +7,7 @@ mod common;
 mod reference;
 
 mod bert;
+mod distilbert;
 mod encoders;
 mod generation;
 mod gpt2;
