@@ -30,12 +30,14 @@
 //! # Ok::<(), melos::kernels::KernelError>(())
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod kernels;
 #[cfg(feature = "translate")]
 pub mod translate;
 
 #[cfg(feature = "gpu")]
-pub mod atomic;
+mod atomic;
 #[cfg(feature = "gpu")]
 mod cache;
 #[cfg(feature = "gpu")]

@@ -56,7 +56,7 @@ impl Default for SaveOptions {
 /// Writes a model folder at `target`, in place of any older one; it appears whole or not at all.
 ///
 /// # Errors
-/// As [`write`], and what renaming reports.
+/// As [`write()`], and what renaming reports.
 pub fn save(target: &Path, model: &Model, options: &SaveOptions) -> Result<()> {
     let folder = NewFolder::begin(target)?;
     write(&folder, model, options)?;

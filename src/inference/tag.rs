@@ -52,7 +52,7 @@ impl Tagger {
     /// Opens the folder of a word classifier, or an adapter's.
     ///
     /// # Errors
-    /// [`Error::Folder`] for another model; those of reading.
+    /// [`crate::Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Tagger> {
         let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Token))?;
         Ok(Tagger {
@@ -65,7 +65,7 @@ impl Tagger {
     /// Those behind the model's positions are left out, which is said.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a text without a token; those of the device.
+    /// [`crate::Error::Argument`] for a text without a token; those of the device.
     pub fn tag(&self, text: &str) -> Result<Vec<Word>> {
         let gpu = &self.loaded.gpu;
         let mut encoding = self.loaded.tokenizer.encoding(text, None, true)?;

@@ -70,7 +70,7 @@ impl Plan {
     /// Checks every stage against the adapter, where there is one.
     ///
     /// # Errors
-    /// [`Error::DoesNotFit`] for the first stage that does not.
+    /// [`crate::Error::DoesNotFit`] for the first stage that does not.
     pub fn check(&self) -> Result<()> {
         let Some(limits) = &self.adapter else {
             return Ok(());

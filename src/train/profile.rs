@@ -84,7 +84,7 @@ pub struct Timeline {
 /// model starts from where that one began: its steps cost the same.
 ///
 /// # Errors
-/// [`Error::UnknownName`], [`Error::ConfigValue`] for a stage that is not there or does not train;
+/// [`crate::Error::UnknownName`], [`crate::Error::ConfigValue`] for a stage that is not there or does not train;
 /// those of [`TaskFactory::build`] and of training.
 pub fn profile(
     config: &RunConfig,

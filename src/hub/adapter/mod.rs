@@ -296,7 +296,7 @@ fn expected_whole(
 /// Writes an adapter folder at `target`, in place of any older one; it appears whole or not at all.
 ///
 /// # Errors
-/// As [`write`], and what renaming reports.
+/// As [`write()`], and what renaming reports.
 pub fn save(
     target: &Path,
     config: &AdapterConfig,

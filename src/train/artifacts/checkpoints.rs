@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{NewFolder, write_file};
+use crate::atomic::{NewFolder, write_file};
 use crate::error::{Error, Result};
 use crate::train::state::{TensorMap, TrainerState, read_tensors, write_tensors};
 

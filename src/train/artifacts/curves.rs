@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 use serde_json::Value;
 
-use super::atomic::write_file;
+use crate::atomic::write_file;
 use crate::error::{Error, Result};
 
 /// One line of a chart.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::atomic::write_file;
+use crate::atomic::write_file;
 use crate::error::{Error, Result};
 
 /// Appends lines to `metrics.jsonl`.

@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 use super::config::{Overrides, RunConfig};
 use super::state::write_tensors;
 use super::task::{ModelFiles, Unit};
-pub use crate::atomic;
 use crate::atomic::{NewFolder, write_file};
 use crate::error::{Error, Result};
 use crate::hub;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::atomic::write_file_with;
+use crate::atomic::write_file_with;
 use crate::device::CommandTime;
 use crate::error::Result;
 use crate::train::profile::{StageProfile, Timeline};
