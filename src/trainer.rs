@@ -114,6 +114,11 @@ impl Trainer {
         self.gpu.replay(&step.recording)
     }
 
+    /// Numbers that are trained.
+    pub fn parameters(&self) -> usize {
+        self.store.counts().1
+    }
+
     /// Steps so far.
     pub fn steps(&self) -> u64 {
         self.steps

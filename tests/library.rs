@@ -6,6 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use melos::nn::Param;
 use melos::objectives::{Classify, Mlm};
 use melos::prelude::*;
 use melos::train::config::{
@@ -185,4 +186,45 @@ fn a_model_of_ones_own_learns_and_is_saved_and_loaded() {
     let other = |v: &Vars| v.linear("curve", 1, 1);
     let refused = load(&gpu, &file, other).err().unwrap().to_string();
     assert!(refused.contains("no tensor of this model"), "{refused}");
+}
+
+/// A layer with a buffer: what it divides by is saved with the model and never trained.
+struct Scaled(Linear, Param);
+
+impl Scaled {
+    fn new(v: &Vars) -> Result<Scaled> {
+        let scale = v.buffer("scale", [1, 1], Init::Constant(4.0))?;
+        Ok(Scaled(v.linear("line", 1, 1)?, scale))
+    }
+}
+
+#[test]
+fn a_buffer_is_saved_and_loaded_and_never_trained() {
+    let (gpu, v) = (common::gpu(), Vars::new());
+    let model = Scaled::new(&v).unwrap();
+    let mut trainer = Trainer::new(&gpu, &v, OptimizerKind::ADAMW, 1).unwrap();
+    assert_eq!(trainer.parameters(), 2, "a buffer is no parameter");
+    assert!(model.1.get().unwrap().grad().is_none());
+    let x = Tensor::from_slice(&gpu, [1, 1], &[2f32]).unwrap();
+    let y = Tensor::from_slice(&gpu, [1, 1], &[3f32]).unwrap();
+    let weights = Tensor::from_slice(&gpu, [1], &[1f32]).unwrap();
+    let before = model.0.weight.get().unwrap().to_vec::<f32>().unwrap();
+    let step = trainer
+        .record(|tape| {
+            let scaled = ops::mul(tape, &model.0.forward(tape, &x)?, &model.1.get()?)?;
+            ops::squared_error(tape, &scaled, &y, &weights)
+        })
+        .unwrap();
+    for _ in 0..5 {
+        trainer.step(&step, 0.1).unwrap();
+    }
+    let after = model.0.weight.get().unwrap().to_vec::<f32>().unwrap();
+    assert_ne!(before, after);
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("scaled.safetensors");
+    trainer.save(&file).unwrap();
+    let loaded = load(&gpu, &file, Scaled::new).unwrap();
+    assert_eq!(loaded.1.get().unwrap().to_vec::<f32>().unwrap(), [4.0]);
+    let weight = loaded.0.weight.get().unwrap().to_vec::<f32>().unwrap();
+    assert_eq!(weight, after);
 }

@@ -19,8 +19,7 @@ pub use crate::objectives::{
     Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
 };
 pub use model::{
-    Activation, Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel,
-    model_kinds,
+    Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
 };
 pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};

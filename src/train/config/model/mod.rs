@@ -4,7 +4,7 @@ mod lstm;
 mod transformer;
 
 pub use lstm::{Dropout, LstmModel};
-pub use transformer::{Activation, PretrainedModel, TransformerModel};
+pub use transformer::{PretrainedModel, TransformerModel};
 
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ModelKind;
 use crate::error::Result;
 use crate::models::Family;
+use crate::nn::HiddenAct;
 use crate::schema;
 use crate::train::config::validate::{require, wrong};
 
@@ -61,8 +62,8 @@ pub struct TransformerModel {
     pub feed_forward: Option<usize>,
     /// Longest sequence.
     pub max_positions: usize,
-    /// Form of GELU; absent: the kind's own.
-    pub activation: Option<Activation>,
+    /// Function of the feed-forward part, by its name in transformers; absent: the kind's own.
+    pub activation: Option<HiddenAct>,
     /// Added to the variance that LayerNorm divides by; absent: the kind's own.
     pub norm_eps: Option<f32>,
     /// Probability of dropping units of embeddings and of each part's output.
@@ -127,16 +128,6 @@ impl TransformerModel {
             self.classifier_dropout,
         )
     }
-}
-
-/// Forms of GELU (Hendrycks & Gimpel 2016), by their names in transformers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// With the error function.
-    Gelu,
-    /// With tanh.
-    GeluNew,
 }
 
 /// What a run may change about a model that it takes from a folder; absent: as in its config.json.

@@ -7,12 +7,12 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head, Layout, LoadReport};
 use crate::models::{Config, Dropouts, Network, Pretrained, Sizes, brings};
-use crate::nn::{HiddenAct, LoraPlan, Vars};
+use crate::nn::{LoraPlan, Vars};
 use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
 use crate::text::Vocabulary;
 use crate::train::config::{
-    Activation, ModelConfig, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
+    ModelConfig, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
     UnfreezeEvery,
 };
 use crate::train::task::TaskRequest;
@@ -46,10 +46,7 @@ fn sizes(m: &TransformerModel, vocabulary: &Vocabulary) -> Sizes {
         heads: m.heads,
         feed_forward: m.feed_forward,
         positions: m.max_positions,
-        activation: m.activation.map(|a| match a {
-            Activation::Gelu => HiddenAct::Gelu,
-            Activation::GeluNew => HiddenAct::GeluNew,
-        }),
+        activation: m.activation,
         norm_eps: m.norm_eps,
         dropout: Dropouts {
             hidden: Some(m.dropout),
