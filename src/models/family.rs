@@ -11,12 +11,13 @@ use super::bert::BERT;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
 use super::network::Network;
+use super::roberta::{ROBERTA, XLM_ROBERTA};
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
 
 /// All families.
-pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2];
+pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2, &ROBERTA, &XLM_ROBERTA];
 
 /// A family of models.
 pub trait Family: Sync {
