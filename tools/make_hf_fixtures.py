@@ -47,6 +47,7 @@ HF = OUT / "hf"
 V, P, B, T = 37, 14, 3, 11
 LENS = [7, 11, 4]
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
+FRAMED = {"roberta", "xlm-roberta"}  # model types whose own ids are CLS 0, PAD 1
 NO_DROPOUT_BERT = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 NO_DROPOUT_GPT2 = dict(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
 NO_DROPOUT_DISTILBERT = dict(dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0)
@@ -76,6 +77,15 @@ def distilbert_config(**more):
     )
 
 
+def roberta_config(kind=transformers.RobertaConfig, **more):
+    # Positions begin behind that of the padding token.
+    return kind(
+        vocab_size=V, hidden_size=16, num_attention_heads=2, intermediate_size=20,
+        max_position_embeddings=P + 2, type_vocab_size=1, layer_norm_eps=1e-5,
+        attn_implementation="eager", **{"num_hidden_layers": 2} | NO_DROPOUT_BERT | more,
+    )
+
+
 # --- data -------------------------------------------------------------------------------------
 
 
@@ -90,13 +100,14 @@ def randomise(model, rng):
         parameter.data.copy_(values)
 
 
-def ids_of(rng):
+def ids_of(rng, model_type):
+    pad, cls = (CLS, PAD) if model_type in FRAMED else (PAD, CLS)
     ids = rng.randint(4, V, size=(B, T))
     ids[:, 1] = ids[0, 1]  # one id repeats, so that its gradient adds up
-    ids[:, 0] = CLS
+    ids[:, 0] = cls
     for row, n in enumerate(LENS):
         ids[row, n - 1] = SEP
-        ids[row, n:] = PAD
+        ids[row, n:] = pad
     return ids
 
 
@@ -111,8 +122,8 @@ def inside():
     return torch.arange(T)[None] < torch.tensor(LENS)[:, None]
 
 
-def inputs_of(rng, types=True):
-    ids = ids_of(rng)
+def inputs_of(rng, model, types=True):
+    ids = ids_of(rng, model.config.model_type)
     call = dict(input_ids=torch.tensor(ids), attention_mask=inside().long())
     tensors = {"input.ids": u32(ids), "input.lens": u32(LENS)}
     if types:
@@ -206,9 +217,10 @@ def mlm(name, seed, model, types):
     rng = np.random.RandomState(seed)
     randomise(model, rng)
     folder(model, name)
-    call, tensors = inputs_of(rng, types)
+    call, tensors = inputs_of(rng, model, types)
     labels = masked(rng, call, tensors)
-    tensors |= train(model, call, labels, lambda out: token_loss(out.logits, labels), same_name)
+    original = lambda n: model._tied_weights_keys.get(n, n)
+    tensors |= train(model, call, labels, lambda out: token_loss(out.logits, labels), original)
     write(name, f"{type(model).__name__}, one layer; loss: mean over the tokens with a label", name,
           tensors)
 
@@ -218,7 +230,7 @@ def bert_pretraining(name, seed):
     model = transformers.BertForPreTraining(bert_config())
     randomise(model, rng)
     folder(model, name)
-    call, tensors = inputs_of(rng)
+    call, tensors = inputs_of(rng, model)
     labels = masked(rng, call, tensors)
     nsp = torch.tensor([1, 0, 0])
 
@@ -243,7 +255,7 @@ def classifier(name, seed, model, types, labels, about, head_of=None, keep=None)
     rng = np.random.RandomState(seed)
     problem = model.config.problem_type
     randomise(model, rng)
-    call, tensors = inputs_of(rng, types)
+    call, tensors = inputs_of(rng, model, types)
     if head_of is None:
         folder(model, name)
     else:
@@ -272,7 +284,7 @@ def token_classifier(name, seed, model, types):
     rng = np.random.RandomState(seed)
     randomise(model, rng)
     folder(model, name)
-    call, tensors = inputs_of(rng, types)
+    call, tensors = inputs_of(rng, model, types)
     labels = rng.randint(0, 5, size=(B, T))
     labels[:, 0] = -1
     for row, n in enumerate(LENS):
@@ -282,6 +294,16 @@ def token_classifier(name, seed, model, types):
     tensors |= train(model, call, labels, lambda out: token_loss(out.logits, labels), same_name)
     write(name, f"{type(model).__name__}, one layer; loss: mean over the tokens with a label", name,
           tensors)
+
+
+def pooled(name, seed, model):
+    """The bare class: what its pooler gives, no training."""
+    rng = np.random.RandomState(seed)
+    randomise(model, rng)
+    folder(model, name)
+    call, tensors = inputs_of(rng, model, types=False)
+    tensors["act.pooled"] = model.double()(**call).pooler_output
+    write(name, f"{type(model).__name__}, one layer, its pooler's output", name, tensors)
 
 
 def causal_loss(labels):
@@ -299,7 +321,7 @@ def gpt2_lm(name, seed):
     model = transformers.GPT2LMHeadModel(gpt2_config())
     randomise(model, rng)
     folder(model, name)
-    call, tensors = inputs_of(rng, types=False)
+    call, tensors = inputs_of(rng, model, types=False)
     labels = causal_labels(call, tensors)
     tensors |= train(model, call, labels, causal_loss(labels), same_name)
     write(name, "GPT2LMHeadModel; the logits at t predict the label at t + 1; mean over these", name,
@@ -311,7 +333,7 @@ def gpt2_classifier(name, seed):
     model = transformers.GPT2ForSequenceClassification(gpt2_config(n_layer=1, num_labels=3))
     randomise(model, rng)
     folder(model, name)
-    call, tensors = inputs_of(rng, types=False)
+    call, tensors = inputs_of(rng, model, types=False)
     labels = torch.tensor([2, 0, 1])
     tensors["input.labels"] = i32(labels)
     loss_of = lambda out: F.cross_entropy(out.logits, labels)
@@ -344,7 +366,7 @@ def adapter(name, seed, kind, types, base, config, labels_of, loss_of, about):
         return n.replace(".modules_to_save.default", "").replace(".default", "")
 
     written = {f"grad.{n}" for n in get_peft_model_state_dict(model)}
-    call, tensors = inputs_of(rng, types)
+    call, tensors = inputs_of(rng, model, types)
     labels = labels_of(call, tensors)
     tensors |= train(model, call, labels, lambda out: loss_of(out, labels), file_name)
     assert written == {n for n in tensors if n.startswith("grad.")}, written
@@ -385,6 +407,26 @@ def distilbert():
             "LoRA on q_lin and v_lin, both layers of the head in modules_to_save")
 
 
+def roberta():
+    model = transformers.RobertaForMaskedLM(roberta_config(num_hidden_layers=1))
+    mlm("roberta_mlm", 51, model, types=False)
+    model = transformers.RobertaModel(roberta_config(num_hidden_layers=1))
+    pooled("roberta_model", 52, model)
+    config = roberta_config(num_labels=3, problem_type="single_label_classification")
+    classifier("roberta_classifier", 53, transformers.RobertaForSequenceClassification(config),
+               False, [2, 0, 1], "RobertaForSequenceClassification; loss: mean over the rows")
+    config = roberta_config(num_hidden_layers=1, num_labels=5)
+    token_classifier("roberta_token_classifier", 54,
+                     transformers.RobertaForTokenClassification(config), types=False)
+    adapter("roberta_lora", 57, transformers.RobertaForSequenceClassification, False,
+            "roberta_classifier",
+            LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, lora_dropout=0.0),
+            class_labels, class_loss,
+            "LoRA where PEFT puts it by itself (query, value), the head in modules_to_save")
+    config = roberta_config(transformers.XLMRobertaConfig, num_hidden_layers=1)
+    mlm("xlm_roberta_mlm", 56, transformers.XLMRobertaForMaskedLM(config), types=False)
+
+
 def main():
     shutil.rmtree(HF, ignore_errors=True)
     HF.mkdir(parents=True)
@@ -417,6 +459,7 @@ def main():
             causal_labels, lambda out, labels: causal_loss(labels)(out),
             "rank-stabilised LoRA on c_attn: layer 0 has r 3, alpha 5; layer 1 r 4, alpha 6")
     distilbert()
+    roberta()
     total = sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file())
     print(f"tests/fixtures: {total:,} bytes")
     assert total < 2 << 20

@@ -9,6 +9,8 @@ Needed only to remake the fixtures; the files are committed. The same versions g
     wordpiece/   vocab.txt, tokenizer_config.json: BERT, lower-cased
     cased/       tokenizer.json as transformers writes it, with truncation and padding left in
     bpe/         vocab.json, merges.txt, tokenizer_config.json: GPT-2
+    roberta/     the same: RoBERTa; roberta-silent/  its tokenizer.json alone, as the first models have it
+    xlm-roberta/ tokenizer.json, tokenizer_config.json: XLM-R, Unigram
     japanese/, characters/  vocab.txt, tokenizer_config.json: BertJapaneseTokenizer
     gaps/, japanese-gaps/, characters-gaps/  vocab.txt with blank lines and lines that come again
     ipadic/      an excerpt of mecab-ipadic's sources: the morphemes of SENTENCES, and those among
@@ -20,6 +22,7 @@ import csv
 import glob
 import io
 import json
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -27,7 +30,10 @@ from pathlib import Path
 import fugashi
 import ipadic
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BertJapaneseTokenizer, BertTokenizer, GPT2Tokenizer
+from transformers import (
+    AutoTokenizer, BertJapaneseTokenizer, BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast,
+    RobertaTokenizer, XLMRobertaTokenizer,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests/fixtures/tokenizers"
@@ -41,6 +47,7 @@ TEXTS = [
     "unaffable " + "w" * 101,
     "don't say <|endoftext|> it's 3.14 🙂",
 ]
+FRAMED = TEXTS + ["A <mask> film</s>  that is<pad> moving <mask>."]
 SENTENCES = [
     "メロスは激怒した。",
     "必ず、かの邪智暴虐の王を除かなければならぬと決意した。",
@@ -101,18 +108,52 @@ def cased():
     dump(OUT / "cased/tokenizer_config.json", config)
 
 
-def bpe():
+def byte_pairs(folder, kind, specials, size):
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False,
+        vocab_size=size, special_tokens=specials, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     inner.train_from_iterator(training_text(), trainer)
-    (OUT / "bpe").mkdir(parents=True, exist_ok=True)
-    inner.model.save(str(OUT / "bpe"))
-    dump(OUT / "bpe/tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
+    (OUT / folder).mkdir(parents=True, exist_ok=True)
+    inner.model.save(str(OUT / folder))
+    dump(OUT / folder / "tokenizer_config.json", {"tokenizer_class": kind})
+
+
+def bpe():
+    byte_pairs("bpe", "GPT2Tokenizer", ["<|endoftext|>"], 400)
+
+
+def roberta():
+    byte_pairs("roberta", "RobertaTokenizer", ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], 330)
+    tokenizer = AutoTokenizer.from_pretrained(OUT / "roberta")
+    inner = json.loads(tokenizer.backend_tokenizer.to_str())
+    # The mask stands for a word with the space before it.
+    next(t for t in inner["added_tokens"] if t["content"] == "<mask>")["lstrip"] = True
+    write(OUT / "roberta-silent/tokenizer.json", json.dumps(inner, ensure_ascii=False))
+    dump(OUT / "roberta-silent/tokenizer_config.json", {"model_max_length": 512})
+
+
+def xlm_roberta():
+    """Frequent words, endings and letters; what occurs more often is likelier."""
+    words = Counter(word for text in training_text() for word in text.split())
+    pieces = Counter({"▁": 1})
+    for word, count in words.items():
+        for piece in ["▁" + word, word[-2:], word[-3:], *word]:
+            pieces[piece] += count
+    likely = sorted(pieces, key=lambda p: (-pieces[p] * len(p), p))[:220]
+    letters = sorted({letter for word in words for letter in word})
+    total = sum(pieces.values())
+    vocab = [(token, 0.0) for token in ["<s>", "<pad>", "</s>", "<unk>"]]
+    for piece in dict.fromkeys(["▁", *letters, *likely]):
+        vocab.append((piece, round(math.log(pieces[piece] / total), 3)))
+    vocab.append(("<mask>", 0.0))
+    tokenizer = XLMRobertaTokenizer(vocab=vocab)
+    write(OUT / "xlm-roberta/tokenizer.json", tokenizer.backend_tokenizer.to_str())
+    config = {"tokenizer_class": "XLMRobertaTokenizer"} | tokenizer.special_tokens_map
+    dump(OUT / "xlm-roberta/tokenizer_config.json", config)
 
 
 def lexicon():
@@ -215,11 +256,15 @@ def expected():
     for folder, texts in [
         ("wordpiece", TEXTS), ("cased", TEXTS), ("bpe", TEXTS),
         ("japanese", SENTENCES), ("characters", SENTENCES),
+        ("roberta", FRAMED), ("roberta-silent", FRAMED), ("xlm-roberta", FRAMED),
         ("gaps", TEXTS + ["A film that is true of films and funny [UNK]"]),
         ("japanese-gaps", SENTENCES + ["[NEW]は[SEP]た。"]), ("characters-gaps", SENTENCES),
     ]:
-        tokenizer = AutoTokenizer.from_pretrained(OUT / folder)
-        kind = {"bpe": GPT2Tokenizer}
+        # Its class is told by the model's configuration, which is not here.
+        load = PreTrainedTokenizerFast if folder == "roberta-silent" else AutoTokenizer
+        tokenizer = load.from_pretrained(OUT / folder)
+        kind = {"bpe": GPT2Tokenizer, "roberta": RobertaTokenizer, "roberta-silent": load,
+                "xlm-roberta": XLMRobertaTokenizer}
         kind |= dict.fromkeys(["wordpiece", "cased", "gaps"], BertTokenizer)
         assert type(tokenizer) is kind.get(folder, BertJapaneseTokenizer), type(tokenizer)
         pairs = [(text, None) for text in texts] + [(texts[1], texts[2])]
@@ -236,7 +281,7 @@ def expected():
 
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
-    for step in (wordpiece, cased, bpe, dictionary, japanese, gaps, expected):
+    for step in (wordpiece, cased, bpe, roberta, xlm_roberta, dictionary, japanese, gaps, expected):
         step()
     total = sum(file.stat().st_size for file in OUT.rglob("*") if file.is_file())
     print(f"{total} bytes in {OUT}")

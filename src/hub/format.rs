@@ -91,8 +91,8 @@ pub struct Format {
     pub vocabulary: &'static [&'static str],
     /// Tensors with a row for each position.
     pub positions: &'static [&'static str],
-    /// The layer with an output for each label.
-    pub label_layer: &'static str,
+    /// The layers with an output for each label, of which each class has one at most.
+    pub label_layers: &'static [&'static str],
     /// Beginnings of the names of tensors that a source may lack, besides the head.
     pub optional: &'static [&'static str],
     /// What PEFT adapts where nothing is said: ends of modules' names.
@@ -121,7 +121,7 @@ pub static OTHER: Format = Format {
     tied: &[],
     vocabulary: &[],
     positions: &[],
-    label_layer: "",
+    label_layers: &[],
     optional: &[],
     targets: &[],
     defaults: || json!({}),

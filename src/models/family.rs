@@ -11,13 +11,14 @@ use super::bert::BERT;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
 use super::network::Network;
+use super::roberta::{ROBERTA, XLM_ROBERTA};
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
 use crate::text::tokenizer::Family as Specials;
 
 /// All families.
-pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2];
+pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2, &ROBERTA, &XLM_ROBERTA];
 
 /// A family of models.
 pub trait Family: Sync {

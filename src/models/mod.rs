@@ -13,6 +13,7 @@ pub mod lstm;
 mod network;
 #[cfg(feature = "train")]
 mod pretrained;
+pub mod roberta;
 
 pub use config::{Labels, ProblemType};
 #[cfg(feature = "train")]

@@ -88,11 +88,7 @@ impl CausalBatches {
     ) -> Result<Self> {
         check_shape("causal batches", options.batch, options.max_len)?;
         let eos = vocabulary.need("eos_token", "a causal language model")?;
-        let frame = Frame {
-            cls: None,
-            sep: None,
-            pad: vocabulary.roles().pad.unwrap_or(eos),
-        };
+        let frame = Frame::none(vocabulary.roles().pad.unwrap_or(eos));
         let mut order: Vec<u32> = which
             .iter()
             .copied()
@@ -191,7 +187,7 @@ impl CausalBatches {
                 CausalLayout::Documents => self.document(self.order[row as usize]),
             };
             let length = tokens.len() - 1;
-            inputs.write(b, self.frame, [(&tokens[..length], 0)], &mut |_, _| ());
+            inputs.write(b, self.frame, [(&tokens[..length], false)], &mut |_, _| ());
             for t in first..length {
                 targets[b * plan.time + t] = tokens[t + 1] as i32;
             }

@@ -80,8 +80,10 @@ impl LabelledBatches {
         options: LabelledOptions,
         seed: u64,
     ) -> Result<Self> {
-        check_shape("labelled batches", options.batch, options.max_len)?;
+        const OP: &str = "labelled batches";
+        check_shape(OP, options.batch, options.max_len)?;
         let frame = Frame::of(vocabulary)?;
+        frame.check(OP, options.max_len)?;
         if which.is_empty() {
             return Err(Error::EmptyText {
                 path: "the documents to make batches of".into(),
@@ -91,8 +93,10 @@ impl LabelledBatches {
         which.sort_unstable();
         let length = |&doc: &u32| {
             let (first, second) = cut(&documents, doc, frame, &options);
-            let pieces = 1 + usize::from(second.is_some());
-            frame.overhead(pieces) + first.len() + second.map_or(0, <[u32]>::len)
+            match second {
+                None => frame.overhead(1) + first.len(),
+                Some(second) => frame.pair_overhead() + first.len() + second.len(),
+            }
         };
         let lengths = which.iter().map(length).collect();
         Ok(Self {
@@ -136,7 +140,8 @@ impl LabelledBatches {
         let (mut labels, mut docs) = (vec![IGNORE; batch], vec![NO_DOC; batch]);
         for (b, &doc) in plan.items.iter().enumerate() {
             let (first, second) = cut(&self.documents, doc, self.frame, &self.options);
-            let texts = [(first, 0)].into_iter().chain(second.map(|ids| (ids, 1)));
+            let second = second.map(|ids| (ids, true));
+            let texts = [(first, false)].into_iter().chain(second);
             inputs.write(b, self.frame, texts, &mut |_, _| ());
             labels[b] = self.documents.label(doc).map_or(IGNORE, |l| l as i32);
             docs[b] = doc;
@@ -168,7 +173,7 @@ fn cut<'a>(
             (kept, None)
         }
         Some(second) => {
-            let room = options.max_len - frame.overhead(2);
+            let room = options.max_len - frame.pair_overhead();
             let (m, n) = longest_first(first.len(), second.len(), room);
             (&first[..m], Some(&second[..n]))
         }
@@ -342,7 +347,7 @@ impl TaggedBatches {
                 Keep::Tail => &text[text.len().saturating_sub(most)..],
             };
             let (ids, tags): (Vec<u32>, Vec<i32>) = text.iter().copied().unzip();
-            inputs.write(b, self.frame, [(&ids[..], 0)], &mut |_, start| {
+            inputs.write(b, self.frame, [(&ids[..], false)], &mut |_, start| {
                 let from = b * plan.time + start;
                 labels[from..from + tags.len()].copy_from_slice(&tags);
             });

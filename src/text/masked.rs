@@ -94,8 +94,10 @@ impl MaskedBatches {
         options: &MaskedOptions,
         seed: u64,
     ) -> Result<Self> {
-        check_shape("masked batches", options.batch, options.max_len)?;
-        let frame = Frame::classified(vocabulary)?;
+        const OP: &str = "masked batches";
+        check_shape(OP, options.batch, options.max_len)?;
+        let frame = Frame::whole(vocabulary)?;
+        frame.check(OP, options.max_len)?;
         let masker = Masker::new(options.masking, vocabulary)?;
         let mut which = which.to_vec();
         which.sort_unstable();
@@ -131,7 +133,7 @@ impl MaskedBatches {
         let numbers: Vec<u32> = (0..sequences.len() as u32).collect();
         let lengths = numbers
             .iter()
-            .map(|&number| sequences.length(number, frame))
+            .map(|&number| sequences.length(number, frame, next_sentence.is_some()))
             .collect();
         let shape = Shape {
             batch: options.batch,
@@ -195,12 +197,10 @@ impl MaskedBatches {
         let mut flags = Vec::new();
         for (b, &number) in plan.items.iter().enumerate() {
             let pieces = self.sequences.pieces(number);
-            // Only the second text of a pair has the other type, not a later piece of a block.
-            let second = u32::from(self.next_sentence.is_some());
-            let texts = (0u32..).zip(pieces).map(|(n, piece)| {
-                let kind = if n == 0 { 0 } else { second };
-                (piece.ids(&self.documents), kind)
-            });
+            // A later piece of a block is no second text.
+            let pair = self.next_sentence.is_some();
+            let texts = pieces.iter().enumerate();
+            let texts = texts.map(|(n, piece)| (piece.ids(&self.documents), pair && n > 0));
             candidates.clear();
             flags.clear();
             flags.resize(plan.time, false);

@@ -54,4 +54,4 @@ pub use tokenizer::{
     Encoding, Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, TokenizerTrainer,
 };
 pub use vectors::WordVectors;
-pub use vocabulary::{Roles, Vocabulary};
+pub use vocabulary::{Roles, SecondText, Vocabulary};

@@ -121,7 +121,7 @@ pub fn compose(
             "2 or more with text: the second text of a false pair comes from another one",
         ));
     }
-    let most = (max_len - frame.overhead(2)) as u32;
+    let most = (max_len - frame.pair_overhead()) as u32;
     let mut rng = Rng::new(seed, &[0x2A1]);
     let (mut pairs, mut labels) = (Sequences::default(), Vec::new());
     for (number, text) in texts.iter().enumerate() {

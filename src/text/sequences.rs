@@ -5,7 +5,7 @@
 
 use super::documents::Documents;
 use super::rng::Rng;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{SecondText, Vocabulary};
 use crate::kernels::token_index::TokenIndex;
 use crate::{Error, Result};
 
@@ -44,20 +44,23 @@ pub struct Frame {
     pub cls: Option<u32>,
     /// Ends each piece, where the model wants that.
     pub sep: Option<u32>,
+    /// How the second text of a pair stands behind the first.
+    pub second: SecondText,
     /// Fills the row.
     pub pad: u32,
 }
 
 impl Frame {
-    /// `[CLS] a [SEP] b [SEP]`.
+    /// `[CLS] a [SEP] b [SEP]`, or as the tokeniser frames pairs otherwise.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when one of the three is not in the vocabulary.
-    pub fn classified(vocabulary: &Vocabulary) -> Result<Self> {
-        let need = |role| vocabulary.need(role, "a sequence of a masked LM");
+    pub fn whole(vocabulary: &Vocabulary) -> Result<Self> {
+        let need = |role| vocabulary.need(role, "a sequence of texts");
         Ok(Self {
             cls: Some(need("cls_token")?),
             sep: Some(need("sep_token")?),
+            second: vocabulary.second_text(),
             pad: need("pad_token")?,
         })
     }
@@ -70,22 +73,46 @@ impl Frame {
     pub fn of(vocabulary: &Vocabulary) -> Result<Self> {
         let roles = vocabulary.roles();
         if roles.cls.is_some() && roles.sep.is_some() {
-            return Self::classified(vocabulary);
+            return Self::whole(vocabulary);
         }
         let pad = match roles.pad {
             Some(pad) => pad,
             None => vocabulary.need("eos_token", "padding")?,
         };
-        Ok(Self {
+        Ok(Self::none(pad))
+    }
+
+    /// No token but `pad` behind the text.
+    pub fn none(pad: u32) -> Self {
+        Self {
             cls: None,
             sep: None,
+            second: SecondText::default(),
             pad,
-        })
+        }
     }
 
     /// Tokens that the frame adds to `pieces` pieces.
     pub fn overhead(&self, pieces: usize) -> usize {
         usize::from(self.cls.is_some()) + pieces * usize::from(self.sep.is_some())
+    }
+
+    /// Tokens that the frame adds to the two texts of a pair.
+    pub fn pair_overhead(&self) -> usize {
+        self.overhead(2) + self.doubled()
+    }
+
+    /// Checks T as [`check_shape`] does, for this frame.
+    pub(super) fn check(&self, op: &'static str, max_len: usize) -> Result<()> {
+        let least = self.pair_overhead() + 2;
+        let expected = "room for a pair as its tokeniser frames it: <s> a </s></s> b </s>";
+        check_room(op, max_len, least, expected)
+    }
+
+    /// Separators between the texts of a pair beside the one that ends every piece.
+    fn doubled(&self) -> usize {
+        self.sep
+            .map_or(0, |_| self.second.separators.saturating_sub(1))
     }
 }
 
@@ -175,10 +202,15 @@ impl Sequences {
         &self.pieces[start as usize..self.ends[at] as usize]
     }
 
-    /// Length of sequence `number`, frame included.
-    pub fn length(&self, number: u32, frame: Frame) -> usize {
+    /// Length of sequence `number`, frame included; of a pair where `pairs` says so.
+    pub fn length(&self, number: u32, frame: Frame, pairs: bool) -> usize {
         let pieces = self.pieces(number);
-        frame.overhead(pieces.len()) + pieces.iter().map(Piece::len).sum::<usize>()
+        let frame = if pairs {
+            frame.pair_overhead()
+        } else {
+            frame.overhead(pieces.len())
+        };
+        frame + pieces.iter().map(Piece::len).sum::<usize>()
     }
 }
 
@@ -191,7 +223,7 @@ pub struct Rows {
     pub batch: usize,
     /// (B, T) ids; the pad token from `lens[b]` on.
     pub ids: Vec<u32>,
-    /// (B, T) 0, and 1 for the second text of a pair and its `[SEP]`.
+    /// (B, T) 0, and for the second text of a pair and its `[SEP]` what the frame says.
     pub token_types: Vec<u32>,
     /// (B) lengths; 0 for a row without sequence.
     pub lens: Vec<u32>,
@@ -212,13 +244,13 @@ impl Rows {
         }
     }
 
-    /// Writes texts into row `b`, the second and later ones as `types` says, and calls
+    /// Writes texts into row `b`, each with whether it is the second of a pair, and calls
     /// `place(text, start)` with the column where each begins. Texts must fit.
     pub(super) fn write<'a>(
         &mut self,
         b: usize,
         frame: Frame,
-        texts: impl IntoIterator<Item = (&'a [u32], u32)>,
+        texts: impl IntoIterator<Item = (&'a [u32], bool)>,
         place: &mut dyn FnMut(usize, usize),
     ) {
         let from = b * self.time;
@@ -229,7 +261,11 @@ impl Rows {
             row[0] = cls;
             t = 1;
         }
-        for (number, (text, kind)) in texts.into_iter().enumerate() {
+        for (number, (text, second)) in texts.into_iter().enumerate() {
+            if let (true, Some(sep)) = (second, frame.sep) {
+                row[t..t + frame.doubled()].fill(sep);
+                t += frame.doubled();
+            }
             place(number, t);
             let start = t;
             row[t..t + text.len()].copy_from_slice(text);
@@ -238,7 +274,9 @@ impl Rows {
                 row[t] = sep;
                 t += 1;
             }
-            types[start..t].fill(kind);
+            if second {
+                types[start..t].fill(frame.second.token_type);
+            }
         }
         self.lens[b] = t as u32;
     }
@@ -253,12 +291,21 @@ impl Rows {
 /// Checks B and T: each row must hold the frame of a pair and a token for each of its texts.
 pub(super) fn check_shape(op: &'static str, batch: usize, max_len: usize) -> Result<()> {
     super::lm::check_sizes(op, batch, max_len, 0.0)?;
-    if max_len < 5 {
+    check_room(op, max_len, 5, "5 or more: [CLS] a [SEP] b [SEP]")
+}
+
+fn check_room(
+    op: &'static str,
+    max_len: usize,
+    least: usize,
+    expected: &'static str,
+) -> Result<()> {
+    if max_len < least {
         return Err(Error::Argument {
             op,
             arg: "max_len",
             value: max_len.to_string(),
-            expected: "5 or more: [CLS] a [SEP] b [SEP]",
+            expected,
         });
     }
     Ok(())

@@ -24,6 +24,25 @@ pub struct Roles {
     pub eos: Option<u32>,
 }
 
+/// How the second text of a pair stands behind the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecondText {
+    /// How many separators stand between the two.
+    pub separators: usize,
+    /// The token type of the second and of the separator behind it; all else has type 0.
+    pub token_type: u32,
+}
+
+impl Default for SecondText {
+    /// `[CLS] a [SEP] b [SEP]`
+    fn default() -> Self {
+        Self {
+            separators: 1,
+            token_type: 1,
+        }
+    }
+}
+
 /// A tokeniser's vocabulary, as batches see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vocabulary {
@@ -33,6 +52,7 @@ pub struct Vocabulary {
     continues: Vec<bool>,
     sentence_ends: Vec<u32>,
     sentence_closers: Vec<u32>,
+    second_text: SecondText,
     origin: PathBuf,
 }
 
@@ -72,6 +92,7 @@ impl Vocabulary {
             continues: flags(&mut continues.iter().copied()),
             sentence_ends: Vec::new(),
             sentence_closers: Vec::new(),
+            second_text: SecondText::default(),
             origin: origin.into(),
         }
     }
@@ -82,6 +103,17 @@ impl Vocabulary {
         self.sentence_ends = ends;
         self.sentence_closers = closers;
         self
+    }
+
+    /// The same vocabulary whose pairs are framed so.
+    pub fn with_second_text(mut self, second: SecondText) -> Self {
+        self.second_text = second;
+        self
+    }
+
+    /// How the second text of a pair stands behind the first.
+    pub fn second_text(&self) -> SecondText {
+        self.second_text
     }
 
     /// Number of ids; every id is smaller.
@@ -99,8 +131,8 @@ impl Vocabulary {
         self.special.get(id as usize).copied().unwrap_or(true)
     }
 
-    /// Whether a token continues the word before it (`##ing`; in a byte-level vocabulary a letter
-    /// without `Ġ`).
+    /// Whether a token continues the word before it (`##ing`; where the space before a word
+    /// belongs to it, as in `Ġfilm` and `▁film`, a letter without one).
     pub fn continues(&self, id: u32) -> bool {
         self.continues.get(id as usize).copied().unwrap_or(false)
     }

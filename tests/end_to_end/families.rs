@@ -62,8 +62,8 @@ fn every_way(w: &Workplace, mask: &str, targets: &[&str], anew: &[&str], whole: 
 
     // Four texts, each always with the same label.
     let steps = [
-        "stage.*.budget={ steps = 120 }",
-        "stage.*.lr=0.02",
+        "stage.*.budget={ steps = 200 }",
+        "stage.*.lr=0.005",
         "stage.*.batch=8",
     ];
     let said = train(w, "finetune", &steps);
@@ -94,4 +94,73 @@ fn distilbert() {
     let w = place("distilbert_mlm", &[("vocab.txt", words.join("\n") + "\n")]);
     let anew = ["pre_classifier", "classifier"];
     every_way(&w, "[MASK]", &["q_lin", "v_lin"], &anew, json!(anew));
+}
+
+#[test]
+fn roberta() {
+    let specials = ["<s>", "<pad>", "</s>", "<mask>", "<unk>"];
+    let letters = ["g", "o", "d", "f", "i", "l", "m", "b", "a", "n", "e", "Ġ"];
+    let merges = [
+        "g o", "go o", "goo d", "b a", "ba d", "f i", "fi l", "fil m", "o n", "on e", "Ġ good",
+        "Ġ bad", "Ġ film", "Ġ one",
+    ];
+    let merged = merges.map(|pair| pair.replace(' ', ""));
+    let tokens = specials.iter().chain(&letters).map(|t| t.to_string());
+    let tokens = tokens
+        .chain(merged)
+        .zip(0..)
+        .map(|(token, id)| (token, json!(id)));
+    let vocabulary: Value = tokens.collect::<serde_json::Map<_, _>>().into();
+    let w = place(
+        "roberta_mlm",
+        &[
+            ("vocab.json", vocabulary.to_string()),
+            (
+                "merges.txt",
+                format!("#version: 0.2\n{}\n", merges.join("\n")),
+            ),
+        ],
+    );
+    let anew = ["classifier.dense", "classifier.out_proj"];
+    every_way(
+        &w,
+        "<mask>",
+        &["query", "value"],
+        &anew,
+        json!(["classifier"]),
+    );
+}
+
+#[test]
+fn xlm_roberta() {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/tokenizers/xlm-roberta"
+    );
+    let read = |name: &str| std::fs::read_to_string(format!("{fixture}/{name}")).unwrap();
+    // The fixture's tokeniser with a vocabulary for the model's 37 rows.
+    let mut tokenizer = parsed(&read("tokenizer.json"));
+    let specials = ["<s>", "<pad>", "</s>", "<unk>"].map(|token| json!([token, 0.0]));
+    let words = ["▁a", "▁good", "▁bad", "▁film", "▁one"].map(|token| json!([token, -2.0]));
+    let vocabulary = [&specials[..], &words, &[json!(["<mask>", 0.0])]].concat();
+    for added in tokenizer["added_tokens"].as_array_mut().unwrap() {
+        let place = vocabulary
+            .iter()
+            .position(|entry| entry[0] == added["content"]);
+        added["id"] = place.unwrap().into();
+    }
+    tokenizer["model"]["vocab"] = vocabulary.into();
+    let files = [
+        ("tokenizer.json", tokenizer.to_string()),
+        ("tokenizer_config.json", read("tokenizer_config.json")),
+    ];
+    let w = place("xlm_roberta_mlm", &files);
+    let anew = ["classifier.dense", "classifier.out_proj"];
+    every_way(
+        &w,
+        "<mask>",
+        &["query", "value"],
+        &anew,
+        json!(["classifier"]),
+    );
 }

@@ -16,10 +16,11 @@ use serde_json::{Value, json as value};
 
 use super::support::*;
 
-const PAIRS: [(&str, &str); 3] = [
+const PAIRS: [(&str, &str); 4] = [
     ("bert_classifier", "bert_lora"),
     ("gpt2_lm", "gpt2_lora"),
     ("distilbert_classifier", "distilbert_lora"),
+    ("roberta_classifier", "roberta_lora"),
 ];
 
 fn opened(base: &str, lora: &str) -> (Checkpoint, Adapter) {

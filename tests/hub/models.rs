@@ -16,11 +16,14 @@ fn what_transformers_wrote_is_written_again_to_the_byte() {
         let checkpoint = open(&folder).unwrap();
         let model = whole(&checkpoint);
         let layout = checkpoint.layout(model.architecture).unwrap();
-        assert_eq!(
-            checkpoint.report(&layout).unwrap(),
-            LoadReport::default(),
-            "{name}"
-        );
+        let mut report = checkpoint.report(&layout).unwrap();
+        if model.architecture.is_bare() {
+            let prefix = checkpoint.format.prefix;
+            report
+                .renamed
+                .retain(|r| r.to != format!("{prefix}{}", r.from));
+        }
+        assert_eq!(report, LoadReport::default(), "{name}");
 
         let out = tempfile::tempdir().unwrap();
         let out = out.path().join("again");

@@ -10,7 +10,7 @@ use melos::models::{self, open};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
-pub const MODELS: [&str; 9] = [
+pub const MODELS: [&str; 14] = [
     "bert_mlm",
     "bert_pretraining",
     "bert_classifier",
@@ -20,6 +20,11 @@ pub const MODELS: [&str; 9] = [
     "distilbert_mlm",
     "distilbert_classifier",
     "distilbert_token_classifier",
+    "roberta_mlm",
+    "roberta_model",
+    "roberta_classifier",
+    "roberta_token_classifier",
+    "xlm_roberta_mlm",
 ];
 
 pub fn fixture(name: &str) -> PathBuf {

@@ -196,7 +196,7 @@ fn a_transformers_mistakes_are_named() {
         let want = format!("stage.finetune.{key}: is for model.kind = \"bert\", ");
         assert!(error.starts_with(&want), "{set}: {error}");
         assert!(
-            error.contains("\"gpt2\", \"pretrained\", and this is \"lstm\""),
+            error.contains("\"gpt2\", ") && error.contains("\"pretrained\", and this is \"lstm\""),
             "{set}: {error}"
         );
     }

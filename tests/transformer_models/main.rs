@@ -12,5 +12,6 @@ mod encoders;
 mod generation;
 mod gpt2;
 mod mixed;
+mod roberta;
 mod support;
 mod training;

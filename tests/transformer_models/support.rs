@@ -72,6 +72,26 @@ impl Model {
         }
     }
 
+    /// What was declared with the values of the bare class in the folder `name`, whose names lack
+    /// `prefix`.
+    pub fn unprefixed(gpu: Gpu, name: &str, prefix: &str, v: &Vars) -> Model {
+        let store = v.store(&gpu, 0, |_| 0.0).unwrap();
+        let base = Fixture::open(&format!("hf/{name}/model"));
+        for spec in store.specs() {
+            let param = store.get(&spec.name).unwrap();
+            let values = base.f32(spec.name.strip_prefix(prefix).unwrap());
+            param.write(&values).unwrap();
+        }
+        let state = StepState::new(&gpu, 1).unwrap();
+        let fixture = Fixture::open(&format!("hf/{name}"));
+        Model {
+            gpu,
+            fixture,
+            store,
+            state,
+        }
+    }
+
     pub fn ids(&self) -> TokenIds {
         self.fixture.ids(&self.gpu, "input.ids")
     }

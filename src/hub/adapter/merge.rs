@@ -148,10 +148,13 @@ fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture>
 
 /// How many labels the adapter's own head has.
 fn labels_of(adapter: &Adapter, architecture: Architecture) -> Option<usize> {
-    let layer = architecture.format.label_layer;
-    let (_, shape) = adapter
-        .file
-        .info(&format!("base_model.model.{layer}.weight"))
-        .filter(|_| architecture.head().has_labels())?;
+    let layers = architecture.format.label_layers.iter();
+    let weight = |layer| {
+        let name = format!("base_model.model.{layer}.weight");
+        adapter.file.info(&name)
+    };
+    let (_, shape) = layers
+        .filter(|_| architecture.head().has_labels())
+        .find_map(weight)?;
     shape.first().copied()
 }

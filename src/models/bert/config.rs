@@ -73,8 +73,13 @@ impl BertConfig {
     /// # Errors
     /// [`crate::Error::ModelConfig`] when a field has the wrong type or value.
     pub fn from_json(json: &Value) -> Result<BertConfig> {
+        BertConfig::of_kind("bert", json)
+    }
+
+    /// The same of a kind of model that has these fields too.
+    pub(in crate::models) fn of_kind(kind: &'static str, json: &Value) -> Result<BertConfig> {
         let config: BertConfig =
-            serde_json::from_value(json.clone()).map_err(|e| wrong("bert", e.to_string()))?;
+            serde_json::from_value(json.clone()).map_err(|e| wrong(kind, e.to_string()))?;
         config.validate()?;
         Ok(config)
     }

@@ -69,7 +69,7 @@ static FORMAT: Format = Format {
         "cls.predictions.bias",
     ],
     positions: &["bert.embeddings.position_embeddings.weight"],
-    label_layer: "classifier",
+    label_layers: &["classifier"],
     optional: &["bert.pooler."],
     targets: &["query", "value"],
     defaults,

@@ -12,7 +12,8 @@ use crate::nn::{Linear, LinearShape, Vars, Wanted};
 use crate::ops::{self, RowSelection, Unary};
 use crate::tensor::{Depth, Init, Tape, Tensor};
 
-fn linear(
+/// A linear layer that starts as BERT's do.
+pub(in crate::models) fn linear(
     v: &Vars,
     config: &BertConfig,
     name: &str,
@@ -28,8 +29,9 @@ fn bert(v: &Vars, config: &BertConfig) -> Result<TextEncoder> {
     encoder(&v.at("bert").depth(Depth::Top), config)
 }
 
-fn pooler(v: &Vars, config: &BertConfig) -> Result<Pooler> {
-    let (v, width) = (v.at("bert.pooler").depth(Depth::Top), config.hidden_size);
+/// The pooler of an encoder that is declared under `v`.
+pub(in crate::models) fn pooler(v: &Vars, config: &BertConfig) -> Result<Pooler> {
+    let (v, width) = (v.at("pooler").depth(Depth::Top), config.hidden_size);
     let dense = linear(&v, config, "dense", width, width)?;
     v.module("activation");
     Ok(Pooler(dense))
@@ -69,7 +71,7 @@ fn word_head(
 }
 
 /// The output layer for labels, and the dropout before it.
-fn labels(v: &Vars, config: &BertConfig) -> Result<(Linear, f32)> {
+pub(in crate::models) fn labels(v: &Vars, config: &BertConfig) -> Result<(Linear, f32)> {
     let labels = config.labels.count();
     let layer = linear(v, config, "classifier", config.hidden_size, labels)?;
     v.module("dropout");
@@ -84,7 +86,7 @@ fn labels(v: &Vars, config: &BertConfig) -> Result<(Linear, f32)> {
 pub fn pooled(v: &Vars, config: &BertConfig) -> Result<PooledEncoder> {
     Ok(PooledEncoder {
         encoder: bert(v, config)?,
-        pooler: pooler(v, config)?,
+        pooler: pooler(&v.at("bert"), config)?,
     })
 }
 
@@ -107,7 +109,7 @@ pub fn masked_lm(v: &Vars, config: &BertConfig) -> Result<EncoderMaskedLm> {
 /// As [`encoder`].
 pub fn classifier(v: &Vars, config: &BertConfig) -> Result<EncoderClassifier> {
     let encoder = bert(v, config)?;
-    let Pooler(dense) = pooler(v, config)?;
+    let Pooler(dense) = pooler(&v.at("bert"), config)?;
     let (output, dropout) = labels(v, config)?;
     Ok(EncoderClassifier {
         encoder,
@@ -151,7 +153,7 @@ impl BertForPreTraining {
     /// As [`encoder`].
     pub fn new(v: &Vars, config: &BertConfig) -> Result<Self> {
         let encoder = bert(v, config)?;
-        let pooler = pooler(v, config)?;
+        let pooler = pooler(&v.at("bert"), config)?;
         let transform = transform(v, config)?;
         let cls = v.at("cls");
         Ok(BertForPreTraining {

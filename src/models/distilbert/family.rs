@@ -55,7 +55,7 @@ static FORMAT: Format = Format {
         "vocab_projector.bias",
     ],
     positions: &["distilbert.embeddings.position_embeddings.weight"],
-    label_layer: "classifier",
+    label_layers: &["classifier"],
     optional: &[],
     targets: &["q_lin", "v_lin"],
     defaults,

@@ -44,7 +44,7 @@ static FORMAT: Format = Format {
     tied: &[("lm_head.weight", "transformer.wte.weight")],
     vocabulary: &["transformer.wte.weight"],
     positions: &["transformer.wpe.weight"],
-    label_layer: "score",
+    label_layers: &["score"],
     optional: &[],
     targets: &["c_attn"],
     defaults,

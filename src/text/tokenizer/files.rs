@@ -19,7 +19,7 @@ use tokenizers::normalizers::{BertNormalizer, NFKC};
 
 use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
-use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, internal, vocab};
+use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, vocab};
 use crate::text::cache::write_atomically;
 use crate::text::vocabulary::Roles;
 use crate::{Error, Result};
@@ -30,7 +30,7 @@ pub(super) type Config = Map<String, Value>;
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 /// Names of the roles, and the tokens that usually have them.
-const ROLES: [(&str, &[&str]); 7] = [
+pub(super) const ROLES: [(&str, &[&str]); 7] = [
     ("pad_token", &["[PAD]", "<pad>"]),
     ("unk_token", &["[UNK]", "<unk>"]),
     ("cls_token", &["[CLS]"]),
@@ -90,39 +90,17 @@ pub(super) fn character_model(vocabulary: HashMap<String, u32>, unknown: String)
 }
 
 /// The library's own map type, which its builders want.
-mod hf_map {
-    pub(super) type Map = tokenizers::models::bpe::Vocab;
+pub(super) mod hf_map {
+    pub(in crate::text::tokenizer) type Map = tokenizers::models::bpe::Vocab;
 }
 
 /// The token of a role: a string, or an object with its content.
-fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
+pub(super) fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
     let value = config.get(role)?;
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-/// The special tokens by role: as the configuration says or, where it says nothing of any, by
-/// their usual names.
-pub(super) fn roles_of(inner: &Inner, config: &Config) -> Roles {
-    let told = ROLES.iter().any(|(role, _)| named(config, role).is_some());
-    let [pad, unk, cls, sep, mask, bos, eos] = ROLES.map(|(role, names)| {
-        if told {
-            named(config, role).and_then(|token| inner.token_to_id(token))
-        } else {
-            names.iter().find_map(|token| inner.token_to_id(token))
-        }
-    });
-    Roles {
-        pad,
-        unk,
-        cls,
-        sep,
-        mask,
-        bos,
-        eos,
-    }
-}
-
-fn wrong(path: &Path, message: impl Into<String>) -> Error {
+pub(super) fn wrong(path: &Path, message: impl Into<String>) -> Error {
     Error::Tokenizer {
         path: path.to_owned(),
         message: message.into(),
@@ -130,7 +108,7 @@ fn wrong(path: &Path, message: impl Into<String>) -> Error {
 }
 
 /// A JSON file, if it is there.
-fn read_json(path: &Path) -> Result<Option<Value>> {
+pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -156,7 +134,7 @@ fn read_config(folder: &Path) -> Result<Config> {
     Ok(config)
 }
 
-fn read_text(path: &Path) -> Result<String> {
+pub(super) fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
     String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8; copy it anew"))
 }
@@ -199,7 +177,7 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
     } else if has("vocab.txt") {
         open_wordpiece(folder, &config)?
     } else if has("vocab.json") && folder.join("merges.txt").exists() {
-        open_bpe(folder, &config)?
+        bytes::open(folder, &config)?
     } else {
         return Err(wrong(
             path,
@@ -223,7 +201,7 @@ pub(super) fn from_json(path: &Path) -> Result<Inner> {
 }
 
 /// The tokens of `added_tokens_decoder`, for a vocabulary in the folder of `file`.
-fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32, hf::AddedToken>> {
+pub(super) fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32, hf::AddedToken>> {
     let mut added = BTreeMap::new();
     if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
         for (id, token) in map {
@@ -242,7 +220,7 @@ fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32, hf::AddedT
 }
 
 /// Special tokens and those that someone added later, with the ids that they should have.
-fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
+pub(super) fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
     let added = added_tokens(&folder.join(CONFIG), config)?;
     for (id, token) in added {
         let content = token.content.clone();
@@ -274,7 +252,7 @@ fn bert_token<'a>(config: &'a Config, role: &str) -> &'a str {
     named(config, role).unwrap_or(usual.map_or("", |(_, names)| names[0]))
 }
 
-fn flag(config: &Config, key: &str, default: bool) -> bool {
+pub(super) fn flag(config: &Config, key: &str, default: bool) -> bool {
     config.get(key).and_then(Value::as_bool).unwrap_or(default)
 }
 
@@ -373,42 +351,6 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
             false,
         )));
     finish_bert(inner, folder, config)
-}
-
-fn open_bpe(folder: &Path, config: &Config) -> Result<Inner> {
-    let file = folder.join("vocab.json");
-    let read = read_json(&file)?.map(serde_json::from_value::<HashMap<String, u32>>);
-    let Some(Ok(mut vocabulary)) = read else {
-        return Err(wrong(&file, "should be one JSON object of tokens and ids"));
-    };
-    vocab::place_added(&mut vocabulary, &added_tokens(&file, config)?);
-    let file = folder.join("merges.txt");
-    let mut merges = Vec::new();
-    for line in read_text(&file)?.lines() {
-        // The first line tells the version; a merge may begin with #.
-        if line.is_empty() || (merges.is_empty() && line.starts_with("#version")) {
-            continue;
-        }
-        match line.split_once(' ') {
-            Some((left, right)) => merges.push((left.to_owned(), right.to_owned())),
-            None => return Err(wrong(&file, format!("'{line}' is no pair of tokens"))),
-        }
-    }
-    let model = BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), merges)
-        .build()
-        .map_err(|e| {
-            let message = format!("does not fit vocab.json beside it ({e}); copy both anew");
-            wrong(&file, message)
-        })?;
-    let mut inner = Inner::new(model.into());
-    pipeline::byte_level(&mut inner, flag(config, "add_prefix_space", false));
-    let mut config = config.clone();
-    for role in ["unk_token", "bos_token", "eos_token"] {
-        config.entry(role).or_insert(json!("<|endoftext|>"));
-    }
-    add_tokens(&mut inner, folder, &config)?;
-    Ok(inner)
 }
 
 impl Tokenizer {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+mod bytes;
 mod files;
 pub mod morphemes;
 mod pipeline;
 mod train;
 mod vocab;
+mod vocabulary;
 
 pub use train::TokenizerTrainer;
 
@@ -171,49 +173,6 @@ fn internal(error: hf::Error) -> Error {
     }
 }
 
-/// What ends a sentence.
-const ENDS: [&str; 8] = [".", "!", "?", "...", "。", "！", "？", "．"];
-/// What may stand behind it.
-const CLOSERS: [&str; 8] = ["\"", "”", "’", ")", "」", "』", "）", "''"];
-
-fn vocabulary_of(inner: &Inner, config: &Config, path: PathBuf) -> Vocabulary {
-    // Sorted, so that equal tokenisers have equal vocabularies.
-    let mut tokens: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
-    tokens.sort_unstable_by_key(|(_, id)| *id);
-    // Ids may have gaps.
-    let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
-    let special: Vec<u32> = inner
-        .get_added_tokens_decoder()
-        .into_iter()
-        .filter_map(|(id, token)| token.special.then_some(id))
-        .collect();
-    let byte_level = matches!(
-        inner.get_pre_tokenizer(),
-        Some(Cut::Library(hf::PreTokenizerWrapper::ByteLevel(_)))
-    );
-    let (mut continues, mut ends, mut closers) = (Vec::new(), Vec::new(), Vec::new());
-    for (token, id) in tokens {
-        let bare = token.trim_start_matches("##").trim_start_matches('Ġ');
-        let goes_on = match byte_level {
-            // A word begins with its space; signs are words by themselves.
-            true => token.starts_with(char::is_alphanumeric),
-            false => token.len() > 2 && token.starts_with("##"),
-        };
-        let note = |yes: bool, list: &mut Vec<u32>| yes.then(|| list.push(id));
-        note(goes_on, &mut continues);
-        note(ENDS.contains(&bare), &mut ends);
-        note(CLOSERS.contains(&bare), &mut closers);
-    }
-    Vocabulary::new(
-        size,
-        files::roles_of(inner, config),
-        &special,
-        &continues,
-        path,
-    )
-    .with_sentence_marks(ends, closers)
-}
-
 /// A tokeniser.
 ///
 /// A special token written out in a text (`<unk>` in WikiText) becomes that special token.
@@ -317,7 +276,7 @@ impl Tokenizer {
         let hash = corpus::hex(&Sha256::digest(json.as_bytes()));
         Ok(Self {
             words: word_vocabulary(&inner)?,
-            vocabulary: vocabulary_of(&inner, &config, path),
+            vocabulary: vocabulary::of(&inner, &config, path),
             inner,
             hash,
             config,

@@ -8,6 +8,7 @@ use tokenizers::normalizers::{BertNormalizer, Lowercase, NFC, NFKC, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{PreTokenizedString, PreTokenizer};
 
@@ -117,7 +118,7 @@ pub(super) fn wordpiece(inner: &mut Inner, normalizer: BertNormalizer) {
         .with_decoder(Some(WordPieceDecoder::new("##".into(), true)));
 }
 
-/// GPT-2's splitter and decoder.
+/// The splitter and decoder of byte-level vocabularies.
 pub(super) fn byte_level(inner: &mut Inner, add_prefix_space: bool) {
     inner
         .with_pre_tokenizer(Some(
@@ -142,6 +143,16 @@ pub(super) fn frame(inner: &mut Inner, cls: &str, sep: &str) -> Result<()> {
         .map_err(|e| internal(e.to_string().into()))?;
     inner.with_post_processor(Some(template));
     Ok(())
+}
+
+/// `<s> a </s>`, `<s> a </s></s> b </s>` around byte pairs, where the vocabulary has both.
+pub(super) fn double_frame(inner: &mut Inner, cls: &str, sep: &str, add_prefix_space: bool) {
+    let ids = [cls, sep].map(|token| inner.token_to_id(token));
+    if let [Some(cls_id), Some(sep_id)] = ids {
+        let frame = RobertaProcessing::new((sep.to_owned(), sep_id), (cls.to_owned(), cls_id));
+        let frame = frame.trim_offsets(true).add_prefix_space(add_prefix_space);
+        inner.with_post_processor(Some(frame));
+    }
 }
 
 pub(super) fn special_tokens(tokens: &[&str]) -> Vec<hf::AddedToken> {
