@@ -13,11 +13,13 @@ use melos::train::config::{Budget, DataConfig, Lora, RunConfig, StageConfig};
 use melos::train::progress::Lines;
 
 fn main() -> melos::Result<()> {
-    let mut arguments = env::args().skip(1);
-    let base = arguments.next().expect("a model folder");
-    let data = DataConfig::files(arguments.next().expect("a csv file"));
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [base, data] = &arguments[..] else {
+        eprintln!("expected a model folder and a csv file");
+        std::process::exit(2);
+    };
     let stage = StageConfig {
-        init: Some(base),
+        init: Some(base.clone()),
         lora: Some(Lora::default()),
         lr: 2e-4,
         budget: Budget::Epochs(3.0),
@@ -25,7 +27,7 @@ fn main() -> melos::Result<()> {
     };
     let run = RunConfig {
         stages: vec![stage],
-        ..RunConfig::pretrained("reviews", data)
+        ..RunConfig::pretrained("reviews", DataConfig::files(data))
     };
     let outcome = melos::fit(run, &mut Lines::new(io::stderr(), Duration::from_secs(5)))?;
     println!("the best adapter: {}", outcome.model()?.display());

@@ -228,3 +228,23 @@ fn a_buffer_is_saved_and_loaded_and_never_trained() {
     let weight = loaded.0.weight.get().unwrap().to_vec::<f32>().unwrap();
     assert_eq!(weight, after);
 }
+
+#[test]
+fn readme_shows_the_examples_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for name in ["finetune_lora", "own_model"] {
+        let file = root.join(format!("examples/{name}.rs"));
+        let text = std::fs::read_to_string(file).unwrap();
+        let code = &text[text.find("\nuse ").unwrap()..];
+        assert!(
+            readme.contains(code.trim()),
+            "{name}.rs is another in README.md"
+        );
+        let lines = code.lines().filter(|line| !line.trim().is_empty());
+        assert!(
+            lines.count() <= 30,
+            "{name}.rs has more than 30 lines of code"
+        );
+    }
+}
