@@ -149,7 +149,9 @@ pub fn save(vars: &Vars, path: impl AsRef<Path>) -> Result<()> {
         arrays.push((name, array));
     }
     let tensors: Vec<(String, &Array)> = arrays.iter().map(|(n, a)| (n.clone(), a)).collect();
-    write_file_with(path.as_ref(), |out| write_tensors(out, &tensors, None))
+    write_file_with(path.as_ref(), |out| {
+        write_tensors(out, &tensors, None, None)
+    })
 }
 
 /// Builds a model with the values of a safetensors file, on `gpu` and without gradients.

@@ -3,25 +3,22 @@
 use std::fs;
 use std::path::Path;
 
+use melos::hub::{Array, FloatType};
 use melos::train::state::*;
 use safetensors::SafeTensors;
+
+fn array(shape: &[usize], values: &[f32]) -> Array<'static> {
+    Array::new(shape, values.to_vec()).unwrap()
+}
 
 fn sample() -> TensorMap {
     TensorMap::from([
         (
             "lstm.weight".into(),
-            HostTensor::f32(&[2, 3], &[1.0, -2.0, 0.5, 4.0, 1e-30, 6.0]),
+            array(&[2, 3], &[1.0, -2.0, 0.5, f32::INFINITY, 1e-30, -0.0]),
         ),
-        ("step".into(), HostTensor::u32(&[], &[7])),
-        (
-            "half".into(),
-            HostTensor {
-                dtype: HostDtype::F16,
-                shape: vec![3],
-                bytes: vec![0, 60, 0, 64, 1, 2],
-            },
-        ),
-        ("empty".into(), HostTensor::f32(&[0, 5], &[])),
+        ("step".into(), array(&[], &[7.0])),
+        ("empty".into(), array(&[0, 5], &[])),
     ])
 }
 
@@ -61,13 +58,9 @@ fn the_safetensors_library_reads_what_we_write() {
     assert_eq!(theirs.len(), tensors.len());
     for (name, ours) in &tensors {
         let view = theirs.tensor(name).unwrap();
-        assert_eq!(view.shape(), ours.shape, "{name}");
-        assert_eq!(view.data(), ours.bytes, "{name}");
-        assert_eq!(
-            format!("{:?}", view.dtype()),
-            ours.dtype.to_string(),
-            "{name}"
-        );
+        assert_eq!(view.shape(), ours.shape(), "{name}");
+        assert_eq!(view.data(), &*ours.bytes(FloatType::F32), "{name}");
+        assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
     }
 }
 
@@ -85,8 +78,8 @@ fn we_read_what_the_safetensors_library_writes() {
     )
     .unwrap();
     let tensors = read(&bytes).unwrap();
-    assert_eq!(tensors["a"].to_f32().unwrap(), [1.5, -3.0]);
-    assert_eq!(tensors["a"].shape, [2, 1]);
+    assert_eq!(*tensors["a"].values(), [1.5, -3.0]);
+    assert_eq!(tensors["a"].shape(), [2, 1]);
 }
 
 #[test]
@@ -110,7 +103,7 @@ fn every_truncation_is_an_error() {
     }
     let mut longer = bytes.clone();
     longer.push(0);
-    assert!(read(&longer).unwrap_err().contains("belong to no tensor"));
+    assert!(read(&longer).unwrap_err().contains("more or fewer bytes"));
 }
 
 #[test]
@@ -119,65 +112,67 @@ fn a_lying_header_length_allocates_nothing() {
         let mut bytes = claim.to_le_bytes().to_vec();
         bytes.extend([b'{', b'}']);
         let error = read(&bytes).unwrap_err();
-        assert!(error.contains("its header claims"), "{error}");
+        assert!(error.contains("its header claims more"), "{error}");
     }
 }
 
 #[test]
-fn malformed_entries_name_their_tensor() {
-    for (header, data, expected) in [
-        ("[]", 0, "its header is not a JSON object"),
-        ("{\"a\":1}", 0, "tensor 'a': its header entry is malformed"),
-        (
-            r#"{"a":{"dtype":"F32","shape":[1]}}"#,
-            4,
-            "tensor 'a': its header entry is malformed",
-        ),
+fn malformed_entries_are_refused() {
+    let (header, shape) = ("its header cannot be read", "a tensor's shape does not fit");
+    for (text, data, expected) in [
+        ("[]", 0, header),
+        ("{\"a\":1}", 0, header),
+        (r#"{"a":{"dtype":"F32","shape":[1]}}"#, 4, header),
         (
             r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
             4,
-            "tensor 'a': its header entry is malformed",
+            header,
         ),
         (
-            r#"{"a":{"dtype":"F4","shape":[1],"data_offsets":[0,4]}}"#,
+            r#"{"a":{"dtype":"F3","shape":[1],"data_offsets":[0,4]}}"#,
             4,
-            "tensor 'a': dtype 'F4' is not supported",
+            header,
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
             4,
-            "tensor 'a': F32 of shape [2] needs 8 bytes, its header gives 4",
+            shape,
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,40]}}"#,
             4,
-            "tensor 'a': bytes 0..40 lie outside the 4 bytes of data",
+            shape,
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
             4,
-            "tensor 'a': bytes 4..0 lie outside",
+            "overlaps its neighbour or leaves a gap",
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}"#,
             4,
-            "needs more than 2^64 bytes",
+            shape,
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
             4,
-            "tensor 'b': overlaps the tensor before it",
+            "tensor 'b': overlaps its neighbour or leaves a gap",
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#,
             12,
-            "tensor 'b': leaves a gap before it",
+            "tensor 'b': overlaps its neighbour or leaves a gap",
+        ),
+        (
+            r#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#,
+            4,
+            "tensor 'a': expected F32, found F16",
         ),
     ] {
-        let error = read(&file(header, data)).unwrap_err();
+        let error = read(&file(text, data)).unwrap_err();
         assert!(
             error.contains(expected),
-            "{header}\n  gave {error}\n  expected {expected}"
+            "{text}\n  gave {error}\n  expected {expected}"
         );
     }
 }
@@ -186,14 +181,7 @@ fn malformed_entries_name_their_tensor() {
 fn tensors_of_another_model_are_refused() {
     let shape: &[usize] = &[2, 3];
     let path = Path::new("model.safetensors");
-    let expected = || {
-        [
-            ("lstm.weight", HostDtype::F32, shape),
-            ("step", HostDtype::U32, &[]),
-            ("half", HostDtype::F16, &[3]),
-            ("empty", HostDtype::F32, &[0, 5]),
-        ]
-    };
+    let expected = || [("lstm.weight", shape), ("step", &[]), ("empty", &[0, 5])];
     check_tensors(&sample(), expected(), path).unwrap();
     let check = |change: &dyn Fn(&mut TensorMap)| {
         let mut tensors = sample();
@@ -207,35 +195,25 @@ fn tensors_of_another_model_are_refused() {
         error.starts_with("model.safetensors, tensor 'step': is missing"),
         "{error}"
     );
-    let error = check(&|t| drop(t.insert("extra".into(), HostTensor::f32(&[1], &[0.0]))));
+    let error = check(&|t| drop(t.insert("extra".into(), array(&[1], &[0.0]))));
     assert!(
         error.starts_with("model.safetensors, tensor 'extra': is unexpected"),
         "{error}"
     );
-    let error =
-        check(&|t| drop(t.insert("lstm.weight".into(), HostTensor::f32(&[3, 2], &[0.0; 6]))));
+    let error = check(&|t| drop(t.insert("lstm.weight".into(), array(&[3, 2], &[0.0; 6]))));
     assert!(
-        error.contains("expected F32 of shape [2, 3], found F32 of shape [3, 2]"),
-        "{error}"
-    );
-    let error = check(&|t| drop(t.insert("step".into(), HostTensor::f32(&[], &[0.0]))));
-    assert!(
-        error.contains("expected U32 of shape [], found F32"),
+        error.contains("expected shape [2, 3], found [3, 2]"),
         "{error}"
     );
 }
 
 #[test]
 fn the_first_number_that_is_none_is_found() {
+    let first = |values: &[f32]| array(&[values.len()], values).first_not_finite();
     assert_eq!(
-        HostTensor::f32(&[2], &[1.0, f32::NEG_INFINITY]).first_not_finite(),
+        first(&[1.0, f32::NEG_INFINITY, f32::NAN]),
         Some(f32::NEG_INFINITY)
     );
-    assert!(
-        HostTensor::f32(&[1], &[f32::NAN])
-            .first_not_finite()
-            .unwrap()
-            .is_nan()
-    );
-    assert_eq!(HostTensor::u32(&[1], &[u32::MAX]).first_not_finite(), None);
+    assert!(first(&[f32::NAN]).unwrap().is_nan());
+    assert_eq!(first(&[f32::MAX, 0.0]), None);
 }

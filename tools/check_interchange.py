@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,10 @@ ADAPTER = "adapter_model.safetensors"
 BERT = ["BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForSequenceClassification",
         "BertForTokenClassification"]
 GPT2 = ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]
+HEADS = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"]
+DISTILBERT = ["DistilBert" + head for head in HEADS]
+ROBERTA = [kind + head for kind in ["Roberta", "XLMRoberta"] for head in HEADS]
+CLASSES = BERT + DISTILBERT + ROBERTA + GPT2
 
 
 def fail(message):
@@ -53,10 +58,15 @@ def fail(message):
 def random_model(name):
     torch.manual_seed(len(name))
     labels = {} if "Classification" not in name else {"num_labels": LABELS}
-    if name in BERT:
-        config = transformers.BertConfig(
+    if name in BERT + ROBERTA:
+        kind = next(k for k in ["Bert", "Roberta", "XLMRoberta"] if name.startswith(k))
+        config = getattr(transformers, kind + "Config")(
             vocab_size=V, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
             intermediate_size=64, max_position_embeddings=P, initializer_range=0.3, **labels)
+    elif name in DISTILBERT:
+        config = transformers.DistilBertConfig(
+            vocab_size=V, dim=32, n_layers=2, n_heads=4, hidden_dim=64,
+            max_position_embeddings=P, initializer_range=0.3, **labels)
     else:
         config = transformers.GPT2Config(
             vocab_size=V, n_embd=32, n_layer=2, n_head=4, n_positions=P, initializer_range=0.3,
@@ -135,7 +145,10 @@ def legacy(name):
 
 
 def bare(name):
-    return name.removeprefix("bert.").removeprefix("transformer.")
+    for prefix in ["bert.", "distilbert.", "roberta."]:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return re.sub(r"^transformer\.(?!layer)", "", name)
 
 
 def leftovers(tensors):
@@ -148,22 +161,28 @@ def leftovers(tensors):
         for n in range(2):
             yield f"transformer.h.{n}.attn.bias", torch.ones(1, 1, P, P).tril().bool()
             yield f"transformer.h.{n}.attn.masked_bias", torch.tensor(-1e4)
-    if any(k.startswith("bert.") for k in tensors):
-        yield "bert.embeddings.position_ids", torch.arange(P)[None]
+    if "vocab_projector.bias" in tensors:
+        yield "vocab_projector.weight", tensors["distilbert.embeddings.word_embeddings.weight"]
+    if "lm_head.bias" in tensors:
+        yield "lm_head.decoder.weight", tensors["roberta.embeddings.word_embeddings.weight"]
+        yield "lm_head.decoder.bias", tensors["lm_head.bias"]
+    for family in ["bert", "distilbert", "roberta"]:
+        if any(k.startswith(family + ".") for k in tensors):
+            yield family + ".embeddings.position_ids", torch.arange(P)[None]
 
 
 def write_models(at):
     at.mkdir(parents=True, exist_ok=True)
-    for name in BERT + GPT2:
+    for name in CLASSES:
         random_model(name).save_pretrained(at / name)
-    for name in BERT + GPT2:
+    for name in CLASSES:
         rewrite(at / name, at / f"{name}-old", lambda k: bare(legacy(k)), leftovers)
     for name in ["BertForPreTraining", "GPT2LMHeadModel"]:
         load(at / name).save_pretrained(at / f"{name}-shards", max_shard_size="30KB")
 
 
 def check_models(at):
-    for name in BERT + GPT2:
+    for name in CLASSES:
         expected = logits(load(at / name))
         for source in [name, f"{name}-old", f"{name}-shards"]:
             if not (at / source).is_dir():
@@ -211,6 +230,13 @@ ADAPTERS = {
                                          rank_pattern={r"layer\.1\..*query": 4, "0.attention.self.value": 1},
                                          alpha_pattern={"output.dense": 32}, exclude_modules=["1.output.dense"])),
     "layers": ("BertForMaskedLM", dict(target_modules=["query"], layers_to_transform=[1], layers_pattern="layer")),
+    "distilbert": ("DistilBertForSequenceClassification", dict(task_type="SEQ_CLS", target_modules=["q_lin", "v_lin"])),
+    "distilbert-tokens": ("DistilBertForTokenClassification", dict(task_type="TOKEN_CLS", target_modules=r".*(lin|lin\d)")),
+    "distilbert-lm": ("DistilBertForMaskedLM", dict(target_modules=["lin1", "vocab_transform"])),
+    "roberta": ("RobertaForSequenceClassification", dict(task_type="SEQ_CLS")),
+    "roberta-all": ("RobertaForSequenceClassification", dict(task_type="SEQ_CLS", target_modules=["query", "output.dense"])),
+    "roberta-lm": ("RobertaForMaskedLM", dict(target_modules=["query", "dense"])),
+    "xlm-roberta": ("XLMRobertaForTokenClassification", dict(task_type="TOKEN_CLS")),
     "gpt2": ("GPT2LMHeadModel", dict(task_type="CAUSAL_LM", target_modules=["c_attn"], bias="lora_only")),
     "gpt2-all": ("GPT2LMHeadModel", dict(task_type="CAUSAL_LM", target_modules="all-linear", use_rslora=True,
                                          modules_to_save=["ln_f"])),

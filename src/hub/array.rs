@@ -78,13 +78,13 @@ impl FloatType {
 }
 
 /// A float tensor, row-major: f32 numbers, or the bytes of a mapped file (f32, f16 or bf16).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Array<'a> {
     shape: Vec<usize>,
     data: Data<'a>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Data<'a> {
     Values(Cow<'a, [f32]>),
     Stored(FloatType, &'a [u8]),
@@ -99,6 +99,15 @@ impl<'a> Array<'a> {
             shape: shape.to_vec(),
             data: Data::Values(values),
         })
+    }
+
+    /// A tensor of these numbers, of which the caller has as many as `shape` says.
+    pub(crate) fn whole(shape: &[usize], values: Vec<f32>) -> Array<'static> {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        Array {
+            shape: shape.to_vec(),
+            data: Data::Values(values.into()),
+        }
     }
 
     /// A tensor in a file whose header has been checked: `bytes` are as many as `shape` needs.
@@ -134,6 +143,17 @@ impl<'a> Array<'a> {
             Data::Values(values) => Cow::Borrowed(values),
             Data::Stored(dtype, bytes) => Cow::Owned(dtype.decode(bytes)),
         }
+    }
+
+    /// The same as f32, in memory of its own.
+    pub fn into_owned(self) -> Array<'static> {
+        let shape = self.shape.clone();
+        Array::whole(&shape, self.into_values())
+    }
+
+    /// The first number that is NaN or infinite.
+    pub fn first_not_finite(&self) -> Option<f32> {
+        self.values().iter().copied().find(|x| !x.is_finite())
     }
 
     /// Its numbers as f32, in memory of their own.

@@ -496,11 +496,8 @@ fn wrong_shape(format: &Format, name: &str, expected: &[usize], found: &[usize])
                 "has {is} positions, expected {should}; sequences cannot be longer than the weights' positions"
             );
         }
-        let labels = |layer: &&str| {
-            let part = name.strip_prefix(layer);
-            part.is_some_and(|part| matches!(part, ".weight" | ".bias"))
-        };
-        if format.label_layers.iter().any(labels) {
+        let labels = |layer| matches!(name.strip_prefix(layer), Some(".weight" | ".bias"));
+        if format.label_layers.iter().copied().any(labels) {
             return format!(
                 "is a head for {is} labels, expected {should}; correct id2label (num_labels), or take \
                  the model without its head"

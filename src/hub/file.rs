@@ -12,6 +12,9 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use super::array::{Array, FloatType};
 use crate::error::{Error, Result};
 
+/// What transformers wants to find in a file's metadata.
+pub(super) const PYTORCH: Option<&str> = Some("pt");
+
 /// A safetensors file.
 #[derive(Debug)]
 pub struct TensorFile {
@@ -116,7 +119,7 @@ fn explain(error: &SafeTensorError, length: usize) -> String {
 }
 
 /// Writes tensors as the safetensors library does, byte for byte: wider types first, then by name,
-/// with the metadata `{"format": "pt"}` that transformers asks for. Converts one at a time.
+/// with the metadata `format`, if any (transformers asks for `pt`). Converts one at a time.
 ///
 /// # Errors
 /// Whatever `out` reports.
@@ -124,6 +127,7 @@ pub fn write(
     out: &mut dyn Write,
     tensors: &[(String, &Array)],
     dtype: Option<FloatType>,
+    format: Option<&str>,
 ) -> io::Result<()> {
     let type_of = |array: &Array| dtype.unwrap_or(array.float_type());
     let mut order: Vec<_> = tensors.iter().collect();
@@ -142,8 +146,8 @@ pub fn write(
         };
         (name.clone(), info)
     });
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let metadata = Metadata::new(Some(format), entries.collect()).map_err(io::Error::other)?;
+    let format = format.map(|of| HashMap::from([("format".to_string(), of.to_string())]));
+    let metadata = Metadata::new(format, entries.collect()).map_err(io::Error::other)?;
     let mut header = serde_json::to_vec(&metadata)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::array::{Array, FloatType};
 use super::checkpoint::{CONFIG, INDEX, WEIGHTS};
 use super::config;
-use super::file;
+use super::file::{self, PYTORCH};
 use super::format::{Architecture, Head};
 use crate::atomic::NewFolder;
 use crate::error::{Error, Result};
@@ -168,7 +168,9 @@ fn write_weights(
     let sizes: Vec<u64> = tensors.iter().map(|(_, array)| bytes_of(array)).collect();
     let shards = split(&sizes, options.max_shard_bytes);
     if let [_] = shards[..] {
-        return folder.file(WEIGHTS, |out| file::write(out, tensors, options.dtype));
+        return folder.file(WEIGHTS, |out| {
+            file::write(out, tensors, options.dtype, PYTORCH)
+        });
     }
     let mut map = Map::new();
     for (n, shard) in shards.iter().enumerate() {
@@ -177,7 +179,7 @@ fn write_weights(
         for (tensor, _) in &part {
             map.insert(tensor.clone(), name.clone().into());
         }
-        folder.file(&name, |out| file::write(out, &part, options.dtype))?;
+        folder.file(&name, |out| file::write(out, &part, options.dtype, PYTORCH))?;
     }
     let parameters: usize = tensors.iter().map(|(_, array)| array.elements()).sum();
     let index = json!({

@@ -1,4 +1,4 @@
-//! What the configurations of BERT and GPT-2 share.
+//! What the configurations of families share.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};

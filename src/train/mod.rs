@@ -26,6 +26,6 @@ pub(crate) mod tune;
 pub use config::{Overrides, RunConfig, StageConfig};
 pub use metrics::Scores;
 pub use session::{fit, train};
-pub use state::{HostDtype, HostTensor, TensorMap};
+pub use state::TensorMap;
 pub use task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest, Unit};
 pub use trainer::StopFlag;

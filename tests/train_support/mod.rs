@@ -9,7 +9,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use melos::error::{Error, Result};
-use melos::train::state::{HostDtype, check_tensors};
+use melos::hub::Array;
+use melos::train::state::check_tensors;
 use melos::train::*;
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ impl Toy {
             .collect();
         if let Some(folder) = &request.init {
             let tensors = state::read_tensors(&folder.join("model.safetensors"))?;
-            weights = tensors["w"].to_f32().expect("f32");
+            weights = tensors["w"].values().into_owned();
         }
         let data = (0..POINTS)
             .map(|p| {
@@ -197,14 +198,19 @@ impl Task for Toy {
             ("adam.m", &self.m),
             ("adam.v", &self.v),
         ]
-        .map(|(name, values)| (name.to_string(), HostTensor::f32(&[DIM], values)))
+        .map(|(name, values)| {
+            (
+                name.to_string(),
+                Array::new(&[DIM], values.to_vec()).unwrap(),
+            )
+        })
         .into())
     }
 
     fn load(&mut self, tensors: &TensorMap) -> Result<()> {
-        let expected = ["adam.m", "adam.v", "w"].map(|n| (n, HostDtype::F32, &[DIM][..]));
+        let expected = ["adam.m", "adam.v", "w"].map(|n| (n, &[DIM][..]));
         check_tensors(tensors, expected, Path::new("checkpoint"))?;
-        let read = |name: &str| tensors[name].to_f32().expect("checked above");
+        let read = |name: &str| tensors[name].values().into_owned();
         (self.weights, self.m, self.v) = (read("w"), read("adam.m"), read("adam.v"));
         self.pending.clear();
         Ok(())
@@ -227,7 +233,10 @@ impl Task for Toy {
 
     fn export(&mut self) -> Result<ModelFiles> {
         Ok(ModelFiles::Melos {
-            tensors: TensorMap::from([("w".into(), HostTensor::f32(&[DIM], &self.weights))]),
+            tensors: TensorMap::from([(
+                "w".into(),
+                Array::new(&[DIM], self.weights.to_vec()).unwrap(),
+            )]),
             config: json!({ "model": "toy" }),
             tokenizer: "{}".into(),
         })

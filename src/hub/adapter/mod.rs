@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::array::Array;
 use super::checkpoint::CONFIG;
-use super::file::{self, TensorFile};
+use super::file::{self, PYTORCH, TensorFile};
 use super::format::Layout;
 use crate::atomic::NewFolder;
 use crate::error::{Error, Result};
@@ -377,7 +377,9 @@ pub fn write(
             }
         }
     }
-    folder.file(ADAPTER_WEIGHTS, |out| file::write(out, &tensors, None))?;
+    folder.file(ADAPTER_WEIGHTS, |out| {
+        file::write(out, &tensors, None, PYTORCH)
+    })?;
 
     let mut config = config.clone();
     config.fan_in_fan_out = targets

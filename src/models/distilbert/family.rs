@@ -44,7 +44,10 @@ static FORMAT: Format = Format {
     ],
     prefix: "distilbert.",
     roots: &["embeddings.", "transformer."],
-    legacy: &[],
+    legacy: &[
+        ("LayerNorm.gamma", "LayerNorm.weight"),
+        ("LayerNorm.beta", "LayerNorm.bias"),
+    ],
     buffers: &["distilbert.embeddings.position_ids"],
     tied: &[(
         "vocab_projector.weight",

@@ -83,7 +83,10 @@ const fn format(
         classes,
         prefix: "roberta.",
         roots: &["embeddings.", "encoder.", "pooler."],
-        legacy: &[],
+        legacy: &[
+            ("LayerNorm.gamma", "LayerNorm.weight"),
+            ("LayerNorm.beta", "LayerNorm.bias"),
+        ],
         buffers: &[
             "roberta.embeddings.position_ids",
             "roberta.embeddings.token_type_ids",

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokenizers::models::bpe::BPE;
 
 use super::files::{
@@ -79,13 +79,14 @@ pub(super) fn open(folder: &Path, config: &Config) -> Result<Inner> {
     Ok(inner)
 }
 
-/// Whether byte pairs are those of a model that reads whole texts, `<s> a </s></s> b </s>`: such
-/// vocabularies have both tokens, and classes of transformers that write on frame nothing.
+/// Whether byte pairs are those of a model that reads whole texts, `<s> a </s></s> b </s>`: the
+/// vocabulary has both tokens, and a configuration that names any token names them.
 fn frames_texts(config: &Config, vocabulary: &HashMap<String, u32>) -> bool {
-    let has = |(role, usual): &(&str, &str)| {
-        let frames = matches!(*role, "cls_token" | "sep_token");
-        !frames || vocabulary.contains_key(named(config, role).unwrap_or(usual))
+    let told = FRAMED.iter().any(|(role, _)| named(config, role).is_some());
+    let frames = |(role, usual): &(&str, &str)| {
+        let token = named(config, role).or((!told).then_some(*usual));
+        token.is_some_and(|token| vocabulary.contains_key(token))
     };
-    let class = config.get("tokenizer_class").and_then(Value::as_str);
-    !class.is_some_and(|class| class.starts_with("GPT2")) && FRAMED.iter().all(has)
+    let mut around = FRAMED.iter();
+    around.all(|pair| !matches!(pair.0, "cls_token" | "sep_token") || frames(pair))
 }

@@ -139,7 +139,7 @@ fn step_of(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::state::HostTensor;
+    use crate::hub::Array;
 
     fn state(step: u64) -> TrainerState {
         TrainerState {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn tensors(x: f32) -> TensorMap {
-        TensorMap::from([("w".to_string(), HostTensor::f32(&[2], &[x, 1.0]))])
+        TensorMap::from([("w".to_string(), Array::whole(&[2], vec![x, 1.0]))])
     }
 
     fn kept(folder: &Path) -> Vec<u64> {

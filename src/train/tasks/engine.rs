@@ -7,12 +7,13 @@ use std::path::Path;
 
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::Result;
+use crate::hub::Array;
 use crate::nn::Vars;
 use crate::ops::axpy;
 use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
 use crate::train::config::{self, Precision};
-use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors};
+use crate::train::state::{TensorMap, check_tensors};
 use crate::train::task::StepContext;
 
 /// Steps that may be on their way before the host waits for the oldest.
@@ -288,12 +289,10 @@ impl Engine {
     pub fn save(&self) -> Result<TensorMap> {
         let mut tensors = parameters(&self.store, |spec| self.changes(spec))?;
         for (name, tensor) in self.optimizer_slices()? {
-            let values = tensor.to_vec::<f32>()?;
-            tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
+            tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
         }
         if let Some((name, tensor)) = self.loss_scale() {
-            let values = tensor.to_vec::<f32>()?;
-            tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
+            tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
         }
         Ok(tensors)
     }
@@ -319,12 +318,10 @@ impl Engine {
         }
         all.extend(self.loss_scale());
         all.extend(others.iter().cloned());
-        let expected = all
-            .iter()
-            .map(|(name, t)| (name.as_str(), HostDtype::F32, t.dims()));
+        let expected = all.iter().map(|(name, t)| (name.as_str(), t.dims()));
         check_tensors(tensors, expected, Path::new("checkpoint"))?;
         for (name, tensor) in &all {
-            if let Some(values) = tensors.get(name).and_then(HostTensor::to_f32) {
+            if let Some(values) = tensors.get(name).map(Array::values) {
                 tensor.write(&values)?;
                 if name == LOSS_SCALE {
                     self.scale = values.first().copied().unwrap_or(self.scale);
@@ -358,7 +355,7 @@ fn parameters(store: &ParamStore, wanted: impl Fn(&ParamSpec) -> bool) -> Result
         .filter(|spec| wanted(spec))
         .map(|spec| {
             let values = store.get(&spec.name)?.to_f32_vec()?;
-            Ok((spec.name.clone(), HostTensor::f32(&spec.shape.0, &values)))
+            Ok((spec.name.clone(), Array::whole(&spec.shape.0, values)))
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use super::ahead::Ahead;
 use super::engine::{Engine, Step, Steps};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::hub::Array;
 use crate::tensor::{Tape, Tensor};
 use crate::text::{
     BucketBatches, CausalBatch, CausalBatches, LabelledBatch, LabelledBatches, LmBatch, LmBatches,
@@ -15,7 +16,7 @@ use crate::text::{
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
 use crate::train::metrics::Scores;
-use crate::train::state::{HostTensor, TensorMap};
+use crate::train::state::TensorMap;
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
 
 /// An endless stream of batches.
@@ -226,8 +227,7 @@ impl<O: Objective> Task for ObjectiveTask<O> {
     fn save(&mut self) -> Result<TensorMap> {
         let mut tensors = self.engine.save()?;
         for (name, tensor) in self.objective.carried() {
-            let values = tensor.to_vec::<f32>()?;
-            tensors.insert(name, HostTensor::f32(tensor.dims(), &values));
+            tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
         }
         Ok(tensors)
     }

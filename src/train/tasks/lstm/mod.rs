@@ -15,12 +15,13 @@ pub(super) use model::{MODEL_TYPE, SavedModel};
 use super::engine::{Engine, EngineOptions};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::hub::Array;
 use crate::models::lstm::{EMBEDDING, LSTM, LstmConfig};
 use crate::nn::Vars;
 use crate::tensor::{ParamSpec, ParamStore};
 use crate::text::{Keep, Tokenizer, WordVectors};
 use crate::train::config::{KeptEnd, LstmModel, Part, StageConfig, StageKind};
-use crate::train::state::{HostDtype, HostTensor, TensorMap, check_tensors, read_tensors};
+use crate::train::state::{TensorMap, check_tensors, read_tensors};
 use crate::train::task::TaskRequest;
 
 /// What an LSTM's stage is built from.
@@ -116,12 +117,10 @@ pub(super) fn transfer(
         .into_iter()
         .filter(|(name, _)| parts.is_none() || wanted(name))
         .collect();
-    let expected = specs
-        .iter()
-        .map(|s| (s.name.as_str(), HostDtype::F32, &s.shape.0[..]));
+    let expected = specs.iter().map(|s| (s.name.as_str(), &s.shape.0[..]));
     check_tensors(&taken, expected, &file)?;
     for spec in specs {
-        if let Some(values) = taken.get(&spec.name).and_then(HostTensor::to_f32) {
+        if let Some(values) = taken.get(&spec.name).map(Array::values) {
             store.get(&spec.name)?.write(&values)?;
         }
     }

@@ -10,7 +10,7 @@ use crate::hub::adapter::{AdapterConfig, Target, Targets, Update, Weights};
 use crate::hub::{Array, Layout};
 use crate::nn::{LoraPlan, LoraUpdate};
 use crate::train::config::{self, Lora};
-use crate::train::state::{HostTensor, TensorMap};
+use crate::train::state::TensorMap;
 
 /// An adapter in training.
 #[derive(Debug, Clone)]
@@ -128,8 +128,8 @@ impl Adapter {
                 name: name.to_string(),
                 message: "the adapter has no tensor of this name".into(),
             };
-            let tensor: &HostTensor = tensors.get(name).ok_or_else(missing)?;
-            Ok((tensor.shape.clone(), tensor.to_f32().ok_or_else(missing)?))
+            let tensor = tensors.get(name).ok_or_else(missing)?;
+            Ok((tensor.shape().to_vec(), tensor.values().into_owned()))
         };
         let array = |name: &str, shape: &[usize], values: Vec<f32>| {
             Array::new(shape, values).ok_or_else(|| Error::Parameter {

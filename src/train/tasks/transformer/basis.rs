@@ -1,18 +1,16 @@
 //! What the objectives of transformers share; and their models as files: a Hugging Face folder, or a
 //! PEFT adapter's.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::adapter::Adapter;
 use super::start::Started;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hub::adapter::{LABELS, labels_file};
-use crate::hub::{self, Array, Layout};
+use crate::hub::{self, Layout};
 use crate::models::{Config, Network};
 use crate::train::config::StageConfig;
-use crate::train::state::TensorMap;
 use crate::train::task::ModelFiles;
 use crate::train::tasks::data::{Data, Parts};
 use crate::train::tasks::engine::Engine;
@@ -81,7 +79,7 @@ impl Basis {
             return Ok(ModelFiles::Transformers(hub::Model {
                 architecture: self.layout.architecture,
                 config: self.config.to_json(),
-                tensors: arrays(&tensors)?,
+                tensors,
                 companions,
             }));
         };
@@ -96,16 +94,4 @@ impl Basis {
             companions,
         })
     }
-}
-
-fn arrays(tensors: &TensorMap) -> Result<BTreeMap<String, Array<'static>>> {
-    let array = |(name, tensor): (&String, &crate::train::state::HostTensor)| {
-        let values = tensor.to_f32().unwrap_or_default();
-        let array = Array::new(&tensor.shape, values).ok_or_else(|| Error::Parameter {
-            name: name.clone(),
-            message: "does not hold f32 numbers".into(),
-        })?;
-        Ok((name.clone(), array))
-    };
-    tensors.iter().map(array).collect()
 }
