@@ -1,9 +1,12 @@
 //! What the configurations of families share.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+#[cfg(feature = "train")]
+use crate::nn::Vars;
 
 /// What a classifier's outputs mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +96,28 @@ pub(super) fn shortest_option<S: Serializer>(
         Some(value) => shortest(value, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+/// The fields of a kind of model in its `config.json`.
+pub(super) fn parsed<C: DeserializeOwned>(kind: &'static str, json: &Value) -> Result<C> {
+    C::deserialize(json).map_err(|e| wrong(kind, e.to_string()))
+}
+
+/// The fields of a kind of model, as its `config.json`.
+#[cfg(feature = "train")]
+pub(super) fn written(kind: &str, fields: &impl Serialize) -> Value {
+    // Strings and numbers: this cannot fail.
+    let mut json = serde_json::to_value(fields).unwrap_or_default();
+    json["model_type"] = kind.into();
+    json
+}
+
+/// What a model with a head declares.
+#[cfg(feature = "train")]
+pub(super) fn declared(config: &dyn super::Config, head: crate::hub::Head) -> Result<Vars> {
+    let v = Vars::new();
+    config.build(&v, head)?;
+    Ok(v)
 }
 
 /// A configuration that cannot be built.

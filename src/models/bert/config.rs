@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
-    at_least_one, heads_divide, probabilities, shortest, shortest_option, unsupported, wrong,
+    at_least_one, heads_divide, parsed, probabilities, shortest, shortest_option, unsupported,
 };
 use crate::nn::HiddenAct;
 
@@ -78,8 +78,7 @@ impl BertConfig {
 
     /// The same of a kind of model that has these fields too.
     pub(in crate::models) fn of_kind(kind: &'static str, json: &Value) -> Result<BertConfig> {
-        let config: BertConfig =
-            serde_json::from_value(json.clone()).map_err(|e| wrong(kind, e.to_string()))?;
+        let config: BertConfig = parsed(kind, json)?;
         config.validate()?;
         Ok(config)
     }

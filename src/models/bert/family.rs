@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{BertConfig, BertForPreTraining, classifier, encoder, masked_lm, pooled, tagger};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
-use crate::models::config::no_head;
+use crate::models::config::{declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::tensor::Depth;
@@ -73,11 +73,7 @@ static FORMAT: Format = Format {
     optional: &["bert.pooler."],
     targets: &["query", "value"],
     defaults,
-    declare: |json, head| {
-        let v = Vars::new();
-        BertConfig::from_json(json)?.build(&v, head)?;
-        Ok(v)
-    },
+    declare: |json, head| declared(&BertConfig::from_json(json)?, head),
 };
 
 impl Family for BertFamily {
@@ -98,21 +94,27 @@ impl Family for BertFamily {
     }
 
     fn sized(&self, s: &Sizes) -> Box<dyn Config> {
-        let default = BertConfig::default();
+        Box::new(BertConfig::default().sized(s))
+    }
+}
+
+impl BertConfig {
+    /// The same with these sizes and probabilities.
+    pub(in crate::models) fn sized(self, s: &Sizes) -> BertConfig {
         let mut config = BertConfig {
             vocab_size: s.vocabulary,
             hidden_size: s.hidden,
             num_hidden_layers: s.layers,
             num_attention_heads: s.heads,
             intermediate_size: s.feed_forward.unwrap_or(4 * s.hidden),
-            hidden_act: s.activation.unwrap_or(default.hidden_act),
+            hidden_act: s.activation.unwrap_or(self.hidden_act),
             max_position_embeddings: s.positions,
-            layer_norm_eps: s.norm_eps.unwrap_or(default.layer_norm_eps),
+            layer_norm_eps: s.norm_eps.unwrap_or(self.layer_norm_eps),
             pad_token_id: s.pad,
-            ..default
+            ..self
         };
         config.set_dropouts(&s.dropout);
-        Box::new(config)
+        config
     }
 }
 
@@ -122,10 +124,7 @@ impl Config for BertConfig {
     }
 
     fn to_json(&self) -> Value {
-        // Strings and numbers: this cannot fail.
-        let mut json = serde_json::to_value(self).unwrap_or_default();
-        json["model_type"] = FORMAT.model_type.into();
-        json
+        written(FORMAT.model_type, self)
     }
 
     fn vocab_size(&self) -> usize {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::models::Labels;
-use crate::models::config::{at_least_one, heads_divide, probabilities, shortest, wrong};
+use crate::models::config::{at_least_one, heads_divide, parsed, probabilities, shortest};
 use crate::nn::HiddenAct;
 
 /// The fields of Hugging Face's `config.json` with its defaults. Those that melos has no use for are
@@ -67,8 +67,7 @@ impl DistilBertConfig {
     /// # Errors
     /// [`crate::Error::ModelConfig`] when a field has the wrong type or value.
     pub fn from_json(json: &Value) -> Result<DistilBertConfig> {
-        let config: DistilBertConfig =
-            serde_json::from_value(json.clone()).map_err(|e| wrong("distilbert", e.to_string()))?;
+        let config: DistilBertConfig = parsed("distilbert", json)?;
         config.validate()?;
         Ok(config)
     }

@@ -6,7 +6,7 @@ use super::heads::distilbert;
 use super::{DistilBertConfig, classifier, masked_lm, tagger};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
-use crate::models::config::no_head;
+use crate::models::config::{declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -62,11 +62,7 @@ static FORMAT: Format = Format {
     optional: &[],
     targets: &["q_lin", "v_lin"],
     defaults,
-    declare: |json, head| {
-        let v = Vars::new();
-        DistilBertConfig::from_json(json)?.build(&v, head)?;
-        Ok(v)
-    },
+    declare: |json, head| declared(&DistilBertConfig::from_json(json)?, head),
 };
 
 impl Family for DistilBertFamily {
@@ -111,10 +107,7 @@ impl Config for DistilBertConfig {
     }
 
     fn to_json(&self) -> Value {
-        // Strings and numbers: this cannot fail.
-        let mut json = serde_json::to_value(self).unwrap_or_default();
-        json["model_type"] = FORMAT.model_type.into();
-        json
+        written(FORMAT.model_type, self)
     }
 
     fn vocab_size(&self) -> usize {

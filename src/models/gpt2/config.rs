@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
-    at_least_one, heads_divide, probabilities, shortest, unsupported, wrong,
+    at_least_one, heads_divide, parsed, probabilities, shortest, unsupported,
 };
 use crate::nn::HiddenAct;
 
@@ -79,8 +79,7 @@ impl Gpt2Config {
     /// # Errors
     /// [`crate::Error::ModelConfig`] when a field has the wrong type or value.
     pub fn from_json(json: &Value) -> Result<Gpt2Config> {
-        let config: Gpt2Config =
-            serde_json::from_value(json.clone()).map_err(|e| wrong("gpt2", e.to_string()))?;
+        let config: Gpt2Config = parsed("gpt2", json)?;
         config.validate()?;
         Ok(config)
     }

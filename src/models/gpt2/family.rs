@@ -6,7 +6,7 @@ use super::heads::gpt2;
 use super::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
-use crate::models::config::no_head;
+use crate::models::config::{declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -48,11 +48,7 @@ static FORMAT: Format = Format {
     optional: &[],
     targets: &["c_attn"],
     defaults,
-    declare: |json, head| {
-        let v = Vars::new();
-        Gpt2Config::from_json(json)?.build(&v, head)?;
-        Ok(v)
-    },
+    declare: |json, head| declared(&Gpt2Config::from_json(json)?, head),
 };
 
 impl Family for Gpt2Family {
@@ -99,10 +95,7 @@ impl Config for Gpt2Config {
     }
 
     fn to_json(&self) -> Value {
-        // Strings and numbers: this cannot fail.
-        let mut json = serde_json::to_value(self).unwrap_or_default();
-        json["model_type"] = FORMAT.model_type.into();
-        json
+        written(FORMAT.model_type, self)
     }
 
     fn vocab_size(&self) -> usize {

@@ -7,7 +7,7 @@ use super::{RobertaConfig, classifier, masked_lm, pooled, tagger};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
 use crate::models::bert::BertConfig;
-use crate::models::config::no_head;
+use crate::models::config::{declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -104,11 +104,7 @@ const fn format(
         optional: &["roberta.pooler."],
         targets: &["query", "value"],
         defaults,
-        declare: |json, head| {
-            let v = Vars::new();
-            RobertaConfig::from_json(json)?.build(&v, head)?;
-            Ok(v)
-        },
+        declare: |json, head| declared(&RobertaConfig::from_json(json)?, head),
     }
 }
 
@@ -130,25 +126,14 @@ impl Family for RobertaFamily {
     }
 
     fn sized(&self, s: &Sizes) -> Box<dyn Config> {
-        let default = RobertaConfig::new(self.multilingual).bert;
-        let pad = s.pad.or(default.pad_token_id);
-        let mut config = RobertaConfig {
-            bert: BertConfig {
-                vocab_size: s.vocabulary,
-                hidden_size: s.hidden,
-                num_hidden_layers: s.layers,
-                num_attention_heads: s.heads,
-                intermediate_size: s.feed_forward.unwrap_or(4 * s.hidden),
-                hidden_act: s.activation.unwrap_or(default.hidden_act),
-                max_position_embeddings: s.positions + pad.map_or(0, |pad| pad as usize + 1),
-                type_vocab_size: 1,
-                layer_norm_eps: s.norm_eps.unwrap_or(default.layer_norm_eps),
-                pad_token_id: pad,
-                ..default
-            },
-            multilingual: self.multilingual,
+        let mut config = RobertaConfig::new(self.multilingual);
+        let pad = s.pad.or(config.bert.pad_token_id);
+        config.bert = BertConfig {
+            max_position_embeddings: s.positions + pad.map_or(0, |pad| pad as usize + 1),
+            type_vocab_size: 1,
+            pad_token_id: pad,
+            ..config.bert.sized(s)
         };
-        config.set_dropouts(&s.dropout);
         Box::new(config)
     }
 }
@@ -163,10 +148,7 @@ impl Config for RobertaConfig {
     }
 
     fn to_json(&self) -> Value {
-        // Strings and numbers: this cannot fail.
-        let mut json = serde_json::to_value(&self.bert).unwrap_or_default();
-        json["model_type"] = self.kind().into();
-        json
+        written(self.kind(), &self.bert)
     }
 
     fn vocab_size(&self) -> usize {
