@@ -6,7 +6,7 @@ use std::path::Path;
 use melos::device::Gpu;
 use melos::error::Result;
 use melos::models::bert::BertConfig;
-use melos::models::{FAMILIES, Labels, ProblemType, read_config};
+use melos::models::{Dropouts, FAMILIES, Labels, ProblemType, Sizes, read_config};
 use melos::nn::{LoraPlan, Vars};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
@@ -250,4 +250,43 @@ fn configurations_keep_every_field() {
         serde_json::to_value(&own).unwrap()["hidden_dropout_prob"],
         0.1
     );
+}
+
+/// A new model has the sizes that it was asked for, and no token of another vocabulary.
+#[test]
+fn new_models_are_of_the_sizes_given() {
+    let sizes = Sizes {
+        vocabulary: 41,
+        hidden: 12,
+        layers: 3,
+        heads: 2,
+        feed_forward: Some(20),
+        positions: 17,
+        activation: None,
+        norm_eps: None,
+        dropout: Dropouts::default(),
+        pad: Some(4),
+        begin: Some(7),
+        end: None,
+    };
+    for family in FAMILIES {
+        let kind = family.format().model_type;
+        let json = family.sized(&sizes).to_json();
+        let config = read_config(&json, Path::new(kind)).unwrap();
+        assert_eq!(
+            (config.vocab_size(), config.positions()),
+            (41, 17),
+            "{kind}"
+        );
+        let extent = config.extent();
+        let found = (extent.layers, extent.width, extent.inner);
+        assert_eq!(found, (3, 12, 20), "{kind}");
+        let mut written = (family.format().defaults)();
+        let (written, new) = (written.as_object_mut().unwrap(), json.as_object().unwrap());
+        written.extend(new.clone());
+        for (field, token) in written.iter().filter(|(f, _)| f.ends_with("_token_id")) {
+            let known = [None, Some(4), Some(7)].contains(&token.as_u64());
+            assert!(known, "{kind}: {field} is {token}");
+        }
+    }
 }

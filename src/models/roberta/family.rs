@@ -134,6 +134,10 @@ impl Family for RobertaFamily {
             pad_token_id: pad,
             ..config.bert.sized(s)
         };
+        // Otherwise they would be those of RoBERTa's own vocabulary.
+        for (field, token) in [("bos_token_id", s.begin), ("eos_token_id", s.end)] {
+            config.bert.other.insert(field.into(), json!(token));
+        }
         Box::new(config)
     }
 }
