@@ -169,6 +169,8 @@ fn saved_and_loaded_is_equal() {
         tokenizer.save(&path).unwrap();
         let again = Tokenizer::load(&path).unwrap();
         assert_eq!(tokenizer.hash(), again.hash());
+        let of_folder = Tokenizer::load(folder.path()).unwrap();
+        assert_eq!(tokenizer.hash(), of_folder.hash());
         assert_eq!(tokenizer.vocab_size(), again.vocab_size());
         for text in TEXTS {
             assert_eq!(tokenizer.encode(text).unwrap(), again.encode(text).unwrap());

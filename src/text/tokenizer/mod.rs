@@ -229,25 +229,27 @@ impl Tokenizer {
         trainer.finish()
     }
 
-    /// Reads a `tokenizer.json` whose first four ids are `<pad>`, `<unk>`, `<bos>` and `<eos>`,
-    /// as LSTMs need them.
+    /// Reads a `tokenizer.json`, or that of a folder, whose first four ids are `<pad>`, `<unk>`,
+    /// `<bos>` and `<eos>`, as LSTMs need them.
     ///
     /// # Errors
     /// [`Error::FileMissing`], [`Error::Io`]; [`Error::Tokenizer`] for a truncated or
     /// malformed file, or one whose ids 0 to 3 are not the four special tokens.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let inner = files::from_json(path)?;
+        let mut path = path.as_ref().to_owned();
+        if path.is_dir() {
+            path.push("tokenizer.json");
+        }
+        let inner = files::from_json(&path)?;
         for (id, token) in (0..).zip(SPECIALS) {
             let found = inner.token_to_id(token);
             if found != Some(id) {
                 let found = found.map_or("is missing".into(), |found| format!("has id {found}"));
                 let message = format!("{token} should have id {id} but {found}; train a new one");
-                let path = path.to_owned();
                 return Err(Error::Tokenizer { path, message });
             }
         }
-        Self::wrap(inner, Config::new(), path.to_owned())
+        Self::wrap(inner, Config::new(), path)
     }
 
     /// Opens a tokeniser's folder (or one file in it) as transformers and this crate write it:

@@ -92,7 +92,7 @@ pub(super) fn transfer(
     tokenizer: &Tokenizer,
 ) -> Result<()> {
     let file = folder.join("model.safetensors");
-    let theirs = Tokenizer::load(folder.join("tokenizer.json"))?;
+    let theirs = Tokenizer::load(folder)?;
     if theirs.hash() != tokenizer.hash() {
         return Err(Error::Folder {
             path: folder.to_path_buf(),

@@ -223,7 +223,7 @@ const PREDICT_BATCH: usize = 32;
 impl SavedModel {
     pub fn open(folder: &Path, gpu: Gpu) -> Result<SavedModel> {
         let description = Description::read(folder)?;
-        let tokenizer = Tokenizer::load(folder.join("tokenizer.json"))?;
+        let tokenizer = Tokenizer::load(folder)?;
         let labels = match &description.architecture {
             Architecture::Classifier { labels, .. } => labels.clone(),
             _ => Vec::new(),
