@@ -1,7 +1,7 @@
 //! Training: run files, the loop, checkpoints, metrics and reports.
 //!
 //! A run is a list of stages; a stage that repeats (by seeds or folds) gives several *units*,
-//! run one after the other. [`run`] drives a whole run, [`trainer`] one unit, and a [`Task`] is
+//! run one after the other. [`run`] drives a whole run, `trainer` one unit, and a [`Task`] is
 //! what a unit trains: the only part that knows a model and a GPU.
 
 pub mod artifacts;
