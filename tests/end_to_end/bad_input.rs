@@ -99,7 +99,10 @@ fn a_model_meets_a_label_it_does_not_know_and_files_that_are_damaged() {
     let whole = w.read(file);
     let header = |length: u64| [&length.to_le_bytes()[..], &whole[8..]].concat();
     let damaged = [
-        (whole[..whole.len() - 100].to_vec(), "outside"),
+        (
+            whole[..whole.len() - 100].to_vec(),
+            "describes more or fewer bytes than the file has",
+        ),
         (whole[..5].to_vec(), "too few"),
         (header(u64::MAX), "header claims"),
         (header(whole.len() as u64), "header claims"),
