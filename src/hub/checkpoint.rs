@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::array::{Array, FloatType};
 use super::file::TensorFile;
-use super::format::{Architecture, Format, Layout, OTHER};
+use super::format::{Architecture, Format, Layout, detect, known};
 use super::report::{Ignored, LoadReport, Renamed};
 use crate::error::{Error, Result};
 
@@ -403,7 +403,7 @@ impl Checkpoint {
             match self.info(name) {
                 None => report.missing.push(name.clone()),
                 Some(info) if info.shape != shape => {
-                    let problem = wrong_shape(self.format, name, shape, info.shape);
+                    let problem = self.format.wrong_shape(name, shape, info.shape);
                     return Err(self.bad(name, problem));
                 }
                 Some(_) => {}
@@ -450,59 +450,4 @@ impl Checkpoint {
         }
         Ok(found)
     }
-}
-
-/// The family that `config.json` names, or where that does not say the tensors' names.
-fn detect<'a>(
-    config: &Value,
-    names: impl Iterator<Item = &'a str>,
-    formats: &[&'static Format],
-) -> &'static Format {
-    let mut formats = formats.iter().copied();
-    let found = match config["model_type"].as_str() {
-        Some(kind) => formats.find(|format| format.model_type == kind),
-        None => {
-            let names: BTreeSet<&str> = names.collect();
-            let words = |format: &&Format| {
-                let mut words = format.vocabulary.iter();
-                words.any(|name| {
-                    names.contains(name) || names.contains(&*format.spelled(name, true, false))
-                })
-            };
-            formats.find(words)
-        }
-    };
-    found.unwrap_or(&OTHER)
-}
-
-/// The families' names, for messages.
-fn known(formats: &[&Format]) -> String {
-    let names: Vec<&str> = formats.iter().map(|format| format.model_type).collect();
-    names.join(", ")
-}
-
-fn wrong_shape(format: &Format, name: &str, expected: &[usize], found: &[usize]) -> String {
-    let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
-    let (is, should) = (first(found), first(expected));
-    if found.get(1..) == expected.get(1..) {
-        if format.vocabulary.contains(&name) {
-            return format!(
-                "has a vocabulary of {is}, expected {should}; use the tokeniser and the config.json \
-                 that belong to these weights"
-            );
-        }
-        if format.positions.contains(&name) {
-            return format!(
-                "has {is} positions, expected {should}; sequences cannot be longer than the weights' positions"
-            );
-        }
-        let labels = |layer| matches!(name.strip_prefix(layer), Some(".weight" | ".bias"));
-        if format.label_layers.iter().copied().any(labels) {
-            return format!(
-                "is a head for {is} labels, expected {should}; correct id2label (num_labels), or take \
-                 the model without its head"
-            );
-        }
-    }
-    format!("expected shape {expected:?}, found {found:?}; the weights belong to another model")
 }

@@ -6,6 +6,7 @@
 //! bare model) or spell some names otherwise (those made from TensorFlow's).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -194,6 +195,62 @@ impl Format {
     pub fn is_head(&self, canonical: &str) -> bool {
         !canonical.starts_with(self.prefix)
     }
+
+    /// How a tensor's shape differs from what its model expects, and what to do.
+    pub(super) fn wrong_shape(&self, name: &str, expected: &[usize], found: &[usize]) -> String {
+        let first = |shape: &[usize]| shape.first().copied().unwrap_or(1);
+        let (is, should) = (first(found), first(expected));
+        if found.get(1..) == expected.get(1..) {
+            if self.vocabulary.contains(&name) {
+                return format!(
+                    "has a vocabulary of {is}, expected {should}; use the tokeniser and the config.json \
+                     that belong to these weights"
+                );
+            }
+            if self.positions.contains(&name) {
+                return format!(
+                    "has {is} positions, expected {should}; sequences cannot be longer than the weights' positions"
+                );
+            }
+            let labels = |layer| matches!(name.strip_prefix(layer), Some(".weight" | ".bias"));
+            if self.label_layers.iter().copied().any(labels) {
+                return format!(
+                    "is a head for {is} labels, expected {should}; correct id2label (num_labels), or take \
+                     the model without its head"
+                );
+            }
+        }
+        format!("expected shape {expected:?}, found {found:?}; the weights belong to another model")
+    }
+}
+
+/// The family that `config.json` names, or where that does not say the tensors' names.
+pub(super) fn detect<'a>(
+    config: &Value,
+    names: impl Iterator<Item = &'a str>,
+    formats: &[&'static Format],
+) -> &'static Format {
+    let mut formats = formats.iter().copied();
+    let found = match config["model_type"].as_str() {
+        Some(kind) => formats.find(|format| format.model_type == kind),
+        None => {
+            let names: BTreeSet<&str> = names.collect();
+            let words = |format: &&Format| {
+                let mut words = format.vocabulary.iter();
+                words.any(|name| {
+                    names.contains(name) || names.contains(&*format.spelled(name, true, false))
+                })
+            };
+            formats.find(words)
+        }
+    };
+    found.unwrap_or(&OTHER)
+}
+
+/// The families' names, for messages.
+pub(super) fn known(formats: &[&Format]) -> String {
+    let names: Vec<&str> = formats.iter().map(|format| format.model_type).collect();
+    names.join(", ")
 }
 
 /// One class of one family.

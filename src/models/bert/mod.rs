@@ -15,7 +15,7 @@ pub(super) use heads::{labels, linear, pooler};
 
 use super::encoder::{Segments, TextEncoder};
 use crate::error::{Error, Result};
-use crate::nn::{FeedForward, LinearShape, Param, PostNormBlock, Projections, SelfAttention, Vars};
+use crate::nn::{FeedForward, Param, PostNormBlock, Projections, SelfAttention, Vars};
 use crate::ops::AttentionOptions;
 use crate::tensor::{Depth, Init};
 
@@ -59,10 +59,7 @@ pub fn encoder(v: &Vars, config: &BertConfig) -> Result<TextEncoder> {
 /// One layer, declared under `v`.
 fn layer(v: &Vars, config: &BertConfig) -> Result<PostNormBlock> {
     let (width, inner) = (config.hidden_size, config.intermediate_size);
-    let std = config.initializer_range;
-    let linear = |v: &Vars, name: &str, inputs, outputs| {
-        v.linear_of(name, LinearShape::new(inputs, outputs).normal(std))
-    };
+    let linear = |v: &Vars, name: &str, inputs, outputs| linear(v, config, name, inputs, outputs);
     let norm = |v: &Vars| v.layer_norm("LayerNorm", width, config.layer_norm_eps);
     let (own, result) = (v.at("attention.self"), v.at("attention.output"));
     let project = |name: &str| linear(&own, name, width, width);
