@@ -6,9 +6,16 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use melos::hub::Head;
+use melos::models::{MaskedTokens, Network};
 use melos::nn::Param;
-use melos::objectives::{Classify, Mlm};
+use melos::objectives::batch::{Batch, Batches, Named, Targets};
+use melos::objectives::criterion::{Criterion, Purpose, Setup, Tally};
+use melos::objectives::feed::Feed;
+use melos::objectives::scores::Scores;
+use melos::objectives::{Classify, Labelled, Mlm, Objective, WrongOption};
 use melos::prelude::*;
+use melos::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions};
 use melos::train::config::{
     Budget, DataConfig, Lora, ModelConfig, Optimizer, RunConfig, StageConfig, TokenizerConfig,
     TokenizerKind, TransformerModel,
@@ -16,6 +23,7 @@ use melos::train::config::{
 use melos::train::progress::Quiet;
 use melos::train::run::{Outcome, Start};
 use melos::train::{StopFlag, train};
+use serde::{Deserialize, Serialize};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -124,6 +132,151 @@ fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
         .path()
         .join("runs/reviews-001/lora/model/adapter_config.json");
     assert!(adapter.is_file(), "{}", adapter.display());
+}
+
+/// An objective of a program's own: to say each token of a text again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Echo {
+    max_len: usize,
+}
+
+impl Objective for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn about(&self) -> &'static str {
+        "each token again"
+    }
+
+    fn labels(&self) -> Labelled {
+        Labelled::None
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(Head::MaskedLm)
+    }
+
+    fn length(&self) -> usize {
+        self.max_len
+    }
+
+    fn check(&self) -> Result<(), WrongOption> {
+        Ok(())
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Ok(Box::new(Echoes {
+            max_len: self.max_len,
+            setup,
+        }))
+    }
+}
+
+struct Echoes {
+    max_len: usize,
+    setup: Setup,
+}
+
+impl Criterion for Echoes {
+    fn title(&self) -> String {
+        "echo".into()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let options = LabelledOptions {
+            batch: self.setup.batch,
+            max_len: self.max_len,
+            keep: Keep::Head,
+            buckets: true,
+            shuffle: purpose != Purpose::Scoring,
+        };
+        let (documents, vocabulary) = (
+            self.setup.documents.clone(),
+            self.setup.tokenizer.vocabulary(),
+        );
+        let stream = LabelledBatches::new(documents, docs, vocabulary, options, 1)?;
+        let work = docs.len() as u64;
+        Ok(Box::new(Named::new(stream, work, |b: LabelledBatch| {
+            let (ids, time) = (b.inputs.ids.clone(), b.inputs.time);
+            let lens = b.inputs.lens.clone();
+            let said = |at: usize| {
+                if at % time < lens[at / time] as usize {
+                    ids[at] as i32
+                } else {
+                    -1
+                }
+            };
+            let targets = Targets::classes((0..ids.len()).map(said).collect());
+            let all = (0..ids.len() as u32).collect();
+            Batch::of_rows(b.inputs)
+                .rows("all", all, ids.len())
+                .targets("targets", targets)
+        })))
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let model = network.as_masked_lm().expect("a masked LM");
+        let (targets, weights) = feed.targets("targets")?;
+        let masked = MaskedTokens {
+            rows: feed.rows("all")?,
+            targets,
+            weights,
+        };
+        model.loss(tape, &feed.tokens()?, &masked)
+    }
+
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(Mean(0.0, 0))
+    }
+}
+
+struct Mean(f64, u64);
+
+impl Tally for Mean {
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
+        let count = batch.count("targets") as u64;
+        self.0 += f64::from(outputs[0].to_vec::<f32>()?[0]) * count as f64;
+        self.1 += count;
+        Ok(())
+    }
+
+    fn scores(&self) -> Result<Scores> {
+        Scores::mean(self.0, self.1)
+    }
+}
+
+#[test]
+fn an_objective_of_ones_own_is_trained_and_scored_like_any() {
+    let place = tempfile::tempdir().unwrap();
+    let base = base(&place.path().join("base"));
+    let stage = StageConfig {
+        init: Some(base.display().to_string()),
+        lr: 3e-2,
+        budget: Budget::Steps(30),
+        batch: 8,
+        eval_every: Some(10),
+        ..StageConfig::pretrain("echo", Echo { max_len: 24 })
+    };
+    let config = RunConfig {
+        stages: vec![stage],
+        ..RunConfig::pretrained("echo", DataConfig::files(data("unlabelled.txt")))
+    };
+    let folder = place.path().join("run");
+    let Outcome::Finished { report, .. } = run(config, &folder) else {
+        panic!("was interrupted");
+    };
+    let metrics = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = (metrics.lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["event"] == "loss")
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect();
+    assert!(losses[29] < 0.8 * losses[0], "{losses:?}");
+    let scores = report.units[0].validation.as_ref().unwrap();
+    assert!(scores.loss < losses[0], "{scores:?}");
+    let written = std::fs::read_to_string(folder.join("config.toml")).unwrap();
+    assert!(written.contains("objective = \"echo\""), "{written}");
 }
 
 #[allow(dead_code)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use melos::Error;
 use melos::ops::TokenIndex;
+use melos::text::Stream;
 use melos::text::batch::{IGNORE, NO_DOC, Position};
 use melos::text::bucket::{BucketBatches, BucketOptions, Keep, LENGTHS, SequenceBatch};
 use melos::text::corpus::Example;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use melos::text::Stream;
 use melos::text::tokenizer::Tokenizer;
 use melos::text::{Documents, Example, Keep, LabelledBatches, LabelledOptions};
 use serde::Deserialize;

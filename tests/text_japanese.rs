@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use melos::Error;
 use melos::text::Source;
+use melos::text::Stream;
 use melos::text::corpus::Example;
 use melos::text::documents::{Documents, tokenise};
 use melos::text::masked::{Layout, MaskedBatches, MaskedOptions};
@@ -146,7 +147,7 @@ fn whole_morphemes_are_masked() {
         1,
     )
     .unwrap();
-    let batch = batches.next_batch(0.0);
+    let batch = batches.next_at(0.0);
     let (mut long, mut short) = (0, 0);
     for b in 0..40 {
         // [CLS] メ ロ ス は 激 怒 し た 。 [SEP]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use melos::Error;
 use melos::ops::TokenIndex;
+use melos::text::Stream;
 use melos::text::batch::IGNORE;
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;
@@ -89,7 +90,7 @@ fn stream(corpus: &(Arc<Documents>, Vocabulary), options: &MaskedOptions) -> Mas
 
 fn epoch(batches: &mut MaskedBatches, progress: f64) -> Vec<MaskedBatch> {
     (0..batches.batches_per_epoch())
-        .map(|_| batches.next_batch(progress))
+        .map(|_| batches.next_at(progress))
         .collect()
 }
 
@@ -354,7 +355,7 @@ fn rates_follow_their_schedule() {
     );
     let total = 2 * batches.batches_per_epoch();
     let counts: Vec<usize> = (0..total)
-        .map(|step| batches.next_batch(step as f64 / total as f64).masked)
+        .map(|step| batches.next_at(step as f64 / total as f64).masked)
         .collect();
     let (first, last) = (counts[0] as f64, counts[counts.len() - 1] as f64);
     assert!((first / (8.0 * 62.0) - 0.4).abs() < 0.02, "{first}");
@@ -430,14 +431,14 @@ fn streams_are_decided_by_the_seed_and_resume() {
             |seed| MaskedBatches::new(corpus.0.clone(), &all, &corpus.1, &options, seed).unwrap();
         let (mut one, mut two, mut other) = (make(1), make(1), make(2));
         let steps = 2 * one.batches_per_epoch() + 3;
-        let run: Vec<MaskedBatch> = (0..steps).map(|_| one.next_batch(0.3)).collect();
-        assert!(run.iter().all(|batch| *batch == two.next_batch(0.3)));
-        assert_ne!(run[0], other.next_batch(0.3));
+        let run: Vec<MaskedBatch> = (0..steps).map(|_| one.next_at(0.3)).collect();
+        assert!(run.iter().all(|batch| *batch == two.next_at(0.3)));
+        assert_ne!(run[0], other.next_at(0.3));
         for at in [1, one.batches_per_epoch(), one.batches_per_epoch() + 2] {
             let mut resumed = make(1);
             resumed.seek(run[at as usize].position);
             for batch in &run[at as usize..] {
-                assert_eq!(*batch, resumed.next_batch(0.3));
+                assert_eq!(*batch, resumed.next_at(0.3));
             }
             assert_eq!(resumed.position(), one.position());
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use melos::Error;
 use melos::ops::TokenIndex;
+use melos::text::Stream;
 use melos::text::batch::{IGNORE, NO_DOC};
 use melos::text::bucket::Keep;
 use melos::text::causal::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
@@ -289,7 +290,7 @@ fn labelled_batches_resume_and_fill_short_ones() {
     };
     let mut batches = make();
     assert_eq!(
-        (batches.batches_per_epoch(), batches.documents_per_epoch()),
+        (batches.batches_per_epoch(), batches.items_per_epoch()),
         (6, 23)
     );
     assert_eq!(batches.lengths(), [16, 20]);

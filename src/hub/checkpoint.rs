@@ -199,7 +199,7 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
 ///
 /// # Errors
 /// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
-pub(super) fn read_json(path: &Path) -> Result<Value> {
+pub fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
     serde_json::from_str(&text).map_err(|e| Error::Folder {
         path: path.to_path_buf(),
@@ -358,14 +358,16 @@ impl Checkpoint {
             return Architecture::named(name, &self.formats);
         }
         let has = |name: &str| self.tensors.contains_key(name);
-        self.format.guess(has).ok_or_else(|| Error::Folder {
-            path: self.path.clone(),
-            problem: format!(
-                "is no model that melos knows (model_type {}); it knows {}",
-                self.config["model_type"].as_str().unwrap_or("not given"),
-                known(&self.formats)
-            ),
-        })
+        let told = (self.format.told)(&self.config).and_then(|head| self.format.class(head));
+        told.or_else(|| self.format.guess(has))
+            .ok_or_else(|| Error::Folder {
+                path: self.path.clone(),
+                problem: format!(
+                    "is no model that melos knows (model_type {}); it knows {}",
+                    self.config["model_type"].as_str().unwrap_or("not given"),
+                    known(&self.formats)
+                ),
+            })
     }
 
     /// Where its configuration stands, for messages.

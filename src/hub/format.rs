@@ -32,12 +32,18 @@ pub enum Head {
     Sequence,
     /// Classifies every token.
     Token,
+    /// Predicts each next token of text that comes window by window.
+    RecurrentLm,
+    /// Writes a sequence that it has read.
+    Autoencoder,
+    /// Classifies sequences and, at the same time, predicts their tokens.
+    Joint,
 }
 
 impl Head {
     /// Whether it has an output for each label.
     pub fn has_labels(self) -> bool {
-        matches!(self, Head::Sequence | Head::Token)
+        matches!(self, Head::Sequence | Head::Token | Head::Joint)
     }
 
     /// Whether its output layer is the word embedding, unless the configuration says otherwise.
@@ -45,14 +51,22 @@ impl Head {
         matches!(self, Head::MaskedLm | Head::NextSentence | Head::CausalLm)
     }
 
+    /// What is left of it in a saved model: a second objective is for training only.
+    pub fn saved(self) -> Head {
+        match self {
+            Head::Joint => Head::Sequence,
+            head => head,
+        }
+    }
+
     /// PEFT's name for what it is for.
     pub fn task_type(self) -> Option<&'static str> {
         match self {
-            Head::Layers | Head::MaskedLm | Head::NextSentence => None,
             Head::Base => Some("FEATURE_EXTRACTION"),
             Head::CausalLm => Some("CAUSAL_LM"),
             Head::Sequence => Some("SEQ_CLS"),
             Head::Token => Some("TOKEN_CLS"),
+            _ => None,
         }
     }
 }
@@ -73,7 +87,7 @@ pub struct Class {
 pub struct Format {
     /// `model_type` of `config.json`.
     pub model_type: &'static str,
-    /// The module of transformers that has its classes.
+    /// The module of transformers that has its classes; empty where transformers has none.
     pub module: &'static str,
     /// Its classes, those that more tensors tell first.
     pub classes: &'static [Class],
@@ -98,6 +112,8 @@ pub struct Format {
     pub optional: &'static [&'static str],
     /// What PEFT adapts where nothing is said: ends of modules' names.
     pub targets: &'static [&'static str],
+    /// The head that a configuration without `architectures` tells of.
+    pub told: fn(&Value) -> Option<Head>,
     /// What transformers 5.23 writes for a default configuration.
     pub defaults: fn() -> Value,
     /// Declares a model of this configuration.
@@ -125,11 +141,17 @@ pub static OTHER: Format = Format {
     label_layers: &[],
     optional: &[],
     targets: &[],
+    told: |_| None,
     defaults: || json!({}),
     declare: |_, _| Ok(Vars::new()),
 };
 
 impl Format {
+    /// Whether transformers has no such models, so that files are as melos alone has them.
+    pub(super) fn is_own(&self) -> bool {
+        self.module.is_empty()
+    }
+
     /// The class with this head.
     pub fn class(&'static self, head: Head) -> Option<Architecture> {
         let class = self.classes.iter().find(|class| class.head == head)?;
@@ -193,6 +215,9 @@ impl Format {
 
     /// Whether a tensor belongs to what an objective adds to the model.
     pub fn is_head(&self, canonical: &str) -> bool {
+        if self.prefix.is_empty() {
+            return !self.is_bare(canonical);
+        }
         !canonical.starts_with(self.prefix)
     }
 

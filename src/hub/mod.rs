@@ -30,7 +30,7 @@ mod save;
 
 pub use array::{Array, FloatType};
 pub use checkpoint::{
-    COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open,
+    COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open, read_json,
 };
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};

@@ -82,7 +82,11 @@ pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result
         .map(|(_, a)| (a.elements(), dtype_of(a)))
         .max();
     let main_type = main_type.map_or(FloatType::F32, |(_, dtype)| dtype);
-    let config = config::complete(&model.config, *architecture, main_type);
+    let config = if architecture.format.is_own() {
+        model.config.clone()
+    } else {
+        config::complete(&model.config, *architecture, main_type)
+    };
     folder.file(CONFIG, |out| out.write_all(&config::text(&config)))?;
 
     let bare = options.bare.unwrap_or(architecture.is_bare());
@@ -90,7 +94,8 @@ pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result
     let tensors: Vec<(String, &Array)> = (tensors.into_iter())
         .map(|(name, array)| (format.spelled(name, bare, options.legacy_names), array))
         .collect();
-    write_weights(folder, &tensors, options)?;
+    let metadata = if format.is_own() { None } else { PYTORCH };
+    write_weights(folder, &tensors, options, metadata)?;
 
     const GENERATION: &str = "generation_config.json";
     let generates = architecture.head() == Head::CausalLm;
@@ -146,6 +151,9 @@ fn tensors_of<'m, 'a>(
         }
         tensors.push((name.as_str(), array));
     }
+    if model.architecture.format.is_own() {
+        tensors.sort_unstable_by_key(|(name, _)| *name);
+    }
     let tied = model.architecture.format.tied;
     for name in model.tensors.keys() {
         let copy = tied.iter().any(|(copy, _)| copy == name);
@@ -160,6 +168,7 @@ fn write_weights(
     folder: &NewFolder,
     tensors: &[(String, &Array)],
     options: &SaveOptions,
+    metadata: Option<&str>,
 ) -> Result<()> {
     let bytes_of = |array: &Array| {
         let dtype = options.dtype.unwrap_or(array.float_type());
@@ -169,7 +178,7 @@ fn write_weights(
     let shards = split(&sizes, options.max_shard_bytes);
     if let [_] = shards[..] {
         return folder.file(WEIGHTS, |out| {
-            file::write(out, tensors, options.dtype, PYTORCH)
+            file::write(out, tensors, options.dtype, metadata)
         });
     }
     let mut map = Map::new();
@@ -179,7 +188,9 @@ fn write_weights(
         for (tensor, _) in &part {
             map.insert(tensor.clone(), name.clone().into());
         }
-        folder.file(&name, |out| file::write(out, &part, options.dtype, PYTORCH))?;
+        folder.file(&name, |out| {
+            file::write(out, &part, options.dtype, metadata)
+        })?;
     }
     let parameters: usize = tensors.iter().map(|(_, array)| array.elements()).sum();
     let index = json!({

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::hub::{Head, SENTENCE_LIMITS};
 pub use crate::models::Pooling;
 use crate::models::embed;
+use crate::objectives::batch::Batch;
+use crate::objectives::feed::{Feed, Pass, Passes};
 use crate::ops::TokenIndex;
 use crate::text::Rows;
-use crate::train::tasks::engine::{Step, Steps};
-use crate::train::tasks::transformer::Sequences;
 
 /// Texts that share a pass; a power of two.
 const BATCH: usize = 32;
@@ -114,7 +114,7 @@ fn json(path: &Path) -> Result<Option<Value>> {
 pub struct Embedder {
     loaded: Loaded,
     options: SentenceOptions,
-    passes: Steps<Sequences>,
+    passes: Passes,
 }
 
 impl Embedder {
@@ -137,13 +137,14 @@ impl Embedder {
         Ok(Embedder {
             loaded,
             options,
-            passes: Steps::new(),
+            passes: Passes::default(),
         })
     }
 
     /// Numbers of a vector.
     pub fn width(&self) -> usize {
-        self.loaded.config.extent().width
+        let encoder = self.loaded.network.as_encoder();
+        encoder.map_or(0, |encoder| encoder.width())
     }
 
     /// The vectors of texts.
@@ -193,31 +194,26 @@ impl Embedder {
             row[..text.len()].copy_from_slice(text);
             *len = text.len() as u32;
         }
-        let rows = Rows {
+        let rows = Batch::of_rows(Rows {
             time,
             batch,
             index: TokenIndex::of_rows(&ids, &lens),
             token_types: vec![0; ids.len()],
             ids,
             lens,
-        };
+        });
         let (gpu, loaded) = (&self.loaded.gpu, &self.loaded);
         let encoder = loaded.network.as_encoder();
         let encoder = encoder.ok_or_else(|| loaded.cannot(Head::Layers))?;
         let (pooling, normalised) = (self.options.pooling, self.options.normalised);
         let pass = self.passes.of(time * BATCH + batch, || {
-            let sequences = Sequences::new(gpu, &rows)?;
-            Step::inference(gpu, sequences, |tape, s| {
-                Ok(vec![embed(
-                    tape,
-                    encoder,
-                    &s.tokens(),
-                    pooling,
-                    normalised,
-                )?])
+            let feed = Feed::new(gpu, &rows, Vec::new())?;
+            Pass::inference(gpu, feed, |tape, feed| {
+                let tokens = feed.tokens()?;
+                Ok(vec![embed(tape, encoder, &tokens, pooling, normalised)?])
             })
         })?;
-        pass.inputs.write(&rows)?;
+        pass.feed.write(&rows, &[])?;
         let [vectors] = pass.run(gpu)? else {
             return Ok(Vec::new());
         };

@@ -3,22 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::Classifier;
-use super::predict::problem;
+use super::predict::cut;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::{Pretrained, is_adapter};
+use crate::objectives::scores::Scores;
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
 use crate::train::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
-use crate::train::metrics::Scores;
 use crate::train::run::{Model, units};
 use crate::train::task::{Split, TaskRequest};
 use crate::train::tasks::{self, TaskFactory};
 
 /// Texts scored at a time.
 const BATCH: usize = 8;
-/// Longest sequence that is scored.
-const MAX_LEN: usize = 512;
 
 /// Opens a model folder: melos's own, a Hugging Face folder, or an adapter's with its base (`base`, or
 /// where the adapter says).
@@ -36,11 +34,8 @@ pub fn open_model(
             message: format!("is for adapters, and {} is none", folder.display()),
         });
     }
-    if !is_adapter(folder) && tasks::is_lstm(folder)? {
-        return tasks::open_model(folder, adapter);
-    }
     let gpu = tasks::open_gpu(adapter)?;
-    let mut model = Transformer {
+    let mut model = Trained {
         gpu,
         folder: folder.to_path_buf(),
         base: base.map(Path::to_path_buf),
@@ -48,9 +43,7 @@ pub fn open_model(
         classifier: None,
     };
     let source = Pretrained::open(folder, base)?;
-    if source.architecture.is_some_and(|a| a.head().has_labels()) {
-        model.labels = tasks::transformer::label_names(&*source.config);
-    }
+    model.labels = source.labels().unwrap_or_default();
     Ok(Box::new(model))
 }
 
@@ -62,8 +55,8 @@ pub fn open(folder: &Path) -> Result<Box<dyn Model>> {
     open_model(folder, None, None)
 }
 
-/// A transformer's folder.
-struct Transformer {
+/// A trained model's folder.
+struct Trained {
     gpu: Gpu,
     folder: PathBuf,
     base: Option<PathBuf>,
@@ -72,7 +65,7 @@ struct Transformer {
     classifier: Option<Classifier>,
 }
 
-impl Transformer {
+impl Trained {
     fn classifier(&mut self) -> Result<&mut Classifier> {
         Ok(match &mut self.classifier {
             Some(classifier) => classifier,
@@ -85,20 +78,19 @@ impl Transformer {
 
     /// The objective that a class was trained on, as it is scored.
     fn objective(&self, source: &Pretrained) -> Result<AnyObjective> {
-        let max_len = source.config.positions().min(MAX_LEN);
-        let problem = problem(&*source.config);
+        let problem = source.config.labels().problem().into();
         let head = source.architecture.map(|class| class.head());
         let learned =
             (OBJECTIVES.iter().map(|o| o.standard())).find(|o| head.is_some() && o.head() == head);
-        let scoring = learned.and_then(|o| o.scoring(max_len, problem));
+        let scoring = learned.and_then(|o| o.scoring(cut(&*source.config), problem));
         scoring.ok_or_else(|| Error::Folder {
             path: self.folder.clone(),
-            problem: "has no head, and so no score of its own; fine-tune it".into(),
+            problem: "has no head with a score of its own; fine-tune it".into(),
         })
     }
 }
 
-impl Model for Transformer {
+impl Model for Trained {
     fn labels(&self) -> &[String] {
         &self.labels
     }

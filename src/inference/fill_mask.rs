@@ -11,7 +11,6 @@ use crate::hub::Head;
 use crate::ops::RowSelection;
 use crate::tensor::Tape;
 use crate::text::Tokenizer;
-use crate::train::tasks::transformer::Sequences;
 
 const OP: &str = "fill-mask";
 
@@ -76,14 +75,12 @@ impl FillMask {
             });
         }
         let row = self.loaded.row(OP, &encoding)?;
-        let sequences = Sequences::new(gpu, &row)?;
-        sequences.write(&row)?;
-        let rows = RowSelection::empty(gpu, row.time, places.len())?;
+        let rows = RowSelection::empty(gpu, encoding.ids.len(), places.len())?;
         rows.write(&places)?;
         let tape = Tape::inference(gpu);
         let model = self.loaded.network.as_masked_lm();
         let model = model.ok_or_else(|| self.loaded.cannot(Head::MaskedLm))?;
-        let logits = model.logits(&tape, &sequences.tokens(), &rows)?;
+        let logits = model.logits(&tape, &row.tokens()?, &rows)?;
         let width = logits.shape().last();
         let known = tokenizer.vocab_size().min(width);
         let values = logits.to_vec::<f32>()?;

@@ -1,5 +1,5 @@
-//! Using a trained transformer: guessing masked tokens, writing on, vectors of texts, labels. Models
-//! are Hugging Face folders, PEFT adapters with their base, or what `melos train` has left.
+//! Using a trained model: guessing masked tokens, writing on, vectors of texts, labels. Models are
+//! Hugging Face folders, PEFT adapters with their base, or what `melos train` has left.
 
 mod embed;
 mod evaluate;
@@ -9,6 +9,7 @@ mod predict;
 mod tag;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use embed::{Embedder, Pooling, SentenceOptions};
 pub use evaluate::{open, open_model};
@@ -20,8 +21,10 @@ pub use tag::{Tagger, Word, is_tagger};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head};
-use crate::models::{Config, Network, Pretrained};
+use crate::models::{Config, Network, Pretrained, tokenizer_of};
 use crate::nn::Vars;
+use crate::objectives::batch::Batch;
+use crate::objectives::feed::Feed;
 use crate::ops::TokenIndex;
 use crate::tensor::{ParamSpec, ParamStore};
 use crate::text::tokenizer::Encoding;
@@ -33,7 +36,7 @@ pub(crate) struct Loaded {
     folder: PathBuf,
     pub config: Box<dyn Config>,
     pub network: Box<dyn Network>,
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
 }
 
 impl Loaded {
@@ -51,7 +54,7 @@ impl Loaded {
     ) -> Result<Loaded> {
         let source = Pretrained::open(folder, base)?;
         let head = wanted(&source)?;
-        let tokenizer = tokenizer(&source)?;
+        let tokenizer = Arc::new(tokenizer(&source)?);
         let config = source.config.clone();
         if head != Head::Layers && config.family().format().class(head).is_none() {
             return Err(cannot(&*config, head, folder));
@@ -91,11 +94,11 @@ impl Loaded {
         cannot(&*self.config, head, &self.folder)
     }
 
-    /// A text framed by its special tokens, as a batch of one row.
+    /// A text framed by its special tokens, uploaded as a batch of one row.
     ///
     /// # Errors
     /// [`Error::Argument`] for a text without a token, or longer than the model's positions.
-    fn row(&self, op: &'static str, encoding: &Encoding) -> Result<Rows> {
+    fn row(&self, op: &'static str, encoding: &Encoding) -> Result<Feed> {
         let (time, most) = (encoding.ids.len(), self.config.positions());
         if time == 0 || time > most {
             return Err(Error::Argument {
@@ -106,23 +109,27 @@ impl Loaded {
             });
         }
         let lens = vec![time as u32];
-        Ok(Rows {
+        let batch = Batch::of_rows(Rows {
             time,
             batch: 1,
             index: TokenIndex::of_rows(&encoding.ids, &lens),
             ids: encoding.ids.clone(),
             token_types: encoding.token_types.clone(),
             lens,
-        })
+        });
+        let feed = Feed::new(&self.gpu, &batch, Vec::new())?;
+        feed.write(&batch, &[])?;
+        Ok(feed)
     }
 }
 
 /// What is asked of models, and by which command.
-const ASKED: [(Head, &str, &str); 4] = [
+const ASKED: [(Head, &str, &str); 5] = [
     (Head::MaskedLm, "guess masked tokens", "fill-mask"),
     (Head::CausalLm, "write on", "generate"),
     (Head::Layers, "give vectors of texts", "embed"),
     (Head::Token, "label words", "predict"),
+    (Head::Sequence, "label texts", "predict"),
 ];
 
 /// A model of a family that cannot do what is asked of it, with what can be asked instead.
@@ -137,8 +144,8 @@ fn cannot(config: &dyn Config, head: Head, folder: &Path) -> Error {
     Error::Folder {
         path: folder.to_path_buf(),
         problem: format!(
-            "is a {}, which cannot {asked}; {}",
-            family.title(),
+            "is {}, which cannot {asked}; {}",
+            family.one(),
             commands.join(", ")
         ),
     }
@@ -146,9 +153,9 @@ fn cannot(config: &dyn Config, head: Head, folder: &Path) -> Error {
 
 /// The tokeniser in a model's folder, or in that of an adapter's base.
 fn tokenizer(source: &Pretrained) -> Result<Tokenizer> {
-    let own = Tokenizer::open(&source.path);
+    let own = tokenizer_of(&source.path, None);
     match (&source.base, own) {
-        (Some(base), Err(_)) => Tokenizer::open(base),
+        (Some(base), Err(_)) => tokenizer_of(base, None),
         (_, own) => own,
     }
 }

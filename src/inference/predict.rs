@@ -1,4 +1,4 @@
-//! Labels of texts, and scores of any trained transformer on a data set.
+//! Labels of texts.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,10 +7,12 @@ use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::{Config, Pretrained, ProblemType};
-use crate::text::{Documents, Example, Keep, LabelledOptions};
-use crate::train::config::Problem;
-use crate::train::tasks::transformer::{Scorer, label_names, shown};
+use crate::models::{Config, Cut, Pretrained, Reading};
+use crate::objectives::classify::rows;
+use crate::objectives::criterion::{Scorer, Setup};
+use crate::objectives::labels::shown;
+use crate::objectives::{Classify, Objective, Problem};
+use crate::text::{Documents, Example, Keep};
 
 /// A model that classifies texts, or predicts numbers from them.
 pub struct Classifier {
@@ -22,7 +24,7 @@ pub struct Classifier {
 
 /// Texts classified at a time.
 const BATCH: usize = 32;
-/// Longest text that is read whole.
+/// Longest text that is read whole by a model that does not say how long its texts were.
 const MAX_LEN: usize = 512;
 
 impl Classifier {
@@ -40,12 +42,11 @@ impl Classifier {
             }),
         };
         let loaded = Loaded::open(gpu, folder, base, wanted)?;
-        let scorer = scorer(&loaded, BATCH);
         Ok(Classifier {
-            labels: label_names(&*loaded.config),
-            problem: problem(&*loaded.config),
+            labels: loaded.config.labels().names(),
+            problem: loaded.config.labels().problem().into(),
             loaded,
-            scorer,
+            scorer: Scorer::default(),
         })
     }
 
@@ -62,43 +63,58 @@ impl Classifier {
     /// For each text, or pair of texts, the probabilities of the labels, or the numbers.
     ///
     /// # Errors
-    /// Those of the tokeniser and of the device.
+    /// [`Error::Folder`] for pairs where the model reads one text at a time; those of the tokeniser and
+    /// of the device.
     pub fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {
-        let tokenizer = &self.loaded.tokenizer;
+        let loaded = &self.loaded;
+        let single = loaded.config.reading() != Reading::Rows;
+        if single && texts.iter().any(|text| text.pair.is_some()) {
+            return Err(Error::Folder {
+                path: loaded.folder.clone(),
+                problem: format!(
+                    "is {}, which reads one text at a time; give it no pairs",
+                    loaded.config.family().one()
+                ),
+            });
+        }
         let examples = texts.iter().cloned();
-        let documents = Arc::new(Documents::from_examples(examples, tokenizer)?);
+        let documents = Arc::new(Documents::from_examples(examples, &loaded.tokenizer)?);
         let docs = documents.filter(|_| true);
-        let (gpu, vocabulary) = (&self.loaded.gpu, tokenizer.vocabulary());
+        let cut = cut(&*loaded.config);
+        let classify = Classify {
+            max_len: cut.length,
+            kept_end: cut.kept_end,
+            problem: self.problem,
+            ..Classify::default()
+        };
+        let criterion = classify.criterion(Setup {
+            documents,
+            tagged: None,
+            tokenizer: loaded.tokenizer.clone(),
+            config: loaded.config.clone(),
+            labels: None,
+            batch: texts.len().clamp(1, BATCH),
+            seed: 0,
+        })?;
         // A few texts do not wait for a whole batch.
-        let mut small = (texts.len() < BATCH).then(|| scorer(&self.loaded, texts.len().max(1)));
+        let mut small = (texts.len() < BATCH).then(Scorer::default);
         let scorer = small.as_mut().unwrap_or(&mut self.scorer);
-        let model = self.loaded.network.as_classifier();
-        let model = model.ok_or_else(|| self.loaded.cannot(Head::Sequence))?;
-        let mut rows = scorer.outputs(gpu, model, vocabulary, &documents, &docs)?;
-        rows.sort_by_key(|(doc, _)| *doc);
+        let mut all = Vec::with_capacity(texts.len());
+        let mut add = |batch: &_, outputs: &[_]| {
+            all.extend(rows(batch, outputs)?);
+            Ok(())
+        };
+        scorer.run(&loaded.gpu, &*loaded.network, &*criterion, &docs, &mut add)?;
+        all.sort_by_key(|(doc, _)| *doc);
         let problem = self.problem;
-        Ok(rows
-            .into_iter()
-            .map(|(_, row)| shown(problem, &row))
-            .collect())
+        Ok(all.iter().map(|(_, row)| shown(problem, row)).collect())
     }
 }
 
-fn scorer(loaded: &Loaded, batch: usize) -> Scorer {
-    Scorer::new(LabelledOptions {
-        batch,
-        max_len: loaded.config.positions().min(MAX_LEN),
-        keep: Keep::Head,
-        buckets: true,
-        shuffle: false,
+/// How a model's texts are cut off: as it says, or at its positions.
+pub(super) fn cut(config: &dyn Config) -> Cut {
+    config.cut().unwrap_or(Cut {
+        length: config.positions().min(MAX_LEN),
+        kept_end: Keep::Head,
     })
-}
-
-/// What the outputs of a classifier mean.
-pub(crate) fn problem(config: &dyn Config) -> Problem {
-    match config.labels().problem() {
-        ProblemType::SingleLabelClassification => Problem::SingleLabel,
-        ProblemType::MultiLabelClassification => Problem::MultiLabel,
-        ProblemType::Regression => Problem::Regression,
-    }
 }

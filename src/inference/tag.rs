@@ -8,12 +8,12 @@ use super::Loaded;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::hub::Head;
-use crate::models::{Pretrained, is_adapter};
+use crate::models::Pretrained;
+use crate::objectives::Problem;
+use crate::objectives::labels::shown;
+use crate::objectives::scores::argmax;
 use crate::tensor::Tape;
 use crate::text::Encoding;
-use crate::train::config::Problem;
-use crate::train::metrics::argmax;
-use crate::train::tasks::transformer::{Sequences, label_names, shown};
 
 /// A word with its label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,9 +41,6 @@ pub struct Tagger {
 /// # Errors
 /// Those of reading.
 pub fn is_tagger(folder: &Path, base: Option<&Path>) -> Result<bool> {
-    if !is_adapter(folder) && crate::train::tasks::is_lstm(folder)? {
-        return Ok(false);
-    }
     let class = Pretrained::open(folder, base)?.architecture;
     Ok(class.is_some_and(|class| class.head() == Head::Token))
 }
@@ -56,7 +53,7 @@ impl Tagger {
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Tagger> {
         let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Token))?;
         Ok(Tagger {
-            labels: label_names(&*loaded.config),
+            labels: loaded.config.labels().names(),
             loaded,
         })
     }
@@ -71,12 +68,10 @@ impl Tagger {
         let mut encoding = self.loaded.tokenizer.encoding(text, None, true)?;
         cut(&mut encoding, self.loaded.config.positions());
         let row = self.loaded.row("predict", &encoding)?;
-        let sequences = Sequences::new(gpu, &row)?;
-        sequences.write(&row)?;
         let tape = Tape::inference(gpu);
         let model = self.loaded.network.as_tagger();
         let model = model.ok_or_else(|| self.loaded.cannot(Head::Token))?;
-        let logits = model.logits(&tape, &sequences.tokens())?;
+        let logits = model.logits(&tape, &row.tokens()?)?;
         let width = logits.shape().last();
         let values = logits.to_vec::<f32>()?;
         let letters: Vec<char> = text.chars().collect();

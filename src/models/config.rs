@@ -70,6 +70,11 @@ impl Labels {
         name.map_or_else(|| format!("LABEL_{index}"), str::to_string)
     }
 
+    /// Their names, in order.
+    pub fn names(&self) -> Vec<String> {
+        (0..self.count()).map(|index| self.name(index)).collect()
+    }
+
     /// What they mean: a single output is a number, several are classes, as transformers has it for
     /// whole labels.
     pub fn problem(&self) -> ProblemType {

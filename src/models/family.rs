@@ -10,20 +10,35 @@ use super::Labels;
 use super::bert::BERT;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
+use super::lstm::LSTM_FAMILY;
 use super::network::Network;
 use super::roberta::{ROBERTA, XLM_ROBERTA};
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
+use crate::tensor::ParamSpec;
+use crate::text::Keep;
 use crate::text::tokenizer::Family as Specials;
 
 /// All families.
-pub static FAMILIES: &[&dyn Family] = &[&BERT, &DISTILBERT, &GPT2, &ROBERTA, &XLM_ROBERTA];
+pub static FAMILIES: &[&dyn Family] = &[
+    &BERT,
+    &DISTILBERT,
+    &GPT2,
+    &LSTM_FAMILY,
+    &ROBERTA,
+    &XLM_ROBERTA,
+];
 
 /// A family of models.
 pub trait Family: Sync {
     /// Its name in sentences.
     fn title(&self) -> &'static str;
+
+    /// One of its models, in sentences.
+    fn one(&self) -> String {
+        format!("a {}", self.title())
+    }
 
     /// The special tokens of a tokeniser that is trained for it.
     fn specials(&self) -> Specials;
@@ -37,8 +52,39 @@ pub trait Family: Sync {
     /// [`Error::ModelConfig`] when a field has the wrong type or value.
     fn read(&self, json: &Value) -> Result<Box<dyn Config>>;
 
-    /// A model of these sizes, with the family's own values for everything else.
-    fn sized(&self, sizes: &Sizes) -> Box<dyn Config>;
+    /// A model of these sizes, with the family's own values for everything else; `None` for one whose
+    /// sizes are not a transformer's.
+    fn sized(&self, _sizes: &Sizes) -> Option<Box<dyn Config>> {
+        None
+    }
+
+    /// Whether weight decay holds for a parameter: as in transformers, for all but biases and norms.
+    fn decays(&self, spec: &ParamSpec) -> bool {
+        spec.shape.0.len() > 1
+    }
+}
+
+/// How a model reads texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// As rows, in a frame of special tokens: (B, T).
+    Rows,
+    /// Step by step, without a frame: (T, B).
+    Steps {
+        /// Probability of dropping a word of the input in training.
+        word_dropout: f32,
+        /// Whether a classifier learns from the state after every token, with a weight that rises.
+        linear_gain: bool,
+    },
+}
+
+/// How long texts are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Tokens that are read.
+    pub length: usize,
+    /// The end of a longer text that they are.
+    pub kept_end: Keep,
 }
 
 /// The sizes and probabilities that all transformers have.
@@ -86,12 +132,36 @@ pub struct Dropouts {
 pub struct Extent {
     /// Layers.
     pub layers: usize,
-    /// Width of a token's vector.
-    pub width: usize,
-    /// Width of the feed-forward part.
-    pub inner: usize,
-    /// Width of the widest result of attention's first layers.
-    pub projections: usize,
+    /// Numbers that are kept of each token beside the layers'.
+    pub base: usize,
+    /// Numbers that a layer keeps of each token for the way back.
+    pub layer: usize,
+    /// Those of them that it keeps where it is computed again on the way back, if it can be.
+    pub recomputed: Option<usize>,
+    /// Width of the widest result.
+    pub widest: usize,
+}
+
+impl Extent {
+    /// That of a transformer: the widths of a token's vector, of the feed-forward part and of the
+    /// widest result of attention's first layers.
+    pub(super) fn transformer(
+        layers: usize,
+        width: usize,
+        inner: usize,
+        projections: usize,
+    ) -> Extent {
+        Extent {
+            layers,
+            base: 3 * width,
+            // Its input, q, k, v and their mean, two normalised sums and their sources, the
+            // feed-forward part before and after its function. Scores of attention and logits are
+            // never kept.
+            layer: 11 * width + 2 * inner,
+            recomputed: Some(width),
+            widest: inner.max(projections),
+        }
+    }
 }
 
 /// One model's configuration: what stands in its `config.json`.
@@ -110,6 +180,19 @@ pub trait Config: Debug + Send + Sync {
 
     /// Its sizes.
     fn extent(&self) -> Extent;
+
+    /// How it reads texts.
+    fn reading(&self) -> Reading {
+        Reading::Rows
+    }
+
+    /// How it cut texts off when it was trained, where it says so.
+    fn cut(&self) -> Option<Cut> {
+        None
+    }
+
+    /// Notes what it is trained for, where its `config.json` has a place for that.
+    fn set_trained(&mut self, _head: Head, _cut: Cut) {}
 
     /// The tokens before and after a text, where it has its own.
     fn ends(&self) -> [Option<u32>; 2] {

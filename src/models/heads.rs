@@ -1,26 +1,28 @@
 //! What heads of different models share.
 
 use super::ProblemType;
-use super::inputs::Tokens;
+use super::inputs::{Answers, Tokens};
 use super::network::Encoder;
 use crate::error::Result;
 use crate::nn::Wanted;
 use crate::ops::{self, Binary, Unary};
 use crate::tensor::{DType, Tape, Tensor};
 
-/// The loss of logits (B, K), as (1): targets (B) u32, or (B, K) f32 for several labels and for
-/// numbers; weights (B).
+/// The loss of logits (N, K), as (1).
 ///
 /// # Errors
 /// [`crate::Error::Shape`].
-pub fn classification_loss(
-    tape: &Tape,
-    problem: ProblemType,
-    logits: &Tensor,
-    targets: &Tensor,
-    weights: &Tensor,
-) -> Result<Tensor> {
+pub fn classification_loss(tape: &Tape, logits: &Tensor, answers: &Answers<'_>) -> Result<Tensor> {
+    let Answers {
+        problem,
+        targets,
+        weights,
+        smoothing,
+    } = *answers;
     match problem {
+        ProblemType::SingleLabelClassification if smoothing > 0.0 => {
+            ops::smoothed_cross_entropy(tape, logits, targets, weights, smoothing)
+        }
         ProblemType::SingleLabelClassification => {
             ops::cross_entropy(tape, logits, targets, weights)
         }

@@ -1,12 +1,14 @@
 //! What models read, and what they learn from: tensors on the device.
 
+use super::ProblemType;
 use crate::ops::{RowSelection, TokenIds};
 use crate::tensor::Tensor;
 
-/// A batch of B sequences of T tokens, padded on the right.
+/// A batch of B sequences of T tokens, padded on the right. Transformers read rows, (B, T); an LSTM reads
+/// step by step, (T, B).
 #[derive(Clone, Copy)]
 pub struct Tokens<'a> {
-    /// (B, T)
+    /// (B, T), or (T, B)
     pub ids: &'a TokenIds,
     /// (B, T) segment of each token; `None`: all of segment 0. Models without segments leave it
     /// alone.
@@ -48,4 +50,34 @@ pub struct NextSentence<'a> {
     pub targets: &'a Tensor,
     /// (B)
     pub weights: &'a Tensor,
+}
+
+/// What a classifier should say of N texts or tokens.
+#[derive(Clone, Copy)]
+pub struct Answers<'a> {
+    /// What an answer is.
+    pub problem: ProblemType,
+    /// (N) u32 classes, where `u32::MAX` does not count; (N, K) f32 for several labels and for numbers.
+    pub targets: &'a Tensor,
+    /// (N)
+    pub weights: &'a Tensor,
+    /// Share of a class's probability that is spread evenly over all (Szegedy et al. 2016, section 7).
+    pub smoothing: f32,
+}
+
+impl<'a> Answers<'a> {
+    /// One class of several each.
+    pub fn classes(targets: &'a Tensor, weights: &'a Tensor) -> Answers<'a> {
+        Answers {
+            problem: ProblemType::SingleLabelClassification,
+            targets,
+            weights,
+            smoothing: 0.0,
+        }
+    }
+
+    /// Whether it is one class of several, and no probability is spread.
+    pub(super) fn is_plain(&self) -> bool {
+        self.problem == ProblemType::SingleLabelClassification && self.smoothing == 0.0
+    }
 }

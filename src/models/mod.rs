@@ -18,12 +18,14 @@ pub mod roberta;
 pub use config::{Labels, ProblemType};
 #[cfg(feature = "train")]
 pub use family::{
-    Config, Dropouts, Extent, FAMILIES, Family, Sizes, architecture, formats, read_config,
+    Config, Cut, Dropouts, Extent, FAMILIES, Family, Reading, Sizes, architecture, formats,
+    read_config,
 };
 pub use heads::{Pooling, classification_loss, embed};
-pub use inputs::{MaskedTokens, NextSentence, Tokens};
+pub use inputs::{Answers, MaskedTokens, NextSentence, Tokens};
 pub use network::{
-    CausalLm, Classifier, Encoder, MaskedLm, MaskedNextSentence, Network, Tagger, Writer,
+    Autoencoder, CausalLm, Classifier, Encoder, JointObjective, MaskedLm, MaskedNextSentence,
+    Network, RecurrentLm, States, Tagger, Writer,
 };
 #[cfg(feature = "train")]
-pub use pretrained::{Pretrained, brings, is_adapter, open};
+pub use pretrained::{Pretrained, brings, is_adapter, open, tokenizer_of};

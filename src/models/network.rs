@@ -1,7 +1,8 @@
 //! What a model can be asked to do, whatever its family: a trait for each ability, and one by which
 //! to ask for them.
 
-use super::inputs::{MaskedTokens, NextSentence, Tokens};
+use super::heads::classification_loss;
+use super::inputs::{Answers, MaskedTokens, NextSentence, Tokens};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::nn::Wanted;
@@ -41,6 +42,21 @@ pub trait Network: Send + Sync {
 
     /// Classifies every token.
     fn as_tagger(&self) -> Option<&dyn Tagger> {
+        None
+    }
+
+    /// Predicts each next token of text that comes window by window.
+    fn as_recurrent_lm(&self) -> Option<&dyn RecurrentLm> {
+        None
+    }
+
+    /// Writes a sequence that it has read.
+    fn as_autoencoder(&self) -> Option<&dyn Autoencoder> {
+        None
+    }
+
+    /// Classifies sequences and, at the same time, predicts their tokens.
+    fn as_joint(&self) -> Option<&dyn JointObjective> {
         None
     }
 }
@@ -145,6 +161,14 @@ pub trait Classifier {
     /// # Errors
     /// As [`Encoder::encode`].
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor>;
+
+    /// Σ weightᵢ·lossᵢ of what it says of each sequence, as (1).
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn loss(&self, tape: &Tape, inputs: &Tokens<'_>, answers: &Answers<'_>) -> Result<Tensor> {
+        classification_loss(tape, &self.logits(tape, inputs)?, answers)
+    }
 }
 
 /// Classifies every token.
@@ -154,4 +178,64 @@ pub trait Tagger {
     /// # Errors
     /// As [`Encoder::encode`].
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor>;
+}
+
+/// The state of every layer between two windows: output and cell, (B, H) each.
+pub type States = Vec<(Tensor, Tensor)>;
+
+/// Predicts each next token of text that comes window by window.
+pub trait RecurrentLm {
+    /// The states before any text.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooLarge`].
+    fn states(&self, gpu: &Gpu, batch: usize) -> Result<States>;
+
+    /// Σ weightᵢ·lossᵢ, as (1), and the states after the window: targets (T·B) u32, weights (T·B).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    fn loss(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        states: &[(Tensor, Tensor)],
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<(Tensor, States)>;
+}
+
+/// Writes a sequence that it has read.
+pub trait Autoencoder {
+    /// Σ weightᵢ·lossᵢ, as (1), of writing `source`: `shifted` is what has been written before each of
+    /// the targets (T·B) u32, weights (T·B).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    fn loss(
+        &self,
+        tape: &Tape,
+        source: &Tokens<'_>,
+        shifted: &Tokens<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor>;
+}
+
+/// Classifies sequences and, at the same time, predicts their tokens.
+pub trait JointObjective {
+    /// The losses of both, (1) each. What is predicted of the text is what an autoencoder writes, with
+    /// `shifted` before it, or else each next token: targets (T·B) u32, weights (T·B).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    fn losses(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        answers: &Answers<'_>,
+        shifted: Option<&Tokens<'_>>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<[Tensor; 2]>;
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::family::{Config, formats, read_config};
+use super::family::{Config, Reading, formats, read_config};
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Array, Checkpoint, Layout, LoadReport, adapter};
 use crate::tensor::ParamStore;
+use crate::text::Tokenizer;
 
 /// A model from files: its configuration and its tensors by canonical name.
 pub struct Pretrained {
@@ -20,6 +21,8 @@ pub struct Pretrained {
     pub base: Option<PathBuf>,
     /// Whether its head is to be left alone.
     headless: bool,
+    /// The beginnings of the names that are to be taken over; `None`: all.
+    only: Option<Vec<String>>,
     files: Files,
 }
 
@@ -41,6 +44,21 @@ pub fn is_adapter(folder: &Path) -> bool {
     folder.join(adapter::ADAPTER_CONFIG).is_file()
 }
 
+/// The tokeniser in a model's folder, which is read as the family's models read texts.
+///
+/// # Errors
+/// Those of the tokeniser and of [`read_config`].
+pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenizer> {
+    let path = folder.join(hub::CONFIG);
+    if is_adapter(folder) || !path.is_file() {
+        return Tokenizer::open_with(folder, dictionary);
+    }
+    match read_config(&hub::read_json(&path)?, folder)?.reading() {
+        Reading::Rows => Tokenizer::open_with(folder, dictionary),
+        Reading::Steps { .. } => Tokenizer::load(folder),
+    }
+}
+
 impl Pretrained {
     /// Opens a model folder, or an adapter's with its base: `base`, or where its configuration says.
     ///
@@ -55,6 +73,7 @@ impl Pretrained {
                 architecture: checkpoint.architecture().ok(),
                 base: None,
                 headless: false,
+                only: None,
                 files: Files::Model(checkpoint),
             });
         }
@@ -83,6 +102,7 @@ impl Pretrained {
             files: Files::Merged(tensors.collect::<Result<_>>()?),
             base: Some(base),
             headless: false,
+            only: None,
         })
     }
 
@@ -93,6 +113,30 @@ impl Pretrained {
             headless: true,
             ..self
         }
+    }
+
+    /// The same with nothing but the tensors whose names begin so.
+    #[must_use]
+    pub fn only(self, parts: Vec<String>) -> Pretrained {
+        Pretrained {
+            only: Some(parts),
+            ..self
+        }
+    }
+
+    /// Whether a tensor of this name may be taken over, where it has one.
+    pub fn has_part(&self, name: &str) -> bool {
+        let parts = self.only.as_ref();
+        parts.is_none_or(|parts| parts.iter().any(|part| name.starts_with(part)))
+    }
+
+    /// The names of its outputs, where its head is taken over and has some.
+    pub fn labels(&self) -> Option<Vec<String>> {
+        let class = self.architecture.filter(|_| self.only.is_none())?;
+        class
+            .head()
+            .has_labels()
+            .then(|| self.config.labels().names())
     }
 
     /// How its tensors compare with those of a model. A head of other labels counts as missing.
@@ -106,7 +150,7 @@ impl Pretrained {
                 let other = |name: &str, shape: &[usize]| {
                     let found = checkpoint.info(name);
                     let resized = found.is_some_and(|info| info.shape != shape);
-                    is_head(name) && (self.headless || resized)
+                    is_head(name) && (self.headless || resized) || !self.has_part(name)
                 };
                 let mut layout = model.clone();
                 let resized: Vec<String> = (layout.tensors.iter())
@@ -122,7 +166,7 @@ impl Pretrained {
             Files::Merged(tensors) => {
                 let missing = model.tensors.iter().filter(|(name, shape)| {
                     let other = tensors.get(name).is_none_or(|a| a.shape() != shape);
-                    other || (self.headless && is_head(name))
+                    other || (self.headless && is_head(name)) || !self.has_part(name)
                 });
                 let missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
                 let unexpected = tensors.keys().filter(|name| model.shape(name).is_none());

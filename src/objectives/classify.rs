@@ -1,9 +1,24 @@
 //! "classify": the label of a text.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{AnyObjective, KeptEnd, LENGTH, Labels, Objective, WrongOption, check_length, require};
+use super::batch::{Batch, Batches, Named, Targets};
+use super::criterion::{Criterion, Purpose, Setup, Tally, able};
+use super::feed::Feed;
+use super::labels::{self, Labels};
+use super::scores::Scores;
+use super::{AnyObjective, LENGTH, Labelled, Objective, WrongOption, check_length, require};
+use crate::error::Result;
 use crate::hub::Head;
+use crate::models::{Answers, Cut, Network, ProblemType, Reading};
+use crate::tensor::{Tape, Tensor};
+use crate::text::batch::NO_DOC;
+use crate::text::{
+    BucketBatches, BucketOptions, Documents, Keep, LabelledBatch, LabelledBatches, LabelledOptions,
+    Rows, SequenceBatch,
+};
 
 /// Predicts the label of a text or of a pair of texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,7 +27,7 @@ pub struct Classify {
     /// Tokens of a text that are read; the rest is cut off.
     pub max_len: usize,
     /// Which end of a longer text is read.
-    pub kept_end: KeptEnd,
+    pub kept_end: Keep,
     /// What a label is.
     pub problem: Problem,
     /// Share of a target's probability that is spread evenly over all classes in training
@@ -33,6 +48,26 @@ pub enum Problem {
     Regression,
 }
 
+impl From<Problem> for ProblemType {
+    fn from(problem: Problem) -> ProblemType {
+        match problem {
+            Problem::SingleLabel => ProblemType::SingleLabelClassification,
+            Problem::MultiLabel => ProblemType::MultiLabelClassification,
+            Problem::Regression => ProblemType::Regression,
+        }
+    }
+}
+
+impl From<ProblemType> for Problem {
+    fn from(problem: ProblemType) -> Problem {
+        match problem {
+            ProblemType::SingleLabelClassification => Problem::SingleLabel,
+            ProblemType::MultiLabelClassification => Problem::MultiLabel,
+            ProblemType::Regression => Problem::Regression,
+        }
+    }
+}
+
 impl Classify {
     /// Its name in the run file.
     pub const NAME: &'static str = "classify";
@@ -42,7 +77,7 @@ impl Default for Classify {
     fn default() -> Self {
         Self {
             max_len: LENGTH,
-            kept_end: KeptEnd::default(),
+            kept_end: Keep::default(),
             problem: Problem::default(),
             label_smoothing: 0.0,
         }
@@ -58,8 +93,8 @@ impl Objective for Classify {
         "the label of a text"
     }
 
-    fn labels(&self) -> Labels {
-        Labels::OfTexts
+    fn labels(&self) -> Labelled {
+        Labelled::OfTexts
     }
 
     fn head(&self) -> Option<Head> {
@@ -70,7 +105,7 @@ impl Objective for Classify {
         self.max_len
     }
 
-    fn kept_end(&self) -> KeptEnd {
+    fn kept_end(&self) -> Keep {
         self.kept_end
     }
 
@@ -78,10 +113,10 @@ impl Objective for Classify {
         self.problem
     }
 
-    fn scoring(&self, max_len: usize, problem: Problem) -> Option<AnyObjective> {
+    fn scoring(&self, cut: Cut, problem: Problem) -> Option<AnyObjective> {
         let scoring = Classify {
-            max_len,
-            kept_end: KeptEnd::Head,
+            max_len: cut.length,
+            kept_end: cut.kept_end,
             problem,
             ..Classify::default()
         };
@@ -97,6 +132,10 @@ impl Objective for Classify {
             "is for texts of one label each (problem = \"single_label\")",
         )
     }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Ok(Box::new(Classification::new(self.clone(), setup)))
+    }
 }
 
 /// Checks `label_smoothing`.
@@ -106,4 +145,218 @@ pub(super) fn check_smoothing(smoothing: f32) -> Result<(), WrongOption> {
         "label_smoothing",
         "is a share: expected 0 or more and less than 1",
     )
+}
+
+/// Labelled texts.
+pub(super) struct Classification {
+    options: Classify,
+    pub(super) setup: Setup,
+}
+
+impl Classification {
+    pub(super) fn new(options: Classify, setup: Setup) -> Classification {
+        Classification { options, setup }
+    }
+
+    /// How texts that are read step by step become batches.
+    pub(super) fn bucket_options(&self, purpose: Purpose, autoencode: bool) -> BucketOptions {
+        BucketOptions {
+            batch: self.setup.batch,
+            max_len: self.options.max_len,
+            keep: self.options.kept_end,
+            shuffle: purpose.shuffles(),
+            word_dropout: self.setup.word_dropout(purpose),
+            autoencode,
+        }
+    }
+
+    /// Tokens of an epoch: a text has a frame of two, or ends with an `<eos>`.
+    pub(super) fn work(&self, docs: &[u32]) -> u64 {
+        let frame = match self.setup.config.reading() {
+            Reading::Rows => 2,
+            Reading::Steps { .. } => 1,
+        };
+        self.setup.tokens(docs, frame, self.options.max_len)
+    }
+
+    /// What is said of the texts of a batch for this purpose.
+    pub(super) fn answering(&self, purpose: Purpose) -> Answering {
+        let labels = self.setup.labels.clone();
+        Answering {
+            documents: self.setup.documents.clone(),
+            labels: labels.filter(|_| purpose != Purpose::Scoring),
+            reading: self.setup.config.reading(),
+        }
+    }
+
+    /// The answers of a batch.
+    pub(super) fn answers<'a>(&self, feed: &'a Feed) -> Result<Answers<'a>> {
+        let (targets, weights) = feed.targets("targets")?;
+        Ok(Answers {
+            problem: self.options.problem.into(),
+            targets,
+            weights,
+            smoothing: self.options.label_smoothing,
+        })
+    }
+}
+
+/// What should be said of texts.
+pub(super) struct Answering {
+    documents: Arc<Documents>,
+    /// `None`: nothing is to be said.
+    labels: Option<Arc<Labels>>,
+    reading: Reading,
+}
+
+impl Answering {
+    /// Of framed rows.
+    fn rows(&self, b: LabelledBatch) -> Batch {
+        let (last, of) = (last_tokens(&b.inputs), b.inputs.ids.len());
+        let targets = self.targets(&b.docs);
+        answered(Batch::of_rows(b.inputs).rows("last", last, of), targets).of(b.docs)
+    }
+
+    /// Of texts that are read step by step.
+    pub(super) fn steps(&self, b: SequenceBatch) -> Batch {
+        let targets = match self.reading {
+            Reading::Steps {
+                linear_gain: true, ..
+            } => self.rising(&b),
+            _ => self.targets(&b.docs),
+        };
+        let work = b.lens.iter().map(|&n| u64::from(n)).sum();
+        let batch = Batch::new(b.time, work)
+            .ids("ids", b.ids, b.index, [b.time, b.batch])
+            .numbers("lens", b.lens);
+        answered(batch, targets).of(b.docs)
+    }
+
+    fn targets(&self, docs: &[u32]) -> Option<Targets> {
+        let labels = self.labels.as_ref()?;
+        let target = |&doc: &u32| labels.target(&self.documents, doc);
+        Some(labels.targets(&docs.iter().map(target).collect::<Vec<_>>()))
+    }
+
+    /// The linear gain on labels: the state after word t of n predicts the label with weight t / n, and
+    /// the weights of a text add up to those of one (Dai & Le 2015, section 2).
+    fn rising(&self, b: &SequenceBatch) -> Option<Targets> {
+        let count = self.targets(&b.docs)?.count();
+        let mut docs = vec![NO_DOC; b.ids.len()];
+        let mut shares = vec![0.0; b.ids.len()];
+        for (row, (&doc, &len)) in b.docs.iter().zip(&b.lens).enumerate() {
+            if self.documents.label(doc).is_none() {
+                continue;
+            }
+            // Σ t = n(n + 1) / 2
+            let sum = len as f32 * (len as f32 + 1.0) / 2.0;
+            for t in 0..len as usize {
+                docs[t * b.batch + row] = doc;
+                shares[t * b.batch + row] = (t + 1) as f32 / sum;
+            }
+        }
+        Some(self.targets(&docs)?.shared(shares, count))
+    }
+}
+
+fn answered(batch: Batch, targets: Option<Targets>) -> Batch {
+    match targets {
+        Some(targets) => batch.targets("targets", targets),
+        None => batch,
+    }
+}
+
+/// Where each row's last token stands in the flattened batch, by which decoders classify; `u32::MAX`
+/// for an empty row.
+fn last_tokens(rows: &Rows) -> Vec<u32> {
+    let last = |(row, &len): (u32, &u32)| match len.checked_sub(1) {
+        Some(last) => row * rows.time as u32 + last,
+        None => u32::MAX,
+    };
+    (0u32..).zip(&rows.lens).map(last).collect()
+}
+
+impl Criterion for Classification {
+    fn title(&self) -> String {
+        let classes = self.setup.config.labels().count();
+        match self.options.problem {
+            Problem::Regression => "regression".into(),
+            _ => format!("classifier of {classes} classes"),
+        }
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let (documents, seed) = (self.setup.documents.clone(), purpose.seed());
+        let (work, answering) = (self.work(docs), self.answering(purpose));
+        if let Reading::Steps { .. } = answering.reading {
+            let options = self.bucket_options(purpose, false);
+            let stream = BucketBatches::new(documents, docs, options, seed)?;
+            return Ok(Box::new(Named::new(stream, work, move |b| {
+                answering.steps(b)
+            })));
+        }
+        let options = LabelledOptions {
+            batch: self.setup.batch,
+            max_len: self.options.max_len,
+            keep: self.options.kept_end,
+            buckets: true,
+            shuffle: purpose.shuffles(),
+        };
+        let vocabulary = self.setup.tokenizer.vocabulary();
+        let stream = LabelledBatches::new(documents, docs, vocabulary, options, seed)?;
+        Ok(Box::new(Named::new(stream, work, move |b| {
+            answering.rows(b)
+        })))
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let model = able(network.as_classifier(), Classify::NAME)?;
+        model.loss(tape, &feed.tokens()?, &self.answers(feed)?)
+    }
+
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        let model = able(network.as_classifier(), Classify::NAME)?;
+        Ok(vec![model.logits(tape, &feed.tokens()?)?])
+    }
+
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(Said {
+            of: self,
+            outputs: Vec::new(),
+        })
+    }
+}
+
+/// What a model said of documents.
+struct Said<'a> {
+    of: &'a Classification,
+    outputs: Vec<(u32, Vec<f32>)>,
+}
+
+impl Tally for Said<'_> {
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
+        self.outputs.extend(rows(batch, outputs)?);
+        Ok(())
+    }
+
+    fn scores(&self) -> Result<Scores> {
+        let Setup {
+            documents, labels, ..
+        } = &self.of.setup;
+        match labels {
+            Some(labels) => labels::scores(labels, documents, &self.outputs),
+            None => Scores::mean(0.0, 0),
+        }
+    }
+}
+
+/// The logits (B, K) of a batch's documents, by their numbers.
+pub(crate) fn rows(batch: &Batch, outputs: &[Tensor]) -> Result<Vec<(u32, Vec<f32>)>> {
+    let mut all = Vec::new();
+    for logits in outputs {
+        let (width, values) = (logits.shape().last(), logits.to_vec::<f32>()?);
+        let row = |row: usize| values[row * width..(row + 1) * width].to_vec();
+        all.extend(batch.documents().map(|(at, doc)| (doc, row(at))));
+    }
+    Ok(all)
 }

@@ -2,8 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnyObjective, LENGTH, Labels, Objective, Problem, WrongOption, check_length};
+use super::batch::{Batch, Batches, Named, Targets};
+use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::feed::Feed;
+use super::{AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length};
+use crate::error::Result;
 use crate::hub::Head;
+use crate::models::{Cut, Network};
+use crate::tensor::{Tape, Tensor};
+use crate::text::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
 
 /// Predicts the next token from those before it in the sequence (Radford et al. 2019).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,8 +45,8 @@ impl Objective for Clm {
         "the next token"
     }
 
-    fn labels(&self) -> Labels {
-        Labels::None
+    fn labels(&self) -> Labelled {
+        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -50,9 +57,9 @@ impl Objective for Clm {
         self.max_len
     }
 
-    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+    fn scoring(&self, cut: Cut, _: Problem) -> Option<AnyObjective> {
         let scoring = Clm {
-            max_len,
+            max_len: cut.length,
             packing: true,
         };
         Some(scoring.into())
@@ -60,5 +67,54 @@ impl Objective for Clm {
 
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        let options = self.clone();
+        Ok(Box::new(NextTokens { options, setup }))
+    }
+}
+
+/// Rows of text, and the token after each of theirs.
+struct NextTokens {
+    options: Clm,
+    setup: Setup,
+}
+
+impl Criterion for NextTokens {
+    fn title(&self) -> String {
+        "causal language model".into()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let options = CausalOptions {
+            batch: self.setup.batch,
+            max_len: self.options.max_len,
+            layout: if self.options.packing {
+                CausalLayout::Stream
+            } else {
+                CausalLayout::Documents
+            },
+            buckets: true,
+            shuffle: purpose.shuffles(),
+            prompt_loss: false,
+        };
+        let documents = self.setup.documents.clone();
+        let vocabulary = self.setup.tokenizer.vocabulary();
+        let stream = CausalBatches::new(documents, docs, vocabulary, options, purpose.seed())?;
+        let work = stream.tokens_per_epoch();
+        Ok(Box::new(Named::new(stream, work, |b: CausalBatch| {
+            Batch::of_rows(b.inputs).targets("targets", Targets::classes(b.targets))
+        })))
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let model = able(network.as_causal_lm(), Clm::NAME)?;
+        let (targets, weights) = feed.targets("targets")?;
+        model.loss(tape, &feed.tokens()?, targets, weights)
+    }
+
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(LanguageTally::default())
     }
 }

@@ -6,8 +6,22 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{AnyObjective, LENGTH, Labels, Objective, Problem, WrongOption, check_length, require};
+use super::batch::{Batch, Batches, Named, Targets};
+use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::feed::Feed;
+use super::scores::Scores;
+use super::{
+    AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length, require,
+};
+use crate::error::Result;
 use crate::hub::Head;
+use crate::models::{Cut, MaskedTokens, Network, NextSentence};
+use crate::ops;
+use crate::tensor::{Tape, Tensor};
+use crate::text::{
+    Layout, MaskOptions, MaskRate as Rates, MaskedBatch, MaskedBatches, MaskedOptions, PairOptions,
+    RateShape, Refresh,
+};
 
 /// Predicts masked tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,18 +97,7 @@ pub struct RateSchedule {
     pub to: f64,
     /// Its path between them.
     #[serde(default)]
-    pub kind: RateKind,
-}
-
-/// Paths of a masking rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RateKind {
-    /// A straight line.
-    #[default]
-    Linear,
-    /// Half a cosine.
-    Cosine,
+    pub kind: RateShape,
 }
 
 impl<'de> Deserialize<'de> for MaskRate {
@@ -124,6 +127,28 @@ impl<'de> Deserialize<'de> for MaskRate {
 }
 
 impl Masking {
+    /// As batches take them.
+    fn options(&self) -> MaskOptions {
+        MaskOptions {
+            rate: match self.rate {
+                MaskRate::Fixed(rate) => Rates::constant(rate),
+                MaskRate::Scheduled(RateSchedule { from, to, kind }) => Rates {
+                    from,
+                    to,
+                    shape: kind,
+                },
+            },
+            mask: f64::from(self.replace),
+            random: f64::from(self.random),
+            whole_word: self.whole_word,
+            refresh: if self.dynamic {
+                Refresh::Dynamic
+            } else {
+                Refresh::Static
+            },
+        }
+    }
+
     /// Checks rates and shares.
     fn check(&self) -> Result<(), WrongOption> {
         let rates = match self.rate {
@@ -183,8 +208,8 @@ impl Objective for Mlm {
         "masked tokens"
     }
 
-    fn labels(&self) -> Labels {
-        Labels::None
+    fn labels(&self) -> Labelled {
+        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -195,9 +220,9 @@ impl Objective for Mlm {
         self.max_len
     }
 
-    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+    fn scoring(&self, cut: Cut, _: Problem) -> Option<AnyObjective> {
         let scoring = Mlm {
-            max_len,
+            max_len: cut.length,
             packing: true,
             ..Mlm::default()
         };
@@ -207,6 +232,19 @@ impl Objective for Mlm {
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
         self.masking.check()
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Ok(Box::new(Guessing {
+            max_len: self.max_len,
+            layout: if self.packing {
+                Layout::Packed
+            } else {
+                Layout::Sentences
+            },
+            masking: self.masking,
+            setup,
+        }))
     }
 }
 
@@ -233,8 +271,8 @@ impl Objective for MlmNsp {
         "masked tokens, and whether one text follows the other"
     }
 
-    fn labels(&self) -> Labels {
-        Labels::None
+    fn labels(&self) -> Labelled {
+        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -245,9 +283,9 @@ impl Objective for MlmNsp {
         self.max_len
     }
 
-    fn scoring(&self, max_len: usize, _: Problem) -> Option<AnyObjective> {
+    fn scoring(&self, cut: Cut, _: Problem) -> Option<AnyObjective> {
         let scoring = MlmNsp {
-            max_len,
+            max_len: cut.length,
             ..MlmNsp::default()
         };
         Some(scoring.into())
@@ -256,5 +294,168 @@ impl Objective for MlmNsp {
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
         self.masking.check()
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Ok(Box::new(Guessing {
+            max_len: self.max_len,
+            layout: Layout::Pairs,
+            masking: self.masking,
+            setup,
+        }))
+    }
+}
+
+/// Bytes of logits that scoring may hold at once.
+const LOGITS: usize = 64 << 20;
+
+/// Masked sequences.
+struct Guessing {
+    max_len: usize,
+    layout: Layout,
+    masking: Masking,
+    setup: Setup,
+}
+
+impl Guessing {
+    fn options(&self, purpose: Purpose) -> MaskedOptions {
+        let own = MaskedOptions {
+            batch: self.setup.batch,
+            max_len: self.max_len,
+            layout: self.layout,
+            buckets: true,
+            shuffle: purpose.shuffles(),
+            masking: self.masking.options(),
+            pairs: PairOptions::default(),
+        };
+        if purpose != Purpose::Scoring {
+            return own;
+        }
+        // Always the same masks, with the usual rate and shares, so that stages that mask otherwise
+        // can be compared.
+        let masking = MaskOptions {
+            refresh: Refresh::Static,
+            ..MaskOptions::default()
+        };
+        let masked = (self.max_len as f64 * masking.rate.max()).ceil() as usize;
+        let vocabulary = self.setup.config.vocab_size();
+        let rows = LOGITS / (size_of::<f32>() * vocabulary * masked.max(1));
+        MaskedOptions {
+            batch: own.batch.min(rows.max(1)),
+            masking,
+            ..own
+        }
+    }
+}
+
+/// What one of the two networks is asked: that of pairs answers "next" as well.
+const NEXT: &str = "next";
+
+impl Criterion for Guessing {
+    fn title(&self) -> String {
+        "masked language model".into()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let (documents, vocabulary) = (
+            self.setup.documents.clone(),
+            self.setup.tokenizer.vocabulary(),
+        );
+        let seed = match purpose {
+            Purpose::Training(seed) => seed,
+            Purpose::Scoring => self.setup.seed,
+        };
+        let options = self.options(purpose);
+        let stream = MaskedBatches::new(documents, docs, vocabulary, &options, seed)?;
+        let work = self.setup.tokens(docs, 2, usize::MAX);
+        Ok(Box::new(Named::new(stream, work, |b: MaskedBatch| {
+            let places = b.inputs.ids.len();
+            let batch = Batch::of_rows(b.inputs)
+                .rows("rows", b.rows, places)
+                .targets("targets", Targets::classes(b.targets));
+            match b.next_sentence {
+                Some(next) => batch.targets(NEXT, Targets::classes(next)),
+                None => batch,
+            }
+        })))
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let (targets, weights) = feed.targets("targets")?;
+        let (tokens, rows) = (feed.tokens()?, feed.rows("rows")?);
+        let masked = MaskedTokens {
+            rows,
+            targets,
+            weights,
+        };
+        if self.layout != Layout::Pairs {
+            let model = able(network.as_masked_lm(), Mlm::NAME)?;
+            return model.loss(tape, &tokens, &masked);
+        }
+        let model = able(network.as_next_sentence(), MlmNsp::NAME)?;
+        let (targets, weights) = feed.targets(NEXT)?;
+        let next = NextSentence { targets, weights };
+        let [words, next] = model.losses(tape, &tokens, &masked, &next)?;
+        ops::add(tape, &words, &next)
+    }
+
+    /// Losses and best guesses of one objective or both, without a gradient.
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        let (tokens, rows) = (feed.tokens()?, feed.rows("rows")?);
+        let scored = |logits: &Tensor, name| {
+            let (targets, weights) = feed.targets(name)?;
+            let (loss, best) = ops::score_logits(tape, logits, targets, weights)?;
+            Ok(vec![loss, best])
+        };
+        if self.layout != Layout::Pairs {
+            let model = able(network.as_masked_lm(), Mlm::NAME)?;
+            return scored(&model.logits(tape, &tokens, rows)?, "targets");
+        }
+        let model = able(network.as_next_sentence(), MlmNsp::NAME)?;
+        let [words, next] = model.logits(tape, &tokens, rows)?;
+        Ok([scored(&words, "targets")?, scored(&next, NEXT)?].concat())
+    }
+
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(Guesses::default())
+    }
+}
+
+/// Guesses, counted.
+#[derive(Default)]
+struct Guesses {
+    words: LanguageTally,
+    hits: u64,
+    next_hits: u64,
+    pairs: u64,
+}
+
+/// How many guesses are right.
+fn right(best: &Tensor, targets: &[i32]) -> Result<u64> {
+    let best = best.to_vec::<u32>()?;
+    let pairs = best.iter().zip(targets);
+    Ok(pairs
+        .filter(|(b, t)| i64::from(**b) == i64::from(**t))
+        .count() as u64)
+}
+
+impl Tally for Guesses {
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
+        if let ([mean, best, ..], Some(targets)) = (outputs, batch.answers("targets")) {
+            self.words.mean(batch, mean)?;
+            self.hits += right(best, targets.as_classes())?;
+        }
+        if let ([_, _, _, best], Some(next)) = (outputs, batch.answers(NEXT)) {
+            self.next_hits += right(best, next.as_classes())?;
+            self.pairs += next.count() as u64;
+        }
+        Ok(())
+    }
+
+    fn scores(&self) -> Result<Scores> {
+        let mut scores = self.words.scores()?;
+        scores.accuracy = Some(self.hits as f64 / scores.examples as f64);
+        scores.next_sentence = (self.pairs > 0).then(|| self.next_hits as f64 / self.pairs as f64);
+        Ok(scores)
     }
 }

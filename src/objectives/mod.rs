@@ -3,7 +3,13 @@
 //! An objective is a struct that holds its own options, read from the stage's table of a run file
 //! beside the keys that every stage has.
 
-mod classify;
+pub mod batch;
+pub mod criterion;
+pub mod feed;
+pub mod labels;
+pub mod scores;
+
+pub(crate) mod classify;
 mod clm;
 mod joint;
 mod lm;
@@ -15,7 +21,7 @@ pub use classify::{Classify, Problem};
 pub use clm::Clm;
 pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
-pub use mlm::{MaskRate, Masking, Mlm, MlmNsp, RateKind, RateSchedule};
+pub use mlm::{MaskRate, Masking, Mlm, MlmNsp, RateSchedule};
 pub use sa::Sa;
 pub use words::Words;
 
@@ -25,11 +31,15 @@ use std::ops::Deref;
 
 use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, SerializeMap};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use toml::Table;
 
+use crate::error::Result;
 use crate::hub::Head;
+use crate::models::Cut;
 use crate::schema::{self, Fault};
+use crate::text::Keep;
+use criterion::{Criterion, Setup};
 
 /// All objectives, in the order in which they are listed.
 pub const OBJECTIVES: &[Registered] = &[
@@ -52,10 +62,15 @@ pub trait Objective: Options {
     fn about(&self) -> &'static str;
 
     /// What it learns labels of.
-    fn labels(&self) -> Labels;
+    fn labels(&self) -> Labelled;
 
-    /// What stands on a transformer that learns it: with the heads that a family has, all that says
-    /// which family learns what. `None`: no transformer learns it.
+    /// What its work is counted in.
+    fn unit(&self) -> &'static str {
+        "tokens"
+    }
+
+    /// What stands on a model that learns it: with the heads that a family has, all that says which
+    /// family learns what. `None`: a model of the user's own learns it.
     fn head(&self) -> Option<Head> {
         None
     }
@@ -63,14 +78,19 @@ pub trait Objective: Options {
     /// Tokens of the longest sequence that it reads.
     fn length(&self) -> usize;
 
+    /// How often each token is run through the model.
+    fn passes(&self) -> usize {
+        1
+    }
+
     /// Whether all its sequences are that long, so that steps follow from tokens.
     fn fills(&self) -> bool {
         false
     }
 
     /// Which end of a longer text it reads.
-    fn kept_end(&self) -> KeptEnd {
-        KeptEnd::default()
+    fn kept_end(&self) -> Keep {
+        Keep::default()
     }
 
     /// What a label is.
@@ -78,9 +98,9 @@ pub trait Objective: Options {
         Problem::default()
     }
 
-    /// The objective as it scores a model that comes without a run file: texts from their beginning,
-    /// up to `max_len` tokens; of a model whose labels mean `problem`.
-    fn scoring(&self, _max_len: usize, _problem: Problem) -> Option<AnyObjective> {
+    /// The objective as it scores a model that comes without a run file: texts cut off so; of a model
+    /// whose labels mean `problem`.
+    fn scoring(&self, _cut: Cut, _problem: Problem) -> Option<AnyObjective> {
         None
     }
 
@@ -89,6 +109,12 @@ pub trait Objective: Options {
     /// # Errors
     /// The key that is out of its range.
     fn check(&self) -> Result<(), WrongOption>;
+
+    /// Its batches, loss and scores for one model and some texts.
+    ///
+    /// # Errors
+    /// Texts without the labels that it learns.
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>>;
 }
 
 /// What every struct of options can do; nothing implements it by hand.
@@ -131,24 +157,13 @@ pub struct WrongOption {
 
 /// What an objective learns labels of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Labels {
+pub enum Labelled {
     /// Of nothing: it learns from the text itself.
     None,
     /// One of each text, or pair of texts.
     OfTexts,
     /// One of each word.
     OfWords,
-}
-
-/// Ends of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeptEnd {
-    /// The beginning.
-    Head,
-    /// The end, where a review's verdict often stands.
-    #[default]
-    Tail,
 }
 
 /// The objective of a stage, whichever it is.
@@ -168,7 +183,7 @@ impl AnyObjective {
 
     /// Whether it learns from labels.
     pub fn needs_labels(&self) -> bool {
-        self.labels() != Labels::None
+        self.labels() != Labelled::None
     }
 }
 

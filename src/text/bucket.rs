@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{IGNORE, NO_DOC, Position, drop_words};
 use super::documents::Documents;
 pub use super::epochs::LENGTHS;
-use super::epochs::{self, Epochs, Plan, Shape};
+use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
 use super::lm::check_sizes;
 use super::tokenizer::{EOS, PAD};
 use crate::kernels::token_index::TokenIndex;
@@ -84,10 +84,12 @@ pub struct Decoder {
 }
 
 /// An endless stream of [`SequenceBatch`]es.
-pub struct BucketBatches {
+pub type BucketBatches = Batches<Bucketed>;
+
+/// Makes batches of whole documents.
+pub struct Bucketed {
     documents: Arc<Documents>,
     options: BucketOptions,
-    epochs: Epochs,
 }
 
 impl BucketBatches {
@@ -130,45 +132,17 @@ impl BucketBatches {
             lengths: epochs::padded_lengths(options.max_len),
             shuffle: options.shuffle,
         };
-        Ok(Self {
+        Ok(Batches {
             epochs: Epochs::new(which, lengths, shape, seed),
-            documents,
-            options,
+            maker: Bucketed { documents, options },
         })
     }
+}
 
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.epochs.batches()
-    }
+impl Maker for Bucketed {
+    type Batch = SequenceBatch;
 
-    /// Number of documents in an epoch.
-    pub fn documents_per_epoch(&self) -> usize {
-        self.epochs.items()
-    }
-
-    /// The padded lengths T that occur, ascending: the shapes to prepare.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.epochs.lengths()
-    }
-
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.epochs.position()
-    }
-
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.epochs.seek(position);
-    }
-
-    /// The next batch; after the last one of an epoch, the first of the next epoch.
-    pub fn next_batch(&mut self) -> SequenceBatch {
-        let (plan, position) = self.epochs.advance();
-        self.make(&plan, position)
-    }
-
-    fn make(&self, plan: &Plan, position: Position) -> SequenceBatch {
+    fn make(&self, plan: &Plan, position: Position, _: f64) -> SequenceBatch {
         let (time, batch) = (plan.time, self.options.batch);
         let mut ids = vec![PAD; time * batch];
         let mut lens = vec![0; batch];

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
-use super::epochs::{self, Epochs, Plan, Shape};
+use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
 use super::rng::Rng;
 use super::sequences::{Frame, Rows, check_shape};
 use super::vocabulary::Vocabulary;
@@ -61,7 +61,10 @@ pub struct CausalBatch {
 }
 
 /// An endless stream of [`CausalBatch`]es.
-pub struct CausalBatches {
+pub type CausalBatches = Batches<Causal>;
+
+/// Makes batches of windows or of documents.
+pub struct Causal {
     documents: Arc<Documents>,
     options: CausalOptions,
     frame: Frame,
@@ -70,7 +73,6 @@ pub struct CausalBatches {
     order: Vec<u32>,
     /// Where each of them begins in the stream, and the end of the last one.
     starts: Vec<u64>,
-    epochs: Epochs,
 }
 
 impl CausalBatches {
@@ -135,49 +137,29 @@ impl CausalBatches {
             shuffle: options.shuffle,
         };
         let rows = (0..lengths.len() as u32).collect();
-        Ok(Self {
-            documents,
-            options,
-            frame,
-            eos,
-            order,
-            starts,
+        Ok(Batches {
             epochs: Epochs::new(rows, lengths, shape, seed),
+            maker: Causal {
+                documents,
+                options,
+                frame,
+                eos,
+                order,
+                starts,
+            },
         })
     }
 
     /// Tokens of the documents and one `<eos>` for each: of a stream, the targets in an epoch.
     pub fn tokens_per_epoch(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.maker.starts.last().copied().unwrap_or(0)
     }
+}
 
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.epochs.batches()
-    }
+impl Maker for Causal {
+    type Batch = CausalBatch;
 
-    /// The padded lengths T that occur, ascending: the shapes to prepare.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.epochs.lengths()
-    }
-
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.epochs.position()
-    }
-
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.epochs.seek(position);
-    }
-
-    /// The next batch; after the last one of an epoch, the first of the next epoch.
-    pub fn next_batch(&mut self) -> CausalBatch {
-        let (plan, position) = self.epochs.advance();
-        self.make(&plan, position)
-    }
-
-    fn make(&self, plan: &Plan, position: Position) -> CausalBatch {
+    fn make(&self, plan: &Plan, position: Position, _: f64) -> CausalBatch {
         let mut inputs = Rows::empty(self.options.batch, plan.time, self.frame);
         let mut targets = vec![IGNORE; inputs.ids.len()];
         for (b, &row) in plan.items.iter().enumerate() {
@@ -199,7 +181,9 @@ impl CausalBatches {
             position,
         }
     }
+}
 
+impl Causal {
     /// T targets of the stream, and the token before them.
     fn window(&self, row: u32) -> Vec<u32> {
         let length = self.options.max_len;

@@ -30,15 +30,87 @@ pub(super) struct Shape {
 
 /// One batch to come.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
+pub struct Plan {
     /// T, the padded length.
-    pub(super) time: usize,
+    pub time: usize,
     /// B items or, in the last batch of an epoch, fewer.
-    pub(super) items: Vec<u32>,
+    pub items: Vec<u32>,
+}
+
+/// An endless stream of batches: after the last one of an epoch comes the first of the next. The same
+/// position gives the same batch, whatever was read before.
+pub trait Stream: Send {
+    /// What it gives.
+    type Batch;
+
+    /// Batches in an epoch, the same for every epoch.
+    fn batches_per_epoch(&self) -> u64;
+
+    /// Position of the batch that comes next.
+    fn position(&self) -> Position;
+
+    /// Continues from a position.
+    fn seek(&mut self, position: Position);
+
+    /// The next batch, at `progress` of the training, 0 to 1: how text is masked may change on the way.
+    fn next_at(&mut self, progress: f64) -> Self::Batch;
+
+    /// The next batch of a stream that does not change on the way.
+    fn next_batch(&mut self) -> Self::Batch {
+        self.next_at(0.0)
+    }
+}
+
+/// Makes a batch of the items that are planned for it.
+pub trait Maker: Send {
+    /// What it makes.
+    type Batch;
+
+    /// The batch of `plan`, which stands at `position`, at `progress` of the training.
+    fn make(&self, plan: &Plan, position: Position, progress: f64) -> Self::Batch;
+}
+
+/// Batches of items of like length, in an order that is drawn for every epoch.
+pub struct Batches<M> {
+    pub(super) maker: M,
+    pub(super) epochs: Epochs,
+}
+
+impl<M: Maker> Batches<M> {
+    /// Documents, or the sequences that they were put together to, in an epoch.
+    pub fn items_per_epoch(&self) -> usize {
+        self.epochs.items.len()
+    }
+
+    /// The padded lengths T that occur, ascending: the shapes to prepare.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.epochs.lengths()
+    }
+}
+
+impl<M: Maker> Stream for Batches<M> {
+    type Batch = M::Batch;
+
+    fn batches_per_epoch(&self) -> u64 {
+        self.epochs.batches()
+    }
+
+    fn position(&self) -> Position {
+        self.epochs.position
+    }
+
+    fn seek(&mut self, position: Position) {
+        self.epochs.seek(position);
+    }
+
+    fn next_at(&mut self, progress: f64) -> M::Batch {
+        let (plan, position) = self.epochs.advance();
+        self.maker.make(&plan, position, progress)
+    }
 }
 
 /// The endless order of batches.
-pub(super) struct Epochs {
+pub struct Epochs {
     /// Items with their lengths.
     items: Vec<(u32, usize)>,
     shape: Shape,
@@ -61,38 +133,26 @@ impl Epochs {
         epochs
     }
 
-    /// Batches in an epoch, the same for every epoch.
-    pub(super) fn batches(&self) -> u64 {
+    fn batches(&self) -> u64 {
         self.items.len().div_ceil(self.shape.batch) as u64
     }
 
-    /// Items in an epoch.
-    pub(super) fn items(&self) -> usize {
-        self.items.len()
-    }
-
-    /// The padded lengths that occur, ascending.
-    pub(super) fn lengths(&self) -> Vec<usize> {
+    fn lengths(&self) -> Vec<usize> {
         let mut lengths: Vec<usize> = self.plan.iter().map(|plan| plan.time).collect();
         lengths.sort_unstable();
         lengths.dedup();
         lengths
     }
 
-    /// Position of the batch that comes next.
-    pub(super) fn position(&self) -> Position {
-        self.position
-    }
-
     /// Continues from a position.
-    pub(super) fn seek(&mut self, position: Position) {
+    fn seek(&mut self, position: Position) {
         self.position = position.normal(self.batches());
         self.planned = None;
         self.plan();
     }
 
     /// The next batch and its position.
-    pub(super) fn advance(&mut self) -> (Plan, Position) {
+    fn advance(&mut self) -> (Plan, Position) {
         self.plan();
         let position = self.position;
         self.position = position.next(self.batches());

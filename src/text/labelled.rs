@@ -10,7 +10,7 @@ use super::batch::{IGNORE, NO_DOC, Position};
 use super::bucket::Keep;
 use super::classes;
 use super::documents::Documents;
-use super::epochs::{self, Epochs, Shape};
+use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
 use super::sequences::{Frame, Rows, check_shape};
 use super::tokenizer::Tokenizer;
 use super::vocabulary::Vocabulary;
@@ -60,11 +60,13 @@ pub struct LabelledBatch {
 }
 
 /// An endless stream of [`LabelledBatch`]es.
-pub struct LabelledBatches {
+pub type LabelledBatches = Batches<Labelled>;
+
+/// Makes batches of labelled texts or pairs.
+pub struct Labelled {
     documents: Arc<Documents>,
     options: LabelledOptions,
     frame: Frame,
-    epochs: Epochs,
 }
 
 impl LabelledBatches {
@@ -99,42 +101,21 @@ impl LabelledBatches {
             }
         };
         let lengths = which.iter().map(length).collect();
-        Ok(Self {
+        Ok(Batches {
             epochs: Epochs::new(which, lengths, options.shape(), seed),
-            documents,
-            options,
-            frame,
+            maker: Labelled {
+                documents,
+                options,
+                frame,
+            },
         })
     }
+}
 
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.epochs.batches()
-    }
+impl Maker for Labelled {
+    type Batch = LabelledBatch;
 
-    /// Number of documents in an epoch.
-    pub fn documents_per_epoch(&self) -> usize {
-        self.epochs.items()
-    }
-
-    /// The padded lengths T that occur, ascending: the shapes to prepare.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.epochs.lengths()
-    }
-
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.epochs.position()
-    }
-
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.epochs.seek(position);
-    }
-
-    /// The next batch; after the last one of an epoch, the first of the next epoch.
-    pub fn next_batch(&mut self) -> LabelledBatch {
-        let (plan, position) = self.epochs.advance();
+    fn make(&self, plan: &Plan, position: Position, _: f64) -> LabelledBatch {
         let batch = self.options.batch;
         let mut inputs = Rows::empty(batch, plan.time, self.frame);
         let (mut labels, mut docs) = (vec![IGNORE; batch], vec![NO_DOC; batch]);
@@ -272,11 +253,13 @@ pub struct TaggedBatch {
 }
 
 /// An endless stream of [`TaggedBatch`]es.
-pub struct TaggedBatches {
+pub type TaggedBatches = Batches<Tagged>;
+
+/// Makes batches of texts with a label on every word.
+pub struct Tagged {
     documents: Arc<TaggedDocuments>,
     options: LabelledOptions,
     frame: Frame,
-    epochs: Epochs,
 }
 
 impl TaggedBatches {
@@ -305,37 +288,21 @@ impl TaggedBatches {
             (documents.texts[doc as usize].len() + frame.overhead(1)).min(options.max_len)
         };
         let lengths = which.iter().map(length).collect();
-        Ok(Self {
+        Ok(Batches {
             epochs: Epochs::new(which, lengths, options.shape(), seed),
-            documents,
-            options,
-            frame,
+            maker: Tagged {
+                documents,
+                options,
+                frame,
+            },
         })
     }
+}
 
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.epochs.batches()
-    }
+impl Maker for Tagged {
+    type Batch = TaggedBatch;
 
-    /// The padded lengths T that occur, ascending: the shapes to prepare.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.epochs.lengths()
-    }
-
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.epochs.position()
-    }
-
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.epochs.seek(position);
-    }
-
-    /// The next batch; after the last one of an epoch, the first of the next epoch.
-    pub fn next_batch(&mut self) -> TaggedBatch {
-        let (plan, position) = self.epochs.advance();
+    fn make(&self, plan: &Plan, position: Position, _: f64) -> TaggedBatch {
         let batch = self.options.batch;
         let mut inputs = Rows::empty(batch, plan.time, self.frame);
         let (mut labels, mut docs) = (vec![IGNORE; batch * plan.time], vec![NO_DOC; batch]);

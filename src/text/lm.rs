@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position, drop_words};
 use super::documents::Documents;
+use super::epochs::Stream;
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
 use crate::kernels::token_index::TokenIndex;
@@ -91,17 +92,12 @@ impl LmBatches {
                 path: "the text to pretrain on".into(),
             });
         }
-        let position = Position {
-            seed,
-            epoch: 0,
-            index: 0,
-        };
         let mut batches = Self {
             documents,
             options,
             order,
             starts: Vec::new(),
-            position,
+            position: Position::start(seed),
             planned: None,
         };
         batches.order.sort_unstable();
@@ -112,75 +108,6 @@ impl LmBatches {
     /// Targets in an epoch: all tokens of the documents and one `<eos>` for each document.
     pub fn tokens_per_epoch(&self) -> u64 {
         self.starts.last().copied().unwrap_or(0)
-    }
-
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.lane().div_ceil(self.options.window as u64)
-    }
-
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.position = position;
-        self.position.epoch += position.index / self.batches_per_epoch();
-        self.position.index %= self.batches_per_epoch();
-        self.planned = None;
-        self.plan();
-    }
-
-    /// The next window; after the last one of an epoch, the first of the next epoch.
-    pub fn next_batch(&mut self) -> LmBatch {
-        self.plan();
-        let LmOptions {
-            batch,
-            window: time,
-            word_dropout,
-            ..
-        } = self.options;
-        let (lane, total, position) = (self.lane(), self.tokens_per_epoch(), self.position);
-        let mut ids = vec![PAD; time * batch];
-        let mut targets = vec![IGNORE; time * batch];
-        let mut lens = vec![0; batch];
-        for (b, len) in lens.iter_mut().enumerate() {
-            let lane_end = ((b as u64 + 1) * lane).min(total);
-            let from = b as u64 * lane + position.index * time as u64;
-            let to = (from + time as u64).min(lane_end);
-            if from >= to {
-                continue;
-            }
-            *len = (to - from) as u32;
-            let mut input = self.token_before(from);
-            for (t, next) in self.tokens_from(from).take(*len as usize).enumerate() {
-                ids[t * batch + b] = input;
-                targets[t * batch + b] = next as i32;
-                input = next;
-            }
-        }
-        drop_words(&mut ids, word_dropout, position, 0);
-        self.position.index += 1;
-        if self.position.index == self.batches_per_epoch() {
-            self.position = Position {
-                seed: position.seed,
-                epoch: position.epoch + 1,
-                index: 0,
-            };
-        }
-        let index = TokenIndex::new(&ids, &lens);
-        LmBatch {
-            time,
-            batch,
-            ids,
-            targets,
-            lens,
-            reset: position.index == 0,
-            index,
-            position,
-        }
     }
 
     /// Targets of one lane.
@@ -220,6 +147,66 @@ impl LmBatches {
             .checked_sub(1)
             .and_then(|place| self.tokens_from(place).next());
         before.unwrap_or(EOS)
+    }
+}
+
+impl Stream for LmBatches {
+    type Batch = LmBatch;
+
+    fn batches_per_epoch(&self) -> u64 {
+        self.lane().div_ceil(self.options.window as u64)
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn seek(&mut self, position: Position) {
+        self.position = position.normal(self.batches_per_epoch());
+        self.planned = None;
+        self.plan();
+    }
+
+    fn next_at(&mut self, _: f64) -> LmBatch {
+        self.plan();
+        let LmOptions {
+            batch,
+            window: time,
+            word_dropout,
+            ..
+        } = self.options;
+        let (lane, total, position) = (self.lane(), self.tokens_per_epoch(), self.position);
+        let mut ids = vec![PAD; time * batch];
+        let mut targets = vec![IGNORE; time * batch];
+        let mut lens = vec![0; batch];
+        for (b, len) in lens.iter_mut().enumerate() {
+            let lane_end = ((b as u64 + 1) * lane).min(total);
+            let from = b as u64 * lane + position.index * time as u64;
+            let to = (from + time as u64).min(lane_end);
+            if from >= to {
+                continue;
+            }
+            *len = (to - from) as u32;
+            let mut input = self.token_before(from);
+            for (t, next) in self.tokens_from(from).take(*len as usize).enumerate() {
+                ids[t * batch + b] = input;
+                targets[t * batch + b] = next as i32;
+                input = next;
+            }
+        }
+        drop_words(&mut ids, word_dropout, position, 0);
+        self.position = position.next(self.batches_per_epoch());
+        let index = TokenIndex::new(&ids, &lens);
+        LmBatch {
+            time,
+            batch,
+            ids,
+            targets,
+            lens,
+            reset: position.index == 0,
+            index,
+            position,
+        }
     }
 }
 

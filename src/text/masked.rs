@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
-use super::epochs::{self, Epochs, Plan, Shape};
+use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
 use super::masking::{MaskOptions, Masker};
 use super::pairs::{self, PairOptions};
 use super::sequences::{Frame, Rows, Sequences, check_shape};
@@ -67,8 +67,12 @@ pub struct MaskedBatch {
     pub position: Position,
 }
 
-/// An endless stream of [`MaskedBatch`]es.
-pub struct MaskedBatches {
+/// An endless stream of [`MaskedBatch`]es, each masked at the rate of its progress: the step over the
+/// number of steps.
+pub type MaskedBatches = Batches<Masked>;
+
+/// Makes masked batches.
+pub struct Masked {
     documents: Arc<Documents>,
     vocabulary: Vocabulary,
     sequences: Sequences,
@@ -77,7 +81,6 @@ pub struct MaskedBatches {
     frame: Frame,
     masker: Masker,
     batch: usize,
-    epochs: Epochs,
 }
 
 impl MaskedBatches {
@@ -144,52 +147,33 @@ impl MaskedBatches {
             },
             shuffle: options.shuffle,
         };
-        Ok(Self {
-            documents,
-            vocabulary: vocabulary.clone(),
-            sequences,
-            next_sentence,
-            frame,
-            masker,
-            batch: options.batch,
+        Ok(Batches {
             epochs: Epochs::new(numbers, lengths, shape, seed),
+            maker: Masked {
+                documents,
+                vocabulary: vocabulary.clone(),
+                sequences,
+                next_sentence,
+                frame,
+                masker,
+                batch: options.batch,
+            },
         })
-    }
-
-    /// Batches in an epoch, the same for every epoch.
-    pub fn batches_per_epoch(&self) -> u64 {
-        self.epochs.batches()
-    }
-
-    /// Number of sequences in an epoch.
-    pub fn sequences_per_epoch(&self) -> usize {
-        self.epochs.items()
     }
 
     /// The shapes (T, M) that occur, ascending: M is the room for masked positions.
     pub fn shapes(&self) -> Vec<(usize, usize)> {
-        let room = |time| (time, self.masker.room(self.batch, time));
-        self.epochs.lengths().into_iter().map(room).collect()
+        let Masked { masker, batch, .. } = &self.maker;
+        let room = |time| (time, masker.room(*batch, time));
+        self.lengths().into_iter().map(room).collect()
     }
+}
 
-    /// Position of the batch that comes next.
-    pub fn position(&self) -> Position {
-        self.epochs.position()
-    }
+impl Maker for Masked {
+    type Batch = MaskedBatch;
 
-    /// Continues from a position.
-    pub fn seek(&mut self, position: Position) {
-        self.epochs.seek(position);
-    }
-
-    /// The next batch, masked at the rate of `progress`: the step over the number of steps, 0
-    /// to 1. After the last batch of an epoch comes the first of the next epoch.
-    pub fn next_batch(&mut self, progress: f64) -> MaskedBatch {
-        let (plan, position) = self.epochs.advance();
-        self.make(&plan, position, self.masker.rate(progress))
-    }
-
-    fn make(&self, plan: &Plan, position: Position, rate: f64) -> MaskedBatch {
+    fn make(&self, plan: &Plan, position: Position, progress: f64) -> MaskedBatch {
+        let rate = self.masker.rate(progress);
         let mut inputs = Rows::empty(self.batch, plan.time, self.frame);
         let room = self.masker.room(self.batch, plan.time);
         let (mut rows, mut targets) = (Vec::with_capacity(room), Vec::with_capacity(room));

@@ -18,10 +18,8 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RateShape {
-    /// It stays at `from`.
-    #[default]
-    Constant,
     /// In a straight line.
+    #[default]
     Linear,
     /// Along half a cosine: slowly, fast, slowly.
     Cosine,
@@ -33,7 +31,7 @@ pub enum RateShape {
 pub struct MaskRate {
     /// At the first step.
     pub from: f64,
-    /// At the last step; of no effect when constant.
+    /// At the last step.
     pub to: f64,
     /// In between.
     pub shape: RateShape,
@@ -51,7 +49,7 @@ impl MaskRate {
         Self {
             from: rate,
             to: rate,
-            shape: RateShape::Constant,
+            shape: RateShape::default(),
         }
     }
 
@@ -64,7 +62,6 @@ impl MaskRate {
             progress.clamp(0.0, 1.0)
         };
         let done = match self.shape {
-            RateShape::Constant => 0.0,
             RateShape::Linear => p,
             RateShape::Cosine => (1.0 - (std::f64::consts::PI * p).cos()) / 2.0,
         };
@@ -73,10 +70,7 @@ impl MaskRate {
 
     /// The largest rate that occurs.
     pub fn max(&self) -> f64 {
-        match self.shape {
-            RateShape::Constant => self.from,
-            _ => self.from.max(self.to),
-        }
+        self.from.max(self.to)
     }
 }
 
@@ -290,8 +284,8 @@ mod tests {
             to: 0.1,
             shape,
         };
-        assert_eq!(rate(RateShape::Constant).at(0.7), 0.4);
-        assert_eq!(rate(RateShape::Constant).max(), 0.4);
+        assert_eq!(MaskRate::constant(0.4).at(0.7), 0.4);
+        assert_eq!(MaskRate::constant(0.4).max(), 0.4);
         assert_eq!(rate(RateShape::Cosine).max(), 0.4);
         // Rounding alone: numbers below 1.
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");

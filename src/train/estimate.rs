@@ -5,9 +5,7 @@
 
 use serde::Serialize;
 
-use super::config::{Auxiliary, LstmModel, Precision, StageConfig, StageKind};
-use crate::objectives::{Classify, Joint, Lm, Sa};
-
+use super::config::{Precision, StageConfig, StageKind};
 use crate::models::Extent;
 
 const F32: u64 = 4;
@@ -37,9 +35,9 @@ pub struct Estimate {
     pub largest_per_text: u64,
 }
 
-/// What a transformer's size follows from.
+/// What a model's size follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransformerSizes {
+pub struct ModelSizes {
     /// Numbers that it has.
     pub parameters: u64,
     /// Those of them that are trained.
@@ -78,100 +76,38 @@ impl Estimate {
         )
     }
 
-    /// Works out the size of a transformer's stage.
-    pub fn transformer(sizes: &TransformerSizes, stage: &StageConfig) -> Self {
-        let s = sizes;
-        let of = s.extent;
-        let (c, f, layers) = (of.width as u64, of.inner as u64, of.layers as u64);
-        let rows = (stage.batch * stage.objective.length()) as u64;
-        // What a layer keeps of each token: its input, q, k, v and their mean, two normalised sums
-        // and their sources, the feed-forward part before and after its function. Scores of
-        // attention and logits are never kept.
-        let layer = 11 * c + 2 * f;
+    /// Works out the size of a stage.
+    pub fn of(sizes: &ModelSizes, stage: &StageConfig) -> Self {
+        let (s, of) = (sizes, sizes.extent);
+        let [base, layer, layers] = [of.base, of.layer, of.layers].map(|n| n as u64);
+        let (length, passes) = (stage.objective.length(), stage.objective.passes());
+        let rows = (stage.batch * length * passes) as u64;
         let trains = stage.kind != StageKind::Evaluate;
-        let per_token = |checkpointing| {
-            let layers_kept = match (trains, checkpointing) {
+        let per_token = |recomputed: Option<usize>| {
+            let kept = match (trains, recomputed) {
                 (false, _) => layer,
-                (true, true) => layers * c + layer,
-                (true, false) => layers * layer,
+                (true, Some(kept)) => layers * kept as u64 + layer,
+                (true, None) => layers * layer,
             };
-            3 * c + layers_kept
+            base + kept
         };
-        let widest = f.max(of.projections as u64);
         // Evaluation is in f32.
         let number = match stage.precision {
             Precision::F16 if trains => F32 / 2,
             _ => F32,
         };
+        let recomputed = of.recomputed.filter(|_| trains && !stage.checkpointing);
         let largest_fixed = s.largest_parameter;
-        let largest_per_text = number * stage.objective.length() as u64 * widest;
+        // What is written once more than it is read ends with an <eos>.
+        let largest_per_text = number * ((length + passes - 1) * of.widest) as u64;
         Self {
             parameters: s.parameters,
             trainable: s.trainable,
             weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
             optimizer: F32 * s.trainable * stage.optimizer.slots() as u64,
-            activations: number * rows * per_token(stage.checkpointing),
+            activations: number * rows * per_token(of.recomputed.filter(|_| stage.checkpointing)),
             batch: stage.batch as u64,
-            checkpointed: (trains && !stage.checkpointing).then(|| number * rows * per_token(true)),
-            largest: largest_fixed.max(largest_per_text * stage.batch as u64),
-            largest_fixed,
-            largest_per_text,
-        }
-    }
-
-    /// Works out the size of an LSTM's stage.
-    pub fn lstm(model: &LstmModel, stage: &StageConfig, data: DataSizes) -> Self {
-        let [v, e, h, k] =
-            [data.vocabulary, model.embedding, model.hidden, data.classes].map(|n| n as u64);
-        let directions = 1 + u64::from(model.bidirectional);
-        let layers = model.layers as u64;
-        let width = h * directions;
-
-        let auxiliary = stage.options::<Joint>().map(|joint| joint.auxiliary);
-        let reads = |aux| auxiliary == Some(Some(aux));
-        let is_lm = stage.objective.is::<Lm>() || reads(Auxiliary::Lm);
-        let is_sa = stage.objective.is::<Sa>() || reads(Auxiliary::Sa);
-        let classifies = stage.objective.is::<Classify>() || auxiliary.is_some();
-
-        let lstm: u64 = (0..layers)
-            .map(|layer| {
-                let input = if layer == 0 { e } else { width };
-                // PyTorch keeps two bias vectors.
-                directions * 4 * h * (input + h + 2)
-            })
-            .sum();
-        let softmax = if is_lm || is_sa { (width + 1) * v } else { 0 };
-        let classifier = match (classifies, model.head as u64) {
-            (false, _) => 0,
-            (true, 0) => (width + 1) * k,
-            (true, head) => (width + 1) * head + (head + 1) * k,
-        };
-        let parameters = v * e + lstm + softmax + classifier;
-
-        let length = stage.objective.length() as u64;
-        // An autoencoder reads a text, then writes it with the same weights.
-        let steps = length * (1 + u64::from(is_sa));
-        let rows = steps * stage.batch as u64;
-        // Per token: the embedding, then per layer gates (4h), cell and output, each with its
-        // gradient. Logits are computed in chunks and never stored.
-        let per_token = 2 * (e + layers * directions * 6 * h);
-        let trained = if stage.kind == StageKind::Evaluate {
-            0
-        } else {
-            1
-        };
-        let decoder = if softmax > 0 { v * width } else { 0 };
-        let largest_fixed = F32 * (v * e).max(decoder).max(4 * h * width.max(e));
-        // An LSTM's gates, over all the steps of one pass; an autoencoder writes <eos> as well.
-        let largest_per_text = F32 * (length + u64::from(is_sa)) * (4 * h).max(e);
-        Self {
-            parameters,
-            trainable: parameters * trained,
-            weights: F32 * parameters * (1 + trained),
-            optimizer: F32 * parameters * stage.optimizer.slots() as u64 * trained,
-            activations: F32 * rows * per_token,
-            batch: stage.batch as u64,
-            checkpointed: None,
+            checkpointed: recomputed.map(|kept| number * rows * per_token(Some(kept))),
             largest: largest_fixed.max(largest_per_text * stage.batch as u64),
             largest_fixed,
             largest_per_text,
@@ -188,20 +124,18 @@ pub fn mebibytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use crate::train::config::{Overrides, preset};
+    use crate::train::tasks::planned;
 
     fn stage(preset_name: &str, index: usize) -> Estimate {
         let config = preset(preset_name)
             .unwrap()
             .config(&Overrides::default())
             .unwrap();
-        Estimate::lstm(
-            config.model.lstm().unwrap(),
-            &config.stages[index],
-            DataSizes {
-                vocabulary: 30_000,
-                classes: 2,
-            },
-        )
+        let sizes = DataSizes {
+            vocabulary: 30_000,
+            classes: 2,
+        };
+        planned(&config, &config.stages[index], sizes).unwrap()
     }
 
     #[test]
@@ -233,23 +167,24 @@ mod tests {
             .unwrap()
             .config(&Overrides::default())
             .unwrap();
-        let sizes = TransformerSizes {
+        let sizes = ModelSizes {
             parameters: 1000,
             trainable: 100,
             halved: 0,
             largest_parameter: 400,
             extent: Extent {
                 layers: 2,
-                width: 8,
-                inner: 32,
-                projections: 8,
+                base: 24,
+                layer: 152,
+                recomputed: Some(8),
+                widest: 32,
             },
         };
         let mut stage = config.stages[0].clone();
-        let whole = Estimate::transformer(&sizes, &stage);
+        let whole = Estimate::of(&sizes, &stage);
         stage.precision = Precision::F16;
         let halved = 800;
-        let half = Estimate::transformer(&TransformerSizes { halved, ..sizes }, &stage);
+        let half = Estimate::of(&ModelSizes { halved, ..sizes }, &stage);
         assert_eq!(2 * half.activations, whole.activations);
         assert_eq!(whole.weights - half.weights, 2 * halved);
         assert_eq!(half.optimizer, whole.optimizer);

@@ -8,7 +8,6 @@ pub mod artifacts;
 pub mod config;
 pub mod estimate;
 pub mod fit;
-pub mod metrics;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;
@@ -23,8 +22,8 @@ pub mod tasks;
 pub(crate) mod trainer;
 pub(crate) mod tune;
 
+pub use crate::objectives::scores::Scores;
 pub use config::{Overrides, RunConfig, StageConfig};
-pub use metrics::Scores;
 pub use session::{fit, train};
 pub use state::TensorMap;
 pub use task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest, Unit};

@@ -103,7 +103,7 @@ impl Probe {
             });
             tokens += info
                 .map_err(|e| self.info.explain(&self.stage().name, e))?
-                .tokens;
+                .work;
             let losses = self.task.poll_losses()?;
             self.check(&losses)?;
             after();

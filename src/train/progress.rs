@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::metrics::Scores;
 use super::task::Split;
+use crate::objectives::scores::Scores;
 
 /// One thing that happened. Serialised, it is a line of `--json` and of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]

@@ -5,11 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::config::{RunConfig, StageKind};
-use super::metrics::Scores;
 use super::progress::thousands;
 use super::stats::{Interval, student_t, wilson};
 use crate::atomic::write_file;
 use crate::error::{Error, Result};
+use crate::objectives::scores::Scores;
 
 /// What one unit came to; `done.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,13 +9,13 @@ use super::artifacts::RunFolder;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
-use super::metrics::Scores;
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
 use crate::hub;
+use crate::objectives::scores::Scores;
 use crate::text::Example;
 
 /// A run to be begun, or one to go on with.

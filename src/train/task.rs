@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::config::{RunConfig, StageConfig};
 use super::estimate::Estimate;
-use super::metrics::Scores;
 use super::state::TensorMap;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
+use crate::objectives::scores::Scores;
 
 /// One model in training with its data: implemented once per objective.
 ///
@@ -103,8 +103,10 @@ pub struct TaskInfo {
     pub trainable: u64,
     /// Steps in one pass over the training data.
     pub steps_per_epoch: u64,
-    /// Tokens in one pass over the training data.
-    pub tokens_per_epoch: u64,
+    /// What its work is counted in: "tokens".
+    pub unit: &'static str,
+    /// Work in one pass over the training data.
+    pub work_per_epoch: u64,
     /// What the user should know about how the model began, and what it needs.
     pub notes: Vec<String>,
     /// The memory it needs, as estimated.
@@ -137,8 +139,8 @@ pub struct StepContext {
 /// What a step reports at once; its loss comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepInfo {
-    /// Tokens read, padding not counted.
-    pub tokens: u64,
+    /// Work done, padding not counted, in the unit of [`TaskInfo::unit`].
+    pub work: u64,
 }
 
 /// Parts of the data that a model is scored on.
@@ -154,17 +156,10 @@ pub enum Split {
 /// A trained model as files.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
-    /// melos's own: `model.safetensors`, `config.json`, `tokenizer.json`.
-    Melos {
-        /// Parameters under PyTorch's names, in its gate order.
-        tensors: TensorMap,
-        /// Sizes, labels and whatever else is needed to load it.
-        config: Value,
-        /// Text of `tokenizer.json`.
-        tokenizer: String,
-    },
-    /// As transformers writes them.
-    Transformers(hub::Model<'static>),
+    /// A whole model of a family.
+    Model(hub::Model<'static>),
+    /// Files of a task's own: name and content.
+    Own(Vec<(String, Vec<u8>)>),
     /// A LoRA adapter as PEFT writes it, and the tokeniser.
     Adapter {
         /// `adapter_config.json`.

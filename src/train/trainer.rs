@@ -10,12 +10,12 @@ use super::artifacts::log::MetricsLog;
 use super::artifacts::tensorboard::EventWriter;
 use super::artifacts::write_model;
 use super::config::{Budget, StageConfig};
-use super::metrics::Scores;
 use super::progress::{Event, Progress};
 use super::report::UnitResult;
 use super::state::TrainerState;
 use super::task::{Split, StepContext, Task, TaskInfo, Unit};
 use crate::error::{Error, Result};
+use crate::objectives::scores::Scores;
 
 /// Set from a signal handler (or another thread): finish the step, write a checkpoint, stop.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +52,7 @@ pub enum UnitEnd {
 /// # Errors
 /// [`Error::NoSteps`] where the data give no step.
 pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
-    if info.steps_per_epoch == 0 || info.tokens_per_epoch == 0 {
+    if info.steps_per_epoch == 0 || info.work_per_epoch == 0 {
         return Err(Error::NoSteps {
             unit: unit.into(),
             reason: "its training data are smaller than one batch; lower batch or bptt, or give more text".into(),
@@ -62,7 +62,7 @@ pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
         Budget::Steps(steps) => steps,
         Budget::Epochs(epochs) => ((epochs * info.steps_per_epoch as f64).round() as u64).max(1),
         Budget::Tokens(tokens) => {
-            let per_step = info.tokens_per_epoch as f64 / info.steps_per_epoch as f64;
+            let per_step = info.work_per_epoch as f64 / info.steps_per_epoch as f64;
             ((tokens as f64 / per_step).ceil() as u64).max(1)
         }
     })
@@ -194,7 +194,7 @@ impl<'a> Trainer<'a> {
         let losses = task.poll_losses()?;
         self.state.train_seconds += began.elapsed().as_secs_f64();
         self.state.step = step;
-        self.state.tokens += info.tokens;
+        self.state.tokens += info.work;
         self.state.evaluated = false;
         self.take_losses(losses, &task.loss_scales())?;
         self.progress.event(&Event::Step {
@@ -429,7 +429,7 @@ mod tests {
     fn budgets_become_steps() {
         let info = TaskInfo {
             steps_per_epoch: 10,
-            tokens_per_epoch: 1000,
+            work_per_epoch: 1000,
             ..TaskInfo::default()
         };
         let steps = |budget| total_steps(budget, &info, "lm").unwrap();

@@ -5,6 +5,7 @@ mod bad_input;
 mod families;
 mod japanese;
 mod labels;
+mod lstm;
 mod mixed;
 mod profile;
 mod resume;

@@ -16,13 +16,13 @@ use common::gpu;
 use melos::Error;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{KernelError, Variant};
+use melos::objectives::scores::{ClassScores, Scores};
 use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
 use melos::train::artifacts::RunFolder;
 use melos::train::config::{Overrides, RunConfig, preset};
 use melos::train::estimate::DataSizes;
 use melos::train::fit::AdapterLimits;
-use melos::train::metrics::{ClassScores, Scores};
 use melos::train::tasks::planned;
 use operators::floats;
 

@@ -369,21 +369,17 @@ fn a_class_without_head_is_written_without_prefix() {
 }
 
 #[test]
-fn melos_own_and_unknown_models_are_opened_as_they_are() {
+fn unknown_models_are_opened_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let tensors = vec![("wte.weight".to_string(), Raw::f32(&[2, 1], &[1.0, -2.0]))];
     write_raw(&dir.path().join("model.safetensors"), &tensors);
-    fs::write(
-        dir.path().join("config.json"),
-        r#"{"model_type": "melos-lstm"}"#,
-    )
-    .unwrap();
+    fs::write(dir.path().join("config.json"), r#"{"model_type": "mamba"}"#).unwrap();
     let checkpoint = open(dir.path()).unwrap();
     assert_eq!(checkpoint.format.model_type, "");
     assert_eq!(checkpoint.values("wte.weight").unwrap(), [1.0, -2.0]);
     says(
         refused(checkpoint.architecture()),
-        &["is no model that melos knows (model_type melos-lstm)"],
+        &["is no model that melos knows (model_type mamba)"],
     );
     // Without a configuration the names decide.
     let file = dir.path().join("weights.safetensors");
@@ -435,4 +431,47 @@ fn a_model_is_written_only_whole() {
         shape,
         &["'transformer.wte.weight' has shape [1]", "[37, 16]"],
     );
+}
+
+/// Two classes of LSTMs have the same tensors: what their configuration says tells them apart.
+#[test]
+fn an_lstm_says_itself_what_it_was_trained_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let gates = |inputs| Raw::f32(&[8, inputs], &[0.5; 24][..8 * inputs]);
+    let bias = || Raw::f32(&[8], &[0.0; 8]);
+    let tensors: Vec<(String, Raw)> = [
+        ("decoder.bias", Raw::f32(&[5], &[0.0; 5])),
+        ("decoder.weight", Raw::f32(&[5, 2], &[0.25; 10])),
+        ("embedding.weight", Raw::f32(&[5, 3], &[0.1; 15])),
+        ("lstm.bias_hh_l0", bias()),
+        ("lstm.bias_ih_l0", bias()),
+        ("lstm.weight_hh_l0", gates(2)),
+        ("lstm.weight_ih_l0", gates(3)),
+    ]
+    .map(|(name, raw)| (name.to_string(), raw))
+    .into();
+    write_raw(&dir.path().join("model.safetensors"), &tensors);
+    for (objective, name) in [
+        (r#""language_model", "bptt": 7"#, "LstmLanguageModel"),
+        (
+            r#""autoencoder", "max_len": 7, "kept_end": "head""#,
+            "SequenceAutoencoder",
+        ),
+    ] {
+        let config = format!(
+            r#"{{"model_type": "melos-lstm", "objective": {objective}, "lstm": {{
+                "vocab_size": 5, "embedding_size": 3, "hidden_size": 2, "num_layers": 1,
+                "bidirectional": false, "head_size": 0, "cell_clip": 0.0,
+                "embedding_dropout": 0.0, "layer_dropout": 0.0, "output_dropout": 0.0}}}}"#
+        );
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        let checkpoint = open(dir.path()).unwrap();
+        let class = checkpoint.architecture().unwrap();
+        assert_eq!(class.name(), name);
+        let report = checkpoint.report(&checkpoint.layout(class).unwrap());
+        assert!(report.unwrap().is_exact());
+        let classifier = models::architecture("LstmClassifier").unwrap();
+        assert!(classifier.format.is_head("decoder.weight"));
+        assert!(!classifier.format.is_head("lstm.weight_hh_l0"));
+    }
 }

@@ -31,7 +31,7 @@ fn a_transformers_keys_are_read() {
     };
     assert_eq!(
         (rate.from, rate.to, rate.kind),
-        (0.3, 0.1, RateKind::Cosine)
+        (0.3, 0.1, RateShape::Cosine)
     );
     assert!(masking.whole_word && masking.dynamic);
     assert_eq!(c.stages[0].unfreeze_every, Some(UnfreezeEvery::Steps(3)));
@@ -180,17 +180,7 @@ fn a_transformers_mistakes_are_named() {
         error.starts_with("stage.mlm.freeze: has no meaning beside lora"),
         "{error}"
     );
-    for set in [
-        "precision=\"f16\"",
-        "checkpointing=true",
-        "lora.rank=2",
-        "freeze=\"base\"",
-        "layer_decay=0.9",
-        "rates={'a'=0.5}",
-        "unfreeze_every={steps=1}",
-        "problem=\"regression\"",
-        "label_smoothing=0.1",
-    ] {
+    for set in ["precision=\"f16\"", "checkpointing=true", "lora.rank=2"] {
         let error = refused(&format!("stage.finetune.{set}"));
         let key = set.split(['=', '.']).next().unwrap();
         let want = format!("stage.finetune.{key}: is for model.kind = \"bert\", ");
@@ -199,6 +189,17 @@ fn a_transformers_mistakes_are_named() {
             error.contains("\"gpt2\", ") && error.contains("\"pretrained\", and this is \"lstm\""),
             "{set}: {error}"
         );
+    }
+    // What every model takes, an LSTM takes.
+    for set in [
+        "freeze=\"base\"",
+        "layer_decay=0.9",
+        "rates={'a'=0.5}",
+        "unfreeze_every={steps=1}",
+        "problem=\"regression\"",
+        "label_smoothing=0.1",
+    ] {
+        with(&[&format!("stage.finetune.{set}")]).expect(set);
     }
     // At its default a key says nothing.
     with(&[

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use melos::error::{Error, Result};
 use melos::hub::Array;
-use melos::train::state::check_tensors;
+use melos::train::state::{check_tensors, write_tensors};
 use melos::train::*;
 use serde_json::{Value, json};
 
@@ -108,10 +108,11 @@ impl Task for Toy {
     fn describe(&self) -> TaskInfo {
         TaskInfo {
             summary: "toy".into(),
+            unit: "points",
             parameters: DIM as u64,
             trainable: DIM as u64,
             steps_per_epoch: (self.train_points() / BATCH) as u64,
-            tokens_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
+            work_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
             notes: Vec::new(),
             size: None,
         }
@@ -162,9 +163,7 @@ impl Task for Toy {
         {
             flag.raise();
         }
-        Ok(StepInfo {
-            tokens: BATCH as u64,
-        })
+        Ok(StepInfo { work: BATCH as u64 })
     }
 
     fn poll_losses(&mut self) -> Result<Vec<(u64, f32)>> {
@@ -232,13 +231,16 @@ impl Task for Toy {
     }
 
     fn export(&mut self) -> Result<ModelFiles> {
-        Ok(ModelFiles::Melos {
-            tensors: TensorMap::from([(
-                "w".into(),
-                Array::new(&[DIM], self.weights.to_vec()).unwrap(),
-            )]),
-            config: json!({ "model": "toy" }),
-            tokenizer: "{}".into(),
-        })
+        let w = Array::new(&[DIM], self.weights.to_vec()).unwrap();
+        let mut weights = Vec::new();
+        write_tensors(&mut weights, &TensorMap::from([("w".into(), w)])).unwrap();
+        let config = json!({ "model": "toy" }).to_string();
+        let files = [
+            ("model.safetensors", weights),
+            ("config.json", config.into_bytes()),
+            ("tokenizer.json", b"{}".to_vec()),
+        ];
+        let named = files.map(|(name, content)| (name.to_string(), content));
+        Ok(ModelFiles::Own(named.into()))
     }
 }

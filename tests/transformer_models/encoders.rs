@@ -2,7 +2,7 @@
 
 use melos::models::encoder::{EncoderClassifier, EncoderMaskedLm, EncoderTagger};
 use melos::models::{
-    Classifier, Labels, MaskedLm, MaskedTokens, ProblemType, Tagger, Tokens, classification_loss,
+    Answers, Classifier, Labels, MaskedLm, MaskedTokens, ProblemType, Tagger, Tokens,
 };
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops::{self, TokenIds};
@@ -93,8 +93,11 @@ pub fn classifier(model: &Model, classifier: &EncoderClassifier, labels: &Labels
     let weights = vec![1.0 / (rows * per_row) as f32; rows];
     let weights = Tensor::from_slice(&model.gpu, [rows], &weights).unwrap();
     model.trains_alike(|tape| {
-        let logits = classifier.logits(tape, &inputs)?;
-        classification_loss(tape, problem, &logits, &targets, &weights)
+        let answers = Answers {
+            problem,
+            ..Answers::classes(&targets, &weights)
+        };
+        classifier.loss(tape, &inputs, &answers)
     });
 }
 

@@ -238,7 +238,8 @@ fn configurations_keep_every_field() {
             assert_eq!(own.to_json(), json, "{}", folder.display());
         }
     }
-    let all: BTreeSet<&str> = FAMILIES.iter().map(|f| f.format().model_type).collect();
+    let of_transformers = FAMILIES.iter().filter(|f| !f.format().module.is_empty());
+    let all: BTreeSet<&str> = of_transformers.map(|f| f.format().model_type).collect();
     assert_eq!(families, all);
     let many: Vec<String> = (0..12).map(|i| format!("label {i}")).collect();
     let labels = Labels::named(&many, None);
@@ -271,7 +272,12 @@ fn new_models_are_of_the_sizes_given() {
     };
     for family in FAMILIES {
         let kind = family.format().model_type;
-        let json = family.sized(&sizes).to_json();
+        let Some(config) = family.sized(&sizes) else {
+            // An LSTM's sizes are others.
+            assert_eq!(kind, "melos-lstm");
+            continue;
+        };
+        let json = config.to_json();
         let config = read_config(&json, Path::new(kind)).unwrap();
         assert_eq!(
             (config.vocab_size(), config.positions()),
@@ -279,8 +285,8 @@ fn new_models_are_of_the_sizes_given() {
             "{kind}"
         );
         let extent = config.extent();
-        let found = (extent.layers, extent.width, extent.inner);
-        assert_eq!(found, (3, 12, 20), "{kind}");
+        let found = (extent.layers, extent.base, extent.layer);
+        assert_eq!(found, (3, 3 * 12, 11 * 12 + 2 * 20), "{kind}");
         let mut written = (family.format().defaults)();
         let (written, new) = (written.as_object_mut().unwrap(), json.as_object().unwrap());
         written.extend(new.clone());

@@ -72,6 +72,7 @@ static FORMAT: Format = Format {
     label_layers: &["classifier"],
     optional: &["bert.pooler."],
     targets: &["query", "value"],
+    told: |_| None,
     defaults,
     declare: |json, head| declared(&BertConfig::from_json(json)?, head),
 };
@@ -93,8 +94,8 @@ impl Family for BertFamily {
         Ok(Box::new(BertConfig::from_json(json)?))
     }
 
-    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
-        Box::new(BertConfig::default().sized(s))
+    fn sized(&self, s: &Sizes) -> Option<Box<dyn Config>> {
+        Some(Box::new(BertConfig::default().sized(s)))
     }
 }
 
@@ -136,12 +137,12 @@ impl Config for BertConfig {
     }
 
     fn extent(&self) -> Extent {
-        Extent {
-            layers: self.num_hidden_layers,
-            width: self.hidden_size,
-            inner: self.intermediate_size,
-            projections: self.hidden_size,
-        }
+        Extent::transformer(
+            self.num_hidden_layers,
+            self.hidden_size,
+            self.intermediate_size,
+            self.hidden_size,
+        )
     }
 
     fn labels(&self) -> &Labels {
@@ -167,7 +168,7 @@ impl Config for BertConfig {
             Head::NextSentence => Box::new(BertForPreTraining::new(v, self)?),
             Head::Sequence => Box::new(classifier(v, self)?),
             Head::Token => Box::new(tagger(v, self)?),
-            Head::CausalLm => return Err(no_head(&BERT)),
+            _ => return Err(no_head(&BERT)),
         })
     }
 

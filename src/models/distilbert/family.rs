@@ -61,6 +61,7 @@ static FORMAT: Format = Format {
     label_layers: &["classifier"],
     optional: &[],
     targets: &["q_lin", "v_lin"],
+    told: |_| None,
     defaults,
     declare: |json, head| declared(&DistilBertConfig::from_json(json)?, head),
 };
@@ -83,7 +84,7 @@ impl Family for DistilBertFamily {
     }
 
     /// Norms have one epsilon, whatever the sizes say.
-    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
+    fn sized(&self, s: &Sizes) -> Option<Box<dyn Config>> {
         let default = DistilBertConfig::default();
         let mut config = DistilBertConfig {
             vocab_size: s.vocabulary,
@@ -97,7 +98,7 @@ impl Family for DistilBertFamily {
             ..default
         };
         config.set_dropouts(&s.dropout);
-        Box::new(config)
+        Some(Box::new(config))
     }
 }
 
@@ -119,12 +120,7 @@ impl Config for DistilBertConfig {
     }
 
     fn extent(&self) -> Extent {
-        Extent {
-            layers: self.n_layers,
-            width: self.dim,
-            inner: self.hidden_dim,
-            projections: self.dim,
-        }
+        Extent::transformer(self.n_layers, self.dim, self.hidden_dim, self.dim)
     }
 
     fn labels(&self) -> &Labels {
@@ -147,7 +143,7 @@ impl Config for DistilBertConfig {
             Head::MaskedLm => Box::new(masked_lm(v, self)?),
             Head::Sequence => Box::new(classifier(v, self)?),
             Head::Token => Box::new(tagger(v, self)?),
-            Head::NextSentence | Head::CausalLm => return Err(no_head(&DISTILBERT)),
+            _ => return Err(no_head(&DISTILBERT)),
         })
     }
 

@@ -47,6 +47,7 @@ static FORMAT: Format = Format {
     label_layers: &["score"],
     optional: &[],
     targets: &["c_attn"],
+    told: |_| None,
     defaults,
     declare: |json, head| declared(&Gpt2Config::from_json(json)?, head),
 };
@@ -68,7 +69,7 @@ impl Family for Gpt2Family {
         Ok(Box::new(Gpt2Config::from_json(json)?))
     }
 
-    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
+    fn sized(&self, s: &Sizes) -> Option<Box<dyn Config>> {
         let default = Gpt2Config::default();
         let mut config = Gpt2Config {
             vocab_size: s.vocabulary,
@@ -85,7 +86,7 @@ impl Family for Gpt2Family {
             ..default
         };
         config.set_dropouts(&s.dropout);
-        Box::new(config)
+        Some(Box::new(config))
     }
 }
 
@@ -107,12 +108,7 @@ impl Config for Gpt2Config {
     }
 
     fn extent(&self) -> Extent {
-        Extent {
-            layers: self.n_layer,
-            width: self.n_embd,
-            inner: self.inner(),
-            projections: 3 * self.n_embd,
-        }
+        Extent::transformer(self.n_layer, self.n_embd, self.inner(), 3 * self.n_embd)
     }
 
     fn ends(&self) -> [Option<u32>; 2] {
@@ -139,7 +135,7 @@ impl Config for Gpt2Config {
             Head::Layers | Head::Base => Box::new(gpt2(v, self)?),
             Head::CausalLm => Box::new(Gpt2LmHead::new(v, self)?),
             Head::Sequence => Box::new(Gpt2ForSequenceClassification::new(v, self)?),
-            Head::MaskedLm | Head::NextSentence | Head::Token => return Err(no_head(&GPT2)),
+            _ => return Err(no_head(&GPT2)),
         })
     }
 

@@ -103,6 +103,7 @@ const fn format(
         label_layers: &["classifier.out_proj", "classifier"],
         optional: &["roberta.pooler."],
         targets: &["query", "value"],
+        told: |_| None,
         defaults,
         declare: |json, head| declared(&RobertaConfig::from_json(json)?, head),
     }
@@ -125,7 +126,7 @@ impl Family for RobertaFamily {
         Ok(Box::new(RobertaConfig::from_json(json)?))
     }
 
-    fn sized(&self, s: &Sizes) -> Box<dyn Config> {
+    fn sized(&self, s: &Sizes) -> Option<Box<dyn Config>> {
         let mut config = RobertaConfig::new(self.multilingual);
         let pad = s.pad.or(config.bert.pad_token_id);
         config.bert = BertConfig {
@@ -138,7 +139,7 @@ impl Family for RobertaFamily {
         for (field, token) in [("bos_token_id", s.begin), ("eos_token_id", s.end)] {
             config.bert.other.insert(field.into(), json!(token));
         }
-        Box::new(config)
+        Some(Box::new(config))
     }
 }
 
@@ -187,7 +188,7 @@ impl Config for RobertaConfig {
             Head::MaskedLm => Box::new(masked_lm(v, self)?),
             Head::Sequence => Box::new(classifier(v, self)?),
             Head::Token => Box::new(tagger(v, self)?),
-            Head::NextSentence | Head::CausalLm => return Err(no_head(self.family())),
+            _ => return Err(no_head(self.family())),
         })
     }
 

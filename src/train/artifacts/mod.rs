@@ -24,7 +24,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::config::{Overrides, RunConfig};
-use super::state::write_tensors;
 use super::task::{ModelFiles, Unit};
 use crate::atomic::{NewFolder, write_file};
 use crate::error::{Error, Result};
@@ -130,21 +129,10 @@ impl RunFolder {
 pub fn write_model(path: &Path, model: &ModelFiles) -> Result<()> {
     let folder = NewFolder::begin(path)?;
     match model {
-        ModelFiles::Melos {
-            tensors,
-            config,
-            tokenizer,
-        } => {
-            folder.file("model.safetensors", |out| write_tensors(out, tensors))?;
-            folder.file("config.json", |out| {
-                serde_json::to_writer_pretty(&mut *out, config)?;
-                out.write_all(b"\n")
-            })?;
-            folder.file("tokenizer.json", |out| out.write_all(tokenizer.as_bytes()))?;
-        }
-        ModelFiles::Transformers(model) => {
+        ModelFiles::Model(model) => {
             hub::write(&folder, model, &hub::SaveOptions::default())?;
         }
+        ModelFiles::Own(files) => write_all(&folder, files)?,
         ModelFiles::Adapter {
             config,
             layout,
@@ -152,10 +140,13 @@ pub fn write_model(path: &Path, model: &ModelFiles) -> Result<()> {
             companions,
         } => {
             hub::adapter::write(&folder, config, layout, weights)?;
-            for (name, content) in companions {
-                folder.file(name, |out| out.write_all(content))?;
-            }
+            write_all(&folder, companions)?;
         }
     }
     folder.commit()
+}
+
+fn write_all(folder: &NewFolder, files: &[(String, Vec<u8>)]) -> Result<()> {
+    let mut files = files.iter();
+    files.try_for_each(|(name, content)| folder.file(name, |out| out.write_all(content)))
 }

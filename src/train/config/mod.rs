@@ -15,9 +15,8 @@ mod types;
 mod validate;
 mod validate_tuning;
 
-pub use crate::objectives::{
-    Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
-};
+pub use crate::objectives::{Auxiliary, MaskRate, Masking, Problem, RateSchedule};
+pub use crate::text::{Keep, RateShape};
 pub use model::{
     Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
 };

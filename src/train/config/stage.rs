@@ -10,6 +10,7 @@ use super::model::{Dropout, LstmModel};
 use super::optimizer::Optimizer;
 use super::tuning::{Lora, UnfreezeEvery};
 use crate::error::{Error, Result};
+use crate::models::lstm;
 use crate::objectives::{self, AnyObjective, OBJECTIVES, Objective, Registered};
 use crate::optim::schedule::Schedule;
 use crate::schema::{self, Fault, Read};
@@ -144,10 +145,8 @@ impl StageConfig {
                 message: format!("cannot be written as TOML: {e}"),
             })
         };
-        let mut own = table(self)?;
-        let least = ["name", "kind", OBJECTIVE].map(|key| (key.to_string(), own[key].clone()));
-        let untouched = StageConfig::read(Table::from_iter(least));
-        let untouched = table(&untouched.map_err(|fault| fault.into_error("stage"))?)?;
+        let untouched = StageConfig::new(&self.name, self.kind, self.objective.clone());
+        let (mut own, untouched) = (table(self)?, table(&untouched)?);
         own.retain(|key, value| untouched.get(key) != Some(value));
         Ok(own.keys().cloned().collect())
     }
@@ -269,6 +268,16 @@ pub enum Part {
     Embedding,
     /// LSTM weights and biases.
     Lstm,
+}
+
+impl Part {
+    /// What the names of its tensors begin with, before a dot.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Part::Embedding => lstm::EMBEDDING,
+            Part::Lstm => lstm::LSTM,
+        }
+    }
 }
 
 /// Which text a pretrain stage reads.

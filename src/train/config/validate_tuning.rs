@@ -12,7 +12,7 @@ impl RunConfig {
     pub(super) fn check_tuning(&self, stage: &StageConfig) -> Result<()> {
         let at = |key: &str| format!("stage.{}.{key}", stage.name);
         let kind = self.model.kind();
-        if !kind.objectives().contains(&stage.objective.name()) {
+        if !kind.learns(&stage.objective) {
             return Err(wrong(
                 at("objective"),
                 format!(

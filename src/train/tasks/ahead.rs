@@ -3,8 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::objective::Stream;
 use crate::error::{Error, Result};
+use crate::objectives::batch::{Batch, Batches};
 use crate::text::Position;
 
 /// A step whose batches are wanted.
@@ -21,8 +21,8 @@ enum Request {
 }
 
 /// A step's batches, and where the data stand after them.
-struct Made<B> {
-    batches: Vec<B>,
+struct Made {
+    batches: Vec<Batch>,
     position: Position,
 }
 
@@ -30,21 +30,21 @@ struct Made<B> {
 ///
 /// What comes out is what the stream itself would give, in the same order: a position is that of
 /// the next step to be handed out, whatever has been made ahead.
-pub(super) struct Ahead<S: Stream> {
+pub(super) struct Ahead {
     requests: Sender<Request>,
-    made: Receiver<Made<S::Batch>>,
+    made: Receiver<Made>,
     worker: Option<JoinHandle<()>>,
     position: Position,
     /// The step that was asked for and not fetched yet.
     pending: Option<Wanted>,
 }
 
-impl<S: Stream> Ahead<S> {
+impl Ahead {
     /// Hands `stream` to a thread; a step has `batches` of its batches.
     ///
     /// # Errors
     /// [`Error::Io`] where the system has no thread left.
-    pub fn new(mut stream: S, batches: usize) -> Result<Ahead<S>> {
+    pub fn new(mut stream: Box<dyn Batches>, batches: usize) -> Result<Ahead> {
         let (requests, wanted) = channel();
         let (finished, made) = channel();
         let position = stream.position();
@@ -78,7 +78,7 @@ impl<S: Stream> Ahead<S> {
     }
 
     /// The batches of step `step` of `total`; the step after it is begun.
-    pub fn step(&mut self, step: u64, total: u64) -> Vec<S::Batch> {
+    pub fn step(&mut self, step: u64, total: u64) -> Vec<Batch> {
         let wanted = Wanted { step, total };
         if self.pending != Some(wanted) {
             if self.pending.is_some() {
@@ -123,7 +123,7 @@ impl<S: Stream> Ahead<S> {
         }
     }
 
-    fn fetch(&mut self) -> Made<S::Batch> {
+    fn fetch(&mut self) -> Made {
         self.pending = None;
         match self.made.recv() {
             Ok(made) => made,
@@ -144,20 +144,22 @@ impl<S: Stream> Ahead<S> {
 mod tests {
     use super::*;
 
-    /// Numbers; each with the step that it was made for.
+    /// Numbers: as a batch's length, beside the step that it was made for.
     struct Numbers(u64);
 
-    impl Stream for Numbers {
-        type Batch = (u64, u64);
-
-        fn batches_per_epoch(&self) -> u64 {
+    impl Batches for Numbers {
+        fn per_epoch(&self) -> u64 {
             10
         }
 
-        fn next(&mut self, step: u64, _: u64) -> (u64, u64) {
+        fn work_per_epoch(&self) -> u64 {
+            10
+        }
+
+        fn next(&mut self, step: u64, _: u64) -> Batch {
             assert!(self.0 < 100, "no more numbers");
             self.0 += 1;
-            (step, self.0)
+            Batch::new(self.0 as usize, step)
         }
 
         fn position(&self) -> Position {
@@ -170,32 +172,33 @@ mod tests {
         fn seek(&mut self, position: Position) {
             self.0 = position.index;
         }
+    }
 
-        fn length(_: &(u64, u64)) -> usize {
-            1
-        }
+    fn step(ahead: &mut Ahead, step: u64, total: u64) -> Vec<(u64, usize)> {
+        let batches = ahead.step(step, total);
+        batches.iter().map(|b| (b.work, b.length)).collect()
     }
 
     #[test]
     fn batches_are_those_of_the_stream_wherever_it_goes_on() {
-        let mut ahead = Ahead::new(Numbers(0), 2).unwrap();
-        assert_eq!(ahead.step(1, 9), [(1, 1), (1, 2)]);
-        assert_eq!(ahead.step(2, 9), [(2, 3), (2, 4)]);
+        let mut ahead = Ahead::new(Box::new(Numbers(0)), 2).unwrap();
+        assert_eq!(step(&mut ahead, 1, 9), [(1, 1), (1, 2)]);
+        assert_eq!(step(&mut ahead, 2, 9), [(2, 3), (2, 4)]);
         let position = ahead.position();
         assert_eq!(position.index, 4);
-        assert_eq!(ahead.step(3, 9), [(3, 5), (3, 6)]);
+        assert_eq!(step(&mut ahead, 3, 9), [(3, 5), (3, 6)]);
         ahead.seek(position);
-        assert_eq!(ahead.step(3, 9), [(3, 5), (3, 6)]);
+        assert_eq!(step(&mut ahead, 3, 9), [(3, 5), (3, 6)]);
         // Not the step that was made ahead: made again.
-        assert_eq!(ahead.step(7, 9), [(7, 7), (7, 8)]);
-        assert_eq!(ahead.step(9, 9), [(9, 9), (9, 10)]);
+        assert_eq!(step(&mut ahead, 7, 9), [(7, 7), (7, 8)]);
+        assert_eq!(step(&mut ahead, 9, 9), [(9, 9), (9, 10)]);
         assert_eq!(ahead.position().index, 10);
     }
 
     #[test]
     #[should_panic(expected = "no more numbers")]
     fn a_panic_on_the_thread_comes_out() {
-        let mut ahead = Ahead::new(Numbers(98), 2).unwrap();
+        let mut ahead = Ahead::new(Box::new(Numbers(98)), 2).unwrap();
         ahead.step(1, 3);
         ahead.step(2, 3);
     }

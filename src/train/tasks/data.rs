@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
-use crate::objectives::Labels;
-use crate::objectives::Problem;
+use crate::models::{Reading, tokenizer_of};
+use crate::objectives::{Labelled, Problem};
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
 use crate::text::{
@@ -24,10 +24,10 @@ use crate::train::task::{self, Unit};
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
-    tagged: Option<Arc<TaggedDocuments>>,
+    pub tagged: Option<Arc<TaggedDocuments>>,
     validation: f64,
     test_share: f64,
     seed: u64,
@@ -62,7 +62,7 @@ impl Data {
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
         let mut tagged = None;
-        let by_word = |s: &StageConfig| s.objective.labels() == Labels::OfWords;
+        let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
         let (tokenizer, documents) = if config.stages.iter().any(by_word) {
             let texts = tagged_texts(&config.data)?;
             let examples = texts.iter().map(|(text, split)| Example {
@@ -121,7 +121,7 @@ impl Data {
             tokenizer.vocab_size(),
         );
         Ok(Data {
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             documents: Arc::new(documents),
             tagged,
             validation: config.data.validation,
@@ -131,8 +131,12 @@ impl Data {
         })
     }
 
-    /// The tokeniser's files as transformers has them: name and content.
-    pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    /// The tokeniser's files: name and content.
+    pub fn tokenizer_files(&self, reading: Reading) -> Result<Vec<(String, Vec<u8>)>> {
+        if reading != Reading::Rows {
+            let text = self.tokenizer.to_json()?;
+            return Ok(vec![("tokenizer.json".into(), text.into_bytes())]);
+        }
         let place = || Path::new("a temporary folder");
         let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
         self.tokenizer.save_folder(folder.path())?;
@@ -149,15 +153,25 @@ impl Data {
     }
 
     /// The texts whose words have labels.
-    pub fn tagged(&self) -> Result<Arc<TaggedDocuments>> {
-        self.tagged.clone().ok_or_else(|| Error::NoLabels {
+    pub fn tagged(&self) -> Result<&TaggedDocuments> {
+        self.tagged.as_deref().ok_or_else(|| Error::NoLabels {
             what: "a word classifier".into(),
             found: "none".into(),
         })
     }
 
-    /// These texts, divided for one unit.
-    pub fn tagged_parts(&self, unit: &Unit) -> Result<Parts> {
+    /// The documents that a stage reads, divided for one unit.
+    pub fn parts(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
+        match (stage.objective.labels(), stage.objective.problem()) {
+            (Labelled::None, _) => self.text(stage, unit),
+            (Labelled::OfWords, _) => self.tagged_parts(unit),
+            (Labelled::OfTexts, Problem::SingleLabel) => self.labelled(unit),
+            (Labelled::OfTexts, _) => self.any_labelled(unit),
+        }
+    }
+
+    /// Texts whose words have labels, divided for one unit.
+    fn tagged_parts(&self, unit: &Unit) -> Result<Parts> {
         let documents = &self.documents;
         let test = documents.filter(|d| documents.split(d) == Some(Split::Test));
         if self.all {
@@ -176,7 +190,7 @@ impl Data {
     }
 
     /// The labelled documents of one unit, divided by chance: their labels need not be classes.
-    pub fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
+    fn any_labelled(&self, unit: &Unit) -> Result<Parts> {
         if self.all {
             return self.all_labelled();
         }
@@ -238,7 +252,7 @@ impl Data {
     }
 
     /// The labelled documents of one unit, divided.
-    pub fn labelled(&self, unit: &Unit) -> Result<Parts> {
+    fn labelled(&self, unit: &Unit) -> Result<Parts> {
         if self.all {
             return self.all_labelled();
         }
@@ -411,8 +425,7 @@ fn options(config: &RunConfig) -> TokenizerOptions {
     }
 }
 
-/// A tokeniser that is not to be trained: the file's, or that of the model that a run of
-/// transformers starts from.
+/// A tokeniser that is not to be trained: the file's, or that of the model that a run starts from.
 fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
     let dictionary = config.tokenizer.dictionary.as_deref();
     let is_lstm = config.model.lstm().is_some();
@@ -427,10 +440,7 @@ fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
     let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
     match inits.filter(|_| !is_lstm).find(is_folder) {
         None => Ok(None),
-        Some(init) => {
-            let folder = resolve_model(Path::new(init))?;
-            Tokenizer::open_with(&folder, dictionary).map(Some)
-        }
+        Some(init) => tokenizer_of(&resolve_model(Path::new(init))?, dictionary).map(Some),
     }
 }
 

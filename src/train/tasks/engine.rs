@@ -2,13 +2,13 @@
 //! and the tensors of a checkpoint.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::{Entry, HashMap};
 use std::path::Path;
 
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::Result;
 use crate::hub::Array;
 use crate::nn::Vars;
+use crate::objectives::feed::{Feed, Pass};
 use crate::ops::axpy;
 use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
@@ -24,60 +24,6 @@ const LEAST_SCALE: f32 = 1.0 / 1024.0;
 
 /// The loss scale and its good steps, in a checkpoint.
 const LOSS_SCALE: &str = "optimizer.loss_scale";
-
-/// One batch shape: its inputs on the device, and the pass that reads them.
-pub(crate) struct Step<I> {
-    pub inputs: I,
-    recording: Recording,
-    results: Vec<Tensor>,
-}
-
-impl<I> Step<I> {
-    /// Records a forward pass without dropout.
-    pub fn inference(
-        gpu: &Gpu,
-        inputs: I,
-        forward: impl FnOnce(&Tape, &I) -> Result<Vec<Tensor>>,
-    ) -> Result<Step<I>> {
-        let (recording, results) = gpu.record(|| forward(&Tape::inference(gpu), &inputs))?;
-        Ok(Step {
-            inputs,
-            recording,
-            results,
-        })
-    }
-
-    /// Runs a forward pass; what it returns is to be read before it runs again.
-    pub fn run(&self, gpu: &Gpu) -> Result<&[Tensor]> {
-        gpu.replay(&self.recording)?;
-        Ok(&self.results)
-    }
-}
-
-/// The steps recorded so far, by the length of their sequences.
-pub(crate) struct Steps<I>(HashMap<usize, Step<I>>);
-
-impl<I> Steps<I> {
-    pub fn new() -> Steps<I> {
-        Steps(HashMap::new())
-    }
-
-    /// The step for sequences of `length`; recorded by `record` when it is the first of them.
-    pub fn of(
-        &mut self,
-        length: usize,
-        record: impl FnOnce() -> Result<Step<I>>,
-    ) -> Result<&Step<I>> {
-        Ok(match self.0.entry(length) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(record()?),
-        })
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-}
 
 /// How an engine updates its parameters.
 pub(super) struct EngineOptions<'a> {
@@ -174,35 +120,31 @@ impl Engine {
     }
 
     /// Records the passes of a micro-batch: forward and backward.
-    pub fn record<I>(
+    pub fn record(
         &self,
-        inputs: I,
-        loss: impl FnOnce(&Tape, &I) -> Result<Tensor>,
-    ) -> Result<Step<I>> {
+        feed: Feed,
+        loss: impl FnOnce(&Tape, &Feed) -> Result<Tensor>,
+    ) -> Result<Pass> {
         let (recording, ()) = self.gpu.record(|| {
             let (state, scale) = (self.step_state.tensor(), self.optimizer.loss_scale());
             let tape = match self.precision {
                 Precision::F32 => Tape::training(&self.gpu, state),
                 Precision::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
             };
-            let loss = loss(&tape, &inputs)?;
+            let loss = loss(&tape, &feed)?;
             tape.backward(&loss)?;
             axpy(&self.loss, &loss, 1.0, None, true)
         })?;
         log::debug!("recorded a pass of {} commands", recording.len());
-        Ok(Step {
-            inputs,
-            recording,
-            results: Vec::new(),
-        })
+        Ok(Pass::recorded(feed, recording))
     }
 
     /// Runs micro-batch number `micro` of a step, from 0.
-    pub fn train<I>(&mut self, cx: &StepContext, micro: usize, step: &Step<I>) -> Result<()> {
+    pub fn train(&mut self, cx: &StepContext, micro: usize, pass: &Recording) -> Result<()> {
         let part = (micro as u32, self.accumulate);
         self.step_state
             .advance_part(&self.optimizer, cx.step, cx.lr, part)?;
-        self.gpu.replay(&step.recording)
+        self.gpu.replay(pass)
     }
 
     /// Updates the parameters at the end of a step; its loss arrives later.

@@ -1,26 +1,30 @@
 //! Where stages become models on a GPU: one [`Task`] for each objective.
 
+mod adapter;
 mod ahead;
 mod data;
-pub(crate) mod engine;
-mod lstm;
+mod engine;
 mod objective;
-pub(crate) mod transformer;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Precision, RunConfig, StageConfig};
-use super::estimate::{DataSizes, Estimate};
+use super::config::{ModelConfig, Precision, Problem, RunConfig, StageConfig, StageKind};
+use super::estimate::{DataSizes, Estimate, ModelSizes};
 use super::fit::AdapterLimits;
-use super::run::{Model, resolve_model};
+use super::run::resolve_model;
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
-use crate::hub;
-use crate::objectives::{Classify, Clm, Lm, Sa, Words};
+use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
+use crate::objectives::Labelled;
+use crate::objectives::criterion::{Purpose, Setup};
+use crate::objectives::labels::Labels;
+use crate::tensor::DType;
+use crate::text::{Roles, Vocabulary, WordVectors};
 use data::Data;
-use objective::ObjectiveTask;
+use objective::{Course, ObjectiveTask};
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
 /// tokenised once.
@@ -116,36 +120,98 @@ fn make(
     request: &TaskRequest<'_>,
     size: Estimate,
 ) -> Result<Box<dyn Task>> {
-    fn boxed<O: objective::Objective + 'static>(
-        task: ObjectiveTask<O>,
-        size: Estimate,
-    ) -> Box<dyn Task> {
-        Box::new(task.sized(size))
+    let (stage, unit) = (request.stage, request.unit);
+    let vocabulary = data.tokenizer.vocabulary();
+    let (mut config, mut source) = start::network(request, vocabulary)?;
+    check_reading(&*config, source.as_ref(), &data)?;
+    let labels = labels(&data, source.as_ref(), stage)?;
+    let labels = labels.map(|(labels, kept)| {
+        config.set_labels(labels.of_config());
+        if !kept {
+            source = source.take().map(Pretrained::without_head);
+        }
+        Arc::new(labels)
+    });
+    let vectors = match &request.config.model {
+        ModelConfig::Lstm(model) => model.word_vectors.as_deref(),
+        _ => None,
+    };
+    let vectors = match vectors {
+        Some(path) => Some((path, WordVectors::read(path, &data.tokenizer)?)),
+        None => None,
+    };
+    let parts = data.parts(stage, unit)?;
+    let criterion = stage.objective.criterion(Setup {
+        documents: data.documents.clone(),
+        tagged: data.tagged.clone(),
+        tokenizer: data.tokenizer.clone(),
+        config: config.clone(),
+        labels,
+        batch: stage.batch,
+        seed: request.config.seed,
+    })?;
+    let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed))?;
+    let companions = data.tokenizer_files(config.reading())?;
+    let started = start::start(gpu, request, config, source, vectors, stream.per_epoch())?;
+    let course = Course {
+        criterion,
+        stream,
+        parts,
+        companions,
+    };
+    Ok(Box::new(ObjectiveTask::new(started, course, stage, size)?))
+}
+
+/// Refuses texts that a model cannot read as they are.
+fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) -> Result<()> {
+    if config.reading() == Reading::Rows {
+        return Ok(());
     }
-    match &request.config.model {
-        ModelConfig::Lstm(model) => {
-            let start = lstm::Start {
-                gpu,
-                model,
-                request,
-            };
-            Ok(match request.stage.objective.name() {
-                Lm::NAME => boxed(lstm::LanguageModel::task(&start, data)?, size),
-                Sa::NAME => boxed(lstm::Autoencoder::task(&start, data)?, size),
-                // Validation left no other.
-                _ => boxed(lstm::Classifier::task(&start, data)?, size),
+    let pairs = data
+        .documents
+        .filter(|d| data.documents.texts(d).1.is_some());
+    if !pairs.is_empty() {
+        return Err(Error::ConfigValue {
+            place: "data.pair_column".into(),
+            message: format!(
+                "is for models that read two texts at once; {} reads one",
+                config.family().one()
+            ),
+        });
+    }
+    // Its words have no names but their numbers.
+    match source {
+        Some(source) if tokenizer_of(&source.path, None)?.hash() != data.tokenizer.hash() => {
+            Err(Error::Folder {
+                path: source.path.clone(),
+                problem: "its tokenizer.json is not this run's; set tokenizer.file to it".into(),
             })
         }
-        _ => Ok(match request.stage.objective.name() {
-            Clm::NAME => boxed(transformer::CausalLm::task(gpu, data, request)?, size),
-            Classify::NAME => boxed(
-                transformer::SequenceClassifier::task(gpu, data, request)?,
-                size,
-            ),
-            Words::NAME => boxed(transformer::WordClassifier::task(gpu, data, request)?, size),
-            _ => boxed(transformer::MaskedLm::task(gpu, data, request)?, size),
-        }),
+        _ => Ok(()),
     }
+}
+
+/// What the labels of the data mean to a stage's model, and whether its outputs are those of the source.
+fn labels(
+    data: &Data,
+    source: Option<&Pretrained>,
+    stage: &StageConfig,
+) -> Result<Option<(Labels, bool)>> {
+    let known = source.and_then(Pretrained::labels);
+    let fixed = stage.kind == StageKind::Evaluate;
+    Ok(match stage.objective.labels() {
+        Labelled::None => None,
+        Labelled::OfTexts => {
+            let problem = stage.objective.problem();
+            Some(Labels::new(
+                &data.documents,
+                problem,
+                known.as_deref(),
+                fixed,
+            )?)
+        }
+        Labelled::OfWords => Some(Labels::of_words(data.tagged()?, known.as_deref(), fixed)?),
+    })
 }
 
 /// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
@@ -153,13 +219,38 @@ fn make(
 fn estimate(
     config: &RunConfig,
     stage: &StageConfig,
-    init: (Option<&Path>, Option<&Path>),
+    (init, base): (Option<&Path>, Option<&Path>),
     data: DataSizes,
 ) -> Result<Estimate> {
-    match &config.model {
-        ModelConfig::Lstm(model) => Ok(Estimate::lstm(model, stage, data)),
-        _ => transformer::estimate(config, stage, init, data),
+    let vocabulary = Vocabulary::new(data.vocabulary.max(1), Roles::default(), &[], &[], "");
+    let source = start::open_source(init, base, stage)?;
+    let mut sizes = start::choose(config, stage, source.as_ref(), &vocabulary)?;
+    if stage.objective.needs_labels() {
+        let problem = stage.objective.problem();
+        let count = match problem {
+            Problem::Regression => 1,
+            _ => data.classes.max(1),
+        };
+        let names: Vec<String> = (0..count).map(|n| format!("LABEL_{n}")).collect();
+        sizes.set_labels(ModelLabels::named(&names, Some(problem.into())));
     }
+    let built = start::declare(&*sizes, source.as_ref(), stage)?;
+    let mut total = ModelSizes {
+        parameters: 0,
+        trainable: 0,
+        halved: 0,
+        largest_parameter: 0,
+        extent: sizes.extent(),
+    };
+    for spec in built.vars.specs() {
+        let len = spec.shape.len() as u64;
+        let rule = built.rule(&spec, stage);
+        total.parameters += len;
+        total.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
+        total.halved += if rule.dtype == DType::F16 { len } else { 0 };
+        total.largest_parameter = total.largest_parameter.max(len * rule.dtype.size());
+    }
+    Ok(Estimate::of(&total, stage))
 }
 
 /// The size of a stage before the run begins, when earlier stages have left no models yet.
@@ -172,7 +263,7 @@ pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Resu
 }
 
 /// The model folder that a stage starts from, when earlier stages have left no models yet: that of
-/// the stage which the first of them began with. An LSTM's sizes do not come from a folder.
+/// the stage which the first of them began with.
 ///
 /// # Errors
 /// Those of [`resolve_model`].
@@ -202,32 +293,6 @@ pub(crate) fn open_gpu(adapter: Option<&str>) -> Result<Gpu> {
         wanted: adapter.map(str::to_string),
         checked: false,
     })
-}
-
-/// Whether a model folder is one of melos's own.
-///
-/// # Errors
-/// [`Error::FileMissing`], [`Error::Folder`] for a folder without a `config.json` that can be read.
-pub(crate) fn is_lstm(folder: &Path) -> Result<bool> {
-    let path = folder.join(hub::CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
-    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Folder {
-        path,
-        problem: format!("is not JSON: {e}; copy it again"),
-    })?;
-    // What names no kind is told so by the reader of transformers' folders.
-    Ok(config["model_type"].as_str() == Some(lstm::MODEL_TYPE))
-}
-
-/// Opens an LSTM's model folder.
-///
-/// # Errors
-/// Whatever the files or the device report.
-pub fn open_model(folder: &Path, adapter: Option<&str>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(lstm::SavedModel::open(
-        folder,
-        open_gpu(adapter)?,
-    )?))
 }
 
 /// Limits of the adapter that a run would use, where there is one.

@@ -1,209 +1,164 @@
-//! One [`Task`] for all objectives: an objective says what a batch is and what its loss, the task
-//! does the rest.
+//! One [`Task`] for all objectives: an objective says what a batch is, what its loss and its scores, the
+//! task does the rest.
+
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::adapter::Adapter;
 use super::ahead::Ahead;
-use super::engine::{Engine, Step, Steps};
+use super::data::Parts;
+use super::engine::Engine;
+use super::start::Started;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::Array;
-use crate::tensor::{Tape, Tensor};
-use crate::text::{
-    BucketBatches, CausalBatch, CausalBatches, LabelledBatch, LabelledBatches, LmBatch, LmBatches,
-    Position, SequenceBatch,
-};
+use crate::hub::adapter::{LABELS, labels_file};
+use crate::hub::{self, Array, Layout};
+use crate::models::{Config, Cut, Network};
+use crate::objectives::batch::Batches;
+use crate::objectives::criterion::{Criterion, Scorer};
+use crate::objectives::feed::{Carried, Feed, Passes};
+use crate::objectives::scores::Scores;
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
-use crate::train::metrics::Scores;
 use crate::train::state::TensorMap;
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
 
-/// An endless stream of batches.
-pub(super) trait Stream: Send + 'static {
-    type Batch: Send;
-
-    fn batches_per_epoch(&self) -> u64;
-    /// The next one, for step `step` of `total`: how text is masked may change on the way.
-    fn next(&mut self, step: u64, total: u64) -> Self::Batch;
-    /// Where the next one begins.
-    fn position(&self) -> Position;
-    fn seek(&mut self, position: Position);
-    /// Length of a batch's sequences; batches of one length share a recorded pass.
-    fn length(batch: &Self::Batch) -> usize;
-}
-
-/// Streams whose batches depend on nothing but the position, with the length of a batch's sequences.
-macro_rules! streams {
-    ($($stream:ident of $batch:ident by $($length:ident).+;)*) => {$(
-        impl Stream for $stream {
-            type Batch = $batch;
-
-            fn batches_per_epoch(&self) -> u64 {
-                self.batches_per_epoch()
-            }
-
-            fn next(&mut self, _: u64, _: u64) -> $batch {
-                self.next_batch()
-            }
-
-            fn position(&self) -> Position {
-                self.position()
-            }
-
-            fn seek(&mut self, position: Position) {
-                self.seek(position);
-            }
-
-            fn length(batch: &$batch) -> usize {
-                batch.$($length).+
-            }
-        }
-    )*};
-}
-
-streams! {
-    LmBatches of LmBatch by time;
-    BucketBatches of SequenceBatch by time;
-    CausalBatches of CausalBatch by inputs.time;
-    LabelledBatches of LabelledBatch by inputs.time;
-}
-
-/// A batch of a stream of an objective.
-pub(super) type BatchOf<O> = <<O as Objective>::Stream as Stream>::Batch;
-
-/// What is learned, of what, by which model.
-pub(super) trait Objective {
-    type Stream: Stream;
-    /// A batch on the device.
-    type Inputs;
-
-    /// What is learned, in a few words, and the tokens of an epoch.
-    fn describe(&self, stream: &Self::Stream) -> TaskInfo;
-
-    /// Memory for such a batch, to train on or to score.
-    fn inputs(&self, gpu: &Gpu, batch: &BatchOf<Self>, training: bool) -> Result<Self::Inputs>;
-
-    /// Uploads a batch, its losses weighted so that they add up to the mean over all batches of
-    /// its step; returns how many targets it has itself.
-    fn write(
-        &self,
-        inputs: &Self::Inputs,
-        batch: &BatchOf<Self>,
-        step: &[BatchOf<Self>],
-    ) -> Result<u64>;
-
-    /// Tokens that a batch reads.
-    fn tokens(batch: &BatchOf<Self>) -> u64;
-
-    /// The weighted loss, (1).
-    fn loss(&self, tape: &Tape, inputs: &Self::Inputs) -> Result<Tensor>;
-
-    /// Scores the model on a split; `None` where there is no such split.
-    fn evaluate(
-        &mut self,
-        gpu: &Gpu,
-        scoring: &mut Steps<Self::Inputs>,
-        split: Split,
-    ) -> Result<Option<Scores>>;
-
-    /// State that lives from step to step besides parameters.
-    fn carried(&self) -> Vec<(String, Tensor)> {
-        Vec::new()
-    }
-
-    /// The model as files.
-    fn export(&self, engine: &Engine) -> Result<ModelFiles>;
-}
-
-/// Mean loss per target over the batches of an epoch, as a language model's scores.
-pub(super) fn language_scores<O: Objective>(
-    objective: &O,
-    gpu: &Gpu,
-    scoring: &mut Steps<O::Inputs>,
-    stream: &mut O::Stream,
-) -> Result<Scores> {
-    let (mut loss, mut targets) = (0.0, 0);
-    for _ in 0..stream.batches_per_epoch() {
-        let batch = stream.next(1, 1);
-        let step = scoring.of(O::Stream::length(&batch), || {
-            let inputs = objective.inputs(gpu, &batch, false)?;
-            Step::inference(gpu, inputs, |tape, i| Ok(vec![objective.loss(tape, i)?]))
-        })?;
-        let count = objective.write(&step.inputs, &batch, std::slice::from_ref(&batch))?;
-        let [mean] = step.run(gpu)? else { continue };
-        loss += f64::from(mean.to_vec::<f32>()?[0]) * count as f64;
-        targets += count;
-    }
-    Scores::language(loss, targets)
-}
-
 /// An objective in training.
-pub(super) struct ObjectiveTask<O: Objective> {
+pub(super) struct ObjectiveTask {
     engine: Engine,
-    objective: O,
-    stream: Ahead<O::Stream>,
+    config: Box<dyn Config>,
+    network: Box<dyn Network>,
+    criterion: Box<dyn Criterion>,
+    stream: Ahead,
+    /// What lives from batch to batch.
+    carried: Carried,
+    parts: Parts,
     /// What was known of it at the start.
     info: TaskInfo,
-    steps: Steps<O::Inputs>,
-    scoring: Steps<O::Inputs>,
+    passes: Passes,
+    scorer: Scorer,
+    files: Files,
 }
 
-impl<O: Objective> ObjectiveTask<O> {
+/// What becomes of the model besides its parameters.
+struct Files {
+    /// Its tensors as files have them, an adapter's left out.
+    layout: Layout,
+    adapter: Option<Adapter>,
+    /// Where the base of an adapter stands.
+    base: Option<PathBuf>,
+    /// What goes into the model's folder beside its tensors.
+    companions: Vec<(String, Vec<u8>)>,
+}
+
+/// What a stage learns, of what.
+pub(super) struct Course {
+    pub criterion: Box<dyn Criterion>,
+    pub stream: Box<dyn Batches>,
+    pub parts: Parts,
+    /// The tokeniser's files.
+    pub companions: Vec<(String, Vec<u8>)>,
+}
+
+impl ObjectiveTask {
+    /// The task of a model that has been started.
     pub fn new(
-        engine: Engine,
-        objective: O,
-        stream: O::Stream,
+        started: Started,
+        course: Course,
         stage: &StageConfig,
-    ) -> Result<ObjectiveTask<O>> {
-        let mut info = objective.describe(&stream);
-        info.summary = format!("{}, on {}", info.summary, engine.gpu.caps());
-        // An epoch is made of whole steps; what is left begins the next one.
-        let batches = stream.batches_per_epoch();
-        info.steps_per_epoch = batches.div_ceil(stage.accumulate as u64);
-        let (all, trained) = engine.store.counts();
-        info.parameters = all as u64;
-        info.trainable = trained as u64;
-        Ok(ObjectiveTask {
+        size: Estimate,
+    ) -> Result<ObjectiveTask> {
+        let Course {
+            criterion,
+            stream,
+            parts,
+            companions,
+        } = course;
+        let Started {
             engine,
-            objective,
-            stream: Ahead::new(stream, stage.accumulate)?,
+            mut config,
+            network,
+            ..
+        } = started;
+        let (all, trained) = engine.store.counts();
+        let (objective, accumulate) = (&stage.objective, stage.accumulate);
+        let texts = if objective.needs_labels() {
+            format!(
+                "{} texts to learn from, {} to test on",
+                parts.train.len(),
+                parts.test.len()
+            )
+        } else {
+            format!(
+                "{} texts, vocabulary {}",
+                parts.train.len(),
+                config.vocab_size()
+            )
+        };
+        let mut notes = started.notes;
+        notes.push(size.sentence());
+        let info = TaskInfo {
+            summary: format!("{}, {texts}, on {}", criterion.title(), engine.gpu.caps()),
+            unit: objective.unit(),
+            parameters: all as u64,
+            trainable: trained as u64,
+            // An epoch is made of whole steps; what is left begins the next one.
+            steps_per_epoch: stream.per_epoch().div_ceil(accumulate as u64),
+            work_per_epoch: stream.work_per_epoch(),
+            notes,
+            size: Some(size),
+        };
+        let cut = Cut {
+            length: objective.length(),
+            kept_end: objective.kept_end(),
+        };
+        config.set_trained(started.layout.architecture.head(), cut);
+        Ok(ObjectiveTask {
+            carried: criterion.carried(&engine.gpu, &*network)?,
+            engine,
+            config,
+            network,
+            criterion,
+            stream: Ahead::new(stream, accumulate)?,
+            parts,
             info,
-            steps: Steps::new(),
-            scoring: Steps::new(),
+            passes: Passes::default(),
+            scorer: Scorer::default(),
+            files: Files {
+                layout: started.layout,
+                adapter: started.adapter,
+                // As a path that holds wherever melos or PEFT is started.
+                base: started.base.map(|b| b.canonicalize().unwrap_or(b)),
+                companions,
+            },
         })
     }
-
-    /// The same, telling what memory it needs.
-    pub fn sized(mut self, size: Estimate) -> ObjectiveTask<O> {
-        self.info.notes.push(size.sentence());
-        self.info.size = Some(size);
-        self
-    }
 }
 
-impl<O: Objective> Task for ObjectiveTask<O> {
+impl Task for ObjectiveTask {
     fn describe(&self) -> TaskInfo {
         self.info.clone()
     }
 
     fn train_step(&mut self, cx: &StepContext) -> Result<StepInfo> {
         if self.engine.reach(cx.step)? {
-            self.steps.clear();
+            self.passes.clear();
         }
         let batches = self.stream.step(cx.step, cx.total);
+        let (criterion, network) = (&self.criterion, &*self.network);
         for (micro, batch) in batches.iter().enumerate() {
-            let step = self.steps.of(O::Stream::length(batch), || {
-                let inputs = self.objective.inputs(&self.engine.gpu, batch, true)?;
+            let pass = self.passes.of(batch.length, || {
+                let feed = Feed::new(&self.engine.gpu, batch, self.carried.clone())?;
                 self.engine
-                    .record(inputs, |tape, i| self.objective.loss(tape, i))
+                    .record(feed, |tape, feed| criterion.loss(tape, network, feed))
             })?;
-            self.objective.write(&step.inputs, batch, &batches)?;
-            self.engine.train(cx, micro, step)?;
+            pass.feed.write(batch, &batches)?;
+            self.engine.train(cx, micro, &pass.recording)?;
         }
         self.engine.update(cx)?;
         Ok(StepInfo {
-            tokens: batches.iter().map(O::tokens).sum(),
+            work: batches.iter().map(|batch| batch.work).sum(),
         })
     }
 
@@ -220,20 +175,25 @@ impl<O: Objective> Task for ObjectiveTask<O> {
     }
 
     fn evaluate(&mut self, split: Split) -> Result<Option<Scores>> {
-        self.objective
-            .evaluate(&self.engine.gpu, &mut self.scoring, split)
+        let Some(docs) = self.parts.held_out(split) else {
+            return Ok(None);
+        };
+        let (gpu, network) = (&self.engine.gpu, &*self.network);
+        let scores = self.scorer.scores(gpu, network, &*self.criterion, docs)?;
+        Ok(Some(scores))
     }
 
     fn save(&mut self) -> Result<TensorMap> {
         let mut tensors = self.engine.save()?;
-        for (name, tensor) in self.objective.carried() {
-            tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
+        for (name, tensor) in &self.carried {
+            let array = Array::whole(tensor.dims(), tensor.to_vec()?);
+            tensors.insert(name.clone(), array);
         }
         Ok(tensors)
     }
 
     fn load(&mut self, tensors: &TensorMap) -> Result<()> {
-        self.engine.load(tensors, &self.objective.carried())
+        self.engine.load(tensors, &self.carried)
     }
 
     fn position(&self) -> Value {
@@ -251,7 +211,35 @@ impl<O: Objective> Task for ObjectiveTask<O> {
     }
 
     fn export(&mut self) -> Result<ModelFiles> {
-        self.objective.export(&self.engine)
+        let files = &self.files;
+        let mut companions = files.companions.clone();
+        let mut tensors = self.engine.parameters()?;
+        let mut architecture = files.layout.architecture;
+        let Some(adapter) = &files.adapter else {
+            let config = self.config.to_json();
+            let saved = architecture.head().saved();
+            if saved != architecture.head() {
+                architecture = architecture.format.class(saved).unwrap_or(architecture);
+                let layout = architecture.layout(&config, "config.json".as_ref())?;
+                tensors.retain(|name, _| layout.shape(name).is_some());
+            }
+            return Ok(ModelFiles::Model(hub::Model {
+                architecture,
+                config,
+                tensors,
+                companions,
+            }));
+        };
+        if architecture.head().has_labels() {
+            let text = labels_file(&self.config.labels().names());
+            companions.push((LABELS.into(), text));
+        }
+        Ok(ModelFiles::Adapter {
+            config: Box::new(adapter.config(files.base.as_deref())),
+            weights: adapter.weights(&files.layout, &tensors)?,
+            layout: files.layout.clone(),
+            companions,
+        })
     }
 
     fn gpu(&self) -> Option<&Gpu> {
@@ -261,22 +249,4 @@ impl<O: Objective> Task for ObjectiveTask<O> {
     fn peak_memory(&self) -> Option<u64> {
         Some(self.engine.gpu.memory().peak)
     }
-}
-
-/// Targets on the host as the kernels take them: -1 becomes `u32::MAX`.
-pub(super) fn as_targets(values: &[i32]) -> Vec<u32> {
-    values.iter().map(|&v| v as u32).collect()
-}
-
-/// How many targets count.
-pub(super) fn count(targets: &[i32]) -> usize {
-    targets.iter().filter(|&&t| t >= 0).count()
-}
-
-/// Weights that make sums over the targets that count add up to their mean over all the `step`'s
-/// targets.
-pub(super) fn mean_weights<'a>(targets: &[i32], step: impl Iterator<Item = &'a [i32]>) -> Vec<f32> {
-    let share = 1.0 / step.map(count).sum::<usize>().max(1) as f32;
-    let weight = |&t: &i32| if t < 0 { 0.0 } else { share };
-    targets.iter().map(weight).collect()
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelKind;
 use crate::error::Result;
-use crate::objectives::{Classify, Joint, Lm, Sa};
+use crate::models::lstm::{LSTM_FAMILY, Lstm, LstmConfig};
+use crate::models::{Config, Family};
+use crate::objectives::Classify;
 use crate::schema;
 use crate::train::config::StageConfig;
 use crate::train::config::validate::require;
@@ -16,12 +18,12 @@ pub(super) const NAME: &str = "lstm";
 
 /// What it is good for.
 pub(super) fn kind() -> ModelKind {
-    let names = [Lm::NAME, Sa::NAME, Classify::NAME, Joint::NAME];
+    let format = LSTM_FAMILY.format();
     ModelKind {
         name: NAME,
         keys: &["transfer", "dropout"],
         pairs: false,
-        learns: Box::new(move |o| names.contains(&o.name())),
+        learns: Box::new(|o| o.head().and_then(|head| format.class(head)).is_some()),
         sizes: || schema::keys(LstmModel::deserialize),
     }
 }
@@ -80,6 +82,31 @@ pub struct Dropout {
 }
 
 impl LstmModel {
+    /// The network of a stage, for a vocabulary.
+    pub(in crate::train) fn sized(
+        &self,
+        stage: &StageConfig,
+        vocab_size: usize,
+    ) -> Box<dyn Config> {
+        let dropout = stage.dropout(self);
+        let sizes = LstmConfig {
+            vocab_size,
+            embedding_size: self.embedding,
+            hidden_size: self.hidden,
+            num_layers: self.layers,
+            bidirectional: self.bidirectional,
+            head_size: self.head,
+            cell_clip: self.cell_clip.unwrap_or(0.0),
+            embedding_dropout: dropout.embedding,
+            layer_dropout: dropout.output,
+            output_dropout: dropout.output,
+        };
+        let mut lstm = Lstm::new(sizes);
+        lstm.linear_gain = self.linear_gain;
+        lstm.word_dropout = dropout.word;
+        Box::new(lstm)
+    }
+
     /// Checks the sizes, and that the stages can use it as it is.
     pub(super) fn check(&self, stages: &[StageConfig]) -> Result<()> {
         for (key, value) in [

@@ -13,6 +13,7 @@ use toml::{Table, Value};
 
 use super::StageConfig;
 use crate::error::Result;
+use crate::models::lstm::LSTM_FAMILY;
 use crate::models::{FAMILIES, Family};
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::schema::{self, Fault};
@@ -37,7 +38,12 @@ impl ModelKind {
         (self.sizes)().contains(&key)
     }
 
-    /// The names of the objectives that it learns.
+    /// Whether it learns an objective, be it registered or a program's own.
+    pub fn learns(&self, objective: &AnyObjective) -> bool {
+        (self.learns)(objective)
+    }
+
+    /// The names of the registered objectives that it learns.
     pub fn objectives(&self) -> Vec<&'static str> {
         let all = OBJECTIVES.iter().map(|o| o.standard());
         all.filter(|o| (self.learns)(o)).map(|o| o.name()).collect()
@@ -47,7 +53,7 @@ impl ModelKind {
 /// All kinds of networks: the LSTM, every family of transformers, and what a folder holds.
 pub fn model_kinds() -> Vec<ModelKind> {
     let mut kinds = vec![lstm::kind()];
-    kinds.extend(FAMILIES.iter().map(|family| transformer::kind(*family)));
+    kinds.extend(transformers().map(transformer::kind));
     kinds.push(transformer::pretrained());
     kinds
 }
@@ -124,9 +130,15 @@ impl ModelConfig {
     }
 }
 
+/// The families whose sizes are a transformer's.
+fn transformers() -> impl Iterator<Item = &'static dyn Family> {
+    let own = LSTM_FAMILY.format().model_type;
+    let families = FAMILIES.iter().copied();
+    families.filter(move |family| family.format().model_type != own)
+}
+
 fn family(name: &str) -> Option<&'static dyn Family> {
-    let mut families = FAMILIES.iter().copied();
-    families.find(|family| family.format().model_type == name)
+    transformers().find(|family| family.format().model_type == name)
 }
 
 impl Default for ModelConfig {

@@ -10,17 +10,7 @@ use crate::schema;
 use crate::train::config::validate::{require, wrong};
 
 /// The keys of a stage that are for transformers.
-const KEYS: &[&str] = &[
-    "precision",
-    "checkpointing",
-    "freeze",
-    "layer_decay",
-    "rates",
-    "unfreeze_every",
-    "lora",
-    "problem",
-    "label_smoothing",
-];
+const KEYS: &[&str] = &["precision", "checkpointing", "lora"];
 
 /// What a family is good for: what its heads learn.
 pub(super) fn kind(family: &'static dyn Family) -> ModelKind {

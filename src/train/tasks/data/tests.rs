@@ -25,7 +25,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
     let tokenizer = Tokenizer::train_on(texts, &options).unwrap();
     let documents = Documents::from_examples((0..80).map(example), &tokenizer).unwrap();
     let data = Data {
-        tokenizer,
+        tokenizer: tokenizer.into(),
         documents: Arc::new(documents),
         validation: config.data.validation,
         test_share: config.data.test_share,

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::Problem;
+use super::batch::Targets;
+use super::scores::{Scores, argmax, softmax};
 use crate::error::{Error, Result};
-use crate::models::{self, Config, Pretrained, ProblemType};
-use crate::text::{Documents, classes};
-use crate::train::config::Problem;
+use crate::models;
+use crate::text::{Documents, TaggedDocuments, classes};
 
 /// The labels of a data set as targets.
 #[derive(Debug, Clone)]
@@ -97,6 +99,27 @@ fn parts(label: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Labels {
+    /// The labels of words, numbered as `known` says.
+    ///
+    /// # Errors
+    /// [`Error::UnseenLabel`] where `fixed` and a label is not known.
+    pub fn of_words(
+        tagged: &TaggedDocuments,
+        known: Option<&[String]>,
+        fixed: bool,
+    ) -> Result<(Labels, bool)> {
+        let classes: Vec<&str> = tagged.label_names().iter().map(String::as_str).collect();
+        let numbering = number(known, &classes, fixed)?;
+        let width = numbering.names.len();
+        let one = |&output: &usize| (0..width).map(|n| f32::from(n == output)).collect();
+        let labels = Labels {
+            targets: numbering.outputs.iter().map(one).collect(),
+            names: numbering.names,
+            problem: Problem::SingleLabel,
+        };
+        Ok((labels, numbering.kept))
+    }
+
     /// The labels of `documents`, numbered as `known` where that has outputs for all of them;
     /// otherwise, unless `fixed`, in the order of [`classes::sorted`]. The second answer is whether
     /// `known`'s numbers hold.
@@ -180,31 +203,116 @@ impl Labels {
         self.targets.get(label as usize).map(Vec::as_slice)
     }
 
-    /// The class of a target with a single 1.
-    pub fn class(target: &[f32]) -> u32 {
-        let class = target.iter().position(|&x| x == 1.0);
-        class.map_or(u32::MAX, |c| c as u32)
+    /// The model's number of each of the data's classes.
+    pub fn numbers(&self) -> Vec<i32> {
+        self.targets.iter().map(|t| class(t) as i32).collect()
+    }
+
+    /// Answers as a batch has them.
+    pub(super) fn targets(&self, answers: &[Option<&[f32]>]) -> Targets {
+        match self.problem {
+            Problem::SingleLabel => {
+                let class = |answer: &Option<&[f32]>| answer.map_or(-1, |a| class(a) as i32);
+                Targets::classes(answers.iter().map(class).collect())
+            }
+            _ => Targets::numbers(answers, self.names.len()),
+        }
+    }
+
+    /// As a configuration has them.
+    pub fn of_config(&self) -> models::Labels {
+        models::Labels::named(&self.names, Some(self.problem.into()))
     }
 }
 
-/// The names that a source has for its outputs, where it has a head for labels.
-pub fn known(source: Option<&Pretrained>) -> Option<Vec<String>> {
-    let source = source.filter(|s| s.architecture.is_some_and(|a| a.head().has_labels()))?;
-    Some(names(&*source.config))
+/// The class of a target with a single 1.
+fn class(target: &[f32]) -> usize {
+    target.iter().position(|&x| x == 1.0).unwrap_or(0)
 }
 
-/// Labels of these names, as a configuration has them.
-pub fn of_config(names: &[String], problem: Problem) -> models::Labels {
-    let problem = match problem {
-        Problem::SingleLabel => ProblemType::SingleLabelClassification,
-        Problem::MultiLabel => ProblemType::MultiLabelClassification,
-        Problem::Regression => ProblemType::Regression,
-    };
-    models::Labels::named(names, Some(problem))
+/// Outputs as they are shown: probabilities of classes, or numbers.
+pub fn shown(problem: Problem, row: &[f32]) -> Vec<f32> {
+    match problem {
+        Problem::SingleLabel => softmax(row),
+        Problem::MultiLabel => row.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect(),
+        Problem::Regression => row.to_vec(),
+    }
 }
 
-/// The names of a model's outputs.
-pub fn names(config: &dyn Config) -> Vec<String> {
-    let labels = config.labels();
-    (0..labels.count()).map(|n| labels.name(n)).collect()
+/// Scores of what a model says of labelled documents.
+///
+/// # Errors
+/// [`Error::Metric`] where there is nothing to score.
+pub fn scores(
+    labels: &Labels,
+    documents: &Documents,
+    outputs: &[(u32, Vec<f32>)],
+) -> Result<Scores> {
+    let known = outputs
+        .iter()
+        .filter_map(|(doc, row)| Some((labels.target(documents, *doc)?, row)));
+    match labels.problem {
+        Problem::SingleLabel => {
+            let classes = labels.names.len();
+            let mut confusion = vec![vec![0u64; classes]; classes];
+            let mut loss = 0.0;
+            for (target, row) in known {
+                let probabilities = softmax(row);
+                let class = class(target);
+                let (Some(counts), Some(p)) = (confusion.get_mut(class), probabilities.get(class))
+                else {
+                    continue;
+                };
+                counts[argmax(&probabilities)] += 1;
+                loss -= f64::from(p.max(f32::MIN_POSITIVE)).ln();
+            }
+            Scores::classifier(loss, confusion)
+        }
+        Problem::MultiLabel => {
+            let (mut loss, mut exact, mut texts) = (0.0, 0u64, 0u64);
+            let (mut hits, mut said, mut true_) = (0u64, 0u64, 0u64);
+            for (target, row) in known {
+                let mut all = true;
+                for (&t, &z) in target.iter().zip(row) {
+                    // log(1 + e^-|z|) + max(z, 0) - z t: the stable form.
+                    let z = f64::from(z);
+                    loss += (-z.abs()).exp().ln_1p() + z.max(0.0) - z * f64::from(t);
+                    let (says, is) = (z > 0.0, t > 0.5);
+                    all &= says == is;
+                    hits += u64::from(says && is);
+                    said += u64::from(says);
+                    true_ += u64::from(is);
+                }
+                exact += u64::from(all);
+                texts += 1;
+            }
+            let mut scores = Scores::mean(loss / labels.names.len() as f64, texts)?;
+            scores.accuracy = Some(exact as f64 / texts as f64);
+            scores.f1 = Some(2.0 * hits as f64 / (said + true_).max(1) as f64);
+            Ok(scores)
+        }
+        Problem::Regression => {
+            let pairs: Vec<(f64, f64)> = known
+                .filter_map(|(t, row)| Some((f64::from(*t.first()?), f64::from(*row.first()?))))
+                .collect();
+            let loss = pairs.iter().map(|(t, y)| (t - y).powi(2)).sum();
+            let mut scores = Scores::mean(loss, pairs.len() as u64)?;
+            scores.correlation = pearson(&pairs);
+            Ok(scores)
+        }
+    }
+}
+
+/// Pearson's correlation; `None` where one side does not vary.
+fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
+    let n = pairs.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
+    let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
+    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+    for (x, y) in pairs {
+        xy += (x - mx) * (y - my);
+        xx += (x - mx).powi(2);
+        yy += (y - my).powi(2);
+    }
+    (xx > 0.0 && yy > 0.0).then(|| xy / (xx * yy).sqrt())
 }

@@ -1,22 +1,22 @@
 //! What a stage starts from: random weights, or those of a folder; and which of them it trains.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::adapter::Adapter;
+use super::engine::{Engine, EngineOptions};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head, Layout, LoadReport};
-use crate::models::{Config, Dropouts, Network, Pretrained, Sizes, brings};
+use crate::models::{Config, Dropouts, Family, Network, Pretrained, Reading, Sizes, brings};
 use crate::nn::{LoraPlan, Vars};
 use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
-use crate::text::Vocabulary;
+use crate::text::{Vocabulary, WordVectors};
 use crate::train::config::{
-    ModelConfig, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
+    ModelConfig, Part, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
     UnfreezeEvery,
 };
 use crate::train::task::TaskRequest;
-use crate::train::tasks::engine::{Engine, EngineOptions};
 
 /// A model ready to be trained.
 pub struct Started {
@@ -69,18 +69,19 @@ pub fn choose(
     source: Option<&Pretrained>,
     vocabulary: &Vocabulary,
 ) -> Result<Box<dyn Config>> {
-    let mut network = match (source, &config.model, config.model.family()) {
-        (Some(source), ..) => source.config.clone(),
-        (None, ModelConfig::Transformer(_, model), Some(family)) => {
+    let own = match (&config.model, config.model.family()) {
+        // Its parts may go into a model of other sizes.
+        (ModelConfig::Lstm(model), _) => Some(model.sized(stage, vocabulary.size())),
+        (ModelConfig::Transformer(_, model), Some(family)) if source.is_none() => {
             family.sized(&sizes(model, vocabulary))
         }
-        (None, ..) => {
-            return Err(Error::ConfigValue {
-                place: format!("stage.{}.init", stage.name),
-                message: "is not set; say which model to start from with --init DIR".into(),
-            });
-        }
+        _ => None,
     };
+    let mut network =
+        (own.or_else(|| source.map(|s| s.config.clone()))).ok_or_else(|| Error::ConfigValue {
+            place: format!("stage.{}.init", stage.name),
+            message: "is not set; say which model to start from with --init DIR".into(),
+        })?;
     if let ModelConfig::Pretrained(changes) = &config.model {
         network.set_dropouts(&Dropouts {
             hidden: changes.dropout,
@@ -110,15 +111,36 @@ pub fn network(
     request: &TaskRequest<'_>,
     vocabulary: &Vocabulary,
 ) -> Result<(Box<dyn Config>, Option<Pretrained>)> {
-    let source = (request.init.as_deref())
-        .map(|folder| Pretrained::open(folder, request.base))
-        .transpose()?;
+    let source = open_source(request.init.as_deref(), request.base, request.stage)?;
     let network = choose(request.config, request.stage, source.as_ref(), vocabulary)?;
     vocabulary.fits(network.vocab_size())?;
     Ok((network, source))
 }
 
-/// The class in transformers that learns a stage's objective.
+/// The folder that a stage starts from, without what it is not to hand on.
+///
+/// # Errors
+/// Those of [`Pretrained::open`].
+pub fn open_source(
+    init: Option<&Path>,
+    base: Option<&Path>,
+    stage: &StageConfig,
+) -> Result<Option<Pretrained>> {
+    let source = init
+        .map(|folder| Pretrained::open(folder, base))
+        .transpose()?;
+    let hands_on = |source: Pretrained| {
+        let whole = stage.kind == StageKind::Evaluate || source.config.reading() == Reading::Rows;
+        if whole {
+            return source;
+        }
+        let kept = |part: &Part| format!("{}.", part.prefix());
+        source.only(stage.transfer.iter().map(kept).collect())
+    };
+    Ok(source.map(hands_on))
+}
+
+/// The class that learns a stage's objective.
 ///
 /// # Errors
 /// [`Error::ConfigValue`] where this family cannot learn it.
@@ -128,8 +150,8 @@ pub fn architecture(config: &dyn Config, stage: &StageConfig) -> Result<Architec
     class(objective.head()).ok_or_else(|| Error::ConfigValue {
         place: format!("stage.{}.objective", stage.name),
         message: format!(
-            "a {} cannot learn \"{}\"; it has: {}",
-            family.title(),
+            "{} cannot learn \"{}\"; it has: {}",
+            family.one(),
             objective.name(),
             objectives::listed(|o| class(o.head()).is_some())
         ),
@@ -146,6 +168,7 @@ pub struct Declared {
     pub report: Option<LoadReport>,
     rates: Rates,
     plan: LoraPlan,
+    family: &'static dyn Family,
     layers: usize,
 }
 
@@ -182,6 +205,7 @@ pub fn declare(
         report,
         rates,
         plan,
+        family: config.family(),
         layers: config.extent().layers,
     })
 }
@@ -200,8 +224,7 @@ impl Declared {
             stage.precision == Precision::F16 && !plan.is_empty() && matrix && lr_scale == 0.0;
         Rule {
             lr_scale,
-            // As in transformers: no decay of biases and norms.
-            decays: matrix,
+            decays: self.family.decays(spec),
             level: rate.level,
             dtype: if half { DType::F16 } else { DType::F32 },
         }
@@ -234,6 +257,7 @@ pub fn start(
     request: &TaskRequest<'_>,
     config: Box<dyn Config>,
     source: Option<Pretrained>,
+    vectors: Option<(&Path, WordVectors)>,
     steps_per_epoch: u64,
 ) -> Result<Started> {
     let (stage, seed) = (request.stage, request.unit.seed);
@@ -264,6 +288,9 @@ pub fn start(
     };
     let specs = specs.into_iter().map(start).collect();
     let store = ParamStore::with_rules(&gpu, specs, seed, |spec| built.rule(spec, stage))?;
+    if let Some((path, vectors)) = vectors {
+        set_word_vectors(&store, &vectors, path)?;
+    }
     if let (Some(source), Some(report)) = (&source, &built.report) {
         source.load(&store, &report.missing)?;
     }
@@ -309,8 +336,10 @@ fn check_report(
 ) -> Result<()> {
     let format = layout.architecture.format;
     let optional = |name: &str| format.optional.iter().any(|part| name.starts_with(part));
-    let may_begin_anew =
-        |name: &str| kind != StageKind::Evaluate && (format.is_head(name) || optional(name));
+    let may_begin_anew = |name: &str| {
+        kind != StageKind::Evaluate
+            && (format.is_head(name) || optional(name) || !source.has_part(name))
+    };
     report.require(&source.path, may_begin_anew)
 }
 
@@ -331,4 +360,32 @@ fn notes_of(source: &Pretrained, report: &LoadReport) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Overwrites the rows of the embedding for which there is a vector.
+fn set_word_vectors(store: &ParamStore, vectors: &WordVectors, path: &Path) -> Result<()> {
+    let table = store.get(&format!("{}.weight", Part::Embedding.prefix()))?;
+    let width = table.shape().last();
+    let mut values = table.to_vec::<f32>()?;
+    for (id, row) in values.chunks_mut(width).enumerate() {
+        let Some(vector) = vectors.row(id as u32) else {
+            continue;
+        };
+        if vector.len() != width {
+            return Err(Error::Vectors {
+                path: path.to_path_buf(),
+                place: "first vector".into(),
+                message: format!(
+                    "holds {} numbers, model.embedding is {width}; set one to the other",
+                    vector.len()
+                ),
+            });
+        }
+        row.copy_from_slice(vector);
+    }
+    log::info!(
+        "word vectors cover {:.1} % of the vocabulary",
+        100.0 * vectors.coverage()
+    );
+    table.write(&values)
 }

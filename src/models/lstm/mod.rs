@@ -2,6 +2,17 @@
 //! (LM-LSTM), a sequence autoencoder (SA-LSTM) and a classifier, on one common backbone that the
 //! first two pretrain for the third.
 
+#[cfg(feature = "train")]
+mod config;
+#[cfg(feature = "train")]
+mod family;
+mod heads;
+
+#[cfg(feature = "train")]
+pub use config::Lstm;
+#[cfg(feature = "train")]
+pub use family::LSTM_FAMILY;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -117,6 +128,8 @@ fn decoder(v: &Vars, config: &LstmConfig) -> Result<Linear> {
 pub struct LstmLanguageModel {
     backbone: Backbone,
     decoder: Linear,
+    layers: usize,
+    hidden: usize,
 }
 
 impl LstmLanguageModel {
@@ -128,6 +141,8 @@ impl LstmLanguageModel {
         Ok(LstmLanguageModel {
             backbone: Backbone::new(v, config)?,
             decoder: decoder(v, config)?,
+            layers: config.num_layers,
+            hidden: config.hidden_size,
         })
     }
 
@@ -165,7 +180,7 @@ pub struct AutoencoderInputs<'a> {
     pub source: &'a TokenIds,
     /// Its lengths (B) u32.
     pub source_lens: &'a Tensor,
-    /// What the decoder reads, `<bos> x₁ x₂ …` (T', B).
+    /// What the decoder reads, `<eos> x₁ x₂ …` (T', B).
     pub shifted: &'a TokenIds,
     /// Its lengths (B) u32.
     pub shifted_lens: &'a Tensor,
@@ -297,12 +312,7 @@ impl LstmClassifier {
         inputs: &ClassifierInputs<'_>,
         read: &LstmLayersOutput,
     ) -> Result<Tensor> {
-        let hidden = if inputs.targets.len() == inputs.lens.len() {
-            self.summary(tape, &read.finals)?
-        } else {
-            read.out.clone()
-        };
-        let features = self.features(tape, &hidden)?;
+        let features = self.learned(tape, inputs, read)?;
         self.backbone.decode(
             tape,
             &self.classifier,
@@ -310,6 +320,30 @@ impl LstmClassifier {
             inputs.targets,
             inputs.weights,
         )
+    }
+
+    /// What the output layer sees of the states that are learned from: the final ones, or all.
+    fn learned(
+        &self,
+        tape: &Tape,
+        inputs: &ClassifierInputs<'_>,
+        read: &LstmLayersOutput,
+    ) -> Result<Tensor> {
+        let hidden = if inputs.weights.len() == inputs.lens.len() {
+            self.summary(tape, &read.finals)?
+        } else {
+            read.out.clone()
+        };
+        self.features(tape, &hidden)
+    }
+
+    /// Logits (N, classes) of the states that are learned from.
+    fn logits_of(&self, tape: &Tape, inputs: &ClassifierInputs<'_>) -> Result<Tensor> {
+        let read = self.backbone.forward(tape, inputs.ids, inputs.lens, None)?;
+        let features = self.learned(tape, inputs, &read)?;
+        let rows = features.reshaped([features.shape().rows(), features.shape().last()])?;
+        let rows = ops::dropout(tape, &rows, self.backbone.output_dropout)?;
+        self.classifier.forward(tape, &rows)
     }
 
     /// ids (T, B), lens (B) u32 → logits (B, classes), without dropout on an inference tape.
@@ -329,8 +363,6 @@ impl LstmClassifier {
 pub struct JointClassifier {
     classifier: LstmClassifier,
     decoder: Linear,
-    /// Weight of the second loss.
-    weight: f32,
 }
 
 /// The second objective of [`JointClassifier`]: what is predicted, (T·B) u32, and with which
@@ -346,22 +378,16 @@ pub struct Auxiliary<'a> {
 }
 
 impl JointClassifier {
-    /// Declares the model; the second loss counts `weight` times.
+    /// Declares the model.
     ///
     /// # Errors
     /// As [`Vars::param`].
-    pub fn new(
-        v: &Vars,
-        config: &LstmConfig,
-        classes: usize,
-        weight: f32,
-    ) -> Result<JointClassifier> {
+    pub fn new(v: &Vars, config: &LstmConfig, classes: usize) -> Result<JointClassifier> {
         let backbone = Backbone::new(v, config)?;
         let decoder = decoder(v, config)?;
         Ok(JointClassifier {
             classifier: LstmClassifier::on(v, backbone, config, classes)?,
             decoder,
-            weight,
         })
     }
 
@@ -370,16 +396,16 @@ impl JointClassifier {
         &self.classifier
     }
 
-    /// Loss of the classifier + weight · loss of the second objective, as (1).
+    /// The losses of the classifier and of the second objective, (1) each.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn loss(
+    pub fn losses(
         &self,
         tape: &Tape,
         inputs: &ClassifierInputs<'_>,
         auxiliary: &Auxiliary<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<[Tensor; 2]> {
         let backbone = &self.classifier.backbone;
         let read = backbone.forward(tape, inputs.ids, inputs.lens, None)?;
         let label_loss = self.classifier.loss_of(tape, inputs, &read)?;
@@ -389,10 +415,6 @@ impl JointClassifier {
         };
         let (targets, weights) = (auxiliary.targets, auxiliary.weights);
         let text_loss = backbone.decode(tape, &self.decoder, &hidden, targets, weights)?;
-        ops::add(
-            tape,
-            &label_loss,
-            &ops::scale(tape, &text_loss, self.weight)?,
-        )
+        Ok([label_loss, text_loss])
     }
 }

@@ -1,0 +1,268 @@
+//! Batches as all objectives make them: named arrays on the host.
+
+use crate::kernels::token_index::TokenIndex;
+use crate::text::batch::NO_DOC;
+use crate::text::{Position, Rows, Stream};
+
+/// A batch on the host.
+pub struct Batch {
+    /// Length of its sequences: batches of one length share a recorded pass.
+    pub length: usize,
+    /// What it reads, in the objective's unit, padding not counted.
+    pub work: u64,
+    /// Whether what is carried from batch to batch begins anew.
+    pub resets: bool,
+    /// Numbers of the documents in its rows; [`NO_DOC`] for a row without one.
+    pub docs: Vec<u32>,
+    pub(super) arrays: Vec<(&'static str, Values)>,
+}
+
+/// What an array holds.
+pub(super) enum Values {
+    /// Tokens of this shape, and the same grouped by token.
+    Ids(Vec<u32>, TokenIndex, [usize; 2]),
+    /// Rows picked from so many.
+    Rows(Vec<u32>, usize),
+    Numbers(Vec<u32>),
+    Targets(Targets),
+}
+
+/// What a model should say, and how much each answer counts.
+pub struct Targets {
+    pub(super) wanted: Wanted,
+    /// What each answer counts of the step's sum, before that is divided by all that count.
+    shares: Vec<f32>,
+    /// Answers that count.
+    count: usize,
+}
+
+/// Answers.
+pub(super) enum Wanted {
+    /// A class each; one below 0 does not count.
+    Classes(Vec<i32>),
+    /// So many numbers each.
+    Numbers(Vec<f32>, usize),
+}
+
+impl Targets {
+    /// A class each; one below 0 does not count. The loss is a mean over the others.
+    pub fn classes(classes: Vec<i32>) -> Targets {
+        let counts = |&class: &i32| if class < 0 { 0.0 } else { 1.0 };
+        Targets {
+            count: classes.iter().filter(|&&class| class >= 0).count(),
+            shares: classes.iter().map(counts).collect(),
+            wanted: Wanted::Classes(classes),
+        }
+    }
+
+    /// `width` numbers for each answer that there is. The loss is a mean over numbers, as PyTorch's.
+    pub fn numbers(answers: &[Option<&[f32]>], width: usize) -> Targets {
+        let zeros = vec![0.0; width];
+        let values = answers.iter().flat_map(|a| a.unwrap_or(&zeros));
+        let counts = |answer: &Option<&[f32]>| if answer.is_some() { 1.0 } else { 0.0 };
+        Targets {
+            wanted: Wanted::Numbers(values.copied().collect(), width),
+            shares: answers.iter().map(counts).collect(),
+            count: answers.iter().flatten().count(),
+        }
+    }
+
+    /// The same answers, each `shares[i]` of the whole; `count` of them make one.
+    pub fn shared(mut self, shares: Vec<f32>, count: usize) -> Targets {
+        self.shares = shares;
+        self.count = count;
+        self
+    }
+
+    /// How many count.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The classes, where they are classes.
+    pub fn as_classes(&self) -> &[i32] {
+        match &self.wanted {
+            Wanted::Classes(classes) => classes,
+            Wanted::Numbers(..) => &[],
+        }
+    }
+
+    /// Answers in all.
+    pub(super) fn len(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// Weights by which the losses of a step's batches add up to their mean; `total` answers of the
+    /// step count.
+    pub(super) fn weights(&self, total: usize) -> Vec<f32> {
+        let width = match self.wanted {
+            Wanted::Classes(_) => 1,
+            Wanted::Numbers(_, width) => width,
+        };
+        let weight = |share: &f32| share / total.max(1) as f32 / width as f32;
+        self.shares.iter().map(weight).collect()
+    }
+}
+
+impl Batch {
+    /// A batch of sequences of `length` tokens, that reads `work`.
+    pub fn new(length: usize, work: u64) -> Batch {
+        Batch {
+            length,
+            work,
+            resets: false,
+            docs: Vec::new(),
+            arrays: Vec::new(),
+        }
+    }
+
+    /// A batch of framed rows, as transformers read them: "ids", "types" and "lens".
+    pub fn of_rows(rows: Rows) -> Batch {
+        let Rows {
+            time,
+            batch,
+            ids,
+            token_types,
+            lens,
+            index,
+        } = rows;
+        let work = lens.iter().map(|&n| u64::from(n)).sum();
+        let types = TokenIndex::of_rows(&token_types, &lens);
+        Batch::new(time, work)
+            .ids("ids", ids, index, [batch, time])
+            .ids("types", token_types, types, [batch, time])
+            .numbers("lens", lens)
+    }
+
+    /// With the documents in its rows.
+    pub fn of(mut self, docs: Vec<u32>) -> Batch {
+        self.docs = docs;
+        self
+    }
+
+    /// With tokens of this shape; `index` has them grouped.
+    pub fn ids(
+        self,
+        name: &'static str,
+        ids: Vec<u32>,
+        index: TokenIndex,
+        shape: [usize; 2],
+    ) -> Batch {
+        self.with(name, Values::Ids(ids, index, shape))
+    }
+
+    /// With rows picked from `of`; `u32::MAX` picks none.
+    pub fn rows(self, name: &'static str, rows: Vec<u32>, of: usize) -> Batch {
+        self.with(name, Values::Rows(rows, of))
+    }
+
+    /// With whole numbers.
+    pub fn numbers(self, name: &'static str, numbers: Vec<u32>) -> Batch {
+        self.with(name, Values::Numbers(numbers))
+    }
+
+    /// With answers.
+    pub fn targets(self, name: &'static str, targets: Targets) -> Batch {
+        self.with(name, Values::Targets(targets))
+    }
+
+    fn with(mut self, name: &'static str, values: Values) -> Batch {
+        self.arrays.push((name, values));
+        self
+    }
+
+    /// The answers of that name, where it has some.
+    pub fn answers(&self, name: &str) -> Option<&Targets> {
+        self.arrays.iter().find_map(|(n, values)| match values {
+            Values::Targets(targets) if *n == name => Some(targets),
+            _ => None,
+        })
+    }
+
+    /// How many of the answers of that name count.
+    pub fn count(&self, name: &str) -> usize {
+        self.answers(name).map_or(0, Targets::count)
+    }
+
+    /// Its rows with a document, and that document's number.
+    pub fn documents(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let rows = self.docs.iter().copied().enumerate();
+        rows.filter(|(_, doc)| *doc != NO_DOC)
+    }
+}
+
+/// An endless stream of batches, whatever they are made of.
+pub trait Batches: Send {
+    /// Batches in an epoch.
+    fn per_epoch(&self) -> u64;
+
+    /// What an epoch reads, in the objective's unit.
+    fn work_per_epoch(&self) -> u64;
+
+    /// Where the next one begins.
+    fn position(&self) -> Position;
+
+    /// Continues from a position.
+    fn seek(&mut self, position: Position);
+
+    /// The next one, for step `step` of `total`.
+    fn next(&mut self, step: u64, total: u64) -> Batch;
+}
+
+/// A stream of texts' batches with a name for each array.
+pub struct Named<S, F> {
+    stream: S,
+    work: u64,
+    name: F,
+}
+
+impl<S, F> Named<S, F> {
+    /// A stream that reads `work` in an epoch, each of its batches named by `name`.
+    pub fn new(stream: S, work: u64, name: F) -> Named<S, F> {
+        Named { stream, work, name }
+    }
+}
+
+impl<S: Stream, F: FnMut(S::Batch) -> Batch + Send> Batches for Named<S, F> {
+    fn per_epoch(&self) -> u64 {
+        self.stream.batches_per_epoch()
+    }
+
+    fn work_per_epoch(&self) -> u64 {
+        self.work
+    }
+
+    fn position(&self) -> Position {
+        self.stream.position()
+    }
+
+    fn seek(&mut self, position: Position) {
+        self.stream.seek(position);
+    }
+
+    fn next(&mut self, step: u64, total: u64) -> Batch {
+        let last = total.saturating_sub(1).max(1) as f64;
+        let progress = step.saturating_sub(1) as f64 / last;
+        (self.name)(self.stream.next_at(progress))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_a_step_add_up_to_a_mean() {
+        let one = Targets::classes(vec![3, -1, 0]);
+        let other = Targets::classes(vec![-1, -1, 7]);
+        let total = one.count() + other.count();
+        assert_eq!(one.weights(total), [1.0 / 3.0, 0.0, 1.0 / 3.0]);
+        assert_eq!(other.weights(total), [0.0, 0.0, 1.0 / 3.0]);
+        // Two answers of two numbers each: a quarter for each number.
+        let (a, b) = ([1.0, 2.0], [3.0, 4.0]);
+        let numbers = Targets::numbers(&[Some(&a), None, Some(&b)], 2);
+        assert_eq!(numbers.weights(2), [0.25, 0.0, 0.25]);
+        // Nothing counts: no division by nothing.
+        assert_eq!(Targets::classes(vec![-1]).weights(0), [0.0]);
+    }
+}

@@ -1,0 +1,225 @@
+//! What an objective makes of a model and of texts: batches, a loss, scores.
+
+use std::sync::Arc;
+
+use super::batch::{Batch, Batches};
+use super::feed::{Carried, Feed, Pass, Passes};
+use super::labels::Labels;
+use super::scores::Scores;
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::models::{Config, Network, Reading};
+use crate::tensor::{Tape, Tensor};
+use crate::text::{Documents, TaggedDocuments, Tokenizer};
+
+/// The texts that something is learned of or asked about, and how.
+#[derive(Clone)]
+pub struct Setup {
+    /// The texts.
+    pub documents: Arc<Documents>,
+    /// The same with a label on every word, where they have some.
+    pub tagged: Option<Arc<TaggedDocuments>>,
+    /// What made tokens of them.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The model.
+    pub config: Box<dyn Config>,
+    /// What the texts' labels mean, where the objective learns some.
+    pub labels: Option<Arc<Labels>>,
+    /// Texts of a batch.
+    pub batch: usize,
+    /// By which the scored tokens are masked.
+    pub seed: u64,
+}
+
+impl Setup {
+    /// Tokens of `docs`, each with `frame` more and cut off at `most`.
+    pub(super) fn tokens(&self, docs: &[u32], frame: usize, most: usize) -> u64 {
+        let length = |&doc: &u32| (self.documents.ids(doc).len() + frame).min(most) as u64;
+        docs.iter().map(length).sum()
+    }
+
+    /// Probability of dropping a word of the input.
+    pub(super) fn word_dropout(&self, purpose: Purpose) -> f32 {
+        match (self.config.reading(), purpose) {
+            (Reading::Steps { word_dropout, .. }, Purpose::Training(_)) => word_dropout,
+            _ => 0.0,
+        }
+    }
+}
+
+/// What batches are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To train on, in an order drawn from this seed.
+    Training(u64),
+    /// To be scored once, in order.
+    Scoring,
+}
+
+impl Purpose {
+    /// Whether the order is drawn.
+    pub(super) fn shuffles(self) -> bool {
+        self != Purpose::Scoring
+    }
+
+    /// The seed of the order.
+    pub(super) fn seed(self) -> u64 {
+        match self {
+            Purpose::Training(seed) => seed,
+            Purpose::Scoring => 0,
+        }
+    }
+}
+
+/// An objective's batches, loss and scores, for one model and the texts of a [`Setup`].
+pub trait Criterion {
+    /// What is trained, in a few words: "masked language model".
+    fn title(&self) -> String;
+
+    /// Batches of the documents `docs`.
+    ///
+    /// # Errors
+    /// No documents; a batch or length that no text fits in; a missing special token.
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>>;
+
+    /// The tensors that live from batch to batch, with their values before the first.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn carried(&self, _gpu: &Gpu, _network: &dyn Network) -> Result<Carried> {
+        Ok(Vec::new())
+    }
+
+    /// The loss of a batch, its answers weighted, as (1).
+    ///
+    /// # Errors
+    /// A network that cannot learn it; [`Error::Shape`].
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor>;
+
+    /// What scores follow from, of a batch for scoring.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        Ok(vec![self.loss(tape, network, feed)?])
+    }
+
+    /// Begins to add up the scores of batches.
+    fn tally(&self) -> Box<dyn Tally + '_>;
+}
+
+/// Scores that are being added up.
+pub trait Tally {
+    /// Adds a batch with the outputs of its pass.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()>;
+
+    /// The scores of all that was added.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] where there is nothing to score.
+    fn scores(&self) -> Result<Scores>;
+}
+
+/// Mean loss per target "targets", as a language model's scores.
+#[derive(Default)]
+pub(super) struct LanguageTally {
+    loss: f64,
+    targets: u64,
+}
+
+impl LanguageTally {
+    /// Adds the mean loss of a batch; returns how many targets it has.
+    pub fn mean(&mut self, batch: &Batch, mean: &Tensor) -> Result<u64> {
+        let count = batch.count("targets") as u64;
+        self.loss += f64::from(mean.to_vec::<f32>()?[0]) * count as f64;
+        self.targets += count;
+        Ok(count)
+    }
+}
+
+impl Tally for LanguageTally {
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
+        outputs.iter().try_for_each(|mean| {
+            self.mean(batch, mean)?;
+            Ok(())
+        })
+    }
+
+    fn scores(&self) -> Result<Scores> {
+        Scores::language(self.loss, self.targets)
+    }
+}
+
+/// Runs models over texts; keeps its recorded passes, one for each length.
+#[derive(Default)]
+pub struct Scorer {
+    passes: Passes,
+    carried: Option<Carried>,
+}
+
+impl Scorer {
+    /// Hands on each batch of `docs` with the outputs of its pass.
+    ///
+    /// # Errors
+    /// Those of the batches and of the device.
+    pub fn run(
+        &mut self,
+        gpu: &Gpu,
+        network: &dyn Network,
+        criterion: &dyn Criterion,
+        docs: &[u32],
+        each: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<()>,
+    ) -> Result<()> {
+        let mut batches = criterion.batches(docs, Purpose::Scoring)?;
+        let carried = match &self.carried {
+            Some(carried) => carried.clone(),
+            None => self
+                .carried
+                .insert(criterion.carried(gpu, network)?)
+                .clone(),
+        };
+        for _ in 0..batches.per_epoch() {
+            let batch = batches.next(1, 1);
+            let pass = self.passes.of(batch.length, || {
+                let feed = Feed::new(gpu, &batch, carried.clone())?;
+                Pass::inference(gpu, feed, |tape, feed| {
+                    criterion.outputs(tape, network, feed)
+                })
+            })?;
+            pass.feed.write(&batch, std::slice::from_ref(&batch))?;
+            each(&batch, pass.run(gpu)?)?;
+        }
+        Ok(())
+    }
+
+    /// Scores a model on `docs`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`Error::Metric`] where there is nothing to score.
+    pub fn scores(
+        &mut self,
+        gpu: &Gpu,
+        network: &dyn Network,
+        criterion: &dyn Criterion,
+        docs: &[u32],
+    ) -> Result<Scores> {
+        let mut tally = criterion.tally();
+        self.run(gpu, network, criterion, docs, &mut |batch, outputs| {
+            tally.add(batch, outputs)
+        })?;
+        tally.scores()
+    }
+}
+
+/// What a network can do, where it can.
+pub(super) fn able<T>(ability: Option<T>, objective: &'static str) -> Result<T> {
+    ability.ok_or_else(|| Error::Argument {
+        op: "train",
+        arg: "objective",
+        value: objective.into(),
+        expected: "one that the model's head can learn",
+    })
+}
