@@ -110,7 +110,7 @@ impl Fault {
                 expected,
                 found,
             },
-            Kind::Message(message) => Error::ConfigValue { place, message },
+            Kind::Message(message) => Error::value(place, message),
         }
     }
 }

@@ -325,10 +325,10 @@ impl Gpu {
         bytes: u64,
     ) -> Result<()> {
         if Arc::ptr_eq(from.0, to.0) {
-            return Err(Error::Kernel {
-                kernel: "copy".into(),
-                message: "source and destination are the same buffer".into(),
-            });
+            return Err(Error::kernel(
+                "copy",
+                "source and destination are the same buffer",
+            ));
         }
         self.push(Command::copy(from, to, bytes));
         Ok(())

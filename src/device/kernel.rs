@@ -92,10 +92,7 @@ impl Drop for KernelCache {
 impl Kernel {
     fn new(driver: &Driver, name: &str, variant: &Variant, checked: bool) -> Result<Kernel> {
         let Driver { device, caps, .. } = driver;
-        let fail = |message: String| Error::Kernel {
-            kernel: name.to_string(),
-            message,
-        };
+        let fail = |message: String| Error::kernel(name, message);
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
         let contract = source.contract().map_err(|e| fail(e.to_string()))?;
         let features = contract
@@ -215,10 +212,7 @@ impl Kernel {
     pub(super) fn wait(&self) -> Result<()> {
         match self.compile() {
             Ok(_) => Ok(()),
-            Err(message) => Err(Error::Kernel {
-                kernel: self.name.to_string(),
-                message: message.clone(),
-            }),
+            Err(message) => Err(Error::kernel(self.name, message)),
         }
     }
 

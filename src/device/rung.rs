@@ -38,12 +38,12 @@ impl Rung {
 
     fn parse(value: &str, caps: &Caps) -> Result<Option<Rung>> {
         let bad = |expected| {
-            Err(Error::Argument {
-                op: "device",
-                arg: "MELOS_KERNELS",
-                value: format!("'{value}'"),
+            Err(Error::argument(
+                "device",
+                "MELOS_KERNELS",
+                format!("'{value}'"),
                 expected,
-            })
+            ))
         };
         match value {
             "" => Ok(None),

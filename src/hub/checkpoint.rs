@@ -99,10 +99,7 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
 }
 
 fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
-    let bad = |problem: &str| Error::Folder {
-        path: folder.to_path_buf(),
-        problem: problem.into(),
-    };
+    let bad = |problem: &str| Error::folder(folder, problem);
     let config = folder.join(CONFIG);
     if !config.is_file() {
         return Err(bad(if folder.join("adapter_config.json").is_file() {
@@ -137,10 +134,7 @@ struct Index {
 
 fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
     let path = folder.join(INDEX);
-    let bad = |problem: String| Error::Folder {
-        path: path.clone(),
-        problem,
-    };
+    let bad = |problem: String| Error::folder(&path, problem);
     let index: Index = serde_json::from_value(read_json(&path)?).map_err(|e| {
         bad(format!(
             "is not the index of a sharded model: {e}; copy it again"
@@ -201,10 +195,8 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
 /// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-    serde_json::from_str(&text).map_err(|e| Error::Folder {
-        path: path.to_path_buf(),
-        problem: format!("is not JSON: {e}; copy it again"),
-    })
+    serde_json::from_str(&text)
+        .map_err(|e| Error::folder(path, format!("is not JSON: {e}; copy it again")))
 }
 
 impl Checkpoint {

@@ -19,10 +19,7 @@ pub fn require_empty(out: &Path) -> Result<()> {
         Err(e) => return Err(Error::read(out, e)),
     };
     if occupied {
-        return Err(Error::Folder {
-            path: out.to_path_buf(),
-            problem: "is not empty; give a new folder".into(),
-        });
+        return Err(Error::folder(out, "is not empty; give a new folder"));
     }
     Ok(())
 }

@@ -152,10 +152,7 @@ impl Vars {
         spec.depth = self.depth;
         let mut list = self.list();
         if !list.names.insert(spec.name.clone()) {
-            return Err(Error::Parameter {
-                name: spec.name,
-                message: "defined twice".into(),
-            });
+            return Err(Error::parameter(spec.name, "defined twice"));
         }
         let param = Param::new(&spec.name);
         list.vars.push((spec, param.clone()));

@@ -192,12 +192,12 @@ pub fn smoothed_cross_entropy(
 ) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     if !(0.0..1.0).contains(&smoothing) {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "smoothing",
-            value: smoothing.to_string(),
-            expected: "0 <= smoothing < 1",
-        });
+        return Err(Error::argument(
+            OP,
+            "smoothing",
+            smoothing,
+            "0 <= smoothing < 1",
+        ));
     }
     let gpu = tape.gpu();
     let [rows, classes] = logits.dims2(OP, "logits")?;

@@ -4,7 +4,7 @@ use super::dropout::Draw;
 use super::elementwise::axpy;
 use super::kernel::{lanes, run, stored};
 use super::reduce::sum_columns;
-use crate::device::{Caps, Groups};
+use crate::device::{Caps, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
@@ -35,33 +35,6 @@ impl MaskParams {
             scale: draw.scale,
         })
     }
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    rows: u32,
-    cols: u32,
-    eps: f32,
-    mask: MaskParams,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    rows: u32,
-    cols: u32,
-    accumulate: u32,
-    accumulate_residual: u32,
-    mask: MaskParams,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct WeightsParams {
-    rows: u32,
-    cols: u32,
-    per_split: u32,
 }
 
 /// What [`layer_norm`] gives.
@@ -152,12 +125,12 @@ fn normalise(
     gamma.expect(OP, "gamma", &[cols], DType::F32)?;
     beta.expect(OP, "beta", &[cols], DType::F32)?;
     if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "eps",
-            value: eps.to_string(),
-            expected: "a finite number above 0, such as 1e-5",
-        });
+        return Err(Error::argument(
+            OP,
+            "eps",
+            eps,
+            "a finite number above 0, such as 1e-5",
+        ));
     }
     let gpu = tape.gpu();
     let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
@@ -167,11 +140,11 @@ fn normalise(
     let variant = row_variant(gpu.caps(), x)
         .with("RESIDUAL", residual.is_some())
         .with("DROPOUT", draw.is_some());
-    let params = ForwardParams {
-        rows: rows as u32,
-        cols: cols as u32,
-        eps,
-        mask: MaskParams::of(draw.as_ref()),
+    let params = params! {
+        rows: u32,
+        cols: u32,
+        eps: f32,
+        mask: MaskParams = MaskParams::of(draw.as_ref()),
     };
     let written = residual.map(|_| &sum);
     let tensors = [Some(x), Some(gamma), Some(beta), residual, written]
@@ -281,12 +254,12 @@ fn rows_backward(
         .with("RESIDUAL", second.is_some())
         .with("SUM_USED", dsum.is_some())
         .with("DROPOUT", draw.is_some());
-    let params = BackwardParams {
-        rows: rows as u32,
-        cols: cols as u32,
-        accumulate: first.flag(),
-        accumulate_residual: second.map_or(0, Sink::flag),
-        mask: MaskParams::of(draw),
+    let params = params! {
+        rows: u32,
+        cols: u32,
+        accumulate: u32 = first.flag(),
+        accumulate_residual: u32 = second.map_or(0, Sink::flag),
+        mask: MaskParams = MaskParams::of(draw),
     };
     let read = [
         Some(dy),
@@ -318,11 +291,7 @@ fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()>
     // At most 65,535 splits fit a grid.
     let per_split = ROWS_PER_SPLIT.max(rows.div_ceil(65_535));
     let splits = rows.div_ceil(per_split);
-    let params = WeightsParams {
-        rows: rows as u32,
-        cols: width as u32,
-        per_split: per_split as u32,
-    };
+    let params = params! { rows: u32, cols: u32 = width, per_split: u32 };
     let partial = || Tensor::empty(gpu, [splits, cols], DType::F32);
     let (dgamma, dbeta) = (partial()?, partial()?);
     let tensors = [dy, &saved.sum, &saved.stats, &dgamma, &dbeta];

@@ -2,7 +2,7 @@
 //! device, so that nothing is read back within a step.
 
 use super::{LossScale, StepState};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::SUM_CHUNK;
@@ -127,70 +127,6 @@ impl OptimizerKind {
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NormPartialParams {
-    n: u32,
-    offset: u32,
-    chunk: u32,
-    base: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NormFinishParams {
-    count: u32,
-    max_norm: f32,
-    interval: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SgdParams {
-    len: u32,
-    offset: u32,
-    nesterov: u32,
-    lr_scale: f32,
-    momentum: f32,
-    weight_decay: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AdaGradParams {
-    len: u32,
-    offset: u32,
-    lr_scale: f32,
-    lr_decay: f32,
-    eps: f32,
-    weight_decay: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct RmsPropParams {
-    len: u32,
-    offset: u32,
-    lr_scale: f32,
-    alpha: f32,
-    eps: f32,
-    momentum: f32,
-    weight_decay: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AdamParams {
-    len: u32,
-    offset: u32,
-    decoupled: u32,
-    lr_scale: f32,
-    beta1: f32,
-    beta2: f32,
-    eps: f32,
-    weight_decay: f32,
-}
-
 /// An update rule and the state it keeps for the parameters of one store.
 pub struct Optimizer {
     kind: OptimizerKind,
@@ -278,10 +214,10 @@ impl Optimizer {
                 .zip(&self.state)
                 .all(|(g, s)| s.iter().all(|t| t.len() == g.values.len()));
         if !matches {
-            return Err(Error::Parameter {
-                name: "optimizer".into(),
-                message: "its state belongs to other parameters".into(),
-            });
+            return Err(Error::parameter(
+                "optimizer",
+                "its state belongs to other parameters",
+            ));
         }
         self.norm(store, max_norm.unwrap_or(0.0))?;
         for (number, group) in store.active_groups() {
@@ -321,11 +257,11 @@ impl Optimizer {
         let kernel = self.gpu.kernel("grad_norm_partial", &variant)?;
         let mut base = 0;
         for (_, group) in store.active_groups() {
-            let params = NormPartialParams {
-                n: (group.grads.len() / 4) as u32,
-                offset: 0,
-                chunk: (SUM_CHUNK / 4) as u32,
-                base: base as u32,
+            let params = params! {
+                n: u32 = group.grads.len() / 4,
+                offset: u32 = 0,
+                chunk: u32 = SUM_CHUNK / 4,
+                base: u32,
             };
             let bindings = [group.grads.binding(), partial.binding()];
             self.gpu.dispatch(
@@ -337,10 +273,10 @@ impl Optimizer {
             base += chunks(group.grads.len());
         }
         let kernel = self.gpu.kernel("grad_norm_finish", &Variant::new())?;
-        let params = NormFinishParams {
-            count: count as u32,
-            max_norm,
-            interval: self.loss_scale.interval(),
+        let params = params! {
+            count: u32,
+            max_norm: f32,
+            interval: u32 = self.loss_scale.interval(),
         };
         let bindings = [
             self.loss_scale.tensor().binding(),
@@ -363,25 +299,25 @@ impl OptimizerKind {
                 weight_decay,
             } => {
                 let nesterov = u32::from(nesterov);
-                let params = SgdParams {
-                    len,
-                    offset,
-                    nesterov,
-                    lr_scale,
-                    momentum,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    nesterov: u32,
+                    lr_scale: f32,
+                    momentum: f32,
+                    weight_decay: f32,
                 };
                 let variant = Variant::new().with("MOMENTUM", momentum > 0.0);
                 ("sgd", variant, bytemuck::bytes_of(&params).to_vec())
             }
             OptimizerKind::AdaGrad { eps, weight_decay } => {
-                let params = AdaGradParams {
-                    len,
-                    offset,
-                    lr_scale,
-                    lr_decay: 0.0,
-                    eps,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    lr_scale: f32,
+                    lr_decay: f32 = 0.0,
+                    eps: f32,
+                    weight_decay: f32,
                 };
                 (
                     "adagrad",
@@ -396,14 +332,14 @@ impl OptimizerKind {
                 centered,
                 weight_decay,
             } => {
-                let params = RmsPropParams {
-                    len,
-                    offset,
-                    lr_scale,
-                    alpha,
-                    eps,
-                    momentum,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    lr_scale: f32,
+                    alpha: f32,
+                    eps: f32,
+                    momentum: f32,
+                    weight_decay: f32,
                 };
                 let variant = Variant::new()
                     .with("MOMENTUM", momentum > 0.0)
@@ -423,15 +359,15 @@ impl OptimizerKind {
                 weight_decay,
             } => {
                 let decoupled = u32::from(matches!(self, OptimizerKind::AdamW { .. }));
-                let params = AdamParams {
-                    len,
-                    offset,
-                    decoupled,
-                    lr_scale,
-                    beta1,
-                    beta2,
-                    eps,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    decoupled: u32,
+                    lr_scale: f32,
+                    beta1: f32,
+                    beta2: f32,
+                    eps: f32,
+                    weight_decay: f32,
                 };
                 ("adam", Variant::new(), bytemuck::bytes_of(&params).to_vec())
             }

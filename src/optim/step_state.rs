@@ -46,12 +46,12 @@ impl StepState {
     /// As [`StepState::new`]; [`Error::Argument`] without a level.
     pub fn with_levels(gpu: &Gpu, seed: u64, before: &[u64]) -> Result<StepState> {
         if before.is_empty() {
-            return Err(Error::Argument {
-                op: "optimizer",
-                arg: "levels",
-                value: "none".into(),
-                expected: "at least one",
-            });
+            return Err(Error::argument(
+                "optimizer",
+                "levels",
+                "none",
+                "at least one",
+            ));
         }
         let levels = before
             .iter()
@@ -89,12 +89,7 @@ impl StepState {
     ) -> Result<()> {
         if step == 0 {
             let (op, arg, value) = ("optimizer", "step", "0".to_string());
-            return Err(Error::Argument {
-                op,
-                arg,
-                value,
-                expected: "1 or more",
-            });
+            return Err(Error::argument(op, arg, value, "1 or more"));
         }
         let draw = (step - 1) * u64::from(count) + u64::from(index) + 1;
         self.write(step, draw, lr, optimizer.kind().betas())

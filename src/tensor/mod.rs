@@ -13,18 +13,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource};
+use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use shape::bytes;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct FillParams {
-    n: u32,
-    offset: u32,
-    value: f32,
-}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -55,12 +47,12 @@ impl Tensor {
     pub fn empty(gpu: &Gpu, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let shape = shape.into();
         if shape.is_empty() {
-            return Err(Error::Argument {
-                op: "tensor",
-                arg: "shape",
-                value: shape.to_string(),
-                expected: "at least one element",
-            });
+            return Err(Error::argument(
+                "tensor",
+                "shape",
+                &shape,
+                "at least one element",
+            ));
         }
         let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
@@ -160,11 +152,7 @@ impl Tensor {
     pub fn fill(&self, value: f32) -> Result<()> {
         self.expect_dtype("fill", "self", DType::F32)?;
         let kernel = self.gpu.kernel("fill", &Variant::new())?;
-        let params = FillParams {
-            n: self.len() as u32,
-            offset: 0,
-            value,
-        };
+        let params = params! { n: u32 = self.len(), offset: u32 = 0, value: f32 };
         let groups = Groups::cover(self.len(), 256);
         (self.gpu).dispatch(&kernel, &params, &[self.binding()], groups)
     }

@@ -183,10 +183,8 @@ impl AdapterConfig {
         if let Some(keys) = value.as_object_mut() {
             keys.retain(|_, value| !value.is_null());
         }
-        let config: AdapterConfig = serde_json::from_value(value).map_err(|e| Error::Folder {
-            path: path.clone(),
-            problem: format!("is no LoRA configuration: {e}"),
-        })?;
+        let config: AdapterConfig = serde_json::from_value(value)
+            .map_err(|e| Error::folder(&path, format!("is no LoRA configuration: {e}")))?;
         config.check(&path)?;
         Ok(config)
     }
@@ -215,12 +213,7 @@ impl AdapterConfig {
     /// # Errors
     /// [`Error::Folder`]: another method, rank 0, a number out of its range.
     pub fn check(&self, place: &Path) -> Result<()> {
-        let bad = |problem: String| {
-            Err(Error::Folder {
-                path: place.to_path_buf(),
-                problem,
-            })
-        };
+        let bad = |problem: String| Err(Error::folder(place, problem));
         if self.peft_type != "LORA" {
             return bad(format!("is a {} adapter; melos has LORA", self.peft_type));
         }
@@ -262,10 +255,7 @@ impl AdapterConfig {
     /// [`Error::Folder`] naming `place`: nothing matches, something other than a linear layer does,
     /// a pattern is no regular expression, a rank of 0.
     pub fn targets(&self, model: &Layout, bare: bool, place: &Path) -> Result<Vec<Target>> {
-        let bad = |problem: String| Error::Folder {
-            path: place.to_path_buf(),
-            problem,
-        };
+        let bad = |problem: String| Error::folder(place, problem);
         let matcher = Matcher::new(self, model.architecture).map_err(bad)?;
         let family = model.architecture.format;
         let modules = &model.modules;

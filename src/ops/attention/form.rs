@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Binding, Gpu, Groups, Kernel};
+use crate::device::{Binding, Gpu, Groups, Kernel, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::kernel::{lanes, run};
@@ -37,15 +37,6 @@ pub(super) struct Params {
     /// First query, or key, of a dispatch, and how many it has: [`Form::dispatch`] fills them in.
     pub first_row: u32,
     pub rows: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct DeltaParams {
-    n: u32,
-    queries: u32,
-    heads: u32,
-    width: u32,
 }
 
 /// What the backward needs of the forward, (B, NH, T, 2): the logarithm of each query's sum, and
@@ -234,11 +225,11 @@ impl Form {
             .with("F16", self.flags.half)
             .with("VEC4", self.flags.vec4);
         let rows = stats.0.len() / 2;
-        let params = DeltaParams {
-            n: rows as u32,
-            queries: params.queries,
-            heads: params.heads,
-            width: params.width,
+        let params = params! {
+            n: u32 = rows,
+            queries: u32 = params.queries,
+            heads: u32 = params.heads,
+            width: u32 = params.width,
         };
         let kernel = ("attention_delta", &variant);
         let groups = Groups::cover(rows, 64);

@@ -101,14 +101,7 @@ fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]
 
 impl AttentionOptions {
     fn check(&self, width: usize) -> Result<()> {
-        let bad = |arg, value: String, expected| {
-            Err(Error::Argument {
-                op: OP,
-                arg,
-                value,
-                expected,
-            })
-        };
+        let bad = |arg, value: String, expected| Err(Error::argument(OP, arg, value, expected));
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
             let value = format!("{} for a width of {width}", self.heads);
             return bad("heads", value, "a divisor of the width");

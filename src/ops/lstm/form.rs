@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Gpu, Groups, Kernel};
+use crate::device::{Gpu, Groups, Kernel, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::kernel::run;
@@ -36,14 +36,6 @@ pub(super) struct Form {
     threads: [u32; 2],
     batch: u32,
     hidden: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PackParams {
-    hidden: u32,
-    tile: u32,
-    kp: u32,
 }
 
 /// Workgroups that a CPU driver needs to keep its cores busy.
@@ -184,11 +176,7 @@ impl Form {
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
-        let params = PackParams {
-            hidden: self.hidden,
-            tile: self.tile,
-            kp: kp as u32,
-        };
+        let params = params! { hidden: u32 = self.hidden, tile: u32 = self.tile, kp: u32 };
         let kernel = ("lstm_pack_weights", &Variant::new());
         let groups = Groups::cover(packed.len() / 4, 64);
         run(gpu, kernel, &params, [w_hh, &packed], groups)?;
@@ -207,10 +195,7 @@ impl Form {
             batch: 0,
         };
         let how = panels(h, 4 * h, rows, 1, 4 * self.tile, "w_hh");
-        let how = how.map_err(|e| Error::Kernel {
-            kernel: "lstm".into(),
-            message: e.to_string(),
-        })?;
+        let how = how.map_err(|e| Error::kernel("lstm", e))?;
         Ok(Operand::Tensor(pack(gpu, w_hh, &how)?))
     }
 }

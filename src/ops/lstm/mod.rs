@@ -94,12 +94,7 @@ pub fn lstm_as(
     }
     if !(0.0..).contains(&options.cell_clip) {
         let value = options.cell_clip.to_string();
-        return Err(Error::Argument {
-            op: OP,
-            arg: "cell_clip",
-            value,
-            expected: "0 or more",
-        });
+        return Err(Error::argument(OP, "cell_clip", value, "0 or more"));
     }
 
     let form = match form {

@@ -1,7 +1,7 @@
 //! The time steps of an LSTM layer: how they are dispatched, for layers and for timing a form.
 
 use super::form::Form;
-use crate::device::Gpu;
+use crate::device::{Gpu, params};
 use crate::error::Result;
 use crate::ops::operand::Operand;
 use crate::tensor::Tensor;
@@ -15,16 +15,6 @@ struct ForwardParams {
     steps: u32,
     reverse: u32,
     cell_clip: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    step: ForwardParams,
-    next: u32,
-    has_next: u32,
-    has_dout: u32,
-    only_dh: u32,
 }
 
 /// How a layer runs.
@@ -139,12 +129,12 @@ impl Run {
         let tensors = [lens, read, cs, gates, carry_h, carry_c].map(Tensor::binding);
         let tensors = [&[packed.binding()], &tensors[..]].concat();
         let dispatch = |steps: &[usize], next: Option<usize>, only_dh: bool| {
-            let params = BackwardParams {
-                step: self.params(steps),
-                next: next.unwrap_or(0) as u32,
-                has_next: u32::from(next.is_some()),
-                has_dout: u32::from(dout.is_some()),
-                only_dh: u32::from(only_dh),
+            let params = params! {
+                step: ForwardParams = self.params(steps),
+                next: u32 = next.unwrap_or(0),
+                has_next: u32 = next.is_some(),
+                has_dout: u32 = dout.is_some(),
+                only_dh: u32,
             };
             let later = self.form.rows(|| {
                 let width = 4 * self.hidden;

@@ -185,10 +185,9 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
         problem: format!("cannot be built into a dictionary ({e}); are the sources complete?"),
     })?;
     let mut payload = Vec::new();
-    dictionary.write(&mut payload).map_err(|e| Error::Folder {
-        path: out.to_owned(),
-        problem: e.to_string(),
-    })?;
+    dictionary
+        .write(&mut payload)
+        .map_err(|e| Error::folder(out.to_owned(), e))?;
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
     }

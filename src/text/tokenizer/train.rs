@@ -96,12 +96,12 @@ impl TokenizerTrainer {
             ),
         };
         if options.vocab_size < least {
-            return Err(Error::Argument {
-                op: "tokeniser",
-                arg: "vocab_size",
-                value: options.vocab_size.to_string(),
+            return Err(Error::argument(
+                "tokeniser",
+                "vocab_size",
+                options.vocab_size,
                 expected,
-            });
+            ));
         }
         let morphemes = match options.kind {
             TokenizerKind::Morpheme => Some(Morphemes {

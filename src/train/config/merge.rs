@@ -234,10 +234,7 @@ fn apply_kind(base: &mut Table) {
 
 /// Reads `a.b.c=value` as a table to lay over: the value as TOML, or as a string where it is not.
 pub(super) fn parse_set(text: &str) -> Result<Table> {
-    let wrong = |message: &str| Error::ConfigValue {
-        place: format!("--set {text}"),
-        message: message.into(),
-    };
+    let wrong = |message: &str| Error::value(format!("--set {text}"), message);
     let (path, value) = text
         .split_once('=')
         .ok_or_else(|| wrong("expected key=value, as stage.finetune.lr=0.001"))?;

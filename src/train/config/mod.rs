@@ -123,10 +123,8 @@ impl RunConfig {
     /// # Errors
     /// [`Error::ConfigValue`] where a value has no TOML form (an integer above 2⁶³ − 1).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Error::ConfigValue {
-            place: self.name.clone(),
-            message: format!("cannot be written as TOML: {e}"),
-        })
+        toml::to_string_pretty(self)
+            .map_err(|e| Error::value(self.name.clone(), format!("cannot be written as TOML: {e}")))
     }
 }
 
