@@ -10,8 +10,8 @@ use melos::nn::Param;
 use melos::objectives::{Classify, Mlm};
 use melos::prelude::*;
 use melos::train::config::{
-    Budget, DataConfig, Lora, ModelConfig, Optimizer, RunConfig, StageConfig, TokenizerConfig,
-    TokenizerKind, TransformerModel,
+    Budget, DataConfig, Lora, ModelConfig, RunConfig, StageConfig, TokenizerConfig, TokenizerKind,
+    TransformerModel,
 };
 use melos::train::progress::Quiet;
 use melos::train::run::{Outcome, Start};
@@ -67,7 +67,7 @@ fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
         init: Some(base.display().to_string()),
         lora: Some(Lora::default()),
         lr: 1e-2,
-        optimizer: Optimizer::default(),
+        optimizer: OptimizerKind::default(),
         budget: Budget::Steps(4),
         batch: 8,
         ..StageConfig::finetune("lora", Classify::default())

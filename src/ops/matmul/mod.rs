@@ -5,7 +5,6 @@ mod choice;
 mod dispatch;
 mod image;
 mod panels;
-mod params;
 mod plan;
 mod sizes;
 mod split;

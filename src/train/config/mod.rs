@@ -6,7 +6,6 @@
 mod merge;
 mod model;
 mod new;
-mod optimizer;
 mod presets;
 mod rates;
 mod stage;
@@ -18,10 +17,10 @@ mod validate_tuning;
 pub use crate::objectives::{
     Auxiliary, KeptEnd, MaskRate, Masking, Problem, RateKind, RateSchedule,
 };
+pub use crate::optim::OptimizerKind;
 pub use model::{
     Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
 };
-pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};
 pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};

@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use super::model::{Dropout, LstmModel};
-use super::optimizer::Optimizer;
 use super::tuning::{Lora, UnfreezeEvery};
 use crate::error::{Error, Result};
 use crate::objectives::{self, AnyObjective, OBJECTIVES, Objective, Registered};
+use crate::optim::OptimizerKind;
 use crate::optim::schedule::Schedule;
 use crate::schema::{self, Fault, Read};
 
@@ -69,7 +69,7 @@ pub struct StageConfig {
     pub budget: Budget,
     /// The optimiser.
     #[serde(default)]
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerKind,
     /// How the learning rate moves.
     #[serde(default)]
     pub schedule: Schedule,
