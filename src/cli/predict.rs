@@ -88,8 +88,7 @@ impl Predict {
         Ok(Example {
             text,
             pair,
-            label: None,
-            split: None,
+            ..Example::default()
         })
     }
 

@@ -156,16 +156,6 @@ fn is_set(value: &Value) -> bool {
 }
 
 impl AdapterConfig {
-    /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
-    pub fn for_class(architecture: Architecture) -> AdapterConfig {
-        let heads = || vec!["classifier".to_string(), "score".to_string()];
-        AdapterConfig {
-            task_type: architecture.head().task_type().map(String::from),
-            modules_to_save: architecture.head().has_labels().then(heads),
-            ..AdapterConfig::default()
-        }
-    }
-
     /// Reads `adapter_config.json` of an adapter's folder.
     ///
     /// # Errors

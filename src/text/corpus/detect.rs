@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Format, Source, imdb, lines, plain, rotten};
+use super::{Format, Source, imdb, lines, plain, rotten, unknown_format};
 use crate::{Error, Result};
 
 pub(super) const FORMATS: &str =
@@ -26,13 +26,13 @@ pub(super) fn format(source: &Source) -> Result<Format> {
         Some(Format::Txt) if source.sentence_end.is_some() => Some(Format::Whole),
         found => found,
     };
-    found.ok_or_else(|| Error::UnknownFormat {
-        path: path.clone(),
-        message: format!(
+    found.ok_or_else(|| {
+        let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
              .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder or archive with \
              .txt files; state the format (one of {FORMATS})"
-        ),
+        );
+        unknown_format(path, message)
     })
 }
 

@@ -83,16 +83,14 @@ pub(super) fn config_of(options: &TokenizerOptions) -> Config {
 /// BPE without a merge: the tokens of a word are its characters.
 pub(super) fn character_model(vocabulary: HashMap<String, u32>, unknown: String) -> Result<BPE> {
     BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), Vec::new())
+        .vocab_and_merges(vocabulary.into_iter().collect::<HfMap>(), Vec::new())
         .unk_token(unknown)
         .build()
         .map_err(internal)
 }
 
 /// The library's own map type, which its builders want.
-pub(super) mod hf_map {
-    pub(in crate::text::tokenizer) type Map = tokenizers::models::bpe::Vocab;
-}
+pub(super) type HfMap = hf::models::bpe::Vocab;
 
 /// The token of a role: a string, or an object with its content.
 pub(super) fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
@@ -259,16 +257,13 @@ pub(super) fn flag(config: &Config, key: &str, default: bool) -> bool {
 /// The unknown token must be in the vocabulary: a word without it could not be encoded.
 fn check_unknown(path: &Path, known: bool, unknown: &str) -> Result<()> {
     if known {
-        Ok(())
-    } else {
-        Err(wrong(
-            path,
-            format!(
-                "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
-                 copy the vocabulary anew"
-            ),
-        ))
+        return Ok(());
     }
+    let message = format!(
+        "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
+         copy the vocabulary anew"
+    );
+    Err(wrong(path, message))
 }
 
 fn finish_bert(mut inner: Inner, folder: &Path, config: &Config) -> Result<Inner> {
@@ -289,7 +284,7 @@ fn wordpiece_model(path: &Path, config: &Config, japanese: bool) -> Result<WordP
     let unknown = bert_token(config, "unk_token");
     check_unknown(path, vocabulary.contains_key(unknown), unknown)?;
     WordPiece::builder()
-        .vocab(vocabulary.into_iter().collect::<hf_map::Map>())
+        .vocab(vocabulary.into_iter().collect::<HfMap>())
         .unk_token(unknown.to_owned())
         .build()
         .map_err(|e| wrong(path, e.to_string()))
