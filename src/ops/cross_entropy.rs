@@ -10,7 +10,7 @@ use super::elementwise::axpy;
 use super::kernel::{lanes, run};
 use super::matmul::{Product, Shared, product};
 use super::reduce::{sum_columns, total};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
@@ -26,17 +26,6 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// width.
 fn row_align(dtype: DType) -> usize {
     256 / dtype.size() as usize
-}
-
-/// Of `softmax_xent`, field for field.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct SoftmaxParams {
-    pub rows: u32,
-    pub vocab: u32,
-    pub first: u32,
-    pub smoothing: f32,
-    pub line: u32,
 }
 
 /// Gradients for an upstream gradient of 1, of what is trained.
@@ -110,7 +99,7 @@ pub fn linear_cross_entropy(
             smoothing: 0.0,
             gradient: wanted,
         };
-        softmax(gpu, &logits, targets, weights, &losses, &chunk)?;
+        softmax(gpu, [targets, weights, &logits, &losses], None, &chunk)?;
         let accumulate = first > 0;
         if let Some(dx) = &saved.dx {
             let dx = dx.window(first * width, [count, width])?;
@@ -139,22 +128,17 @@ pub fn linear_cross_entropy(
     if wanted {
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
         let (x, w, b) = (x.without_values(), w.clone(), b.cloned());
-        let out = loss.without_values();
-        tape.record(OP, &inputs, &[&loss], move |cx| {
-            let Some(upstream) = cx.upstream(&out)? else {
-                return Ok(());
-            };
+        tape.record_one(OP, &inputs, &loss, move |cx, upstream| {
             let pairs = [
                 (Some(&x), saved.dx.as_ref()),
                 (Some(&w), saved.dw.as_ref()),
                 (b.as_ref(), saved.db.as_ref()),
             ];
             for (input, grad) in pairs {
-                let (Some(input), Some(grad)) = (input, grad) else {
-                    continue;
-                };
-                if let Some(sink) = cx.sink(input)? {
-                    axpy(&sink.grad, grad, 1.0, Some(&upstream), sink.accumulate)?;
+                if let (Some(input), Some(grad)) = (input, grad)
+                    && let Some(sink) = cx.sink(input)?
+                {
+                    axpy(&sink.grad, grad, 1.0, Some(upstream), sink.accumulate)?;
                 }
             }
             Ok(())
@@ -215,7 +199,7 @@ pub fn smoothed_cross_entropy(
         smoothing,
         gradient: wanted,
     };
-    softmax(gpu, &dlogits, targets, weights, &losses, &all)?;
+    softmax(gpu, [targets, weights, &dlogits, &losses], None, &all)?;
     let loss = total(&losses)?;
     tape.record_map(OP, logits, &loss, move |_, upstream, dx| {
         axpy(&dx.grad, &dlogits, 1.0, Some(upstream), dx.accumulate)
@@ -241,38 +225,39 @@ fn line(vocab: usize) -> usize {
 }
 
 /// What is made of a chunk's rows of logits.
-struct Chunk {
+pub(super) struct Chunk {
     /// The first row's place in targets, weights and losses.
-    first: usize,
+    pub first: usize,
     /// Floats of a row that count.
-    vocab: usize,
+    pub vocab: usize,
     /// Share of a target that is spread over all classes.
-    smoothing: f32,
+    pub smoothing: f32,
     /// Whether the gradient is wanted in the logits' place.
-    gradient: bool,
+    pub gradient: bool,
 }
 
-fn softmax(
+/// Queues the losses of rows of logits and, where wanted, the number of each one's largest logit.
+pub(super) fn softmax(
     gpu: &Gpu,
-    logits: &Tensor,
-    targets: &Tensor,
-    weights: &Tensor,
-    losses: &Tensor,
+    [targets, weights, logits, losses]: [&Tensor; 4],
+    best: Option<&Tensor>,
     chunk: &Chunk,
 ) -> Result<()> {
     let vocab = chunk.vocab;
     let [rows, line] = logits.dims2(OP, "logits")?;
-    let variant = Variant::new()
-        .with("GRAD", chunk.gradient)
-        .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
-    let params = SoftmaxParams {
-        rows: rows as u32,
-        vocab: vocab as u32,
-        first: chunk.first as u32,
-        smoothing: chunk.smoothing,
-        line: line as u32,
+    let mut variant = Variant::new().with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
+    variant = match best {
+        Some(_) => variant.with("ARGMAX", true),
+        None => variant.with("GRAD", chunk.gradient),
     };
-    let tensors = [targets, weights, logits, losses];
+    let params = params! {
+        rows: u32,
+        vocab: u32,
+        first: u32 = chunk.first,
+        smoothing: f32 = chunk.smoothing,
+        line: u32,
+    };
+    let tensors = [targets, weights, logits, losses].into_iter().chain(best);
     let groups = Groups::Linear(rows as u64);
     run(gpu, ("softmax_xent", &variant), &params, tensors, groups)
 }

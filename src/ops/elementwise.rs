@@ -179,13 +179,9 @@ fn strides(shape: [u32; 4], out: [u32; 4]) -> [u32; 4] {
 /// The common shape of two operands, as NumPy broadcasts them.
 fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
     let (sa, sb) = (four(a.dims()), four(b.dims()));
+    let apart = |(x, y): (&u32, &u32)| x != y && *x != 1 && *y != 1;
     let fits = a.dims().len() <= 4 && b.dims().len() <= 4;
-    if !fits
-        || sa
-            .iter()
-            .zip(&sb)
-            .any(|(x, y)| x != y && *x != 1 && *y != 1)
-    {
+    if !fits || sa.iter().zip(&sb).any(apart) {
         return Err(b.wrong_shape(
             "binary",
             "b",
@@ -226,13 +222,10 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
     };
     let groups = Groups::cover(elements, GROUP);
     run(gpu, ("binary_fwd", &variant), &params, [a, b, &y], groups)?;
-    let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
-    tape.record("binary", &[a, b], &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else {
-            return Ok(());
-        };
-        binary_backward(cx, op, &a2, &b2, &dy, shape, 0)?;
-        binary_backward(cx, op, &a2, &b2, &dy, shape, 1)
+    let (a2, b2) = (a.clone(), b.clone());
+    tape.record_one("binary", &[a, b], &y, move |cx, dy| {
+        binary_backward(cx, op, &a2, &b2, dy, shape, 0)?;
+        binary_backward(cx, op, &a2, &b2, dy, shape, 1)
     });
     Ok(y)
 }

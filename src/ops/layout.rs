@@ -61,11 +61,8 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         part.expect_float(OP, "parts")?;
         part.expect_dtype(OP, "parts", first.dtype())?;
         if &part.dims()[..part.dims().len() - 1] != outer {
-            return Err(part.wrong_shape(
-                OP,
-                "parts",
-                format!("all axes but the last as {}", first.shape()),
-            ));
+            let expected = format!("all axes but the last as {}", first.shape());
+            return Err(part.wrong_shape(OP, "parts", expected));
         }
     }
     let width = parts.iter().map(|p| p.shape().last()).sum();
@@ -76,22 +73,14 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         copy_columns(gpu, (part, 0), (&y, start), part.shape().last(), false)?;
         start += part.shape().last();
     }
-    let (inputs, out) = (parts.to_vec(), y.clone());
-    tape.record(OP, &parts.iter().collect::<Vec<_>>(), &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else {
-            return Ok(());
-        };
+    let inputs = parts.to_vec();
+    tape.record_one(OP, &parts.iter().collect::<Vec<_>>(), &y, move |cx, dy| {
         let mut start = 0;
         for part in &inputs {
             let columns = part.shape().last();
             if let Some(dx) = cx.sink(part)? {
-                copy_columns(
-                    cx.gpu(),
-                    (&dy, start),
-                    (&dx.grad, 0),
-                    columns,
-                    dx.accumulate,
-                )?;
+                let to = (&dx.grad, 0);
+                copy_columns(cx.gpu(), (dy, start), to, columns, dx.accumulate)?;
             }
             start += columns;
         }

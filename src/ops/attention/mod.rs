@@ -186,12 +186,9 @@ fn attend(
         return Ok(out);
     };
     let (parts, output) = (parts.clone(), out.clone());
-    tape.record(OP, &tensors, &[&out], move |cx| {
-        let Some(dout) = cx.upstream(&output)? else {
-            return Ok(());
-        };
+    tape.record_one(OP, &tensors, &out, move |cx, dout| {
         let read = sources(form, &parts, &control)?;
-        form.delta(&params, &output, &dout, &stats)?;
+        form.delta(&params, &output, dout, &stats)?;
         let dout = form.source(&dout.reshaped([batch, queries, width])?)?;
         let [dq, dk, dv] = sinks(cx, &parts)?;
         if let Some(dq) = dq {
@@ -207,9 +204,9 @@ fn attend(
         }
         // One kernel makes both; what nobody wants goes nowhere.
         let or_scratch = |sink: Option<Sink>, like: &Tensor| match sink {
-            Some(sink) => Ok(sink),
-            None => Tensor::empty(cx.gpu(), like.shape().clone(), like.dtype()).map(|grad| Sink {
-                grad,
+            Some(sink) => Ok::<Sink, Error>(sink),
+            None => Ok(Sink {
+                grad: Tensor::empty(cx.gpu(), like.shape().clone(), like.dtype())?,
                 accumulate: false,
             }),
         };
@@ -251,10 +248,7 @@ fn sinks(cx: &mut Backward, parts: &[Part; 3]) -> Result<[Option<Sink>; 3]> {
             parts[*j].tensor.id() == parts[i].tensor.id() && parts[*j].first != parts[i].first
         };
         sinks[i] = match (0..i).find(beside) {
-            Some(j) => sinks[j].as_ref().map(|sink| Sink {
-                grad: sink.grad.clone(),
-                accumulate: sink.accumulate,
-            }),
+            Some(j) => sinks[j].clone(),
             None => cx.sink(&parts[i].tensor)?,
         };
     }

@@ -11,7 +11,7 @@ mod steps;
 pub use form::LstmForm;
 pub use steps::LstmOptions;
 
-use super::elementwise::{Binary, axpy, binary};
+use super::elementwise::{add, axpy};
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
 use crate::device::Gpu;
@@ -93,7 +93,7 @@ pub fn lstm_as(
         c.expect(OP, "c", &[batch, hidden], DType::F32)?;
     }
     if !(0.0..).contains(&options.cell_clip) {
-        let value = options.cell_clip.to_string();
+        let value = options.cell_clip;
         return Err(Error::argument(OP, "cell_clip", value, "0 or more"));
     }
 
@@ -113,12 +113,7 @@ pub fn lstm_as(
     // The product's result is turned into the activated gates in place, and on the way back into
     // their gradients.
     let gates = Tensor::empty(gpu, [rows, gates_width], DType::F32)?;
-    let bias = binary(
-        &Tape::inference(gpu),
-        Binary::Add,
-        weights.b_ih,
-        weights.b_hh,
-    )?;
+    let bias = add(&Tape::inference(gpu), weights.b_ih, weights.b_hh)?;
     product(&Product {
         bias: Some(&bias),
         trans_b: true,

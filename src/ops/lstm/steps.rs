@@ -1,6 +1,6 @@
 //! The time steps of an LSTM layer: how they are dispatched, for layers and for timing a form.
 
-use super::form::Form;
+use super::form::{Form, Way};
 use crate::device::{Gpu, params};
 use crate::error::Result;
 use crate::ops::operand::Operand;
@@ -95,10 +95,10 @@ impl Run {
         packed: &Operand,
         [lens, gates, hs, cs]: [&Tensor; 4],
     ) -> Result<()> {
-        let kernel = self.form.forward(gpu)?;
+        let kernel = self.form.kernel(gpu, Way::Forward)?;
         let tensors = [lens, gates, hs, cs].map(Tensor::binding);
         let tensors = [&[packed.binding()], &tensors[..]].concat();
-        for steps in self.order().chunks(self.form.forward_steps()) {
+        for steps in self.order().chunks(self.form.steps(Way::Forward)) {
             let params = self.params(steps);
             let previous = self.form.rows(|| {
                 let slot = steps[0] + usize::from(self.options.reverse);
@@ -106,7 +106,7 @@ impl Run {
             })?;
             let previous = previous.as_ref().map(Operand::binding);
             let bindings = [&tensors, previous.as_slice()].concat();
-            gpu.dispatch(&kernel, &params, &bindings, self.form.forward_grid())?;
+            gpu.dispatch(&kernel, &params, &bindings, self.form.grid(Way::Forward))?;
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Run {
         [lens, cs, gates, carry_h, carry_c]: [&Tensor; 5],
         first: bool,
     ) -> Result<()> {
-        let kernel = self.form.backward(gpu)?;
+        let kernel = self.form.kernel(gpu, Way::Backward)?;
         // Without a gradient at the outputs some buffer must stand in; it is not read.
         let read = dout.unwrap_or(cs);
         let tensors = [lens, read, cs, gates, carry_h, carry_c].map(Tensor::binding);
@@ -143,11 +143,11 @@ impl Run {
             })?;
             let later = later.as_ref().map(Operand::binding);
             let bindings = [&tensors, later.as_slice()].concat();
-            gpu.dispatch(&kernel, &params, &bindings, self.form.backward_grid())
+            gpu.dispatch(&kernel, &params, &bindings, self.form.grid(Way::Backward))
         };
         let mut next: Option<usize> = None;
         let order: Vec<usize> = self.order().into_iter().rev().collect();
-        for steps in order.chunks(self.form.backward_steps()) {
+        for steps in order.chunks(self.form.steps(Way::Backward)) {
             dispatch(steps, next, false)?;
             next = steps.last().copied();
         }
