@@ -68,11 +68,8 @@ impl RunConfig {
         let mut merge = merge::Merge::of(table);
         if let Some(wanted) = &overrides.scale {
             let Some((_, over)) = scales.iter().find(|(name, _)| name == wanted) else {
-                return Err(unknown_name(
-                    "scale",
-                    wanted,
-                    scales.iter().map(|(n, _)| n.as_str()),
-                ));
+                let known = scales.iter().map(|(name, _)| name.as_str());
+                return Err(unknown_name("scale", wanted, known));
             };
             merge.overlay(over.clone())?;
         }
@@ -131,10 +128,8 @@ fn take_scales(table: &mut Table) -> Result<Vec<(String, Table)>> {
     let Some(scales) = table.remove("scale") else {
         return Ok(Vec::new());
     };
-    let wrong = |found: &Value| Error::ConfigType {
-        place: "scale".into(),
-        expected: "tables by name, as [scale.small]".into(),
-        found: found.type_str().into(),
+    let wrong = |found: &Value| {
+        Fault::wrong_type("tables by name, as [scale.small]", found).into_error("scale")
     };
     let Value::Table(scales) = scales else {
         return Err(wrong(&scales));
