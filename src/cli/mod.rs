@@ -11,6 +11,7 @@ mod generate;
 mod inspect;
 mod kernels;
 mod merge;
+mod model_options;
 mod output;
 mod predict;
 mod presets;
@@ -21,9 +22,12 @@ mod tokenizer;
 mod train;
 mod tune;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use serde::de::value::StringDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::error::Result;
 
@@ -46,7 +50,7 @@ macro_rules! commands {
         impl Command {
             fn run(self) -> Result<ExitCode> {
                 match self {
-                    $(Command::$name(command) => command.run(),)*
+                    $(Command::$name(command) => command.run().map(Termination::report),)*
                 }
             }
         }
@@ -69,6 +73,17 @@ commands! {
     Profile(profile::Profile),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
+}
+
+/// One of the choices that a run file or the library has as well, by its name there.
+fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| {
+        let name: StringDeserializer<serde::de::value::Error> = name.into_deserializer();
+        T::deserialize(name)
+    })
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
