@@ -55,7 +55,7 @@ impl Tune {
     fn take_over(&self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
         let gpu = open_gpu(self.options.adapter.as_deref())?;
-        let count = gpu.import_tuning(&text, &path.display().to_string())?;
+        let count = gpu.tuning().import(&text, &path.display().to_string())?;
         output::note(&format!("{count} choices taken over for {}", gpu.caps()));
         Ok(())
     }

@@ -78,10 +78,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open_best() -> Result<Gpu> {
-        Gpu::open(&AdapterChoice {
-            wanted: None,
-            checked: false,
-        })
+        Gpu::open(&AdapterChoice::default())
     }
 
     /// A context of its own.
