@@ -28,13 +28,6 @@ fn row_align(dtype: DType) -> usize {
     256 / dtype.size() as usize
 }
 
-/// Gradients for an upstream gradient of 1, of what is trained.
-struct Saved {
-    dx: Option<Tensor>,
-    dw: Option<Tensor>,
-    db: Option<Tensor>,
-}
-
 /// Σᵢ weightᵢ · crossentropy(softmax(xᵢ·Wᵀ + b), targetᵢ), as (1).
 ///
 /// x (N, D) and w (V, D) f32 or f16, b (V), targets (N) u32, weights (N). Logits and what is
@@ -64,18 +57,15 @@ pub fn linear_cross_entropy(
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
 
+    // Gradients for an upstream gradient of 1, of what is trained.
     let room = |input: Option<&Tensor>| {
-        input
-            .filter(|t| tape.needs_grad(t))
-            .map(|t| Tensor::empty(gpu, t.shape().clone(), DType::F32))
-            .transpose()
+        let wanted = input.filter(|t| tape.needs_grad(t));
+        let room = wanted.map(|t| Tensor::empty(gpu, t.shape().clone(), DType::F32));
+        room.transpose()
     };
-    let saved = Saved {
-        dx: room(Some(x))?,
-        dw: room(Some(w))?,
-        db: room(b)?,
-    };
-    let wanted = saved.dx.is_some() || saved.dw.is_some() || saved.db.is_some();
+    let grads = [room(Some(x))?, room(Some(w))?, room(b)?];
+    let [dx, dw, db] = &grads;
+    let wanted = grads.iter().any(Option::is_some);
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let chunk = chunk_rows(rows, vocab, row_align(x.dtype()));
     let line = line(vocab);
@@ -101,7 +91,7 @@ pub fn linear_cross_entropy(
         };
         softmax(gpu, [targets, weights, &logits, &losses], None, &chunk)?;
         let accumulate = first > 0;
-        if let Some(dx) = &saved.dx {
+        if let Some(dx) = dx {
             let dx = dx.window(first * width, [count, width])?;
             product(&Product {
                 columns_a: Some(vocab),
@@ -110,7 +100,7 @@ pub fn linear_cross_entropy(
                 ..Product::new(&logits, w, &dx)
             })?;
         }
-        if let Some(dw) = &saved.dw {
+        if let Some(dw) = dw {
             product(&Product {
                 trans_a: true,
                 columns_a: Some(vocab),
@@ -119,7 +109,7 @@ pub fn linear_cross_entropy(
                 ..Product::new(&logits, &x_chunk, dw)
             })?;
         }
-        if let Some(db) = &saved.db {
+        if let Some(db) = db {
             sum_columns(&logits, db, accumulate)?;
         }
     }
@@ -127,14 +117,9 @@ pub fn linear_cross_entropy(
 
     if wanted {
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
-        let (x, w, b) = (x.without_values(), w.clone(), b.cloned());
+        let kept = [Some(x.without_values()), Some(w.clone()), b.cloned()];
         tape.record_one(OP, &inputs, &loss, move |cx, upstream| {
-            let pairs = [
-                (Some(&x), saved.dx.as_ref()),
-                (Some(&w), saved.dw.as_ref()),
-                (b.as_ref(), saved.db.as_ref()),
-            ];
-            for (input, grad) in pairs {
+            for (input, grad) in kept.iter().zip(&grads) {
                 if let (Some(input), Some(grad)) = (input, grad)
                     && let Some(sink) = cx.sink(input)?
                 {
@@ -176,12 +161,8 @@ pub fn smoothed_cross_entropy(
 ) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     if !(0.0..1.0).contains(&smoothing) {
-        return Err(Error::argument(
-            OP,
-            "smoothing",
-            smoothing,
-            "0 <= smoothing < 1",
-        ));
+        let expected = "0 <= smoothing < 1";
+        return Err(Error::argument(OP, "smoothing", smoothing, expected));
     }
     let gpu = tape.gpu();
     let [rows, classes] = logits.dims2(OP, "logits")?;

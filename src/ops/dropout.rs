@@ -8,13 +8,20 @@ use crate::tensor::{Sink, Tape, Tensor};
 
 const OP: &str = "dropout";
 
+/// Which mask is drawn; of no meaning without one.
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Mask {
+    layer: u32,
+    threshold: u32,
+    scale: f32,
+}
+
 /// One mask: drawn forwards, drawn again backwards.
 #[derive(Clone)]
 pub(super) struct Draw {
     pub state: Tensor,
-    pub layer: u32,
-    pub threshold: u32,
-    pub scale: f32,
+    pub mask: Mask,
 }
 
 impl Draw {
@@ -25,20 +32,17 @@ impl Draw {
         }
         Ok(tape.step_state().filter(|_| p > 0.0).map(|state| Draw {
             state: state.clone(),
-            layer: tape.next_layer(),
-            threshold: philox::drop_threshold(p),
-            scale: 1.0 / (1.0 - p),
+            mask: Mask {
+                layer: tape.next_layer(),
+                threshold: philox::drop_threshold(p),
+                scale: 1.0 / (1.0 - p),
+            },
         }))
     }
 
     /// Queues y = drop(x).
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        let params = params! {
-            n: u32 = x.len(),
-            layer: u32 = self.layer,
-            threshold: u32 = self.threshold,
-            scale: f32 = self.scale,
-        };
+        let params = params! { n: u32 = x.len(), mask: Mask = self.mask };
         let kernel = ("dropout_fwd", &stored(x, lanes(x.len())));
         let groups = Groups::cover(x.len(), 1024);
         run(x.gpu(), kernel, &params, [&self.state, x, y], groups)
@@ -46,22 +50,22 @@ impl Draw {
 
     /// Queues dx (=|+=) drop'(dy), with the same mask.
     pub fn backward(&self, dy: &Tensor, dx: &Sink) -> Result<()> {
+        let Mask {
+            layer,
+            threshold,
+            scale,
+        } = self.mask;
         let params = params! {
             n: u32 = dy.len(),
-            layer: u32 = self.layer,
-            threshold: u32 = self.threshold,
+            layer: u32,
+            threshold: u32,
             accumulate: u32 = dx.flag(),
-            scale: f32 = self.scale,
+            scale: f32,
         };
         let kernel = ("dropout_bwd", &stored(dy, lanes(dy.len())));
         let groups = Groups::cover(dy.len(), 1024);
-        run(
-            dy.gpu(),
-            kernel,
-            &params,
-            [&self.state, dy, &dx.grad],
-            groups,
-        )
+        let tensors = [&self.state, dy, &dx.grad];
+        run(dy.gpu(), kernel, &params, tensors, groups)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Layer normalisation, with the residual that precedes it and the dropout before that.
 
-use super::dropout::Draw;
+use super::dropout::{Draw, Mask};
 use super::elementwise::axpy;
 use super::kernel::{lanes, run, stored};
 use super::reduce::sum_columns;
@@ -17,25 +17,6 @@ const GROUP: usize = 64;
 /// Rows whose gradients by the weights one invocation adds up: few enough that a batch of 2,048
 /// rows fills a GPU, so many that the partial sums are small beside what is read.
 const ROWS_PER_SPLIT: usize = 32;
-
-/// Which mask is drawn; of no meaning without one.
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct MaskParams {
-    layer: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-impl MaskParams {
-    fn of(draw: Option<&Draw>) -> MaskParams {
-        draw.map_or_else(MaskParams::default, |draw| MaskParams {
-            layer: draw.layer,
-            threshold: draw.threshold,
-            scale: draw.scale,
-        })
-    }
-}
 
 /// What [`layer_norm`] gives.
 pub struct Normed {
@@ -115,22 +96,15 @@ fn normalise(
 ) -> Result<Normed> {
     x.expect_float(OP, "x")?;
     let (rows, cols) = (x.shape().rows(), x.shape().last());
-    let (residual, draw) = match added {
-        Some(Added { residual, draw }) => (Some(residual), draw),
-        None => (None, None),
-    };
+    let (residual, draw) = added.map_or((None, None), |a| (Some(a.residual), a.draw));
     if let Some(residual) = residual {
         residual.expect(OP, "residual", x.dims(), x.dtype())?;
     }
     gamma.expect(OP, "gamma", &[cols], DType::F32)?;
     beta.expect(OP, "beta", &[cols], DType::F32)?;
     if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::argument(
-            OP,
-            "eps",
-            eps,
-            "a finite number above 0, such as 1e-5",
-        ));
+        let expected = "a finite number above 0, such as 1e-5";
+        return Err(Error::argument(OP, "eps", eps, expected));
     }
     let gpu = tape.gpu();
     let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
@@ -144,7 +118,7 @@ fn normalise(
         rows: u32,
         cols: u32,
         eps: f32,
-        mask: MaskParams = MaskParams::of(draw.as_ref()),
+        mask: Mask = draw.as_ref().map_or_else(Mask::default, |d| d.mask),
     };
     let written = residual.map(|_| &sum);
     let tensors = [Some(x), Some(gamma), Some(beta), residual, written]
@@ -154,10 +128,9 @@ fn normalise(
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
     run(gpu, ("layer_norm_fwd", &variant), &params, tensors, groups)?;
 
-    let inputs: Vec<&Tensor> = [Some(x), residual, Some(gamma), Some(beta)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut inputs = vec![x];
+    inputs.extend(residual);
+    inputs.extend([gamma, beta]);
     let mut outputs = vec![&y];
     outputs.extend(written);
     let saved = Saved {
@@ -259,21 +232,13 @@ fn rows_backward(
         cols: u32,
         accumulate: u32 = first.flag(),
         accumulate_residual: u32 = second.map_or(0, Sink::flag),
-        mask: MaskParams = MaskParams::of(draw),
+        mask: Mask = draw.map_or_else(Mask::default, |d| d.mask),
     };
-    let read = [
-        Some(dy),
-        Some(&saved.sum),
-        Some(&saved.stats),
-        Some(&saved.gamma),
-        dsum,
-    ];
+    let read = [dy, &saved.sum, &saved.stats, &saved.gamma];
     let written = [Some(&first.grad), second.map(|s| &s.grad)];
-    let tensors = read
-        .into_iter()
-        .chain(written)
-        .chain([draw.map(|d| &d.state)])
-        .flatten();
+    let others = [dsum].into_iter().chain(written);
+    let others = others.chain([draw.map(|d| &d.state)]);
+    let tensors = read.into_iter().chain(others.flatten());
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
     run(gpu, ("layer_norm_bwd", &variant), &params, tensors, groups)
 }
