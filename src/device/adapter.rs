@@ -149,25 +149,20 @@ pub(super) fn caps_of(adapter: &wgpu::Adapter) -> Caps {
 
 /// Every adapter of this machine, best first.
 pub fn list_adapters() -> Vec<AdapterReport> {
-    enumerate()
-        .iter()
-        .enumerate()
-        .map(|(index, adapter)| AdapterReport {
+    let report = |(index, adapter): (usize, &wgpu::Adapter)| {
+        let matrices = adapter.cooperative_matrix_properties();
+        let matrices = matrices.iter().map(|m| {
+            let (m, n, k, of, sum) = (m.m_size, m.n_size, m.k_size, m.ab_type, m.cr_type);
+            format!("{m}x{n}x{k} {of:?} {sum:?}")
+        });
+        AdapterReport {
             caps: caps_of(adapter),
             kind: kind(adapter).1,
-            cooperative_matrix: adapter
-                .cooperative_matrix_properties()
-                .iter()
-                .map(|m| {
-                    format!(
-                        "{}x{}x{} {:?} {:?}",
-                        m.m_size, m.n_size, m.k_size, m.ab_type, m.cr_type
-                    )
-                })
-                .collect(),
+            cooperative_matrix: matrices.collect(),
             preferred: index == 0,
-        })
-        .collect()
+        }
+    };
+    enumerate().iter().enumerate().map(report).collect()
 }
 
 pub(super) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {

@@ -129,13 +129,8 @@ pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     let width = cols / lanes;
     let params = params! { steps: u32, width: u32 };
     let grid = Groups::Grid([width.div_ceil(64) as u32, batch as u32, 1]);
-    run(
-        gpu,
-        ("mean_pool_fwd", &variant),
-        &params,
-        [lens, x, &y],
-        grid,
-    )?;
+    let kernel = ("mean_pool_fwd", &variant);
+    run(gpu, kernel, &params, [lens, x, &y], grid)?;
     let lens = lens.clone();
     tape.record_map(OP, x, &y, move |gpu, dy, dx| {
         let params = params! {

@@ -22,13 +22,8 @@ pub fn binary_cross_entropy(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
-    target_loss(
-        tape,
-        ("binary_cross_entropy", 0),
-        ("logits", logits),
-        targets,
-        weights,
-    )
+    let (op, z) = (("binary_cross_entropy", 0), ("logits", logits));
+    target_loss(tape, op, z, targets, weights)
 }
 
 /// Σₙ weightₙ Σₖ (valuesₙₖ − targetsₙₖ)², as (1).
@@ -45,13 +40,8 @@ pub fn squared_error(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
-    target_loss(
-        tape,
-        ("squared_error", 1),
-        ("values", values),
-        targets,
-        weights,
-    )
+    let (op, z) = (("squared_error", 1), ("values", values));
+    target_loss(tape, op, z, targets, weights)
 }
 
 /// `code` is the kernels' `OP`.

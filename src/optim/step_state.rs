@@ -37,12 +37,8 @@ impl StepState {
     /// As [`StepState::new`]; [`Error::Argument`] without a level.
     pub fn with_levels(gpu: &Gpu, seed: u64, before: &[u64]) -> Result<StepState> {
         if before.is_empty() {
-            return Err(Error::argument(
-                "optimizer",
-                "levels",
-                "none",
-                "at least one",
-            ));
+            let expected = "at least one";
+            return Err(Error::argument("optimizer", "levels", "none", expected));
         }
         let levels = before
             .iter()

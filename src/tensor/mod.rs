@@ -47,12 +47,8 @@ impl Tensor {
     pub fn empty(gpu: &Gpu, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let shape = shape.into();
         if shape.is_empty() {
-            return Err(Error::argument(
-                "tensor",
-                "shape",
-                &shape,
-                "at least one element",
-            ));
+            let expected = "at least one element";
+            return Err(Error::argument("tensor", "shape", &shape, expected));
         }
         let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
@@ -171,11 +167,8 @@ impl Tensor {
         if from.len() != self.len() {
             return Err(from.wrong_shape("copy", "from", self.shape.to_string()));
         }
-        self.gpu.copy(
-            (&from.buffer, from.offset),
-            (&self.buffer, self.offset),
-            self.bytes(),
-        )
+        let to = (&self.buffer, self.offset);
+        (self.gpu).copy((&from.buffer, from.offset), to, self.bytes())
     }
 
     /// Starts reading the values back; they arrive later.
@@ -251,13 +244,8 @@ impl Tensor {
                 found: format!("{} elements from {start}", shape.len()),
             });
         }
-        Ok(Tensor::view(
-            &self.gpu,
-            self.buffer.clone(),
-            offset,
-            shape,
-            self.dtype,
-        ))
+        let buffer = self.buffer.clone();
+        Ok(Tensor::view(&self.gpu, buffer, offset, shape, self.dtype))
     }
 
     /// Copies elements `start..start + len` into a new tensor; any start.
@@ -281,15 +269,12 @@ impl Tensor {
     pub(crate) fn set_range(&self, start: usize, len: usize, from: Option<&Tensor>) -> Result<()> {
         let offset = self.offset + start as u64 * self.dtype.size();
         let bytes = len as u64 * self.dtype.size();
-        match from {
-            Some(from) => self
-                .gpu
-                .copy((&from.buffer, from.offset), (&self.buffer, offset), bytes),
-            None => {
-                self.gpu.clear(&self.buffer, offset, bytes);
-                Ok(())
-            }
+        if let Some(from) = from {
+            let to = (&self.buffer, offset);
+            return self.gpu.copy((&from.buffer, from.offset), to, bytes);
         }
+        self.gpu.clear(&self.buffer, offset, bytes);
+        Ok(())
     }
 
     /// The same tensor for the tape, which knows it by its identity and shape, without its memory:

@@ -252,10 +252,8 @@ impl AdapterConfig {
         let mut targets = Vec::new();
         for module in modules {
             let name = family.spelled(&module.name, bare, false);
-            if !matcher
-                .matches(&name, module.linear.is_some())
-                .map_err(bad)?
-            {
+            let matches = matcher.matches(&name, module.linear.is_some());
+            if !matches.map_err(bad)? {
                 continue;
             }
             let linear = module.linear.ok_or_else(|| {
@@ -278,23 +276,19 @@ impl AdapterConfig {
                     .ok_or_else(|| bad(format!("has the alpha {alpha} for '{name}'")))?,
                 None => self.lora_alpha,
             };
+            let whole = rank as f64;
+            let divisor = if self.use_rslora { whole.sqrt() } else { whole };
             targets.push(Target {
                 module: module.name.clone(),
                 linear,
                 rank,
-                scale: alpha
-                    / if self.use_rslora {
-                        (rank as f64).sqrt()
-                    } else {
-                        rank as f64
-                    },
+                scale: alpha / divisor,
             });
         }
         if targets.is_empty() {
             let linear = modules.iter().filter(|m| m.linear.is_some());
-            let names: Vec<_> = linear
-                .map(|m| family.spelled(&m.name, bare, false))
-                .collect();
+            let names = linear.map(|m| family.spelled(&m.name, bare, false));
+            let names: Vec<String> = names.collect();
             return Err(bad(format!(
                 "target_modules match nothing in a {}; its linear layers are {}",
                 model.architecture.name(),
@@ -381,40 +375,30 @@ impl Matcher {
             Value::Null => Vec::new(),
             one => vec![one.clone()],
         };
-        let layers = config
-            .layers_to_transform
-            .as_ref()
-            .map(list)
-            .unwrap_or_default();
-        let layers = match layers.len() {
-            0 => None,
-            _ => {
-                let numbers = layers.iter().map(|n| {
-                    n.as_u64()
-                        .ok_or_else(|| format!("layers_to_transform has {n}, no layer's number"))
-                });
-                let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-                let mut patterns = Vec::new();
-                for p in config.layers_pattern.as_ref().map(list).unwrap_or_default() {
-                    let p = p.as_str().ok_or("layers_pattern is no text")?;
-                    patterns.push(regex(&format!(r"\A(?:|.*?\.){p}\.(?P<idx>\d+)\."))?);
-                }
-                if patterns.is_empty() {
-                    patterns.push(regex(r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")?);
-                }
-                Some((numbers, patterns))
-            }
-        };
-        Ok(Matcher {
+        let list = |value: &Option<Value>| value.as_ref().map(list).unwrap_or_default();
+        let layers = list(&config.layers_to_transform);
+        let mut matcher = Matcher {
             targets,
-            excluded: config
-                .exclude_modules
-                .as_ref()
-                .map(Compiled::new)
-                .transpose()?,
+            excluded: (config.exclude_modules.as_ref().map(Compiled::new)).transpose()?,
             whole: whole.collect::<Result<_, _>>()?,
-            layers,
-        })
+            layers: None,
+        };
+        if layers.is_empty() {
+            return Ok(matcher);
+        }
+        let wrong = |n: &Value| format!("layers_to_transform has {n}, no layer's number");
+        let numbers = layers.iter().map(|n| n.as_u64().ok_or_else(|| wrong(n)));
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        let mut patterns = Vec::new();
+        for p in list(&config.layers_pattern) {
+            let p = p.as_str().ok_or("layers_pattern is no text")?;
+            patterns.push(regex(&format!(r"\A(?:|.*?\.){p}\.(?P<idx>\d+)\."))?);
+        }
+        if patterns.is_empty() {
+            patterns.push(regex(r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")?);
+        }
+        matcher.layers = Some((numbers, patterns));
+        Ok(matcher)
     }
 
     fn matches(&self, name: &str, is_linear: bool) -> Result<bool, String> {

@@ -12,7 +12,7 @@ use crate::tensor::{DType, Tensor};
 
 /// As `include/attention.wgsl`.
 #[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
     pub queries: u32,
     pub keys: u32,
@@ -120,20 +120,14 @@ impl Form {
     /// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations in all, without a word. With
     /// bounds checks it unrolls none, not even those of the random generator.
     fn longest(self, checked: bool) -> usize {
-        let random = |calls: u32| {
-            if checked && self.flags.dropout {
-                12 * calls
-            } else {
-                0
-            }
-        };
+        let drawn = if checked && self.flags.dropout { 12 } else { 0 };
         let (step, iterations) = if self.subgroup {
             let unrolled = if checked { self.cols / 8 + 24 } else { 0 };
-            (8, 2 + self.width.div_ceil(8) + unrolled + random(16))
+            (8, 2 + self.width.div_ceil(8) + unrolled + 16 * drawn)
         } else {
             // Slices of scores and of sums, two products each.
             let (scores, sums) = (self.width.div_ceil(32), self.cols / 32);
-            (32, 24 + 36 * scores + 44 * sums + random(4))
+            (32, 24 + 36 * scores + 44 * sums + 4 * drawn)
         };
         (65_000 / iterations * step) as usize
     }
@@ -267,11 +261,8 @@ impl Form {
         let gpu = dk.gpu();
         let together = dk.id() == dv.id();
         // One buffer must not be bound twice to be written.
-        let unused = if together {
-            Some(Tensor::empty(gpu, [4], DType::F32)?)
-        } else {
-            None
-        };
+        let unused = together.then(|| Tensor::empty(gpu, [4], DType::F32));
+        let unused = unused.transpose()?;
         let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dk, unused.as_ref().unwrap_or(dv)].map(Tensor::binding);

@@ -160,26 +160,17 @@ fn attend(
         causal: u32::from(options.causal),
         has_lens: u32::from(lens.is_some()),
         lens_at,
-        layer: if state.is_some() {
-            tape.next_layer()
-        } else {
-            0
-        },
+        layer: state.map_or(0, |_| tape.next_layer()),
         threshold,
-        accumulate: 0,
-        accumulate_v: 0,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
-        first_row: 0,
-        rows: 0,
+        ..Params::default()
     };
     let out = Tensor::empty(gpu, [batch, queries, width], q.tensor.dtype())?;
-    let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
-        let shape = [batch, options.heads, queries, 2];
-        Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
-    } else {
-        None
-    };
+    let needed = tensors.iter().any(|t| tape.needs_grad(t));
+    let shape = [batch, options.heads, queries, 2];
+    let stats = needed.then(|| Tensor::empty(gpu, shape, DType::F32));
+    let stats = stats.transpose()?.map(Stats);
     let read = sources(form, &parts, &control)?;
     form.forward(&params, &read, &out, stats.as_ref())?;
     let Some(stats) = stats else {
@@ -192,9 +183,8 @@ fn attend(
         let dout = form.source(&dout.reshaped([batch, queries, width])?)?;
         let [dq, dk, dv] = sinks(cx, &parts)?;
         if let Some(dq) = dq {
-            let accumulate = dq.flag();
             let params = Params {
-                accumulate,
+                accumulate: dq.flag(),
                 ..params
             };
             form.queries(&params, &read, &dout, &stats, &dq.grad)?;
@@ -226,10 +216,9 @@ fn attend(
 fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
     let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
     let of_q = form.source(q)?;
-    let of_k = if k.id() == q.id() {
-        of_q.clone()
-    } else {
-        form.source(k)?
+    let of_k = match k.id() {
+        id if id == q.id() => of_q.clone(),
+        _ => form.source(k)?,
     };
     let of_v = match v.id() {
         id if id == q.id() => of_q.clone(),

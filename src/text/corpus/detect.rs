@@ -43,18 +43,14 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     if rotten::root(path).is_some() {
         return Ok(Some(Format::RottenTomatoes));
     }
-    Ok(lines::files_below(path)?
-        .iter()
-        .any(|file| plain::is_text(file))
-        .then_some(Format::Folder))
+    let files = lines::files_below(path)?;
+    let texts = files.iter().any(|file| plain::is_text(file));
+    Ok(texts.then_some(Format::Folder))
 }
 
 fn of_file(path: &Path) -> Result<Option<Format>> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
     if name.ends_with(".tgz") {
         return of_archive(path);
     }

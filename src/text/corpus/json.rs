@@ -128,10 +128,6 @@ fn missing(
     wanted: &Option<Column>,
     role: &'static str,
 ) -> Error {
-    table::column_missing(
-        source,
-        wanted,
-        role,
-        &row.keys().cloned().collect::<Vec<_>>(),
-    )
+    let keys: Vec<&String> = row.keys().collect();
+    table::column_missing(source, wanted, role, &keys)
 }

@@ -127,7 +127,7 @@ impl From<&str> for Column {
 }
 
 /// A corpus on disk and how to read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// The file or folder. Any file may be gzipped.
     pub path: PathBuf,
@@ -164,16 +164,8 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            format: None,
-            text: None,
-            pair: None,
-            label: None,
-            several: false,
-            label_optional: false,
-            header: None,
-            sentence_end: None,
-            split: None,
             labelled: true,
+            ..Self::default()
         }
     }
 

@@ -93,11 +93,8 @@ fn read_class(reader: &mut dyn Read, name: &Path, class: &str, sink: &mut Sink) 
     };
     let mut count = 0;
     // Not `lines()` of some other kind: U+0085 must not end a line.
-    for line in text
-        .split('\n')
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    let lines = text.split('\n').map(str::trim);
+    for line in lines.filter(|line| !line.is_empty()) {
         count += 1;
         sink(Example {
             text: line.to_owned(),

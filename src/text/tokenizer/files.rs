@@ -21,7 +21,6 @@ use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
 use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, vocab};
 use crate::text::cache::write_atomically;
-use crate::text::vocabulary::Roles;
 use crate::{Error, Result};
 
 /// `tokenizer_config.json`.
@@ -396,18 +395,8 @@ impl Tokenizer {
             write("merges.txt", &format!("#version: 0.2\n{lines}"))?;
         }
         let mut config = self.config.clone();
-        let roles = self.vocabulary().roles();
-        let Roles {
-            pad,
-            unk,
-            cls,
-            sep,
-            mask,
-            bos,
-            eos,
-        } = roles;
         let mut special = Config::new();
-        for ((role, _), id) in ROLES.iter().zip([pad, unk, cls, sep, mask, bos, eos]) {
+        for ((role, _), id) in ROLES.iter().zip(self.vocabulary().roles().all()) {
             if let Some(token) = id.and_then(|id| self.token(id)) {
                 special.insert((*role).into(), json!(token));
                 config.entry(*role).or_insert(json!(token));

@@ -96,12 +96,8 @@ impl TokenizerTrainer {
             ),
         };
         if options.vocab_size < least {
-            return Err(Error::argument(
-                "tokeniser",
-                "vocab_size",
-                options.vocab_size,
-                expected,
-            ));
+            let size = options.vocab_size;
+            return Err(Error::argument("tokeniser", "vocab_size", size, expected));
         }
         let morphemes = match options.kind {
             TokenizerKind::Morpheme => Some(Morphemes {
