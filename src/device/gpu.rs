@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterChoice, Caps};
-use super::binding::Binding;
+use super::binding::Bound;
 use super::command::{self, Command, Groups, Recording};
 use super::driver::Driver;
 use super::image::Lines;
@@ -289,7 +289,7 @@ impl Gpu {
         &self,
         kernel: &Arc<Kernel>,
         params: &P,
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         groups: Groups,
     ) -> Result<()> {
         self.dispatch_bytes(kernel, bytemuck::bytes_of(params), bindings, groups)
@@ -303,7 +303,7 @@ impl Gpu {
         &self,
         kernel: &Arc<Kernel>,
         params: &[u8],
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         groups: Groups,
     ) -> Result<()> {
         let grid = groups.resolve(kernel.name(), &self.caps().limits)?;

@@ -27,7 +27,7 @@ mod uniforms;
 mod work;
 
 pub use adapter::{AdapterChoice, AdapterReport, Caps, MatrixUnits, list_adapters};
-pub use binding::Binding;
+pub use binding::Bound;
 pub(crate) use binding::Resource;
 pub use command::{Groups, Recording};
 pub use gpu::Gpu;

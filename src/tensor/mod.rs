@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource, params};
+use crate::device::{Bound, Buffer, Gpu, Groups, Image, Lines, Readback, Resource, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use shape::bytes;
@@ -342,8 +342,8 @@ impl Tensor {
     }
 
     /// The whole tensor, for a dispatch.
-    pub fn binding(&self) -> Binding<'_> {
-        Binding {
+    pub fn binding(&self) -> Bound<'_> {
+        Bound {
             resource: Resource::Buffer(&self.buffer, self.offset),
             size: self.bytes(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Binding, Gpu, Groups, Kernel, params};
+use crate::device::{Bound, Gpu, Groups, Kernel, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::kernel::{lanes, run};
@@ -164,7 +164,7 @@ impl Form {
         gpu: &Gpu,
         kernel: &Arc<Kernel>,
         params: &Params,
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         (rows, batch): (u32, usize),
         work: f64,
     ) -> Result<()> {

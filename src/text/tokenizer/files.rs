@@ -153,10 +153,8 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
     let (folder, only) = if path.is_dir() {
         (path, None)
     } else {
-        (
-            path.parent().unwrap_or(Path::new(".")),
-            path.file_name().and_then(|name| name.to_str()),
-        )
+        let name = path.file_name().and_then(|name| name.to_str());
+        (path.parent().unwrap_or(Path::new(".")), name)
     };
     let config = read_config(folder)?;
     let has = |name: &str| only.is_none_or(|only| only == name) && folder.join(name).exists();
@@ -202,11 +200,8 @@ pub(super) fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32,
     let mut added = BTreeMap::new();
     if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
         for (id, token) in map {
-            let parsed = id
-                .parse()
-                .ok()
-                .zip(serde_json::from_value(token.clone()).ok());
-            let Some((id, token)) = parsed else {
+            let parsed = (id.parse().ok(), serde_json::from_value(token.clone()).ok());
+            let (Some(id), Some(token)) = parsed else {
                 let message = format!("added_tokens_decoder: '{id}' is no id with its token");
                 return Err(wrong(&file.with_file_name(CONFIG), message));
             };
@@ -314,7 +309,7 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
     }
     let dic = config
         .get("mecab_kwargs")
-        .and_then(|kwargs| kwargs.get("mecab_dic"));
+        .map(|kwargs| &kwargs["mecab_dic"]);
     match dic.and_then(Value::as_str) {
         None | Some("ipadic") => (),
         Some(other) => return refuse("mecab_dic", other, "ipadic"),
@@ -382,11 +377,8 @@ impl Tokenizer {
                 }
             }
         } else if let Some(merges) = model["merges"].as_array().filter(|m| !m.is_empty()) {
-            let map: Map<String, Value> = vocabulary
-                .into_iter()
-                .map(|(token, id)| (token, json!(id)))
-                .collect();
-            write("vocab.json", &Value::Object(map).to_string())?;
+            let ids = vocabulary.into_iter().map(|(token, id)| (token, json!(id)));
+            write("vocab.json", &Value::Object(ids.collect()).to_string())?;
             let pair = |merge: &Value| {
                 let [left, right] = [0, 1].map(|side| merge[side].as_str().unwrap_or_default());
                 format!("{left} {right}\n")

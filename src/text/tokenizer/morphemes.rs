@@ -111,10 +111,7 @@ impl Dictionary {
         let mut worker = self.tokenizer.new_worker();
         worker.reset_sentence(text);
         worker.tokenize();
-        worker
-            .token_iter()
-            .map(|token| token.range_byte())
-            .collect()
+        worker.token_iter().map(|t| t.range_byte()).collect()
     }
 }
 
@@ -162,9 +159,9 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
         characters?.as_bytes(),
         unknown?.as_bytes(),
     )
-    .map_err(|e| Error::Folder {
-        path: folder.to_owned(),
-        problem: format!("cannot be built into a dictionary ({e}); are the sources complete?"),
+    .map_err(|e| {
+        let problem = format!("cannot be built into a dictionary ({e}); are the sources complete?");
+        Error::folder(folder, problem)
     })?;
     let mut payload = Vec::new();
     dictionary
