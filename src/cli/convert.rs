@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{choice, output};
+use super::choice::choice;
+use super::output;
 use crate::error::Result;
 use crate::hub::{self, FloatType, SaveOptions};
 use crate::models;

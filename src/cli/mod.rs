@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a thin layer over [`train`](crate::train).
 
 mod bars;
+mod choice;
 mod convert;
 mod devices;
 mod embed;
@@ -24,10 +25,7 @@ mod tune;
 
 use std::process::{ExitCode, Termination};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
-use serde::de::value::StringDeserializer;
-use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::error::Result;
 
@@ -73,17 +71,6 @@ commands! {
     Profile(profile::Profile),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
-}
-
-/// One of the choices that a run file or the library has as well, by its name there.
-fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
-where
-    T: DeserializeOwned + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(names).try_map(|name| {
-        let name: StringDeserializer<serde::de::value::Error> = name.into_deserializer();
-        T::deserialize(name)
-    })
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].

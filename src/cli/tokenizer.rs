@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::choice::choice;
+use super::output;
 use super::predict::each_batch;
-use super::{choice, output};
 use crate::error::{Error, Result};
 use crate::text::tokenizer::morphemes::{self, Dictionary};
 use crate::text::tokenizer::{Encoding, Family, Subword};
