@@ -439,4 +439,40 @@ impl Error {
             },
         }
     }
+
+    pub(crate) fn argument(
+        op: &'static str,
+        arg: &'static str,
+        value: impl ToString,
+        expected: &'static str,
+    ) -> Self {
+        Self::Argument {
+            op,
+            arg,
+            value: value.to_string(),
+            expected,
+        }
+    }
+
+    pub(crate) fn kernel(kernel: impl ToString, message: impl ToString) -> Self {
+        let (kernel, message) = (kernel.to_string(), message.to_string());
+        Self::Kernel { kernel, message }
+    }
+
+    pub(crate) fn parameter(name: impl ToString, message: impl ToString) -> Self {
+        let (name, message) = (name.to_string(), message.to_string());
+        Self::Parameter { name, message }
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn value(place: impl ToString, message: impl ToString) -> Self {
+        let (place, message) = (place.to_string(), message.to_string());
+        Self::ConfigValue { place, message }
+    }
+
+    #[cfg(feature = "train")]
+    pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
+        let (path, problem) = (path.into(), problem.to_string());
+        Self::Folder { path, problem }
+    }
 }

@@ -110,7 +110,7 @@ impl Fault {
                 expected,
                 found,
             },
-            Kind::Message(message) => Error::ConfigValue { place, message },
+            Kind::Message(message) => Error::value(place, message),
         }
     }
 }
@@ -123,14 +123,10 @@ impl fmt::Display for Fault {
 
 /// The known name that looks most like `word`, where one looks like it at all.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let word = word.to_lowercase();
+    let likeness = |k: &str| strsim::jaro_winkler(&word, &k.to_lowercase());
+    let known = known.into_iter().map(|k| (likeness(k), k));
     known
-        .into_iter()
-        .map(|k| {
-            (
-                strsim::jaro_winkler(&word.to_lowercase(), &k.to_lowercase()),
-                k,
-            )
-        })
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k.to_string())
@@ -258,12 +254,9 @@ impl<'de> Deserializer<'de> for Read {
             Value::String(s) => visitor.visit_enum(s.into_deserializer()),
             Value::Table(mut table) if table.get("kind").is_some_and(Value::is_str) => {
                 let kind = table.remove("kind");
+                let kind = kind.as_ref().and_then(Value::as_str);
                 visitor.visit_enum(Choice {
-                    choice: kind
-                        .as_ref()
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .into(),
+                    choice: kind.unwrap_or_default().into(),
                     value: Value::Table(table),
                     place: None,
                 })
@@ -282,10 +275,10 @@ impl<'de> Deserializer<'de> for Read {
                     )))),
                 }
             }
-            other => Err(Fault::new(Kind::Type {
-                expected: format!("one of: {}", known.join(", ")),
-                found: other.type_str().to_string(),
-            })),
+            other => {
+                let expected = format!("one of: {}", known.join(", "));
+                Err(Fault::wrong_type(&expected, &other))
+            }
         }
     }
 
@@ -361,29 +354,15 @@ struct Choice {
 
 impl<'de> de::EnumAccess<'de> for Choice {
     type Error = Fault;
-    type Variant = ChoiceValue;
+    type Variant = Choice;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, ChoiceValue), Fault> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Choice), Fault> {
         let name: StringDeserializer<Fault> = self.choice.clone().into_deserializer();
-        let value = ChoiceValue {
-            choice: self.choice,
-            value: self.value,
-            place: self.place,
-        };
-        Ok((seed.deserialize(name)?, value))
+        Ok((seed.deserialize(name)?, self))
     }
 }
 
-struct ChoiceValue {
-    choice: String,
-    value: Value,
-    place: Option<String>,
-}
-
-impl ChoiceValue {
+impl Choice {
     fn read<T>(self, read: impl FnOnce(Read) -> Result<T, Fault>) -> Result<T, Fault> {
         read(Read(self.value)).map_err(|fault| match &self.place {
             Some(key) => fault.inside(key),
@@ -392,7 +371,7 @@ impl ChoiceValue {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for ChoiceValue {
+impl<'de> de::VariantAccess<'de> for Choice {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {

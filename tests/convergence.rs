@@ -212,9 +212,8 @@ fn memory_stays_flat_over_two_hundred_training_steps() {
     let full = vec![window as u32; rows];
     let lens = Tensor::from_slice(gpu, [rows], &full).unwrap();
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count]).unwrap();
-    let kind = OptimizerKind::Sgd {
+    let kind = OptimizerKind::Momentum {
         momentum: 0.9,
-        nesterov: false,
         weight_decay: 0.0,
     };
     let optimizer = Optimizer::new(gpu, kind, &store).unwrap();

@@ -17,8 +17,8 @@ use melos::objectives::{Classify, Labelled, Mlm, Objective, WrongOption};
 use melos::prelude::*;
 use melos::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions};
 use melos::train::config::{
-    Budget, DataConfig, Lora, ModelConfig, Optimizer, RunConfig, StageConfig, TokenizerConfig,
-    TokenizerKind, TransformerModel,
+    Budget, DataConfig, Lora, ModelConfig, RunConfig, StageConfig, TokenizerConfig, TokenizerKind,
+    TransformerModel,
 };
 use melos::train::progress::Quiet;
 use melos::train::run::{Outcome, Start};
@@ -75,7 +75,7 @@ fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
         init: Some(base.display().to_string()),
         lora: Some(Lora::default()),
         lr: 1e-2,
-        optimizer: Optimizer::default(),
+        optimizer: OptimizerKind::default(),
         budget: Budget::Steps(4),
         batch: 8,
         ..StageConfig::finetune("lora", Classify::default())

@@ -1,10 +1,10 @@
 //! `melos convert`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use super::output;
 use crate::error::Result;
 use crate::hub::{self, FloatType, SaveOptions};
@@ -38,8 +38,8 @@ pub struct Convert {
 #[derive(Debug, Args)]
 pub(super) struct Format {
     /// Element type of the weights [default: the input's].
-    #[arg(long, value_name = "TYPE")]
-    dtype: Option<Dtype>,
+    #[arg(long, value_name = "TYPE", value_parser = choice::<FloatType>(FloatType::NAMES))]
+    dtype: Option<FloatType>,
     /// Split files above this size.
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
     max_shard_size: u64,
@@ -48,22 +48,11 @@ pub(super) struct Format {
 impl Format {
     pub(super) fn options(&self) -> SaveOptions {
         SaveOptions {
-            dtype: self.dtype.map(|dtype| match dtype {
-                Dtype::F32 => FloatType::F32,
-                Dtype::F16 => FloatType::F16,
-                Dtype::Bf16 => FloatType::Bf16,
-            }),
+            dtype: self.dtype,
             max_shard_bytes: self.max_shard_size,
             ..SaveOptions::default()
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dtype {
-    F32,
-    F16,
-    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -75,7 +64,7 @@ enum Prefix {
 }
 
 impl Convert {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let input = models::open(&model_of_run(&self.input)?)?;
         let architecture = self.architecture.as_deref().map(models::architecture);
         let options = SaveOptions {
@@ -85,8 +74,7 @@ impl Convert {
         };
         let (class, report) = hub::convert(&input, &self.out, architecture.transpose()?, &options)?;
         let (class, out) = (class.name(), self.out.display());
-        output::print(&format!("{report}{class} in {out}\n"))?;
-        Ok(ExitCode::SUCCESS)
+        output::print(&format!("{report}{class} in {out}\n"))
     }
 }
 

@@ -1,7 +1,5 @@
 //! `melos devices`.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::json;
 
@@ -19,21 +17,20 @@ pub struct Devices {
 }
 
 impl Devices {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let adapters = list_adapters();
         if adapters.is_empty() {
             return Err(Error::NoAdapter {
                 looked_for: "Vulkan, Metal, DX12".into(),
             });
         }
-        for (index, adapter) in adapters.iter().enumerate() {
-            if self.json {
-                output::print_json(&as_json(index, adapter))?;
-            } else {
-                output::print(&as_text(index, adapter))?;
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+        adapters
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, adapter)| {
+                let json = as_json(index, adapter);
+                output::show(self.json, &json, || as_text(index, adapter))
+            })
     }
 }
 
@@ -48,10 +45,10 @@ fn as_text(index: usize, adapter: &AdapterReport) -> String {
         (true, true) => caps.subgroup_min.to_string(),
         (true, false) => format!("{} to {}", caps.subgroup_min, caps.subgroup_max),
     };
-    let matrices = match adapter.cooperative_matrix.is_empty() {
-        true => "no".to_string(),
-        false => adapter.cooperative_matrix.join(", "),
-    };
+    let mut matrices = adapter.cooperative_matrix.join(", ");
+    if matrices.is_empty() {
+        matrices = "no".to_string();
+    }
     format!(
         "{index}: {}{}\n   {}, {}, {}\n   subgroups {subgroups}, f16 {}, timestamps {}, cooperative matrix {matrices}\n   \
          largest binding {}, largest buffer {}, workgroup {} invocations and {} KiB, {} storage buffers a stage\n",

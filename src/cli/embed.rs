@@ -3,17 +3,16 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::model_options::ModelOptions;
 use super::output;
 use super::predict::each_batch;
 use crate::atomic::write_file_with;
 use crate::error::{Error, Result};
-use crate::inference::{Embedder, Pooling};
-use crate::train::{run, tasks};
+use crate::inference::{Embedder, Pooling, SentenceOptions};
 
 /// Turn texts into vectors, as sentence-transformers does.
 #[derive(Debug, Args)]
@@ -38,12 +37,8 @@ pub struct Embed {
     /// lines on standard output].
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Base model of an adapter [default: where the adapter says].
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    options: ModelOptions,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -61,10 +56,8 @@ struct Line<'a> {
 }
 
 impl Embed {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        let folder = run::resolve_model(&self.model)?;
-        let gpu = tasks::open_gpu(self.adapter.as_deref())?;
-        let mut model = Embedder::open(gpu, &folder, self.base.as_deref(), |options| {
+    pub(super) fn run(self) -> Result<()> {
+        let adjust = |options: &mut SentenceOptions| {
             options.pooling = match self.pooling {
                 Some(PoolingName::Cls) => Pooling::Cls,
                 Some(PoolingName::Mean) => Pooling::Mean,
@@ -74,30 +67,32 @@ impl Embed {
             if let Some(most) = self.max_len {
                 options.max_len = most.clamp(1, options.max_len);
             }
+        };
+        let mut model = (self.options).open(&self.model, |gpu, folder, base| {
+            Embedder::open(gpu, folder, base, adjust)
         })?;
-        match &self.out {
-            None => self.each(&mut |texts| {
+        let Some(path) = &self.out else {
+            return self.each(&mut |texts| {
                 let vectors = model.embed(&texts)?;
                 let mut lines = texts.iter().zip(&vectors);
                 lines
                     .try_for_each(|(text, embedding)| output::print_json(&Line { text, embedding }))
-            })?,
-            Some(path) => {
-                let (mut texts, mut vectors) = (Vec::new(), Vec::new());
-                self.each(&mut |new| {
-                    vectors.extend(model.embed(&new)?);
-                    texts.extend(new);
-                    Ok(())
-                })?;
-                let is_array = path.extension().is_some_and(|e| e == "npy");
-                let width = model.width();
-                write_file_with(path, |out| match is_array {
-                    true => write_npy(out, width, &vectors),
-                    false => write_lines(out, &texts, &vectors),
-                })?;
+            });
+        };
+        let (mut texts, mut vectors) = (Vec::new(), Vec::new());
+        self.each(&mut |new| {
+            vectors.extend(model.embed(&new)?);
+            texts.extend(new);
+            Ok(())
+        })?;
+        let is_array = path.extension().is_some_and(|e| e == "npy");
+        write_file_with(path, |out| {
+            if is_array {
+                write_npy(out, model.width(), &vectors)
+            } else {
+                write_lines(out, &texts, &vectors)
             }
-        }
-        Ok(ExitCode::SUCCESS)
+        })
     }
 
     /// Hands on the texts in batches.

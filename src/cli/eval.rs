@@ -1,10 +1,10 @@
 //! `melos eval`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
 use crate::inference;
@@ -32,16 +32,12 @@ pub struct Eval {
     /// All scores as one JSON object, with the confusion matrix.
     #[arg(long)]
     json: bool,
-    /// Base model of a LoRA adapter [default: where the adapter says].
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    options: ModelOptions,
 }
 
 impl Eval {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let folder = run::resolve_model(&self.model)?;
         let data = DataConfig {
             path: Some(self.data),
@@ -51,12 +47,11 @@ impl Eval {
             ..DataConfig::new(Source::Files)
         };
         data.require()?;
-        let mut model =
-            inference::open_model(&folder, self.base.as_deref(), self.adapter.as_deref())?;
+        let (base, adapter) = (self.options.base, self.options.adapter);
+        let mut model = inference::open_model(&folder, base.as_deref(), adapter.as_deref())?;
         let scores = model.evaluate(&data)?;
         if self.json {
-            output::print_json(&scores)?;
-            return Ok(ExitCode::SUCCESS);
+            return output::print_json(&scores);
         }
         let mut text = format!("{}\n", brief(&scores));
         if let Some(classes) = &scores.classes {
@@ -69,7 +64,6 @@ impl Eval {
                 text += &format!("F1 {f1:.3}  {label}\n");
             }
         }
-        output::print(&text)?;
-        Ok(ExitCode::SUCCESS)
+        output::print(&text)
     }
 }

@@ -1,14 +1,13 @@
 //! `melos fill-mask`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
-use crate::inference::FillMask as Filler;
-use crate::train::{run, tasks};
+use crate::inference::{FillMask as Filler, Guess};
 
 /// Guess the tokens behind [MASK] in a text.
 #[derive(Debug, Args)]
@@ -23,32 +22,15 @@ pub struct FillMask {
     /// One JSON object per mask.
     #[arg(long)]
     json: bool,
-    /// Base model of an adapter [default: where the adapter says].
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    options: ModelOptions,
 }
 
 impl FillMask {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        let folder = run::resolve_model(&self.model)?;
-        let gpu = tasks::open_gpu(self.adapter.as_deref())?;
-        let model = Filler::open(gpu, &folder, self.base.as_deref())?;
-        for blank in model.fill(&self.text, self.top)? {
-            if self.json {
-                output::print_json(&blank)?;
-                continue;
-            }
-            let lines = blank.guesses.iter().map(|guess| {
-                format!(
-                    "{:.4}  {}\t{}\n",
-                    guess.score, guess.token_str, guess.sequence
-                )
-            });
-            output::print(&lines.collect::<String>())?;
-        }
-        Ok(ExitCode::SUCCESS)
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.options.open(&self.model, Filler::open)?;
+        let line = |g: &Guess| format!("{:.4}  {}\t{}\n", g.score, g.token_str, g.sequence);
+        (model.fill(&self.text, self.top)?.iter())
+            .try_for_each(|b| output::show(self.json, b, || b.guesses.iter().map(line).collect()))
     }
 }

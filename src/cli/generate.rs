@@ -1,14 +1,13 @@
 //! `melos generate`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
+use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
 use crate::inference::{Generator, Sampling};
-use crate::train::{run, tasks};
 
 /// Let a language model write on after a prompt.
 #[derive(Debug, Args)]
@@ -44,19 +43,13 @@ pub struct Generate {
     /// One JSON object at the end instead of a stream: prompt and text.
     #[arg(long)]
     json: bool,
-    /// Base model of an adapter [default: where the adapter says].
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    options: ModelOptions,
 }
 
 impl Generate {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        let folder = run::resolve_model(&self.model)?;
-        let gpu = tasks::open_gpu(self.adapter.as_deref())?;
-        let model = Generator::open(gpu, &folder, self.base.as_deref())?;
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.options.open(&self.model, Generator::open)?;
         let sampling = Sampling {
             temperature: if self.greedy { 0.0 } else { self.temperature },
             top_k: self.top_k,
@@ -69,12 +62,10 @@ impl Generate {
         if self.json {
             let text = model.generate(&self.prompt, &sampling, &mut |_| Ok(()))?;
             let line = serde_json::json!({ "prompt": self.prompt, "text": text });
-            output::print_json(&line)?;
-            return Ok(ExitCode::SUCCESS);
+            return output::print_json(&line);
         }
         output::print(&self.prompt)?;
         model.generate(&self.prompt, &sampling, &mut output::print)?;
-        output::print("\n")?;
-        Ok(ExitCode::SUCCESS)
+        output::print("\n")
     }
 }

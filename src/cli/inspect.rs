@@ -1,7 +1,6 @@
 //! `melos inspect`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -9,6 +8,7 @@ use super::output;
 use crate::error::Result;
 use crate::hub::{self, Summary};
 use crate::models;
+use crate::train::progress::thousands;
 use crate::train::run::model_of_run;
 
 /// Show the tensors, shapes and parameters of a model or adapter.
@@ -28,19 +28,11 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let base = self.base.as_deref().map(model_of_run).transpose()?;
-        let summary = hub::inspect(
-            &model_of_run(&self.path)?,
-            base.as_deref(),
-            &models::formats(),
-        )?;
-        if self.json {
-            output::print_json(&summary)?;
-        } else {
-            output::print(&text(&summary))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let path = model_of_run(&self.path)?;
+        let summary = hub::inspect(&path, base.as_deref(), &models::formats())?;
+        output::show(self.json, &summary, || text(&summary))
     }
 }
 
@@ -98,17 +90,8 @@ fn text(summary: &Summary) -> String {
     text
 }
 
-/// 22713216 as 22,713,216.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    thousands(number as f64)
 }
 
 fn bytes(count: u64) -> String {

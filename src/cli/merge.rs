@@ -1,7 +1,6 @@
 //! `melos merge`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -26,7 +25,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         hub::require_empty(&self.out)?;
         let base = models::open(&model_of_run(&self.base)?)?;
         let adapter = adapter::read(&model_of_run(&self.adapter)?)?;
@@ -38,7 +37,6 @@ impl Merge {
         };
         hub::save(&self.out, &model, &options)?;
         let (class, out) = (model.architecture.name(), self.out.display());
-        output::print(&format!("{report}{class} in {out}\n"))?;
-        Ok(ExitCode::SUCCESS)
+        output::print(&format!("{report}{class} in {out}\n"))
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a thin layer over [`train`](crate::train).
 
 mod bars;
+mod choice;
 mod convert;
 mod devices;
 mod embed;
@@ -11,6 +12,7 @@ mod generate;
 mod inspect;
 mod kernels;
 mod merge;
+mod model_options;
 mod output;
 mod predict;
 mod presets;
@@ -21,7 +23,7 @@ mod tokenizer;
 mod train;
 mod tune;
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use clap::{Parser, Subcommand};
 
@@ -46,7 +48,7 @@ macro_rules! commands {
         impl Command {
             fn run(self) -> Result<ExitCode> {
                 match self {
-                    $(Command::$name(command) => command.run(),)*
+                    $(Command::$name(command) => command.run().map(Termination::report),)*
                 }
             }
         }

@@ -25,6 +25,15 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
+/// Writes a value as one JSON object where that is asked for, else as text.
+pub fn show(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json {
+        print_json(value)
+    } else {
+        print(&text())
+    }
+}
+
 /// Writes a line to standard error, come what may.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");

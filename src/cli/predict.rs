@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, stdin};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::model_options::ModelOptions;
 use super::output;
 use crate::error::{Error, Result};
 use crate::inference::{self, Tagger, Word};
@@ -30,12 +30,8 @@ pub struct Predict {
     /// One JSON object per text.
     #[arg(long)]
     json: bool,
-    /// Base model of a LoRA adapter [default: where the adapter says].
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
-    /// Adapter, by part of its name or by its number in `melos devices`; MELOS_ADAPTER does the same.
-    #[arg(long, value_name = "NAME|INDEX")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    options: ModelOptions,
 }
 
 #[derive(Serialize)]
@@ -45,16 +41,16 @@ struct Tagged<'a> {
 }
 
 impl Predict {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let folder = run::resolve_model(&self.model)?;
-        let (base, adapter) = (self.base.as_deref(), self.adapter.as_deref());
+        let (base, adapter) = (&self.options.base, &self.options.adapter);
+        let (base, adapter) = (base.as_deref(), adapter.as_deref());
         if inference::is_tagger(&folder, base)? {
             let tagger = Tagger::open(tasks::open_gpu(adapter)?, &folder, base)?;
-            self.each(&mut |texts| {
+            return self.each(&mut |texts| {
                 let mut texts = texts.iter();
                 texts.try_for_each(|text| self.print_words(text, tagger.tag(text)?))
-            })?;
-            return Ok(ExitCode::SUCCESS);
+            });
         }
         let mut model = inference::open_model(&folder, base, adapter)?;
         self.each(&mut |texts| {
@@ -62,8 +58,7 @@ impl Predict {
             run::predict(model.as_mut(), examples.collect::<Result<Vec<_>>>()?)?
                 .iter()
                 .try_for_each(|p| self.print(p))
-        })?;
-        Ok(ExitCode::SUCCESS)
+        })
     }
 
     fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
@@ -88,30 +83,25 @@ impl Predict {
         Ok(Example {
             text,
             pair,
-            label: None,
-            split: None,
+            ..Example::default()
         })
     }
 
     fn print(&self, prediction: &Prediction) -> Result<()> {
-        if self.json {
-            return output::print_json(prediction);
-        }
-        let all: Vec<String> = prediction
-            .probabilities
-            .iter()
-            .map(|(label, p)| format!("{label} {p:.4}"))
-            .collect();
-        output::print(&format!("{}\t{}\n", prediction.label, all.join("  ")))
+        output::show(self.json, prediction, || {
+            let each = prediction.probabilities.iter();
+            let each: Vec<String> = each.map(|(label, p)| format!("{label} {p:.4}")).collect();
+            format!("{}\t{}\n", prediction.label, each.join("  "))
+        })
     }
 
     /// A word a line and an empty line, as CoNLL has it.
     fn print_words(&self, text: &str, words: Vec<Word>) -> Result<()> {
-        if self.json {
-            return output::print_json(&Tagged { text, words });
-        }
         let line = |w: &Word| format!("{}\t{}\t{:.4}\n", w.word, w.label, w.score);
-        output::print(&(words.iter().map(line).collect::<String>() + "\n"))
+        let tagged = Tagged { text, words };
+        output::show(self.json, &tagged, || {
+            tagged.words.iter().map(line).collect::<String>() + "\n"
+        })
     }
 }
 

@@ -1,7 +1,5 @@
 //! `melos presets`.
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 
 use super::output;
@@ -27,7 +25,7 @@ enum Command {
 }
 
 impl Presets {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         match self.command.unwrap_or(Command::List) {
             Command::List => {
                 let mut text = String::new();
@@ -35,10 +33,9 @@ impl Presets {
                     let config = preset.config(&Overrides::default())?;
                     text += &format!("{:14} {}\n", preset.name, config.description);
                 }
-                output::print(&text)?;
+                output::print(&text)
             }
-            Command::Show { name } => output::print(preset(&name)?.text)?,
+            Command::Show { name } => output::print(preset(&name)?.text),
         }
-        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,6 @@
 //! `melos profile`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -33,7 +32,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         let config = self.options.config()?;
         let options = ProbeOptions {
             stage: self.stage.as_deref(),
@@ -41,14 +40,10 @@ impl Profile {
             adapter: self.options.adapter.as_deref(),
         };
         let profile = profile::profile(&config, &options, &mut TaskFactory::default())?;
-        if self.json {
-            output::print_json(&profile)?;
-        } else {
-            output::print(&profile.table())?;
+        output::show(self.json, &profile, || profile.table())?;
+        match &self.trace {
+            Some(path) => trace::write(path, &profile),
+            None => Ok(()),
         }
-        if let Some(path) = &self.trace {
-            trace::write(path, &profile)?;
-        }
-        Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,14 +2,11 @@
 
 use std::io::stdin;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde::de::value::StringDeserializer;
-use serde::de::{DeserializeOwned, IntoDeserializer};
 
+use super::choice::choice;
 use super::output;
 use super::predict::each_batch;
 use crate::error::{Error, Result};
@@ -33,26 +30,14 @@ enum Action {
 }
 
 impl TokenizerCommand {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         match self.action {
             Action::Train(command) => command.run(),
             Action::Encode(command) => command.run(),
             Action::Decode(command) => command.run(),
             Action::BuildDictionary(command) => command.run(),
-        }?;
-        Ok(ExitCode::SUCCESS)
+        }
     }
-}
-
-/// One of the choices that a run file has as well, by its name there.
-fn choice<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
-where
-    T: DeserializeOwned + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(names).try_map(|name| {
-        let name: StringDeserializer<serde::de::value::Error> = name.into_deserializer();
-        T::deserialize(name)
-    })
 }
 
 /// Train a tokeniser on text and write the files that transformers opens.
@@ -183,14 +168,13 @@ impl Encode {
     }
 
     fn print(&self, encoding: &Encoding) -> Result<()> {
-        if self.json {
-            return output::print_json(encoding);
-        }
-        let tokens = encoding.ids.iter().zip(&encoding.tokens);
-        let lines = tokens
-            .zip(&encoding.offsets)
-            .map(|((id, token), (from, to))| format!("{id}\t{token}\t{from}..{to}\n"));
-        output::print(&(lines.collect::<String>() + "\n"))
+        output::show(self.json, encoding, || {
+            let tokens = encoding.ids.iter().zip(&encoding.tokens);
+            let lines = tokens
+                .zip(&encoding.offsets)
+                .map(|((id, token), (from, to))| format!("{id}\t{token}\t{from}..{to}\n"));
+            lines.collect::<String>() + "\n"
+        })
     }
 }
 
@@ -224,10 +208,8 @@ impl Decode {
             lines.iter().try_for_each(|line| {
                 let ids = parse_ids(line, tokenizer.vocab_size())?;
                 let text = tokenizer.decode_with(&ids, !self.keep_special)?;
-                match self.json {
-                    true => output::print_json(&Decoded { text }),
-                    false => output::print(&(text + "\n")),
-                }
+                let decoded = Decoded { text };
+                output::show(self.json, &decoded, || format!("{}\n", decoded.text))
             })
         };
         match self.ids.as_slice() {

@@ -1,7 +1,6 @@
 //! `melos tune`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -36,7 +35,7 @@ pub struct Tune {
 }
 
 impl Tune {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self) -> Result<()> {
         if let Some(path) = &self.import {
             return self.take_over(path);
         }
@@ -50,19 +49,14 @@ impl Tune {
         if let Some(path) = &self.export {
             atomic::write_file(path, tuned.table.as_bytes())?;
         }
-        if self.json {
-            output::print_json(&tuned)?;
-        } else {
-            output::print(&tuned.table())?;
-        }
-        Ok(ExitCode::SUCCESS)
+        output::show(self.json, &tuned, || tuned.table())
     }
 
-    fn take_over(&self, path: &Path) -> Result<ExitCode> {
+    fn take_over(&self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
         let gpu = open_gpu(self.options.adapter.as_deref())?;
-        let count = gpu.import_tuning(&text, &path.display().to_string())?;
+        let count = gpu.tuning().import(&text, &path.display().to_string())?;
         output::note(&format!("{count} choices taken over for {}", gpu.caps()));
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

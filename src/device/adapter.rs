@@ -108,13 +108,14 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(desc)
 }
 
-fn rank(kind: wgpu::DeviceType) -> u32 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
+/// The kinds of adapters by rank, the best first.
+fn kind(adapter: &wgpu::Adapter) -> (u32, &'static str) {
+    match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => (0, "discrete"),
+        wgpu::DeviceType::IntegratedGpu => (1, "integrated"),
+        wgpu::DeviceType::VirtualGpu => (2, "virtual"),
+        wgpu::DeviceType::Other => (3, "other"),
+        wgpu::DeviceType::Cpu => (4, "software"),
     }
 }
 
@@ -122,7 +123,7 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     let instance = instance();
     let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     // A stable sort keeps the driver's own order among equals.
-    adapters.sort_by_key(|a| rank(a.get_info().device_type));
+    adapters.sort_by_key(|a| kind(a).0);
     adapters
 }
 
@@ -148,31 +149,20 @@ pub(super) fn caps_of(adapter: &wgpu::Adapter) -> Caps {
 
 /// Every adapter of this machine, best first.
 pub fn list_adapters() -> Vec<AdapterReport> {
-    enumerate()
-        .iter()
-        .enumerate()
-        .map(|(index, adapter)| AdapterReport {
+    let report = |(index, adapter): (usize, &wgpu::Adapter)| {
+        let matrices = adapter.cooperative_matrix_properties();
+        let matrices = matrices.iter().map(|m| {
+            let (m, n, k, of, sum) = (m.m_size, m.n_size, m.k_size, m.ab_type, m.cr_type);
+            format!("{m}x{n}x{k} {of:?} {sum:?}")
+        });
+        AdapterReport {
             caps: caps_of(adapter),
-            kind: match adapter.get_info().device_type {
-                wgpu::DeviceType::DiscreteGpu => "discrete",
-                wgpu::DeviceType::IntegratedGpu => "integrated",
-                wgpu::DeviceType::VirtualGpu => "virtual",
-                wgpu::DeviceType::Cpu => "software",
-                wgpu::DeviceType::Other => "other",
-            },
-            cooperative_matrix: adapter
-                .cooperative_matrix_properties()
-                .iter()
-                .map(|m| {
-                    format!(
-                        "{}x{}x{} {:?} {:?}",
-                        m.m_size, m.n_size, m.k_size, m.ab_type, m.cr_type
-                    )
-                })
-                .collect(),
+            kind: kind(adapter).1,
+            cooperative_matrix: matrices.collect(),
             preferred: index == 0,
-        })
-        .collect()
+        }
+    };
+    enumerate().iter().enumerate().map(report).collect()
 }
 
 pub(super) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
@@ -195,25 +185,16 @@ pub(super) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
         Ok(index) => (index < adapters.len()).then_some(index),
         Err(_) => {
             let wanted = wanted.to_lowercase();
-            names
-                .iter()
-                .position(|n| n.to_lowercase().contains(&wanted))
+            let named = |name: &String| name.to_lowercase().contains(&wanted);
+            names.iter().position(named)
         }
     };
-    match index {
-        Some(index) => Ok(adapters.swap_remove(index)),
-        None => {
-            let available: Vec<String> = names
-                .iter()
-                .enumerate()
-                .map(|(i, n)| format!("{i}: {n}"))
-                .collect();
-            Err(Error::UnknownAdapter {
-                wanted,
-                available: available.join(", "),
-            })
-        }
+    if let Some(index) = index {
+        return Ok(adapters.swap_remove(index));
     }
+    let available = names.iter().enumerate().map(|(i, n)| format!("{i}: {n}"));
+    let available = available.collect::<Vec<_>>().join(", ");
+    Err(Error::UnknownAdapter { wanted, available })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::memory::{Buffer, Image};
 
 /// What one binding of a dispatch is bound to.
 #[derive(Clone, Copy)]
-pub struct Binding<'a> {
+pub struct Bound<'a> {
     pub(crate) resource: Resource<'a>,
     /// Bytes bound.
     pub(crate) size: u64,
@@ -19,7 +19,7 @@ pub(crate) enum Resource<'a> {
     Image(&'a Arc<Image>),
 }
 
-impl Binding<'_> {
+impl Bound<'_> {
     /// For a bind group.
     pub(super) fn raw(&self) -> wgpu::BindingResource<'_> {
         match self.resource {
@@ -37,8 +37,8 @@ impl Binding<'_> {
 
 impl Image {
     /// The image, for a dispatch.
-    pub(crate) fn binding(self: &Arc<Self>) -> Binding<'_> {
-        Binding {
+    pub(crate) fn binding(self: &Arc<Self>) -> Bound<'_> {
+        Bound {
             resource: Resource::Image(self),
             size: self.lines().bytes(),
         }

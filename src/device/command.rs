@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::binding::{Binding, Resource};
+use super::binding::{Bound, Resource};
 use super::driver::Driver;
 use super::image::Lines;
 use super::kernel::Kernel;
@@ -51,16 +51,14 @@ impl Groups {
 type Kept = Arc<dyn Send + Sync>;
 
 fn kept_buffer(buffer: &Arc<Buffer>) -> Option<Kept> {
-    let keep = buffer.outlives_recordings();
-    keep.then(|| buffer.clone() as Kept)
+    (buffer.outlives_recordings()).then(|| buffer.clone() as Kept)
 }
 
 fn kept_image(image: &Arc<Image>) -> Option<Kept> {
-    let keep = image.outlives_recordings();
-    keep.then(|| image.clone() as Kept)
+    (image.outlives_recordings()).then(|| image.clone() as Kept)
 }
 
-fn kept(binding: &Binding<'_>) -> Option<Kept> {
+fn kept(binding: &Bound<'_>) -> Option<Kept> {
     match binding.resource {
         Resource::Buffer(buffer, _) => kept_buffer(buffer),
         Resource::Image(image) => kept_image(image),
@@ -142,7 +140,7 @@ impl Command {
         driver: &Driver,
         kernel: &Arc<Kernel>,
         (uniform, params): (&UniformSlot, &[u8]),
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         groups: [u32; 3],
     ) -> Result<Command> {
         let wanted = kernel.bindings().len() - 1;
@@ -181,10 +179,8 @@ impl Command {
             entries: &entries,
         });
         let memory = bindings.iter().filter_map(kept).collect();
-        let counts = match kernel.counter() {
-            Some(counter) => counter.count(params, bindings, groups),
-            None => Counts::default(),
-        };
+        let counted = kernel.counter().map(|c| c.count(params, bindings, groups));
+        let counts = counted.unwrap_or_default();
         Ok(Command::Dispatch {
             kernel: kernel.clone(),
             bind_group,

@@ -99,6 +99,15 @@ impl Driver {
         self.check()
     }
 
+    pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
     pub fn encoder(&self) -> wgpu::CommandEncoder {
         let plain = wgpu::CommandEncoderDescriptor::default();
         self.device.create_command_encoder(&plain)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterChoice, Caps};
-use super::binding::Binding;
+use super::binding::Bound;
 use super::command::{self, Command, Groups, Recording};
 use super::driver::Driver;
 use super::image::Lines;
@@ -78,10 +78,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open_best() -> Result<Gpu> {
-        Gpu::open(&AdapterChoice {
-            wanted: None,
-            checked: false,
-        })
+        Gpu::open(&AdapterChoice::default())
     }
 
     /// A context of its own.
@@ -292,7 +289,7 @@ impl Gpu {
         &self,
         kernel: &Arc<Kernel>,
         params: &P,
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         groups: Groups,
     ) -> Result<()> {
         self.dispatch_bytes(kernel, bytemuck::bytes_of(params), bindings, groups)
@@ -306,7 +303,7 @@ impl Gpu {
         &self,
         kernel: &Arc<Kernel>,
         params: &[u8],
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         groups: Groups,
     ) -> Result<()> {
         let grid = groups.resolve(kernel.name(), &self.caps().limits)?;
@@ -325,10 +322,10 @@ impl Gpu {
         bytes: u64,
     ) -> Result<()> {
         if Arc::ptr_eq(from.0, to.0) {
-            return Err(Error::Kernel {
-                kernel: "copy".into(),
-                message: "source and destination are the same buffer".into(),
-            });
+            return Err(Error::kernel(
+                "copy",
+                "source and destination are the same buffer",
+            ));
         }
         self.push(Command::copy(from, to, bytes));
         Ok(())

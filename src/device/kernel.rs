@@ -12,24 +12,19 @@ use super::lock::lock;
 use super::work::Counter;
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
-use crate::kernels::{Target, Variant, catalogue};
+use crate::kernels::{KernelError, Target, Variant, catalogue};
 
 /// A compiled kernel.
 pub struct Kernel {
     name: &'static str,
-    source: Source,
+    device: wgpu::Device,
+    wgsl: String,
+    checked: bool,
     pipeline: OnceLock<std::result::Result<wgpu::ComputePipeline, String>>,
     layout: wgpu::BindGroupLayout,
     /// Numbers of its bindings, the uniform first; a variant may leave some out.
     bindings: Vec<u32>,
     counter: Option<Counter>,
-}
-
-/// What a kernel is compiled from.
-struct Source {
-    device: wgpu::Device,
-    wgsl: String,
-    checked: bool,
 }
 
 type Key = (String, String);
@@ -92,15 +87,11 @@ impl Drop for KernelCache {
 impl Kernel {
     fn new(driver: &Driver, name: &str, variant: &Variant, checked: bool) -> Result<Kernel> {
         let Driver { device, caps, .. } = driver;
-        let fail = |message: String| Error::Kernel {
-            kernel: name.to_string(),
-            message,
-        };
+        let fail = |message: String| Error::kernel(name, message);
+        let wrong = |error: KernelError| Error::kernel(name, error);
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
-        let contract = source.contract().map_err(|e| fail(e.to_string()))?;
-        let features = contract
-            .features(variant)
-            .map_err(|e| fail(e.to_string()))?;
+        let contract = source.contract().map_err(wrong)?;
+        let features = contract.features(variant).map_err(wrong)?;
         for (feature, there, what) in [
             (Feature::Subgroup, caps.subgroup, "subgroup operations"),
             (Feature::F16, caps.f16, "16-bit floats"),
@@ -114,12 +105,8 @@ impl Kernel {
                 return Err(fail(format!("needs {what}, which {caps} lacks")));
             }
         }
-        let wgsl = source
-            .source(variant, Target::Naga)
-            .map_err(|e| fail(e.to_string()))?;
-        let bindings = contract
-            .bindings(variant)
-            .map_err(|e| fail(e.to_string()))?;
+        let wgsl = source.source(variant, Target::Naga).map_err(wrong)?;
+        let bindings = contract.bindings(variant).map_err(wrong)?;
         let buffer = |ty| wgpu::BindingType::Buffer {
             ty,
             has_dynamic_offset: false,
@@ -155,32 +142,26 @@ impl Kernel {
         }
         Ok(Kernel {
             name: source.name,
-            source: Source {
-                device: device.clone(),
-                wgsl,
-                checked,
-            },
+            device: device.clone(),
+            wgsl,
+            checked,
             pipeline: OnceLock::new(),
             layout,
             bindings: entries.iter().map(|e| e.binding).collect(),
-            counter: Counter::new(contract, variant).map_err(|e| fail(e.to_string()))?,
+            counter: Counter::new(contract, variant).map_err(wrong)?,
         })
     }
 
     /// Compiles it, or waits for the thread that does, unless that is done.
     fn compile(&self) -> &std::result::Result<wgpu::ComputePipeline, String> {
         self.pipeline.get_or_init(|| {
-            let Source {
-                device,
-                wgsl,
-                checked,
-            } = &self.source;
+            let device = &self.device;
             let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
             let desc = wgpu::ShaderModuleDescriptor {
                 label: Some(self.name),
-                source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+                source: wgpu::ShaderSource::Wgsl((&self.wgsl).into()),
             };
-            let module = if *checked {
+            let module = if self.checked {
                 device.create_shader_module(desc)
             } else {
                 // SAFETY: the catalogue's kernels stay within their buffers for every shape the
@@ -199,7 +180,7 @@ impl Kernel {
                 module: &module,
                 entry_point: Some(self.name),
                 compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: *checked,
+                    zero_initialize_workgroup_memory: self.checked,
                     ..Default::default()
                 },
                 cache: None,
@@ -213,13 +194,8 @@ impl Kernel {
 
     /// Waits until it is compiled.
     pub(super) fn wait(&self) -> Result<()> {
-        match self.compile() {
-            Ok(_) => Ok(()),
-            Err(message) => Err(Error::Kernel {
-                kernel: self.name.to_string(),
-                message: message.clone(),
-            }),
-        }
+        let compiled = self.compile().as_ref().map(drop);
+        compiled.map_err(|message| Error::kernel(self.name, message))
     }
 
     /// Its name in the catalogue.

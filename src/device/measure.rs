@@ -1,11 +1,10 @@
 //! How long things take on a device, and what is chosen by that.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::gpu::Gpu;
 use super::profile::{Profile, Timing};
-use super::tuning_table::Measured;
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 
 /// One sample lasts at least this long, so that the wait for the device does not count.
@@ -78,8 +77,9 @@ impl Gpu {
             Some(rung) => format!("{class}, {rung:?} alone"),
             None => class.to_string(),
         };
-        let tuning = &self.shared().tuning;
-        let chosen = tuning.choose(&class, names, worth, |i| seconds(&self.fork(), i))?;
+        let chosen = self
+            .tuning()
+            .choose(&class, names, worth, |i| seconds(&self.fork(), i))?;
         if began.elapsed() > NOTICEABLE {
             log::info!(
                 "prepared kernels for {class}: {} of {worth} forms is fastest ({:.1} s, once for this adapter)",
@@ -90,37 +90,9 @@ impl Gpu {
         Ok(chosen)
     }
 
-    /// From now on measures every form of each class of sizes once more, whatever is known.
-    pub fn tune_anew(&self) {
-        self.shared().tuning.anew();
-    }
-
-    /// What was measured since [`Gpu::tune_anew`].
-    pub fn measured(&self) -> Vec<Measured> {
-        self.shared().tuning.measured()
-    }
-
-    /// The file that keeps this device's choices, where there is a folder for it.
-    pub fn tuning_file(&self) -> Option<&Path> {
-        self.shared().tuning.path()
-    }
-
-    /// All that was measured on this device, as a table that can be shipped: TOML.
-    ///
-    /// # Errors
-    /// [`Error::Io`], which does not occur with any table that was measured.
-    pub fn export_tuning(&self) -> Result<String> {
-        self.shared().tuning.export()
-    }
-
-    /// Takes over an exported table of such a device, over what was measured here; returns the
-    /// number of its classes. `file` names it in errors.
-    ///
-    /// # Errors
-    /// [`Error::ConfigSyntax`] for what is no table, [`Error::ConfigValue`] where it is of other devices
-    /// or another version; [`Error::Io`] where it cannot be kept.
-    pub fn import_tuning(&self, text: &str, file: &str) -> Result<usize> {
-        self.shared().tuning.import(text, file)
+    /// The measured choices of this device.
+    pub fn tuning(&self) -> &Tuning {
+        &self.shared().tuning
     }
 
     /// Seconds that the commands `queue` queues take: the median of a few samples.

@@ -183,11 +183,8 @@ impl Drop for Buffer {
         if let (Some(home), Some(raw)) = (self.home.upgrade(), self.raw.take()) {
             let mut shelves = lock(&home);
             shelves.stats.in_use -= self.size;
-            shelves
-                .free
-                .entry((self.scope, self.size))
-                .or_default()
-                .push(raw);
+            let shelf = shelves.free.entry((self.scope, self.size)).or_default();
+            shelf.push(raw);
         }
     }
 }

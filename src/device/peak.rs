@@ -83,12 +83,8 @@ impl Gpu {
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         });
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("peak"),
-            size: u64::from(MOST_GROUPS) * LANES * 16,
-            usage: wgpu::BufferUsages::STORAGE,
-            mapped_at_creation: false,
-        });
+        let size = u64::from(MOST_GROUPS) * LANES * 16;
+        let buffer = (self.driver()).buffer("peak", size, wgpu::BufferUsages::STORAGE);
         let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("peak"),
             layout: &pipeline.get_bind_group_layout(0),

@@ -122,7 +122,7 @@ impl Profiler {
             Timing::Timestamps => {
                 let mut encoder = driver.encoder();
                 for chunk in commands.chunks(QUERIES / 2) {
-                    let stamped = encode_stamped(&driver.device, &mut encoder, chunk);
+                    let stamped = encode_stamped(driver, &mut encoder, chunk);
                     self.pending.push(stamped);
                 }
                 driver.queue.submit([encoder.finish()]);
@@ -156,12 +156,12 @@ impl Profiler {
 }
 
 fn encode_stamped(
-    device: &wgpu::Device,
+    driver: &Driver,
     encoder: &mut wgpu::CommandEncoder,
     commands: &[Command],
 ) -> Stamped {
     let count = 2 * commands.len() as u32;
-    let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+    let set = driver.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
         ty: wgpu::QueryType::Timestamp,
         count,
@@ -180,14 +180,8 @@ fn encode_stamped(
             encoder.write_timestamp(&set, first + 1);
         }
     }
-    let buffer = |usage| {
-        device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("profile"),
-            size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
-            usage,
-            mapped_at_creation: false,
-        })
-    };
+    let size = u64::from(count) * u64::from(wgpu::QUERY_SIZE);
+    let buffer = |usage| driver.buffer("profile", size, usage);
     let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
     let ticks = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
     encoder.resolve_query_set(&set, 0..count, &resolved, 0);

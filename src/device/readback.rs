@@ -17,12 +17,8 @@ pub struct Readback {
 
 impl Readback {
     pub(super) fn start(driver: &Arc<Driver>, from: (&Arc<Buffer>, u64), bytes: u64) -> Readback {
-        let staging = driver.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = driver.buffer("readback", bytes, usage);
         let mut encoder = driver.encoder();
         encoder.copy_buffer_to_buffer(from.0.raw(), from.1, &staging, 0, bytes);
         let submission = driver.queue.submit([encoder.finish()]);
@@ -67,10 +63,8 @@ impl Readback {
 
     fn take<T: bytemuck::Pod>(&self, mapped: Result<(), wgpu::BufferAsyncError>) -> Result<Vec<T>> {
         mapped.map_err(|e| self.driver.error(e.to_string()))?;
-        let view = self
-            .staging
-            .get_mapped_range(..)
-            .map_err(|e| self.driver.error(e.to_string()))?;
+        let view = self.staging.get_mapped_range(..);
+        let view = view.map_err(|e| self.driver.error(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 

@@ -37,14 +37,8 @@ impl Rung {
     }
 
     fn parse(value: &str, caps: &Caps) -> Result<Option<Rung>> {
-        let bad = |expected| {
-            Err(Error::Argument {
-                op: "device",
-                arg: "MELOS_KERNELS",
-                value: format!("'{value}'"),
-                expected,
-            })
-        };
+        let found = format!("'{value}'");
+        let bad = |expected| Err(Error::argument("device", "MELOS_KERNELS", found, expected));
         match value {
             "" => Ok(None),
             "portable" => Ok(Some(Rung::Portable)),

@@ -17,7 +17,7 @@ use crate::cache::cache_folder;
 use crate::error::Result;
 
 /// The choices of one device.
-pub(super) struct Tuning {
+pub struct Tuning {
     state: Mutex<State>,
     path: Option<PathBuf>,
     /// What melos brings along for adapters of this kind.
@@ -103,27 +103,36 @@ impl Tuning {
     }
 
     /// From now on measures every form of each class of sizes once more, whatever is known.
-    pub(super) fn anew(&self) {
+    pub fn anew(&self) {
         lock(&self.state).anew = Some(Vec::new());
     }
 
     /// What was measured since [`Tuning::anew`].
-    pub(super) fn measured(&self) -> Vec<Measured> {
+    pub fn measured(&self) -> Vec<Measured> {
         lock(&self.state).anew.clone().unwrap_or_default()
     }
 
     /// The file that keeps the choices, where there is a folder for it.
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The table as one that can be shipped.
-    pub(super) fn export(&self) -> Result<String> {
+    /// All that was measured on this device, as a table that can be shipped: TOML.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io), which does not occur with any table that was measured.
+    pub fn export(&self) -> Result<String> {
         lock(&self.state).table.export()
     }
 
-    /// Takes over an exported table and keeps it; returns the number of its classes.
-    pub(super) fn import(&self, text: &str, file: &str) -> Result<usize> {
+    /// Takes over an exported table of such a device, over what was measured here; returns the
+    /// number of its classes. `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`](crate::Error::ConfigSyntax) for what is no table,
+    /// [`Error::ConfigValue`](crate::Error::ConfigValue) where it is of other devices or another
+    /// version; [`Error::Io`](crate::Error::Io) where it cannot be kept.
+    pub fn import(&self, text: &str, file: &str) -> Result<usize> {
         let mut state = lock(&self.state);
         let count = state.table.import(text, file)?;
         self.keep(&state.table)?;

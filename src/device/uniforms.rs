@@ -36,12 +36,8 @@ impl Uniforms {
             Some(slab) if self.used + size <= slab.size() => slab.clone(),
             _ => {
                 self.used = 0;
-                let slab = Arc::new(driver.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("uniforms"),
-                    size: UNIFORM_SLAB,
-                    usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                }));
+                let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                let slab = Arc::new(driver.buffer("uniforms", UNIFORM_SLAB, usage));
                 self.slab = Some(slab.clone());
                 slab
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::binding::Binding;
+use super::binding::Bound;
 use crate::kernels::work::Work;
 use crate::kernels::{Contract, Result, Value, Variant};
 
@@ -101,12 +101,7 @@ impl Counter {
     }
 
     /// The work of a dispatch.
-    pub(super) fn count(
-        &self,
-        params: &[u8],
-        bindings: &[Binding<'_>],
-        groups: [u32; 3],
-    ) -> Counts {
+    pub(super) fn count(&self, params: &[u8], bindings: &[Bound<'_>], groups: [u32; 3]) -> Counts {
         let field = |at: usize| params.get(at..at + 4)?.try_into().ok();
         let value = |name: &str| {
             Some(match *self.quantities.get(name)? {

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The element types that weights are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum FloatType {
@@ -17,6 +17,9 @@ pub enum FloatType {
 }
 
 impl FloatType {
+    /// Names of all of them, on the command line.
+    pub const NAMES: &[&str] = &["f32", "f16", "bf16"];
+
     /// The type that safetensors calls `dtype`; `None` for numbers that are no such floats.
     pub fn of(dtype: Dtype) -> Option<FloatType> {
         match dtype {

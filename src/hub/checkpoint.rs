@@ -99,10 +99,7 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
 }
 
 fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
-    let bad = |problem: &str| Error::Folder {
-        path: folder.to_path_buf(),
-        problem: problem.into(),
-    };
+    let bad = |problem: &str| Error::folder(folder, problem);
     let config = folder.join(CONFIG);
     if !config.is_file() {
         return Err(bad(if folder.join("adapter_config.json").is_file() {
@@ -137,23 +134,16 @@ struct Index {
 
 fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
     let path = folder.join(INDEX);
-    let bad = |problem: String| Error::Folder {
-        path: path.clone(),
-        problem,
-    };
-    let index: Index = serde_json::from_value(read_json(&path)?).map_err(|e| {
-        bad(format!(
-            "is not the index of a sharded model: {e}; copy it again"
-        ))
-    })?;
+    let bad = |problem: String| Error::folder(&path, problem);
+    let what = "is not the index of a sharded model";
+    let index: Index = serde_json::from_value(read_json(&path)?)
+        .map_err(|e| bad(format!("{what}: {e}; copy it again")))?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();
     let mut files = Vec::new();
-    for name in names {
+    for name in &names {
+        let name = name.as_str();
         // A plain name, so that an index cannot lead out of its folder.
-        if Path::new(name)
-            .file_name()
-            .is_none_or(|plain| plain != name.as_str())
-        {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(bad(format!(
                 "names '{name}', which is no file of this folder"
             )));
@@ -162,7 +152,7 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
         if !shard.is_file() {
             return Err(bad(format!(
                 "names the shard '{name}', which is not there; copy all {} of them",
-                index.weight_map.values().collect::<BTreeSet<_>>().len()
+                names.len()
             )));
         }
         let file = TensorFile::open(&shard)?;
@@ -174,21 +164,14 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
             ),
         };
         let mapped = index.weight_map.iter().filter(|(_, shard)| *shard == name);
-        for (tensor, _) in mapped {
-            if file.info(tensor).is_none() {
-                return Err(disagrees(
-                    tensor,
-                    "is not in the shard that the index names for it",
-                ));
-            }
+        if let Some((tensor, _)) = mapped.into_iter().find(|(t, _)| file.info(t).is_none()) {
+            let problem = "is not in the shard that the index names for it";
+            return Err(disagrees(tensor, problem));
         }
-        for tensor in file.names() {
-            if index.weight_map.get(&tensor) != Some(name) {
-                return Err(disagrees(
-                    &tensor,
-                    "is in a shard that the index does not name for it",
-                ));
-            }
+        let elsewhere = |t: &String| index.weight_map.get(t).is_none_or(|shard| shard != name);
+        if let Some(tensor) = file.names().into_iter().find(elsewhere) {
+            let problem = "is in a shard that the index does not name for it";
+            return Err(disagrees(&tensor, problem));
         }
         files.push(file);
     }
@@ -201,10 +184,8 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
 /// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-    serde_json::from_str(&text).map_err(|e| Error::Folder {
-        path: path.to_path_buf(),
-        problem: format!("is not JSON: {e}; copy it again"),
-    })
+    serde_json::from_str(&text)
+        .map_err(|e| Error::folder(path, format!("is not JSON: {e}; copy it again")))
 }
 
 impl Checkpoint {
@@ -217,11 +198,8 @@ impl Checkpoint {
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
             .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
             .collect();
-        let format = detect(
-            &config,
-            stored.iter().map(|(_, name)| name.as_str()),
-            formats,
-        );
+        let names = stored.iter().map(|(_, name)| name.as_str());
+        let format = detect(&config, names, formats);
         let mut checkpoint = Checkpoint {
             path: path.to_path_buf(),
             config,
@@ -372,12 +350,15 @@ impl Checkpoint {
 
     /// Where its configuration stands, for messages.
     pub fn config_path(&self) -> PathBuf {
-        let folder = if self.path.is_dir() {
-            self.path.as_path()
+        self.folder().join(CONFIG)
+    }
+
+    fn folder(&self) -> &Path {
+        if self.path.is_dir() {
+            &self.path
         } else {
             self.path.parent().unwrap_or(Path::new(""))
-        };
-        folder.join(CONFIG)
+        }
     }
 
     /// The tensors that `architecture` has with this configuration's sizes.
@@ -440,11 +421,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`].
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let folder = self.config_path();
-        let folder = folder.parent().unwrap_or(Path::new(""));
         let mut found = Vec::new();
         for name in COMPANIONS {
-            let path = folder.join(name);
+            let path = self.folder().join(name);
             if path.is_file() {
                 let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
                 found.push((name.to_string(), bytes));

@@ -19,10 +19,7 @@ pub fn require_empty(out: &Path) -> Result<()> {
         Err(e) => return Err(Error::read(out, e)),
     };
     if occupied {
-        return Err(Error::Folder {
-            path: out.to_path_buf(),
-            problem: "is not empty; give a new folder".into(),
-        });
+        return Err(Error::folder(out, "is not empty; give a new folder"));
     }
     Ok(())
 }
@@ -43,16 +40,10 @@ pub fn convert(
     let architecture = match architecture {
         Some(architecture) if std::ptr::eq(architecture.format, input.format) => architecture,
         Some(other) => {
-            return Err(Error::Folder {
-                path: input.path.clone(),
-                problem: format!(
-                    "cannot become a {}: it is a {}",
-                    other.name(),
-                    input.config["model_type"]
-                        .as_str()
-                        .unwrap_or("different model")
-                ),
-            });
+            let own = input.config["model_type"].as_str();
+            let (other, own) = (other.name(), own.unwrap_or("different model"));
+            let problem = format!("cannot become a {other}: it is a {own}");
+            return Err(Error::folder(&input.path, problem));
         }
         None => input.architecture()?,
     };

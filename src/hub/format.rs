@@ -154,21 +154,21 @@ impl Format {
 
     /// The class with this head.
     pub fn class(&'static self, head: Head) -> Option<Architecture> {
-        let class = self.classes.iter().find(|class| class.head == head)?;
-        Some(Architecture {
+        self.architectures().find(|a| a.head() == head)
+    }
+
+    fn architectures(&'static self) -> impl Iterator<Item = Architecture> {
+        let each = move |class| Architecture {
             format: self,
             class,
-        })
+        };
+        self.classes.iter().map(each)
     }
 
     /// The class that the tensors of a file look like.
     pub fn guess(&'static self, has: impl Fn(&str) -> bool) -> Option<Architecture> {
-        let told = |class: &&Class| class.evidence.iter().all(|name| has(name));
-        let class = self.classes.iter().find(told)?;
-        Some(Architecture {
-            format: self,
-            class,
-        })
+        self.architectures()
+            .find(|a| a.class.evidence.iter().all(|name| has(name)))
     }
 
     /// Whether a name lacks the model's prefix.
@@ -306,13 +306,7 @@ impl Architecture {
     /// # Errors
     /// [`Error::UnknownName`].
     pub fn named(name: &str, formats: &[&'static Format]) -> Result<Architecture> {
-        let all = || {
-            let classes = |format: &'static Format| {
-                let each = move |class| Architecture { format, class };
-                format.classes.iter().map(each)
-            };
-            formats.iter().copied().flat_map(classes)
-        };
+        let all = || formats.iter().flat_map(|format| format.architectures());
         all()
             .find(|a| a.name() == name)
             .ok_or_else(|| Error::UnknownName {

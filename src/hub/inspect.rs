@@ -7,13 +7,12 @@ use serde::Serialize;
 
 use super::adapter::{self, ADAPTER_CONFIG};
 use super::checkpoint::{Checkpoint, open};
-use super::file::TensorFile;
 use super::format::Format;
 use super::report::LoadReport;
 use crate::error::Result;
 
 /// A checkpoint in figures.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Summary {
     /// What was opened.
     pub path: PathBuf,
@@ -80,15 +79,7 @@ impl Summary {
         Summary {
             path: path.to_path_buf(),
             kind,
-            model_type: None,
-            architectures: Vec::new(),
-            parameters: 0,
-            bytes: 0,
-            dtypes: BTreeMap::new(),
-            tensors: Vec::new(),
-            report: None,
-            problem: None,
-            adapter: None,
+            ..Summary::default()
         }
     }
 
@@ -157,7 +148,7 @@ fn inspect_adapter(
 ) -> Result<Summary> {
     let adapter = adapter::read(path)?;
     let mut summary = Summary::new(path, "adapter");
-    let file: &TensorFile = adapter.file();
+    let file = adapter.file();
     let mut names = file.names();
     names.sort();
     for name in &names {
@@ -169,17 +160,12 @@ fn inspect_adapter(
         base: adapter.config.base_model_name_or_path.clone(),
         r: adapter.config.r,
         alpha: adapter.config.lora_alpha,
-        layers: names
-            .iter()
-            .filter(|n| n.ends_with(".lora_A.weight"))
-            .count(),
+        layers: (names.iter().filter(|n| n.ends_with(".lora_A.weight"))).count(),
         trainable: summary.parameters,
         all: None,
     };
-    if let Some(base) = base
-        .map(Path::to_path_buf)
-        .or_else(|| adapter.base_folder().ok())
-    {
+    let base = base.map(Path::to_path_buf);
+    if let Some(base) = base.or_else(|| adapter.base_folder().ok()) {
         let adapted = adapter::adapt(&open(&base, formats)?, &adapter)?;
         let weights = &adapted.weights;
         let base: usize = (adapted.layout.tensors.iter())

@@ -70,9 +70,12 @@ impl LoadReport {
     }
 }
 
+/// How many names of a list are shown.
+const SHOWN: usize = 6;
+
 /// The first few names, and how many more there are.
 pub(super) fn some_of<S: AsRef<str>>(names: &[S]) -> String {
-    first_of(names, 6)
+    first_of(names, SHOWN)
 }
 
 fn first_of<S: AsRef<str>>(names: &[S], count: usize) -> String {
@@ -86,34 +89,22 @@ fn first_of<S: AsRef<str>>(names: &[S], count: usize) -> String {
 impl fmt::Display for LoadReport {
     /// One line for each thing that is worth saying; nothing where all is as expected.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.missing.is_empty() {
-            let n = self.missing.len();
-            writeln!(
-                f,
-                "{n} missing (they begin anew): {}",
-                some_of(&self.missing)
-            )?;
-        }
-        if !self.unexpected.is_empty() {
-            let n = self.unexpected.len();
-            writeln!(
-                f,
-                "{n} unexpected (not read): {}",
-                some_of(&self.unexpected)
-            )?;
-        }
-        if !self.renamed.is_empty() {
-            let pairs: Vec<_> = (self.renamed.iter())
-                .map(|r| format!("{} → {}", r.from, r.to))
-                .collect();
+        let renamed = self.renamed.iter();
+        let renamed: Vec<_> = renamed.map(|r| format!("{} → {}", r.from, r.to)).collect();
+        let ignored = self.ignored.iter();
+        let ignored: Vec<_> = ignored
+            .map(|i| format!("{} ({})", i.name, i.reason))
+            .collect();
+        for (names, what, shown) in [
+            (&self.missing, "missing (they begin anew)", SHOWN),
+            (&self.unexpected, "unexpected (not read)", SHOWN),
             // A folder has one reason for all of them, so that one example says it.
-            writeln!(f, "{} renamed: {}", pairs.len(), first_of(&pairs, 1))?;
-        }
-        if !self.ignored.is_empty() {
-            let pairs: Vec<_> = (self.ignored.iter())
-                .map(|i| format!("{} ({})", i.name, i.reason))
-                .collect();
-            writeln!(f, "{} ignored: {}", pairs.len(), first_of(&pairs, 3))?;
+            (&renamed, "renamed", 1),
+            (&ignored, "ignored", 3),
+        ] {
+            if !names.is_empty() {
+                writeln!(f, "{} {what}: {}", names.len(), first_of(names, shown))?;
+            }
         }
         Ok(())
     }

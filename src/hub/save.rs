@@ -70,22 +70,15 @@ pub fn save(target: &Path, model: &Model, options: &SaveOptions) -> Result<()> {
 /// [`Error::Folder`] where the tensors are not those of the architecture and configuration, or have
 /// numbers that the element type cannot hold; [`Error::Io`], [`Error::DiskFull`].
 pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result<()> {
-    let Model {
-        architecture,
-        companions,
-        ..
-    } = model;
+    let architecture = model.architecture;
     let tensors = tensors_of(model, options.dtype, folder.target())?;
     let dtype_of = |array: &Array| options.dtype.unwrap_or(array.float_type());
-    let main_type = tensors
-        .iter()
-        .map(|(_, a)| (a.elements(), dtype_of(a)))
-        .max();
-    let main_type = main_type.map_or(FloatType::F32, |(_, dtype)| dtype);
+    let types = tensors.iter().map(|(_, a)| (a.elements(), dtype_of(a)));
+    let main_type = types.max().map_or(FloatType::F32, |(_, dtype)| dtype);
     let config = if architecture.format.is_own() {
         model.config.clone()
     } else {
-        config::complete(&model.config, *architecture, main_type)
+        config::complete(&model.config, architecture, main_type)
     };
     folder.file(CONFIG, |out| out.write_all(&config::text(&config)))?;
 
@@ -99,11 +92,11 @@ pub fn write(folder: &NewFolder, model: &Model, options: &SaveOptions) -> Result
 
     const GENERATION: &str = "generation_config.json";
     let generates = architecture.head() == Head::CausalLm;
-    if generates && !companions.iter().any(|(name, _)| name == GENERATION) {
+    if generates && !model.companions.iter().any(|(name, _)| name == GENERATION) {
         let generation = config::generation(&config);
         folder.file(GENERATION, |out| out.write_all(&config::text(&generation)))?;
     }
-    for (name, content) in companions {
+    for (name, content) in &model.companions {
         // It would say how to generate with a class that does not.
         if name != GENERATION || generates {
             folder.file(name, |out| out.write_all(content))?;
@@ -119,12 +112,9 @@ fn tensors_of<'m, 'a>(
     dtype: Option<FloatType>,
     target: &Path,
 ) -> Result<Vec<(&'m str, &'m Array<'a>)>> {
-    let bad = |problem: String| Error::Folder {
-        path: target.to_path_buf(),
-        problem: format!(
-            "cannot be written as a {}: {problem}",
-            model.architecture.name()
-        ),
+    let class = model.architecture.name();
+    let bad = |problem: String| {
+        Error::folder(target, format!("cannot be written as a {class}: {problem}"))
     };
     let layout = model.architecture.layout(&model.config, target)?;
     let mut tensors = Vec::with_capacity(layout.tensors.len());

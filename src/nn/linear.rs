@@ -1,10 +1,11 @@
 //! The linear layer, in either layout, with whatever LoRA adds to it.
 
 use std::fmt::Display;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use super::lora::Adapter;
 use super::vars::{Param, Vars};
+use crate::device::lock;
 use crate::error::Result;
 use crate::ops::{self, LoraWeights, WeightLayout};
 use crate::tensor::{Init, Tape, Tensor};
@@ -49,24 +50,20 @@ impl LinearShape {
 
 /// The low-rank updates of a layer: none until [`Vars::adapt`] adds some.
 #[derive(Clone, Default)]
-pub(super) struct Adapters(Arc<RwLock<Vec<Adapter>>>);
+pub(super) struct Adapters(Arc<Mutex<Vec<Adapter>>>);
 
 impl Adapters {
     pub fn push(&self, adapter: Adapter) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.push(adapter);
+        lock(&self.0).push(adapter);
     }
 
     /// Takes all of them away.
     pub fn take(&self) -> Vec<Adapter> {
-        std::mem::take(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.0))
     }
 
     fn all(&self) -> Vec<Adapter> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 }
 
@@ -104,11 +101,7 @@ impl Vars {
         let dims = shape.layout.shape(shape.outputs, shape.inputs);
         Ok(Linear {
             weight: v.param("weight", dims, weight)?,
-            bias: if shape.bias {
-                Some(v.param("bias", [shape.outputs], bias)?)
-            } else {
-                None
-            },
+            bias: (shape.bias.then(|| v.param("bias", [shape.outputs], bias))).transpose()?,
             layout: shape.layout,
             adapters: self.declare_linear(name, &shape),
         })

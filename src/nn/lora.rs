@@ -99,12 +99,7 @@ pub(super) fn declare(
     update: &LoraUpdate,
 ) -> Result<Adapter> {
     if update.rank == 0 {
-        return Err(Error::Argument {
-            op: "lora",
-            arg: "rank",
-            value: "0".into(),
-            expected: "1 or more",
-        });
+        return Err(Error::argument("lora", "rank", "0", "1 or more"));
     }
     let rows = update.rows().unwrap_or(0..layer.outputs);
     if rows.is_empty() || rows.end > layer.outputs {

@@ -125,14 +125,8 @@ impl LstmLayers {
                     reverse: direction.reverse,
                     cell_clip: self.shape.cell_clip,
                 };
-                let result = ops::lstm(
-                    tape,
-                    &x,
-                    lens,
-                    first.map(|(h, c)| (h, c)),
-                    &weights,
-                    options,
-                )?;
+                let first = first.map(|(h, c)| (h, c));
+                let result = ops::lstm(tape, &x, lens, first, &weights, options)?;
                 outputs.push(result.out);
                 finals.push((result.h_n, result.c_n));
             }

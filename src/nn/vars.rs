@@ -26,11 +26,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::linear::{Adapters, LinearShape};
 use super::lora::{self, LoraPlan};
-use crate::device::Gpu;
+use crate::device::{Gpu, lock};
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::tensor::{Depth, Init, ParamSpec, ParamStore, Rule, Shape, Tensor};
@@ -39,7 +39,7 @@ use crate::tensor::{Depth, Init, ParamSpec, ParamStore, Rule, Shape, Tensor};
 #[derive(Debug, Clone)]
 pub struct Param {
     name: Arc<str>,
-    tensor: Arc<RwLock<Option<Tensor>>>,
+    tensor: Arc<Mutex<Option<Tensor>>>,
 }
 
 impl Param {
@@ -60,15 +60,14 @@ impl Param {
     /// # Errors
     /// [`Error::Parameter`] before it is bound.
     pub fn get(&self) -> Result<Tensor> {
-        let tensor = self.tensor.read().unwrap_or_else(PoisonError::into_inner);
-        tensor.clone().ok_or_else(|| Error::Parameter {
+        lock(&self.tensor).clone().ok_or_else(|| Error::Parameter {
             name: self.name.to_string(),
             message: "is declared and has no memory yet; bind the model's Vars to a store".into(),
         })
     }
 
     fn bind(&self, tensor: Tensor) {
-        *self.tensor.write().unwrap_or_else(PoisonError::into_inner) = Some(tensor);
+        *lock(&self.tensor) = Some(tensor);
     }
 }
 
@@ -108,7 +107,7 @@ impl Vars {
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 
     fn full(&self, name: impl Display) -> String {
@@ -152,10 +151,7 @@ impl Vars {
         spec.depth = self.depth;
         let mut list = self.list();
         if !list.names.insert(spec.name.clone()) {
-            return Err(Error::Parameter {
-                name: spec.name,
-                message: "defined twice".into(),
-            });
+            return Err(Error::parameter(spec.name, "defined twice"));
         }
         let param = Param::new(&spec.name);
         list.vars.push((spec, param.clone()));

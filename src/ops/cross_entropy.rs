@@ -10,7 +10,7 @@ use super::elementwise::axpy;
 use super::kernel::{lanes, run};
 use super::matmul::{Product, Shared, product};
 use super::reduce::{sum_columns, total};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
@@ -26,24 +26,6 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// width.
 fn row_align(dtype: DType) -> usize {
     256 / dtype.size() as usize
-}
-
-/// Of `softmax_xent`, field for field.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct SoftmaxParams {
-    pub rows: u32,
-    pub vocab: u32,
-    pub first: u32,
-    pub smoothing: f32,
-    pub line: u32,
-}
-
-/// Gradients for an upstream gradient of 1, of what is trained.
-struct Saved {
-    dx: Option<Tensor>,
-    dw: Option<Tensor>,
-    db: Option<Tensor>,
 }
 
 /// Σᵢ weightᵢ · crossentropy(softmax(xᵢ·Wᵀ + b), targetᵢ), as (1).
@@ -75,18 +57,15 @@ pub fn linear_cross_entropy(
     targets.expect(OP, "targets", &[rows], DType::U32)?;
     weights.expect(OP, "weights", &[rows], DType::F32)?;
 
+    // Gradients for an upstream gradient of 1, of what is trained.
     let room = |input: Option<&Tensor>| {
-        input
-            .filter(|t| tape.needs_grad(t))
-            .map(|t| Tensor::empty(gpu, t.shape().clone(), DType::F32))
-            .transpose()
+        let wanted = input.filter(|t| tape.needs_grad(t));
+        let room = wanted.map(|t| Tensor::empty(gpu, t.shape().clone(), DType::F32));
+        room.transpose()
     };
-    let saved = Saved {
-        dx: room(Some(x))?,
-        dw: room(Some(w))?,
-        db: room(b)?,
-    };
-    let wanted = saved.dx.is_some() || saved.dw.is_some() || saved.db.is_some();
+    let grads = [room(Some(x))?, room(Some(w))?, room(b)?];
+    let [dx, dw, db] = &grads;
+    let wanted = grads.iter().any(Option::is_some);
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let chunk = chunk_rows(rows, vocab, row_align(x.dtype()));
     let line = line(vocab);
@@ -110,9 +89,9 @@ pub fn linear_cross_entropy(
             smoothing: 0.0,
             gradient: wanted,
         };
-        softmax(gpu, &logits, targets, weights, &losses, &chunk)?;
+        softmax(gpu, [targets, weights, &logits, &losses], None, &chunk)?;
         let accumulate = first > 0;
-        if let Some(dx) = &saved.dx {
+        if let Some(dx) = dx {
             let dx = dx.window(first * width, [count, width])?;
             product(&Product {
                 columns_a: Some(vocab),
@@ -121,7 +100,7 @@ pub fn linear_cross_entropy(
                 ..Product::new(&logits, w, &dx)
             })?;
         }
-        if let Some(dw) = &saved.dw {
+        if let Some(dw) = dw {
             product(&Product {
                 trans_a: true,
                 columns_a: Some(vocab),
@@ -130,7 +109,7 @@ pub fn linear_cross_entropy(
                 ..Product::new(&logits, &x_chunk, dw)
             })?;
         }
-        if let Some(db) = &saved.db {
+        if let Some(db) = db {
             sum_columns(&logits, db, accumulate)?;
         }
     }
@@ -138,23 +117,13 @@ pub fn linear_cross_entropy(
 
     if wanted {
         let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
-        let (x, w, b) = (x.without_values(), w.clone(), b.cloned());
-        let out = loss.without_values();
-        tape.record(OP, &inputs, &[&loss], move |cx| {
-            let Some(upstream) = cx.upstream(&out)? else {
-                return Ok(());
-            };
-            let pairs = [
-                (Some(&x), saved.dx.as_ref()),
-                (Some(&w), saved.dw.as_ref()),
-                (b.as_ref(), saved.db.as_ref()),
-            ];
-            for (input, grad) in pairs {
-                let (Some(input), Some(grad)) = (input, grad) else {
-                    continue;
-                };
-                if let Some(sink) = cx.sink(input)? {
-                    axpy(&sink.grad, grad, 1.0, Some(&upstream), sink.accumulate)?;
+        let kept = [Some(x.without_values()), Some(w.clone()), b.cloned()];
+        tape.record_one(OP, &inputs, &loss, move |cx, upstream| {
+            for (input, grad) in kept.iter().zip(&grads) {
+                if let (Some(input), Some(grad)) = (input, grad)
+                    && let Some(sink) = cx.sink(input)?
+                {
+                    axpy(&sink.grad, grad, 1.0, Some(upstream), sink.accumulate)?;
                 }
             }
             Ok(())
@@ -192,12 +161,8 @@ pub fn smoothed_cross_entropy(
 ) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
     if !(0.0..1.0).contains(&smoothing) {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "smoothing",
-            value: smoothing.to_string(),
-            expected: "0 <= smoothing < 1",
-        });
+        let expected = "0 <= smoothing < 1";
+        return Err(Error::argument(OP, "smoothing", smoothing, expected));
     }
     let gpu = tape.gpu();
     let [rows, classes] = logits.dims2(OP, "logits")?;
@@ -215,7 +180,7 @@ pub fn smoothed_cross_entropy(
         smoothing,
         gradient: wanted,
     };
-    softmax(gpu, &dlogits, targets, weights, &losses, &all)?;
+    softmax(gpu, [targets, weights, &dlogits, &losses], None, &all)?;
     let loss = total(&losses)?;
     tape.record_map(OP, logits, &loss, move |_, upstream, dx| {
         axpy(&dx.grad, &dlogits, 1.0, Some(upstream), dx.accumulate)
@@ -241,38 +206,39 @@ fn line(vocab: usize) -> usize {
 }
 
 /// What is made of a chunk's rows of logits.
-struct Chunk {
+pub(super) struct Chunk {
     /// The first row's place in targets, weights and losses.
-    first: usize,
+    pub first: usize,
     /// Floats of a row that count.
-    vocab: usize,
+    pub vocab: usize,
     /// Share of a target that is spread over all classes.
-    smoothing: f32,
+    pub smoothing: f32,
     /// Whether the gradient is wanted in the logits' place.
-    gradient: bool,
+    pub gradient: bool,
 }
 
-fn softmax(
+/// Queues the losses of rows of logits and, where wanted, the number of each one's largest logit.
+pub(super) fn softmax(
     gpu: &Gpu,
-    logits: &Tensor,
-    targets: &Tensor,
-    weights: &Tensor,
-    losses: &Tensor,
+    [targets, weights, logits, losses]: [&Tensor; 4],
+    best: Option<&Tensor>,
     chunk: &Chunk,
 ) -> Result<()> {
     let vocab = chunk.vocab;
     let [rows, line] = logits.dims2(OP, "logits")?;
-    let variant = Variant::new()
-        .with("GRAD", chunk.gradient)
-        .with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
-    let params = SoftmaxParams {
-        rows: rows as u32,
-        vocab: vocab as u32,
-        first: chunk.first as u32,
-        smoothing: chunk.smoothing,
-        line: line as u32,
+    let mut variant = Variant::new().with("VEC4", lanes(vocab) == 4 && lanes(line) == 4);
+    variant = match best {
+        Some(_) => variant.with("ARGMAX", true),
+        None => variant.with("GRAD", chunk.gradient),
     };
-    let tensors = [targets, weights, logits, losses];
+    let params = params! {
+        rows: u32,
+        vocab: u32,
+        first: u32 = chunk.first,
+        smoothing: f32 = chunk.smoothing,
+        line: u32,
+    };
+    let tensors = [targets, weights, logits, losses].into_iter().chain(best);
     let groups = Groups::Linear(rows as u64);
     run(gpu, ("softmax_xent", &variant), &params, tensors, groups)
 }

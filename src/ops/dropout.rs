@@ -1,29 +1,19 @@
 //! Dropout; the mask is drawn again on the way back, never stored.
 
 use super::kernel::{lanes, run, stored};
-use crate::device::Groups;
+use crate::device::{Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::philox;
 use crate::tensor::{Sink, Tape, Tensor};
 
 const OP: &str = "dropout";
 
+/// Which mask is drawn; of no meaning without one.
 #[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    n: u32,
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Mask {
     layer: u32,
     threshold: u32,
-    scale: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    n: u32,
-    layer: u32,
-    threshold: u32,
-    accumulate: u32,
     scale: f32,
 }
 
@@ -31,38 +21,28 @@ struct BackwardParams {
 #[derive(Clone)]
 pub(super) struct Draw {
     pub state: Tensor,
-    pub layer: u32,
-    pub threshold: u32,
-    pub scale: f32,
+    pub mask: Mask,
 }
 
 impl Draw {
     /// The next mask of this tape; `None` when nothing is to be dropped.
     pub fn new(tape: &Tape, op: &'static str, p: f32) -> Result<Option<Draw>> {
         if !(0.0..1.0).contains(&p) {
-            return Err(Error::Argument {
-                op,
-                arg: "p",
-                value: p.to_string(),
-                expected: "0 <= p < 1",
-            });
+            return Err(Error::argument(op, "p", p, "0 <= p < 1"));
         }
         Ok(tape.step_state().filter(|_| p > 0.0).map(|state| Draw {
             state: state.clone(),
-            layer: tape.next_layer(),
-            threshold: philox::drop_threshold(p),
-            scale: 1.0 / (1.0 - p),
+            mask: Mask {
+                layer: tape.next_layer(),
+                threshold: philox::drop_threshold(p),
+                scale: 1.0 / (1.0 - p),
+            },
         }))
     }
 
     /// Queues y = drop(x).
     pub fn forward(&self, x: &Tensor, y: &Tensor) -> Result<()> {
-        let params = ForwardParams {
-            n: x.len() as u32,
-            layer: self.layer,
-            threshold: self.threshold,
-            scale: self.scale,
-        };
+        let params = params! { n: u32 = x.len(), mask: Mask = self.mask };
         let kernel = ("dropout_fwd", &stored(x, lanes(x.len())));
         let groups = Groups::cover(x.len(), 1024);
         run(x.gpu(), kernel, &params, [&self.state, x, y], groups)
@@ -70,22 +50,22 @@ impl Draw {
 
     /// Queues dx (=|+=) drop'(dy), with the same mask.
     pub fn backward(&self, dy: &Tensor, dx: &Sink) -> Result<()> {
-        let params = BackwardParams {
-            n: dy.len() as u32,
-            layer: self.layer,
-            threshold: self.threshold,
-            accumulate: dx.flag(),
-            scale: self.scale,
+        let Mask {
+            layer,
+            threshold,
+            scale,
+        } = self.mask;
+        let params = params! {
+            n: u32 = dy.len(),
+            layer: u32,
+            threshold: u32,
+            accumulate: u32 = dx.flag(),
+            scale: f32,
         };
         let kernel = ("dropout_bwd", &stored(dy, lanes(dy.len())));
         let groups = Groups::cover(dy.len(), 1024);
-        run(
-            dy.gpu(),
-            kernel,
-            &params,
-            [&self.state, dy, &dx.grad],
-            groups,
-        )
+        let tensors = [&self.state, dy, &dx.grad];
+        run(dy.gpu(), kernel, &params, tensors, groups)
     }
 }
 

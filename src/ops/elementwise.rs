@@ -1,20 +1,12 @@
 //! Operators on every element: functions of one tensor, arithmetic of two with broadcasting.
 
 use super::kernel::{lanes, run, stored};
-use crate::device::Groups;
+use crate::device::{Groups, params};
 use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
 const GROUP: usize = 256;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AxpyParams {
-    n: u32,
-    accumulate: u32,
-    alpha: f32,
-}
 
 /// Queues `y (=|+=) alpha · x`, times a factor (1) that only the device knows; x and y f32 or f16.
 pub(crate) fn axpy(
@@ -31,11 +23,7 @@ pub(crate) fn axpy(
         .with("Y16", y.is_half())
         .with("VEC4", lanes == 4);
     let elements = y.len() / lanes;
-    let params = AxpyParams {
-        n: elements as u32,
-        accumulate: u32::from(accumulate),
-        alpha,
-    };
+    let params = params! { n: u32 = elements, accumulate: u32, alpha: f32 };
     let tensors = [Some(x), factor, Some(y)].into_iter().flatten();
     let groups = Groups::cover(elements, GROUP);
     run(y.gpu(), ("axpy", &variant), &params, tensors, groups)
@@ -121,22 +109,6 @@ impl Unary {
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct UnaryParams {
-    n: u32,
-    alpha: f32,
-    beta: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct UnaryBackwardParams {
-    n: u32,
-    accumulate: u32,
-    alpha: f32,
-}
-
 /// y = f(x), any shape, f32 or f16.
 ///
 /// # Errors
@@ -150,19 +122,11 @@ pub fn unary(tape: &Tape, x: &Tensor, f: Unary) -> Result<Tensor> {
     let elements = y.len() / lanes;
     let groups = Groups::cover(elements, GROUP);
     let (alpha, beta) = f.constants();
-    let params = UnaryParams {
-        n: elements as u32,
-        alpha,
-        beta,
-    };
+    let params = params! { n: u32 = elements, alpha: f32, beta: f32 };
     run(gpu, ("unary_fwd", &variant), &params, [x, &y], groups)?;
     let saved = if f.saves_result() { &y } else { x }.clone();
     tape.record_map("unary", x, &y, move |gpu, dy, dx| {
-        let params = UnaryBackwardParams {
-            n: elements as u32,
-            accumulate: dx.flag(),
-            alpha,
-        };
+        let params = params! { n: u32 = elements, accumulate: u32 = dx.flag(), alpha: f32 };
         let tensors = [&saved, dy, &dx.grad];
         run(gpu, ("unary_bwd", &variant), &params, tensors, groups)
     });
@@ -190,30 +154,6 @@ pub enum Binary {
     Div,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BinaryParams {
-    shape: [u32; 4],
-    stride_a: [u32; 4],
-    stride_b: [u32; 4],
-    n: u32,
-    _pad: [u32; 3],
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BinaryBackwardParams {
-    shape: [u32; 4],
-    repeat: [u32; 4],
-    stride_y: [u32; 4],
-    stride_a: [u32; 4],
-    stride_b: [u32; 4],
-    n: u32,
-    repeats: u32,
-    accumulate: u32,
-    _pad: u32,
-}
-
 /// Sizes right-aligned to four axes, leading ones 1.
 fn four(dims: &[usize]) -> [u32; 4] {
     let mut out = [1; 4];
@@ -239,13 +179,9 @@ fn strides(shape: [u32; 4], out: [u32; 4]) -> [u32; 4] {
 /// The common shape of two operands, as NumPy broadcasts them.
 fn broadcast(a: &Tensor, b: &Tensor) -> Result<[u32; 4]> {
     let (sa, sb) = (four(a.dims()), four(b.dims()));
+    let apart = |(x, y): (&u32, &u32)| x != y && *x != 1 && *y != 1;
     let fits = a.dims().len() <= 4 && b.dims().len() <= 4;
-    if !fits
-        || sa
-            .iter()
-            .zip(&sb)
-            .any(|(x, y)| x != y && *x != 1 && *y != 1)
-    {
+    if !fits || sa.iter().zip(&sb).any(apart) {
         return Err(b.wrong_shape(
             "binary",
             "b",
@@ -277,22 +213,19 @@ pub fn binary(tape: &Tape, op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor>
         .with("B16", b.is_half())
         .with("VEC4", lanes == 4);
     let elements = y.len() / lanes;
-    let params = BinaryParams {
-        shape,
-        stride_a: strides(four(a.dims()), shape),
-        stride_b: strides(four(b.dims()), shape),
-        n: elements as u32,
-        _pad: [0; 3],
+    let params = params! {
+        shape: [u32; 4],
+        stride_a: [u32; 4] = strides(four(a.dims()), shape),
+        stride_b: [u32; 4] = strides(four(b.dims()), shape),
+        n: u32 = elements,
+        _pad: [u32; 3] = [0u32; 3],
     };
     let groups = Groups::cover(elements, GROUP);
     run(gpu, ("binary_fwd", &variant), &params, [a, b, &y], groups)?;
-    let (a2, b2, out) = (a.clone(), b.clone(), y.clone());
-    tape.record("binary", &[a, b], &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else {
-            return Ok(());
-        };
-        binary_backward(cx, op, &a2, &b2, &dy, shape, 0)?;
-        binary_backward(cx, op, &a2, &b2, &dy, shape, 1)
+    let (a2, b2) = (a.clone(), b.clone());
+    tape.record_one("binary", &[a, b], &y, move |cx, dy| {
+        binary_backward(cx, op, &a2, &b2, dy, shape, 0)?;
+        binary_backward(cx, op, &a2, &b2, dy, shape, 1)
     });
     Ok(y)
 }
@@ -322,16 +255,16 @@ fn binary_backward(
         .with("B16", b.is_half())
         .with("DX16", sink.grad.is_half())
         .with("LANES", lanes);
-    let params = BinaryBackwardParams {
-        shape: own,
-        repeat,
-        stride_y: strides(shape, shape),
-        stride_a: strides(four(a.dims()), shape),
-        stride_b: strides(four(b.dims()), shape),
-        n: operand.len() as u32,
-        repeats,
-        accumulate: sink.flag(),
-        _pad: 0,
+    let params = params! {
+        shape: [u32; 4] = own,
+        repeat: [u32; 4],
+        stride_y: [u32; 4] = strides(shape, shape),
+        stride_a: [u32; 4] = strides(four(a.dims()), shape),
+        stride_b: [u32; 4] = strides(four(b.dims()), shape),
+        n: u32 = operand.len(),
+        repeats: u32,
+        accumulate: u32 = sink.flag(),
+        _pad: u32 = 0,
     };
     let tensors = [dy, a, b, &sink.grad];
     let groups = Groups::cover(operand.len() * lanes as usize, 64);

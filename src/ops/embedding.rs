@@ -1,7 +1,7 @@
 //! Rows of a table by token, and the deterministic scatter-add that is its gradient.
 
 use super::kernel::{lanes, run, stored};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::Result;
 use crate::kernels::token_index::TokenIndex;
 use crate::tensor::{DType, Tape, Tensor};
@@ -59,23 +59,6 @@ impl TokenIds {
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    rows: u32,
-    width: u32,
-    vocab: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    segments: u32,
-    width: u32,
-    vocab: u32,
-    accumulate: u32,
-}
-
 /// Rows of `table` (V, C), f32 or f16, for tokens (T, B): (T, B, C) in the element type of the
 /// tape's activations. A token beyond the table gives zeros.
 ///
@@ -91,11 +74,7 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
     let lanes = lanes(width);
     let variant = stored(&y, lanes);
     let forward = variant.clone().with("TABLE16", table.is_half());
-    let params = ForwardParams {
-        rows: count as u32,
-        width: (width / lanes) as u32,
-        vocab: vocab as u32,
-    };
+    let params = params! { rows: u32 = count, width: u32 = width / lanes, vocab: u32 };
     let groups = Groups::Linear(count as u64);
     let tensors = [&tokens.ids, table, &y];
     run(gpu, ("embedding_fwd", &forward), &params, tensors, groups)?;
@@ -105,11 +84,11 @@ pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tenso
         if !dtable.accumulate {
             dtable.grad.clear(); // The kernel writes only the rows that the batch names.
         }
-        let params = BackwardParams {
-            segments: count as u32,
-            width: (width / lanes) as u32,
-            vocab: vocab as u32,
-            accumulate: 1,
+        let params = params! {
+            segments: u32 = count,
+            width: u32 = width / lanes,
+            vocab: u32,
+            accumulate: u32 = 1,
         };
         let TokenIds {
             rows,

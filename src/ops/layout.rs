@@ -1,7 +1,7 @@
 //! Operators that only move elements.
 
 use super::kernel::run;
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
@@ -54,23 +54,15 @@ pub(super) fn copy_columns(
 pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
     const OP: &str = "concat";
     let Some(first) = parts.first() else {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "parts",
-            value: "none".into(),
-            expected: "at least one",
-        });
+        return Err(Error::argument(OP, "parts", "none", "at least one"));
     };
     let outer = &first.dims()[..first.dims().len() - 1];
     for part in parts {
         part.expect_float(OP, "parts")?;
         part.expect_dtype(OP, "parts", first.dtype())?;
         if &part.dims()[..part.dims().len() - 1] != outer {
-            return Err(part.wrong_shape(
-                OP,
-                "parts",
-                format!("all axes but the last as {}", first.shape()),
-            ));
+            let expected = format!("all axes but the last as {}", first.shape());
+            return Err(part.wrong_shape(OP, "parts", expected));
         }
     }
     let width = parts.iter().map(|p| p.shape().last()).sum();
@@ -81,22 +73,14 @@ pub fn concat(tape: &Tape, parts: &[Tensor]) -> Result<Tensor> {
         copy_columns(gpu, (part, 0), (&y, start), part.shape().last(), false)?;
         start += part.shape().last();
     }
-    let (inputs, out) = (parts.to_vec(), y.clone());
-    tape.record(OP, &parts.iter().collect::<Vec<_>>(), &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else {
-            return Ok(());
-        };
+    let inputs = parts.to_vec();
+    tape.record_one(OP, &parts.iter().collect::<Vec<_>>(), &y, move |cx, dy| {
         let mut start = 0;
         for part in &inputs {
             let columns = part.shape().last();
             if let Some(dx) = cx.sink(part)? {
-                copy_columns(
-                    cx.gpu(),
-                    (&dy, start),
-                    (&dx.grad, 0),
-                    columns,
-                    dx.accumulate,
-                )?;
+                let to = (&dx.grad, 0);
+                copy_columns(cx.gpu(), (dy, start), to, columns, dx.accumulate)?;
             }
             start += columns;
         }
@@ -145,17 +129,6 @@ pub fn columns(tape: &Tape, x: &Tensor, first: usize, width: usize) -> Result<Te
     Ok(y)
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AppendParams {
-    n: u32,
-    steps: u32,
-    capacity: u32,
-    width: u32,
-    row: u32,
-    first: u32,
-}
-
 /// Queues copying columns `first..first + C` of x (B, T, …) into cache (B, S, C), each row b from
 /// place starts\[b\] on; starts (B) u32. What would lie past the end is left out.
 ///
@@ -172,13 +145,13 @@ pub fn cache_append(x: &Tensor, first: usize, starts: &Tensor, cache: &Tensor) -
     if first + width > row {
         return Err(x.wrong_shape(OP, "x", format!("(B, T, {} or more)", first + width)));
     }
-    let params = AppendParams {
-        n: (rows * steps * width) as u32,
-        steps: steps as u32,
-        capacity: capacity as u32,
-        width: width as u32,
-        row: row as u32,
-        first: first as u32,
+    let params = params! {
+        n: u32 = rows * steps * width,
+        steps: u32,
+        capacity: u32,
+        width: u32,
+        row: u32,
+        first: u32,
     };
     let kernel = ("cache_append", &Variant::new());
     let groups = Groups::cover(params.n as usize, 256);

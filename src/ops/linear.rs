@@ -160,11 +160,9 @@ pub fn linear_as(
     projection.forward()?;
     let projection = projection.saved(tape, false);
     let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
-    tape.record(OP, &inputs, &[&y], move |cx| {
-        match cx.upstream(&projection.y)? {
-            Some(dy) => projection.backward(cx, &dy),
-            None => Ok(()),
-        }
+    let rows = projection.y.shape().clone();
+    tape.record_one(OP, &inputs, &y, move |cx, dy| {
+        projection.backward(cx, &dy.reshaped(rows)?)
     });
     Ok(y)
 }

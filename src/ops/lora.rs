@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::dropout::Draw;
-use super::layout::{CopyParams, copy_columns, copy_strided};
+use super::layout::copy_columns;
 use super::linear::{Projection, WeightLayout};
 use super::matmul::{Product, product};
 use crate::error::{Error, Result};
@@ -211,10 +211,8 @@ pub fn lora_linear(
     let mut inputs = vec![x, w];
     inputs.extend(b);
     inputs.extend(loras.iter().flat_map(|lora| [lora.a, lora.b]));
-    tape.record(OP, &inputs, &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&projection.y)? else {
-            return Ok(());
-        };
+    tape.record_one(OP, &inputs, &y, move |cx, dy| {
+        let dy = dy.reshaped(projection.y.shape().clone())?;
         projection.backward(cx, &dy)?;
         adapted
             .iter()
@@ -265,17 +263,11 @@ fn shift(w: &Tensor, layout: WeightLayout, lora: &LoraWeights<'_>, alpha: f32) -
     into(&part, false)?;
     match layout {
         WeightLayout::InOut => copy_columns(gpu, (&part, 0), (w, rows.start), rows.len(), true),
+        // Whole rows, end to end.
         WeightLayout::OutIn => {
-            let params = CopyParams {
-                shape: [1, 1, 1, part.len() as u32],
-                stride_x: [0, 0, 0, 1],
-                stride_y: [0, 0, 0, 1],
-                n: part.len() as u32,
-                offset_x: 0,
-                offset_y: (rows.start * inputs) as u32,
-                accumulate: 1,
-            };
-            copy_strided(gpu, &part, w, &params)
+            let (part, all) = (part.reshaped([1, part.len()])?, w.reshaped([1, w.len()])?);
+            let to = (&all, rows.start * inputs);
+            copy_columns(gpu, (&part, 0), to, part.len(), true)
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Layer normalisation, with the residual that precedes it and the dropout before that.
 
-use super::dropout::Draw;
+use super::dropout::{Draw, Mask};
 use super::elementwise::axpy;
 use super::kernel::{lanes, run, stored};
 use super::reduce::sum_columns;
-use crate::device::{Caps, Groups};
+use crate::device::{Caps, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
@@ -17,52 +17,6 @@ const GROUP: usize = 64;
 /// Rows whose gradients by the weights one invocation adds up: few enough that a batch of 2,048
 /// rows fills a GPU, so many that the partial sums are small beside what is read.
 const ROWS_PER_SPLIT: usize = 32;
-
-/// Which mask is drawn; of no meaning without one.
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct MaskParams {
-    layer: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-impl MaskParams {
-    fn of(draw: Option<&Draw>) -> MaskParams {
-        draw.map_or_else(MaskParams::default, |draw| MaskParams {
-            layer: draw.layer,
-            threshold: draw.threshold,
-            scale: draw.scale,
-        })
-    }
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    rows: u32,
-    cols: u32,
-    eps: f32,
-    mask: MaskParams,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    rows: u32,
-    cols: u32,
-    accumulate: u32,
-    accumulate_residual: u32,
-    mask: MaskParams,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct WeightsParams {
-    rows: u32,
-    cols: u32,
-    per_split: u32,
-}
 
 /// What [`layer_norm`] gives.
 pub struct Normed {
@@ -142,22 +96,15 @@ fn normalise(
 ) -> Result<Normed> {
     x.expect_float(OP, "x")?;
     let (rows, cols) = (x.shape().rows(), x.shape().last());
-    let (residual, draw) = match added {
-        Some(Added { residual, draw }) => (Some(residual), draw),
-        None => (None, None),
-    };
+    let (residual, draw) = added.map_or((None, None), |a| (Some(a.residual), a.draw));
     if let Some(residual) = residual {
         residual.expect(OP, "residual", x.dims(), x.dtype())?;
     }
     gamma.expect(OP, "gamma", &[cols], DType::F32)?;
     beta.expect(OP, "beta", &[cols], DType::F32)?;
     if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "eps",
-            value: eps.to_string(),
-            expected: "a finite number above 0, such as 1e-5",
-        });
+        let expected = "a finite number above 0, such as 1e-5";
+        return Err(Error::argument(OP, "eps", eps, expected));
     }
     let gpu = tape.gpu();
     let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
@@ -167,11 +114,11 @@ fn normalise(
     let variant = row_variant(gpu.caps(), x)
         .with("RESIDUAL", residual.is_some())
         .with("DROPOUT", draw.is_some());
-    let params = ForwardParams {
-        rows: rows as u32,
-        cols: cols as u32,
-        eps,
-        mask: MaskParams::of(draw.as_ref()),
+    let params = params! {
+        rows: u32,
+        cols: u32,
+        eps: f32,
+        mask: Mask = draw.as_ref().map_or_else(Mask::default, |d| d.mask),
     };
     let written = residual.map(|_| &sum);
     let tensors = [Some(x), Some(gamma), Some(beta), residual, written]
@@ -181,10 +128,9 @@ fn normalise(
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
     run(gpu, ("layer_norm_fwd", &variant), &params, tensors, groups)?;
 
-    let inputs: Vec<&Tensor> = [Some(x), residual, Some(gamma), Some(beta)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut inputs = vec![x];
+    inputs.extend(residual);
+    inputs.extend([gamma, beta]);
     let mut outputs = vec![&y];
     outputs.extend(written);
     let saved = Saved {
@@ -281,26 +227,18 @@ fn rows_backward(
         .with("RESIDUAL", second.is_some())
         .with("SUM_USED", dsum.is_some())
         .with("DROPOUT", draw.is_some());
-    let params = BackwardParams {
-        rows: rows as u32,
-        cols: cols as u32,
-        accumulate: first.flag(),
-        accumulate_residual: second.map_or(0, Sink::flag),
-        mask: MaskParams::of(draw),
+    let params = params! {
+        rows: u32,
+        cols: u32,
+        accumulate: u32 = first.flag(),
+        accumulate_residual: u32 = second.map_or(0, Sink::flag),
+        mask: Mask = draw.map_or_else(Mask::default, |d| d.mask),
     };
-    let read = [
-        Some(dy),
-        Some(&saved.sum),
-        Some(&saved.stats),
-        Some(&saved.gamma),
-        dsum,
-    ];
+    let read = [dy, &saved.sum, &saved.stats, &saved.gamma];
     let written = [Some(&first.grad), second.map(|s| &s.grad)];
-    let tensors = read
-        .into_iter()
-        .chain(written)
-        .chain([draw.map(|d| &d.state)])
-        .flatten();
+    let others = [dsum].into_iter().chain(written);
+    let others = others.chain([draw.map(|d| &d.state)]);
+    let tensors = read.into_iter().chain(others.flatten());
     let groups = Groups::cover(rows * row_lanes(gpu.caps(), rows), GROUP);
     run(gpu, ("layer_norm_bwd", &variant), &params, tensors, groups)
 }
@@ -318,11 +256,7 @@ fn weights_backward(cx: &mut Backward, saved: &Saved, dy: &Tensor) -> Result<()>
     // At most 65,535 splits fit a grid.
     let per_split = ROWS_PER_SPLIT.max(rows.div_ceil(65_535));
     let splits = rows.div_ceil(per_split);
-    let params = WeightsParams {
-        rows: rows as u32,
-        cols: width as u32,
-        per_split: per_split as u32,
-    };
+    let params = params! { rows: u32, cols: u32 = width, per_split: u32 };
     let partial = || Tensor::empty(gpu, [splits, cols], DType::F32);
     let (dgamma, dbeta) = (partial()?, partial()?);
     let tensors = [dy, &saved.sum, &saved.stats, &dgamma, &dbeta];

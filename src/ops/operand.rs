@@ -1,6 +1,6 @@
 //! What a kernel reads in place of a tensor.
 
-use crate::device::{Binding, Image, Lines};
+use crate::device::{Bound, Image, Lines};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) enum Operand {
 }
 
 impl Operand {
-    pub fn binding(&self) -> Binding<'_> {
+    pub fn binding(&self) -> Bound<'_> {
         match self {
             Operand::Tensor(tensor) => tensor.binding(),
             Operand::Image(image) => image.binding(),

@@ -3,30 +3,16 @@
 use super::elementwise::axpy;
 use super::kernel::{lanes, run, stored};
 use super::layout::{CopyParams, copy_strided};
-use crate::device::Groups;
+use crate::device::{Groups, params};
 use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{DType, Sink, Tape, Tensor};
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SumAllParams {
-    n: u32,
-    chunk: u32,
-    accumulate: u32,
-    scale: f32,
-}
 
 /// Elements that one workgroup of [`sum_all`] and of the gradient norm adds up.
 pub(crate) const SUM_CHUNK: usize = 16 * 1024;
 
 fn sum_pass(x: &Tensor, y: &Tensor, chunk: usize) -> Result<()> {
-    let params = SumAllParams {
-        n: x.len() as u32,
-        chunk: chunk as u32,
-        accumulate: 0,
-        scale: 1.0,
-    };
+    let params = params! { n: u32 = x.len(), chunk: u32, accumulate: u32 = 0, scale: f32 = 1.0 };
     let (kernel, groups) = (("sum_all", &Variant::new()), Groups::cover(x.len(), chunk));
     run(x.gpu(), kernel, &params, [x, y], groups)
 }
@@ -68,16 +54,6 @@ pub fn sum_all(tape: &Tape, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SumColumnsParams {
-    rows: u32,
-    cols: u32,
-    per_split: u32,
-    accumulate: u32,
-    line: u32,
-}
-
 /// Rows that one workgroup of [`sum_columns`] adds up in its first pass.
 const ROWS_PER_SPLIT: usize = 256;
 
@@ -88,12 +64,12 @@ pub(crate) fn sum_columns(x: &Tensor, y: &Tensor, accumulate: bool) -> Result<()
     let lanes = lanes(cols).min(lanes(line));
     let width = cols / lanes;
     let pass = |x: &Tensor, y: &Tensor, rows: usize, per_split: usize, accumulate: bool| {
-        let params = SumColumnsParams {
-            rows: rows as u32,
-            cols: width as u32,
-            per_split: per_split as u32,
-            accumulate: u32::from(accumulate),
-            line: (x.shape().last() / lanes) as u32,
+        let params = params! {
+            rows: u32,
+            cols: u32 = width,
+            per_split: u32,
+            accumulate: u32,
+            line: u32 = x.shape().last() / lanes,
         };
         let grid = [
             width.div_ceil(64) as u32,

@@ -1,7 +1,7 @@
 //! Operators that choose or average rows.
 
 use super::kernel::{lanes, run, stored};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -75,24 +75,15 @@ impl RowSelection {
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct GatherParams {
-    rows: u32,
-    width: u32,
-    sources: u32,
-    accumulate: u32,
-}
-
 /// Queues y[m] (=|+=) x[rows[m]], zeros for rows beyond x.
 fn gather_rows(x: &Tensor, rows: &Tensor, y: &Tensor, accumulate: u32) -> Result<()> {
     let width = x.shape().last();
     let lanes = lanes(width);
-    let params = GatherParams {
-        rows: rows.len() as u32,
-        width: (width / lanes) as u32,
-        sources: x.shape().rows() as u32,
-        accumulate,
+    let params = params! {
+        rows: u32 = rows.len(),
+        width: u32 = width / lanes,
+        sources: u32 = x.shape().rows(),
+        accumulate: u32,
     };
     let kernel = ("gather_rows", &stored(x, lanes));
     let groups = Groups::Linear(rows.len() as u64);
@@ -119,22 +110,6 @@ pub fn select_rows(tape: &Tape, x: &Tensor, rows: &RowSelection) -> Result<Tenso
     Ok(y)
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PoolParams {
-    steps: u32,
-    width: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PoolBackwardParams {
-    rows: u32,
-    steps: u32,
-    width: u32,
-    accumulate: u32,
-}
-
 /// The mean of the first `lens[b]` rows of each sequence: `x` (B, T, C), `lens` (B) u32, to (B, C).
 /// A length of 0 gives zeros, one above T counts as T. (The mean pooling of sentence-transformers.)
 ///
@@ -152,25 +127,17 @@ pub fn mean_pool(tape: &Tape, x: &Tensor, lens: &Tensor) -> Result<Tensor> {
     let lanes = lanes(cols);
     let variant = stored(x, lanes);
     let width = cols / lanes;
-    let params = PoolParams {
-        steps: steps as u32,
-        width: width as u32,
-    };
+    let params = params! { steps: u32, width: u32 };
     let grid = Groups::Grid([width.div_ceil(64) as u32, batch as u32, 1]);
-    run(
-        gpu,
-        ("mean_pool_fwd", &variant),
-        &params,
-        [lens, x, &y],
-        grid,
-    )?;
+    let kernel = ("mean_pool_fwd", &variant);
+    run(gpu, kernel, &params, [lens, x, &y], grid)?;
     let lens = lens.clone();
     tape.record_map(OP, x, &y, move |gpu, dy, dx| {
-        let params = PoolBackwardParams {
-            rows: (batch * steps) as u32,
-            steps: steps as u32,
-            width: width as u32,
-            accumulate: dx.flag(),
+        let params = params! {
+            rows: u32 = batch * steps,
+            steps: u32,
+            width: u32,
+            accumulate: u32 = dx.flag(),
         };
         let groups = Groups::Linear((batch * steps) as u64);
         let tensors = [&lens, dy, &dx.grad];

@@ -1,13 +1,9 @@
 //! How well logits predict, without a gradient.
 
-use crate::device::Groups;
-use crate::error::Result;
-use crate::kernels::Variant;
-use crate::tensor::{DType, Tape, Tensor};
-
-use super::cross_entropy::SoftmaxParams;
-use super::kernel::{lanes, run};
+use super::cross_entropy::{Chunk, softmax};
 use super::reduce::total;
+use crate::error::Result;
+use crate::tensor::{DType, Tape, Tensor};
 
 const OP: &str = "score_logits";
 
@@ -30,18 +26,13 @@ pub fn score_logits(
     weights.expect(OP, "weights", &[rows], DType::F32)?;
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
     let best = Tensor::empty(gpu, [rows], DType::U32)?;
-    let variant = Variant::new()
-        .with("ARGMAX", true)
-        .with("VEC4", lanes(vocab) == 4);
-    let params = SoftmaxParams {
-        rows: rows as u32,
-        vocab: vocab as u32,
+    let all = Chunk {
         first: 0,
+        vocab,
         smoothing: 0.0,
-        line: vocab as u32,
+        gradient: false,
     };
-    let tensors = [targets, weights, logits, &losses, &best];
-    let groups = Groups::Linear(rows as u64);
-    run(gpu, ("softmax_xent", &variant), &params, tensors, groups)?;
+    let tensors = [targets, weights, logits, &losses];
+    softmax(gpu, tensors, Some(&best), &all)?;
     Ok((total(&losses)?, best))
 }

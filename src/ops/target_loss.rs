@@ -3,25 +3,10 @@
 use super::elementwise::cast;
 use super::kernel::run;
 use super::reduce::total;
-use crate::device::Groups;
+use crate::device::{Groups, params};
 use crate::error::Result;
 use crate::kernels::Variant;
 use crate::tensor::{DType, Tape, Tensor};
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ForwardParams {
-    rows: u32,
-    cols: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    rows: u32,
-    cols: u32,
-    accumulate: u32,
-}
 
 /// Σₙ weightₙ Σₖ binarycrossentropy(σ(logitsₙₖ), targetsₙₖ), as (1).
 ///
@@ -37,13 +22,8 @@ pub fn binary_cross_entropy(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
-    target_loss(
-        tape,
-        ("binary_cross_entropy", 0),
-        ("logits", logits),
-        targets,
-        weights,
-    )
+    let (op, z) = (("binary_cross_entropy", 0), ("logits", logits));
+    target_loss(tape, op, z, targets, weights)
 }
 
 /// Σₙ weightₙ Σₖ (valuesₙₖ − targetsₙₖ)², as (1).
@@ -60,13 +40,8 @@ pub fn squared_error(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
-    target_loss(
-        tape,
-        ("squared_error", 1),
-        ("values", values),
-        targets,
-        weights,
-    )
+    let (op, z) = (("squared_error", 1), ("values", values));
+    target_loss(tape, op, z, targets, weights)
 }
 
 /// `code` is the kernels' `OP`.
@@ -85,21 +60,14 @@ fn target_loss(
     let gpu = tape.gpu();
     let variant = Variant::new().with("OP", code);
     let losses = Tensor::empty(gpu, [rows], DType::F32)?;
-    let params = ForwardParams {
-        rows: rows as u32,
-        cols: cols as u32,
-    };
+    let params = params! { rows: u32, cols: u32 };
     let kernel = ("target_loss_fwd", &variant);
     let groups = Groups::Linear(rows as u64);
     run(gpu, kernel, &params, [z, targets, weights, &losses], groups)?;
     let loss = total(&losses)?;
     let (saved, targets, weights) = (z.clone(), targets.clone(), weights.clone());
     tape.record_map(op, z, &loss, move |gpu, dloss, dz| {
-        let params = BackwardParams {
-            rows: rows as u32,
-            cols: cols as u32,
-            accumulate: dz.flag(),
-        };
+        let params = params! { rows: u32, cols: u32, accumulate: u32 = dz.flag() };
         let groups = Groups::cover(rows * cols, 256);
         let tensors = [&saved, &targets, &weights, dloss, &dz.grad];
         run(gpu, ("target_loss_bwd", &variant), &params, tensors, groups)

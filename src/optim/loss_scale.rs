@@ -25,14 +25,8 @@ impl LossScale {
     /// [`Error::Argument`] unless `initial` is a power of two, 1 or more, and `interval` at least 1.
     pub fn dynamic(gpu: &Gpu, initial: f32, interval: u32) -> Result<LossScale> {
         let power = initial >= 1.0 && initial.is_finite() && initial.log2().fract() == 0.0;
-        let refuse = |arg, value: String, expected| {
-            Err(Error::Argument {
-                op: "loss_scale",
-                arg,
-                value,
-                expected,
-            })
-        };
+        let refuse =
+            |arg, value: String, expected| Err(Error::argument("loss_scale", arg, value, expected));
         if !power {
             return refuse("initial", initial.to_string(), "a power of two, 1 or more");
         }

@@ -1,98 +1,135 @@
 //! Optimisers over whole parameter groups, one dispatch each; clipping by the global norm on the
 //! device, so that nothing is read back within a step.
 
+use serde::{Deserialize, Serialize};
+
 use super::{LossScale, StepState};
-use crate::device::{Gpu, Groups};
+use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::SUM_CHUNK;
 use crate::tensor::{DType, ParamStore, Tensor};
 
-/// An update rule with its constants; each as PyTorch's class of the same name.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// An update rule with its constants; each as PyTorch's class of the same name. In a run file, the
+/// learning rate stands in the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptimizerKind {
-    /// Stochastic gradient descent; with momentum when that is > 0, in Nesterov's form if asked.
+    /// Plain stochastic gradient descent.
     Sgd {
-        /// Share of the last update that is kept.
-        momentum: f32,
-        /// Nesterov's form.
-        nesterov: bool,
         /// Added to the gradient, times the parameter.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Heavy-ball momentum (Polyak 1964), in PyTorch's form.
+    Momentum {
+        /// Share of the last update that is kept.
+        #[serde(default = "nine_tenths")]
+        momentum: f32,
+        /// Added to the gradient, times the parameter.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    /// Nesterov's momentum (Sutskever et al. 2013), in PyTorch's form.
+    Nesterov {
+        /// Share of the last update that is kept.
+        #[serde(default = "nine_tenths")]
+        momentum: f32,
+        /// Added to the gradient, times the parameter.
+        #[serde(default)]
         weight_decay: f32,
     },
     /// AdaGrad (Duchi et al. 2011).
     AdaGrad {
         /// Added to the denominator.
+        #[serde(default = "eps_adagrad")]
         eps: f32,
         /// Added to the gradient, times the parameter.
-        weight_decay: f32,
-    },
-    /// RMSProp (Hinton 2012); centred: Graves 2013.
-    RmsProp {
-        /// Share of the mean square that is kept.
-        alpha: f32,
-        /// Added to the denominator.
-        eps: f32,
-        /// Share of the last update that is kept.
-        momentum: f32,
-        /// Divide by the standard deviation instead of the root mean square.
-        centered: bool,
-        /// Added to the gradient, times the parameter.
+        #[serde(default)]
         weight_decay: f32,
     },
     /// Adam (Kingma & Ba 2015).
     Adam {
         /// Share of the mean that is kept.
+        #[serde(default = "nine_tenths")]
         beta1: f32,
         /// Share of the mean square that is kept.
+        #[serde(default = "beta2")]
         beta2: f32,
         /// Added to the denominator.
+        #[serde(default = "eps")]
         eps: f32,
         /// Added to the gradient, times the parameter.
+        #[serde(default)]
         weight_decay: f32,
     },
     /// AdamW (Loshchilov & Hutter 2019): weight decay apart from the gradient.
     AdamW {
         /// Share of the mean that is kept.
+        #[serde(default = "nine_tenths")]
         beta1: f32,
         /// Share of the mean square that is kept.
+        #[serde(default = "beta2")]
         beta2: f32,
         /// Added to the denominator.
+        #[serde(default = "eps")]
         eps: f32,
         /// Share of a parameter that is lost per step, times the learning rate.
+        #[serde(default = "hundredth")]
         weight_decay: f32,
     },
+    /// RMSProp (Tieleman & Hinton 2012); centred: Graves 2013.
+    RmsProp {
+        /// Share of the mean square that is kept.
+        #[serde(default = "alpha")]
+        alpha: f32,
+        /// Share of the last update that is kept.
+        #[serde(default)]
+        momentum: f32,
+        /// Added to the denominator.
+        #[serde(default = "eps")]
+        eps: f32,
+        /// Divide by the standard deviation instead of the root mean square.
+        #[serde(skip)]
+        centered: bool,
+        /// Added to the gradient, times the parameter.
+        #[serde(default)]
+        weight_decay: f32,
+    },
+}
+
+impl Default for OptimizerKind {
+    fn default() -> Self {
+        OptimizerKind::ADAM
+    }
 }
 
 impl OptimizerKind {
     /// Adam with PyTorch's constants.
     pub const ADAM: OptimizerKind = OptimizerKind::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
+        beta1: nine_tenths(),
+        beta2: beta2(),
+        eps: eps(),
         weight_decay: 0.0,
     };
 
     /// AdamW with PyTorch's constants.
     pub const ADAMW: OptimizerKind = OptimizerKind::AdamW {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.01,
+        beta1: nine_tenths(),
+        beta2: beta2(),
+        eps: eps(),
+        weight_decay: hundredth(),
     };
 
     /// Names of the state it keeps beside each parameter, as PyTorch calls it.
     pub fn state_names(&self) -> Vec<&'static str> {
         match *self {
-            OptimizerKind::Sgd { momentum, .. } => {
-                if momentum > 0.0 {
-                    vec!["momentum_buffer"]
-                } else {
-                    vec![]
-                }
+            Self::Sgd { .. } => vec![],
+            Self::Momentum { momentum, .. } | Self::Nesterov { momentum, .. } => {
+                Vec::from_iter((momentum > 0.0).then_some("momentum_buffer"))
             }
-            OptimizerKind::AdaGrad { .. } => vec!["sum"],
-            OptimizerKind::RmsProp {
+            Self::AdaGrad { .. } => vec!["sum"],
+            Self::RmsProp {
                 momentum, centered, ..
             } => {
                 let mut names = vec!["square_avg"];
@@ -100,95 +137,91 @@ impl OptimizerKind {
                 names.extend(centered.then_some("grad_avg"));
                 names
             }
-            OptimizerKind::Adam { .. } | OptimizerKind::AdamW { .. } => {
-                vec!["exp_avg", "exp_avg_sq"]
-            }
+            Self::Adam { .. } | Self::AdamW { .. } => vec!["exp_avg", "exp_avg_sq"],
         }
     }
 
-    /// The same rule without weight decay.
-    fn without_decay(mut self) -> OptimizerKind {
-        match &mut self {
-            OptimizerKind::Sgd { weight_decay, .. }
-            | OptimizerKind::AdaGrad { weight_decay, .. }
-            | OptimizerKind::RmsProp { weight_decay, .. }
-            | OptimizerKind::Adam { weight_decay, .. }
-            | OptimizerKind::AdamW { weight_decay, .. } => *weight_decay = 0.0,
+    /// What is wrong with the numbers, if anything, as `(key, message)`.
+    pub fn problem(&self) -> Option<(&'static str, &'static str)> {
+        let share = |key, x: f32| {
+            (!(0.0..1.0).contains(&x)).then_some((key, "expected 0 or more and less than 1"))
+        };
+        let positive = |key, x: f32| {
+            (!(x > 0.0 && x.is_finite())).then_some((key, "should be a positive number"))
+        };
+        let own = match *self {
+            Self::Sgd { .. } => None,
+            Self::Momentum { momentum, .. } | Self::Nesterov { momentum, .. } => {
+                share("momentum", momentum)
+            }
+            Self::AdaGrad { eps, .. } => positive("eps", eps),
+            Self::Adam {
+                beta1, beta2, eps, ..
+            }
+            | Self::AdamW {
+                beta1, beta2, eps, ..
+            } => share("beta1", beta1)
+                .or(share("beta2", beta2))
+                .or(positive("eps", eps)),
+            Self::RmsProp {
+                alpha,
+                momentum,
+                eps,
+                ..
+            } => share("alpha", alpha)
+                .or(share("momentum", momentum))
+                .or(positive("eps", eps)),
+        };
+        let mut copy = *self;
+        let decay = *copy.weight_decay();
+        own.or((!(decay >= 0.0 && decay.is_finite()))
+            .then_some(("weight_decay", "should be 0 or a positive number")))
+    }
+
+    fn weight_decay(&mut self) -> &mut f32 {
+        match self {
+            Self::Sgd { weight_decay }
+            | Self::Momentum { weight_decay, .. }
+            | Self::Nesterov { weight_decay, .. }
+            | Self::AdaGrad { weight_decay, .. }
+            | Self::RmsProp { weight_decay, .. }
+            | Self::Adam { weight_decay, .. }
+            | Self::AdamW { weight_decay, .. } => weight_decay,
         }
-        self
     }
 
     pub(super) fn betas(&self) -> (f32, f32) {
         match *self {
-            OptimizerKind::Adam { beta1, beta2, .. }
-            | OptimizerKind::AdamW { beta1, beta2, .. } => (beta1, beta2),
+            Self::Adam { beta1, beta2, .. } | Self::AdamW { beta1, beta2, .. } => (beta1, beta2),
             _ => (0.0, 0.0),
         }
     }
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NormPartialParams {
-    n: u32,
-    offset: u32,
-    chunk: u32,
-    base: u32,
+// PyTorch's constants, as functions because serde needs them so.
+
+const fn nine_tenths() -> f32 {
+    0.9
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NormFinishParams {
-    count: u32,
-    max_norm: f32,
-    interval: u32,
+const fn beta2() -> f32 {
+    0.999
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SgdParams {
-    len: u32,
-    offset: u32,
-    nesterov: u32,
-    lr_scale: f32,
-    momentum: f32,
-    weight_decay: f32,
+const fn alpha() -> f32 {
+    0.99
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AdaGradParams {
-    len: u32,
-    offset: u32,
-    lr_scale: f32,
-    lr_decay: f32,
-    eps: f32,
-    weight_decay: f32,
+const fn eps() -> f32 {
+    1e-8
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct RmsPropParams {
-    len: u32,
-    offset: u32,
-    lr_scale: f32,
-    alpha: f32,
-    eps: f32,
-    momentum: f32,
-    weight_decay: f32,
+const fn eps_adagrad() -> f32 {
+    1e-10
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AdamParams {
-    len: u32,
-    offset: u32,
-    decoupled: u32,
-    lr_scale: f32,
-    beta1: f32,
-    beta2: f32,
-    eps: f32,
-    weight_decay: f32,
+const fn hundredth() -> f32 {
+    0.01
 }
 
 /// An update rule and the state it keeps for the parameters of one store.
@@ -278,10 +311,10 @@ impl Optimizer {
                 .zip(&self.state)
                 .all(|(g, s)| s.iter().all(|t| t.len() == g.values.len()));
         if !matches {
-            return Err(Error::Parameter {
-                name: "optimizer".into(),
-                message: "its state belongs to other parameters".into(),
-            });
+            return Err(Error::parameter(
+                "optimizer",
+                "its state belongs to other parameters",
+            ));
         }
         self.norm(store, max_norm.unwrap_or(0.0))?;
         for (number, group) in store.active_groups() {
@@ -294,11 +327,10 @@ impl Optimizer {
                 group.grads.binding(),
             ];
             bindings.extend(own.iter().map(Tensor::binding));
-            let kind = if group.rule.decays {
-                self.kind
-            } else {
-                self.kind.without_decay()
-            };
+            let mut kind = self.kind;
+            if !group.rule.decays {
+                *kind.weight_decay() = 0.0;
+            }
             let (name, variant, params) = kind.kernel(len, group.rule.lr_scale);
             let kernel = self.gpu.kernel(name, &variant.with("ZERO_GRAD", true))?;
             let grid = Groups::cover(len as usize, 256);
@@ -321,11 +353,11 @@ impl Optimizer {
         let kernel = self.gpu.kernel("grad_norm_partial", &variant)?;
         let mut base = 0;
         for (_, group) in store.active_groups() {
-            let params = NormPartialParams {
-                n: (group.grads.len() / 4) as u32,
-                offset: 0,
-                chunk: (SUM_CHUNK / 4) as u32,
-                base: base as u32,
+            let params = params! {
+                n: u32 = group.grads.len() / 4,
+                offset: u32 = 0,
+                chunk: u32 = SUM_CHUNK / 4,
+                base: u32,
             };
             let bindings = [group.grads.binding(), partial.binding()];
             self.gpu.dispatch(
@@ -337,10 +369,10 @@ impl Optimizer {
             base += chunks(group.grads.len());
         }
         let kernel = self.gpu.kernel("grad_norm_finish", &Variant::new())?;
-        let params = NormFinishParams {
-            count: count as u32,
-            max_norm,
-            interval: self.loss_scale.interval(),
+        let params = params! {
+            count: u32,
+            max_norm: f32,
+            interval: u32 = self.loss_scale.interval(),
         };
         let bindings = [
             self.loss_scale.tensor().binding(),
@@ -356,82 +388,82 @@ impl OptimizerKind {
     /// Kernel, variant and parameters for a group of `len` times four values.
     fn kernel(&self, len: u32, lr_scale: f32) -> (&'static str, Variant, Vec<u8>) {
         let offset = 0;
+        let sgd = |momentum: f32, nesterov: bool, weight_decay: f32| {
+            let params = params! {
+                len: u32,
+                offset: u32,
+                nesterov: u32,
+                lr_scale: f32,
+                momentum: f32,
+                weight_decay: f32,
+            };
+            let variant = Variant::new().with("MOMENTUM", momentum > 0.0);
+            ("sgd", variant, bytemuck::bytes_of(&params).to_vec())
+        };
         match *self {
-            OptimizerKind::Sgd {
+            Self::Sgd { weight_decay } => sgd(0.0, false, weight_decay),
+            Self::Momentum {
                 momentum,
-                nesterov,
                 weight_decay,
-            } => {
-                let nesterov = u32::from(nesterov);
-                let params = SgdParams {
-                    len,
-                    offset,
-                    nesterov,
-                    lr_scale,
-                    momentum,
-                    weight_decay,
-                };
-                let variant = Variant::new().with("MOMENTUM", momentum > 0.0);
-                ("sgd", variant, bytemuck::bytes_of(&params).to_vec())
-            }
-            OptimizerKind::AdaGrad { eps, weight_decay } => {
-                let params = AdaGradParams {
-                    len,
-                    offset,
-                    lr_scale,
-                    lr_decay: 0.0,
-                    eps,
-                    weight_decay,
-                };
-                (
-                    "adagrad",
-                    Variant::new(),
-                    bytemuck::bytes_of(&params).to_vec(),
-                )
-            }
-            OptimizerKind::RmsProp {
-                alpha,
-                eps,
+            } => sgd(momentum, false, weight_decay),
+            Self::Nesterov {
                 momentum,
+                weight_decay,
+            } => sgd(momentum, true, weight_decay),
+            Self::AdaGrad { eps, weight_decay } => {
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    lr_scale: f32,
+                    lr_decay: f32 = 0.0,
+                    eps: f32,
+                    weight_decay: f32,
+                };
+                let params = bytemuck::bytes_of(&params).to_vec();
+                ("adagrad", Variant::new(), params)
+            }
+            Self::RmsProp {
+                alpha,
+                momentum,
+                eps,
                 centered,
                 weight_decay,
             } => {
-                let params = RmsPropParams {
-                    len,
-                    offset,
-                    lr_scale,
-                    alpha,
-                    eps,
-                    momentum,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    lr_scale: f32,
+                    alpha: f32,
+                    eps: f32,
+                    momentum: f32,
+                    weight_decay: f32,
                 };
                 let variant = Variant::new()
                     .with("MOMENTUM", momentum > 0.0)
                     .with("CENTERED", centered);
                 ("rmsprop", variant, bytemuck::bytes_of(&params).to_vec())
             }
-            OptimizerKind::Adam {
+            Self::Adam {
                 beta1,
                 beta2,
                 eps,
                 weight_decay,
             }
-            | OptimizerKind::AdamW {
+            | Self::AdamW {
                 beta1,
                 beta2,
                 eps,
                 weight_decay,
             } => {
-                let decoupled = u32::from(matches!(self, OptimizerKind::AdamW { .. }));
-                let params = AdamParams {
-                    len,
-                    offset,
-                    decoupled,
-                    lr_scale,
-                    beta1,
-                    beta2,
-                    eps,
-                    weight_decay,
+                let params = params! {
+                    len: u32,
+                    offset: u32,
+                    decoupled: u32 = matches!(self, Self::AdamW { .. }),
+                    lr_scale: f32,
+                    beta1: f32,
+                    beta2: f32,
+                    eps: f32,
+                    weight_decay: f32,
                 };
                 ("adam", Variant::new(), bytemuck::bytes_of(&params).to_vec())
             }

@@ -1,21 +1,12 @@
 //! The numbers of a step that change from one to the next.
 
 use super::Optimizer;
-use crate::device::Gpu;
+use crate::device::{Gpu, params};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct StepNumbers {
-    step: u32,
-    draw: u32,
-    seed_lo: u32,
-    seed_hi: u32,
-    lr: f32,
-    bias1: f32,
-    bias2: f32,
-}
+/// Words of a level's numbers.
+const NUMBERS: usize = 7;
 
 /// The numbers that change from step to step, on the device; a recorded step reads them anew.
 pub struct StepState {
@@ -46,17 +37,13 @@ impl StepState {
     /// As [`StepState::new`]; [`Error::Argument`] without a level.
     pub fn with_levels(gpu: &Gpu, seed: u64, before: &[u64]) -> Result<StepState> {
         if before.is_empty() {
-            return Err(Error::Argument {
-                op: "optimizer",
-                arg: "levels",
-                value: "none".into(),
-                expected: "at least one",
-            });
+            let expected = "at least one";
+            return Err(Error::argument("optimizer", "levels", "none", expected));
         }
         let levels = before
             .iter()
             .map(|&before| {
-                let tensor = Tensor::empty(gpu, [size_of::<StepNumbers>() / 4], DType::U32)?;
+                let tensor = Tensor::empty(gpu, [NUMBERS], DType::U32)?;
                 Ok(Level { tensor, before })
             })
             .collect::<Result<_>>()?;
@@ -89,12 +76,7 @@ impl StepState {
     ) -> Result<()> {
         if step == 0 {
             let (op, arg, value) = ("optimizer", "step", "0".to_string());
-            return Err(Error::Argument {
-                op,
-                arg,
-                value,
-                expected: "1 or more",
-            });
+            return Err(Error::argument(op, arg, value, "1 or more"));
         }
         let draw = (step - 1) * u64::from(count) + u64::from(index) + 1;
         self.write(step, draw, lr, optimizer.kind().betas())
@@ -105,18 +87,17 @@ impl StepState {
             let own = step.saturating_sub(level.before).max(1);
             // In f64: a power in f32 drifts over many steps.
             let bias = |beta: f32| (1.0 - f64::from(beta).powf(own as f64)) as f32;
-            let numbers = StepNumbers {
-                step: own as u32,
-                draw: draw as u32,
-                seed_lo: self.seed as u32,
-                seed_hi: (self.seed >> 32) as u32,
-                lr,
-                bias1: bias(beta1),
-                bias2: bias(beta2),
+            let numbers = params! {
+                step: u32 = own,
+                draw: u32,
+                seed_lo: u32 = self.seed,
+                seed_hi: u32 = self.seed >> 32,
+                lr: f32,
+                bias1: f32 = bias(beta1),
+                bias2: f32 = bias(beta2),
             };
-            level
-                .tensor
-                .write::<u32>(bytemuck::cast_slice(&[numbers]))?;
+            let numbers: [u32; NUMBERS] = bytemuck::cast(numbers);
+            level.tensor.write(&numbers)?;
         }
         Ok(())
     }

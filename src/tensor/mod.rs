@@ -13,18 +13,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::device::{Binding, Buffer, Gpu, Groups, Image, Lines, Readback, Resource};
+use crate::device::{Bound, Buffer, Gpu, Groups, Image, Lines, Readback, Resource, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use shape::bytes;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct FillParams {
-    n: u32,
-    offset: u32,
-    value: f32,
-}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -55,12 +47,8 @@ impl Tensor {
     pub fn empty(gpu: &Gpu, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let shape = shape.into();
         if shape.is_empty() {
-            return Err(Error::Argument {
-                op: "tensor",
-                arg: "shape",
-                value: shape.to_string(),
-                expected: "at least one element",
-            });
+            let expected = "at least one element";
+            return Err(Error::argument("tensor", "shape", &shape, expected));
         }
         let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
@@ -160,11 +148,7 @@ impl Tensor {
     pub fn fill(&self, value: f32) -> Result<()> {
         self.expect_dtype("fill", "self", DType::F32)?;
         let kernel = self.gpu.kernel("fill", &Variant::new())?;
-        let params = FillParams {
-            n: self.len() as u32,
-            offset: 0,
-            value,
-        };
+        let params = params! { n: u32 = self.len(), offset: u32 = 0, value: f32 };
         let groups = Groups::cover(self.len(), 256);
         (self.gpu).dispatch(&kernel, &params, &[self.binding()], groups)
     }
@@ -183,11 +167,8 @@ impl Tensor {
         if from.len() != self.len() {
             return Err(from.wrong_shape("copy", "from", self.shape.to_string()));
         }
-        self.gpu.copy(
-            (&from.buffer, from.offset),
-            (&self.buffer, self.offset),
-            self.bytes(),
-        )
+        let to = (&self.buffer, self.offset);
+        (self.gpu).copy((&from.buffer, from.offset), to, self.bytes())
     }
 
     /// Starts reading the values back; they arrive later.
@@ -263,13 +244,8 @@ impl Tensor {
                 found: format!("{} elements from {start}", shape.len()),
             });
         }
-        Ok(Tensor::view(
-            &self.gpu,
-            self.buffer.clone(),
-            offset,
-            shape,
-            self.dtype,
-        ))
+        let buffer = self.buffer.clone();
+        Ok(Tensor::view(&self.gpu, buffer, offset, shape, self.dtype))
     }
 
     /// Copies elements `start..start + len` into a new tensor; any start.
@@ -293,15 +269,12 @@ impl Tensor {
     pub(crate) fn set_range(&self, start: usize, len: usize, from: Option<&Tensor>) -> Result<()> {
         let offset = self.offset + start as u64 * self.dtype.size();
         let bytes = len as u64 * self.dtype.size();
-        match from {
-            Some(from) => self
-                .gpu
-                .copy((&from.buffer, from.offset), (&self.buffer, offset), bytes),
-            None => {
-                self.gpu.clear(&self.buffer, offset, bytes);
-                Ok(())
-            }
+        if let Some(from) = from {
+            let to = (&self.buffer, offset);
+            return self.gpu.copy((&from.buffer, from.offset), to, bytes);
         }
+        self.gpu.clear(&self.buffer, offset, bytes);
+        Ok(())
     }
 
     /// The same tensor for the tape, which knows it by its identity and shape, without its memory:
@@ -369,8 +342,8 @@ impl Tensor {
     }
 
     /// The whole tensor, for a dispatch.
-    pub fn binding(&self) -> Binding<'_> {
-        Binding {
+    pub fn binding(&self) -> Bound<'_> {
+        Bound {
             resource: Resource::Buffer(&self.buffer, self.offset),
             size: self.bytes(),
         }

@@ -244,10 +244,7 @@ impl ParamStore {
             };
             start += spec.shape.len().next_multiple_of(align);
             if self.entries.contains_key(&spec.name) {
-                return Err(Error::Parameter {
-                    name: spec.name,
-                    message: "defined twice".into(),
-                });
+                return Err(Error::parameter(spec.name, "defined twice"));
             }
             self.entries.insert(
                 spec.name.clone(),
@@ -293,10 +290,10 @@ impl ParamStore {
     /// # Errors
     /// [`Error::Parameter`] when the model has none of that name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
-        let entry = self.entries.get(name).ok_or_else(|| Error::Parameter {
-            name: name.to_string(),
-            message: "the model has no parameter of this name".into(),
-        })?;
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| Error::parameter(name, "the model has no parameter of this name"))?;
         Ok(match &entry.trained {
             Some((place, grad)) if self.groups[place.group].rule.level <= self.level => {
                 entry.tensor.clone().with_grad(grad.clone())

@@ -158,8 +158,24 @@ impl Tape {
         }
     }
 
-    /// As [`Tape::record`], of one tensor made of another. `backward` is given the gradient of `y` and
-    /// where that of `x` goes; of both only the identity and the shape are kept.
+    /// As [`Tape::record`], of one output. `backward` is given its gradient; of `y` only the identity and
+    /// the shape are kept.
+    pub(crate) fn record_one(
+        &self,
+        op: &'static str,
+        inputs: &[&Tensor],
+        y: &Tensor,
+        backward: impl FnOnce(&mut Backward, &Tensor) -> Result<()> + 'static,
+    ) {
+        let output = y.without_values();
+        self.record(op, inputs, &[y], move |cx| match cx.upstream(&output)? {
+            Some(dy) => backward(cx, &dy),
+            None => Ok(()),
+        });
+    }
+
+    /// As [`Tape::record_one`], of one tensor made of another: `backward` is told where the gradient of
+    /// `x` goes.
     pub(crate) fn record_map(
         &self,
         op: &'static str,
@@ -167,12 +183,10 @@ impl Tape {
         y: &Tensor,
         backward: impl FnOnce(&Gpu, &Tensor, &Sink) -> Result<()> + 'static,
     ) {
-        let (input, output) = (x.without_values(), y.without_values());
-        self.record(op, &[x], &[y], move |cx| {
-            match (cx.upstream(&output)?, cx.sink(&input)?) {
-                (Some(dy), Some(dx)) => backward(&cx.gpu, &dy, &dx),
-                _ => Ok(()),
-            }
+        let input = x.without_values();
+        self.record_one(op, &[x], y, move |cx, dy| match cx.sink(&input)? {
+            Some(dx) => backward(&cx.gpu, dy, &dx),
+            None => Ok(()),
         });
     }
 
@@ -274,6 +288,7 @@ impl Tape {
 }
 
 /// Where an operator's backward puts the gradient of one input.
+#[derive(Clone)]
 pub struct Sink {
     /// The gradient's memory, of the input's shape.
     pub grad: Tensor,
@@ -344,28 +359,18 @@ impl Backward {
     /// # Errors
     /// [`Error::TooLarge`] when its memory cannot be had.
     pub fn sink(&mut self, input: &Tensor) -> Result<Option<Sink>> {
-        if let Some(grad) = input.grad() {
-            let grad = grad.reshaped(input.shape().clone())?;
-            return Ok(Some(Sink {
-                grad,
-                accumulate: true,
-            }));
-        }
         if !self.wants(input) {
             return Ok(None);
         }
-        if let Some(grad) = self.grads.get(&input.id()) {
-            let grad = grad.reshaped(input.shape().clone())?;
-            return Ok(Some(Sink {
-                grad,
-                accumulate: true,
-            }));
+        let known = input.grad().or_else(|| self.grads.get(&input.id()));
+        let accumulate = known.is_some();
+        let grad = match known {
+            Some(grad) => grad.reshaped(input.shape().clone())?,
+            None => Tensor::empty(&self.gpu, input.shape().clone(), input.dtype())?,
+        };
+        if !accumulate {
+            self.grads.insert(input.id(), grad.clone());
         }
-        let grad = Tensor::empty(&self.gpu, input.shape().clone(), input.dtype())?;
-        self.grads.insert(input.id(), grad.clone());
-        Ok(Some(Sink {
-            grad,
-            accumulate: false,
-        }))
+        Ok(Some(Sink { grad, accumulate }))
     }
 }

@@ -56,6 +56,22 @@ pub struct Vocabulary {
     origin: PathBuf,
 }
 
+impl Roles {
+    /// All of them, in the order of their declaration.
+    pub(super) fn all(&self) -> [Option<u32>; 7] {
+        let Roles {
+            pad,
+            unk,
+            cls,
+            sep,
+            mask,
+            bos,
+            eos,
+        } = *self;
+        [pad, unk, cls, sep, mask, bos, eos]
+    }
+}
+
 impl Vocabulary {
     /// A vocabulary of `size` ids, of which `special` (and those of `roles`) are no text, and
     /// `continues` begin no word. `origin` names it in errors.
@@ -66,16 +82,7 @@ impl Vocabulary {
         continues: &[u32],
         origin: impl Into<PathBuf>,
     ) -> Self {
-        let Roles {
-            pad,
-            unk,
-            cls,
-            sep,
-            mask,
-            bos,
-            eos,
-        } = roles;
-        let named = [pad, unk, cls, sep, mask, bos, eos].into_iter().flatten();
+        let named = roles.all().into_iter().flatten();
         let flags = |ids: &mut dyn Iterator<Item = u32>| {
             let mut flags = vec![false; size];
             for id in ids {

@@ -104,7 +104,7 @@ impl Estimate {
             parameters: s.parameters,
             trainable: s.trainable,
             weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
-            optimizer: F32 * s.trainable * stage.optimizer.slots() as u64,
+            optimizer: F32 * s.trainable * stage.optimizer.state_names().len() as u64,
             activations: number * rows * per_token(of.recomputed.filter(|_| stage.checkpointing)),
             batch: stage.batch as u64,
             checkpointed: recomputed.map(|kept| number * rows * per_token(Some(kept))),

@@ -42,7 +42,7 @@ pub fn tune(
             message: format!("forces the rung {rung:?}, which is then no choice; unset it"),
         });
     }
-    gpu.tune_anew();
+    gpu.tuning().anew();
     let trains = |kind| kind != StageKind::Evaluate;
     let stages: Vec<Option<&str>> = match options.stage {
         None if config.stages.iter().any(|s| trains(s.kind)) => {
@@ -57,9 +57,9 @@ pub fn tune(
     }
     Ok(Tuned {
         adapter: gpu.caps().to_string(),
-        file: gpu.tuning_file().map(PathBuf::from),
-        measured: gpu.measured(),
-        table: gpu.export_tuning()?,
+        file: gpu.tuning().path().map(PathBuf::from),
+        measured: gpu.tuning().measured(),
+        table: gpu.tuning().export()?,
     })
 }
 

@@ -13,11 +13,7 @@ use crate::support::gpu;
 fn optimizer(gpu: &Gpu) -> Optimizer {
     let spec = ParamSpec::new("p", [1], Init::Constant(0.0));
     let store = ParamStore::new(gpu, vec![spec], 0, |_| 1.0).unwrap();
-    let kind = OptimizerKind::Sgd {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-    };
+    let kind = OptimizerKind::Sgd { weight_decay: 0.0 };
     Optimizer::new(gpu, kind, &store).unwrap()
 }
 

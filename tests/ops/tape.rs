@@ -152,11 +152,7 @@ fn checkpoints_save_memory() {
 #[test]
 fn parts_of_a_step_add_up() {
     let gpu = gpu();
-    let kind = OptimizerKind::Sgd {
-        momentum: 0.0,
-        nesterov: false,
-        weight_decay: 0.0,
-    };
+    let kind = OptimizerKind::Sgd { weight_decay: 0.0 };
     let values = Data::new(4).normal(32 * WIDTH, 1.0);
     let train = |parts: usize| {
         let store = ParamStore::new(&gpu, Net::specs(2), 3, |_| 1.0).unwrap();

@@ -170,9 +170,12 @@ fn a_new_budget_or_kind_replaces_the_old_table_and_a_key_changes_it() {
     let c = with(&["stage.finetune.budget.steps=10"]).unwrap();
     assert_eq!(c.stages[1].budget, Budget::Steps(10));
     let c = with(&["stage.finetune.optimizer.kind=\"sgd\""]).unwrap();
-    assert_eq!(c.stages[1].optimizer, Optimizer::Sgd { weight_decay: 0.0 });
+    assert_eq!(
+        c.stages[1].optimizer,
+        OptimizerKind::Sgd { weight_decay: 0.0 }
+    );
     let c = with(&["stage.finetune.optimizer.beta1=0.5"]).unwrap();
-    let Optimizer::Adam { beta1, beta2, .. } = c.stages[1].optimizer else {
+    let OptimizerKind::Adam { beta1, beta2, .. } = c.stages[1].optimizer else {
         panic!()
     };
     assert_eq!((beta1, beta2), (0.5, 0.99));

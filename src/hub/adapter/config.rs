@@ -156,16 +156,6 @@ fn is_set(value: &Value) -> bool {
 }
 
 impl AdapterConfig {
-    /// PEFT's defaults for a class: its task, and for classifiers the head in `modules_to_save`.
-    pub fn for_class(architecture: Architecture) -> AdapterConfig {
-        let heads = || vec!["classifier".to_string(), "score".to_string()];
-        AdapterConfig {
-            task_type: architecture.head().task_type().map(String::from),
-            modules_to_save: architecture.head().has_labels().then(heads),
-            ..AdapterConfig::default()
-        }
-    }
-
     /// Reads `adapter_config.json` of an adapter's folder.
     ///
     /// # Errors
@@ -183,10 +173,8 @@ impl AdapterConfig {
         if let Some(keys) = value.as_object_mut() {
             keys.retain(|_, value| !value.is_null());
         }
-        let config: AdapterConfig = serde_json::from_value(value).map_err(|e| Error::Folder {
-            path: path.clone(),
-            problem: format!("is no LoRA configuration: {e}"),
-        })?;
+        let config: AdapterConfig = serde_json::from_value(value)
+            .map_err(|e| Error::folder(&path, format!("is no LoRA configuration: {e}")))?;
         config.check(&path)?;
         Ok(config)
     }
@@ -215,12 +203,7 @@ impl AdapterConfig {
     /// # Errors
     /// [`Error::Folder`]: another method, rank 0, a number out of its range.
     pub fn check(&self, place: &Path) -> Result<()> {
-        let bad = |problem: String| {
-            Err(Error::Folder {
-                path: place.to_path_buf(),
-                problem,
-            })
-        };
+        let bad = |problem: String| Err(Error::folder(place, problem));
         if self.peft_type != "LORA" {
             return bad(format!("is a {} adapter; melos has LORA", self.peft_type));
         }
@@ -262,20 +245,15 @@ impl AdapterConfig {
     /// [`Error::Folder`] naming `place`: nothing matches, something other than a linear layer does,
     /// a pattern is no regular expression, a rank of 0.
     pub fn targets(&self, model: &Layout, bare: bool, place: &Path) -> Result<Vec<Target>> {
-        let bad = |problem: String| Error::Folder {
-            path: place.to_path_buf(),
-            problem,
-        };
+        let bad = |problem: String| Error::folder(place, problem);
         let matcher = Matcher::new(self, model.architecture).map_err(bad)?;
         let family = model.architecture.format;
         let modules = &model.modules;
         let mut targets = Vec::new();
         for module in modules {
             let name = family.spelled(&module.name, bare, false);
-            if !matcher
-                .matches(&name, module.linear.is_some())
-                .map_err(bad)?
-            {
+            let matches = matcher.matches(&name, module.linear.is_some());
+            if !matches.map_err(bad)? {
                 continue;
             }
             let linear = module.linear.ok_or_else(|| {
@@ -298,23 +276,19 @@ impl AdapterConfig {
                     .ok_or_else(|| bad(format!("has the alpha {alpha} for '{name}'")))?,
                 None => self.lora_alpha,
             };
+            let whole = rank as f64;
+            let divisor = if self.use_rslora { whole.sqrt() } else { whole };
             targets.push(Target {
                 module: module.name.clone(),
                 linear,
                 rank,
-                scale: alpha
-                    / if self.use_rslora {
-                        (rank as f64).sqrt()
-                    } else {
-                        rank as f64
-                    },
+                scale: alpha / divisor,
             });
         }
         if targets.is_empty() {
             let linear = modules.iter().filter(|m| m.linear.is_some());
-            let names: Vec<_> = linear
-                .map(|m| family.spelled(&m.name, bare, false))
-                .collect();
+            let names = linear.map(|m| family.spelled(&m.name, bare, false));
+            let names: Vec<String> = names.collect();
             return Err(bad(format!(
                 "target_modules match nothing in a {}; its linear layers are {}",
                 model.architecture.name(),
@@ -401,40 +375,30 @@ impl Matcher {
             Value::Null => Vec::new(),
             one => vec![one.clone()],
         };
-        let layers = config
-            .layers_to_transform
-            .as_ref()
-            .map(list)
-            .unwrap_or_default();
-        let layers = match layers.len() {
-            0 => None,
-            _ => {
-                let numbers = layers.iter().map(|n| {
-                    n.as_u64()
-                        .ok_or_else(|| format!("layers_to_transform has {n}, no layer's number"))
-                });
-                let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-                let mut patterns = Vec::new();
-                for p in config.layers_pattern.as_ref().map(list).unwrap_or_default() {
-                    let p = p.as_str().ok_or("layers_pattern is no text")?;
-                    patterns.push(regex(&format!(r"\A(?:|.*?\.){p}\.(?P<idx>\d+)\."))?);
-                }
-                if patterns.is_empty() {
-                    patterns.push(regex(r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")?);
-                }
-                Some((numbers, patterns))
-            }
-        };
-        Ok(Matcher {
+        let list = |value: &Option<Value>| value.as_ref().map(list).unwrap_or_default();
+        let layers = list(&config.layers_to_transform);
+        let mut matcher = Matcher {
             targets,
-            excluded: config
-                .exclude_modules
-                .as_ref()
-                .map(Compiled::new)
-                .transpose()?,
+            excluded: (config.exclude_modules.as_ref().map(Compiled::new)).transpose()?,
             whole: whole.collect::<Result<_, _>>()?,
-            layers,
-        })
+            layers: None,
+        };
+        if layers.is_empty() {
+            return Ok(matcher);
+        }
+        let wrong = |n: &Value| format!("layers_to_transform has {n}, no layer's number");
+        let numbers = layers.iter().map(|n| n.as_u64().ok_or_else(|| wrong(n)));
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        let mut patterns = Vec::new();
+        for p in list(&config.layers_pattern) {
+            let p = p.as_str().ok_or("layers_pattern is no text")?;
+            patterns.push(regex(&format!(r"\A(?:|.*?\.){p}\.(?P<idx>\d+)\."))?);
+        }
+        if patterns.is_empty() {
+            patterns.push(regex(r"\A.*?\.[^.]*\.(?P<idx>\d+)\.")?);
+        }
+        matcher.layers = Some((numbers, patterns));
+        Ok(matcher)
     }
 
     fn matches(&self, name: &str, is_linear: bool) -> Result<bool, String> {

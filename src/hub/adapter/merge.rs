@@ -94,12 +94,8 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
 /// # Errors
 /// As [`adapt`].
 pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a>, LoadReport)> {
-    let Adapted {
-        config,
-        layout,
-        weights,
-        report,
-    } = adapt(base, adapter)?;
+    let adapted = adapt(base, adapter)?;
+    let (layout, weights) = (adapted.layout, adapted.weights);
     let mut tensors = weights.whole;
     for (name, _) in &layout.tensors {
         if !tensors.contains_key(name) {
@@ -115,11 +111,11 @@ pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a
     }
     let model = Model {
         architecture: layout.architecture,
-        config,
+        config: adapted.config,
         tensors,
         companions: base.companions()?,
     };
-    Ok((model, report))
+    Ok((model, adapted.report))
 }
 
 /// The class that PEFT's task types mean, for the base's family; without one, what PEFT notes
@@ -137,12 +133,10 @@ fn architecture_of(base: &Checkpoint, adapter: &Adapter) -> Result<Architecture>
     let heads = base.format.classes.iter().map(|class| class.head);
     let mut heads = heads.filter(|head| head.task_type() == Some(task));
     let class = heads.next().and_then(|head| base.format.class(head));
-    class.ok_or_else(|| Error::Folder {
-        path: adapter.path.join(ADAPTER_CONFIG),
-        problem: format!(
-            "is an adapter for the task {task}, which melos has no {} for",
-            base.config["model_type"].as_str().unwrap_or("model")
-        ),
+    class.ok_or_else(|| {
+        let what = base.config["model_type"].as_str().unwrap_or("model");
+        let problem = format!("is an adapter for the task {task}, which melos has no {what} for");
+        Error::folder(adapter.path.join(ADAPTER_CONFIG), problem)
     })
 }
 

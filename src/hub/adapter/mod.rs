@@ -111,10 +111,7 @@ impl Adapter {
     /// # Errors
     /// [`Error::Folder`] where it names none, or one that is not there: it may be a model of the Hub.
     pub fn base_folder(&self) -> Result<PathBuf> {
-        let missing = |problem: String| Error::Folder {
-            path: self.path.clone(),
-            problem,
-        };
+        let missing = |problem: String| Error::folder(&self.path, problem);
         let named = self.config.base_model_name_or_path.as_deref();
         let Some(named) = named.filter(|name| !name.is_empty()) else {
             return Err(missing(
@@ -321,10 +318,7 @@ pub fn write(
     weights: &Weights,
 ) -> Result<()> {
     let place = folder.target().join(ADAPTER_CONFIG);
-    let bad = |problem: String| Error::Folder {
-        path: place.clone(),
-        problem,
-    };
+    let bad = |problem: String| Error::folder(&place, problem);
     config.check(&place)?;
     let (architecture, family) = (model.architecture, model.architecture.format);
     let bare = architecture.is_bare();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Binding, Gpu, Groups, Kernel};
+use crate::device::{Bound, Gpu, Groups, Kernel, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::kernel::{lanes, run};
@@ -12,7 +12,7 @@ use crate::tensor::{DType, Tensor};
 
 /// As `include/attention.wgsl`.
 #[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
     pub queries: u32,
     pub keys: u32,
@@ -37,15 +37,6 @@ pub(super) struct Params {
     /// First query, or key, of a dispatch, and how many it has: [`Form::dispatch`] fills them in.
     pub first_row: u32,
     pub rows: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct DeltaParams {
-    n: u32,
-    queries: u32,
-    heads: u32,
-    width: u32,
 }
 
 /// What the backward needs of the forward, (B, NH, T, 2): the logarithm of each query's sum, and
@@ -129,20 +120,14 @@ impl Form {
     /// Mesa's llvmpipe leaves a shader's loops after 65,535 iterations in all, without a word. With
     /// bounds checks it unrolls none, not even those of the random generator.
     fn longest(self, checked: bool) -> usize {
-        let random = |calls: u32| {
-            if checked && self.flags.dropout {
-                12 * calls
-            } else {
-                0
-            }
-        };
+        let drawn = if checked && self.flags.dropout { 12 } else { 0 };
         let (step, iterations) = if self.subgroup {
             let unrolled = if checked { self.cols / 8 + 24 } else { 0 };
-            (8, 2 + self.width.div_ceil(8) + unrolled + random(16))
+            (8, 2 + self.width.div_ceil(8) + unrolled + 16 * drawn)
         } else {
             // Slices of scores and of sums, two products each.
             let (scores, sums) = (self.width.div_ceil(32), self.cols / 32);
-            (32, 24 + 36 * scores + 44 * sums + random(4))
+            (32, 24 + 36 * scores + 44 * sums + 4 * drawn)
         };
         (65_000 / iterations * step) as usize
     }
@@ -179,7 +164,7 @@ impl Form {
         gpu: &Gpu,
         kernel: &Arc<Kernel>,
         params: &Params,
-        bindings: &[Binding<'_>],
+        bindings: &[Bound<'_>],
         (rows, batch): (u32, usize),
         work: f64,
     ) -> Result<()> {
@@ -234,11 +219,11 @@ impl Form {
             .with("F16", self.flags.half)
             .with("VEC4", self.flags.vec4);
         let rows = stats.0.len() / 2;
-        let params = DeltaParams {
-            n: rows as u32,
-            queries: params.queries,
-            heads: params.heads,
-            width: params.width,
+        let params = params! {
+            n: u32 = rows,
+            queries: u32 = params.queries,
+            heads: u32 = params.heads,
+            width: u32 = params.width,
         };
         let kernel = ("attention_delta", &variant);
         let groups = Groups::cover(rows, 64);
@@ -276,11 +261,8 @@ impl Form {
         let gpu = dk.gpu();
         let together = dk.id() == dv.id();
         // One buffer must not be bound twice to be written.
-        let unused = if together {
-            Some(Tensor::empty(gpu, [4], DType::F32)?)
-        } else {
-            None
-        };
+        let unused = together.then(|| Tensor::empty(gpu, [4], DType::F32));
+        let unused = unused.transpose()?;
         let kernel = self.kernel(gpu, "dkv", Variant::new().with("TOGETHER", together))?;
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dk, unused.as_ref().unwrap_or(dv)].map(Tensor::binding);

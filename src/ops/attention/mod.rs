@@ -101,14 +101,7 @@ fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]
 
 impl AttentionOptions {
     fn check(&self, width: usize) -> Result<()> {
-        let bad = |arg, value: String, expected| {
-            Err(Error::Argument {
-                op: OP,
-                arg,
-                value,
-                expected,
-            })
-        };
+        let bad = |arg, value: String, expected| Err(Error::argument(OP, arg, value, expected));
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
             let value = format!("{} for a width of {width}", self.heads);
             return bad("heads", value, "a divisor of the width");
@@ -167,44 +160,31 @@ fn attend(
         causal: u32::from(options.causal),
         has_lens: u32::from(lens.is_some()),
         lens_at,
-        layer: if state.is_some() {
-            tape.next_layer()
-        } else {
-            0
-        },
+        layer: state.map_or(0, |_| tape.next_layer()),
         threshold,
-        accumulate: 0,
-        accumulate_v: 0,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
         keep: 65_536.0 / (65_536 - threshold) as f32,
-        first_row: 0,
-        rows: 0,
+        ..Params::default()
     };
     let out = Tensor::empty(gpu, [batch, queries, width], q.tensor.dtype())?;
-    let stats = if tensors.iter().any(|t| tape.needs_grad(t)) {
-        let shape = [batch, options.heads, queries, 2];
-        Some(Stats(Tensor::empty(gpu, shape, DType::F32)?))
-    } else {
-        None
-    };
+    let needed = tensors.iter().any(|t| tape.needs_grad(t));
+    let shape = [batch, options.heads, queries, 2];
+    let stats = needed.then(|| Tensor::empty(gpu, shape, DType::F32));
+    let stats = stats.transpose()?.map(Stats);
     let read = sources(form, &parts, &control)?;
     form.forward(&params, &read, &out, stats.as_ref())?;
     let Some(stats) = stats else {
         return Ok(out);
     };
     let (parts, output) = (parts.clone(), out.clone());
-    tape.record(OP, &tensors, &[&out], move |cx| {
-        let Some(dout) = cx.upstream(&output)? else {
-            return Ok(());
-        };
+    tape.record_one(OP, &tensors, &out, move |cx, dout| {
         let read = sources(form, &parts, &control)?;
-        form.delta(&params, &output, &dout, &stats)?;
+        form.delta(&params, &output, dout, &stats)?;
         let dout = form.source(&dout.reshaped([batch, queries, width])?)?;
         let [dq, dk, dv] = sinks(cx, &parts)?;
         if let Some(dq) = dq {
-            let accumulate = dq.flag();
             let params = Params {
-                accumulate,
+                accumulate: dq.flag(),
                 ..params
             };
             form.queries(&params, &read, &dout, &stats, &dq.grad)?;
@@ -214,9 +194,9 @@ fn attend(
         }
         // One kernel makes both; what nobody wants goes nowhere.
         let or_scratch = |sink: Option<Sink>, like: &Tensor| match sink {
-            Some(sink) => Ok(sink),
-            None => Tensor::empty(cx.gpu(), like.shape().clone(), like.dtype()).map(|grad| Sink {
-                grad,
+            Some(sink) => Ok::<Sink, Error>(sink),
+            None => Ok(Sink {
+                grad: Tensor::empty(cx.gpu(), like.shape().clone(), like.dtype())?,
                 accumulate: false,
             }),
         };
@@ -236,10 +216,9 @@ fn attend(
 fn sources(form: Form, parts: &[Part; 3], control: &Tensor) -> Result<[Operand; 4]> {
     let [q, k, v] = parts.each_ref().map(|part| &part.tensor);
     let of_q = form.source(q)?;
-    let of_k = if k.id() == q.id() {
-        of_q.clone()
-    } else {
-        form.source(k)?
+    let of_k = match k.id() {
+        id if id == q.id() => of_q.clone(),
+        _ => form.source(k)?,
     };
     let of_v = match v.id() {
         id if id == q.id() => of_q.clone(),
@@ -258,10 +237,7 @@ fn sinks(cx: &mut Backward, parts: &[Part; 3]) -> Result<[Option<Sink>; 3]> {
             parts[*j].tensor.id() == parts[i].tensor.id() && parts[*j].first != parts[i].first
         };
         sinks[i] = match (0..i).find(beside) {
-            Some(j) => sinks[j].as_ref().map(|sink| Sink {
-                grad: sink.grad.clone(),
-                accumulate: sink.accumulate,
-            }),
+            Some(j) => sinks[j].clone(),
             None => cx.sink(&parts[i].tensor)?,
         };
     }

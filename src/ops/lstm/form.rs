@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Gpu, Groups, Kernel};
+use crate::device::{Gpu, Groups, Kernel, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
 use crate::ops::kernel::run;
@@ -24,6 +24,23 @@ pub enum LstmForm {
     Persistent,
 }
 
+/// The ways through time.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Forward,
+    Backward,
+}
+
+impl Way {
+    /// Units that an invocation has.
+    fn units(self) -> u32 {
+        match self {
+            Way::Forward => 1,
+            Way::Backward => 4,
+        }
+    }
+}
+
 /// Which form of the step kernels runs, and its geometry.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
@@ -36,14 +53,6 @@ pub(super) struct Form {
     threads: [u32; 2],
     batch: u32,
     hidden: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PackParams {
-    hidden: u32,
-    tile: u32,
-    kp: u32,
 }
 
 /// Workgroups that a CPU driver needs to keep its cores busy.
@@ -88,28 +97,21 @@ impl Form {
         self.kind == LstmForm::Persistent
     }
 
-    /// Time steps of one dispatch, forward.
-    pub(super) fn forward_steps(self) -> usize {
-        self.steps(0, 1, self.hidden)
-    }
-
-    /// Time steps of one dispatch, backward.
-    pub(super) fn backward_steps(self) -> usize {
-        self.steps(1, 4, 4 * self.hidden)
-    }
-
-    /// Of `units` an invocation, with products over `depth`.
-    fn steps(self, way: usize, units: u32, depth: u32) -> usize {
+    /// Time steps of one dispatch.
+    pub(super) fn steps(self, way: Way) -> usize {
         if !self.persists() {
             return 1;
         }
+        let (units, way) = (way.units(), way as usize);
         let tiles = self.hidden.div_ceil(units * self.threads[way]);
-        // The product by fours, its rows, then the cells.
+        // The product by fours, over H or 4H, its rows, then the cells.
+        let depth = units * self.hidden;
         let turns = tiles * (depth.div_ceil(4) + self.rows[way] * (units + 2) + 1);
         (TURNS / turns).max(1) as usize
     }
 
-    fn kernel(self, gpu: &Gpu, way: usize) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(self, gpu: &Gpu, way: Way) -> Result<Arc<Kernel>> {
+        let way = way as usize;
         let variant = Variant::new()
             .with("ROWS", self.rows[way])
             .with("TILE", self.tile)
@@ -126,28 +128,13 @@ impl Form {
         gpu.kernel(["lstm_step_fwd", "lstm_step_bwd"][way], &variant)
     }
 
-    pub(super) fn forward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
-        self.kernel(gpu, 0)
-    }
-
-    pub(super) fn backward(self, gpu: &Gpu) -> Result<Arc<Kernel>> {
-        self.kernel(gpu, 1)
-    }
-
-    pub(super) fn forward_grid(self) -> Groups {
-        self.grid(1, self.rows[0])
-    }
-
-    pub(super) fn backward_grid(self) -> Groups {
-        self.grid(4, self.rows[1])
-    }
-
-    fn grid(self, units: u32, rows: u32) -> Groups {
+    pub(super) fn grid(self, way: Way) -> Groups {
         let across = if self.persists() {
             1
         } else {
-            self.hidden.div_ceil(units * self.tile)
+            self.hidden.div_ceil(way.units() * self.tile)
         };
+        let rows = self.rows[way as usize];
         Groups::Grid([across, self.batch.div_ceil(rows), 1])
     }
 
@@ -184,11 +171,7 @@ impl Form {
         let (tile, hidden) = (self.tile as usize, self.hidden as usize);
         let kp = hidden.next_multiple_of(8);
         let packed = Tensor::empty(gpu, [hidden.div_ceil(tile), kp, tile, 4], DType::F32)?;
-        let params = PackParams {
-            hidden: self.hidden,
-            tile: self.tile,
-            kp: kp as u32,
-        };
+        let params = params! { hidden: u32 = self.hidden, tile: u32 = self.tile, kp: u32 };
         let kernel = ("lstm_pack_weights", &Variant::new());
         let groups = Groups::cover(packed.len() / 4, 64);
         run(gpu, kernel, &params, [w_hh, &packed], groups)?;
@@ -207,17 +190,14 @@ impl Form {
             batch: 0,
         };
         let how = panels(h, 4 * h, rows, 1, 4 * self.tile, "w_hh");
-        let how = how.map_err(|e| Error::Kernel {
-            kernel: "lstm".into(),
-            message: e.to_string(),
-        })?;
+        let how = how.map_err(|e| Error::kernel("lstm", e))?;
         Ok(Operand::Tensor(pack(gpu, w_hh, &how)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, LstmForm, TURNS};
+    use super::{Form, LstmForm, TURNS, Way};
 
     #[test]
     fn small_layers_on_a_cpu_keep_several_workgroups() {
@@ -232,17 +212,18 @@ mod tests {
     fn persistent_kernels_fit_workgroups_and_loops() {
         for hidden in [1, 33, 128, 256, 1000, 4096] {
             let form = Form::new(true, LstmForm::Persistent, 32, hidden);
-            let ways = [(0, 1, form.forward_steps()), (1, 4, form.backward_steps())];
-            for (way, units, steps) in ways {
-                let (threads, rows) = (form.threads[way], form.rows[way]);
+            for way in [Way::Forward, Way::Backward] {
+                let (units, steps) = (way.units(), form.steps(way));
+                let (threads, rows) = (form.threads[way as usize], form.rows[way as usize]);
                 assert!(threads <= 256 && threads * rows * 16 <= 16384, "H {hidden}");
                 assert_eq!(threads % form.tile, 0, "H {hidden}");
                 let products = hidden.div_ceil(units * threads) * (units * hidden / 4);
                 assert!(steps == 1 || steps as u32 * products < TURNS, "H {hidden}");
             }
         }
-        let steps = |hidden| Form::new(true, LstmForm::Persistent, 32, hidden).forward_steps();
+        let steps = |hidden| Form::new(true, LstmForm::Persistent, 32, hidden).steps(Way::Forward);
         assert!(steps(128) > 256 && steps(4096) < steps(128));
-        assert_eq!(Form::new(true, LstmForm::Steps, 32, 64).forward_steps(), 1);
+        let form = Form::new(true, LstmForm::Steps, 32, 64);
+        assert_eq!(form.steps(Way::Forward), 1);
     }
 }

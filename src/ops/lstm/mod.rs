@@ -11,7 +11,7 @@ mod steps;
 pub use form::LstmForm;
 pub use steps::LstmOptions;
 
-use super::elementwise::{Binary, axpy, binary};
+use super::elementwise::{add, axpy};
 use super::matmul::{Product, Shared, product};
 use super::reduce::sum_columns_into_all;
 use crate::device::Gpu;
@@ -35,6 +35,7 @@ pub struct LstmWeights<'a> {
 }
 
 /// What a layer returns.
+#[derive(Clone)]
 pub struct LstmOutput {
     /// Hidden states (T, B, H). Outside of a row's sequence, its nearest state.
     pub out: Tensor,
@@ -93,13 +94,8 @@ pub fn lstm_as(
         c.expect(OP, "c", &[batch, hidden], DType::F32)?;
     }
     if !(0.0..).contains(&options.cell_clip) {
-        let value = options.cell_clip.to_string();
-        return Err(Error::Argument {
-            op: OP,
-            arg: "cell_clip",
-            value,
-            expected: "0 or more",
-        });
+        let value = options.cell_clip;
+        return Err(Error::argument(OP, "cell_clip", value, "0 or more"));
     }
 
     let form = match form {
@@ -118,12 +114,7 @@ pub fn lstm_as(
     // The product's result is turned into the activated gates in place, and on the way back into
     // their gradients.
     let gates = Tensor::empty(gpu, [rows, gates_width], DType::F32)?;
-    let bias = binary(
-        &Tape::inference(gpu),
-        Binary::Add,
-        weights.b_ih,
-        weights.b_hh,
-    )?;
+    let bias = add(&Tape::inference(gpu), weights.b_ih, weights.b_hh)?;
     product(&Product {
         bias: Some(&bias),
         trans_b: true,
@@ -153,9 +144,7 @@ pub fn lstm_as(
         w_hh: weights.w_hh.clone(),
         biases: [weights.b_ih.clone(), weights.b_hh.clone()],
         state: state.map(|(h, c)| (h.clone(), c.clone())),
-        out: output.out.clone(),
-        h_n: output.h_n.clone(),
-        c_n: output.c_n.clone(),
+        output: output.clone(),
     };
     let mut inputs = vec![x, weights.w_ih, weights.w_hh, weights.b_ih, weights.b_hh];
     inputs.extend(state.into_iter().flat_map(|(h, c)| [h, c]));
@@ -184,9 +173,7 @@ struct Saved {
     w_hh: Tensor,
     biases: [Tensor; 2],
     state: Option<(Tensor, Tensor)>,
-    out: Tensor,
-    h_n: Tensor,
-    c_n: Tensor,
+    output: LstmOutput,
 }
 
 impl Saved {
@@ -242,9 +229,9 @@ impl Saved {
             carry.set_range(0, run.state_len(), upstream.as_ref())?;
             Ok::<Tensor, Error>(carry)
         };
-        let carry_h = carry(cx.upstream(&self.h_n)?)?;
-        let carry_c = carry(cx.upstream(&self.c_n)?)?;
-        let dout = cx.upstream(&self.out)?;
+        let carry_h = carry(cx.upstream(&self.output.h_n)?)?;
+        let carry_c = carry(cx.upstream(&self.output.c_n)?)?;
+        let dout = cx.upstream(&self.output.out)?;
         let packed = run.form.pack_backward(gpu, &self.w_hh)?;
         let tensors = [&self.lens, &self.cs, &self.gates, &carry_h, &carry_c];
         let first = self.state.as_ref().is_some_and(|(h, _)| cx.wants(h));

@@ -1,7 +1,7 @@
 //! The time steps of an LSTM layer: how they are dispatched, for layers and for timing a form.
 
-use super::form::Form;
-use crate::device::Gpu;
+use super::form::{Form, Way};
+use crate::device::{Gpu, params};
 use crate::error::Result;
 use crate::ops::operand::Operand;
 use crate::tensor::Tensor;
@@ -15,16 +15,6 @@ struct ForwardParams {
     steps: u32,
     reverse: u32,
     cell_clip: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct BackwardParams {
-    step: ForwardParams,
-    next: u32,
-    has_next: u32,
-    has_dout: u32,
-    only_dh: u32,
 }
 
 /// How a layer runs.
@@ -105,10 +95,10 @@ impl Run {
         packed: &Operand,
         [lens, gates, hs, cs]: [&Tensor; 4],
     ) -> Result<()> {
-        let kernel = self.form.forward(gpu)?;
+        let kernel = self.form.kernel(gpu, Way::Forward)?;
         let tensors = [lens, gates, hs, cs].map(Tensor::binding);
         let tensors = [&[packed.binding()], &tensors[..]].concat();
-        for steps in self.order().chunks(self.form.forward_steps()) {
+        for steps in self.order().chunks(self.form.steps(Way::Forward)) {
             let params = self.params(steps);
             let previous = self.form.rows(|| {
                 let slot = steps[0] + usize::from(self.options.reverse);
@@ -116,7 +106,7 @@ impl Run {
             })?;
             let previous = previous.as_ref().map(Operand::binding);
             let bindings = [&tensors, previous.as_slice()].concat();
-            gpu.dispatch(&kernel, &params, &bindings, self.form.forward_grid())?;
+            gpu.dispatch(&kernel, &params, &bindings, self.form.grid(Way::Forward))?;
         }
         Ok(())
     }
@@ -133,18 +123,18 @@ impl Run {
         [lens, cs, gates, carry_h, carry_c]: [&Tensor; 5],
         first: bool,
     ) -> Result<()> {
-        let kernel = self.form.backward(gpu)?;
+        let kernel = self.form.kernel(gpu, Way::Backward)?;
         // Without a gradient at the outputs some buffer must stand in; it is not read.
         let read = dout.unwrap_or(cs);
         let tensors = [lens, read, cs, gates, carry_h, carry_c].map(Tensor::binding);
         let tensors = [&[packed.binding()], &tensors[..]].concat();
         let dispatch = |steps: &[usize], next: Option<usize>, only_dh: bool| {
-            let params = BackwardParams {
-                step: self.params(steps),
-                next: next.unwrap_or(0) as u32,
-                has_next: u32::from(next.is_some()),
-                has_dout: u32::from(dout.is_some()),
-                only_dh: u32::from(only_dh),
+            let params = params! {
+                step: ForwardParams = self.params(steps),
+                next: u32 = next.unwrap_or(0),
+                has_next: u32 = next.is_some(),
+                has_dout: u32 = dout.is_some(),
+                only_dh: u32,
             };
             let later = self.form.rows(|| {
                 let width = 4 * self.hidden;
@@ -153,11 +143,11 @@ impl Run {
             })?;
             let later = later.as_ref().map(Operand::binding);
             let bindings = [&tensors, later.as_slice()].concat();
-            gpu.dispatch(&kernel, &params, &bindings, self.form.backward_grid())
+            gpu.dispatch(&kernel, &params, &bindings, self.form.grid(Way::Backward))
         };
         let mut next: Option<usize> = None;
         let order: Vec<usize> = self.order().into_iter().rev().collect();
-        for steps in order.chunks(self.form.backward_steps()) {
+        for steps in order.chunks(self.form.steps(Way::Backward)) {
             dispatch(steps, next, false)?;
             next = steps.last().copied();
         }

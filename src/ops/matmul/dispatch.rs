@@ -165,10 +165,7 @@ fn part_as(
     form: Candidate,
 ) -> Result<()> {
     let gpu = p.c.gpu();
-    let fail = |e: PlanError| Error::Kernel {
-        kernel: OP.into(),
-        message: e.to_string(),
-    };
+    let fail = |e: PlanError| Error::kernel(OP, e);
     let plan = plan(sizes, form).map_err(fail)?;
     let make = |from: &Tensor, wanted: &Wanted, shared: Option<&Shared>| match shared {
         Some(shared) => shared.of(wanted, || operand(from, wanted)),

@@ -5,7 +5,6 @@ mod choice;
 mod dispatch;
 mod image;
 mod panels;
-mod params;
 mod plan;
 mod sizes;
 mod split;
@@ -60,21 +59,18 @@ pub fn matmul(tape: &Tape, a: &Tensor, b: &Tensor, trans_a: bool, trans_b: bool)
         trans_b,
         ..Product::new(a, b, &y)
     })?;
-    let (a2, b2, out) = (a.clone(), b.clone(), y.without_values());
-    tape.record(OP, &[a, b], &[&y], move |cx| {
-        let Some(dy) = cx.upstream(&out)? else {
-            return Ok(());
-        };
+    let (a2, b2) = (a.clone(), b.clone());
+    tape.record_one(OP, &[a, b], &y, move |cx, dy| {
         // dA = dy·op(B)ᵀ, or its transpose op(B)·dyᵀ.
         let da = if trans_a {
-            (&b2, &dy, trans_b, true)
+            (&b2, dy, trans_b, true)
         } else {
-            (&dy, &b2, false, !trans_b)
+            (dy, &b2, false, !trans_b)
         };
         let db = if trans_b {
-            (&dy, &a2, true, trans_a)
+            (dy, &a2, true, trans_a)
         } else {
-            (&a2, &dy, !trans_a, false)
+            (&a2, dy, !trans_a, false)
         };
         for (operand, (left, right, trans_a, trans_b)) in [(&a2, da), (&b2, db)] {
             if let Some(sink) = cx.sink(operand)? {

@@ -1,6 +1,5 @@
 //! How the operand of a product comes into panels.
 
-use super::params::PackParams;
 use super::sizes::{Layout, PlanError, grid};
 use crate::kernels::grid::MAX_GROUPS;
 
@@ -8,6 +7,22 @@ use crate::kernels::grid::MAX_GROUPS;
 const PACK_THREADS: u64 = 64;
 /// Steps of k the subgroup kernels take at once; panels are padded to it.
 pub(super) const K_STEP: u32 = 8;
+
+/// `Params` of `matmul_pack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)] // named as in the shader
+pub struct PackParams {
+    pub extent: u32,
+    pub k: u32,
+    pub kp: u32,
+    pub width: u32,
+    pub panels: u32,
+    pub stride_e: u32,
+    pub stride_k: u32,
+    pub src_batch: u32,
+    pub dst_batch: u32,
+}
 
 /// One dispatch of `matmul_pack`: bindings p, src, dst.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,11 +50,7 @@ pub fn panels(
     let panels = extent.div_ceil(width);
     let one = u64::from(panels) * u64::from(kp) * u64::from(width);
     // A shared operand is packed once.
-    let copies = if layout.batch == 0 {
-        1
-    } else {
-        u64::from(batch)
-    };
+    let copies = u64::from(if layout.batch == 0 { 1 } else { batch });
     let floats = one * copies;
     if u32::try_from(floats).is_err() {
         return Err(PlanError::TooLarge {

@@ -15,9 +15,8 @@
 use super::candidate::Candidate;
 use super::image;
 use super::panels::{Pack, panels};
-use super::params::{PackedParams, StridedParams};
 use super::sizes::{PlanError, Sizes, check, grid};
-use crate::device::{Lines, MatrixUnits};
+use crate::device::{Lines, MatrixUnits, params};
 use crate::kernels::Variant;
 
 /// What a kernel wants an operand to be.
@@ -53,37 +52,36 @@ pub struct Plan {
 pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
     check(product)?;
     let p = product;
-    let accumulate = u32::from(p.accumulate);
-    let has_bias = u32::from(p.has_bias);
-    let strided = StridedParams {
-        m: p.m,
-        n: p.n,
-        k: p.k,
-        ldc: p.ldc,
-        a_row: p.a.extent,
-        a_k: p.a.k,
-        b_k: p.b.k,
-        b_col: p.b.extent,
-        a_batch: p.a.batch,
-        b_batch: p.b.batch,
-        c_batch: p.c_batch,
-        accumulate,
-        has_bias,
-        alpha: p.alpha,
+    let strided = params! {
+        m: u32 = p.m,
+        n: u32 = p.n,
+        k: u32 = p.k,
+        ldc: u32 = p.ldc,
+        a_row: u32 = p.a.extent,
+        a_k: u32 = p.a.k,
+        b_k: u32 = p.b.k,
+        b_col: u32 = p.b.extent,
+        a_batch: u32 = p.a.batch,
+        b_batch: u32 = p.b.batch,
+        c_batch: u32 = p.c_batch,
+        accumulate: u32 = p.accumulate,
+        has_bias: u32 = p.has_bias,
+        alpha: f32 = p.alpha,
     };
     let strided = bytemuck::bytes_of(&strided).to_vec();
+    // Operands are panels, as long as they are padded (`kp`), or images.
     let packed = |k: u32, [a_batch, b_batch]: [u32; 2]| {
-        let params = PackedParams {
-            m: p.m,
-            n: p.n,
-            k,
-            ldc: p.ldc,
-            a_batch,
-            b_batch,
-            c_batch: p.c_batch,
-            accumulate,
-            has_bias,
-            alpha: p.alpha,
+        let params = params! {
+            m: u32 = p.m,
+            n: u32 = p.n,
+            k: u32,
+            ldc: u32 = p.ldc,
+            a_batch: u32,
+            b_batch: u32,
+            c_batch: u32 = p.c_batch,
+            accumulate: u32 = p.accumulate,
+            has_bias: u32 = p.has_bias,
+            alpha: f32 = p.alpha,
         };
         bytemuck::bytes_of(&params).to_vec()
     };

@@ -51,20 +51,10 @@ impl Sizes {
     /// One product of contiguous row-major matrices. With `ta`, A is stored as (k, m); with
     /// `tb`, B is stored as (n, k).
     pub fn new(m: u32, n: u32, k: u32, ta: bool, tb: bool) -> Self {
-        let layout = |extent, transposed| {
-            if transposed {
-                Layout {
-                    extent: 1,
-                    k: extent,
-                    batch: 0,
-                }
-            } else {
-                Layout {
-                    extent: k,
-                    k: 1,
-                    batch: 0,
-                }
-            }
+        let layout = |lines, transposed| {
+            let (extent, k) = if transposed { (1, lines) } else { (k, 1) };
+            let batch = 0;
+            Layout { extent, k, batch }
         };
         Sizes {
             m,

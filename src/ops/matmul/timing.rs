@@ -57,10 +57,8 @@ fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
     }
     let mut ways = vec![Some(IMAGE_ROWS[0]), None];
     ways.extend(IMAGE_ROWS[1..].iter().copied().map(Some));
-    let form = |rows: Option<u32>| match rows {
-        Some(rows) => Candidate::Image { rows },
-        None => Candidate::Subgroup { rows: 32, wg: 16 },
-    };
+    let subgroup = Candidate::Subgroup { rows: 32, wg: 16 };
+    let form = |rows: Option<u32>| rows.map_or(subgroup, |rows| Candidate::Image { rows });
     let names: Vec<String> = ways.iter().map(|&rows| form(rows).to_string()).collect();
     // Rows that all of them divide, long enough to measure.
     let class = SizeClass {
@@ -108,9 +106,8 @@ fn is_right(gpu: &Gpu, units: MatrixUnits) -> Result<bool> {
     let dot = |i: usize| {
         let (row, column) = (&a[i / n * k..][..k], &b[i % n * k..][..k]);
         let pairs = row.iter().zip(column);
-        pairs
-            .map(|(&x, &y)| f64::from(x) * f64::from(y))
-            .sum::<f64>()
+        let products = pairs.map(|(&x, &y)| f64::from(x) * f64::from(y));
+        products.sum::<f64>()
     };
     let found = c.to_vec::<f32>()?;
     let right = |(i, &c): (usize, &f32)| (f64::from(c) - dot(i)).abs() <= 1e-4;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Format, Source, imdb, lines, plain, rotten};
+use super::{Format, Source, imdb, lines, plain, rotten, unknown_format};
 use crate::{Error, Result};
 
 pub(super) const FORMATS: &str =
@@ -26,13 +26,13 @@ pub(super) fn format(source: &Source) -> Result<Format> {
         Some(Format::Txt) if source.sentence_end.is_some() => Some(Format::Whole),
         found => found,
     };
-    found.ok_or_else(|| Error::UnknownFormat {
-        path: path.clone(),
-        message: format!(
+    found.ok_or_else(|| {
+        let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
              .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder or archive with \
              .txt files; state the format (one of {FORMATS})"
-        ),
+        );
+        unknown_format(path, message)
     })
 }
 
@@ -43,18 +43,14 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     if rotten::root(path).is_some() {
         return Ok(Some(Format::RottenTomatoes));
     }
-    Ok(lines::files_below(path)?
-        .iter()
-        .any(|file| plain::is_text(file))
-        .then_some(Format::Folder))
+    let files = lines::files_below(path)?;
+    let texts = files.iter().any(|file| plain::is_text(file));
+    Ok(texts.then_some(Format::Folder))
 }
 
 fn of_file(path: &Path) -> Result<Option<Format>> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
     if name.ends_with(".tgz") {
         return of_archive(path);
     }

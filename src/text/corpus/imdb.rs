@@ -1,10 +1,9 @@
 //! Large Movie Review Dataset v1.0 (Maas et al., "Learning Word Vectors for Sentiment Analysis",
 //! ACL 2011): `aclImdb/{train,test}/{pos,neg}/ID_RATING.txt`, `aclImdb/train/unsup/ID_0.txt`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Example, Sink, Source, Split, lines};
+use super::{Example, Sink, Source, Split, lines, unknown_format};
 use crate::{Error, Result};
 
 const CLASSES: [&str; 2] = ["neg", "pos"];
@@ -44,38 +43,31 @@ pub(super) fn root(path: &Path) -> Option<PathBuf> {
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
     let path = &source.path;
     let mut counts = [0usize; 2];
-    let mut pass = |place: (Split, Option<&str>), text: &str| {
-        let (split, label) = place;
+    let mut pass = |(split, label): (Split, Option<&str>), text: &str| {
         if let (Split::Train, Some(label)) = (split, label) {
             counts[usize::from(label == CLASSES[1])] += 1;
         }
         sink(Example {
             text: break_lines(text),
-            pair: None,
             label: label.map(str::to_owned),
             split: Some(split),
+            ..Example::default()
         })
     };
     if path.is_dir() {
-        let root = root(path).ok_or_else(|| Error::UnknownFormat {
-            path: path.clone(),
-            message: "an IMDB folder holds train/pos, train/neg and test/pos, test/neg; name the \
-                      folder that holds train"
-                .into(),
-        })?;
+        let expected = "an IMDB folder holds train/pos, train/neg and test/pos, test/neg; name the \
+                        folder that holds train";
+        let root = root(path).ok_or_else(|| unknown_format(path, expected))?;
         for file in lines::files_below(&root)? {
             if let Some(place) = place(&file) {
-                let mut reader = File::open(&file).map_err(|e| Error::read(&file, e))?;
-                pass(place, &lines::read_text(&mut reader, &file)?)?;
+                pass(place, &lines::read_file(&file)?)?;
             }
         }
     } else {
         lines::for_each_in_tar(path, &mut |name, reader| {
             if let Some(place) = place(name) {
-                pass(
-                    place,
-                    &lines::read_text(reader, &lines::entry_name(path, name))?,
-                )?;
+                let name = lines::entry_name(path, name);
+                pass(place, &lines::read_text(reader, &name)?)?;
             }
             Ok(true)
         })?;

@@ -17,13 +17,10 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             line,
             message,
         };
-        let row = match parsed {
-            Ok(row) => row,
-            Err(e) => {
-                let message = format!("expected one JSON object a line: {e}");
-                return Err(malformed(lines.line, message));
-            }
-        };
+        let row = parsed.map_err(|e| {
+            let message = format!("expected one JSON object a line: {e}");
+            malformed(lines.line, message)
+        })?;
         let Some(text) = field(source, &row, &source.text, "text", &table::TEXT_NAMES)? else {
             return Err(missing(source, &row, &source.text, "text"));
         };
@@ -131,10 +128,6 @@ fn missing(
     wanted: &Option<Column>,
     role: &'static str,
 ) -> Error {
-    table::column_missing(
-        source,
-        wanted,
-        role,
-        &row.keys().cloned().collect::<Vec<_>>(),
-    )
+    let keys: Vec<&String> = row.keys().collect();
+    table::column_missing(source, wanted, role, &keys)
 }

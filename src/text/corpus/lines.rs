@@ -89,6 +89,12 @@ pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
     })
 }
 
+/// The whole of a file on disk.
+pub(super) fn read_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
+    read_text(&mut file, path)
+}
+
 /// The path itself when it is a file, else all files below it, sorted.
 pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {

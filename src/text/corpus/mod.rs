@@ -27,7 +27,7 @@ use crate::{Error, Result};
 pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
 
 /// One document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Example {
     /// The text, with line breaks as `\n`.
     pub text: String,
@@ -44,9 +44,7 @@ impl From<&str> for Example {
     fn from(text: &str) -> Example {
         Example {
             text: text.to_string(),
-            pair: None,
-            label: None,
-            split: None,
+            ..Example::default()
         }
     }
 }
@@ -93,18 +91,23 @@ impl std::str::FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        serde_json::from_value(serde_json::Value::from(name)).map_err(|_| Error::UnknownFormat {
-            path: name.into(),
-            message: format!(
-                "no format has this name; the formats are {}",
-                detect::FORMATS
-            ),
+        serde_json::from_value(name.into()).map_err(|_| {
+            let known = detect::FORMATS;
+            let message = format!("no format has this name; the formats are {known}");
+            unknown_format(Path::new(name), message)
         })
     }
 }
 
+fn unknown_format(path: &Path, message: impl Into<String>) -> Error {
+    Error::UnknownFormat {
+        path: path.to_owned(),
+        message: message.into(),
+    }
+}
+
 /// A column of a csv or tsv file, or a key of a jsonl file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Column {
     /// By number, from 0.
@@ -124,50 +127,36 @@ impl From<&str> for Column {
 }
 
 /// A corpus on disk and how to read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// The file or folder. Any file may be gzipped.
     pub path: PathBuf,
     /// The format; by default told from the path.
-    #[serde(default)]
     pub format: Option<Format>,
     /// The text column (csv, tsv, jsonl). By default a header such as `text`, `review` or
     /// `sentence`; without a header the column that is longest in the first row.
-    #[serde(default)]
     pub text: Option<Column>,
     /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
-    #[serde(default)]
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label means unlabelled, but see
     /// [`several`](Self::several).
-    #[serde(default)]
     pub label: Option<Column>,
     /// Whether a label names any number of classes, with commas between them: an empty one then says
     /// that none applies, and a jsonl may have lists.
-    #[serde(default)]
     pub several: bool,
     /// Whether a csv or tsv file may lack the label column: nothing learns from labels.
-    #[serde(default)]
     pub label_optional: bool,
     /// Whether the first row of a csv or tsv is a header; by default told from its words.
-    #[serde(default)]
     pub header: Option<bool>,
     /// Cuts every text after each occurrence of this (`。`); line breaks go, as within a sentence
     /// they mean nothing.
-    #[serde(default)]
     pub sentence_end: Option<String>,
     /// Puts all its examples in this part of the data, whatever the files say.
-    #[serde(default)]
     pub split: Option<Split>,
     /// When false, labels are dropped, examples of the source's own test part are left out (a
     /// model must not see them), and all others count as [`Split::Unsup`].
-    #[serde(default = "yes")]
     pub labelled: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Source {
@@ -175,16 +164,8 @@ impl Source {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            format: None,
-            text: None,
-            pair: None,
-            label: None,
-            several: false,
-            label_optional: false,
-            header: None,
-            sentence_end: None,
-            split: None,
             labelled: true,
+            ..Self::default()
         }
     }
 

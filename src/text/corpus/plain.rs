@@ -1,25 +1,15 @@
 //! Plain text: one document a line, WikiText articles, a folder of files.
 
-use std::fs::File;
 use std::path::Path;
 
-use super::{Example, Sink, lines};
-use crate::{Error, Result};
-
-fn unlabelled(text: &str) -> Example {
-    Example {
-        text: text.to_owned(),
-        pair: None,
-        label: None,
-        split: None,
-    }
-}
+use super::{Sink, lines};
+use crate::Result;
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(path)?;
     while let Some(line) = lines.next()? {
         if !line.trim().is_empty() {
-            sink(unlabelled(line.trim()))?;
+            sink(line.trim().into())?;
         }
     }
     Ok(())
@@ -35,7 +25,8 @@ pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
         let empty = line.is_none_or(str::is_empty);
         if let Some(title) = maybe_title.take() {
             if empty && !article.is_empty() {
-                sink(unlabelled(&std::mem::take(&mut article)))?;
+                sink(article.as_str().into())?;
+                article.clear();
             }
             append(&mut article, &title);
         }
@@ -48,7 +39,7 @@ pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
         after_empty = empty;
     }
     if !article.is_empty() {
-        sink(unlabelled(&article))?;
+        sink(article.as_str().into())?;
     }
     Ok(())
 }
@@ -96,8 +87,7 @@ pub(super) fn read_folder(path: &Path, sink: &mut Sink) -> Result<()> {
     }
     for file in lines::files_below(path)? {
         if is_text(&file) {
-            let mut reader = File::open(&file).map_err(|e| Error::read(&file, e))?;
-            pass(&lines::read_text(&mut reader, &file)?, sink)?;
+            pass(&lines::read_file(&file)?, sink)?;
         }
     }
     Ok(())
@@ -113,7 +103,7 @@ fn pass(text: &str, sink: &mut Sink) -> Result<()> {
     if text.is_empty() {
         Ok(())
     } else {
-        sink(unlabelled(&text.replace("\r\n", "\n")))
+        sink(text.replace("\r\n", "\n").as_str().into())
     }
 }
 

@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Example, Sink, Source, imdb, lines};
+use super::{Example, Sink, Source, imdb, lines, unknown_format};
 use crate::{Error, Result};
 
 /// The class that a file's name tells.
@@ -34,18 +34,12 @@ pub(super) fn root(path: &Path) -> Option<PathBuf> {
 /// The files to read: neg and pos for a folder or for either of the two files, else the archive.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let pair = if path.is_dir() {
-        let root = root(path).ok_or_else(|| Error::UnknownFormat {
-            path: path.to_owned(),
-            message: "a Rotten Tomatoes folder holds rt-polarity.pos and rt-polarity.neg".into(),
-        })?;
+        let expected = "a Rotten Tomatoes folder holds rt-polarity.pos and rt-polarity.neg";
+        let root = root(path).ok_or_else(|| unknown_format(path, expected))?;
         [root.join("rt-polarity.neg"), root.join("rt-polarity.pos")]
     } else {
         // rt-polarity.pos, also rt-polarity.pos.gz: the other file lies beside it.
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (stem, gz) = name
             .strip_suffix(".gz")
             .map_or((&*name, ""), |stem| (stem, ".gz"));
@@ -99,17 +93,13 @@ fn read_class(reader: &mut dyn Read, name: &Path, class: &str, sink: &mut Sink) 
     };
     let mut count = 0;
     // Not `lines()` of some other kind: U+0085 must not end a line.
-    for line in text
-        .split('\n')
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    let lines = text.split('\n').map(str::trim);
+    for line in lines.filter(|line| !line.is_empty()) {
         count += 1;
         sink(Example {
             text: line.to_owned(),
-            pair: None,
             label: Some(class.to_owned()),
-            split: None,
+            ..Example::default()
         })?;
     }
     Ok(count)

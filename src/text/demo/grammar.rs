@@ -20,13 +20,9 @@ pub(super) fn review(lexicon: &Lexicon, positive: bool, rng: &mut Rng) -> String
     };
     let evaluations = 2 + writer.rng.below(2);
     let asides = writer.rng.below(2);
-    let mut sentences: Vec<String> = Vec::new();
-    for _ in 0..evaluations {
-        sentences.push(writer.evaluation(positive));
-    }
-    for _ in 0..asides {
-        sentences.push(writer.aside());
-    }
+    let mut sentences = Vec::new();
+    sentences.extend((0..evaluations).map(|_| writer.evaluation(positive)));
+    sentences.extend((0..asides).map(|_| writer.aside()));
     writer.rng.shuffle(&mut sentences);
     sentences.join(" ")
 }

@@ -126,9 +126,8 @@ impl Lexicon {
             BAD, GOOD, BAD_NOUNS, GOOD_NOUNS, BAD_VERBS, GOOD_VERBS, ASPECTS, ADJECTIVES, VERBS,
         ];
         for words in known {
-            maker
-                .used
-                .extend(words.split_whitespace().map(str::to_owned));
+            let words = words.split_whitespace().map(str::to_owned);
+            maker.used.extend(words);
         }
         let mut polar = |adjectives, nouns, verbs| Polar {
             adjectives: Words::new(maker.list(adjectives, ADJECTIVE_ENDINGS, 160), 12.0, 0.8),
@@ -141,16 +140,10 @@ impl Lexicon {
         ];
         let mut topic = || {
             let mut words = maker.list("", NOUN_ENDINGS, 500);
-            let plurals: Vec<String> = words
-                .iter()
-                .take(150)
-                .map(|word| format!("{word}s"))
-                .collect();
-            words.extend(
-                plurals
-                    .into_iter()
-                    .filter(|word| maker.used.insert(word.clone())),
-            );
+            let plurals = words.iter().take(150).map(|word| format!("{word}s"));
+            let plurals = plurals.filter(|word| maker.used.insert(word.clone()));
+            let plurals: Vec<String> = plurals.collect();
+            words.extend(plurals);
             Words::new(words, 2.0, 1.05)
         };
         let topics = (0..6).map(|_| topic()).collect();

@@ -25,14 +25,11 @@ mod lexicon;
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::corpus::{Example, Split};
 use super::rng::Rng;
 
 /// Size of the corpus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoOptions {
     /// Decides every text.
     pub seed: u64,
@@ -98,9 +95,9 @@ pub fn examples(options: &DemoOptions) -> Vec<Example> {
             let label = (split != Split::Unsup).then(|| label.to_owned());
             examples.push(Example {
                 text,
-                pair: None,
                 label,
                 split: Some(split),
+                ..Example::default()
             });
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokenizers::models::bpe::BPE;
 
 use super::files::{
-    Config, add_tokens, added_tokens, flag, hf_map, named, read_json, read_text, wrong,
+    Config, HfMap, add_tokens, added_tokens, flag, named, read_json, read_text, wrong,
 };
 use super::pipeline::{self, Inner};
 use super::vocab;
@@ -52,7 +52,7 @@ pub(super) fn open(folder: &Path, config: &Config) -> Result<Inner> {
     }
     let framed = frames_texts(config, &vocabulary);
     let model = BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), merges)
+        .vocab_and_merges(vocabulary.into_iter().collect::<HfMap>(), merges)
         .build()
         .map_err(|e| {
             let message = format!("does not fit vocab.json beside it ({e}); copy both anew");

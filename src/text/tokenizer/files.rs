@@ -21,7 +21,6 @@ use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
 use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, vocab};
 use crate::text::cache::write_atomically;
-use crate::text::vocabulary::Roles;
 use crate::{Error, Result};
 
 /// `tokenizer_config.json`.
@@ -83,16 +82,14 @@ pub(super) fn config_of(options: &TokenizerOptions) -> Config {
 /// BPE without a merge: the tokens of a word are its characters.
 pub(super) fn character_model(vocabulary: HashMap<String, u32>, unknown: String) -> Result<BPE> {
     BPE::builder()
-        .vocab_and_merges(vocabulary.into_iter().collect::<hf_map::Map>(), Vec::new())
+        .vocab_and_merges(vocabulary.into_iter().collect::<HfMap>(), Vec::new())
         .unk_token(unknown)
         .build()
         .map_err(internal)
 }
 
 /// The library's own map type, which its builders want.
-pub(super) mod hf_map {
-    pub(in crate::text::tokenizer) type Map = tokenizers::models::bpe::Vocab;
-}
+pub(super) type HfMap = hf::models::bpe::Vocab;
 
 /// The token of a role: a string, or an object with its content.
 pub(super) fn named<'a>(config: &'a Config, role: &str) -> Option<&'a str> {
@@ -156,10 +153,8 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
     let (folder, only) = if path.is_dir() {
         (path, None)
     } else {
-        (
-            path.parent().unwrap_or(Path::new(".")),
-            path.file_name().and_then(|name| name.to_str()),
-        )
+        let name = path.file_name().and_then(|name| name.to_str());
+        (path.parent().unwrap_or(Path::new(".")), name)
     };
     let config = read_config(folder)?;
     let has = |name: &str| only.is_none_or(|only| only == name) && folder.join(name).exists();
@@ -205,11 +200,8 @@ pub(super) fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32,
     let mut added = BTreeMap::new();
     if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
         for (id, token) in map {
-            let parsed = id
-                .parse()
-                .ok()
-                .zip(serde_json::from_value(token.clone()).ok());
-            let Some((id, token)) = parsed else {
+            let parsed = (id.parse().ok(), serde_json::from_value(token.clone()).ok());
+            let (Some(id), Some(token)) = parsed else {
                 let message = format!("added_tokens_decoder: '{id}' is no id with its token");
                 return Err(wrong(&file.with_file_name(CONFIG), message));
             };
@@ -259,16 +251,13 @@ pub(super) fn flag(config: &Config, key: &str, default: bool) -> bool {
 /// The unknown token must be in the vocabulary: a word without it could not be encoded.
 fn check_unknown(path: &Path, known: bool, unknown: &str) -> Result<()> {
     if known {
-        Ok(())
-    } else {
-        Err(wrong(
-            path,
-            format!(
-                "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
-                 copy the vocabulary anew"
-            ),
-        ))
+        return Ok(());
     }
+    let message = format!(
+        "it has no unk_token '{unknown}'; name the right one in {CONFIG} beside it, or \
+         copy the vocabulary anew"
+    );
+    Err(wrong(path, message))
 }
 
 fn finish_bert(mut inner: Inner, folder: &Path, config: &Config) -> Result<Inner> {
@@ -289,7 +278,7 @@ fn wordpiece_model(path: &Path, config: &Config, japanese: bool) -> Result<WordP
     let unknown = bert_token(config, "unk_token");
     check_unknown(path, vocabulary.contains_key(unknown), unknown)?;
     WordPiece::builder()
-        .vocab(vocabulary.into_iter().collect::<hf_map::Map>())
+        .vocab(vocabulary.into_iter().collect::<HfMap>())
         .unk_token(unknown.to_owned())
         .build()
         .map_err(|e| wrong(path, e.to_string()))
@@ -320,7 +309,7 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
     }
     let dic = config
         .get("mecab_kwargs")
-        .and_then(|kwargs| kwargs.get("mecab_dic"));
+        .map(|kwargs| &kwargs["mecab_dic"]);
     match dic.and_then(Value::as_str) {
         None | Some("ipadic") => (),
         Some(other) => return refuse("mecab_dic", other, "ipadic"),
@@ -388,11 +377,8 @@ impl Tokenizer {
                 }
             }
         } else if let Some(merges) = model["merges"].as_array().filter(|m| !m.is_empty()) {
-            let map: Map<String, Value> = vocabulary
-                .into_iter()
-                .map(|(token, id)| (token, json!(id)))
-                .collect();
-            write("vocab.json", &Value::Object(map).to_string())?;
+            let ids = vocabulary.into_iter().map(|(token, id)| (token, json!(id)));
+            write("vocab.json", &Value::Object(ids.collect()).to_string())?;
             let pair = |merge: &Value| {
                 let [left, right] = [0, 1].map(|side| merge[side].as_str().unwrap_or_default());
                 format!("{left} {right}\n")
@@ -401,18 +387,8 @@ impl Tokenizer {
             write("merges.txt", &format!("#version: 0.2\n{lines}"))?;
         }
         let mut config = self.config.clone();
-        let roles = self.vocabulary().roles();
-        let Roles {
-            pad,
-            unk,
-            cls,
-            sep,
-            mask,
-            bos,
-            eos,
-        } = roles;
         let mut special = Config::new();
-        for ((role, _), id) in ROLES.iter().zip([pad, unk, cls, sep, mask, bos, eos]) {
+        for ((role, _), id) in ROLES.iter().zip(self.vocabulary().roles().all()) {
             if let Some(token) = id.and_then(|id| self.token(id)) {
                 special.insert((*role).into(), json!(token));
                 config.entry(*role).or_insert(json!(token));

@@ -167,10 +167,7 @@ fn word_vocabulary(found: &Inner) -> Result<Option<HashMap<String, u32>>> {
 }
 
 fn internal(error: hf::Error) -> Error {
-    Error::Tokenizer {
-        path: "(in memory)".into(),
-        message: error.to_string(),
-    }
+    files::wrong(Path::new("(in memory)"), error.to_string())
 }
 
 /// A tokeniser.
@@ -378,11 +375,11 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_word(&self, word: &str, first: bool) -> Result<Vec<u32>> {
-        match self.is_byte_level() && !first {
+        if self.is_byte_level() && !first {
             // There the space before a word belongs to it.
-            true => self.encode(&format!(" {word}")),
-            false => self.encode(word),
+            return self.encode(&format!(" {word}"));
         }
+        self.encode(word)
     }
 
     fn is_byte_level(&self) -> bool {

@@ -4,8 +4,7 @@
 //! Morphological Analysis", EMNLP 2004), computed by vibrato.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,10 +40,8 @@ impl fmt::Debug for Dictionary {
 }
 
 fn damaged(path: &Path, problem: impl fmt::Display) -> Error {
-    Error::Folder {
-        path: path.to_owned(),
-        problem: format!("{problem}; build the dictionary anew: {HOW}"),
-    }
+    let problem = format!("{problem}; build the dictionary anew: {HOW}");
+    Error::folder(path, problem)
 }
 
 const HOW: &str = "`apt-get install mecab-ipadic` (or unpack mecab-ipadic-2.7.0-20070801), then \
@@ -58,11 +55,7 @@ impl Dictionary {
     /// else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let file = File::open(&path).map_err(|e| Error::read(&path, e))?;
-        let mut bytes = Vec::new();
-        BufReader::new(file)
-            .read_to_end(&mut bytes)
-            .map_err(|e| Error::read(&path, e))?;
+        let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
         let parts = bytes
             .split_at_checked(MAGIC.len())
             .filter(|(magic, _)| magic == MAGIC)
@@ -73,11 +66,10 @@ impl Dictionary {
         if Sha256::digest(payload)[..] != *digest {
             return Err(damaged(&path, "is damaged or cut short"));
         }
-        let dictionary =
-            vibrato::Dictionary::read(payload).map_err(|e| damaged(&path, e.to_string()))?;
+        let dictionary = vibrato::Dictionary::read(payload).map_err(|e| damaged(&path, e))?;
         let tokenizer = vibrato::Tokenizer::new(dictionary)
             .ignore_space(true)
-            .map_err(|e| damaged(&path, e.to_string()))?
+            .map_err(|e| damaged(&path, e))?
             .max_grouping_len(GROUPING);
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
@@ -93,11 +85,8 @@ impl Dictionary {
     /// Those of [`Dictionary::open`]; [`Error::Folder`] that says how to build one when there is
     /// none.
     pub fn find(path: Option<&Path>) -> Result<Self> {
-        if let Some(path) = path {
-            return Self::open(path);
-        }
         let named = std::env::var_os("MELOS_DICTIONARY").filter(|name| !name.is_empty());
-        if let Some(path) = named {
+        if let Some(path) = path.map(PathBuf::from).or(named.map(PathBuf::from)) {
             return Self::open(path);
         }
         match default_path().filter(|path| path.exists()) {
@@ -117,20 +106,12 @@ impl Dictionary {
         &self.hash
     }
 
-    /// The file it was read from.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The morphemes of a text, as ranges of bytes; white space is in none.
     pub fn cut(&self, text: &str) -> Vec<std::ops::Range<usize>> {
         let mut worker = self.tokenizer.new_worker();
         worker.reset_sentence(text);
         worker.tokenize();
-        worker
-            .token_iter()
-            .map(|token| token.range_byte())
-            .collect()
+        worker.token_iter().map(|t| t.range_byte()).collect()
     }
 }
 
@@ -160,10 +141,8 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(Error::Folder {
-            path: folder.to_owned(),
-            problem: format!("holds no .csv of a MeCab dictionary's sources; {HOW}"),
-        });
+        let problem = format!("holds no .csv of a MeCab dictionary's sources; {HOW}");
+        return Err(Error::folder(folder, problem));
     }
     let mut lexicon = String::new();
     for file in &files {
@@ -180,15 +159,14 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
         characters?.as_bytes(),
         unknown?.as_bytes(),
     )
-    .map_err(|e| Error::Folder {
-        path: folder.to_owned(),
-        problem: format!("cannot be built into a dictionary ({e}); are the sources complete?"),
+    .map_err(|e| {
+        let problem = format!("cannot be built into a dictionary ({e}); are the sources complete?");
+        Error::folder(folder, problem)
     })?;
     let mut payload = Vec::new();
-    dictionary.write(&mut payload).map_err(|e| Error::Folder {
-        path: out.to_owned(),
-        problem: e.to_string(),
-    })?;
+    dictionary
+        .write(&mut payload)
+        .map_err(|e| Error::folder(out.to_owned(), e))?;
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
     }
@@ -209,13 +187,10 @@ fn read_japanese(path: &Path) -> Result<String> {
     };
     let (text, _, wrong) = encoding_rs::EUC_JP.decode(error.as_bytes());
     if wrong {
-        Err(Error::Folder {
-            path: path.to_owned(),
-            problem: "is neither UTF-8 nor EUC-JP; convert it with `iconv -t UTF-8`".into(),
-        })
-    } else {
-        Ok(text.into_owned())
+        let problem = "is neither UTF-8 nor EUC-JP; convert it with `iconv -t UTF-8`";
+        return Err(Error::folder(path, problem));
     }
+    Ok(text.into_owned())
 }
 
 /// Cuts text in morphemes.

@@ -96,12 +96,8 @@ impl TokenizerTrainer {
             ),
         };
         if options.vocab_size < least {
-            return Err(Error::Argument {
-                op: "tokeniser",
-                arg: "vocab_size",
-                value: options.vocab_size.to_string(),
-                expected,
-            });
+            let size = options.vocab_size;
+            return Err(Error::argument("tokeniser", "vocab_size", size, expected));
         }
         let morphemes = match options.kind {
             TokenizerKind::Morpheme => Some(Morphemes {
@@ -215,10 +211,8 @@ fn count_words(
         ascii_words(&text.to_ascii_lowercase()).for_each(add);
         return Ok(());
     }
-    for stretch in text
-        .split_ascii_whitespace()
-        .filter(|word| !SPECIALS.contains(word))
-    {
+    let stretches = text.split_ascii_whitespace();
+    for stretch in stretches.filter(|word| !SPECIALS.contains(word)) {
         if stretch.is_ascii() {
             ascii_words(&stretch.to_ascii_lowercase()).for_each(&mut add)
         } else {
@@ -323,20 +317,12 @@ fn wordpiece(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result
     alphabet.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));
     // A character may stand in the vocabulary twice, with and without ##.
     let room = (options.vocab_size - options.family().specials().len()) / 2;
-    let most = options
-        .alphabet
-        .unwrap_or((options.vocab_size / 5).max(1000));
+    let most = (options.alphabet).unwrap_or((options.vocab_size / 5).max(1000));
     alphabet.truncate(most.min(room).max(1));
-    let alphabet: BTreeSet<char> = alphabet
-        .into_iter()
-        .map(|(character, _)| character)
-        .collect();
+    let alphabet: BTreeSet<char> = alphabet.into_iter().map(|(c, _)| c).collect();
     let continuing = alphabet.intersection(&inside).map(|c| format!("##{c}"));
-    let first = alphabet
-        .iter()
-        .map(char::to_string)
-        .chain(continuing)
-        .map(|token| hf::AddedToken::from(token, false));
+    let first = alphabet.iter().map(char::to_string).chain(continuing);
+    let first = first.map(|token| hf::AddedToken::from(token, false));
     let trainer = BpeTrainer::builder()
         .continuing_subword_prefix("##".into())
         .limit_alphabet(0);
@@ -358,10 +344,8 @@ fn merged(
         .min_frequency(options.min_frequency)
         .special_tokens(specials.into_iter().chain(first).collect())
         .build();
-    let counts = counts
-        .into_iter()
-        .map(|(word, count)| (word.into(), count))
-        .collect();
+    let counts = counts.into_iter().map(|(word, count)| (word.into(), count));
+    let counts = counts.collect();
     let mut model = BPE::default();
     trainer.do_train(&counts, &mut model).map_err(internal)?;
     Ok(model)

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::stage::{known_keys, may_hold};
 use crate::error::{Error, Result};
 use crate::objectives::{self, OBJECTIVES};
-use crate::schema::{Fault, nearest};
+use crate::schema::Fault;
 
 /// A run file's table as it comes together.
 pub(super) struct Merge {
@@ -54,24 +54,13 @@ impl Merge {
         };
         for (name, value) in over {
             let Value::Table(changes) = value else {
-                return Err(Error::ConfigType {
-                    place: format!("stage.{name}"),
-                    expected: "a table of keys, as in stage.NAME.lr".into(),
-                    found: value.type_str().into(),
-                });
+                let fault = Fault::wrong_type("a table of keys, as in stage.NAME.lr", &value);
+                return Err(fault.into_error(&format!("stage.{name}")));
             };
-            let names: Vec<String> = stages
-                .iter()
-                .filter_map(stage_name)
-                .map(String::from)
-                .collect();
             let all = name == "*";
-            if !all && !names.contains(&name) {
-                return Err(super::unknown_name(
-                    "stage",
-                    &name,
-                    names.iter().map(String::as_str),
-                ));
+            let names: Vec<&str> = stages.iter().filter_map(stage_name).collect();
+            if !all && !names.contains(&name.as_str()) {
+                return Err(super::unknown_name("stage", &name, names));
             }
             if all {
                 self.stars.extend(changes.keys().cloned());
@@ -139,13 +128,11 @@ fn check_known<'a>(
     if stages.clone().next().is_none() || tables.any(|stage| may_hold(stage, key)) {
         return Ok(());
     }
-    Err(Error::ConfigValue {
-        place: format!("{place}.{key}"),
-        message: format!(
-            "belongs to {}, and no stage has such an objective; leave it out",
-            owners.join(", ")
-        ),
-    })
+    let owners = owners.join(", ");
+    Err(Error::value(
+        format!("{place}.{key}"),
+        format!("belongs to {owners}, and no stage has such an objective; leave it out"),
+    ))
 }
 
 fn overlay_value(base: &mut Table, key: String, value: Value) {
@@ -170,29 +157,17 @@ fn replaces(key: &str, old: &Table, new: &Table) -> bool {
 /// Puts `[defaults.KIND]` under every stage of that kind whose objective knows its keys.
 fn apply_defaults(defaults: Value, stages: &mut [Value]) -> Result<()> {
     let Value::Table(defaults) = defaults else {
-        return Err(Error::ConfigType {
-            place: "defaults".into(),
-            expected: "tables by kind of stage, as [defaults.finetune]".into(),
-            found: defaults.type_str().into(),
-        });
+        let expected = "tables by kind of stage, as [defaults.finetune]";
+        return Err(Fault::wrong_type(expected, &defaults).into_error("defaults"));
     };
     const KINDS: [&str; 3] = ["pretrain", "finetune", "evaluate"];
     for (kind, under) in defaults {
         if !KINDS.contains(&kind.as_str()) {
-            return Err(Error::ConfigUnknownKey {
-                place: "defaults".into(),
-                suggestion: nearest(&kind, KINDS),
-                known: KINDS.join(", "),
-                key: kind,
-            });
+            return Err(Fault::unknown_key(&kind, KINDS.to_vec()).into_error("defaults"));
         }
         let place = format!("defaults.{kind}");
         let Value::Table(under) = under else {
-            return Err(Error::ConfigType {
-                place,
-                expected: "a table of keys".into(),
-                found: under.type_str().into(),
-            });
+            return Err(Fault::wrong_type("a table of keys", &under).into_error(&place));
         };
         let of_kind = |stage: &Value| stage.get("kind").and_then(Value::as_str) == Some(&kind);
         for stage in stages.iter_mut().filter(|stage| of_kind(stage)) {
@@ -226,26 +201,20 @@ fn lay_under(own: &mut Table, under: &Table) {
 /// A `[model]` without a kind is an LSTM.
 fn apply_kind(base: &mut Table) {
     if let Some(Value::Table(model)) = base.get_mut("model") {
-        model
-            .entry("kind")
-            .or_insert_with(|| Value::String("lstm".into()));
+        model.entry("kind").or_insert("lstm".into());
     }
 }
 
 /// Reads `a.b.c=value` as a table to lay over: the value as TOML, or as a string where it is not.
 pub(super) fn parse_set(text: &str) -> Result<Table> {
-    let wrong = |message: &str| Error::ConfigValue {
-        place: format!("--set {text}"),
-        message: message.into(),
-    };
+    let wrong = |message: &str| Error::value(format!("--set {text}"), message);
     let (path, value) = text
         .split_once('=')
         .ok_or_else(|| wrong("expected key=value, as stage.finetune.lr=0.001"))?;
     let keys: Vec<&str> = path.trim().split('.').map(str::trim).collect();
     if keys.iter().any(|key| key.is_empty()) {
-        return Err(wrong(
-            "the key is empty; expected dotted keys, as stage.finetune.lr",
-        ));
+        let message = "the key is empty; expected dotted keys, as stage.finetune.lr";
+        return Err(wrong(message));
     }
     let value = value.trim();
     let mut value = format!("v = {value}")

@@ -6,7 +6,6 @@
 mod merge;
 mod model;
 mod new;
-mod optimizer;
 mod presets;
 mod rates;
 mod stage;
@@ -16,11 +15,11 @@ mod validate;
 mod validate_tuning;
 
 pub use crate::objectives::{Auxiliary, MaskRate, Masking, Problem, RateSchedule};
+pub use crate::optim::OptimizerKind;
 pub use crate::text::{Keep, RateShape};
 pub use model::{
     Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
 };
-pub use optimizer::Optimizer;
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};
 pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};
@@ -68,11 +67,8 @@ impl RunConfig {
         let mut merge = merge::Merge::of(table);
         if let Some(wanted) = &overrides.scale {
             let Some((_, over)) = scales.iter().find(|(name, _)| name == wanted) else {
-                return Err(unknown_name(
-                    "scale",
-                    wanted,
-                    scales.iter().map(|(n, _)| n.as_str()),
-                ));
+                let known = scales.iter().map(|(name, _)| name.as_str());
+                return Err(unknown_name("scale", wanted, known));
             };
             merge.overlay(over.clone())?;
         }
@@ -122,10 +118,8 @@ impl RunConfig {
     /// # Errors
     /// [`Error::ConfigValue`] where a value has no TOML form (an integer above 2⁶³ − 1).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Error::ConfigValue {
-            place: self.name.clone(),
-            message: format!("cannot be written as TOML: {e}"),
-        })
+        toml::to_string_pretty(self)
+            .map_err(|e| Error::value(self.name.clone(), format!("cannot be written as TOML: {e}")))
     }
 }
 
@@ -133,10 +127,8 @@ fn take_scales(table: &mut Table) -> Result<Vec<(String, Table)>> {
     let Some(scales) = table.remove("scale") else {
         return Ok(Vec::new());
     };
-    let wrong = |found: &Value| Error::ConfigType {
-        place: "scale".into(),
-        expected: "tables by name, as [scale.small]".into(),
-        found: found.type_str().into(),
+    let wrong = |found: &Value| {
+        Fault::wrong_type("tables by name, as [scale.small]", found).into_error("scale")
     };
     let Value::Table(scales) = scales else {
         return Err(wrong(&scales));

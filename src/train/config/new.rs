@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
-    Budget, DataConfig, ModelConfig, Optimizer, Part, Precision, PretrainedModel, RunConfig,
+    Budget, DataConfig, ModelConfig, OptimizerKind, Part, Precision, PretrainedModel, RunConfig,
     Source, StageConfig, StageKind, TextChoice, TokenizerConfig,
 };
 use crate::objectives::AnyObjective;
@@ -75,7 +75,7 @@ impl StageConfig {
             save_every: None,
             keep: 2,
             budget: Budget::default(),
-            optimizer: Optimizer::default(),
+            optimizer: OptimizerKind::default(),
             schedule: Schedule::default(),
             dropout: None,
             accumulate: 1,

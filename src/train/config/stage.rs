@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use super::model::{Dropout, LstmModel};
-use super::optimizer::Optimizer;
 use super::tuning::{Lora, UnfreezeEvery};
 use crate::error::{Error, Result};
 use crate::models::lstm;
 use crate::objectives::{self, AnyObjective, OBJECTIVES, Objective, Registered};
+use crate::optim::OptimizerKind;
 use crate::optim::schedule::Schedule;
 use crate::schema::{self, Fault, Read};
 
@@ -20,86 +20,62 @@ use crate::schema::{self, Fault, Read};
 /// As `remote = "Self"`, serde's derive makes functions of the type; the traits are implemented
 /// below, by way of the registry of objectives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self", deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields, default = "unread")]
 pub struct StageConfig {
     /// Names the stage in `init`, `--set stage.NAME.…`, folders and the report.
     pub name: String,
     /// What is done.
     pub kind: StageKind,
     /// What is learned; its options stand beside the other keys.
-    #[serde(flatten, skip_deserializing, default = "unread")]
+    #[serde(flatten, skip_deserializing)]
     pub objective: AnyObjective,
     /// Weights to start from: an earlier stage's name or a model folder; absent: from scratch.
-    #[serde(default)]
     pub init: Option<String>,
     /// Which of those weights are taken over.
-    #[serde(default = "both_parts")]
     pub transfer: Vec<Part>,
     /// Which text a pretrain stage reads.
-    #[serde(default)]
     pub text: TextChoice,
     /// Run the stage once per seed and report the mean.
-    #[serde(default)]
     pub seeds: Vec<u64>,
     /// Run the stage once per fold of a cross-validation and report the mean.
-    #[serde(default)]
     pub folds: Option<usize>,
     /// Run only the first so many folds of the cross-validation.
-    #[serde(default)]
     pub run_folds: Option<usize>,
     /// Highest learning rate.
-    #[serde(default = "default_lr")]
     pub lr: f64,
     /// Texts (or parallel streams of text) per step.
-    #[serde(default = "default_batch")]
     pub batch: usize,
     /// Largest norm of the whole gradient; absent: not clipped.
-    #[serde(default)]
     pub clip_norm: Option<f32>,
     /// Steps between evaluations; absent: once per epoch.
-    #[serde(default)]
     pub eval_every: Option<u64>,
     /// Steps between checkpoints; absent: at every evaluation.
-    #[serde(default)]
     pub save_every: Option<u64>,
     /// Checkpoints kept, besides the best.
-    #[serde(default = "two")]
     pub keep: usize,
     /// When the stage is done.
-    #[serde(default)]
     pub budget: Budget,
     /// The optimiser.
-    #[serde(default)]
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerKind,
     /// How the learning rate moves.
-    #[serde(default)]
     pub schedule: Schedule,
     /// This stage's own dropout; absent: the model's.
-    #[serde(default)]
     pub dropout: Option<Dropout>,
     /// Micro-batches of `batch` texts per step.
-    #[serde(default = "one_usize")]
     pub accumulate: usize,
     /// What activations and their gradients are held in.
-    #[serde(default)]
     pub precision: Precision,
     /// Compute each layer's activations again on the way back instead of keeping them.
-    #[serde(default)]
     pub checkpointing: bool,
     /// Parameters that are not trained: parts, as "embeddings, layer.0-7", or a regex.
-    #[serde(default)]
     pub freeze: Option<String>,
     /// Factor of the learning rate from each layer to the one below it.
-    #[serde(default)]
     pub layer_decay: Option<f64>,
     /// Factors of the learning rate, by regex; those that match a name multiply.
-    #[serde(default)]
     pub rates: BTreeMap<String, f64>,
     /// Begin with the head alone and train one more layer every so often, from the top down.
-    #[serde(default)]
     pub unfreeze_every: Option<UnfreezeEvery>,
     /// Train a low-rank adapter instead of the model.
-    #[serde(default)]
     pub lora: Option<Lora>,
 }
 
@@ -132,7 +108,13 @@ impl StageConfig {
         {
             return Err(foreign(key, objective));
         }
+        let missing = ["name", "kind"]
+            .into_iter()
+            .find(|key| !shared.contains_key(*key));
         let mut stage = StageConfig::deserialize(Read(Value::Table(shared)))?;
+        if let Some(key) = missing {
+            return Err(Fault::missing_field(key));
+        }
         stage.objective = objective.read(own)?;
         Ok(stage)
     }
@@ -313,29 +295,7 @@ impl Default for Budget {
     }
 }
 
-// Defaults that serde needs as functions.
-
-/// Until the objective is read, which is right after the other keys.
-fn unread() -> AnyObjective {
-    OBJECTIVES[0].standard()
-}
-
-fn one_usize() -> usize {
-    1
-}
-
-fn two() -> usize {
-    2
-}
-
-fn both_parts() -> Vec<Part> {
-    vec![Part::Embedding, Part::Lstm]
-}
-
-fn default_lr() -> f64 {
-    1e-3
-}
-
-fn default_batch() -> usize {
-    32
+/// Until its keys are read. `name` and `kind` must be there, which [`StageConfig::read`] sees to.
+fn unread() -> StageConfig {
+    StageConfig::new("", StageKind::Pretrain, OBJECTIVES[0].standard())
 }

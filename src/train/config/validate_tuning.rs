@@ -1,7 +1,7 @@
 //! Ranges of what says which part of a model a stage trains, and which keys concern its kind of
 //! model.
 
-use super::model::model_kinds;
+use super::model::{model_kinds, require_probability};
 use super::rates::Rates;
 use super::validate::{require, wrong};
 use super::{Lora, RunConfig, StageConfig, StageKind, Targets};
@@ -13,14 +13,11 @@ impl RunConfig {
         let at = |key: &str| format!("stage.{}.{key}", stage.name);
         let kind = self.model.kind();
         if !kind.learns(&stage.objective) {
+            let (name, known) = (stage.objective.name(), kind.objectives().join(", "));
+            let kind = kind.name;
             return Err(wrong(
                 at("objective"),
-                format!(
-                    "\"{}\" is no objective of model kind \"{}\"; it has: {}",
-                    stage.objective.name(),
-                    kind.name,
-                    kind.objectives().join(", ")
-                ),
+                format!("\"{name}\" is no objective of model kind \"{kind}\"; it has: {known}"),
             ));
         }
         require(
@@ -68,36 +65,22 @@ impl RunConfig {
 
 fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
     let at = |key: &str| format!("stage.{}.lora.{key}", stage.name);
-    let good_rank = |rank: usize| (1..=1 << 16).contains(&rank);
-    require(
-        good_rank(lora.rank),
-        || at("rank"),
-        "should be at least 1 and at most 65536",
-    )?;
-    let good_alpha = |alpha: f64| alpha > 0.0 && (alpha as f32).is_finite();
-    require(
-        good_alpha(lora.alpha),
-        || at("alpha"),
-        "should be a positive number",
-    )?;
-    require(
-        (0.0..1.0).contains(&lora.dropout),
-        || at("dropout"),
-        "is a probability: expected 0 or more and less than 1",
-    )?;
-    for (pattern, &rank) in &lora.rank_pattern {
-        require(
-            good_rank(rank),
-            || at(&format!("rank_pattern.{pattern}")),
-            "should be at least 1 and at most 65536",
-        )?;
+    let rank = |key: String, rank: usize| {
+        let expected = "should be at least 1 and at most 65536";
+        require((1..=1 << 16).contains(&rank), || at(&key), expected)
+    };
+    let alpha = |key: String, alpha: f64| {
+        let good = alpha > 0.0 && (alpha as f32).is_finite();
+        require(good, || at(&key), "should be a positive number")
+    };
+    rank("rank".into(), lora.rank)?;
+    alpha("alpha".into(), lora.alpha)?;
+    require_probability(lora.dropout, || at("dropout"))?;
+    for (pattern, &own) in &lora.rank_pattern {
+        rank(format!("rank_pattern.{pattern}"), own)?;
     }
-    for (pattern, &alpha) in &lora.alpha_pattern {
-        require(
-            good_alpha(alpha),
-            || at(&format!("alpha_pattern.{pattern}")),
-            "should be a positive number",
-        )?;
+    for (pattern, &own) in &lora.alpha_pattern {
+        alpha(format!("alpha_pattern.{pattern}"), own)?;
     }
     if let Targets::Regex(pattern) = &lora.targets {
         require(
@@ -107,10 +90,8 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
         )?;
     }
     let letters = |rows: &str| {
-        !rows.is_empty()
-            && rows
-                .chars()
-                .all(|c| "qkv".contains(c) && rows.matches(c).count() == 1)
+        let once = |c| "qkv".contains(c) && rows.matches(c).count() == 1;
+        !rows.is_empty() && rows.chars().all(once)
     };
     require(
         lora.rows.as_deref().is_none_or(letters),

@@ -12,7 +12,7 @@ use crate::objectives::feed::{Feed, Pass};
 use crate::ops::axpy;
 use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
 use crate::tensor::{DType, ParamSpec, ParamStore, Tape, Tensor};
-use crate::train::config::{self, Precision};
+use crate::train::config::Precision;
 use crate::train::state::{TensorMap, check_tensors};
 use crate::train::task::StepContext;
 
@@ -27,7 +27,7 @@ const LOSS_SCALE: &str = "optimizer.loss_scale";
 
 /// How an engine updates its parameters.
 pub(super) struct EngineOptions<'a> {
-    pub optimizer: &'a config::Optimizer,
+    pub optimizer: &'a OptimizerKind,
     pub clip_norm: Option<f32>,
     /// Steps from one level of parameters to the next, where they are unfrozen one by one.
     pub unfreeze_every: Option<u64>,
@@ -70,7 +70,7 @@ impl Engine {
         options: &EngineOptions<'_>,
     ) -> Result<Engine> {
         vars.bind(&store)?;
-        let mut optimizer = Optimizer::new(&gpu, rule(options.optimizer), &store)?;
+        let mut optimizer = Optimizer::new(&gpu, *options.optimizer, &store)?;
         let mut scale = 1.0;
         if options.precision == Precision::F16 {
             gpu.require_f16()?;
@@ -300,66 +300,4 @@ fn parameters(store: &ParamStore, wanted: impl Fn(&ParamSpec) -> bool) -> Result
             Ok((spec.name.clone(), Array::whole(&spec.shape.0, values)))
         })
         .collect()
-}
-
-fn rule(config: &config::Optimizer) -> OptimizerKind {
-    use config::Optimizer as C;
-    match *config {
-        C::Sgd { weight_decay } => OptimizerKind::Sgd {
-            momentum: 0.0,
-            nesterov: false,
-            weight_decay,
-        },
-        C::Momentum {
-            momentum,
-            weight_decay,
-        } => OptimizerKind::Sgd {
-            momentum,
-            nesterov: false,
-            weight_decay,
-        },
-        C::Nesterov {
-            momentum,
-            weight_decay,
-        } => OptimizerKind::Sgd {
-            momentum,
-            nesterov: true,
-            weight_decay,
-        },
-        C::Adagrad { eps, weight_decay } => OptimizerKind::AdaGrad { eps, weight_decay },
-        C::Adam {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } => OptimizerKind::Adam {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        },
-        C::Adamw {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } => OptimizerKind::AdamW {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        },
-        C::Rmsprop {
-            alpha,
-            momentum,
-            eps,
-            weight_decay,
-        } => OptimizerKind::RmsProp {
-            alpha,
-            eps,
-            momentum,
-            centered: false,
-            weight_decay,
-        },
-    }
 }

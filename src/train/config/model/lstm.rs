@@ -11,6 +11,7 @@ use crate::models::{Config, Family};
 use crate::objectives::Classify;
 use crate::schema;
 use crate::train::config::StageConfig;
+use crate::train::config::model::require_probability;
 use crate::train::config::validate::require;
 
 /// Its kind in the run file.
@@ -109,44 +110,26 @@ impl LstmModel {
 
     /// Checks the sizes, and that the stages can use it as it is.
     pub(super) fn check(&self, stages: &[StageConfig]) -> Result<()> {
-        for (key, value) in [
-            ("embedding", self.embedding),
-            ("hidden", self.hidden),
-            ("layers", self.layers),
-        ] {
-            require(
-                value >= 1,
-                || format!("model.{key}"),
-                "should be at least 1",
-            )?;
+        let at = |key: &str| format!("model.{key}");
+        let (embedding, hidden) = (("embedding", self.embedding), ("hidden", self.hidden));
+        for (key, value) in [embedding, hidden, ("layers", self.layers)] {
+            require(value >= 1, || at(key), "should be at least 1")?;
         }
         // More would overflow a shape's 32-bit index long before it trained.
-        for (key, value) in [
-            ("embedding", self.embedding),
-            ("hidden", self.hidden),
-            ("head", self.head),
-        ] {
-            require(
-                value <= 65_536,
-                || format!("model.{key}"),
-                "should be at most 65536",
-            )?;
+        for (key, value) in [embedding, hidden, ("head", self.head)] {
+            require(value <= 65_536, || at(key), "should be at most 65536")?;
         }
-        require(
-            self.layers <= 64,
-            || "model.layers".into(),
-            "should be at most 64",
-        )?;
+        require(self.layers <= 64, || at("layers"), "should be at most 64")?;
         require(
             self.cell_clip.is_none_or(|c| c > 0.0 && c.is_finite()),
-            || "model.cell_clip".into(),
+            || at("cell_clip"),
             "should be a positive number; leave it out for no clipping",
         )?;
         self.dropout.check("model.dropout")?;
         let predicts_text = stages.iter().any(|s| !s.objective.is::<Classify>());
         require(
             !(self.bidirectional && predicts_text),
-            || "model.bidirectional".into(),
+            || at("bidirectional"),
             "a model that reads backwards sees the token it should predict; only objective \"classify\" can use it",
         )
     }
@@ -160,11 +143,7 @@ impl Dropout {
             ("embedding", self.embedding),
             ("output", self.output),
         ] {
-            require(
-                (0.0..1.0).contains(&p),
-                || format!("{place}.{key}"),
-                "is a probability: expected 0 or more and less than 1",
-            )?;
+            require_probability(p.into(), || format!("{place}.{key}"))?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::StageConfig;
+use super::validate::require;
 use crate::error::Result;
 use crate::models::lstm::LSTM_FAMILY;
 use crate::models::{FAMILIES, Family};
@@ -137,6 +138,12 @@ fn transformers() -> impl Iterator<Item = &'static dyn Family> {
     families.filter(move |family| family.format().model_type != own)
 }
 
+/// Refuses what is no probability of dropping.
+pub(super) fn require_probability(p: f64, place: impl FnOnce() -> String) -> Result<()> {
+    let expected = "is a probability: expected 0 or more and less than 1";
+    require((0.0..1.0).contains(&p), place, expected)
+}
+
 fn family(name: &str) -> Option<&'static dyn Family> {
     transformers().find(|family| family.format().model_type == name)
 }
@@ -155,10 +162,8 @@ impl Serialize for ModelConfig {
             Self::Transformer(_, model) => toml::to_string(model),
             Self::Pretrained(model) => toml::to_string(model),
         };
-        let sizes: Table = text
-            .map_err(S::Error::custom)?
-            .parse()
-            .map_err(S::Error::custom)?;
+        let sizes = text.map_err(S::Error::custom)?.parse::<Table>();
+        let sizes = sizes.map_err(S::Error::custom)?;
         let mut table = Table::new();
         table.insert(KIND.into(), self.kind().name.into());
         table.extend(sizes);

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::models::Family;
 use crate::nn::HiddenAct;
 use crate::schema;
+use crate::train::config::model::require_probability;
 use crate::train::config::validate::{require, wrong};
 
 /// The keys of a stage that are for transformers.
@@ -112,11 +113,8 @@ impl TransformerModel {
             || at("norm_eps"),
             "should be a positive number",
         )?;
-        check_dropouts(
-            Some(self.dropout),
-            Some(self.attention_dropout),
-            self.classifier_dropout,
-        )
+        let (dropout, attention) = (Some(self.dropout), Some(self.attention_dropout));
+        check_dropouts(dropout, attention, self.classifier_dropout)
     }
 }
 
@@ -153,11 +151,7 @@ fn check_dropouts(
         ("attention_dropout", attention),
         ("classifier_dropout", classifier),
     ] {
-        require(
-            p.is_none_or(|p| (0.0..1.0).contains(&p)),
-            || format!("model.{key}"),
-            "is a probability: expected 0 or more and less than 1",
-        )?;
+        require_probability(p.unwrap_or(0.0).into(), || format!("model.{key}"))?;
     }
     Ok(())
 }
