@@ -183,7 +183,7 @@ fn the_work_of_products_is_counted_in_every_form() {
         Candidate::Tile { bm: 64, bn: 64 },
     ];
     // They broadcast from eight lanes.
-    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+    if gpu.caps().broadcasts() {
         forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
         forms.push(Candidate::Subgroup { rows: 8, wg: 64 });
         forms.push(Candidate::Image { rows: 8 });
@@ -343,7 +343,7 @@ fn a_huge_product_is_made_in_rows_with_the_same_bits() {
         };
         use Candidate::{Direct, Subgroup, Tile};
         let mut forms = vec![Direct { wg: 16 }, Tile { bm: 64, bn: 64 }];
-        if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+        if gpu.caps().broadcasts() {
             forms.push(Subgroup { rows: 32, wg: 16 });
         }
         for form in forms {

@@ -20,14 +20,16 @@ const GROUPS: u32 = COLS / 8u;
 @compute @workgroup_size(8)
 fn attention_dkv_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     let batch = wid.z;
     let head = wid.y;
     let tile = p.first_row + wid.x / p.blocks * 32u;
     let first = wid.x % p.blocks * COLS;
     let sequence = batch * p.heads + head;
-    let s = tile + lane * 4u;
+    let s = tile + lid * 4u;
     let valid = valid_keys(batch);
     // The first query that sees the first of these keys, and the end of the queries.
     let earliest = select(0u, max(tile, cached(valid)) - cached(valid), p.causal != 0u);
@@ -88,6 +90,7 @@ fn attention_dkv_subgroup(
             k_acc[i] = add_outer(q4(q_lo, d), q4(q_hi, d), g, k_acc[i]);
         }
     }
+    let sound = soundness(lanes);
     // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
     // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.keys - min(s, p.keys), 4u); i++) {
@@ -95,8 +98,10 @@ fn attention_dkv_subgroup(
             let d = first + 8u * g;
             let a = k_acc[g];
             let b = v_acc[g];
-            store(s + i, head, batch, d, row_of(a[0], a[1], a[2], a[3], i), row_of(b[0], b[1], b[2], b[3], i));
-            store(s + i, head, batch, d + 4u, row_of(a[4], a[5], a[6], a[7], i), row_of(b[4], b[5], b[6], b[7], i));
+            store(s + i, head, batch, d, sound * row_of(a[0], a[1], a[2], a[3], i),
+                sound * row_of(b[0], b[1], b[2], b[3], i));
+            store(s + i, head, batch, d + 4u, sound * row_of(a[4], a[5], a[6], a[7], i),
+                sound * row_of(b[4], b[5], b[6], b[7], i));
         }
     }
 }

@@ -19,14 +19,16 @@ const GROUPS: u32 = COLS / 8u;
 @compute @workgroup_size(8)
 fn attention_dq_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     let batch = wid.z;
     let head = wid.y;
     let tile = p.first_row + wid.x / p.blocks * 32u;
     let first = wid.x % p.blocks * COLS;
     let sequence = batch * p.heads + head;
-    let t = tile + lane * 4u;
+    let t = tile + lid * 4u;
     let valid = valid_keys(batch);
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
@@ -77,13 +79,14 @@ fn attention_dq_subgroup(
             acc[i] = add_outer(x, y, f, acc[i]);
         }
     }
+    let sound = soundness(lanes);
     // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
     // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {
         for (var g = 0u; g < GROUPS; g++) {
             let d = first + 8u * g;
-            store(t + i, head, batch, d, row_of(acc[g][0], acc[g][1], acc[g][2], acc[g][3], i));
-            store(t + i, head, batch, d + 4u, row_of(acc[g][4], acc[g][5], acc[g][6], acc[g][7], i));
+            store(t + i, head, batch, d, sound * row_of(acc[g][0], acc[g][1], acc[g][2], acc[g][3], i));
+            store(t + i, head, batch, d + 4u, sound * row_of(acc[g][4], acc[g][5], acc[g][6], acc[g][7], i));
         }
     }
 }

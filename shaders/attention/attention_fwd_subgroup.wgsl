@@ -20,14 +20,16 @@ const GROUPS: u32 = COLS / 8u;
 @compute @workgroup_size(8)
 fn attention_fwd_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     let batch = wid.z;
     let head = wid.y;
     let tile = p.first_row + wid.x / p.blocks * 32u;
     let first = wid.x % p.blocks * COLS;
     let sequence = batch * p.heads + head;
-    let t = tile + lane * 4u;
+    let t = tile + lid * 4u;
     let valid = valid_keys(batch);
     let visible = seen(columns(t), valid);
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
@@ -80,8 +82,9 @@ fn attention_fwd_subgroup(
                 a[4] * old, a[5] * old, a[6] * old, a[7] * old));
         }
     }
-    let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
-    let lse = select(vec4<f32>(0.0), top + log2(sum), sum > vec4<f32>(0.0));
+    let sound = soundness(lanes);
+    let inverse = sound * select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
+    let lse = sound * select(vec4<f32>(0.0), top + log2(sum), sum > vec4<f32>(0.0));
     // The bound is one that the compiler cannot know: CPU drivers would otherwise unroll the loop over
     // rows and take seconds to compile the stores.
     for (var i = 0u; i < min(p.queries - min(t, p.queries), 4u); i++) {

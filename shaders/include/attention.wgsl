@@ -95,7 +95,7 @@ alias Source = texture_storage_2d_array<rgba32float, read>;
 
 // A line and a texel in it: where a row of a head begins for q4, k4 and v4.
 fn place(line: u32, column: u32) -> u32 {
-    return line << 16u | column / 4u;
+    return (line << 16u) | (column / 4u);
 }
 
 fn q_place(batch: u32, head: u32, t: u32) -> u32 {

@@ -73,7 +73,7 @@ fn cell(row: u32, unit: u32, product: Units) {
     let own = (row * p.hidden + unit) / UNITS;
     var dh = carry_h[own] + product;
     if p.only_dh == 1u {
-        carry_h[own] = dh;
+        carry_h[own] = sound * dh;
         return;
     }
     // (B, H)
@@ -99,13 +99,13 @@ fn cell(row: u32, unit: u32, product: Units) {
         dc = select(dc, Units(0.0), abs(state) >= Units(p.cell_clip));
     }
     let over = t >= lens[row];
-    let live = select(1.0, 0.0, over);
+    let live = sound * select(1.0, 0.0, over);
     set_gate(g0, live * dc * g * i * (1.0 - i));
     set_gate(g1, live * dc * c_before * f * (1.0 - f));
     set_gate(g2, live * dc * i * (1.0 - g * g));
     set_gate(g3, live * dh * tc * o * (1.0 - o));
-    carry_c[own] = select(dc * f, passed, over);
-    carry_h[own] = select(Units(0.0), dh, over);
+    carry_c[own] = select(sound * dc * f, passed, over);
+    carry_h[own] = select(Units(0.0), sound * dh, over);
 }
 
 fn cells(row0: u32, unit: u32, lid: u32) {

@@ -56,10 +56,10 @@ fn cell(row: u32, unit: u32, product: Products) {
     let g1 = g0 + width;
     let g2 = g1 + width;
     let g3 = g2 + width;
-    let i = sigmoid_of(gates[g0] + product.i);
-    let f = sigmoid_of(gates[g1] + product.f);
-    let g = tanh_of(gates[g2] + product.g);
-    let o = sigmoid_of(gates[g3] + product.o);
+    let i = sound * sigmoid_of(gates[g0] + product.i);
+    let f = sound * sigmoid_of(gates[g1] + product.f);
+    let g = sound * tanh_of(gates[g2] + product.g);
+    let o = sound * sigmoid_of(gates[g3] + product.o);
     gates[g0] = i;
     gates[g1] = f;
     gates[g2] = g;
@@ -70,7 +70,7 @@ fn cell(row: u32, unit: u32, product: Products) {
         state = clamp(state, Units(-p.cell_clip), Units(p.cell_clip));
     }
     let over = t >= lens[row];
-    c[target_at] = select(state, c_before, over);
+    c[target_at] = select(sound * state, c_before, over);
     h[target_at] = select(o * tanh_of(state), h[source], over);
 }
 

@@ -16,3 +16,7 @@ fn tanh_of(x: Units) -> Units {
     return tanh_stable(x);
 }
 #endif
+
+// Factor of all that a cell stores: 1, or NaN where its product cannot be right (see subgroup.wgsl). What it
+// would come from cannot tell, since clamps hide a NaN.
+var<private> sound: f32 = 1.0;

@@ -2,6 +2,7 @@
 //
 // q holds a 4 x 8 block of A spread over eight lanes: lane 2 r holds columns 0..4 of row r,
 // lane 2 r + 1 columns 4..8. So one vec4 load per lane fetches a row-major block as it lies.
+#include "subgroup.wgsl"
 
 fn block_row(lane: u32) -> u32 {
     return (lane & 7u) / 2u;

@@ -59,8 +59,10 @@ fn lstm_step_bwd_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     begin(0u);
+    sound = soundness(lanes);
     let row0 = wid.y * ROWS;
     let unit = (wid.x * TILE + lid) * 4u;
     var acc = array<array<vec4<f32>, 4>, QUADS>();

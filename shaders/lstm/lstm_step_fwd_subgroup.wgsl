@@ -71,8 +71,10 @@ fn lstm_step_fwd_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     begin(0u);
+    sound = soundness(lanes);
     let row0 = wid.y * ROWS;
     let unit = wid.x * TILE + lid;
     let kp = padded();

@@ -55,6 +55,7 @@ alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #else
 @group(0) @binding(2) var b: ImageB; // (batch, ceil(n / 64), FOLD_B, ceil(k / FOLD_B), 64): B, likewise
 #endif
+#include "subgroup.wgsl"
 #include "matmul_out.wgsl"
 
 const EIGHTS: u32 = ROWS / 8u;
@@ -135,6 +136,7 @@ fn matmul_image(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     // Rows 0 to 3 and 4 to 7 of every eight. Loops over them have a constant count equal to their
     // length: drivers unroll only such loops.
@@ -207,16 +209,17 @@ fn matmul_image(
     }
     let bias_near = bias_at(col);
     let bias_far = bias_at(col + 32u);
+    let sound = soundness(lanes);
     for (var g = 0u; g < EIGHTS; g++) {
         for (var r = 0u; r < 4u; r++) {
             let at = row + 8u * g + r;
-            store(wid.z, at, col, upper[g][r].near, bias_near);
-            store(wid.z, at, col + 32u, upper[g][r].far, bias_far);
+            store(wid.z, at, col, sound * upper[g][r].near, bias_near);
+            store(wid.z, at, col + 32u, sound * upper[g][r].far, bias_far);
         }
         for (var r = 0u; r < 4u; r++) {
             let at = row + 8u * g + 4u + r;
-            store(wid.z, at, col, lower[g][r].near, bias_near);
-            store(wid.z, at, col + 32u, lower[g][r].far, bias_far);
+            store(wid.z, at, col, sound * lower[g][r].near, bias_near);
+            store(wid.z, at, col + 32u, sound * lower[g][r].far, bias_far);
         }
     }
 }

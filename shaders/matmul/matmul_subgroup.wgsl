@@ -15,6 +15,7 @@
 #const ROWS: u32 // rows of an invocation, a multiple of 4
 #const WG: u32 // invocations of a workgroup
 
+#include "subgroup.wgsl"
 #include "matmul_panels.wgsl"
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / (4 WG)), kp, 4 WG): B packed by matmul_pack, width 4 WG
 
@@ -25,6 +26,7 @@ fn matmul_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
     @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     // Loops over acc have a constant count equal to its length: drivers unroll only such loops.
     var acc = array<array<vec4<f32>, 4>, GROUPS>();
@@ -65,10 +67,11 @@ fn matmul_subgroup(
     let row = wid.x * ROWS;
     let col = (wid.y * WG + lid) * 4u;
     let shift = bias_at(col);
+    let sound = soundness(lanes);
     for (var g = 0u; g < GROUPS; g++) {
-        store(wid.z, row + 4u * g, col, acc[g][0], shift);
-        store(wid.z, row + 4u * g + 1u, col, acc[g][1], shift);
-        store(wid.z, row + 4u * g + 2u, col, acc[g][2], shift);
-        store(wid.z, row + 4u * g + 3u, col, acc[g][3], shift);
+        store(wid.z, row + 4u * g, col, sound * acc[g][0], shift);
+        store(wid.z, row + 4u * g + 1u, col, sound * acc[g][1], shift);
+        store(wid.z, row + 4u * g + 2u, col, sound * acc[g][2], shift);
+        store(wid.z, row + 4u * g + 3u, col, sound * acc[g][3], shift);
     }
 }

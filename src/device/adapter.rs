@@ -54,6 +54,11 @@ pub struct MatrixUnits {
 }
 
 impl Caps {
+    /// Whether kernels run that share by broadcast what eight lanes of a subgroup hold.
+    pub fn broadcasts(&self) -> bool {
+        self.subgroup && self.subgroup_min >= 8
+    }
+
     /// How large images may be.
     pub fn images(&self) -> ImageLimits {
         ImageLimits {

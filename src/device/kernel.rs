@@ -6,13 +6,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::adapter::Caps;
 use super::driver::Driver;
 use super::image::image_format;
 use super::lock::lock;
 use super::work::Counter;
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
-use crate::kernels::{KernelError, Target, Variant, catalogue};
+use crate::kernels::{
+    Contract, KernelError, Result as CatalogueResult, Target, Variant, catalogue,
+};
 
 /// A compiled kernel.
 pub struct Kernel {
@@ -84,6 +87,27 @@ impl Drop for KernelCache {
     }
 }
 
+/// What a variant needs of the adapter and does not find there.
+fn lacking(contract: &Contract, variant: &Variant, caps: &Caps) -> CatalogueResult<Option<String>> {
+    let features = contract.features(variant)?;
+    for (feature, there, what) in [
+        (Feature::Subgroup, caps.subgroup, "subgroup operations"),
+        (Feature::F16, caps.f16, "16-bit floats"),
+        (
+            Feature::CooperativeMatrix,
+            caps.matrix.is_some(),
+            "cooperative matrices of f16 and subgroups of one size",
+        ),
+    ] {
+        if features.contains(&feature) && !there {
+            return Ok(Some(what.to_string()));
+        }
+    }
+    let lanes = contract.lanes(variant)?;
+    let wrong = lanes.filter(|lanes| !lanes.fit(caps.subgroup_min, caps.subgroup_max));
+    Ok(wrong.map(|lanes| format!("subgroups of {lanes}")))
+}
+
 impl Kernel {
     fn new(driver: &Driver, name: &str, variant: &Variant, checked: bool) -> Result<Kernel> {
         let Driver { device, caps, .. } = driver;
@@ -91,19 +115,8 @@ impl Kernel {
         let wrong = |error: KernelError| Error::kernel(name, error);
         let source = catalogue::get(name).ok_or_else(|| fail("not in the catalogue".into()))?;
         let contract = source.contract().map_err(wrong)?;
-        let features = contract.features(variant).map_err(wrong)?;
-        for (feature, there, what) in [
-            (Feature::Subgroup, caps.subgroup, "subgroup operations"),
-            (Feature::F16, caps.f16, "16-bit floats"),
-            (
-                Feature::CooperativeMatrix,
-                caps.matrix.is_some(),
-                "cooperative matrices of f16 and subgroups of one size",
-            ),
-        ] {
-            if features.contains(&feature) && !there {
-                return Err(fail(format!("needs {what}, which {caps} lacks")));
-            }
+        if let Some(what) = lacking(contract, variant, caps).map_err(wrong)? {
+            return Err(fail(format!("needs {what}, which {caps} lacks")));
         }
         let wgsl = source.source(variant, Target::Naga).map_err(wrong)?;
         let bindings = contract.bindings(variant).map_err(wrong)?;
@@ -219,5 +232,38 @@ impl Kernel {
 
     pub(super) fn counter(&self) -> Option<&Counter> {
         self.counter.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lacking;
+    use crate::device::adapter::tests::caps;
+    use crate::kernels::contract::Feature;
+    use crate::kernels::{Variant, catalogue};
+
+    #[test]
+    fn kernels_by_broadcast_run_in_large_subgroups_only() {
+        let default = Variant::new();
+        for kernel in catalogue::iter() {
+            let contract = kernel.contract().unwrap();
+            if contract.features != [Feature::Subgroup] {
+                continue;
+            }
+            let lacks = |lanes| lacking(contract, &default, &caps(lanes)).unwrap();
+            assert_eq!(lacks(0).as_deref(), Some("subgroup operations"));
+            assert_eq!(lacks(4).as_deref(), Some("subgroups of 8 lanes or more"));
+            for lanes in [8, 64] {
+                assert_eq!(lacks(lanes), None);
+                assert!(caps(lanes).broadcasts());
+            }
+            assert!(!caps(4).broadcasts() && !caps(0).broadcasts());
+        }
+        let coop = catalogue::contract("matmul_coop").unwrap();
+        let variant = default.with("SUBGROUP", 8u32).with("THREADS", 32u32);
+        let lanes = coop.lanes(&variant).unwrap().unwrap();
+        assert_eq!(lanes.to_string(), "8 lanes");
+        let fits = [(8, 8), (4, 8), (8, 16), (32, 32)].map(|(min, max)| lanes.fit(min, max));
+        assert_eq!(fits, [true, false, false, false]);
     }
 }

@@ -42,7 +42,7 @@ impl Rung {
         match value {
             "" => Ok(None),
             "portable" => Ok(Some(Rung::Portable)),
-            "subgroup" | "image" if !caps.subgroup || caps.subgroup_min < 8 => {
+            "subgroup" | "image" if !caps.broadcasts() => {
                 bad("another rung: this adapter's subgroups have fewer than 8 lanes")
             }
             "subgroup" => Ok(Some(Rung::Subgroup)),

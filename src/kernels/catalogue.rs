@@ -32,13 +32,23 @@ impl KernelSource {
 
     /// The text to hand to a WGSL compiler. Constants and flags that `variant` leaves open
     /// take the contract's defaults.
+    ///
+    /// # Errors
+    /// [`KernelError::NotForTarget`] for cooperative matrices in a browser, and what is wrong with
+    /// the variant.
     pub fn source(&self, variant: &Variant, target: Target) -> Result<String> {
         let contract = self.contract()?;
+        let features = contract.features(variant)?;
+        if features.iter().any(|f| !target.has(*f)) {
+            return Err(KernelError::NotForTarget {
+                kernel: self.name.to_string(),
+            });
+        }
         let file = format!("{}/{}.wgsl", self.family, self.name);
         let full = contract.complete(variant)?;
         let body = preprocess::expand(&file, self.wgsl, &full, &include)?;
         let mut text = String::new();
-        for feature in contract.features(variant)? {
+        for feature in features {
             text.push_str(match (feature, target) {
                 // naga knows subgroups without the line and refuses the line.
                 (Feature::Subgroup, Target::Naga) => "",
@@ -150,6 +160,7 @@ include_files! {
     "rows_broadcast.wgsl"
     "step_state.wgsl"
     "stored.wgsl"
+    "subgroup.wgsl"
     "target_loss.wgsl"
 }
 

@@ -27,6 +27,10 @@ pub struct Contract {
     /// Optional device features; none for the baseline.
     #[serde(default)]
     pub features: Vec<Feature>,
+    /// Lanes that a subgroup must have, or the name of the u32 constant that says it: so many or
+    /// more, with cooperative matrices exactly so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Extent>,
     /// Invocations per workgroup on each axis: numbers, or names of u32 constants.
     pub workgroup_size: [Extent; 3],
     /// How many workgroups to dispatch.
@@ -66,7 +70,7 @@ pub enum Feature {
     CooperativeMatrix,
 }
 
-/// A workgroup extent.
+/// A workgroup extent, or the lanes of a subgroup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Extent {
@@ -74,6 +78,22 @@ pub enum Extent {
     Fixed(u32),
     /// The value of a u32 `#const`.
     Named(String),
+}
+
+/// How many lanes a subgroup must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lanes {
+    /// So many.
+    pub least: u32,
+    /// And no more.
+    pub exact: bool,
+}
+
+impl Lanes {
+    /// Whether all subgroups are of such a size on an adapter whose smallest and largest are these.
+    pub fn fit(self, smallest: u32, largest: u32) -> bool {
+        smallest >= self.least && !(self.exact && largest > self.least)
+    }
 }
 
 /// Dispatch geometry.
@@ -259,6 +279,13 @@ impl From<Scalar> for Value {
     }
 }
 
+impl fmt::Display for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.exact { "" } else { " or more" };
+        write!(f, "{} lanes{more}", self.least)
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -346,19 +373,29 @@ impl Contract {
         let full = self.complete(variant)?;
         let mut size = [1; 3];
         for (axis, extent) in size.iter_mut().zip(&self.workgroup_size) {
-            *axis = match extent {
-                Extent::Fixed(n) => *n,
-                Extent::Named(name) => match full.get(name) {
-                    Some(Value::U32(n)) => n,
-                    _ => {
-                        return Err(
-                            self.fail(format!("workgroup size '{name}' is no u32 constant"))
-                        );
-                    }
-                },
-            };
+            *axis = self.extent(extent, &full)?;
         }
         Ok(size)
+    }
+
+    /// The lanes of a subgroup that a variant needs; `None` where it has no subgroups.
+    pub fn lanes(&self, variant: &Variant) -> Result<Option<Lanes>> {
+        let Some(extent) = &self.lanes else {
+            return Ok(None);
+        };
+        let least = self.extent(extent, &self.complete(variant)?)?;
+        let exact = self.features.contains(&Feature::CooperativeMatrix);
+        Ok(Some(Lanes { least, exact }))
+    }
+
+    fn extent(&self, extent: &Extent, full: &Variant) -> Result<u32> {
+        match extent {
+            Extent::Fixed(n) => Ok(*n),
+            Extent::Named(name) => match full.get(name) {
+                Some(Value::U32(n)) => Ok(n),
+                _ => Err(self.fail(format!("the size '{name}' is no u32 constant"))),
+            },
+        }
     }
 
     /// Byte offset of each field of `Params`, by the uniform layout rules of WGSL.

@@ -8,6 +8,7 @@
 //! // Source: paper and equation, or the definition followed.
 //! // Dispatch: (x, y, z) workgroups of SIZE; what one of them does.
 //! #const TILE: u32 // meaning and allowed values
+//! const SUBGROUP: u32 = 8u; // of kernels with subgroups: the fewest lanes that those must have
 //! struct Params {
 //!     n: u32, // meaning, with the range where it matters
 //! }
@@ -32,6 +33,8 @@ pub(super) struct Declared {
     pub source: String,
     pub dispatch: Dispatch,
     pub workgroup_size: [Extent; 3],
+    /// The value of `const SUBGROUP`.
+    pub lanes: Option<u32>,
     pub params: Vec<Param>,
     pub bindings: Vec<Binding>,
     pub consts: Vec<Const>,
@@ -77,6 +80,7 @@ impl Declared {
             params: Vec::new(),
             in_params: false,
             workgroup_size: None,
+            lanes: None,
         };
         reader.file(wgsl)?;
         let header = Header::of(wgsl);
@@ -87,6 +91,7 @@ impl Declared {
             dispatch: header.dispatch()?,
             bindings: reader.bindings()?,
             workgroup_size: reader.workgroup_size.ok_or("no @workgroup_size")?,
+            lanes: reader.lanes,
             params: reader.params,
             consts: reader.consts.into_values().collect(),
             flags: reader.flags,
@@ -205,6 +210,7 @@ struct Reader<'a, 'i> {
     params: Vec<Param>,
     in_params: bool,
     workgroup_size: Option<[Extent; 3]>,
+    lanes: Option<u32>,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -295,6 +301,9 @@ impl<'a> Reader<'a, '_> {
             let variable = Variable::read(when, rest, comment);
             self.variables
                 .push(variable.ok_or("expected `@group(0) @binding(n) var<…> name: Type;`")?);
+        } else if let Some(rest) = code.strip_prefix("const SUBGROUP: u32 = ") {
+            let number = rest.trim_end_matches([';', 'u']).parse();
+            self.lanes = Some(number.map_err(|_| "expected `const SUBGROUP: u32 = 8u;`")?);
         } else if let Some((_, rest)) = code.split_once("@workgroup_size(") {
             let (inner, _) = rest
                 .split_once(')')

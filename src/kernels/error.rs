@@ -34,6 +34,15 @@ pub enum KernelError {
         /// The keys there are.
         known: String,
     },
+    /// The WGSL of [`Target::Web`](super::Target::Web) cannot say what a kernel does.
+    #[error(
+        "kernel '{kernel}' has no text for browsers, whose WGSL has no cooperative matrices; take Target::Naga, \
+         or a kernel of the same family without them"
+    )]
+    NotForTarget {
+        /// Kernel.
+        kernel: String,
+    },
     /// A kernel's WGSL and notes do not make a contract: something is missing or contradicts itself.
     #[error("contract of kernel '{kernel}': {message}")]
     Contract {

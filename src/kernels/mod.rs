@@ -22,11 +22,25 @@ pub use contract::Contract;
 pub use error::{KernelError, Result};
 pub use variant::{Value, Variant};
 
+use contract::Feature;
+use serde::{Deserialize, Serialize};
+
 /// For whom a shader's text is meant: they differ in the `enable` lines they accept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// naga and native wgpu, which refuse `enable subgroups;`.
     Naga,
-    /// Browsers, which require it.
+    /// Browsers, Dawn and Tint, which require it.
     Web,
+}
+
+impl Target {
+    /// Whether its WGSL can say what a kernel with this feature does.
+    pub fn has(self, feature: Feature) -> bool {
+        match feature {
+            Feature::Subgroup | Feature::F16 => true,
+            Feature::CooperativeMatrix => self == Target::Naga,
+        }
+    }
 }

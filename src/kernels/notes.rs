@@ -1,7 +1,7 @@
 //! `kernels/<family>/<stem>.toml`: what a kernel's WGSL cannot say. Together with what the text
 //! itself declares it makes the kernel's contract.
 
-use super::contract::{Access, Binding, Feature, Flag, Limits, Scalar, Setting, Tolerance};
+use super::contract::{Access, Binding, Extent, Feature, Flag, Limits, Scalar, Setting, Tolerance};
 use super::declared::{Declared, Include};
 use super::work::Work;
 use super::{Contract, KernelError, Result, Value};
@@ -75,6 +75,8 @@ impl Contract {
         if let Some(name) = unknown.next() {
             return Err(fail(format!("the shader has no '{name}'")));
         }
+        let named = consts.iter().find(|c| c.name == "SUBGROUP");
+        let named = named.map(|c| Extent::Named(c.name.clone()));
         let mut contract = Contract {
             name: name.to_string(),
             family: family.to_string(),
@@ -83,6 +85,7 @@ impl Contract {
             source: declared.source,
             saved: notes.saved,
             features: notes.features,
+            lanes: declared.lanes.map(Extent::Fixed).or(named),
             workgroup_size: declared.workgroup_size,
             dispatch: declared.dispatch,
             limits: Limits {
@@ -150,6 +153,13 @@ impl Contract {
         }
         for v in self.variants() {
             self.complete(&v)?;
+        }
+        let in_subgroups = [Feature::Subgroup, Feature::CooperativeMatrix];
+        if self.lanes.is_some() != in_subgroups.iter().any(|f| self.features.contains(f)) {
+            return Err(fail(
+                "kernels of subgroups, and no others, say in SUBGROUP how many lanes those must have"
+                    .into(),
+            ));
         }
         let formulas = self.work.iter().flat_map(Work::formulas);
         for name in formulas.flat_map(|f| f.names()) {

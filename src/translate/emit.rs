@@ -35,6 +35,9 @@ pub fn spirv(module: &Module) -> Result<Vec<u32>> {
         zero_initialize_workgroup_memory: back::spv::ZeroInitializeWorkgroupMemoryMode::None,
         force_loop_bounding: false,
         emit_int_div_checks: false,
+        // With it every module that has f16 declares StorageInputOutput16, which drivers need not have;
+        // compute shaders have no inputs and outputs of that kind.
+        use_storage_input_output_16: false,
         ..Default::default()
     };
     let pipeline = back::spv::PipelineOptions {

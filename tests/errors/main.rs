@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 use common::gpu;
 use melos::Error;
 use melos::device::{AdapterChoice, Gpu, Groups};
-use melos::kernels::{KernelError, Variant};
+use melos::kernels::{KernelError, Target, Variant};
 use melos::objectives::scores::{ClassScores, Scores};
 use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
@@ -28,7 +28,7 @@ use operators::floats;
 
 /// (variant, file, test)
 #[rustfmt::skip] // A row a line.
-const TRIGGERED: [(&str, &str, &str); 41] = [
+const TRIGGERED: [(&str, &str, &str); 42] = [
     ("NoAdapter", "tests/errors/main.rs", "without_an_adapter_the_program_says_how_to_get_one"),
     ("UnknownAdapter", "tests/errors/main.rs", "an_adapter_that_is_not_there"),
     ("Device", "tests/errors/main.rs", "host_data_inside_a_recording"),
@@ -70,6 +70,7 @@ const TRIGGERED: [(&str, &str, &str); 41] = [
     // Of `KernelError`, which the catalogue has to itself.
     ("KernelError::UnknownKernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
     ("KernelError::UnknownKey", "tests/errors/main.rs", "kernels_outside_of_their_contract"),
+    ("KernelError::NotForTarget", "tests/shaders.rs", "matrices_have_no_text_for_browsers"),
     ("KernelError::Write", "tests/errors/main.rs", "an_export_that_cannot_be_written"),
 ];
 
@@ -215,7 +216,7 @@ fn kernels_outside_of_their_contract() {
         "melos kernels list"
     );
     let fill = melos::kernels::catalogue::get("fill").unwrap();
-    let result = fill.source(&odd, melos::kernels::Target::Naga).map(drop);
+    let result = fill.source(&odd, Target::Naga).map(drop);
     refused!(result, KernelError::UnknownKey { .. }, "fill", "NO_SUCH");
 }
 
@@ -371,7 +372,7 @@ fn an_export_that_cannot_be_written() {
     let file = dir.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
     let inside = file.join("kernels");
-    let failed = melos::translate::export(&inside)
+    let failed = melos::translate::export(&inside, Target::Web)
         .map(drop)
         .map_err(Error::from);
     let wanted = inside.display().to_string();

@@ -144,7 +144,7 @@ fn forms(gpu: &Gpu) -> Vec<Candidate> {
         Candidate::Tile { bm: 128, bn: 128 },
     ];
     // It broadcasts from eight lanes.
-    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+    if gpu.caps().broadcasts() {
         forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
     }
@@ -244,7 +244,7 @@ fn every_form_in_batches() {
 fn every_form_with_columns_of_c_as_lines() {
     let gpu = unchecked();
     let mut forms = forms(&gpu);
-    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+    if gpu.caps().broadcasts() {
         forms.push(Candidate::Image { rows: 8 });
     }
     for form in forms {
@@ -268,7 +268,7 @@ fn every_form_with_columns_of_c_as_lines() {
 #[test]
 fn images_at_every_size_that_suits_them() {
     let gpu = unchecked();
-    if !gpu.caps().subgroup || gpu.caps().subgroup_min < 8 {
+    if !gpu.caps().broadcasts() {
         eprintln!("SKIPPED: no subgroups of 8 lanes");
         return;
     }

@@ -285,7 +285,7 @@ fn products_of_mixed_operands() {
         Candidate::Direct { wg: 16 },
         Candidate::Tile { bm: 64, bn: 64 },
     ];
-    if gpu.caps().subgroup && gpu.caps().subgroup_min >= 8 {
+    if gpu.caps().broadcasts() {
         forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
         forms.push(Candidate::Image { rows: 16 });
     }

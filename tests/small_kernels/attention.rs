@@ -123,9 +123,10 @@ fn check(dev: &Dev, what: &str, out: &Out, want: &[Want]) {
 
 #[test]
 fn attention_in_both_forms() {
-    let forms: &[&str] = match Dev::new().gpu.caps() {
-        caps if caps.subgroup && caps.subgroup_min >= 8 => &["", "_subgroup"],
-        _ => &[""],
+    let forms: &[&str] = if Dev::new().gpu.caps().broadcasts() {
+        &["", "_subgroup"]
+    } else {
+        &[""]
     };
     for form in forms {
         for (width, accumulate) in [(5, 0), (8, 0), (8, 1), (3, 1)] {

@@ -86,7 +86,7 @@ impl Form {
         let caps = gpu.caps();
         let subgroup = match gpu.rung() {
             Some(rung) => rung.broadcasts(),
-            None => caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8,
+            None => caps.is_cpu && caps.broadcasts(),
         };
         let form = Form::new(subgroup, width as u32, flags);
         let limit = form.longest(gpu.is_checked());

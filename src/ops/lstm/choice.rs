@@ -20,7 +20,7 @@ pub(super) fn choose(gpu: &Gpu, batch: usize, w_hh: &Tensor) -> Result<Form> {
     let caps = gpu.caps();
     let form = |kind| Form::new(caps.is_cpu, kind, batch as u32, hidden as u32);
     let steps = |broadcasts| if broadcasts { SubgroupSteps } else { Steps };
-    let able = caps.subgroup && caps.subgroup_min >= 8;
+    let able = caps.broadcasts();
     if can_be_image(w_hh) && reads_images(gpu)? {
         return Ok(form(ImageSteps));
     }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::candidate::Candidate;
 use super::image;
-use super::panels::K_STEP;
 use super::sizes::{Hardware, Sizes};
 use super::split;
 use crate::device::Rung;
@@ -112,7 +111,7 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
     };
     let mut out = Vec::new();
     if caps.cpu {
-        if caps.min_subgroup >= K_STEP {
+        if caps.broadcasts {
             if has_image_form(product, caps) {
                 out.push(Candidate::Image {
                     rows: image::rows(product.m, caps.image_rows),
@@ -150,7 +149,7 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
     if fits(64, 64) {
         out.push(Candidate::Tile { bm: 64, bn: 64 });
     }
-    if caps.min_subgroup >= K_STEP && product.m > 8 {
+    if caps.broadcasts && product.m > 8 {
         out.push(Candidate::Subgroup { rows: 8, wg: 64 });
     }
     if !out.contains(&direct) {
@@ -248,7 +247,7 @@ mod tests {
 
     const LAVAPIPE: Hardware = Hardware {
         cpu: true,
-        min_subgroup: 8,
+        broadcasts: true,
         images: NO_IMAGES,
         image_rows: 0,
         workgroup_bytes: 32 << 10,
@@ -300,7 +299,7 @@ mod tests {
         assert_eq!(forms, [Candidate::Subgroup { rows: 8, wg: 64 }]);
         let gpu = Hardware {
             cpu: false,
-            min_subgroup: 32,
+            broadcasts: true,
             ..LAVAPIPE
         };
         assert!(worth_timing(&large, &gpu, None).len() > 1);
@@ -339,7 +338,7 @@ mod tests {
             Candidate::Subgroup { rows: 32, wg: 16 }
         );
         let bare = Hardware {
-            min_subgroup: 0,
+            broadcasts: false,
             ..able
         };
         let all = candidates(&Sizes::new(512, 512, 512, false, false), &bare);
@@ -350,7 +349,7 @@ mod tests {
     fn few_tiles_of_a_long_k_are_made_in_parts() {
         let gpu = Hardware {
             cpu: false,
-            min_subgroup: 32,
+            broadcasts: true,
             invocations: 1024,
             ..LAVAPIPE
         };

@@ -6,7 +6,7 @@ use crate::kernels::grid::MAX_GROUPS;
 /// Invocations of `matmul_pack`.
 const PACK_THREADS: u64 = 64;
 /// Steps of k the subgroup kernels take at once; panels are padded to it.
-pub(super) const K_STEP: u32 = 8;
+const K_STEP: u32 = 8;
 
 /// `Params` of `matmul_pack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]

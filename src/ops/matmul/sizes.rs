@@ -91,8 +91,8 @@ impl Sizes {
 pub struct Hardware {
     /// A software driver: cores, not compute units.
     pub cpu: bool,
-    /// Smallest subgroup size, 0 without the feature.
-    pub min_subgroup: u32,
+    /// Whether kernels by subgroup broadcast run.
+    pub broadcasts: bool,
     /// How large images may be.
     pub images: ImageLimits,
     /// Most rows of an invocation in products of images, 0 where those are not made.

@@ -19,7 +19,7 @@ pub(super) fn choose(gpu: &Gpu, sizes: &Sizes) -> Result<Candidate> {
     let caps = gpu.caps();
     let caps = Hardware {
         cpu: caps.is_cpu,
-        min_subgroup: if caps.subgroup { caps.subgroup_min } else { 0 },
+        broadcasts: caps.broadcasts(),
         images: caps.images(),
         image_rows: image_rows(gpu)?.unwrap_or(0),
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
@@ -48,7 +48,7 @@ fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
     if let Some(rung) = gpu.rung() {
         return Ok((rung == Rung::Image).then_some(IMAGE_ROWS[0]));
     }
-    if !(caps.is_cpu && caps.subgroup && caps.subgroup_min >= 8) {
+    if !(caps.is_cpu && caps.broadcasts()) {
         return Ok(None);
     }
     // Bounds checks are for tests, whose forms are not to depend on the time of day.
