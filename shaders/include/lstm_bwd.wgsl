@@ -104,8 +104,8 @@ fn cell(row: u32, unit: u32, product: Units) {
     set_gate(g1, live * dc * c_before * f * (1.0 - f));
     set_gate(g2, live * dc * i * (1.0 - g * g));
     set_gate(g3, live * dh * tc * o * (1.0 - o));
-    carry_c[own] = select(sound * dc * f, passed, over);
-    carry_h[own] = select(Units(0.0), sound * dh, over);
+    carry_c[own] = sound * select(dc * f, passed, over);
+    carry_h[own] = sound * select(Units(0.0), dh, over);
 }
 
 fn cells(row0: u32, unit: u32, lid: u32) {

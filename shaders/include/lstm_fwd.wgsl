@@ -56,22 +56,22 @@ fn cell(row: u32, unit: u32, product: Products) {
     let g1 = g0 + width;
     let g2 = g1 + width;
     let g3 = g2 + width;
-    let i = sound * sigmoid_of(gates[g0] + product.i);
-    let f = sound * sigmoid_of(gates[g1] + product.f);
-    let g = sound * tanh_of(gates[g2] + product.g);
-    let o = sound * sigmoid_of(gates[g3] + product.o);
-    gates[g0] = i;
-    gates[g1] = f;
-    gates[g2] = g;
-    gates[g3] = o;
+    let i = sigmoid_of(gates[g0] + product.i);
+    let f = sigmoid_of(gates[g1] + product.f);
+    let g = tanh_of(gates[g2] + product.g);
+    let o = sigmoid_of(gates[g3] + product.o);
+    gates[g0] = sound * i;
+    gates[g1] = sound * f;
+    gates[g2] = sound * g;
+    gates[g3] = sound * o;
     let c_before = c[source];
     var state = fma(f, c_before, i * g);
     if p.cell_clip > 0.0 {
         state = clamp(state, Units(-p.cell_clip), Units(p.cell_clip));
     }
     let over = t >= lens[row];
-    c[target_at] = select(sound * state, c_before, over);
-    h[target_at] = select(o * tanh_of(state), h[source], over);
+    c[target_at] = sound * select(state, c_before, over);
+    h[target_at] = sound * select(o * tanh_of(state), h[source], over);
 }
 
 // The cells of ROWS rows and of the workgroup's units, whose products are in `sums`. Every invocation
