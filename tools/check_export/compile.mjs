@@ -15,8 +15,8 @@ if (!/^target = "web"$/m.test(manifest)) {
     console.error(`${folder} holds no export for browsers`);
     process.exit(1);
 }
-// Dawn goes when this object does.
-const gpu = create([`backend=${backend}`]);
+// A global: Dawn goes when this object is collected, whatever is still compiled.
+globalThis.gpu = create([`backend=${backend}`]);
 const adapter = await gpu.requestAdapter();
 if (!adapter) process.exit(3);
 
