@@ -13,9 +13,7 @@ use super::lock::lock;
 use super::work::Counter;
 use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
-use crate::kernels::{
-    Contract, KernelError, Result as CatalogueResult, Target, Variant, catalogue,
-};
+use crate::kernels::{self, Contract, KernelError, Target, Variant, catalogue};
 
 /// A compiled kernel.
 pub struct Kernel {
@@ -88,7 +86,7 @@ impl Drop for KernelCache {
 }
 
 /// What a variant needs of the adapter and does not find there.
-fn lacking(contract: &Contract, variant: &Variant, caps: &Caps) -> CatalogueResult<Option<String>> {
+fn lacking(contract: &Contract, variant: &Variant, caps: &Caps) -> kernels::Result<Option<String>> {
     let features = contract.features(variant)?;
     for (feature, there, what) in [
         (Feature::Subgroup, caps.subgroup, "subgroup operations"),
