@@ -1,0 +1,137 @@
+//! The hidden names that things have while they are written, and what a kill leaves under them.
+//!
+//! ```text
+//! .NAME.PROCESS-NUMBER.partial    NAME, being written
+//! .NAME.PROCESS-NUMBER.replaced   the NAME of before, while a new one takes its place
+//! ```
+//! Whoever writes holds a lock on it, which ends with the process: what can be locked was left by a
+//! kill. (Windows has no locks on folders; there they stay.)
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::parent;
+
+pub(super) const PARTIAL: &str = "partial";
+#[cfg(feature = "train")]
+pub(super) const REPLACED: &str = "replaced";
+
+/// A hidden neighbour of `target` that is this call's alone.
+pub(super) fn neighbour(target: &Path, kind: &str) -> PathBuf {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let (process, call) = (std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
+    target.with_file_name(format!(".{name}.{process}-{call}.{kind}"))
+}
+
+/// What a hidden name was to become, and whether it is what was replaced.
+fn parse(name: &str) -> Option<(&str, bool)> {
+    let (stem, kind) = name.strip_prefix('.')?.rsplit_once('.')?;
+    let replaced = match kind {
+        "partial" => false,
+        "replaced" => true,
+        _ => return None,
+    };
+    let number = |tag: &str| tag.split('-').all(|n| n.parse::<u64>().is_ok());
+    Some(match stem.rsplit_once('.') {
+        Some((target, tag)) if number(tag) => (target, replaced),
+        // As earlier versions of melos called them.
+        _ => (stem, replaced),
+    })
+}
+
+/// Clears what kills left of everything in a folder that is melos's own.
+#[cfg(feature = "train")]
+pub fn clear(folder: &Path) {
+    clear_where(folder, |_| true);
+}
+
+/// Clears what kills left of one target.
+pub(super) fn clear_of(target: &Path) {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    clear_where(parent(target), |found| found == name);
+}
+
+/// The best that can be done: what cannot be cleared does no harm.
+fn clear_where(folder: &Path, wanted: impl Fn(&str) -> bool) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((target, replaced)) = name.to_str().and_then(parse) else {
+            continue;
+        };
+        if wanted(target) {
+            clear_one(&entry.path(), &folder.join(target), replaced);
+        }
+    }
+}
+
+fn clear_one(path: &Path, target: &Path, replaced: bool) {
+    // Links and special files are nobody's work that was stopped.
+    let Ok(kind) = fs::symlink_metadata(path).map(|m| m.file_type()) else {
+        return;
+    };
+    if !kind.is_file() && !kind.is_dir() {
+        return;
+    }
+    let Some(_held) = File::open(path).ok().filter(|file| file.try_lock().is_ok()) else {
+        return;
+    };
+    let _ = if replaced && !target.exists() {
+        fs::rename(path, target)
+    } else if kind.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{file, names};
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert_eq!(parse(".config.toml.12-0.partial"), Some(("config.toml", false)));
+        assert_eq!(parse(".lm.1.12-3.replaced"), Some(("lm.1", true)));
+        assert_eq!(parse(".checkpoint-20.partial"), Some(("checkpoint-20", false)));
+        for other in ["config.toml", "a.partial", ".partial", ".lock", ".a.partial2"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_written_is_left_alone_and_what_a_kill_left_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.json");
+        let living = file::NewFile::begin(&target).unwrap();
+        for dead in [".a.json.1-0.partial", ".b.json.1-0.partial"] {
+            fs::write(dir.path().join(dead), "half").unwrap();
+        }
+        fs::create_dir_all(dir.path().join(".c.1-7.partial/inner")).unwrap();
+        file::write(&target, |out| out.write_all(b"whole")).unwrap();
+        assert_eq!(names(dir.path()).len(), 4, "only a.json's own leftover is gone");
+        clear_where(dir.path(), |_| true);
+        assert_eq!(names(dir.path()).len(), 2);
+        living.commit().unwrap();
+        assert_eq!(names(dir.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn what_was_replaced_by_nothing_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for (aside, content) in [(".model.9-1.replaced", "old"), (".other.9-2.replaced", "old")] {
+            fs::create_dir(dir.path().join(aside)).unwrap();
+            fs::write(dir.path().join(aside).join("w"), content).unwrap();
+        }
+        fs::create_dir(dir.path().join("other")).unwrap();
+        clear_where(dir.path(), |_| true);
+        assert_eq!(names(dir.path()), ["model", "other"]);
+        assert_eq!(fs::read(dir.path().join("model/w")).unwrap(), b"old");
+        assert!(names(&dir.path().join("other")).is_empty());
+    }
+}
