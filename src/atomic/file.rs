@@ -118,7 +118,10 @@ mod tests {
         let path = dir.path().join("results.json");
         for (kind, said) in [
             (io::ErrorKind::StorageFull, "the disk is full: cannot write"),
-            (io::ErrorKind::FileTooLarge, "the limit on the size of files is reached: cannot write"),
+            (
+                io::ErrorKind::FileTooLarge,
+                "the limit on the size of files is reached: cannot write",
+            ),
         ] {
             write_file(&path, b"old").unwrap();
             let error = write_file_with(&path, |out| {

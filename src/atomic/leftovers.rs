@@ -25,7 +25,7 @@ pub(super) fn neighbour(target: &Path, kind: &str) -> PathBuf {
     target.with_file_name(format!(".{name}.{process}-{call}.{kind}"))
 }
 
-/// What a hidden name was to become, and whether it is what was replaced.
+/// What a name was to become, and whether it is what was replaced.
 fn parse(name: &str) -> Option<(&str, bool)> {
     let (stem, kind) = name.strip_prefix('.')?.rsplit_once('.')?;
     let replaced = match kind {
@@ -41,10 +41,25 @@ fn parse(name: &str) -> Option<(&str, bool)> {
     })
 }
 
+/// Whether a name is what a kill left of `target`.
+#[cfg(feature = "train")]
+pub fn is_leftover_of(name: &std::ffi::OsStr, target: &str) -> bool {
+    name.to_str()
+        .and_then(parse)
+        .is_some_and(|(found, _)| found == target)
+}
+
 /// Clears what kills left of everything in a folder that is melos's own.
 #[cfg(feature = "train")]
 pub fn clear(folder: &Path) {
     clear_where(folder, |_| true);
+    // As earlier versions of melos called what they replaced.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path.extension().is_some_and(|end| end == REPLACED) {
+            clear_one(&path, &path.with_extension(""), true);
+        }
+    }
 }
 
 /// Clears what kills left of one target.
@@ -96,10 +111,22 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        assert_eq!(parse(".config.toml.12-0.partial"), Some(("config.toml", false)));
+        assert_eq!(
+            parse(".config.toml.12-0.partial"),
+            Some(("config.toml", false))
+        );
         assert_eq!(parse(".lm.1.12-3.replaced"), Some(("lm.1", true)));
-        assert_eq!(parse(".checkpoint-20.partial"), Some(("checkpoint-20", false)));
-        for other in ["config.toml", "a.partial", ".partial", ".lock", ".a.partial2"] {
+        assert_eq!(
+            parse(".checkpoint-20.partial"),
+            Some(("checkpoint-20", false))
+        );
+        for other in [
+            "config.toml",
+            "a.partial",
+            ".partial",
+            ".lock",
+            ".a.partial2",
+        ] {
             assert_eq!(parse(other), None, "{other}");
         }
     }
@@ -114,7 +141,11 @@ mod tests {
         }
         fs::create_dir_all(dir.path().join(".c.1-7.partial/inner")).unwrap();
         file::write(&target, |out| out.write_all(b"whole")).unwrap();
-        assert_eq!(names(dir.path()).len(), 4, "only a.json's own leftover is gone");
+        assert_eq!(
+            names(dir.path()).len(),
+            4,
+            "only a.json's own leftover is gone"
+        );
         clear_where(dir.path(), |_| true);
         assert_eq!(names(dir.path()).len(), 2);
         living.commit().unwrap();
@@ -122,15 +153,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "train")]
     fn what_was_replaced_by_nothing_comes_back() {
         let dir = tempfile::tempdir().unwrap();
-        for (aside, content) in [(".model.9-1.replaced", "old"), (".other.9-2.replaced", "old")] {
+        for aside in [
+            ".model.9-1.replaced",
+            ".other.9-2.replaced",
+            "checkpoint-5.replaced",
+        ] {
             fs::create_dir(dir.path().join(aside)).unwrap();
-            fs::write(dir.path().join(aside).join("w"), content).unwrap();
+            fs::write(dir.path().join(aside).join("w"), "old").unwrap();
         }
         fs::create_dir(dir.path().join("other")).unwrap();
-        clear_where(dir.path(), |_| true);
-        assert_eq!(names(dir.path()), ["model", "other"]);
+        clear(dir.path());
+        assert_eq!(names(dir.path()), ["checkpoint-5", "model", "other"]);
         assert_eq!(fs::read(dir.path().join("model/w")).unwrap(), b"old");
         assert!(names(&dir.path().join("other")).is_empty());
     }

@@ -14,15 +14,15 @@ mod seal;
 use std::io;
 use std::path::Path;
 
-pub use file::write;
 #[cfg(feature = "train")]
 pub use file::NewFile;
+pub use file::write;
 #[cfg(feature = "gpu")]
 pub use file::{write_file, write_file_with};
 #[cfg(feature = "train")]
 pub use folder::{NewFolder, remove_folder};
 #[cfg(feature = "train")]
-pub use leftovers::clear;
+pub use leftovers::{clear, is_leftover_of};
 #[cfg(feature = "train")]
 pub use seal::{SUMS, check_seal};
 

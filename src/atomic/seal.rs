@@ -80,7 +80,9 @@ pub fn check_seal(folder: &Path) -> Result<()> {
     if let Some(missing) = was.iter().find(|name| !is.contains(name)) {
         return Err(damaged(missing, "is missing"));
     }
-    let other = found.lines().find(|line| !written.lines().any(|w| w == *line));
+    let other = found
+        .lines()
+        .find(|line| !written.lines().any(|w| w == *line));
     match other.and_then(name) {
         Some(file) if was.contains(&file) => Err(damaged(
             &file,
@@ -101,15 +103,19 @@ mod tests {
         let target = dir.path().join("sealed");
         let folder = NewFolder::begin(&target).unwrap();
         folder.file("a", |out| out.write_all(b"abc")).unwrap();
-        folder.file("b", |out| out.write_all(&[7; 3 << 20])).unwrap();
+        folder
+            .file("b", |out| out.write_all(&[7; 3 << 20]))
+            .unwrap();
         folder.seal().unwrap();
         folder.commit().unwrap();
         check_seal(&target).unwrap();
         // FIPS 180-2, appendix B.1
         let sums = fs::read_to_string(target.join(SUMS)).unwrap();
-        assert!(sums.starts_with(
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a\n"
-        ));
+        assert!(
+            sums.starts_with(
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  a\n"
+            )
+        );
 
         let says = |expected: &str| {
             let error = check_seal(&target).unwrap_err().to_string();

@@ -214,18 +214,30 @@ impl Source {
             Format::RottenTomatoes => rotten::files(&self.path)?,
             _ => lines::files_below(&self.path)?,
         };
-        let mut hasher = Sha256::new();
-        for file in files {
-            if let Ok(name) = file.strip_prefix(&self.path) {
-                hasher.update(name.as_os_str().as_encoded_bytes());
-            }
-            hasher.update([0]);
-            let length = hash_file(&file, &mut hasher)?;
-            // The length separates a file from the next one.
-            hasher.update(length.to_le_bytes());
-        }
-        Ok(hex(&hasher.finalize()))
+        hash_files(&self.path, &files)
     }
+}
+
+/// sha256 of a file's bytes, or of a folder's files' names and bytes, whatever they are.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Io`].
+pub(crate) fn hash_below(path: &Path) -> Result<String> {
+    hash_files(path, &lines::files_below(path)?)
+}
+
+fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in files {
+        if let Ok(name) = file.strip_prefix(root) {
+            hasher.update(name.as_os_str().as_encoded_bytes());
+        }
+        hasher.update([0]);
+        let length = hash_file(file, &mut hasher)?;
+        // The length separates a file from the next one.
+        hasher.update(length.to_le_bytes());
+    }
+    Ok(hex(&hasher.finalize()))
 }
 
 fn hash_file(path: &Path, hasher: &mut Sha256) -> Result<u64> {

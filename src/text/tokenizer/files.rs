@@ -362,9 +362,7 @@ impl Tokenizer {
     pub fn save_folder(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
-        let write = |name: &str, text: &str| {
-            write_file(&folder.join(name), text.as_bytes())
-        };
+        let write = |name: &str, text: &str| write_file(&folder.join(name), text.as_bytes());
         let json = serde_json::to_value(&self.inner).map_err(|e| internal(e.into()))?;
         let morphemes = matches!(self.inner.get_pre_tokenizer(), Some(Cut::Morphemes(_)));
         if !morphemes {
