@@ -25,20 +25,25 @@ pub(super) fn neighbour(target: &Path, kind: &str) -> PathBuf {
     target.with_file_name(format!(".{name}.{process}-{call}.{kind}"))
 }
 
-/// What a name was to become, and whether it is what was replaced.
-fn parse(name: &str) -> Option<(&str, bool)> {
+/// A name as [`neighbour`] makes them.
+#[derive(Debug, PartialEq)]
+struct Leftover<'a> {
+    /// The name that it was to have, or had.
+    target: &'a str,
+    replaced: bool,
+}
+
+fn parse(name: &str) -> Option<Leftover<'_>> {
     let (stem, kind) = name.strip_prefix('.')?.rsplit_once('.')?;
     let replaced = match kind {
         "partial" => false,
         "replaced" => true,
         _ => return None,
     };
-    let number = |tag: &str| tag.split('-').all(|n| n.parse::<u64>().is_ok());
-    Some(match stem.rsplit_once('.') {
-        Some((target, tag)) if number(tag) => (target, replaced),
-        // As earlier versions of melos called them.
-        _ => (stem, replaced),
-    })
+    let (target, tag) = stem.rsplit_once('.')?;
+    let (process, call) = tag.split_once('-')?;
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    (is_number(process) && is_number(call)).then_some(Leftover { target, replaced })
 }
 
 /// Whether a name is what a kill left of `target`.
@@ -46,18 +51,28 @@ fn parse(name: &str) -> Option<(&str, bool)> {
 pub fn is_leftover_of(name: &std::ffi::OsStr, target: &str) -> bool {
     name.to_str()
         .and_then(parse)
-        .is_some_and(|(found, _)| found == target)
+        .is_some_and(|found| found.target == target)
 }
 
-/// Clears what kills left of everything in a folder that is melos's own.
+/// Clears what kills left of everything in a folder.
 #[cfg(feature = "train")]
 pub fn clear(folder: &Path) {
     clear_where(folder, |_| true);
-    // As earlier versions of melos called what they replaced.
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        if path.extension().is_some_and(|end| end == REPLACED) {
-            clear_one(&path, &path.with_extension(""), true);
+}
+
+/// Clears what kills left in a folder in which everything is melos's own, and what they left of earlier
+/// versions: `.NAME.partial`, `NAME.replaced`.
+#[cfg(feature = "train")]
+pub fn clear_own(folder: &Path) {
+    clear(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.extension().and_then(|end| end.to_str()) {
+            Some(PARTIAL) if entry.file_name().as_encoded_bytes().starts_with(b".") => {
+                clear_one(&path, &path, false);
+            }
+            Some(REPLACED) => clear_one(&path, &path.with_extension(""), true),
+            _ => {}
         }
     }
 }
@@ -70,16 +85,12 @@ pub(super) fn clear_of(target: &Path) {
 
 /// The best that can be done: what cannot be cleared does no harm.
 fn clear_where(folder: &Path, wanted: impl Fn(&str) -> bool) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some((target, replaced)) = name.to_str().and_then(parse) else {
-            continue;
-        };
-        if wanted(target) {
-            clear_one(&entry.path(), &folder.join(target), replaced);
+        if let Some(found) = name.to_str().and_then(parse)
+            && wanted(found.target)
+        {
+            clear_one(&entry.path(), &folder.join(found.target), found.replaced);
         }
     }
 }
@@ -111,22 +122,23 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        assert_eq!(
-            parse(".config.toml.12-0.partial"),
-            Some(("config.toml", false))
-        );
-        assert_eq!(parse(".lm.1.12-3.replaced"), Some(("lm.1", true)));
-        assert_eq!(
-            parse(".checkpoint-20.partial"),
-            Some(("checkpoint-20", false))
-        );
-        for other in [
+        for (name, target, replaced) in [
+            (".config.toml.12-0.partial", "config.toml", false),
+            (".lm.1.12-3.replaced", "lm.1", true),
+        ] {
+            assert_eq!(parse(name), Some(Leftover { target, replaced }));
+        }
+        let others = [
             "config.toml",
-            "a.partial",
+            "a.1-1.partial",
             ".partial",
             ".lock",
-            ".a.partial2",
-        ] {
+            ".a.1-1.part",
+        ];
+        for other in others
+            .into_iter()
+            .chain([".film.partial", ".film.1999.partial"])
+        {
             assert_eq!(parse(other), None, "{other}");
         }
     }
@@ -165,7 +177,10 @@ mod tests {
             fs::write(dir.path().join(aside).join("w"), "old").unwrap();
         }
         fs::create_dir(dir.path().join("other")).unwrap();
+        fs::write(dir.path().join(".other.partial"), "half").unwrap();
         clear(dir.path());
+        assert_eq!(names(dir.path()).len(), 4, "those of earlier versions stay");
+        clear_own(dir.path());
         assert_eq!(names(dir.path()), ["checkpoint-5", "model", "other"]);
         assert_eq!(fs::read(dir.path().join("model/w")).unwrap(), b"old");
         assert!(names(&dir.path().join("other")).is_empty());

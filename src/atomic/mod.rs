@@ -22,7 +22,7 @@ pub use file::{write_file, write_file_with};
 #[cfg(feature = "train")]
 pub use folder::{NewFolder, remove_folder};
 #[cfg(feature = "train")]
-pub use leftovers::{clear, is_leftover_of};
+pub use leftovers::{clear, clear_own, is_leftover_of};
 #[cfg(feature = "train")]
 pub use seal::{SUMS, check_seal};
 

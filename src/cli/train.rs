@@ -16,6 +16,19 @@ use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{Accept, Outcome, Start};
 use crate::train::{self, tasks};
 
+/// What describes a new run, and so does not go with --resume.
+const NEW_RUN: [&str; 9] = [
+    "file",
+    "preset",
+    "data",
+    "unlabelled",
+    "init",
+    "scale",
+    "set",
+    "seed",
+    "out",
+];
+
 /// Pretrain and fine-tune as a run file or preset says.
 #[derive(Debug, Args)]
 pub struct Train {
@@ -25,13 +38,13 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, bit for bit as if it had never stopped.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "preset", "data", "unlabelled", "init", "scale", "set", "seed", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN)]
     resume: Option<PathBuf>,
     /// Where the last checkpoint is damaged, go on from the newest good one.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", conflicts_with_all = NEW_RUN)]
     from_last_good: bool,
     /// Go on although the data or the settings are not those that the run was begun with.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", conflicts_with_all = NEW_RUN)]
     accept_changed_data: bool,
     /// Only say what would be done: parameters, steps, memory against the adapter's limits.
     #[arg(long)]

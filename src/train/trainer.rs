@@ -108,7 +108,7 @@ impl<'a> Trainer<'a> {
         let folder = checkpoints.folder().to_path_buf();
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         // What a kill left of a checkpoint, a model, a removal.
-        atomic::clear(&folder);
+        atomic::clear_own(&folder);
         let found = checkpoints.resume()?;
         let last_good = found.as_ref().map(|found| found.path.clone());
         let state = match found {
@@ -428,10 +428,15 @@ fn restore(
     }
     for aside in found.set_aside {
         let message = format!(
-            "{}: a damaged checkpoint is now {}; going on from step {}",
+            "{}: a damaged checkpoint is now {}; going on from step {}{}",
             unit.name,
             aside.display(),
-            state.step
+            state.step,
+            if found.best_is_lost {
+                ", without the best one so far"
+            } else {
+                ""
+            }
         );
         progress.event(&Event::Note { message: &message });
     }

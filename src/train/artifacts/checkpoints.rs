@@ -31,9 +31,13 @@ pub struct Checkpoint {
     pub tensors: TensorMap,
     /// Everything else.
     pub state: TrainerState,
-    /// Newer ones that are damaged, under the names that they have now.
+    /// Those that are damaged, under the names that they have now.
     pub set_aside: Vec<PathBuf>,
+    /// The best one is among them: the best from now on counts.
+    pub best_is_lost: bool,
 }
+
+type Loaded = (TensorMap, TrainerState);
 
 impl Checkpoints {
     /// The checkpoints in `folder`, of which the newest `keep` are kept.
@@ -109,7 +113,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::TensorFile`] naming what is damaged; [`Error::Io`].
-    pub fn load(path: &Path) -> Result<(TensorMap, TrainerState)> {
+    pub fn load(path: &Path) -> Result<Loaded> {
         let damaged = |problem: String| Error::Folder {
             path: path.join(STATE),
             problem,
@@ -145,7 +149,7 @@ impl Checkpoints {
     }
 
     /// Reads a checkpoint, and sees to it that the best one that it speaks of is whole too.
-    fn load_with_best(&self, step: u64) -> Result<(TensorMap, TrainerState)> {
+    fn load_with_best(&self, step: u64) -> Result<Loaded> {
         let loaded = Self::load(&self.at(step))?;
         match loaded.1.best {
             Some((_, best)) if best != step => Self::load(&self.at(best)).map(drop)?,
@@ -161,34 +165,41 @@ impl Checkpoints {
     /// [`Error::Folder`] naming the damage and what there is instead; [`Error::Io`].
     pub fn resume(&self) -> Result<Option<Checkpoint>> {
         let steps = self.steps()?;
-        let Some((&last, older)) = steps.split_first() else {
+        let Some(&last) = steps.first() else {
             return Ok(None);
         };
-        let found = |step, (tensors, state), set_aside| {
-            Some(Checkpoint {
-                path: self.at(step),
-                tensors,
-                state,
-                set_aside,
-            })
-        };
         let damage = match self.load_with_best(last) {
-            Ok(loaded) => return Ok(found(last, loaded, Vec::new())),
+            Ok((tensors, state)) => {
+                return Ok(Some(Checkpoint {
+                    path: self.at(last),
+                    tensors,
+                    state,
+                    set_aside: Vec::new(),
+                    best_is_lost: false,
+                }));
+            }
             Err(error) if is_damage(&error) => error,
             Err(error) => return Err(error),
         };
-        let good = older
-            .iter()
-            .find_map(|&step| Some((step, self.load_with_best(step).ok()?)));
         let run = self.folder.parent().unwrap_or(&self.folder).display();
-        let problem = match good {
-            Some((step, loaded)) if self.last_good => {
-                let newer = steps.iter().filter(|s| **s > step);
-                let aside = newer.map(|s| self.set_aside(*s)).collect::<Result<_>>()?;
-                return Ok(found(step, loaded, aside));
+        let problem = match self.newest_good(&steps) {
+            Some((step, (tensors, state), lost)) if self.last_good => {
+                let damaged = steps.iter().filter(|&&s| s > step || Some(s) == lost);
+                return Ok(Some(Checkpoint {
+                    path: self.at(step),
+                    tensors,
+                    state,
+                    set_aside: damaged.map(|s| self.set_aside(*s)).collect::<Result<_>>()?,
+                    best_is_lost: lost.is_some(),
+                }));
             }
-            Some((step, _)) => format!(
-                "the newest good one is checkpoint-{step}; go on from it with `melos train --resume {run} --from-last-good`"
+            Some((step, _, lost)) => format!(
+                "the newest good one is checkpoint-{step}{}; go on from it with `melos train --resume {run} --from-last-good`",
+                if lost.is_some() {
+                    ", without the best one so far"
+                } else {
+                    ""
+                }
             ),
             None => format!(
                 "there is no other good one; delete {} to train this stage again",
@@ -199,6 +210,21 @@ impl Checkpoints {
             path: self.at(last),
             problem: format!("cannot be resumed: {damage}; {problem}"),
         })
+    }
+
+    /// The newest whole checkpoint whose best one is whole too; where there is none, the newest whole one,
+    /// and the step of the best one that it has lost.
+    fn newest_good(&self, steps: &[u64]) -> Option<(u64, Loaded, Option<u64>)> {
+        let whole = |&step: &u64| Some((step, self.load_with_best(step).ok()?, None));
+        let alone = |&step: &u64| {
+            let (tensors, mut state) = Self::load(&self.at(step)).ok()?;
+            let lost = state.best.take().map(|(_, step)| step);
+            Some((step, (tensors, state), lost))
+        };
+        let mut newest = steps.iter();
+        newest
+            .find_map(whole)
+            .or_else(|| steps.iter().find_map(alone))
     }
 
     /// Renames a damaged checkpoint, so that it is kept and no longer counts.
@@ -371,6 +397,19 @@ mod tests {
             "{error}"
         );
         assert_eq!(step, Some(5));
+
+        // No older one: the last goes on alone.
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoints = some(dir.path(), 2, &[10, 15, 20]);
+        fs::write(dir.path().join("checkpoint-10").join(STATE), "{}").unwrap();
+        let error = checkpoints.resume().unwrap_err().to_string();
+        let offer = "checkpoint-20, without the best one so far; go on";
+        assert!(error.contains(offer), "{error}");
+        let lenient = Checkpoints::new(dir.path(), 2).from_last_good(true);
+        let found = lenient.resume().unwrap().unwrap();
+        assert!(found.best_is_lost && found.state.best.is_none());
+        assert_eq!(found.set_aside, [dir.path().join("checkpoint-10.damaged")]);
+        assert_eq!(found.state.step, 20);
 
         let only = tempfile::tempdir().unwrap();
         let checkpoints = some(only.path(), 1, &[10]);

@@ -52,7 +52,7 @@ pub const OWN_NAMES: [&str; 7] = [
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    lock: Lock,
+    _lock: Lock,
 }
 
 impl RunFolder {
@@ -109,7 +109,7 @@ impl RunFolder {
         Ok(match is_unbegun(path)? {
             true => Claim::Free(Self {
                 path: path.to_path_buf(),
-                lock,
+                _lock: lock,
             }),
             false => Claim::Full,
         })
@@ -117,10 +117,24 @@ impl RunFolder {
 
     /// Removes a folder in which nothing has been trained.
     pub fn discard(self) {
-        drop(self.lock);
-        if let Err(e) = fs::remove_dir_all(&self.path) {
+        if let Err(e) = self.remove() {
             ::log::warn!("cannot remove {}: {e}", self.path.display());
         }
+    }
+
+    /// `config.toml` goes last: until then this is a run to go on with, and then a folder to begin in.
+    fn remove(&self) -> std::io::Result<()> {
+        let config = self.path.join(CONFIG);
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else if path != config && !path.file_name().is_some_and(Lock::is_name) {
+                fs::remove_file(path)?;
+            }
+        }
+        fs::remove_file(config)?;
+        fs::remove_dir_all(&self.path)
     }
 
     /// Opens the folder of an earlier run, with its configuration.
@@ -140,10 +154,13 @@ impl RunFolder {
             });
         }
         let lock = Lock::take(path)?.ok_or_else(|| Lock::held(path))?;
-        atomic::clear(path);
+        atomic::clear_own(path);
         let config = RunConfig::read(&config, &Overrides::default())?;
-        let path = path.to_path_buf();
-        Ok((Self { path, lock }, config))
+        let folder = Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+        };
+        Ok((folder, config))
     }
 
     /// The folder itself.
