@@ -298,6 +298,16 @@ fn data_that_changed_are_refused_and_data_that_moved_are_not() {
 }
 
 #[test]
+fn a_run_in_the_folder_of_its_own_data_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), "one\n").unwrap();
+    let out = dir.path().join("runs/here");
+    let set = format!("data={{source=\"files\", path='{}'}}", dir.path().display());
+    stopped(config(&[&set]), &out);
+    resume(&out, NOTHING).unwrap();
+}
+
+#[test]
 fn a_damaged_last_checkpoint_is_refused_and_the_run_ends_the_same_from_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     let (plain, out) = (dir.path().join("plain"), dir.path().join("run"));

@@ -133,7 +133,12 @@ pub(super) fn tokenizer(
             Ok(tokenizer) => return Ok(tokenizer),
             Err(error) => log::warn!("{error}; making it anew"),
         }
-        atomic::remove_folder(folder)?;
+        // Unless another process has done so.
+        if let Err(error) = atomic::remove_folder(folder)
+            && folder.exists()
+        {
+            return Err(error);
+        }
     }
     log::info!("training the tokeniser");
     let tokenizer = make()?;

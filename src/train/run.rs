@@ -194,7 +194,7 @@ fn hold_to_begin(
     let path = folder.path();
     let mut now = Fingerprint::of_settings(config)?;
     if left {
-        now = now.with_data(config)?;
+        now = now.with_data(config, path)?;
     }
     let changes = match Fingerprint::read(path)? {
         Some(begun) => begun.changes(&now),

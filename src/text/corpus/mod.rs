@@ -218,12 +218,17 @@ impl Source {
     }
 }
 
-/// sha256 of a file's bytes, or of a folder's files' names and bytes, whatever they are.
+/// sha256 of a file's bytes, or of a folder's files' names and bytes, whatever they are, but for those
+/// below `except`.
 ///
 /// # Errors
 /// [`Error::FileMissing`], [`Error::Io`].
-pub(crate) fn hash_below(path: &Path) -> Result<String> {
-    hash_files(path, &lines::files_below(path)?)
+pub(crate) fn hash_below(path: &Path, except: &Path) -> Result<String> {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let except = whole(except);
+    let mut files = lines::files_below(path)?;
+    files.retain(|file| !whole(file).starts_with(&except));
+    hash_files(path, &files)
 }
 
 fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {

@@ -114,6 +114,12 @@ impl Checkpoints {
     /// # Errors
     /// [`Error::Folder`], [`Error::TensorFile`] naming what is damaged; [`Error::Io`].
     pub fn load(path: &Path) -> Result<Loaded> {
+        let state = Self::state(path)?;
+        Ok((Self::tensors(path)?, state))
+    }
+
+    /// The state of a checkpoint, whose files have been held to their digests.
+    fn state(path: &Path) -> Result<TrainerState> {
         let damaged = |problem: String| Error::Folder {
             path: path.join(STATE),
             problem,
@@ -133,6 +139,10 @@ impl Checkpoints {
         if name.and_then(step_of) != Some(state.step) {
             return Err(damaged(format!("is the state of step {}", state.step)));
         }
+        Ok(state)
+    }
+
+    fn tensors(path: &Path) -> Result<TensorMap> {
         let file = path.join(TENSORS);
         let tensors = read_tensors(&file)?;
         for (name, tensor) in &tensors {
@@ -145,17 +155,19 @@ impl Checkpoints {
                 });
             }
         }
-        Ok((tensors, state))
+        Ok(tensors)
     }
 
-    /// Reads a checkpoint, and sees to it that the best one that it speaks of is whole too.
+    /// Reads a checkpoint, after it has seen to it that the best one that it speaks of is whole too.
     fn load_with_best(&self, step: u64) -> Result<Loaded> {
-        let loaded = Self::load(&self.at(step))?;
-        match loaded.1.best {
-            Some((_, best)) if best != step => Self::load(&self.at(best)).map(drop)?,
-            _ => {}
+        let path = self.at(step);
+        let state = Self::state(&path)?;
+        if let Some(best) = self.best(&state).filter(|best| *best != path)
+            && !Self::state(&best)?.sealed
+        {
+            Self::tensors(&best)?;
         }
-        Ok(loaded)
+        Ok((Self::tensors(&path)?, state))
     }
 
     /// Reads the last checkpoint; or, with [`from_last_good`](Self::from_last_good), the newest that is

@@ -53,19 +53,23 @@ impl Fingerprint {
         let mut settings = BTreeMap::new();
         flatten("", value, &mut settings);
         settings.retain(|key, _| !is_passed_over(key));
+        for (stage, _) in folders(config) {
+            settings.remove(&format!("stage.{stage}.init"));
+        }
         Ok(Self {
             settings,
             data: BTreeMap::new(),
         })
     }
 
-    /// Adds the digests of the files that the settings name.
+    /// Adds the digests of the files that the settings name; what the run itself writes to `folder`
+    /// does not count among them.
     ///
     /// # Errors
     /// [`Error::FileMissing`], [`Error::Io`].
-    pub fn with_data(mut self, config: &RunConfig) -> Result<Self> {
+    pub fn with_data(mut self, config: &RunConfig, folder: &Path) -> Result<Self> {
         let mut add = |key: String, path: &Path| -> Result<()> {
-            self.data.insert(key, hash_below(path)?);
+            self.data.insert(key, hash_below(path, folder)?);
             Ok(())
         };
         let (data, tokenizer) = (&config.data, &config.tokenizer);
@@ -84,12 +88,8 @@ impl Fingerprint {
         for (number, path) in data.unlabelled.iter().enumerate() {
             add(format!("data.unlabelled[{number}]"), path)?;
         }
-        for stage in &config.stages {
-            let is_stage = |init: &str| config.stages.iter().any(|s| s.name == init);
-            if let Some(init) = stage.init.as_deref().filter(|init| !is_stage(init)) {
-                let folder = resolve_model(Path::new(init))?;
-                add(format!("stage.{}.init", stage.name), &folder)?;
-            }
+        for (stage, init) in folders(config) {
+            add(format!("stage.{stage}.init"), &resolve_model(init)?)?;
         }
         Ok(self)
     }
@@ -151,6 +151,15 @@ impl Fingerprint {
         }
         found
     }
+}
+
+/// The stages that begin with a folder's model, and the folder.
+fn folders(config: &RunConfig) -> impl Iterator<Item = (&str, &Path)> {
+    let is_stage = |init: &str| config.stages.iter().any(|s| s.name == init);
+    (config.stages.iter()).filter_map(move |stage| {
+        let init = stage.init.as_deref().filter(|init| !is_stage(init))?;
+        Some((stage.name.as_str(), Path::new(init)))
+    })
 }
 
 type Pair<'a, T> = (&'a str, Option<&'a T>, Option<&'a T>);
