@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -21,7 +21,7 @@ impl Lock {
     /// # Errors
     /// [`Error::Io`], [`Error::DiskFull`].
     pub fn take(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(FILE);
+        let path = Self::path(folder);
         let mut file = OpenOptions::new()
             .create(true)
             .write(true)
@@ -44,14 +44,19 @@ impl Lock {
         Ok(Some(Self { _file: file }))
     }
 
+    /// The lock's file in a folder.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
     /// Whether a folder has a lock's file, held or not.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join(FILE).is_file()
+        Self::path(folder).is_file()
     }
 
     /// The refusal of a folder that another process has.
     pub fn held(folder: &Path) -> Error {
-        let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
+        let text = std::fs::read_to_string(Self::path(folder)).unwrap_or_default();
         let holder = match text.trim().parse::<u32>() {
             Ok(process) => format!("process {process}"),
             Err(_) => "another process".into(),

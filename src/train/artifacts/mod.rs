@@ -134,7 +134,9 @@ impl RunFolder {
             }
         }
         fs::remove_file(config)?;
-        fs::remove_dir_all(&self.path)
+        fs::remove_file(Lock::path(&self.path))?;
+        // Fails where another run has begun here by now, and rightly so.
+        fs::remove_dir(&self.path)
     }
 
     /// Opens the folder of an earlier run, with its configuration.
