@@ -14,11 +14,11 @@ mod seal;
 use std::io;
 use std::path::Path;
 
-#[cfg(feature = "train")]
-pub use file::NewFile;
 pub use file::write;
 #[cfg(feature = "gpu")]
-pub use file::{write_file, write_file_with};
+pub use file::write_file;
+#[cfg(feature = "train")]
+pub use file::{NewFile, write_file_with};
 #[cfg(feature = "train")]
 pub use folder::{NewFolder, remove_folder};
 #[cfg(feature = "train")]
