@@ -377,8 +377,13 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// No room left.
-    #[error("the disk is full: cannot {action} {}; nothing was left half-written; free some space and resume", path.display())]
+    /// No room left: on the disk, or under the limit that the system sets to files.
+    #[error(
+        "{}: cannot {action} {}; nothing was left half-written; {} and resume",
+        if is_limit(source) { "the limit on the size of files is reached" } else { "the disk is full" },
+        path.display(),
+        if is_limit(source) { "raise it (`ulimit -f`)" } else { "free some space" }
+    )]
     DiskFull {
         /// What was being done.
         action: &'static str,
@@ -407,6 +412,11 @@ pub enum Error {
     },
 }
 
+/// Whether it was the limit on the size of files that ended a write.
+fn is_limit(source: &std::io::Error) -> bool {
+    source.kind() == std::io::ErrorKind::FileTooLarge
+}
+
 impl Error {
     /// The error of a failed read: a missing file is named as such.
     pub fn read(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
@@ -424,10 +434,10 @@ impl Error {
 
     /// An [`Error::Io`], or [`Error::DiskFull`] where that is the reason.
     pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let path = path.into();
         match source.kind() {
-            StorageFull | QuotaExceeded => Self::DiskFull {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::DiskFull {
                 action,
                 path,
                 source,

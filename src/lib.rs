@@ -36,7 +36,7 @@ pub mod kernels;
 #[cfg(feature = "translate")]
 pub mod translate;
 
-#[cfg(feature = "gpu")]
+#[cfg(feature = "translate")]
 mod atomic;
 #[cfg(feature = "gpu")]
 mod cache;

@@ -77,6 +77,7 @@ commands! {
 pub fn main() -> ExitCode {
     // Warnings by default; RUST_LOG=melos=debug for more.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    signals::outlive_file_limits();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM: the first asks the training to stop after its step, the second ends the
-//! process at once.
+//! process at once. A file that reaches the limit on its size does not end it, but the write.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -18,4 +18,13 @@ pub fn stop_flag() -> Result<StopFlag> {
             .map_err(|e| Error::io("install", "the handler for Ctrl-C", e))?;
     }
     Ok(stop)
+}
+
+/// Makes a write beyond the limit on the size of files fail as one to a full disk does, instead of ending
+/// the process (SIGXFSZ).
+pub fn outlive_file_limits() {
+    #[cfg(unix)]
+    if let Err(e) = flag::register(signal_hook::consts::SIGXFSZ, StopFlag::default().shared()) {
+        log::warn!("the limit on the size of files would end the process: {e}");
+    }
 }

@@ -13,8 +13,21 @@ use crate::error::Result;
 use crate::train::config::{Overrides, RunConfig};
 use crate::train::plan;
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
-use crate::train::run::{Outcome, Start};
+use crate::train::run::{Accept, Outcome, Start};
 use crate::train::{self, tasks};
+
+/// What describes a new run, and so does not go with --resume.
+const NEW_RUN: [&str; 9] = [
+    "file",
+    "preset",
+    "data",
+    "unlabelled",
+    "init",
+    "scale",
+    "set",
+    "seed",
+    "out",
+];
 
 /// Pretrain and fine-tune as a run file or preset says.
 #[derive(Debug, Args)]
@@ -25,8 +38,14 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, bit for bit as if it had never stopped.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "preset", "data", "unlabelled", "init", "scale", "set", "seed", "out"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN)]
     resume: Option<PathBuf>,
+    /// Where the last checkpoint is damaged, go on from the newest good one.
+    #[arg(long, requires = "resume", conflicts_with_all = NEW_RUN)]
+    from_last_good: bool,
+    /// Go on although the data or the settings are not those that the run was begun with.
+    #[arg(long, requires = "resume", conflicts_with_all = NEW_RUN)]
+    accept_changed_data: bool,
     /// Only say what would be done: parameters, steps, memory against the adapter's limits.
     #[arg(long)]
     dry_run: bool,
@@ -57,7 +76,13 @@ impl Train {
             return self.plan(adapter);
         }
         let start = match &self.resume {
-            Some(folder) => Start::Resume(folder.clone()),
+            Some(folder) => Start::Resume {
+                folder: folder.clone(),
+                accept: Accept {
+                    last_good: self.from_last_good,
+                    changed: self.accept_changed_data,
+                },
+            },
             None => Start::New {
                 config: Box::new(self.options.config()?),
                 out: self.out.clone(),

@@ -16,6 +16,20 @@ use crate::error::{Error, Result};
 /// and drivers of a kind have in common.
 const SHIPPED: &str = include_str!("tuned.toml");
 
+/// Begins the last line of a table in the cache.
+const CHECKSUM: &str = "# checksum ";
+
+fn checksum(text: &str) -> String {
+    format!("{:08x}\n", fnv(text))
+}
+
+/// FNV-1a, 32 bits.
+fn fnv(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
 /// How long one form of a class took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FormTime {
@@ -79,9 +93,7 @@ impl Table {
     /// apart what differs in other characters.
     pub fn file_name(&self) -> String {
         let all = format!("{} {} {}", self.adapter, self.driver, self.melos);
-        let hash = all.bytes().fold(0x811c_9dc5u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = fnv(&all);
         let words: Vec<&str> = all
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|word| !word.is_empty())
@@ -98,8 +110,9 @@ impl Table {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
             Err(e) => return log::warn!("cannot read the tuning table '{}': {e}", path.display()),
         };
-        match toml::from_str::<Table>(&text) {
-            Ok(found) if found.same_device(self) => {
+        let whole = (text.rsplit_once(CHECKSUM)).filter(|(body, sum)| *sum == checksum(body));
+        match whole.map(|(body, _)| toml::from_str::<Table>(body)) {
+            Some(Ok(found)) if found.same_device(self) => {
                 for (class, forms) in found.forms {
                     self.forms.entry(class).or_insert(forms);
                 }
@@ -124,7 +137,9 @@ impl Table {
     /// Writes the table, whole or not at all, and its folder if need be.
     pub fn save(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let text = toml::to_string(self).map_err(io::Error::other);
+        let text = toml::to_string(self)
+            .map(|text| format!("{text}{CHECKSUM}{}", checksum(&text)))
+            .map_err(io::Error::other);
         let ready = fs::create_dir_all(folder).and(text);
         write_file(path, ready.map_err(|e| Error::write(path, e))?.as_bytes())
     }
@@ -212,6 +227,28 @@ mod tests {
         assert_eq!(answer(&["slow", "new"], 1), Some(0));
         assert_eq!(answer(&["slow", "new"], 2), None);
         assert_eq!(answer(&["new"], 0), None);
+    }
+
+    #[test]
+    fn a_table_with_one_letter_changed_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache/table.toml");
+        table("card", "vulkan 1").save(&path).unwrap();
+        let good = fs::read(&path).unwrap();
+        let known = || {
+            let mut table = empty("card", "vulkan 1");
+            table.load(&path);
+            table.forms.len()
+        };
+        assert_eq!(known(), 1);
+        for place in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[place] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(known(), 0, "{place}");
+        }
+        fs::write(&path, &good[..good.len() / 2]).unwrap();
+        assert_eq!(known(), 0);
     }
 
     #[test]

@@ -11,17 +11,17 @@
 //! Numbers are in the machine's byte order: the copy belongs to the machine that made it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::corpus::{Sink, Source, Split, hex};
 use super::documents::{Documents, Index, Tokens, tokenise_into};
 use super::tokenizer::Tokenizer;
+use crate::atomic::{self, NewFile, NewFolder};
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MELOSTOK";
@@ -98,11 +98,10 @@ pub(super) fn load_or_build(
             ),
         }
     }
-    std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+    prepare(folder)?;
     let failed = |e| Error::write(&path, e);
-    let temporary = NamedTempFile::new_in(folder).map_err(failed)?;
     let mut file = Hashed {
-        file: BufWriter::with_capacity(1 << 18, temporary),
+        file: NewFile::begin(&path).map_err(failed)?,
         hasher: Sha256::new(),
     };
     file.file.write_all(&[0; HEADER]).map_err(failed)?;
@@ -112,10 +111,7 @@ pub(super) fn load_or_build(
         key: key.into(),
         label_names: index.label_names.clone(),
     };
-    let temporary = finish(file, &index, &meta).map_err(failed)?;
-    temporary
-        .persist(&path)
-        .map_err(|e| Error::write(&path, e.error))?;
+    finish(file, &index, &meta).map_err(failed)?;
     match open(&path, key)? {
         Some((tokens, index)) => Ok(Documents::new(tokens, index, false)),
         None => Err(failed(io::Error::other(
@@ -124,8 +120,45 @@ pub(super) fn load_or_build(
     }
 }
 
+/// The tokeniser kept as `folder`, opened by `open`; where there is none, or a damaged one, what `make`
+/// gives, written by `write` and kept.
+pub(super) fn tokenizer(
+    folder: &Path,
+    open: impl Fn(&Path) -> Result<Tokenizer>,
+    make: impl FnOnce() -> Result<Tokenizer>,
+    write: impl FnOnce(&Tokenizer, &Path) -> Result<()>,
+) -> Result<Tokenizer> {
+    if folder.exists() {
+        match atomic::check_seal(folder).and_then(|()| open(folder)) {
+            Ok(tokenizer) => return Ok(tokenizer),
+            Err(error) => log::warn!("{error}; making it anew"),
+        }
+        // Unless another process has done so.
+        if let Err(error) = atomic::remove_folder(folder)
+            && folder.exists()
+        {
+            return Err(error);
+        }
+    }
+    log::info!("training the tokeniser");
+    let tokenizer = make()?;
+    prepare(folder.parent().unwrap_or(Path::new(".")))?;
+    let new = NewFolder::begin(folder)?;
+    write(&tokenizer, new.path())?;
+    new.seal()?;
+    new.commit_unless_there()?;
+    open(folder)
+}
+
+/// Makes the cache folder, or clears what kills left in it.
+fn prepare(cache: &Path) -> Result<()> {
+    std::fs::create_dir_all(cache).map_err(|e| Error::write(cache, e))?;
+    atomic::clear(cache);
+    Ok(())
+}
+
 struct Hashed {
-    file: BufWriter<NamedTempFile>,
+    file: NewFile,
     hasher: Sha256,
 }
 
@@ -136,7 +169,7 @@ impl Hashed {
     }
 }
 
-fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<NamedTempFile> {
+fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<()> {
     let meta = serde_json::to_vec(meta)?;
     let header = Header {
         magic: MAGIC,
@@ -160,9 +193,7 @@ fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<NamedTempF
     file.file.write_all(&file.hasher.finalize())?;
     file.file.seek(SeekFrom::Start(0))?;
     file.file.write_all(bytemuck::bytes_of(&header))?;
-    let temporary = file.file.into_inner().map_err(|e| e.into_error())?;
-    temporary.as_file().sync_all()?;
-    Ok(temporary)
+    file.file.commit()
 }
 
 /// `None` when the file is not a whole, undamaged copy with this key.
@@ -223,20 +254,4 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
             .zip(index.offsets.windows(2))
             .all(inside);
     (sound && meta.key == key).then_some((HEADER, count, index))
-}
-
-/// Writes a file beside its final place and renames it there, so that nobody ever sees half.
-pub(super) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<()> {
-    let failed = |e| Error::write(path, e);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let mut temporary = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-    write(temporary.as_file_mut()).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
 }

@@ -11,6 +11,8 @@ use crate::atomic::write_file;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
 
+const DONE: &str = "done.json";
+
 /// What one unit came to; `done.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UnitResult {
@@ -53,7 +55,12 @@ impl UnitResult {
     /// # Errors
     /// [`Error::Io`] or [`Error::DiskFull`].
     pub fn write(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join("done.json"), self)
+        write_json(&folder.join(DONE), self)
+    }
+
+    /// Whether the unit in a folder is done.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(DONE).is_file()
     }
 
     /// Reads `done.json`; `None` where the unit is not done.
@@ -61,7 +68,7 @@ impl UnitResult {
     /// # Errors
     /// [`Error::Io`], or [`Error::Folder`] where the file is damaged.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join("done.json");
+        let path = folder.join(DONE);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

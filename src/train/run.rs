@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::artifacts::RunFolder;
+use super::artifacts::checkpoints::Checkpoints;
 use super::artifacts::curves::{curves, draw};
+use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
 use super::progress::{Event, Progress};
@@ -29,7 +31,21 @@ pub enum Start {
         out: Option<PathBuf>,
     },
     /// Goes on in a run's folder.
-    Resume(PathBuf),
+    Resume {
+        /// The folder.
+        folder: PathBuf,
+        /// What it goes on in spite of.
+        accept: Accept,
+    },
+}
+
+/// What would otherwise end a resume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accept {
+    /// A damaged last checkpoint: the newest good one is taken (`--from-last-good`).
+    pub last_good: bool,
+    /// Data or settings that changed since the run began (`--accept-changed-data`).
+    pub changed: bool,
 }
 
 /// How a run ended.
@@ -65,13 +81,17 @@ pub fn train(
     stop: &StopFlag,
 ) -> Result<Outcome> {
     let is_new = matches!(start, Start::New { .. });
-    let (folder, config) = match start {
+    let (folder, config, accept) = match start {
         Start::New { mut config, out } => {
             config.settle();
             config.data.require()?;
-            (RunFolder::create(&config, out.as_deref())?, *config)
+            let folder = RunFolder::create(&config, out.as_deref())?;
+            (folder, *config, Accept::default())
         }
-        Start::Resume(path) => RunFolder::open(&path)?,
+        Start::Resume { folder, accept } => {
+            let (folder, config) = RunFolder::open(&folder)?;
+            (folder, config, accept)
+        }
     };
     let units = units(&config);
     progress.event(&Event::Run {
@@ -79,6 +99,15 @@ pub fn train(
         folder: folder.path(),
         units: units.len(),
     });
+    let left = units
+        .iter()
+        .any(|unit| !UnitResult::is_in(&folder.unit(unit)));
+    if let Err(error) = hold_to_begin(&config, &folder, left, accept, progress) {
+        if is_new {
+            folder.discard();
+        }
+        return Err(error);
+    }
     let mut metrics = MetricsLog::open(&folder.metrics())?;
     let mut results = Vec::new();
     for unit in &units {
@@ -87,6 +116,8 @@ pub fn train(
             results.push(result);
             continue;
         }
+        // Of the units before; also where a kill came before they were drawn.
+        draw_curves(&config, &folder, &units)?;
         let stage = &config.stages[unit.stage];
         let message = format!("{}: preparing text, model and kernels", unit.name);
         progress.event(&Event::Note { message: &message });
@@ -120,11 +151,12 @@ pub fn train(
         let result = if stage.kind == StageKind::Evaluate {
             evaluate_unit(task.as_mut(), stage, unit, &path, progress).map_err(explain)?
         } else {
+            let checkpoints = Checkpoints::new(&path, stage.keep).from_last_good(accept.last_good);
             let trainer = Trainer::new(
                 task.as_mut(),
                 stage,
                 unit,
-                &path,
+                checkpoints,
                 &mut metrics,
                 progress,
                 stop,
@@ -140,14 +172,52 @@ pub fn train(
         };
         result.write(&path)?;
         results.push(result);
-        draw_curves(&config, &folder, &units)?;
     }
+    draw_curves(&config, &folder, &units)?;
     let report = Report::new(&config, results);
     report.write(folder.path())?;
     Ok(Outcome::Finished {
         folder: folder.path().to_path_buf(),
         report,
     })
+}
+
+/// Holds a run to the data and settings that it was begun with; a new one, or one of before there were
+/// fingerprints, gets its own. What is done stays so: data count only where something is `left`.
+fn hold_to_begin(
+    config: &RunConfig,
+    folder: &RunFolder,
+    left: bool,
+    accept: Accept,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let path = folder.path();
+    let mut now = Fingerprint::of_settings(config)?;
+    if left {
+        now = now.with_data(config, path)?;
+    }
+    let changes = match Fingerprint::read(path)? {
+        Some(begun) => begun.changes(&now),
+        None => return now.write(path),
+    };
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let changes = changes.join("; ");
+    if !accept.changed {
+        return Err(Error::ConfigValue {
+            place: path.display().to_string(),
+            message: format!(
+                "what the run was begun with has changed: {changes}; put it back, begin another run, or go on all the same with --accept-changed-data"
+            ),
+        });
+    }
+    let message = format!("going on although it has changed: {changes}");
+    progress.event(&Event::Note { message: &message });
+    match left {
+        true => now.write(path),
+        false => Ok(()),
+    }
 }
 
 /// All units of a run, in order.

@@ -96,11 +96,13 @@ pub struct TrainerState {
     pub seed: u64,
     /// Whether the evaluation that is due after `step` has been done.
     pub evaluated: bool,
-    /// Best validation score so far and its step; lower is better. An f32, because it survives
-    /// JSON to the bit.
+    /// Best validation score so far and its step, whose checkpoint is the best; lower is better.
     pub best: Option<(f32, u64)>,
     /// The last known losses, for the message of a run that resumes.
     pub loss: Option<f32>,
     /// The task's data position.
     pub position: serde_json::Value,
+    /// Whether the checkpoint carries digests. Those of earlier versions do not.
+    #[serde(default)]
+    pub sealed: bool,
 }

@@ -1,11 +1,11 @@
 //! The loop that trains one unit: schedule, budget, evaluation, checkpoints, resume.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::artifacts::checkpoints::Checkpoints;
+use super::artifacts::checkpoints::{Checkpoint, Checkpoints};
 use super::artifacts::log::MetricsLog;
 use super::artifacts::tensorboard::EventWriter;
 use super::artifacts::write_model;
@@ -14,6 +14,7 @@ use super::progress::{Event, Progress};
 use super::report::UnitResult;
 use super::state::TrainerState;
 use super::task::{Split, StepContext, Task, TaskInfo, Unit};
+use crate::atomic;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
 
@@ -72,7 +73,6 @@ pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
 pub struct Trainer<'a> {
     stage: &'a StageConfig,
     unit: &'a Unit,
-    folder: PathBuf,
     checkpoints: Checkpoints,
     events: EventWriter,
     log: &'a mut MetricsLog,
@@ -89,7 +89,7 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Prepares a unit in `folder`; where the folder holds a checkpoint, goes back to it.
+    /// Prepares a unit in the checkpoints' folder; where there is a checkpoint, goes back to it.
     ///
     /// # Errors
     /// A checkpoint that cannot be read or belongs to something else, data without a single
@@ -98,18 +98,21 @@ impl<'a> Trainer<'a> {
         task: &mut dyn Task,
         stage: &'a StageConfig,
         unit: &'a Unit,
-        folder: &Path,
+        checkpoints: Checkpoints,
         log: &'a mut MetricsLog,
         progress: &'a mut dyn Progress,
         stop: &'a StopFlag,
     ) -> Result<Self> {
         let info = task.describe();
         let total = total_steps(stage.budget, &info, &unit.name)?;
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-        let checkpoints = Checkpoints::new(folder, stage.keep);
-        let last_good = checkpoints.last()?;
-        let state = match &last_good {
-            Some(path) => restore(task, unit, path)?,
+        let folder = checkpoints.folder().to_path_buf();
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        // What a kill left of a checkpoint, a model, a removal.
+        atomic::clear_own(&folder);
+        let found = checkpoints.resume()?;
+        let last_good = found.as_ref().map(|found| found.path.clone());
+        let state = match found {
+            Some(found) => restore(task, unit, found, progress)?,
             None => TrainerState {
                 unit: unit.name.clone(),
                 step: 0,
@@ -121,10 +124,11 @@ impl<'a> Trainer<'a> {
                 best: None,
                 loss: None,
                 position: task.position(),
+                sealed: true,
             },
         };
-        log.rewind(&unit.name, state.step)?;
-        let events = EventWriter::create(folder, last_good.is_some().then_some(state.step))?;
+        log.rewind(&unit.name, state.step, state.evaluated)?;
+        let events = EventWriter::create(&folder, last_good.is_some().then_some(state.step))?;
         progress.event(&Event::Start {
             unit: &unit.name,
             summary: &info.summary,
@@ -135,7 +139,6 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             stage,
             unit,
-            folder: folder.to_path_buf(),
             checkpoints,
             events,
             log,
@@ -173,7 +176,7 @@ impl<'a> Trainer<'a> {
                 .save_every
                 .is_some_and(|n| step > 0 && step.is_multiple_of(n));
             if (stop || due) && self.saved_step != Some(step) {
-                self.save(task, false)?;
+                self.save(task)?;
             }
             if stop {
                 return Ok(UnitEnd::Interrupted);
@@ -283,7 +286,7 @@ impl<'a> Trainer<'a> {
         // Without save_every there is a checkpoint at every evaluation; and always of the best,
         // and of the end.
         if best || self.stage.save_every.is_none() || self.state.step == self.total {
-            self.save(task, best)?;
+            self.save(task)?;
         }
         self.validation = scores.or(self.validation.take());
         Ok(())
@@ -342,7 +345,7 @@ impl<'a> Trainer<'a> {
         Ok(Some(scores))
     }
 
-    fn save(&mut self, task: &mut dyn Task, best: bool) -> Result<()> {
+    fn save(&mut self, task: &mut dyn Task) -> Result<()> {
         // A step whose loss has not arrived may have diverged: what is saved must be known good.
         self.drain(task)?;
         let tensors = task.save()?;
@@ -354,7 +357,9 @@ impl<'a> Trainer<'a> {
         }
         self.state.position = task.position();
         self.state.seconds = self.seconds();
-        let path = self.checkpoints.save(&tensors, &self.state, best)?;
+        self.state.sealed = true;
+        self.log.sync()?;
+        let path = self.checkpoints.save(&tensors, &self.state)?;
         self.progress.event(&Event::Checkpoint {
             unit: &self.unit.name,
             step: self.state.step,
@@ -368,14 +373,14 @@ impl<'a> Trainer<'a> {
     /// Tests and writes the best model, and forgets the checkpoints that are no longer needed.
     fn finish(mut self, task: &mut dyn Task) -> Result<UnitEnd> {
         self.drain(task)?;
-        if let Some(best) = self.checkpoints.best()? {
+        if let Some(best) = self.checkpoints.best(&self.state) {
             let (tensors, _) = Checkpoints::load(&best)?;
             task.load(&tensors)?;
             self.validation = task.evaluate(Split::Validation)?;
         }
         let test = self.score(task, Split::Test)?;
-        write_model(&self.folder.join("model"), &task.export()?)?;
-        self.checkpoints.rotate(0)?;
+        write_model(&self.checkpoints.folder().join("model"), &task.export()?)?;
+        self.checkpoints.rotate(0, &self.state)?;
         let seconds = self.seconds();
         let info = task.describe();
         let result = UnitResult {
@@ -405,18 +410,37 @@ impl<'a> Trainer<'a> {
 }
 
 /// Puts a task back to where a checkpoint left it.
-fn restore(task: &mut dyn Task, unit: &Unit, path: &Path) -> Result<TrainerState> {
-    let (tensors, state) = Checkpoints::load(path)?;
+fn restore(
+    task: &mut dyn Task,
+    unit: &Unit,
+    found: Checkpoint,
+    progress: &mut dyn Progress,
+) -> Result<TrainerState> {
+    let (path, state) = (found.path, found.state);
     if state.unit != unit.name || state.seed != unit.seed {
         return Err(Error::Folder {
-            path: path.to_path_buf(),
+            path,
             problem: format!(
                 "is a checkpoint of '{}' with seed {}, not of '{}' with seed {}",
                 state.unit, state.seed, unit.name, unit.seed
             ),
         });
     }
-    task.load(&tensors)?;
+    for aside in found.set_aside {
+        let message = format!(
+            "{}: a damaged checkpoint is now {}; going on from step {}{}",
+            unit.name,
+            aside.display(),
+            state.step,
+            if found.best_is_lost {
+                ", without the best one so far"
+            } else {
+                ""
+            }
+        );
+        progress.event(&Event::Note { message: &message });
+    }
+    task.load(&found.tensors)?;
     task.seek(&state.position)?;
     Ok(state)
 }

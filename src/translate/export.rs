@@ -1,10 +1,10 @@
 //! Writes the whole catalogue for another engine: text, binaries, contracts and a manifest.
 
 use super::{Module, emit, module};
+use crate::atomic;
 use crate::kernels::contract::Feature;
 use crate::kernels::{KernelError, KernelSource, Result, Target, Variant, catalogue};
 use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 
 /// `manifest.toml` of an export.
@@ -164,25 +164,14 @@ fn write_toml(dir: &Path, relative: &str, value: &impl Serialize) -> Result<()> 
     write(dir, relative, text.as_bytes())
 }
 
-/// Writes `dir/relative` by way of a neighbouring temporary file and a rename.
+/// Writes `dir/relative`, whole or not at all.
 fn write(dir: &Path, relative: &str, bytes: &[u8]) -> Result<()> {
     let path = dir.join(relative);
-    let partial = dir.join(format!("{relative}.partial-{}", std::process::id()));
-    let attempt = || -> std::io::Result<()> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        let mut file = std::fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &path)
-    };
-    attempt().map_err(|e| {
-        // Best effort: the error that matters is the first one.
-        let _ = std::fs::remove_file(&partial);
-        KernelError::Write {
+    let folder = path.parent().unwrap_or(dir);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| atomic::write(&path, |out| out.write_all(bytes)))
+        .map_err(|e| KernelError::Write {
             path: path.display().to_string(),
             message: e.to_string(),
-        }
-    })
+        })
 }

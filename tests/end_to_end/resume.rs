@@ -68,7 +68,12 @@ pub fn resumes_with(w: &Workplace, first: &str, files: &[String], signal: &str) 
     assert!(error.contains("  melos train --resume stopped"), "{error}");
     w.nothing_half_written();
     assert!(!w.path(&format!("stopped/{}/done.json", first)).exists());
-    assert!(w.path(&format!("stopped/{}/last", first)).exists());
+    let checkpoint = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().starts_with("checkpoint-")
+    };
+    let mut unit = std::fs::read_dir(w.path(&format!("stopped/{first}"))).unwrap();
+    assert!(unit.any(checkpoint));
 
     w.good(&["train", "--quiet", "--resume", "stopped"]);
     for file in files {
@@ -117,4 +122,144 @@ fn a_classifier() {
         &["classifier"],
         "-TERM",
     );
+}
+
+/// A run file of one stage that takes a while.
+fn classifier() -> Workplace {
+    let lines = "budget = { steps = 400 }\nsave_every = 7";
+    Workplace::new(&[stage("classifier", "finetune", lines)])
+}
+
+fn same_bits(w: &Workplace, out: &str) {
+    let model = "classifier/model/model.safetensors";
+    let read = |out: &str| w.read(&format!("{out}/{model}"));
+    assert!(read("whole") == read(out), "{out}: other bits");
+    assert_eq!(metrics(w, "whole"), metrics(w, out));
+}
+
+#[test]
+fn a_second_process_is_told_of_the_first_and_a_kill_frees_the_folder() {
+    let w = classifier();
+    w.good(&["train", "run.toml", "--quiet", "--out", "whole"]);
+    let mut first = w
+        .command(&["train", "run.toml", "--quiet", "--out", "stopped"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    interrupt(&w, &mut first, "-STOP");
+    let holder = format!("process {} is working in this run folder", first.id());
+    for arguments in [
+        &["train", "--resume", "stopped"][..],
+        &["train", "--resume", "stopped", "--from-last-good"],
+        &["train", "run.toml", "--out", "stopped"],
+    ] {
+        let out = w.run(arguments);
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(5), "{error}");
+        assert!(error.contains(&holder), "{error}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    w.good(&["train", "--quiet", "--resume", "stopped"]);
+    same_bits(&w, "stopped");
+    w.nothing_half_written();
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_as_a_full_disk_does() {
+    let w = classifier();
+    w.good(&["train", "run.toml", "--quiet", "--out", "whole"]);
+    let inner = w.command(&["train", "run.toml", "--quiet", "--out", "limited"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -f 40; exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(w.path(""));
+    for (key, value) in inner.get_envs() {
+        match value {
+            Some(value) => limited.env(key, value),
+            None => limited.env_remove(key),
+        };
+    }
+    let error = w.refused_as(limited, 5);
+    assert!(
+        error.contains("the limit on the size of files is reached"),
+        "{error}"
+    );
+    assert!(error.contains("ulimit -f"), "{error}");
+    w.good(&["train", "--quiet", "--resume", "limited"]);
+    same_bits(&w, "limited");
+}
+
+#[test]
+fn damage_and_changes_are_named_and_the_switches_go_on_in_spite_of_them() {
+    let w = classifier();
+    let train = ["train", "run.toml", "--quiet", "--out"];
+    w.write(
+        "reviews.csv",
+        std::fs::read(super::support::data("reviews.csv")).unwrap(),
+    );
+    let run = String::from_utf8(w.read("run.toml")).unwrap();
+    let path = super::support::data("reviews.csv").display().to_string();
+    w.write("run.toml", run.replace(&path, "reviews.csv"));
+    w.good(&[&train[..], &["whole"]].concat());
+    let mut child = w
+        .command(&[&train[..], &["stopped"]].concat())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    interrupt(&w, &mut child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+
+    let reviews = w.read("reviews.csv");
+    w.write(
+        "reviews.csv",
+        [&reviews[..], b"one more film,positive\n"].concat(),
+    );
+    let error = w.refused(&["train", "--resume", "stopped"], 2);
+    assert!(
+        error.contains("the content of data.path is another"),
+        "{error}"
+    );
+    assert!(error.contains("--accept-changed-data"), "{error}");
+    w.write("reviews.csv", &reviews);
+
+    let mut steps: Vec<u64> = std::fs::read_dir(w.path("stopped/classifier"))
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_str()?.strip_prefix("checkpoint-")?.parse().ok()
+        })
+        .collect();
+    steps.sort_unstable();
+    let file = format!(
+        "stopped/classifier/checkpoint-{}/trainer.json",
+        steps[steps.len() - 1]
+    );
+    let text = String::from_utf8(w.read(&file)).unwrap();
+    w.write(&file, text.replacen("\"seed\": 1", "\"seed\": 2", 1));
+    let error = w.refused(&["train", "--resume", "stopped"], 5);
+    for said in [
+        "trainer.json: is damaged",
+        "--from-last-good",
+        &format!("checkpoint-{}", steps[steps.len() - 2]),
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+    w.good(&[
+        "train",
+        "--quiet",
+        "--resume",
+        "stopped",
+        "--from-last-good",
+    ]);
+    same_bits(&w, "stopped");
+    for switch in ["--from-last-good", "--accept-changed-data"] {
+        for new in [&["train", switch][..], &["train", "run.toml", switch]] {
+            let out = w.run(new);
+            assert_eq!(out.status.code(), Some(2), "{switch} is for --resume");
+        }
+    }
 }

@@ -65,7 +65,7 @@ const TRIGGERED: [(&str, &str, &str); 42] = [
     ("ModelConfig", "tests/errors/models.rs", "models_that_cannot_be_built"),
     ("Io", "tests/text_tokens/tokenizers.rs", "bad_tokenizer_files"),
     ("DiskFull", "tests/text_tokens/documents.rs", "a_full_disk_is_named"),
-    ("TensorFile", "tests/train_run.rs", "a_damaged_checkpoint_is_named"),
+    ("TensorFile", "src/train/artifacts/checkpoints.rs", "a_number_that_is_none_is_damage"),
     ("Folder", "tests/errors/main.rs", "files_that_are_no_model"),
     // Of `KernelError`, which the catalogue has to itself.
     ("KernelError::UnknownKernel", "tests/errors/main.rs", "kernels_outside_of_their_contract"),

@@ -14,7 +14,8 @@ fn src() -> sources::Sources {
 const LAYERS: &[&[&str]] = &[
     &["kernels"],
     &["error", "cache"],
-    &["atomic", "schema", "translate"],
+    &["atomic", "schema"],
+    &["translate"],
     &["device"],
     &["tensor"],
     &["ops"],

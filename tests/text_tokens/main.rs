@@ -2,6 +2,7 @@
 #![cfg(feature = "train")]
 
 mod documents;
+mod kept;
 mod tokenizers;
 mod vectors;
 

@@ -195,18 +195,35 @@ impl Source {
             Format::RottenTomatoes => rotten::files(&self.path)?,
             _ => lines::files_below(&self.path)?,
         };
-        let mut hasher = Sha256::new();
-        for file in files {
-            if let Ok(name) = file.strip_prefix(&self.path) {
-                hasher.update(name.as_os_str().as_encoded_bytes());
-            }
-            hasher.update([0]);
-            let length = hash_file(&file, &mut hasher)?;
-            // The length separates a file from the next one.
-            hasher.update(length.to_le_bytes());
-        }
-        Ok(hex(&hasher.finalize()))
+        hash_files(&self.path, &files)
     }
+}
+
+/// sha256 of a file's bytes, or of a folder's files' names and bytes, whatever they are, but for those
+/// below `except`.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Io`].
+pub(crate) fn hash_below(path: &Path, except: &Path) -> Result<String> {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let except = whole(except);
+    let mut files = lines::files_below(path)?;
+    files.retain(|file| !whole(file).starts_with(&except));
+    hash_files(path, &files)
+}
+
+fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for file in files {
+        if let Ok(name) = file.strip_prefix(root) {
+            hasher.update(name.as_os_str().as_encoded_bytes());
+        }
+        hasher.update([0]);
+        let length = hash_file(file, &mut hasher)?;
+        // The length separates a file from the next one.
+        hasher.update(length.to_le_bytes());
+    }
+    Ok(hex(&hasher.finalize()))
 }
 
 fn hash_file(path: &Path, hasher: &mut Sha256) -> Result<u64> {

@@ -20,7 +20,7 @@ use tokenizers::normalizers::{BertNormalizer, NFKC};
 use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
 use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, vocab};
-use crate::text::cache::write_atomically;
+use crate::atomic::write_file;
 use crate::{Error, Result};
 
 /// `tokenizer_config.json`.
@@ -351,11 +351,7 @@ impl Tokenizer {
     pub fn save_folder(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
-        let write = |name: &str, text: &str| {
-            write_atomically(&folder.join(name), |file| {
-                std::io::Write::write_all(file, text.as_bytes())
-            })
-        };
+        let write = |name: &str, text: &str| write_file(&folder.join(name), text.as_bytes());
         let json = serde_json::to_value(&self.inner).map_err(|e| internal(e.into()))?;
         let morphemes = matches!(self.inner.get_pre_tokenizer(), Some(Cut::Morphemes(_)));
         if !morphemes {

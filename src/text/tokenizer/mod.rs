@@ -295,34 +295,13 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(internal)
     }
 
-    /// Where a tokeniser trained on `sources` with `options` is kept in a cache folder.
-    ///
-    /// # Errors
-    /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
-    pub fn cached_path(
-        cache: &Path,
-        sources: &[Source],
-        options: &TokenizerOptions,
-    ) -> Result<PathBuf> {
-        let mut hasher = Sha256::new();
-        hasher.update([train::VERSION]);
-        hasher.update(serde_json::to_vec(options).unwrap_or_default());
-        for source in sources {
-            super::cache::add_source(&mut hasher, source)?;
-        }
-        let key = corpus::hex(&hasher.finalize());
-        Ok(cache.join(format!("{}.tokenizer.json", &key[..16])))
-    }
-
     /// Writes `tokenizer.json` (atomically), which Hugging Face tokenizers opens.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::DiskFull`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let json = self.to_json()?;
-        super::cache::write_atomically(path.as_ref(), |file| {
-            std::io::Write::write_all(file, json.as_bytes())
-        })
+        crate::atomic::write_file(path.as_ref(), json.as_bytes())
     }
 
     /// The ids of a text, without `<bos>` or `<eos>`.

@@ -4,7 +4,6 @@
 //! Morphological Analysis", EMNLP 2004), computed by vibrato.
 
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use tokenizers as hf;
 use tokenizers::normalizer::Range;
 use tokenizers::{PreTokenizedString, PreTokenizer};
 
-use crate::text::cache::write_atomically;
+use crate::atomic::write_file_with;
 use crate::text::corpus::hex;
 use crate::{Error, Result};
 
@@ -170,7 +169,7 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
     }
-    write_atomically(out, |file| {
+    write_file_with(out, |file| {
         file.write_all(MAGIC)?;
         file.write_all(&Sha256::digest(&payload))?;
         file.write_all(&payload)

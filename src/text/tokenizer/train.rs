@@ -24,14 +24,17 @@ use crate::text::words::ascii_words;
 use crate::{Error, Result};
 
 /// Changes with what training makes of the same text, so that an older result is not taken for it.
-pub(super) const VERSION: u8 = 3;
+const VERSION: u8 = 3;
+
+const FILE: &str = "tokenizer.json";
 
 impl Tokenizer {
     /// Trains on the text of `sources`, or opens what an earlier run trained on the same text
     /// with the same options and left in `cache` (a folder, made if need be).
     ///
     /// # Errors
-    /// Those of [`Tokenizer::train`], [`Tokenizer::save_folder`] and [`Tokenizer::open`].
+    /// Those of [`Tokenizer::train`], [`Tokenizer::save_folder`] and [`Tokenizer::open`]. A kept copy
+    /// that is damaged is no error: it is made anew.
     pub fn train_cached(
         sources: &[Source],
         options: &TokenizerOptions,
@@ -54,12 +57,20 @@ impl Tokenizer {
         }
         let key = hex(&hasher.finalize());
         let folder = cache.join(format!("{}.tokenizer", &key[..16]));
-        if let Ok(tokenizer) = Self::open_with(&folder, dictionary) {
-            return Ok(tokenizer);
-        }
-        log::info!("training the tokeniser");
-        Self::train(sources, options)?.save_folder(&folder)?;
-        Self::open_with(&folder, dictionary)
+        // An LSTM's is the one file, whose special tokens have the ids that its batches count on.
+        let of_lstm = options.family() == Family::Lstm;
+        crate::text::cache::tokenizer(
+            &folder,
+            |folder| match of_lstm {
+                true => Self::load(folder.join(FILE)),
+                false => Self::open_with(folder, dictionary),
+            },
+            || Self::train(sources, options),
+            |tokenizer, folder| match of_lstm {
+                true => tokenizer.save(folder.join(FILE)),
+                false => tokenizer.save_folder(folder),
+            },
+        )
     }
 }
 

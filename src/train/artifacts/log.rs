@@ -65,32 +65,67 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Forgets what an interrupted unit wrote after the checkpoint it continues from.
+    /// Waits until all lines are on the disk: a checkpoint is never newer than the metrics before it.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::DiskFull`].
-    pub fn rewind(&mut self, unit: &str, step: u64) -> Result<()> {
-        let kept: String = read(&self.path)?
-            .into_iter()
-            .filter(|v| v["unit"] != unit || v["step"].as_u64().is_some_and(|s| s <= step))
-            .map(|v| format!("{v}\n"))
-            .collect();
-        write_file(&self.path, kept.as_bytes())?;
-        *self = Self::open(&self.path)?;
+    pub fn sync(&self) -> Result<()> {
+        (self.file.sync_data()).map_err(|e| Error::write(&self.path, e))
+    }
+
+    /// Forgets what an interrupted unit wrote after the checkpoint it continues from, and lines that
+    /// are damaged; every other line keeps its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::DiskFull`].
+    pub fn rewind(&mut self, unit: &str, step: u64, evaluated: bool) -> Result<()> {
+        let content = std::fs::read(&self.path).map_err(|e| Error::read(&self.path, e))?;
+        let (mut kept, mut damaged) = (Vec::with_capacity(content.len()), 0);
+        for line in content.split_inclusive(|&byte| byte == b'\n') {
+            let Some(entry) = entry(line) else {
+                damaged += 1;
+                continue;
+            };
+            // A unit is tested when it ends, and this one goes on.
+            let again = match entry["split"].as_str() {
+                Some("test") => true,
+                Some(_) => !evaluated && entry["step"] == step,
+                None => false,
+            };
+            let until_here = entry["step"].as_u64().is_some_and(|s| s <= step);
+            if entry["unit"] != unit || (until_here && !again) {
+                kept.extend_from_slice(line);
+            }
+        }
+        if damaged > 0 {
+            ::log::warn!(
+                "{}: {damaged} damaged lines are left out",
+                self.path.display()
+            );
+        }
+        if kept != content {
+            write_file(&self.path, &kept)?;
+            *self = Self::open(&self.path)?;
+        }
         Ok(())
     }
 }
 
-/// All lines of a log; lines that are not JSON are left out.
+/// All lines of a log; those that are damaged are left out.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+    let content = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    Ok(content
+        .split(|&byte| byte == b'\n')
+        .filter_map(entry)
         .collect())
+}
+
+/// What a line says; `None` where it is damaged.
+fn entry(line: &[u8]) -> Option<Value> {
+    serde_json::from_slice(line).ok().filter(Value::is_object)
 }
 
 #[cfg(test)]
@@ -106,13 +141,35 @@ mod tests {
         let mut log = MetricsLog::open(&path).unwrap();
         log.line(&json!({ "unit": "b", "step": 9 })).unwrap();
         log.line(&json!({ "unit": "a", "step": 2 })).unwrap();
-        log.rewind("a", 1).unwrap();
+        log.rewind("a", 1, true).unwrap();
         log.line(&json!({ "unit": "a", "step": 2, "loss": 0.5 }))
             .unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             "{\"unit\":\"a\",\"step\":1}\n{\"unit\":\"b\",\"step\":9}\n{\"unit\":\"a\",\"step\":2,\"loss\":0.5}\n"
         );
+    }
+
+    #[test]
+    fn a_rewind_keeps_bytes_and_survives_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        // Numbers that a reader and writer of JSON would spell otherwise, and what is no JSON.
+        let good = "{\"unit\":\"b\",\"step\":1,\"loss\":0.1000000000000000055511151231257827}\n\
+                    {\"unit\":\"a\", \"step\":2,\"x\":1e-7}\n";
+        let eval = "{\"unit\":\"a\",\"step\":2,\"split\":\"validation\"}\n";
+        let test = "{\"unit\":\"a\",\"step\":2,\"split\":\"test\"}\n";
+        let bytes = [good, "{\"unit\":\n", eval, test].concat().into_bytes();
+        let bytes = [&bytes[..], b"\xff\xfe\0\n", b"{}half"].concat();
+        for (evaluated, expected) in [(true, [good, eval].concat()), (false, good.to_string())] {
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(read(&path).unwrap().len(), 4);
+            let mut log = MetricsLog::open(&path).unwrap();
+            log.rewind("a", 2, evaluated).unwrap();
+            log.line(&json!({ "step": 3 })).unwrap();
+            let found = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(found, expected + "{\"step\":3}\n");
+        }
     }
 
     #[test]

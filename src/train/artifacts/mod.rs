@@ -3,19 +3,22 @@
 //! ```text
 //! runs/demo-001/
 //!   config.toml            the resolved run file
+//!   fingerprint.json       settings and digests of the data that the run was begun with
 //!   metrics.jsonl          every loss and evaluation, one JSON object per line
 //!   loss-pretrain.svg, loss-finetune.svg
 //!   results.json           the report's table
 //!   lm-lstm.1/             one folder per unit (stage, and repeat where it repeats)
 //!     events.out.tfevents… for TensorBoard
-//!     checkpoint-120/      tensors.safetensors, trainer.json
-//!     last, best           pointers: a checkpoint's name
+//!     checkpoint-120/      tensors.safetensors, trainer.json, SHA256SUMS
 //!     model/               model.safetensors, config.json, tokenizer.json
 //!     done.json            the unit's result; a unit that has one is not run again
+//!   .lock                  held by the process that works here
 //! ```
 
 pub mod checkpoints;
 pub mod curves;
+pub mod fingerprint;
+mod lock;
 pub mod log;
 pub mod tensorboard;
 pub mod trace;
@@ -25,80 +28,140 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Overrides, RunConfig};
 use super::task::{ModelFiles, Unit};
-use crate::atomic::{NewFolder, write_file};
+use crate::atomic::{self, NewFolder, write_file};
 use crate::error::{Error, Result};
 use crate::hub;
+use lock::Lock;
 
-/// A run's folder.
-#[derive(Debug, Clone)]
+const CONFIG: &str = "config.toml";
+
+/// Names in a run's folder that no stage can have.
+pub const OWN_NAMES: [&str; 7] = [
+    CONFIG,
+    fingerprint::FINGERPRINT,
+    "metrics.jsonl",
+    "results.json",
+    "loss-pretrain.svg",
+    "loss-finetune.svg",
+    // Of a user who has no folder for caches.
+    "cache",
+];
+
+/// A run's folder, in which no other process works.
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Lock,
 }
 
 impl RunFolder {
     /// Makes the folder of a new run and writes its `config.toml`: `out`, or the first free
-    /// `runs/NAME-001`, `-002`, ….
+    /// `runs/NAME-001`, `-002`, …. One that a kill left without any file of a run counts as free.
     ///
     /// # Errors
-    /// [`Error::Folder`] where `out` already holds something; [`Error::Io`], [`Error::DiskFull`].
+    /// [`Error::Folder`] where `out` already holds something, or another process is about to use it;
+    /// [`Error::Io`], [`Error::DiskFull`].
     pub fn create(config: &RunConfig, out: Option<&Path>) -> Result<Self> {
-        let path = match out {
-            Some(out) => {
-                fs::create_dir_all(out).map_err(|e| Error::io("create", out, e))?;
-                let mut entries = fs::read_dir(out).map_err(|e| Error::io("read", out, e))?;
-                if entries.next().is_some() {
+        let folder = match out {
+            Some(out) => match Self::claim(out)? {
+                Claim::Free(folder) => folder,
+                Claim::Held => return Err(Lock::held(out)),
+                Claim::Full => {
                     return Err(Error::Folder {
                         path: out.to_path_buf(),
                         problem: "is not empty; give another folder with --out, or continue the run in it with --resume".into(),
                     });
                 }
-                out.to_path_buf()
-            }
-            None => Self::free(Path::new("runs"), &config.name)?,
+            },
+            None => Self::first_free(Path::new("runs"), &config.name)?,
         };
-        write_file(&path.join("config.toml"), config.to_toml()?.as_bytes())?;
-        Ok(Self { path })
+        atomic::clear(&folder.path);
+        write_file(&folder.path.join(CONFIG), config.to_toml()?.as_bytes())?;
+        Ok(folder)
     }
 
-    fn free(runs: &Path, name: &str) -> Result<PathBuf> {
-        fs::create_dir_all(runs).map_err(|e| Error::io("create", runs, e))?;
+    fn first_free(runs: &Path, name: &str) -> Result<Self> {
         let mut number = 1u64;
         loop {
             let path = runs.join(format!("{name}-{number:03}"));
-            // Creating is also the check, so that two runs at once get two folders.
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(path),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-                Err(e) => return Err(Error::io("create", path, e)),
+            // Locking is also the check, so that two runs at once get two folders.
+            match Self::claim(&path)? {
+                Claim::Free(folder) => return Ok(folder),
+                Claim::Held | Claim::Full => number += 1,
             }
         }
+    }
+
+    /// Takes a folder, made if need be, in which no run has begun.
+    fn claim(path: &Path) -> Result<Claim> {
+        if path.is_file() {
+            return Ok(Claim::Full);
+        }
+        fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
+        // Nothing is written to a folder of somebody else's.
+        if !Lock::is_in(path) && !is_unbegun(path)? {
+            return Ok(Claim::Full);
+        }
+        let Some(lock) = Lock::take(path)? else {
+            return Ok(Claim::Held);
+        };
+        Ok(match is_unbegun(path)? {
+            true => Claim::Free(Self {
+                path: path.to_path_buf(),
+                _lock: lock,
+            }),
+            false => Claim::Full,
+        })
     }
 
     /// Removes a folder in which nothing has been trained.
     pub fn discard(self) {
-        if let Err(e) = fs::remove_dir_all(&self.path) {
+        if let Err(e) = self.remove() {
             ::log::warn!("cannot remove {}: {e}", self.path.display());
         }
+    }
+
+    /// `config.toml` goes last: until then this is a run to go on with, and then a folder to begin in.
+    fn remove(&self) -> std::io::Result<()> {
+        let config = self.path.join(CONFIG);
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else if path != config && !path.file_name().is_some_and(Lock::is_name) {
+                fs::remove_file(path)?;
+            }
+        }
+        fs::remove_file(config)?;
+        fs::remove_file(Lock::path(&self.path))?;
+        // Fails where another run has begun here by now, and rightly so.
+        fs::remove_dir(&self.path)
     }
 
     /// Opens the folder of an earlier run, with its configuration.
     ///
     /// # Errors
-    /// [`Error::Folder`] where it is none; the `Config…` errors.
+    /// [`Error::Folder`] where it is none, or another process works in it; the `Config…` errors.
     pub fn open(path: &Path) -> Result<(Self, RunConfig)> {
-        let config = path.join("config.toml");
+        let config = path.join(CONFIG);
         if !config.is_file() {
+            let empty = path.is_dir() && is_unbegun(path)?;
             return Err(Error::Folder {
                 path: path.to_path_buf(),
-                problem: "is not a run folder (it has no config.toml)".into(),
+                problem: match empty {
+                    true => "is not a run folder (it has no config.toml): a run that was to begin here was stopped before its first step; begin it again with --out".into(),
+                    false => "is not a run folder (it has no config.toml)".into(),
+                },
             });
         }
-        Ok((
-            Self {
-                path: path.to_path_buf(),
-            },
-            RunConfig::read(&config, &Overrides::default())?,
-        ))
+        let lock = Lock::take(path)?.ok_or_else(|| Lock::held(path))?;
+        atomic::clear_own(path);
+        let config = RunConfig::read(&config, &Overrides::default())?;
+        let folder = Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+        };
+        Ok((folder, config))
     }
 
     /// The folder itself.
@@ -120,6 +183,29 @@ impl RunFolder {
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
+}
+
+/// What a folder is to a run that would begin in it.
+enum Claim {
+    /// Its own.
+    Free(RunFolder),
+    /// Another process's.
+    Held,
+    /// Used already.
+    Full,
+}
+
+/// Whether a folder holds nothing but what a run has before its first file is there.
+fn is_unbegun(path: &Path) -> Result<bool> {
+    let failed = |e| Error::io("read", path, e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let is_own = Lock::is_name(&name) || atomic::is_leftover_of(&name, CONFIG);
+        if !is_own {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Writes a model's folder.

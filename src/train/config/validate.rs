@@ -1,8 +1,12 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
+use std::collections::BTreeMap;
+
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::error::{Error, Result};
 use crate::schema::nearest;
+use crate::train::artifacts::OWN_NAMES;
+use crate::train::run::units;
 
 pub(super) fn wrong(place: impl Into<String>, message: impl Into<String>) -> Error {
     Error::ConfigValue {
@@ -73,6 +77,34 @@ impl RunConfig {
         for (index, stage) in self.stages.iter().enumerate() {
             self.validate_stage(stage)?;
             self.validate_references(index, stage)?;
+        }
+        self.validate_folders()
+    }
+
+    /// Each unit has a folder of its own in the run's, beside the run's own files; on some systems names
+    /// that differ in upper and lower case are one.
+    fn validate_folders(&self) -> Result<()> {
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        for unit in units(self) {
+            let name = &self.stages[unit.stage].name;
+            let refuse = |why: String| {
+                let message = format!("{why}; give the stage another name");
+                Err(wrong(format!("stage.{name}.name"), message))
+            };
+            let folder = unit.name.to_lowercase();
+            let is_own = OWN_NAMES.contains(&folder.as_str());
+            if is_own
+                || [".partial", ".replaced"]
+                    .iter()
+                    .any(|end| folder.ends_with(end))
+            {
+                return refuse(format!("melos keeps '{folder}' in a run folder for itself"));
+            }
+            if let Some(other) = taken.insert(folder.clone(), name) {
+                return refuse(format!(
+                    "its folder '{folder}' would be that of stage '{other}' too"
+                ));
+            }
         }
         Ok(())
     }
@@ -156,9 +188,9 @@ impl RunConfig {
             "should be below 2^63",
         )?;
         require(
-            stage.folds.is_none_or(|k| k >= 2),
+            stage.folds.is_none_or(|k| (2..=10_000).contains(&k)),
             || at("folds"),
-            "should be at least 2",
+            "should be at least 2 and at most 10000",
         )?;
         require(
             stage
@@ -300,4 +332,93 @@ fn is_file_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::config::Overrides;
+
+    /// A run of stages with these names and further lines.
+    fn run(stages: &[(&str, &str)]) -> Result<RunConfig> {
+        let stage = |(name, lines): &(&str, &str)| {
+            format!(
+                "[[stage]]\nname = \"{name}\"\nkind = \"finetune\"\nobjective = \"classify\"\n\
+                 lr = 0.1\nbudget = {{ steps = 1 }}\n{lines}\n"
+            )
+        };
+        let stages: String = stages.iter().map(stage).collect();
+        let text = format!("name = \"x\"\ndata = {{ source = \"rt\" }}\n{stages}");
+        RunConfig::parse(&text, "x.toml", &Overrides::default())
+    }
+
+    #[test]
+    fn stages_whose_folders_would_meet_are_refused() {
+        let twice = "seeds = [1, 2]";
+        for (stages, key, said) in [
+            (
+                [("a", twice), ("a.1", "")],
+                "stage.a.1.name: ",
+                "'a.1' would be that of stage 'a'",
+            ),
+            (
+                [("a.2", ""), ("a", "folds = 3")],
+                "stage.a.name: ",
+                "'a.2' would be that of stage 'a.2'",
+            ),
+            (
+                [("Lm", ""), ("lm", "")],
+                "stage.lm.name: ",
+                "'lm' would be that of stage 'Lm'",
+            ),
+            (
+                [("a", ""), ("config.toml", "")],
+                "stage.config.toml.name: ",
+                "for itself",
+            ),
+            (
+                [("a", ""), ("Metrics.jsonl", "")],
+                "stage.Metrics.jsonl.name: ",
+                "'metrics.jsonl'",
+            ),
+            (
+                [("a", ""), ("fingerprint.json", "")],
+                "stage.fingerprint.json.name: ",
+                "for itself",
+            ),
+            (
+                [("a", ""), ("results.json", "")],
+                "stage.results.json.name: ",
+                "for itself",
+            ),
+            (
+                [("a", ""), ("loss-finetune.svg", "")],
+                "stage.loss-finetune.svg.name: ",
+                "for itself",
+            ),
+            (
+                [("a", ""), ("cache", "")],
+                "stage.cache.name: ",
+                "for itself",
+            ),
+            (
+                [("a", ""), ("b.replaced", "")],
+                "stage.b.replaced.name: ",
+                "for itself",
+            ),
+        ] {
+            let error = run(&stages).unwrap_err().to_string();
+            assert!(error.starts_with(key) && error.contains(said), "{error}");
+            assert!(error.ends_with("give the stage another name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn stages_whose_folders_do_not_meet_are_taken() {
+        run(&[("a", ""), ("a.1", "")]).unwrap();
+        run(&[("a", "seeds = [1, 2]"), ("a.3", "")]).unwrap();
+        run(&[("cache", "seeds = [1, 2]"), ("config", "")]).unwrap();
+        let error = run(&[("a", "folds = 1000000000000")]).unwrap_err();
+        assert!(error.to_string().contains("at most 10000"), "{error}");
+    }
 }

@@ -450,19 +450,7 @@ fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tok
     if let Some(tokenizer) = given(config)? {
         return Ok(tokenizer);
     }
-    let options = options(config);
-    if config.model.lstm().is_none() {
-        return Tokenizer::train_cached(sources, &options, cache);
-    }
-    let kept = Tokenizer::cached_path(cache, sources, &options)?;
-    if let Ok(tokenizer) = Tokenizer::load(&kept) {
-        return Ok(tokenizer);
-    }
-    log::info!("training the tokeniser");
-    let tokenizer = Tokenizer::train(sources, &options)?;
-    std::fs::create_dir_all(cache).map_err(|e| Error::io("create", cache, e))?;
-    tokenizer.save(&kept)?;
-    Ok(tokenizer)
+    Tokenizer::train_cached(sources, &options(config), cache)
 }
 
 /// Texts with labelled words, and the part of the data that each belongs to.
