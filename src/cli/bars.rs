@@ -54,13 +54,17 @@ impl Progress for Bars {
             Event::Step {
                 step,
                 tokens_per_second,
+                counted,
                 ..
             } => {
                 if let Some(bar) = &self.bar {
                     let loss = self
                         .loss
                         .map_or(String::new(), |l| format!("loss {l:.4}  "));
-                    bar.set_message(format!("{loss}{} tokens/s", thousands(*tokens_per_second)));
+                    bar.set_message(format!(
+                        "{loss}{} {counted}/s",
+                        thousands(*tokens_per_second)
+                    ));
                     bar.set_position(*step);
                 }
             }

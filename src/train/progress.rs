@@ -37,6 +37,9 @@ pub enum Event<'a> {
         step: u64,
         total: u64,
         tokens_per_second: f64,
+        /// What is counted, where it is not tokens.
+        #[serde(skip)]
+        counted: &'static str,
     },
     /// A step's loss arrived.
     Loss {
@@ -70,6 +73,8 @@ pub enum Event<'a> {
         unit: &'a str,
         step: u64,
         tokens_per_second: f64,
+        #[serde(skip)]
+        counted: &'static str,
         seconds: f64,
     },
 }
@@ -146,6 +151,7 @@ impl<W: Write> Progress for Lines<W> {
                 step,
                 total,
                 tokens_per_second,
+                counted,
             } => {
                 if self.last.elapsed() < self.every && step != total {
                     return;
@@ -160,7 +166,7 @@ impl<W: Write> Progress for Lines<W> {
                     .loss
                     .map_or(String::new(), |l| format!("  loss {l:.4}"));
                 self.line(&format!(
-                    "{unit}  step {step}/{total}{loss}  {} tokens/s  ETA {}",
+                    "{unit}  step {step}/{total}{loss}  {} {counted}/s  ETA {}",
                     thousands(*tokens_per_second),
                     clock(left)
                 ));
@@ -229,10 +235,11 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
         Event::Finish {
             unit,
             tokens_per_second,
+            counted,
             seconds,
             ..
         } => format!(
-            "{unit} done in {}, {} tokens/s",
+            "{unit} done in {}, {} {counted}/s",
             clock(Duration::try_from_secs_f64(*seconds).unwrap_or_default()),
             thousands(*tokens_per_second)
         ),
@@ -321,6 +328,7 @@ mod tests {
             step: 1,
             total: 2,
             tokens_per_second: 1.0,
+            counted: "tokens",
         });
         out.event(&Event::Loss {
             unit: "a",
@@ -356,6 +364,7 @@ mod tests {
                 step,
                 total: 3,
                 tokens_per_second: 1234.0,
+                counted: "tokens",
             });
         }
         let text = String::from_utf8(out.out).unwrap();

@@ -80,6 +80,8 @@ pub struct Trainer<'a> {
     stop: &'a StopFlag,
     state: TrainerState,
     total: u64,
+    /// What the task's work is counted in.
+    counted: &'static str,
     eval_every: u64,
     validation: Option<Scores>,
     last_good: Option<PathBuf>,
@@ -145,6 +147,7 @@ impl<'a> Trainer<'a> {
             progress,
             stop,
             total,
+            counted: info.unit,
             // Data so small that an epoch is less than a step cannot occur: total_steps checked.
             eval_every: stage.eval_every.unwrap_or(info.steps_per_epoch),
             validation: None,
@@ -205,6 +208,7 @@ impl<'a> Trainer<'a> {
             step,
             total: self.total,
             tokens_per_second: self.tokens_per_second(),
+            counted: self.counted,
         });
         Ok(())
     }
@@ -403,6 +407,7 @@ impl<'a> Trainer<'a> {
             unit: &self.unit.name,
             step: self.state.step,
             tokens_per_second: result.tokens_per_second,
+            counted: self.counted,
             seconds,
         });
         Ok(UnitEnd::Finished(Box::new(result)))
