@@ -486,3 +486,12 @@ impl Error {
         Self::Folder { path, problem }
     }
 }
+
+/// What a panic said, in one line.
+#[cfg(feature = "gpu")]
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("it stopped without a word");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

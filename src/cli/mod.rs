@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a thin layer over [`train`](crate::train).
 
 mod bars;
+mod boundary;
 mod choice;
 mod convert;
 mod devices;
@@ -75,6 +76,10 @@ commands! {
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
 pub fn main() -> ExitCode {
+    boundary::run(program)
+}
+
+fn program() -> ExitCode {
     // Warnings by default; RUST_LOG=melos=debug for more.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     signals::outlive_file_limits();

@@ -1,10 +1,17 @@
 //! The opened device itself, and what its driver reports.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{Caps, caps_of};
 use super::lock::lock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_message};
+
+/// What a call into wgpu gives, or the message that it panicked with: of some failures of drivers it has
+/// no other way to tell.
+fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
+}
 
 /// A device with its queue.
 pub(super) struct Driver {
@@ -31,18 +38,21 @@ impl Driver {
             // after it has been seen to give right results on this device.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("melos"),
             required_features: adapter.features() & useful,
             experimental_features,
             required_limits: caps.limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
-        }))
-        .map_err(|e| Error::Device {
-            adapter: caps.name.clone(),
-            message: e.to_string(),
-        })?;
+        };
+        let opened = guarded(|| pollster::block_on(adapter.request_device(&descriptor)));
+        let (device, queue) = opened
+            .and_then(|opened| opened.map_err(|e| e.to_string()))
+            .map_err(|message| Error::Device {
+                adapter: caps.name.clone(),
+                message,
+            })?;
         // wgpu panics on errors that nobody captures; keep the first and return it from the next call.
         let failure = Arc::new(Mutex::new(None));
         let seen = failure.clone();
@@ -74,6 +84,9 @@ impl Driver {
     }
 
     pub fn error(&self, message: String) -> Error {
+        // wgpu panics when it takes down a device whose driver has failed: it stays until the program
+        // ends.
+        std::mem::forget(self.device.clone());
         Error::Device {
             adapter: self.caps.name.clone(),
             message,
@@ -94,9 +107,21 @@ impl Driver {
             submission_index,
             timeout: None,
         };
-        let polled = self.device.poll(wait);
-        polled.map_err(|e| self.error(e.to_string()))?;
+        self.poll(wait)?;
         self.check()
+    }
+
+    /// Lets the device report what has happened.
+    pub fn poll(&self, how: wgpu::PollType) -> Result<()> {
+        let polled = guarded(|| self.device.poll(how)).map_err(|panic| self.error(panic))?;
+        polled.map_err(|e| self.error(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Sends commands to the device.
+    pub fn submit(&self, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
+        let sent = guarded(|| self.queue.submit([commands]));
+        sent.map_err(|panic| self.error(panic))
     }
 
     pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {

@@ -416,7 +416,7 @@ impl Gpu {
     /// Starts reading `bytes` bytes back; the result arrives later.
     pub(crate) fn read(&self, from: (&Arc<Buffer>, u64), bytes: u64) -> Result<Readback> {
         self.flush()?;
-        let readback = Readback::start(&self.shared.driver, from, bytes);
+        let readback = Readback::start(&self.shared.driver, from, bytes)?;
         self.driver().check()?;
         Ok(readback)
     }

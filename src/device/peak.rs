@@ -128,7 +128,7 @@ impl Gpu {
             let began = Instant::now();
             let mut encoder = self.driver().encoder();
             encode(&mut encoder);
-            self.driver().queue.submit([encoder.finish()]);
+            self.driver().submit(encoder.finish())?;
             self.wait()?;
             best = best.min(began.elapsed().as_secs_f64());
         }

@@ -125,14 +125,14 @@ impl Profiler {
                     let stamped = encode_stamped(driver, &mut encoder, chunk);
                     self.pending.push(stamped);
                 }
-                driver.queue.submit([encoder.finish()]);
+                driver.submit(encoder.finish())?;
             }
             Timing::OneByOne => {
                 for command in commands {
                     let mut encoder = driver.encoder();
                     command::encode(&mut encoder, std::slice::from_ref(command));
                     let start = self.began.elapsed().as_secs_f64();
-                    driver.queue.submit([encoder.finish()]);
+                    driver.submit(encoder.finish())?;
                     driver.wait(None)?;
                     self.done.push(CommandTime {
                         name: command.name(),

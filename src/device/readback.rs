@@ -16,23 +16,27 @@ pub struct Readback {
 }
 
 impl Readback {
-    pub(super) fn start(driver: &Arc<Driver>, from: (&Arc<Buffer>, u64), bytes: u64) -> Readback {
+    pub(super) fn start(
+        driver: &Arc<Driver>,
+        from: (&Arc<Buffer>, u64),
+        bytes: u64,
+    ) -> Result<Readback> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = driver.buffer("readback", bytes, usage);
         let mut encoder = driver.encoder();
         encoder.copy_buffer_to_buffer(from.0.raw(), from.1, &staging, 0, bytes);
-        let submission = driver.queue.submit([encoder.finish()]);
+        let submission = driver.submit(encoder.finish())?;
         let (sender, done) = channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone when nobody wants the values any more.
             let _ = sender.send(result);
         });
-        Readback {
+        Ok(Readback {
             driver: driver.clone(),
             staging,
             submission,
             done,
-        }
+        })
     }
 
     /// The values, if they have arrived. Never blocks.
@@ -40,8 +44,7 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] when the device failed.
     pub fn try_get<T: bytemuck::Pod>(&self) -> Result<Option<Vec<T>>> {
-        let polled = self.driver.device.poll(wgpu::PollType::Poll);
-        polled.map_err(|e| self.driver.error(e.to_string()))?;
+        self.driver.poll(wgpu::PollType::Poll)?;
         match self.done.try_recv() {
             Ok(result) => self.take(result).map(Some),
             Err(TryRecvError::Empty) => Ok(None),

@@ -100,7 +100,7 @@ impl Sender {
             encode(&mut encoder, commands);
             let buffer = encoder.finish();
             encoded = Instant::now();
-            self.driver.queue.submit([buffer]);
+            self.driver.submit(buffer)?;
             if work >= NOTHING {
                 let pace = self.pace.clone();
                 let finished = move || lock(&pace).finished(work, encoded, Instant::now());

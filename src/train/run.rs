@@ -143,7 +143,7 @@ pub fn train(
         };
         let info = task.describe();
         // Memory that is allocated as it is needed may run out in any step.
-        let explain = |error| info.explain(&stage.name, error);
+        let explain = |error| go_on(info.explain(&stage.name, error), &folder, &path);
         for note in &info.notes {
             let message = format!("{}: {note}", unit.name);
             progress.event(&Event::Note { message: &message });
@@ -180,6 +180,28 @@ pub fn train(
         folder: folder.path().to_path_buf(),
         report,
     })
+}
+
+/// An error of the device with what there is to go on from, and what to try.
+fn go_on(error: Error, folder: &RunFolder, unit: &Path) -> Error {
+    let Error::Device { adapter, message } = error else {
+        return error;
+    };
+    let kept = match Checkpoints::new(unit, 1).last() {
+        Ok(Some(checkpoint)) => format!(
+            "{} is whole: `melos train --resume {}` goes on from it",
+            checkpoint.display(),
+            folder.path().display()
+        ),
+        _ => "no checkpoint had been written yet".into(),
+    };
+    Error::Device {
+        adapter,
+        message: format!(
+            "{message}; {kept}. Where it happens again, try a smaller batch (drivers reset a device whose \
+             work takes too long), MELOS_KERNELS=portable, or another adapter (`melos devices`)"
+        ),
+    }
 }
 
 /// Holds a run to the data and settings that it was begun with; a new one, or one of before there were
