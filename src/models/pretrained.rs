@@ -205,10 +205,20 @@ impl Pretrained {
     /// began.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Those of reading; [`Error::TensorFile`] for a number that is not finite.
     pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
         for spec in store.specs().filter(|spec| brings(&spec.name, missing)) {
             let values = self.values(&spec.name)?;
+            if let Some(wrong) = values.iter().find(|x| !x.is_finite()) {
+                return Err(Error::TensorFile {
+                    file: self.path.clone(),
+                    tensor: Some(spec.name.clone()),
+                    problem: format!(
+                        "holds {wrong}, with which nothing can be computed; copy the model again, or \
+                         take one from before its training diverged"
+                    ),
+                });
+            }
             store.get(&spec.name)?.write_rounded(&values)?;
         }
         Ok(())

@@ -183,3 +183,36 @@ fn a_run_starts_from_an_lstms_folder_as_from_any() {
         "{refused}"
     );
 }
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_by_name() {
+    let w = Workplace::new(&[stage("a", "finetune", "budget = { steps = 2 }")]);
+    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
+    let file = "run/a/model/model.safetensors";
+    let mut bytes = w.read(file);
+    // The last tensor of the file.
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
+    w.write(file, bytes);
+    for command in [
+        &["predict", "run", "a film"][..],
+        &[
+            "train",
+            "run.toml",
+            "--quiet",
+            "--out",
+            "next",
+            "--set",
+            "stage.a.init=\"run\"",
+        ],
+    ] {
+        let refused = w.refused(command, 5);
+        assert!(
+            refused.contains("'lstm.weight_ih_l0': holds -inf"),
+            "{refused}"
+        );
+    }
+    let reviews = data("reviews.csv").display().to_string();
+    let eval = w.refused(&["eval", "run", "--data", &reviews], 5);
+    assert!(eval.contains("holds -inf"), "{eval}");
+}
