@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks the training to stop after its step, the second ends the
-//! process at once. A file that reaches the limit on its size does not end it, but the write.
+//! Ctrl-C and SIGTERM: the first asks the training to stop after its step, or ends the process where no
+//! step is being done; the second ends it at once. A file that reaches the limit on its size does not end it, but the write.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -13,7 +13,10 @@ pub fn stop_flag() -> Result<StopFlag> {
     let stop = StopFlag::default();
     for signal in [SIGINT, SIGTERM] {
         // Handlers run in this order: the shutdown looks at the flag before it is raised.
-        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.shared())
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.idle())
+            .and_then(|_| {
+                flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.shared())
+            })
             .and_then(|_| flag::register(signal, stop.shared()))
             .map_err(|e| Error::io("install", "the handler for Ctrl-C", e))?;
     }

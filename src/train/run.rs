@@ -102,7 +102,10 @@ pub fn train(
     let left = units
         .iter()
         .any(|unit| !UnitResult::is_in(&folder.unit(unit)));
-    if let Err(error) = hold_to_begin(&config, &folder, left, accept, progress) {
+    stop.set_idle(true);
+    let held = hold_to_begin(&config, &folder, left, accept, progress);
+    stop.set_idle(false);
+    if let Err(error) = held {
         if is_new {
             folder.discard();
         }
@@ -130,7 +133,10 @@ pub fn train(
             adapter,
             folder: folder.path(),
         };
-        let mut task = match build(&request) {
+        stop.set_idle(true);
+        let built = build(&request);
+        stop.set_idle(false);
+        let mut task = match built {
             Ok(task) => task,
             Err(error) => {
                 // Nothing was trained: a second try finds the folder as this one did.
@@ -149,7 +155,10 @@ pub fn train(
             progress.event(&Event::Note { message: &message });
         }
         let result = if stage.kind == StageKind::Evaluate {
-            evaluate_unit(task.as_mut(), stage, unit, &path, progress).map_err(explain)?
+            stop.set_idle(true);
+            let result = evaluate_unit(task.as_mut(), stage, unit, &path, progress);
+            stop.set_idle(false);
+            result.map_err(explain)?
         } else {
             let checkpoints = Checkpoints::new(&path, stage.keep).from_last_good(accept.last_good);
             let trainer = Trainer::new(

@@ -263,3 +263,42 @@ fn damage_and_changes_are_named_and_the_switches_go_on_in_spite_of_them() {
         }
     }
 }
+
+/// While texts are read and made tokens of there is no step to wait for.
+#[test]
+fn ctrl_c_ends_the_reading_of_texts_at_once() {
+    let w = Workplace::new(&[stage("lm", "pretrain", "objective = \"lm\"")]);
+    let line = "one of very many lines of text that are read for a long time\n";
+    let many: String = (0..600_000).map(|n| format!("{n} {line}")).collect();
+    w.write("many.txt", many);
+    let run = String::from_utf8(w.read("run.toml")).unwrap();
+    let path = super::support::data("unlabelled.txt").display().to_string();
+    w.write("run.toml", run.replace(&path, "many.txt"));
+    let mut child = w
+        .command(&["train", "run.toml", "--quiet", "--out", "run"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !w.path("run/config.toml").is_file() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no run folder");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "was read too fast");
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let asked = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+}
