@@ -79,8 +79,8 @@ impl CausalBatches {
     /// A stream over the documents `which` (empty ones are passed over).
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] for a zero batch or a length below 5; [`crate::Error::Tokenizer`] without an
-    /// `eos_token`; [`crate::Error::EmptyText`] when there is no token.
+    /// [`crate::Error::Argument`] for a zero batch or a length below 5; [`crate::Error::Tokenizer`]
+    /// without an `eos_token`; [`crate::Error::EmptyText`] when there is no token.
     pub fn new(
         documents: Arc<Documents>,
         which: &[u32],
