@@ -5,6 +5,7 @@
 use melos::Result;
 use melos::device::{AdapterChoice, Gpu};
 use melos::models::lstm::{LstmConfig, LstmLanguageModel};
+use melos::models::{RecurrentLm, Tokens};
 use melos::nn::Vars;
 use melos::ops::TokenIds;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
@@ -57,7 +58,8 @@ fn main() -> Result<()> {
     // The closure runs once, to be recorded; a replay costs about a microsecond a dispatch.
     let (step, loss) = gpu.record(|| {
         let tape = Tape::training(&gpu, state.tensor());
-        let (loss, _) = model.loss(&tape, &ids, &lens, None, &next, &weights)?;
+        let tokens = Tokens::new(&ids, &lens);
+        let (loss, _) = model.loss(&tape, &tokens, &[], &next, &weights)?;
         tape.backward(&loss)?;
         optimizer.step(&store, &state, Some(5.0))?;
         Ok(loss)

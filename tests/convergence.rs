@@ -6,10 +6,8 @@ mod common;
 use common::fixture::{Fixture, bound};
 use common::gpu;
 use melos::device::Gpu;
-use melos::models::lstm::{
-    AutoencoderInputs, ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel,
-    SequenceAutoencoder,
-};
+use melos::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel, SequenceAutoencoder};
+use melos::models::{Answers, Autoencoder, Classifier, RecurrentLm, States, Tokens};
 use melos::ops::{TokenIds, TokenIndex};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
@@ -117,7 +115,7 @@ fn language_model_learns_along_pytorchs_curve() {
     let count = window * rows;
     let lens = Tensor::from_slice(gpu, [rows], &vec![window as u32; rows]).unwrap();
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count]).unwrap();
-    let mut state: Option<Vec<(Tensor, Tensor)>> = None;
+    let mut states = States::new();
     // A model that knew only how frequent each word is would stay above 4.
     follow(gpu, &fixture, &store, 2.5, |k, tape| {
         let at = k * count;
@@ -125,9 +123,15 @@ fn language_model_learns_along_pytorchs_curve() {
         let next = &ids[at + rows..at + rows + count];
         let targets = Tensor::from_slice(gpu, [count], next).unwrap();
         let (loss, finals) = model
-            .loss(tape, &input, &lens, state.as_deref(), &targets, &weights)
+            .loss(
+                tape,
+                &Tokens::new(&input, &lens),
+                &states,
+                &targets,
+                &weights,
+            )
             .unwrap();
-        state = Some(finals);
+        states = finals;
         loss
     });
 }
@@ -159,15 +163,13 @@ fn autoencoder_learns_along_pytorchs_curve() {
         let targets: Vec<u32> = (0..(time + 1) * rows).map(target).collect();
         let tensor = |values: &[u32]| Tensor::from_slice(gpu, [values.len()], values).unwrap();
         let weights = mean_weights(&targets);
-        let inputs = AutoencoderInputs {
-            source: &TokenIds::from_host(gpu, time, rows, &ids).unwrap(),
-            source_lens: &tensor(&lens),
-            shifted: &TokenIds::from_host(gpu, time + 1, rows, &shifted).unwrap(),
-            shifted_lens: &tensor(&longer),
-            targets: &tensor(&targets),
-            weights: &Tensor::from_slice(gpu, [weights.len()], &weights).unwrap(),
-        };
-        model.loss(tape, &inputs).unwrap()
+        let weights = Tensor::from_slice(gpu, [weights.len()], &weights).unwrap();
+        let ids = TokenIds::from_host(gpu, time, rows, &ids).unwrap();
+        let shifted = TokenIds::from_host(gpu, time + 1, rows, &shifted).unwrap();
+        let (lens, longer) = (tensor(&lens), tensor(&longer));
+        let (source, shifted) = (Tokens::new(&ids, &lens), Tokens::new(&shifted, &longer));
+        let loss = model.loss(tape, &source, &shifted, &tensor(&targets), &weights);
+        loss.unwrap()
     });
 }
 
@@ -186,13 +188,12 @@ fn classifier_learns_along_pytorchs_curve() {
     // Guessing gives 0.693.
     follow(gpu, &fixture, &store, 0.02, |k, tape| {
         let tensor = |name: &str| Tensor::from_slice(gpu, [rows], &batch(&fixture, name, k));
-        let inputs = ClassifierInputs {
-            ids: &TokenIds::from_host(gpu, time, rows, &batch(&fixture, "input.ids", k)).unwrap(),
-            lens: &tensor("input.lengths").unwrap(),
-            targets: &tensor("input.labels").unwrap(),
-            weights: &weights,
-        };
-        model.loss(tape, &inputs).unwrap()
+        let ids = TokenIds::from_host(gpu, time, rows, &batch(&fixture, "input.ids", k)).unwrap();
+        let lens = tensor("input.lengths").unwrap();
+        let targets = tensor("input.labels").unwrap();
+        let answers = Answers::classes(&targets, &weights);
+        let loss = model.loss(tape, &Tokens::new(&ids, &lens), &answers);
+        loss.unwrap()
     });
 }
 
@@ -220,7 +221,8 @@ fn memory_stays_flat_over_two_hundred_training_steps() {
     let state = StepState::new(gpu, 1).unwrap();
     let pass = || {
         let tape = Tape::training(gpu, state.tensor());
-        let (loss, _) = model.loss(&tape, &input, &lens, None, &targets, &weights)?;
+        let tokens = Tokens::new(&input, &lens);
+        let (loss, _) = model.loss(&tape, &tokens, &[], &targets, &weights)?;
         tape.backward(&loss)?;
         optimizer.step(&store, &state, Some(1.0))?;
         Ok(loss)

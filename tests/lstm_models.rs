@@ -5,10 +5,8 @@ mod common;
 use common::fixture::{Fixture, bound};
 use common::gpu;
 use melos::device::Gpu;
-use melos::models::lstm::{
-    AutoencoderInputs, ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel,
-    SequenceAutoencoder,
-};
+use melos::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel, SequenceAutoencoder};
+use melos::models::{Answers, Autoencoder, Classifier, RecurrentLm, States, Tokens};
 use melos::nn::LstmShape;
 use melos::ops;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
@@ -294,16 +292,12 @@ fn classifier(name: &str) {
     };
     let targets = Tensor::from_slice(gpu, [targets.len()], &targets).unwrap();
     let weights = Tensor::from_slice(gpu, [weights.len()], &weights).unwrap();
-    let inputs = ClassifierInputs {
-        ids: &ids,
-        lens: &lens,
-        targets: &targets,
-        weights: &weights,
-    };
-    let loss_of = |tape: &Tape| model.loss(tape, &inputs).unwrap();
+    let inputs = Tokens::new(&ids, &lens);
+    let answers = Answers::classes(&targets, &weights);
+    let loss_of = |tape: &Tape| model.loss(tape, &inputs, &answers).unwrap();
 
     if !fixture.has("input.row_weights") {
-        let logits = model.logits(&Tape::inference(gpu), &ids, &lens).unwrap();
+        let logits = model.logits(&Tape::inference(gpu), &inputs).unwrap();
         assert_close(
             "logits",
             &logits.to_vec::<f32>().unwrap(),
@@ -365,34 +359,40 @@ fn language_model_is_pytorchs_and_carries_its_state() {
     let lens = Tensor::from_slice(gpu, [rows], &vec![window as u32; rows]).unwrap();
     let count = window * rows;
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count]).unwrap();
-    let loss_of = |k: usize, tape: &Tape, state: Option<&[(Tensor, Tensor)]>| {
+    let loss_of = |k: usize, tape: &Tape, states: &States| {
         let at = k * window * rows;
         let input = ops::TokenIds::from_host(gpu, window, rows, &ids[at..at + count]).unwrap();
         let targets = Tensor::from_slice(gpu, [count], &ids[at + rows..at + rows + count]).unwrap();
         model
-            .loss(tape, &input, &lens, state, &targets, &weights)
+            .loss(
+                tape,
+                &Tokens::new(&input, &lens),
+                states,
+                &targets,
+                &weights,
+            )
             .unwrap()
     };
 
     let step = still(gpu);
-    let mut state: Option<Vec<(Tensor, Tensor)>> = None;
+    let mut states = States::new();
     for k in 0..2 {
         let tape = Tape::training(gpu, step.tensor());
         trainer.store.zero_grads();
-        let (loss, finals) = loss_of(k, &tape, state.as_deref());
+        let (loss, finals) = loss_of(k, &tape, &states);
         let want = fixture.f32(&format!("window{k}.loss"));
         assert_close("loss", &loss.to_vec::<f32>().unwrap(), &want, PASS);
         let want = fixture.f32(&format!("window{k}.act.h_n"));
         assert_close("h_n", &finals[0].0.to_vec::<f32>().unwrap(), &want, PASS);
         tape.backward(&loss).unwrap();
         trainer.gradients(&format!("window{k}."));
-        state = Some(finals);
+        states = finals;
     }
 
-    let mut state: Option<Vec<(Tensor, Tensor)>> = None;
+    let mut states = States::new();
     trainer.ten_steps(|k, tape| {
-        let (loss, finals) = loss_of(k, tape, state.as_deref());
-        state = Some(finals);
+        let (loss, finals) = loss_of(k, tape, &states);
+        states = finals;
         loss
     });
 }
@@ -408,18 +408,22 @@ fn sequence_autoencoder_is_pytorchs() {
     let source = fixture.ids(gpu, "input.ids");
     let shifted = fixture.ids(gpu, "input.decoder_ids");
     let targets = fixture.u32("input.decoder_targets");
-    let inputs = AutoencoderInputs {
-        source: &source,
-        source_lens: &fixture.tensor_u32(gpu, "input.lengths"),
-        shifted: &shifted,
-        shifted_lens: &fixture.tensor_u32(gpu, "input.decoder_lengths"),
-        targets: &Tensor::from_slice(gpu, [targets.len()], &targets).unwrap(),
-        weights: &Tensor::from_slice(gpu, [targets.len()], &mean_weights(&targets)).unwrap(),
+    let weights = Tensor::from_slice(gpu, [targets.len()], &mean_weights(&targets)).unwrap();
+    let targets = Tensor::from_slice(gpu, [targets.len()], &targets).unwrap();
+    let (lens, shifted_lens) = (
+        fixture.tensor_u32(gpu, "input.lengths"),
+        fixture.tensor_u32(gpu, "input.decoder_lengths"),
+    );
+    let source = Tokens::new(&source, &lens);
+    let shifted = Tokens::new(&shifted, &shifted_lens);
+    let loss_of = |tape: &Tape| {
+        let loss = model.loss(tape, &source, &shifted, &targets, &weights);
+        loss.unwrap()
     };
     let step = still(gpu);
     let tape = Tape::training(gpu, step.tensor());
     trainer.store.zero_grads();
-    let loss = model.loss(&tape, &inputs).unwrap();
+    let loss = loss_of(&tape);
     assert_close(
         "loss",
         &loss.to_vec::<f32>().unwrap(),
@@ -428,5 +432,5 @@ fn sequence_autoencoder_is_pytorchs() {
     );
     tape.backward(&loss).unwrap();
     trainer.gradients("");
-    trainer.ten_steps(|_, tape| model.loss(tape, &inputs).unwrap());
+    trainer.ten_steps(|_, tape| loss_of(tape));
 }

@@ -12,7 +12,7 @@ use melos::text::bucket::{BucketBatches, BucketOptions, Keep, LENGTHS, SequenceB
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;
 use melos::text::lm::{LmBatch, LmBatches, LmOptions};
-use melos::text::split::{few_labels, holdout, k_fold};
+use melos::text::split::{holdout, k_fold};
 use melos::text::tokenizer::{EOS, PAD, Tokenizer, TokenizerOptions, UNK};
 
 /// Document `i` has `lengths[i]` words, all different from those of other documents.
@@ -437,7 +437,7 @@ fn folds_partition_and_balance() {
 }
 
 #[test]
-fn holdout_and_few_labels() {
+fn holdout_takes_its_share_of_each_class() {
     let documents = documents(&some_lengths(200));
     let from = everything(&documents);
     let (rest, held) = holdout(&documents, &from, 0.25, 1).unwrap();
@@ -449,15 +449,6 @@ fn holdout_and_few_labels() {
         assert_eq!(count, (total[&class] as f64 * 0.25).round() as usize);
     }
     assert_eq!((rest, held), holdout(&documents, &from, 0.25, 1).unwrap());
-
-    let few = few_labels(&documents, &from, 10, 1).unwrap();
-    assert_eq!(
-        by_class(&documents, &few),
-        [(Some(0), 10), (Some(1), 10)].into()
-    );
-    let more = few_labels(&documents, &from, 20, 1).unwrap();
-    assert!(few.iter().all(|doc| more.contains(doc)));
-    assert_ne!(few, few_labels(&documents, &from, 10, 2).unwrap());
 }
 
 #[test]
@@ -469,7 +460,6 @@ fn bad_splits() {
     argument(holdout(&documents, &from, 1.0, 1).map(drop));
     argument(holdout(&documents, &from, f64::NAN, 1).map(drop));
     argument(k_fold(&documents, &from, 1, 1).map(drop));
-    argument(few_labels(&documents, &from, 0, 1).map(drop));
     let small = |result: Result<(), Error>, words: &str| match result {
         Err(error @ Error::EmptyClass { .. }) => {
             assert!(error.to_string().contains(words), "{error}")
@@ -480,8 +470,5 @@ fn bad_splits() {
         k_fold(&documents, &from, 10, 1).map(drop),
         "'pos' has 6 examples",
     );
-    small(few_labels(&documents, &from, 7, 1).map(drop), "7 or more");
     small(holdout(&documents, &[0, 1], 0.5, 1).map(drop), "2 or more");
-    let unlabelled = few_labels(&documents, &[9, 19], 1, 1);
-    assert!(matches!(unlabelled, Err(Error::NoLabels { .. })));
 }

@@ -317,7 +317,7 @@ fn a_rising_rate_keeps_what_a_static_mask_had() {
         rate: MaskRate {
             from: 0.1,
             to: 0.3,
-            shape: RateShape::Linear,
+            kind: RateShape::Linear,
         },
         refresh: Refresh::Static,
         ..MaskOptions::default()
@@ -338,7 +338,7 @@ fn rates_follow_their_schedule() {
     let rate = MaskRate {
         from: 0.4,
         to: 0.1,
-        shape: RateShape::Linear,
+        kind: RateShape::Linear,
     };
     let corpus = corpus(&vec![62; 160]);
     let mut batches = stream(

@@ -10,7 +10,8 @@ mod tokens;
 
 use melos::Result;
 use melos::device::{Gpu, Recording};
-use melos::models::lstm::{ClassifierInputs, LstmClassifier, LstmConfig, LstmLanguageModel};
+use melos::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
+use melos::models::{Answers, Classifier, RecurrentLm, Tokens};
 use melos::nn::Vars;
 use melos::ops::TokenIds;
 use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
@@ -149,7 +150,8 @@ fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let targets = Tensor::from_slice(gpu, [count], &text[BATCH..])?;
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count])?;
     let lens = Tensor::from_slice(gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
-    step.record(|tape| Ok(model.loss(tape, &ids, &lens, None, &targets, &weights)?.0))?;
+    let inputs = Tokens::new(&ids, &lens);
+    step.record(|tape| Ok(model.loss(tape, &inputs, &[], &targets, &weights)?.0))?;
     Ok(step)
 }
 
@@ -168,15 +170,9 @@ fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
     let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
     let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
-    step.record(|tape| {
-        let inputs = ClassifierInputs {
-            ids: &ids,
-            lens: &lens,
-            targets: &targets,
-            weights: &weights,
-        };
-        model.loss(tape, &inputs)
-    })?;
+    let inputs = Tokens::new(&ids, &lens);
+    let answers = Answers::classes(&targets, &weights);
+    step.record(|tape| model.loss(tape, &inputs, &answers))?;
     Ok(step)
 }
 

@@ -61,12 +61,10 @@ impl SentenceOptions {
                     options.pooling = pooling(&path)?.unwrap_or(options.pooling);
                 }
                 other => {
-                    return Err(Error::Folder {
-                        path: folder.join("modules.json"),
-                        problem: format!(
-                            "has a module '{other}'; melos knows Transformer, Pooling and Normalize"
-                        ),
-                    });
+                    let problem = format!(
+                        "has a module '{other}'; melos knows Transformer, Pooling and Normalize"
+                    );
+                    return Err(Error::folder(folder.join("modules.json"), problem));
                 }
             }
         }
@@ -78,22 +76,20 @@ fn pooling(path: &Path) -> Result<Option<Pooling>> {
     let Some(config) = json(path)? else {
         return Ok(None);
     };
-    let set = |key: &str| config[key].as_bool().unwrap_or(false);
     let modes = config.as_object().into_iter().flatten();
     let chosen: Vec<&str> = modes
         .filter(|(key, value)| key.starts_with("pooling_mode_") && value.as_bool() == Some(true))
         .map(|(key, _)| key.as_str())
         .collect();
     match chosen[..] {
-        ["pooling_mode_cls_token"] if set("pooling_mode_cls_token") => Ok(Some(Pooling::Cls)),
+        ["pooling_mode_cls_token"] => Ok(Some(Pooling::Cls)),
         ["pooling_mode_mean_tokens"] => Ok(Some(Pooling::Mean)),
-        _ => Err(Error::Folder {
-            path: path.to_path_buf(),
-            problem: format!(
-                "asks for {}; melos has pooling_mode_cls_token or pooling_mode_mean_tokens",
-                chosen.join(" and ")
-            ),
-        }),
+        _ => {
+            let chosen = chosen.join(" and ");
+            let known = "pooling_mode_cls_token or pooling_mode_mean_tokens";
+            let problem = format!("asks for {chosen}; melos has {known}");
+            Err(Error::folder(path, problem))
+        }
     }
 }
 
@@ -103,11 +99,9 @@ fn json(path: &Path) -> Result<Option<Value>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::read(path, e)),
     };
-    let value = serde_json::from_str(&text).map_err(|e| Error::Folder {
-        path: path.to_path_buf(),
-        problem: format!("is not JSON: {e}; copy it again"),
-    })?;
-    Ok(Some(value))
+    let value = serde_json::from_str(&text);
+    let damaged = |e| Error::folder(path, format!("is not JSON: {e}; copy it again"));
+    value.map(Some).map_err(damaged)
 }
 
 /// A model that gives texts vectors.

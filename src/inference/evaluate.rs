@@ -29,22 +29,18 @@ pub fn open_model(
     adapter: Option<&str>,
 ) -> Result<Box<dyn Model>> {
     if base.is_some() && !is_adapter(folder) {
-        return Err(Error::ConfigValue {
-            place: "--base".into(),
-            message: format!("is for adapters, and {} is none", folder.display()),
-        });
+        let message = format!("is for adapters, and {} is none", folder.display());
+        return Err(Error::value("--base", message));
     }
     let gpu = tasks::open_gpu(adapter)?;
-    let mut model = Trained {
+    let source = Pretrained::open(folder, base)?;
+    Ok(Box::new(Trained {
         gpu,
         folder: folder.to_path_buf(),
         base: base.map(Path::to_path_buf),
-        labels: Vec::new(),
+        labels: source.labels().unwrap_or_default(),
         classifier: None,
-    };
-    let source = Pretrained::open(folder, base)?;
-    model.labels = source.labels().unwrap_or_default();
-    Ok(Box::new(model))
+    }))
 }
 
 /// Opens a model folder, or an adapter's, on the best adapter (device) there is.
@@ -83,10 +79,8 @@ impl Trained {
         let learned =
             (OBJECTIVES.iter().map(|o| o.standard())).find(|o| head.is_some() && o.head() == head);
         let scoring = learned.and_then(|o| o.scoring(cut(&*source.config), problem));
-        scoring.ok_or_else(|| Error::Folder {
-            path: self.folder.clone(),
-            problem: "has no head with a score of its own; fine-tune it".into(),
-        })
+        let problem = "has no head with a score of its own; fine-tune it";
+        scoring.ok_or_else(|| Error::folder(&self.folder, problem))
     }
 }
 

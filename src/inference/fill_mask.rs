@@ -60,19 +60,12 @@ impl FillMask {
         let (gpu, tokenizer) = (&self.loaded.gpu, &self.loaded.tokenizer);
         let mask = tokenizer.vocabulary().need("mask_token", "fill-mask")?;
         let encoding = tokenizer.encoding(text, None, true)?;
-        let masked = |&(_, id): &(u32, &u32)| *id == mask;
-        let places: Vec<u32> = (0u32..)
-            .zip(&encoding.ids)
-            .filter(masked)
-            .map(|(place, _)| place)
-            .collect();
+        let tokens = (0u32..).zip(&encoding.ids);
+        let masked = tokens.filter(|(_, id)| **id == mask);
+        let places: Vec<u32> = masked.map(|(place, _)| place).collect();
         if places.is_empty() {
-            return Err(Error::Argument {
-                op: OP,
-                arg: "text",
-                value: format!("'{text}'"),
-                expected: "a text with the mask token in it, as \"He [MASK] home.\"",
-            });
+            let expected = "a text with the mask token in it, as \"He [MASK] home.\"";
+            return Err(Error::argument(OP, "text", format!("'{text}'"), expected));
         }
         let row = self.loaded.row(OP, &encoding)?;
         let rows = RowSelection::empty(gpu, encoding.ids.len(), places.len())?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Loaded;
+use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
@@ -46,27 +46,18 @@ impl Default for Sampling {
 
 impl Sampling {
     fn check(&self) -> Result<()> {
-        let wrong = |arg, value: f32, expected| Error::Argument {
-            op: OP,
-            arg,
-            value: value.to_string(),
-            expected,
-        };
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return Err(wrong(
-                "temperature",
-                self.temperature,
-                "0 or a positive number",
-            ));
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(wrong("top_p", self.top_p, "more than 0, at most 1"));
-        }
+        let (temperature, top_p) = (self.temperature, self.top_p);
         let penalty = self.repetition_penalty;
-        if !(penalty > 0.0 && penalty.is_finite()) {
-            return Err(wrong("repetition_penalty", penalty, "a positive number"));
-        }
-        Ok(())
+        let (arg, value, expected) = if !(temperature >= 0.0 && temperature.is_finite()) {
+            ("temperature", temperature, "0 or a positive number")
+        } else if !(top_p > 0.0 && top_p <= 1.0) {
+            ("top_p", top_p, "more than 0, at most 1")
+        } else if !(penalty > 0.0 && penalty.is_finite()) {
+            ("repetition_penalty", penalty, "a positive number")
+        } else {
+            return Ok(());
+        };
+        Err(Error::argument(OP, arg, value, expected))
     }
 
     /// The next token for these logits, after the tokens `before`.
@@ -88,10 +79,8 @@ impl Sampling {
         let logit = |id: &u32| logits[*id as usize];
         if self.temperature == 0.0 {
             // The first of equals.
-            let best = order
-                .iter()
-                .rev()
-                .max_by(|a, b| logit(a).total_cmp(&logit(b)));
+            let last = order.iter().rev();
+            let best = last.max_by(|a, b| logit(a).total_cmp(&logit(b)));
             return best.copied().unwrap_or(0);
         }
         order.sort_by(|a, b| logit(b).total_cmp(&logit(a)));
@@ -160,12 +149,8 @@ impl Generator {
         }
         let positions = self.loaded.config.positions();
         if ids.is_empty() || ids.len() > positions {
-            return Err(Error::Argument {
-                op: OP,
-                arg: "prompt",
-                value: format!("{} tokens", ids.len()),
-                expected: "at least one token, and no more than the model has positions",
-            });
+            let value = format!("{} tokens", ids.len());
+            return Err(Error::argument(OP, "prompt", value, ROOM));
         }
         let begin = ids.len();
         let room = (begin + sampling.max_tokens).min(positions);
@@ -174,7 +159,10 @@ impl Generator {
         let mut writer = model.writer(&self.loaded.gpu, 1, room)?;
         let mut rng = Rng::new(sampling.seed, &[0x6E4]);
         let known = tokenizer.vocab_size().min(self.loaded.config.vocab_size());
-        let mut written = Written::new(sampling);
+        let mut written = Written {
+            text: String::new(),
+            stop: &sampling.stop,
+        };
         let mut logits = match sampling.max_tokens {
             0 => return Ok(String::new()),
             _ => writer.read(&[&ids])?,
@@ -195,7 +183,7 @@ impl Generator {
             }
             logits = writer.read(&[&[id]])?;
         }
-        written.finish(&tokenizer.decode(&ids[begin..])?, show)?;
+        written.show(&tokenizer.decode(&ids[begin..])?, show)?;
         Ok(written.text)
     }
 }
@@ -206,14 +194,7 @@ struct Written<'a> {
     stop: &'a [String],
 }
 
-impl<'a> Written<'a> {
-    fn new(sampling: &'a Sampling) -> Written<'a> {
-        Written {
-            text: String::new(),
-            stop: &sampling.stop,
-        }
-    }
-
+impl Written<'_> {
     /// Takes the text of all tokens so far; false when it is at its end.
     fn advance(&mut self, all: &str, show: &mut dyn FnMut(&str) -> Result<()>) -> Result<bool> {
         let stops = self.stop.iter().filter(|s| !s.is_empty());
@@ -234,11 +215,7 @@ impl<'a> Written<'a> {
         Ok(true)
     }
 
-    /// Takes the whole text.
-    fn finish(&mut self, all: &str, show: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        self.show(all, show)
-    }
-
+    /// Shows what is new up to there.
     fn show(&mut self, until: &str, show: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
         if let Some(new) = until.strip_prefix(self.text.as_str())
             && !new.is_empty()
@@ -305,11 +282,10 @@ mod tests {
 
     #[test]
     fn what_may_be_a_stop_text_is_held_back() {
-        let sampling = Sampling {
-            stop: vec!["END".into()],
-            ..Sampling::default()
+        let mut written = Written {
+            text: String::new(),
+            stop: &["END".into()],
         };
-        let mut written = Written::new(&sampling);
         let mut shown = Vec::new();
         let mut show = |text: &str| {
             shown.push(text.to_string());

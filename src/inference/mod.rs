@@ -67,13 +67,11 @@ impl Loaded {
         if let Some(spec) = specs.iter().find(lacking) {
             let class = config.family().format().class(head);
             let class = class.map_or(config.family().title(), Architecture::name);
-            return Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: format!(
-                    "has no '{}' of shape {}, which a {class} needs; it is another kind of model",
-                    spec.name, spec.shape,
-                ),
-            });
+            let problem = format!(
+                "has no '{}' of shape {}, which a {class} needs; it is another kind of model",
+                spec.name, spec.shape,
+            );
+            return Err(Error::folder(folder, problem));
         }
         // All of it is in the folder: nothing is drawn.
         let specs = specs.into_iter().map(ParamSpec::zeroed).collect();
@@ -101,12 +99,7 @@ impl Loaded {
     fn row(&self, op: &'static str, encoding: &Encoding) -> Result<Feed> {
         let (time, most) = (encoding.ids.len(), self.config.positions());
         if time == 0 || time > most {
-            return Err(Error::Argument {
-                op,
-                arg: "text",
-                value: format!("{time} tokens"),
-                expected: "at least one token, and no more than the model has positions",
-            });
+            return Err(Error::argument(op, "text", format!("{time} tokens"), ROOM));
         }
         let lens = vec![time as u32];
         let batch = Batch::of_rows(Rows {
@@ -122,6 +115,9 @@ impl Loaded {
         Ok(feed)
     }
 }
+
+/// How many tokens a text has to have.
+const ROOM: &str = "at least one token, and no more than the model has positions";
 
 /// What is asked of models, and by which command.
 const ASKED: [(Head, &str, &str); 5] = [
@@ -141,14 +137,9 @@ fn cannot(config: &dyn Config, head: Head, folder: &Path) -> Error {
     let commands: Vec<String> = (ASKED.iter().filter(able))
         .map(|(_, asked, command)| format!("`melos {command}` lets it {asked}"))
         .collect();
-    Error::Folder {
-        path: folder.to_path_buf(),
-        problem: format!(
-            "is {}, which cannot {asked}; {}",
-            family.one(),
-            commands.join(", ")
-        ),
-    }
+    let (one, commands) = (family.one(), commands.join(", "));
+    let problem = format!("is {one}, which cannot {asked}; {commands}");
+    Error::folder(folder, problem)
 }
 
 /// The tokeniser in a model's folder, or in that of an adapter's base.

@@ -35,11 +35,10 @@ impl Classifier {
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Classifier> {
         let wanted = |source: &Pretrained| match source.architecture.map(|class| class.head()) {
             Some(Head::Sequence) => Ok(Head::Sequence),
-            _ => Err(Error::Folder {
-                path: folder.to_path_buf(),
-                problem: "is no classifier; fine-tune it first (`melos train --preset finetune`)"
-                    .into(),
-            }),
+            _ => {
+                let how = "fine-tune it first (`melos train --preset finetune`)";
+                Err(Error::folder(folder, format!("is no classifier; {how}")))
+            }
         };
         let loaded = Loaded::open(gpu, folder, base, wanted)?;
         Ok(Classifier {
@@ -69,13 +68,9 @@ impl Classifier {
         let loaded = &self.loaded;
         let single = loaded.config.reading() != Reading::Rows;
         if single && texts.iter().any(|text| text.pair.is_some()) {
-            return Err(Error::Folder {
-                path: loaded.folder.clone(),
-                problem: format!(
-                    "is {}, which reads one text at a time; give it no pairs",
-                    loaded.config.family().one()
-                ),
-            });
+            let one = loaded.config.family().one();
+            let problem = format!("is {one}, which reads one text at a time; give it no pairs");
+            return Err(Error::folder(&loaded.folder, problem));
         }
         let examples = texts.iter().cloned();
         let documents = Arc::new(Documents::from_examples(examples, &loaded.tokenizer)?);

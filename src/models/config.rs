@@ -117,6 +117,27 @@ pub(super) fn written(kind: &str, fields: &impl Serialize) -> Value {
     json
 }
 
+/// A class of transformers', or of melos's own, that has these tensors.
+#[cfg(feature = "train")]
+pub(super) const fn class(
+    head: crate::hub::Head,
+    name: &'static str,
+    evidence: &'static [&'static str],
+) -> crate::hub::Class {
+    crate::hub::Class {
+        head,
+        name,
+        evidence,
+    }
+}
+
+/// What the norms of BERT and its kin were called in files of long ago.
+#[cfg(feature = "train")]
+pub(super) const LEGACY_NORMS: &[(&str, &str)] = &[
+    ("LayerNorm.gamma", "LayerNorm.weight"),
+    ("LayerNorm.beta", "LayerNorm.bias"),
+];
+
 /// What a model with a head declares.
 #[cfg(feature = "train")]
 pub(super) fn declared(config: &dyn super::Config, head: crate::hub::Head) -> Result<Vars> {

@@ -165,7 +165,7 @@ impl Extent {
 }
 
 /// One model's configuration: what stands in its `config.json`.
-pub trait Config: Debug + Send + Sync {
+pub trait Config: Boxed + Debug + Send + Sync {
     /// Its family.
     fn family(&self) -> &'static dyn Family;
 
@@ -213,14 +213,23 @@ pub trait Config: Debug + Send + Sync {
     /// # Errors
     /// [`Error::ModelConfig`] for sizes that cannot be, or a head that the family does not have.
     fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>>;
+}
 
+/// A configuration that can be copied; nothing implements it by hand.
+pub trait Boxed {
     /// A copy.
     fn boxed(&self) -> Box<dyn Config>;
 }
 
+impl<C: Config + Clone + 'static> Boxed for C {
+    fn boxed(&self) -> Box<dyn Config> {
+        Box::new(self.clone())
+    }
+}
+
 impl Clone for Box<dyn Config> {
     fn clone(&self) -> Self {
-        self.boxed()
+        (**self).boxed()
     }
 }
 
@@ -251,14 +260,9 @@ pub fn read_config(config: &Value, folder: &Path) -> Result<Box<dyn Config>> {
             .iter()
             .map(|f| format!("'{}'", f.model_type))
             .collect();
-        return Err(Error::Folder {
-            path: folder.join("config.json"),
-            problem: format!(
-                "model_type is {}, expected {}",
-                kind.map_or("not given".into(), |t| format!("'{t}'")),
-                known.join(" or ")
-            ),
-        });
+        let kind = kind.map_or("not given".into(), |t| format!("'{t}'"));
+        let problem = format!("model_type is {kind}, expected {}", known.join(" or "));
+        return Err(Error::folder(folder.join("config.json"), problem));
     };
     family.read(config)
 }

@@ -191,7 +191,8 @@ pub trait RecurrentLm {
     /// [`crate::Error::TooLarge`].
     fn states(&self, gpu: &Gpu, batch: usize) -> Result<States>;
 
-    /// Σ weightᵢ·lossᵢ, as (1), and the states after the window: targets (T·B) u32, weights (T·B).
+    /// Σ weightᵢ·lossᵢ, as (1), and the states after the window: targets (T·B) u32, weights (T·B). No
+    /// `states` are those before any text.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].

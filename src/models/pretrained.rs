@@ -108,20 +108,16 @@ impl Pretrained {
 
     /// The same without its head, whose outputs mean something else.
     #[must_use]
-    pub fn without_head(self) -> Pretrained {
-        Pretrained {
-            headless: true,
-            ..self
-        }
+    pub fn without_head(mut self) -> Pretrained {
+        self.headless = true;
+        self
     }
 
     /// The same with nothing but the tensors whose names begin so.
     #[must_use]
-    pub fn only(self, parts: Vec<String>) -> Pretrained {
-        Pretrained {
-            only: Some(parts),
-            ..self
-        }
+    pub fn only(mut self, parts: Vec<String>) -> Pretrained {
+        self.only = Some(parts);
+        self
     }
 
     /// Whether a tensor of this name may be taken over, where it has one.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
-use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
-use super::{AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length};
+use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length};
 use crate::error::Result;
 use crate::hub::Head;
 use crate::models::{Cut, Network};
@@ -43,10 +43,6 @@ impl Objective for Clm {
 
     fn about(&self) -> &'static str {
         "the next token"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -112,9 +108,5 @@ impl Criterion for NextTokens {
         let model = able(network.as_causal_lm(), Clm::NAME)?;
         let (targets, weights) = feed.targets("targets")?;
         model.loss(tape, &feed.tokens()?, targets, weights)
-    }
-
-    fn tally(&self) -> Box<dyn Tally + '_> {
-        Box::new(LanguageTally::default())
     }
 }

@@ -104,8 +104,10 @@ pub trait Criterion {
         Ok(vec![self.loss(tape, network, feed)?])
     }
 
-    /// Begins to add up the scores of batches.
-    fn tally(&self) -> Box<dyn Tally + '_>;
+    /// Begins to add up the scores of batches; those of a language model, unless it has its own.
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(LanguageTally::default())
+    }
 }
 
 /// Scores that are being added up.
@@ -174,12 +176,9 @@ impl Scorer {
         each: &mut dyn FnMut(&Batch, &[Tensor]) -> Result<()>,
     ) -> Result<()> {
         let mut batches = criterion.batches(docs, Purpose::Scoring)?;
-        let carried = match &self.carried {
-            Some(carried) => carried.clone(),
-            None => self
-                .carried
-                .insert(criterion.carried(gpu, network)?)
-                .clone(),
+        let carried = match &mut self.carried {
+            Some(carried) => carried,
+            none => none.insert(criterion.carried(gpu, network)?),
         };
         for _ in 0..batches.per_epoch() {
             let batch = batches.next(1, 1);
@@ -216,10 +215,6 @@ impl Scorer {
 
 /// What a network can do, where it can.
 pub(super) fn able<T>(ability: Option<T>, objective: &'static str) -> Result<T> {
-    ability.ok_or_else(|| Error::Argument {
-        op: "train",
-        arg: "objective",
-        value: objective.into(),
-        expected: "one that the model's head can learn",
-    })
+    let expected = "one that the model's head can learn";
+    ability.ok_or_else(|| Error::argument("train", "objective", objective, expected))
 }

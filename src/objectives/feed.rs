@@ -152,12 +152,8 @@ impl Feed {
 }
 
 fn missing(name: &'static str) -> Error {
-    Error::Argument {
-        op: "batch",
-        arg: name,
-        value: "missing".into(),
-        expected: "an array of this name, of the kind that the objective's batches have",
-    }
+    let expected = "an array of this name, of the kind that the objective's batches have";
+    Error::argument("batch", name, "missing", expected)
 }
 
 /// One batch shape: its memory on the device, and the pass that reads it.

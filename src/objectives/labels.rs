@@ -134,11 +134,12 @@ impl Labels {
         fixed: bool,
     ) -> Result<(Labels, bool)> {
         let found = documents.label_names();
+        let lacking = |found: &str| Error::NoLabels {
+            what: "a classifier".into(),
+            found: found.into(),
+        };
         if found.is_empty() {
-            return Err(Error::NoLabels {
-                what: "a classifier".into(),
-                found: "none".into(),
-            });
+            return Err(lacking("none"));
         }
         if problem == Problem::Regression {
             let number = |label: &String| {
@@ -167,10 +168,7 @@ impl Labels {
         };
         let classes = classes::sorted(found.iter().flat_map(|label| of(label)));
         if classes.is_empty() && known.is_none() {
-            return Err(Error::NoLabels {
-                what: "a classifier".into(),
-                found: "only texts to which no label applies".into(),
-            });
+            return Err(lacking("only texts to which no label applies"));
         }
         let unnamed = known.filter(|known| guessable(known, &classes));
         let Numbering {

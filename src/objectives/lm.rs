@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
-use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::{Carried, Feed};
-use super::{AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length};
+use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::hub::Head;
@@ -39,10 +39,6 @@ impl Objective for Lm {
 
     fn about(&self) -> &'static str {
         "the next token, window by window"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -125,9 +121,5 @@ impl Criterion for Windows {
             c.copy_from(c_n)?;
         }
         Ok(loss)
-    }
-
-    fn tally(&self) -> Box<dyn Tally + '_> {
-        Box::new(LanguageTally::default())
     }
 }

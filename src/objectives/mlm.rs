@@ -10,17 +10,15 @@ use super::batch::{Batch, Batches, Named, Targets};
 use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::scores::Scores;
-use super::{
-    AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length, require,
-};
+use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length, require};
 use crate::error::Result;
 use crate::hub::Head;
 use crate::models::{Cut, MaskedTokens, Network, NextSentence};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::{
-    Layout, MaskOptions, MaskRate as Rates, MaskedBatch, MaskedBatches, MaskedOptions, PairOptions,
-    RateShape, Refresh,
+    Layout, MaskOptions, MaskRate as RateSchedule, MaskedBatch, MaskedBatches, MaskedOptions,
+    PairOptions, Refresh,
 };
 
 /// Predicts masked tokens.
@@ -87,19 +85,6 @@ pub enum MaskRate {
     Scheduled(RateSchedule),
 }
 
-/// A masking rate that moves over a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateSchedule {
-    /// Rate of the first step.
-    pub from: f64,
-    /// Rate of the last step.
-    pub to: f64,
-    /// Its path between them.
-    #[serde(default)]
-    pub kind: RateShape,
-}
-
 impl<'de> Deserialize<'de> for MaskRate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
@@ -131,12 +116,8 @@ impl Masking {
     fn options(&self) -> MaskOptions {
         MaskOptions {
             rate: match self.rate {
-                MaskRate::Fixed(rate) => Rates::constant(rate),
-                MaskRate::Scheduled(RateSchedule { from, to, kind }) => Rates {
-                    from,
-                    to,
-                    shape: kind,
-                },
+                MaskRate::Fixed(rate) => RateSchedule::constant(rate),
+                MaskRate::Scheduled(rates) => rates,
             },
             mask: f64::from(self.replace),
             random: f64::from(self.random),
@@ -208,10 +189,6 @@ impl Objective for Mlm {
         "masked tokens"
     }
 
-    fn labels(&self) -> Labelled {
-        Labelled::None
-    }
-
     fn head(&self) -> Option<Head> {
         Some(Head::MaskedLm)
     }
@@ -269,10 +246,6 @@ impl Objective for MlmNsp {
 
     fn about(&self) -> &'static str {
         "masked tokens, and whether one text follows the other"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {

@@ -17,11 +17,12 @@ mod mlm;
 mod sa;
 mod words;
 
+pub use crate::text::MaskRate as RateSchedule;
 pub use classify::{Classify, Problem};
 pub use clm::Clm;
 pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
-pub use mlm::{MaskRate, Masking, Mlm, MlmNsp, RateSchedule};
+pub use mlm::{MaskRate, Masking, Mlm, MlmNsp};
 pub use sa::Sa;
 pub use words::Words;
 
@@ -62,7 +63,9 @@ pub trait Objective: Options {
     fn about(&self) -> &'static str;
 
     /// What it learns labels of.
-    fn labels(&self) -> Labelled;
+    fn labels(&self) -> Labelled {
+        Labelled::None
+    }
 
     /// What its work is counted in.
     fn unit(&self) -> &'static str {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
-use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
-use super::{LENGTH, Labelled, Objective, WrongOption, check_length};
+use super::{LENGTH, Objective, WrongOption, check_length};
 use crate::error::Result;
 use crate::hub::Head;
 use crate::models::{Network, Tokens};
@@ -44,10 +44,6 @@ impl Objective for Sa {
 
     fn about(&self) -> &'static str {
         "to write the text that was read"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::None
     }
 
     fn head(&self) -> Option<Head> {
@@ -116,10 +112,6 @@ impl Criterion for Reconstruction {
         let (targets, weights) = feed.targets("targets")?;
         let (read, write) = (feed.tokens()?, shifted_tokens(feed)?);
         model.loss(tape, &read, &write, targets, weights)
-    }
-
-    fn tally(&self) -> Box<dyn Tally + '_> {
-        Box::new(LanguageTally::default())
     }
 }
 

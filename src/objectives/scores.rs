@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// What an evaluation gives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Texts (classifier) or tokens (language model) scored.
     pub examples: u64,
@@ -59,12 +59,7 @@ impl Scores {
         Ok(Self {
             examples,
             loss: mean(what, loss_sum, examples)?,
-            perplexity: None,
-            accuracy: None,
-            next_sentence: None,
-            f1: None,
-            correlation: None,
-            classes: None,
+            ..Self::default()
         })
     }
 
@@ -117,6 +112,14 @@ fn mean(what: &'static str, sum: f64, count: u64) -> Result<f64> {
     Ok(sum / count as f64)
 }
 
+/// Labels that cannot be scored.
+fn bad(message: String) -> Error {
+    Error::Metric {
+        what: "the accuracy",
+        message,
+    }
+}
+
 impl ClassScores {
     /// From `confusion[true][predicted]`.
     ///
@@ -126,10 +129,6 @@ impl ClassScores {
     /// [`Error::Metric`] where the matrix is empty, not square or all zero.
     pub fn new(confusion: Vec<Vec<u64>>) -> Result<Self> {
         let k = confusion.len();
-        let bad = |message: String| Error::Metric {
-            what: "the accuracy",
-            message,
-        };
         if k == 0 || confusion.iter().any(|row| row.len() != k) {
             return Err(bad(format!(
                 "the confusion matrix is not square ({k} rows)"
@@ -166,25 +165,15 @@ impl ClassScores {
     /// # Errors
     /// [`Error::Metric`] where the lists differ in length or a label is out of range.
     pub fn from_labels(truth: &[usize], predicted: &[usize], classes: usize) -> Result<Self> {
-        let bad = |message: String| Error::Metric {
-            what: "the accuracy",
-            message,
-        };
         if truth.len() != predicted.len() {
-            return Err(bad(format!(
-                "{} labels and {} predictions",
-                truth.len(),
-                predicted.len()
-            )));
+            let (truth, predicted) = (truth.len(), predicted.len());
+            return Err(bad(format!("{truth} labels and {predicted} predictions")));
         }
         let mut confusion = vec![vec![0; classes]; classes];
         for (&t, &p) in truth.iter().zip(predicted) {
             let cell = confusion.get_mut(t).and_then(|row| row.get_mut(p));
-            *cell.ok_or_else(|| {
-                bad(format!(
-                    "label {t} or prediction {p} is not below {classes}"
-                ))
-            })? += 1;
+            let beyond = || format!("label {t} or prediction {p} is not below {classes}");
+            *cell.ok_or_else(|| bad(beyond()))? += 1;
         }
         Self::new(confusion)
     }

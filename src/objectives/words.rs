@@ -87,14 +87,14 @@ impl Objective for Words {
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
-        let lacking = |what: &str| Error::NoLabels {
-            what: what.into(),
+        let lacking = || Error::NoLabels {
+            what: "a word classifier".into(),
             found: "none".into(),
         };
         Ok(Box::new(Tagging {
             options: self.clone(),
-            tagged: (setup.tagged.clone()).ok_or_else(|| lacking("a word classifier"))?,
-            labels: (setup.labels.clone()).ok_or_else(|| lacking("a word classifier"))?,
+            tagged: (setup.tagged.clone()).ok_or_else(lacking)?,
+            labels: (setup.labels.clone()).ok_or_else(lacking)?,
             setup,
         }))
     }

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::batch::{IGNORE, NO_DOC, Position, drop_words};
 use super::documents::Documents;
 pub use super::epochs::LENGTHS;
-use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
+use super::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
 use super::lm::check_sizes;
 use super::tokenizer::{EOS, PAD};
+use crate::Result;
 use crate::kernels::token_index::TokenIndex;
-use crate::{Error, Result};
 
 /// Which end of a document that is too long is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,16 @@ pub enum Keep {
     /// The end, where a review's verdict often stands.
     #[default]
     Tail,
+}
+
+impl Keep {
+    /// At most `most` of a document's tokens.
+    pub(super) fn of<T>(self, tokens: &[T], most: usize) -> &[T] {
+        match self {
+            Keep::Head => &tokens[..tokens.len().min(most)],
+            Keep::Tail => &tokens[tokens.len().saturating_sub(most)..],
+        }
+    }
 }
 
 /// How documents become batches.
@@ -96,8 +106,8 @@ impl BucketBatches {
     /// A stream over the documents `which`.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a zero batch, a length below 2, or a dropout outside 0..1;
-    /// [`Error::EmptyText`] when there is no document.
+    /// [`crate::Error::Argument`] for a zero batch, a length below 2, or a dropout outside 0..1;
+    /// [`crate::Error::EmptyText`] when there is no document.
     pub fn new(
         documents: Arc<Documents>,
         which: &[u32],
@@ -116,22 +126,11 @@ impl BucketBatches {
             time,
             options.word_dropout,
         )?;
-        if which.is_empty() {
-            return Err(Error::EmptyText {
-                path: "the documents to make batches of".into(),
-            });
-        }
-        let mut which = which.to_vec();
-        which.sort_unstable();
-        let lengths = which
-            .iter()
-            .map(|&doc| length(&documents, doc, options.max_len))
-            .collect();
-        let shape = Shape {
-            batch: options.batch,
-            lengths: epochs::padded_lengths(options.max_len),
-            shuffle: options.shuffle,
-        };
+        let which = ordered(which.iter().copied(), "the documents to make batches of")?;
+        // With its <eos>, after cutting.
+        let length = |&doc: &u32| (documents.ids(doc).len() + 1).min(options.max_len);
+        let lengths = which.iter().map(length).collect();
+        let shape = Shape::new(options.batch, options.max_len, true, options.shuffle);
         Ok(Batches {
             epochs: Epochs::new(which, lengths, shape, seed),
             maker: Bucketed { documents, options },
@@ -149,20 +148,13 @@ impl Maker for Bucketed {
         let mut labels = vec![IGNORE; batch];
         let mut docs = vec![NO_DOC; batch];
         for (b, &doc) in plan.items.iter().enumerate() {
-            let all = self.documents.ids(doc);
-            let words = length(&self.documents, doc, self.options.max_len) - 1;
-            let kept = match self.options.keep {
-                Keep::Head => &all[..words],
-                Keep::Tail => &all[all.len() - words..],
-            };
+            let most = self.options.max_len - 1;
+            let kept = self.options.keep.of(self.documents.ids(doc), most);
             for (t, &id) in kept.iter().enumerate() {
                 ids[t * batch + b] = id;
             }
-            lens[b] = words as u32;
-            labels[b] = self
-                .documents
-                .label(doc)
-                .map_or(IGNORE, |label| label as i32);
+            lens[b] = kept.len() as u32;
+            labels[b] = self.documents.label(doc).map_or(IGNORE, |l| l as i32);
             docs[b] = doc;
         }
         let dropout = self.options.word_dropout;
@@ -184,11 +176,6 @@ impl Maker for Bucketed {
             position,
         }
     }
-}
-
-/// Length of a document with its `<eos>`, after cutting.
-fn length(documents: &Documents, doc: u32, max_len: usize) -> usize {
-    (documents.ids(doc).len() + 1).min(max_len)
 }
 
 impl Decoder {

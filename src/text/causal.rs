@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
-use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
+use super::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
 use super::rng::Rng;
 use super::sequences::{Frame, Rows, check_shape};
 use super::vocabulary::Vocabulary;
-use crate::{Error, Result};
+use crate::Result;
 
 /// What a row holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +79,8 @@ impl CausalBatches {
     /// A stream over the documents `which` (empty ones are passed over).
     ///
     /// # Errors
-    /// [`Error::Argument`] for a zero batch or a length below 5; [`Error::Tokenizer`] without an
-    /// `eos_token`; [`Error::EmptyText`] when there is no token.
+    /// [`crate::Error::Argument`] for a zero batch or a length below 5; [`crate::Error::Tokenizer`]
+    /// without an `eos_token`; [`crate::Error::EmptyText`] when there is no token.
     pub fn new(
         documents: Arc<Documents>,
         which: &[u32],
@@ -91,17 +91,9 @@ impl CausalBatches {
         check_shape("causal batches", options.batch, options.max_len)?;
         let eos = vocabulary.need("eos_token", "a causal language model")?;
         let frame = Frame::none(vocabulary.roles().pad.unwrap_or(eos));
-        let mut order: Vec<u32> = which
-            .iter()
-            .copied()
-            .filter(|&doc| !documents.ids(doc).is_empty())
-            .collect();
-        if order.is_empty() {
-            return Err(Error::EmptyText {
-                path: "the text for a causal language model".into(),
-            });
-        }
-        order.sort_unstable();
+        let full = which.iter().copied();
+        let full = full.filter(|&doc| !documents.ids(doc).is_empty());
+        let mut order = ordered(full, "the text for a causal language model")?;
         if options.shuffle && options.layout == CausalLayout::Stream {
             Rng::new(seed, &[0xCA5]).shuffle(&mut order);
         }
@@ -127,15 +119,8 @@ impl CausalBatches {
                 })
                 .collect(),
         };
-        let shape = Shape {
-            batch: options.batch,
-            lengths: if options.buckets && options.layout == CausalLayout::Documents {
-                epochs::padded_lengths(max_len)
-            } else {
-                vec![max_len]
-            },
-            shuffle: options.shuffle,
-        };
+        let buckets = options.buckets && options.layout == CausalLayout::Documents;
+        let shape = Shape::new(options.batch, max_len, buckets, options.shuffle);
         let rows = (0..lengths.len() as u32).collect();
         Ok(Batches {
             epochs: Epochs::new(rows, lengths, shape, seed),

@@ -7,16 +7,11 @@
 
 use super::batch::Position;
 use super::rng::Rng;
+use crate::{Error, Result};
 
 /// Padded lengths. Each is at most half as long again as the one before, but for the shortest
 /// and the longest, where documents are few.
 pub const LENGTHS: [usize; 12] = [16, 32, 48, 64, 96, 128, 192, 256, 400, 600, 1000, 2000];
-
-/// The members of [`LENGTHS`] below `max_len`, and `max_len`.
-pub(super) fn padded_lengths(max_len: usize) -> Vec<usize> {
-    let shorter = LENGTHS.into_iter().filter(|&length| length < max_len);
-    shorter.chain([max_len]).collect()
-}
 
 /// The shapes of batches.
 pub(super) struct Shape {
@@ -26,6 +21,28 @@ pub(super) struct Shape {
     pub(super) lengths: Vec<usize>,
     /// Draw the order anew for every epoch; otherwise by length, then by number.
     pub(super) shuffle: bool,
+}
+
+impl Shape {
+    /// Of batches whose rows hold up to `max_len` tokens, in `buckets` padded to one of a few lengths.
+    pub(super) fn new(batch: usize, max_len: usize, buckets: bool, shuffle: bool) -> Self {
+        let shorter = LENGTHS.into_iter().filter(|&l| buckets && l < max_len);
+        Self {
+            batch,
+            lengths: shorter.chain([max_len]).collect(),
+            shuffle,
+        }
+    }
+}
+
+/// The numbers of `which` in order, of which there must be one.
+pub(super) fn ordered(which: impl IntoIterator<Item = u32>, what: &str) -> Result<Vec<u32>> {
+    let mut which: Vec<u32> = which.into_iter().collect();
+    which.sort_unstable();
+    match which[..] {
+        [] => Err(Error::EmptyText { path: what.into() }),
+        _ => Ok(which),
+    }
 }
 
 /// One batch to come.

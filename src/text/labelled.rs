@@ -10,7 +10,7 @@ use super::batch::{IGNORE, NO_DOC, Position};
 use super::bucket::Keep;
 use super::classes;
 use super::documents::Documents;
-use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
+use super::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
 use super::sequences::{Frame, Rows, check_shape};
 use super::tokenizer::Tokenizer;
 use super::vocabulary::Vocabulary;
@@ -34,15 +34,7 @@ pub struct LabelledOptions {
 
 impl LabelledOptions {
     fn shape(&self) -> Shape {
-        Shape {
-            batch: self.batch,
-            lengths: if self.buckets {
-                epochs::padded_lengths(self.max_len)
-            } else {
-                vec![self.max_len]
-            },
-            shuffle: self.shuffle,
-        }
+        Shape::new(self.batch, self.max_len, self.buckets, self.shuffle)
     }
 }
 
@@ -86,13 +78,7 @@ impl LabelledBatches {
         check_shape(OP, options.batch, options.max_len)?;
         let frame = Frame::of(vocabulary)?;
         frame.check(OP, options.max_len)?;
-        if which.is_empty() {
-            return Err(Error::EmptyText {
-                path: "the documents to make batches of".into(),
-            });
-        }
-        let mut which = which.to_vec();
-        which.sort_unstable();
+        let which = ordered(which.iter().copied(), "the documents to make batches of")?;
         let length = |&doc: &u32| {
             let (first, second) = cut(&documents, doc, frame, &options);
             match second {
@@ -146,12 +132,8 @@ fn cut<'a>(
     let (first, second) = documents.texts(doc);
     match second {
         None => {
-            let length = (options.max_len - frame.overhead(1)).min(first.len());
-            let kept = match options.keep {
-                Keep::Head => &first[..length],
-                Keep::Tail => &first[first.len() - length..],
-            };
-            (kept, None)
+            let length = options.max_len - frame.overhead(1);
+            (options.keep.of(first, length), None)
         }
         Some(second) => {
             let room = options.max_len - frame.pair_overhead();
@@ -200,12 +182,9 @@ impl TaggedDocuments {
         let mut all = Vec::with_capacity(texts.len());
         for (number, TaggedText { words, tags }) in texts.iter().enumerate() {
             if words.len() != tags.len() {
-                return Err(Error::Argument {
-                    op: "tagged documents",
-                    arg: "tags",
-                    value: format!("{} of text {number}", tags.len()),
-                    expected: "one for each of its words",
-                });
+                let value = format!("{} of text {number}", tags.len());
+                let expected = "one for each of its words";
+                return Err(Error::argument("tagged documents", "tags", value, expected));
             }
             let mut tokens = Vec::new();
             for (place, (word, tag)) in words.iter().zip(tags).enumerate() {
@@ -276,14 +255,9 @@ impl TaggedBatches {
     ) -> Result<Self> {
         check_shape("tagged batches", options.batch, options.max_len)?;
         let frame = Frame::of(vocabulary)?;
-        let mut which = which.to_vec();
-        which.retain(|&doc| (doc as usize) < documents.len());
-        which.sort_unstable();
-        if which.is_empty() {
-            return Err(Error::EmptyText {
-                path: "the texts to make batches of".into(),
-            });
-        }
+        let known = which.iter().copied();
+        let known = known.filter(|&doc| (doc as usize) < documents.len());
+        let which = ordered(known, "the texts to make batches of")?;
         let length = |&doc: &u32| {
             (documents.texts[doc as usize].len() + frame.overhead(1)).min(options.max_len)
         };
@@ -309,10 +283,7 @@ impl Maker for Tagged {
         let most = self.options.max_len - self.frame.overhead(1);
         for (b, &doc) in plan.items.iter().enumerate() {
             let text = &self.documents.texts[doc as usize];
-            let text = match self.options.keep {
-                Keep::Head => &text[..text.len().min(most)],
-                Keep::Tail => &text[text.len().saturating_sub(most)..],
-            };
+            let text = self.options.keep.of(text, most);
             let (ids, tags): (Vec<u32>, Vec<i32>) = text.iter().copied().unzip();
             inputs.write(b, self.frame, [(&ids[..], false)], &mut |_, start| {
                 let from = b * plan.time + start;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position, drop_words};
 use super::documents::Documents;
-use super::epochs::Stream;
+use super::epochs::{Stream, ordered};
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
 use crate::kernels::token_index::TokenIndex;
@@ -82,25 +82,16 @@ impl LmBatches {
             options.window,
             options.word_dropout,
         )?;
-        let order: Vec<u32> = which
-            .iter()
-            .copied()
-            .filter(|&doc| !documents.ids(doc).is_empty())
-            .collect();
-        if order.is_empty() {
-            return Err(Error::EmptyText {
-                path: "the text to pretrain on".into(),
-            });
-        }
+        let full = which.iter().copied();
+        let full = full.filter(|&doc| !documents.ids(doc).is_empty());
         let mut batches = Self {
+            order: ordered(full, "the text to pretrain on")?,
             documents,
             options,
-            order,
             starts: Vec::new(),
             position: Position::start(seed),
             planned: None,
         };
-        batches.order.sort_unstable();
         batches.plan();
         Ok(batches)
     }
@@ -211,31 +202,18 @@ impl Stream for LmBatches {
 }
 
 pub(super) fn check_sizes(op: &'static str, batch: usize, time: usize, dropout: f32) -> Result<()> {
-    let wrong = |arg, value: String, expected| {
-        Err(Error::Argument {
-            op,
-            arg,
-            value,
-            expected,
-        })
-    };
     if batch == 0 {
-        return wrong("batch", batch.to_string(), "1 or more");
+        return Err(Error::argument(op, "batch", batch, "1 or more"));
     }
     // Positions of a batch are u32.
-    if time == 0
-        || batch
-            .checked_mul(time)
-            .is_none_or(|n| n >= u32::MAX as usize)
-    {
-        return wrong(
-            "length",
-            time.to_string(),
-            "1 or more, and batch * length below 2^32",
-        );
+    let positions = batch.checked_mul(time);
+    if time == 0 || positions.is_none_or(|n| n >= u32::MAX as usize) {
+        let expected = "1 or more, and batch * length below 2^32";
+        return Err(Error::argument(op, "length", time, expected));
     }
     if !(0.0..1.0).contains(&dropout) {
-        return wrong("word_dropout", dropout.to_string(), "0 or more and below 1");
+        let expected = "0 or more and below 1";
+        return Err(Error::argument(op, "word_dropout", dropout, expected));
     }
     Ok(())
 }

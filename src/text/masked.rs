@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
-use super::epochs::{self, Batches, Epochs, Maker, Plan, Shape};
+use super::epochs::{Batches, Epochs, Maker, Plan, Shape};
 use super::masking::{MaskOptions, Masker};
 use super::pairs::{self, PairOptions};
 use super::sequences::{Frame, Rows, Sequences, check_shape};
@@ -138,15 +138,8 @@ impl MaskedBatches {
             .iter()
             .map(|&number| sequences.length(number, frame, next_sentence.is_some()))
             .collect();
-        let shape = Shape {
-            batch: options.batch,
-            lengths: if options.buckets && options.layout != Layout::Packed {
-                epochs::padded_lengths(max_len)
-            } else {
-                vec![max_len]
-            },
-            shuffle: options.shuffle,
-        };
+        let buckets = options.buckets && options.layout != Layout::Packed;
+        let shape = Shape::new(options.batch, max_len, buckets, options.shuffle);
         Ok(Batches {
             epochs: Epochs::new(numbers, lengths, shape, seed),
             maker: Masked {

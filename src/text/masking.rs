@@ -27,14 +27,15 @@ pub enum RateShape {
 
 /// The share of tokens that are masked, over the course of training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct MaskRate {
     /// At the first step.
     pub from: f64,
     /// At the last step.
     pub to: f64,
     /// In between.
-    pub shape: RateShape,
+    #[serde(default)]
+    pub kind: RateShape,
 }
 
 impl Default for MaskRate {
@@ -49,7 +50,7 @@ impl MaskRate {
         Self {
             from: rate,
             to: rate,
-            shape: RateShape::default(),
+            kind: RateShape::default(),
         }
     }
 
@@ -61,7 +62,7 @@ impl MaskRate {
         } else {
             progress.clamp(0.0, 1.0)
         };
-        let done = match self.shape {
+        let done = match self.kind {
             RateShape::Linear => p,
             RateShape::Cosine => (1.0 - (std::f64::consts::PI * p).cos()) / 2.0,
         };
@@ -141,12 +142,7 @@ impl Masker {
         let MaskOptions {
             rate, mask, random, ..
         } = options;
-        let wrong = |arg, value: f64, expected| Error::Argument {
-            op: "masking",
-            arg,
-            value: value.to_string(),
-            expected,
-        };
+        let wrong = |arg, value: f64, expected| Error::argument("masking", arg, value, expected);
         for rate in [rate.from, rate.to] {
             if !(rate > 0.0 && rate <= 1.0) {
                 return Err(wrong("rate", rate, "above 0, at most 1"));
@@ -279,10 +275,10 @@ mod tests {
 
     #[test]
     fn rates_have_their_shapes() {
-        let rate = |shape| MaskRate {
+        let rate = |kind| MaskRate {
             from: 0.4,
             to: 0.1,
-            shape,
+            kind,
         };
         assert_eq!(MaskRate::constant(0.4).at(0.7), 0.4);
         assert_eq!(MaskRate::constant(0.4).max(), 0.4);

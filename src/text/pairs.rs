@@ -98,12 +98,7 @@ pub fn compose(
     options: &PairOptions,
     seed: u64,
 ) -> Result<(Sequences, Vec<i32>)> {
-    let wrong = |arg, value: String, expected| Error::Argument {
-        op: "next-sentence pairs",
-        arg,
-        value,
-        expected,
-    };
+    let wrong = |arg, value, expected| Error::argument("next-sentence pairs", arg, value, expected);
     for (arg, share) in [("random", options.random), ("short", options.short)] {
         if !(0.0..=1.0).contains(&share) {
             return Err(wrong(arg, share.to_string(), "0 to 1"));

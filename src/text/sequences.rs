@@ -301,12 +301,7 @@ fn check_room(
     expected: &'static str,
 ) -> Result<()> {
     if max_len < least {
-        return Err(Error::Argument {
-            op,
-            arg: "max_len",
-            value: max_len.to_string(),
-            expected,
-        });
+        return Err(Error::argument(op, "max_len", max_len, expected));
     }
     Ok(())
 }

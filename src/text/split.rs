@@ -54,12 +54,8 @@ pub fn holdout(
     seed: u64,
 ) -> Result<(Vec<u32>, Vec<u32>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Error::Argument {
-            op: "split",
-            arg: "fraction",
-            value: fraction.to_string(),
-            expected: "a number between 0 and 1, both excluded",
-        });
+        let expected = "a number between 0 and 1, both excluded";
+        return Err(Error::argument("split", "fraction", fraction, expected));
     }
     let (mut rest, mut held) = (Vec::new(), Vec::new());
     for (class, docs) in classes(documents, from, seed, 1) {
@@ -94,12 +90,8 @@ pub fn parts<const N: usize>(
 ) -> Result<[Vec<u32>; N]> {
     let sum: f64 = fractions.iter().sum();
     if !fractions.iter().all(|&f| f > 0.0) || (sum - 1.0).abs() > 1e-6 {
-        return Err(Error::Argument {
-            op: "split",
-            arg: "fractions",
-            value: format!("{fractions:?}"),
-            expected: "numbers above 0 that add up to 1",
-        });
+        let (value, expected) = (format!("{fractions:?}"), "numbers above 0 that add up to 1");
+        return Err(Error::argument("split", "fractions", value, expected));
     }
     let mut parts = std::array::from_fn(|_| Vec::new());
     for docs in classes(documents, from, seed, 4).into_values() {
@@ -123,12 +115,7 @@ pub fn parts<const N: usize>(
 /// documents than there are folds.
 pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Result<Vec<Fold>> {
     if k < 2 {
-        return Err(Error::Argument {
-            op: "cross-validation",
-            arg: "folds",
-            value: k.to_string(),
-            expected: "2 or more",
-        });
+        return Err(Error::argument("cross-validation", "folds", k, "2 or more"));
     }
     // Each class is dealt out where the one before stopped, so that sizes stay level.
     let mut dealt = Vec::with_capacity(from.len());
@@ -157,49 +144,4 @@ pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Resul
         Fold { train, test }
     };
     Ok((0..k).map(fold).collect())
-}
-
-/// `per_class` labelled documents of each class, ascending. A larger subset with the same seed
-/// contains a smaller one.
-///
-/// # Errors
-/// [`Error::Argument`] for none a class; [`Error::EmptyClass`] when a class has fewer;
-/// [`Error::NoLabels`] when nothing is labelled.
-pub fn few_labels(
-    documents: &Documents,
-    from: &[u32],
-    per_class: usize,
-    seed: u64,
-) -> Result<Vec<u32>> {
-    if per_class == 0 {
-        return Err(Error::Argument {
-            op: "few labels",
-            arg: "per_class",
-            value: "0".into(),
-            expected: "1 or more",
-        });
-    }
-    let mut chosen = Vec::new();
-    for (class, docs) in classes(documents, from, seed, 3) {
-        if class.is_none() {
-            continue;
-        }
-        let Some(docs) = docs.get(..per_class) else {
-            return Err(Error::EmptyClass {
-                class: name(documents, class),
-                place: "the documents to choose from".into(),
-                needed: per_class,
-                found: docs.len(),
-            });
-        };
-        chosen.extend_from_slice(docs);
-    }
-    if chosen.is_empty() {
-        return Err(Error::NoLabels {
-            what: "a subset with few labels".into(),
-            found: "none".into(),
-        });
-    }
-    chosen.sort_unstable();
-    Ok(chosen)
 }

@@ -101,9 +101,8 @@ impl Probe {
                 lr: (stage.lr * stage.schedule.factor(step, self.total)) as f32,
                 seed: self.unit.seed,
             });
-            tokens += info
-                .map_err(|e| self.info.explain(&self.stage().name, e))?
-                .work;
+            let info = info.map_err(|e| self.info.explain(&self.stage().name, e))?;
+            tokens += info.work;
             let losses = self.task.poll_losses()?;
             self.check(&losses)?;
             after();
@@ -133,29 +132,24 @@ fn stage_index(config: &RunConfig, name: Option<&str>) -> Result<usize> {
     let stages = &config.stages;
     let trains = |s: &StageConfig| s.kind != StageKind::Evaluate;
     let Some(name) = name else {
-        return stages
-            .iter()
-            .position(trains)
-            .ok_or_else(|| no_stage(config));
+        let first = stages.iter().position(trains);
+        return first.ok_or_else(|| no_stage(config));
     };
     match stages.iter().position(|s| s.name == name) {
         Some(index) if trains(&stages[index]) => Ok(index),
         Some(_) => Err(no_stage(config)),
-        None => Err(unknown_name(
-            "stage",
-            name,
-            stages.iter().filter(|s| trains(s)).map(|s| &s.name[..]),
-        )),
+        None => {
+            let all = stages.iter().filter(|s| trains(s));
+            Err(unknown_name("stage", name, all.map(|s| &s.name[..])))
+        }
     }
 }
 
 fn no_stage(config: &RunConfig) -> Error {
     let trains = config.stages.iter().any(|s| s.kind != StageKind::Evaluate);
-    Error::ConfigValue {
-        place: "--stage".into(),
-        message: match trains {
-            true => "only evaluates; expected a stage that trains".into(),
-            false => "the run file has none that trains".into(),
-        },
-    }
+    let message = match trains {
+        true => "only evaluates; expected a stage that trains",
+        false => "the run file has none that trains",
+    };
+    Error::value("--stage", message)
 }

@@ -106,10 +106,8 @@ impl<W: Write> Progress for JsonLines<W> {
         if let Ok(mut line) = serde_json::to_string(event) {
             line.push('\n');
             // A reader that left (`| head`) does not end the training.
-            let _ = self
-                .0
-                .write_all(line.as_bytes())
-                .and_then(|()| self.0.flush());
+            let written = self.0.write_all(line.as_bytes());
+            let _ = written.and_then(|()| self.0.flush());
         }
     }
 }
@@ -158,13 +156,12 @@ impl<W: Write> Progress for Lines<W> {
                 }
                 self.last = Instant::now();
                 let (began, from) = self.began;
-                let left = began
-                    .elapsed()
-                    .div_f64((step - from).max(1) as f64)
-                    .mul_f64((total - step) as f64);
+                let each = began.elapsed().div_f64((step - from).max(1) as f64);
+                let left = each.mul_f64((total - step) as f64);
                 let loss = self
                     .loss
-                    .map_or(String::new(), |l| format!("  loss {l:.4}"));
+                    .map(|l| format!("  loss {l:.4}"))
+                    .unwrap_or_default();
                 self.line(&format!(
                     "{unit}  step {step}/{total}{loss}  {} {counted}/s  ETA {}",
                     thousands(*tokens_per_second),
@@ -207,10 +204,9 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
             step,
             total,
         } => {
-            let from = if *step > 0 {
-                format!(", resumed at step {step}")
-            } else {
-                String::new()
+            let from = match step {
+                0 => String::new(),
+                _ => format!(", resumed at step {step}"),
             };
             format!(
                 "{unit}: {summary}, {} parameters, {total} steps{from}",
@@ -224,10 +220,9 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
             scores,
             best,
         } => {
-            let split = if *split == Split::Test {
-                "test"
-            } else {
-                "validation"
+            let split = match split {
+                Split::Test => "test",
+                _ => "validation",
             };
             let mark = if *best { "  (best so far)" } else { "" };
             format!("{unit}  step {step}  {split}: {}{mark}", brief(scores))
@@ -272,11 +267,8 @@ pub fn brief(scores: &Scores) -> String {
         text += &format!(", correlation {r:.3}");
     }
     if let Some(c) = &scores.classes {
-        text += &format!(
-            ", error {:.2} %, macro F1 {:.3}",
-            100.0 * c.error,
-            c.macro_f1
-        );
+        let error = 100.0 * c.error;
+        text += &format!(", error {error:.2} %, macro F1 {:.3}", c.macro_f1);
     }
     text
 }

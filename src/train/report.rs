@@ -74,12 +74,11 @@ impl UnitResult {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("read", path, e)),
         };
-        serde_json::from_str(&text)
+        let damaged = |e| format!("is damaged: {e}; delete it to finish this stage again");
+        let result = serde_json::from_str(&text);
+        result
             .map(Some)
-            .map_err(|e| Error::Folder {
-                path,
-                problem: format!("is damaged: {e}; delete it to finish this stage again"),
-            })
+            .map_err(|e| Error::folder(path, damaged(e)))
     }
 }
 
@@ -135,41 +134,26 @@ pub struct Report {
 impl Report {
     /// Puts together what the units came to.
     pub fn new(config: &RunConfig, units: Vec<UnitResult>) -> Self {
-        let rows = config
-            .stages
-            .iter()
-            .filter_map(|stage| {
-                let own: Vec<&UnitResult> =
-                    units.iter().filter(|u| u.stage == stage.name).collect();
-                (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own))
-            })
-            .collect();
-        let kind_of = |u: &UnitResult| {
-            config
-                .stages
-                .iter()
-                .find(|s| s.name == u.stage)
-                .map(|s| s.kind)
-        };
+        let stages = &config.stages;
+        let rows = stages.iter().filter_map(|stage| {
+            let own = units.iter().filter(|u| u.stage == stage.name);
+            let own: Vec<&UnitResult> = own.collect();
+            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own))
+        });
+        let kind_of = |u: &UnitResult| stages.iter().find(|s| s.name == u.stage).map(|s| s.kind);
         let score = |u: &UnitResult| {
-            u.validation
-                .as_ref()
-                .or(u.test.as_ref())
-                .map_or(f64::MAX, Scores::to_minimise)
+            let scores = u.validation.as_ref().or(u.test.as_ref());
+            scores.map_or(f64::MAX, Scores::to_minimise)
         };
-        let model = [StageKind::Finetune, StageKind::Pretrain]
-            .iter()
-            .find_map(|kind| {
-                units
-                    .iter()
-                    .filter(|u| kind_of(u) == Some(*kind))
-                    .min_by(|a, b| score(a).total_cmp(&score(b)))
-                    .map(|u| format!("{}/model", u.unit))
-            });
+        let best = |kind| {
+            let own = units.iter().filter(|u| kind_of(u) == Some(kind));
+            own.min_by(|a, b| score(a).total_cmp(&score(b)))
+        };
+        let model = best(StageKind::Finetune).or_else(|| best(StageKind::Pretrain));
         Self {
             name: config.name.clone(),
-            rows,
-            model,
+            rows: rows.collect(),
+            model: model.map(|u| format!("{}/model", u.unit)),
             units,
         }
     }
@@ -185,39 +169,31 @@ impl Report {
     /// The table, in Markdown; without the columns that say nothing of any row.
     pub fn table(&self) -> String {
         const TRAINED: usize = 4;
-        let mut cells = vec![
-            [
-                "model",
-                "test error % (95 %)",
-                "perplexity",
-                "accuracy %",
-                "trained %",
-                "peak MiB",
-                "runs",
-                "tokens/s",
-                "seconds",
-            ]
-            .map(String::from),
+        let head = [
+            "model",
+            "test error % (95 %)",
+            "perplexity",
+            "accuracy %",
+            "trained %",
+            "peak MiB",
+            "runs",
+            "tokens/s",
+            "seconds",
         ];
+        let mut cells = vec![head.map(String::from)];
+        let known = |cell: Option<String>| cell.unwrap_or("–".into());
         for row in &self.rows {
+            let trains = row.kind != StageKind::Evaluate;
+            let mebibytes = |bytes| thousands(bytes as f64 / f64::from(1 << 20));
             cells.push([
                 row.model.clone(),
-                row.error.map_or("–".into(), |e| interval(&e, row.repeats)),
-                row.perplexity.map_or("–".into(), |p| format!("{p:.2}")),
-                row.accuracy
-                    .map_or("–".into(), |a| format!("{:.2}", 100.0 * a)),
-                match row.kind {
-                    StageKind::Evaluate => "–".into(),
-                    _ => percent(row.trainable, row.parameters),
-                },
-                row.peak_memory
-                    .map_or("–".into(), |b| thousands(b as f64 / f64::from(1 << 20))),
+                known(row.error.map(|e| interval(&e, row.repeats))),
+                known(row.perplexity.map(|p| format!("{p:.2}"))),
+                known(row.accuracy.map(|a| format!("{:.2}", 100.0 * a))),
+                known(trains.then(|| percent(row.trainable, row.parameters))),
+                known(row.peak_memory.map(mebibytes)),
                 row.repeats.to_string(),
-                if row.kind == StageKind::Evaluate {
-                    "–".into()
-                } else {
-                    thousands(row.tokens_per_second)
-                },
+                known(trains.then(|| thousands(row.tokens_per_second))),
                 thousands(row.seconds),
             ]);
         }
@@ -225,11 +201,8 @@ impl Report {
         let kept: Vec<usize> = (0..cells[0].len())
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
-        let cells: Vec<Vec<String>> = cells
-            .iter()
-            .map(|row| kept.iter().map(|&column| row[column].clone()).collect())
-            .collect();
-        markdown(&cells)
+        let cut = |row: &[String; 9]| kept.iter().map(|&column| row[column].clone()).collect();
+        markdown(&cells.iter().map(cut).collect::<Vec<Vec<String>>>())
     }
 }
 
@@ -288,32 +261,26 @@ pub fn percent(part: u64, whole: u64) -> String {
 pub fn markdown<R: AsRef<[String]>>(cells: &[R]) -> String {
     let columns = cells.first().map_or(0, |row| row.as_ref().len());
     let width = |column: usize| {
-        cells
-            .iter()
-            .map(|row| row.as_ref()[column].chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(3)
+        let widths = cells.iter().map(|row| row.as_ref()[column].chars().count());
+        widths.max().unwrap_or(0).max(3)
     };
     let mut text = String::new();
     for (index, row) in cells.iter().enumerate() {
         for (column, cell) in row.as_ref().iter().enumerate() {
             let pad = " ".repeat(width(column) - cell.chars().count());
             // Names stand to the left, numbers to the right.
-            text += &if column == 0 {
-                format!("| {cell}{pad} ")
-            } else {
-                format!("| {pad}{cell} ")
+            text += &match column {
+                0 => format!("| {cell}{pad} "),
+                _ => format!("| {pad}{cell} "),
             };
         }
         text += "|\n";
         if index == 0 {
             for column in 0..columns {
                 let dashes = "-".repeat(width(column));
-                text += &if column == 0 {
-                    format!("| {dashes} ")
-                } else {
-                    format!("| {}: ", &dashes[1..])
+                text += &match column {
+                    0 => format!("| {dashes} "),
+                    _ => format!("| {}: ", &dashes[1..]),
                 };
             }
             text += "|\n";
@@ -349,10 +316,8 @@ mod tests {
 
     #[test]
     fn a_table_of_repeats_and_a_single_run() {
-        let config = preset("demo")
-            .unwrap()
-            .config(&Overrides::default())
-            .unwrap();
+        let config = preset("demo").unwrap().config(&Overrides::default());
+        let config = config.unwrap();
         let mut pretrain = unit("pretrain-lm", "pretrain-lm", 0);
         pretrain.test = Some(Scores::language(30.0 * 10f64.ln(), 30).unwrap());
         let units = vec![

@@ -37,20 +37,18 @@ pub fn tune(
 ) -> Result<Tuned> {
     let gpu = factory.gpu(options.adapter)?.clone();
     if let Some(rung) = gpu.rung() {
-        return Err(Error::ConfigValue {
-            place: "MELOS_KERNELS".into(),
-            message: format!("forces the rung {rung:?}, which is then no choice; unset it"),
-        });
+        let message = format!("forces the rung {rung:?}, which is then no choice; unset it");
+        return Err(Error::value("MELOS_KERNELS", message));
     }
     gpu.tuning().anew();
-    let trains = |kind| kind != StageKind::Evaluate;
-    let stages: Vec<Option<&str>> = match options.stage {
-        None if config.stages.iter().any(|s| trains(s.kind)) => {
-            let stages = config.stages.iter().filter(|s| trains(s.kind));
-            stages.map(|s| Some(s.name.as_str())).collect()
-        }
-        stage => vec![stage],
-    };
+    let train = config
+        .stages
+        .iter()
+        .filter(|s| s.kind != StageKind::Evaluate);
+    let mut stages: Vec<Option<&str>> = train.map(|s| Some(s.name.as_str())).collect();
+    if options.stage.is_some() || stages.is_empty() {
+        stages = vec![options.stage];
+    }
     for stage in stages {
         let options = ProbeOptions { stage, ..*options };
         Probe::prepare(config, &options, factory)?.run(|| ())?;
@@ -72,10 +70,9 @@ impl Tuned {
             let best = forms.first().map_or(0.0, |f| f.seconds);
             for (index, time) in forms.iter().enumerate() {
                 cells.push([
-                    if index == 0 {
-                        class.clone()
-                    } else {
-                        String::new()
+                    match index {
+                        0 => class.clone(),
+                        _ => String::new(),
                     },
                     time.form.clone(),
                     format!("{:.3}", 1e3 * time.seconds),

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{BertConfig, BertForPreTraining, classifier, encoder, masked_lm, pooled, tagger};
 use crate::error::Result;
-use crate::hub::{Class, Format, Head};
-use crate::models::config::{declared, no_head, written};
+use crate::hub::{Format, Head};
+use crate::models::config::{LEGACY_NORMS, class, declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::tensor::Depth;
@@ -21,38 +21,31 @@ static FORMAT: Format = Format {
     model_type: "bert",
     module: "transformers.models.bert.modeling_bert",
     classes: &[
-        Class {
-            head: Head::NextSentence,
-            name: "BertForPreTraining",
-            evidence: &["cls.seq_relationship.weight"],
-        },
-        Class {
-            head: Head::MaskedLm,
-            name: "BertForMaskedLM",
-            evidence: &["cls.predictions.transform.dense.weight"],
-        },
-        Class {
-            head: Head::Sequence,
-            name: "BertForSequenceClassification",
-            evidence: &["classifier.weight", "bert.pooler.dense.weight"],
-        },
-        Class {
-            head: Head::Token,
-            name: "BertForTokenClassification",
-            evidence: &["classifier.weight"],
-        },
-        Class {
-            head: Head::Base,
-            name: "BertModel",
-            evidence: &[],
-        },
+        class(
+            Head::NextSentence,
+            "BertForPreTraining",
+            &["cls.seq_relationship.weight"],
+        ),
+        class(
+            Head::MaskedLm,
+            "BertForMaskedLM",
+            &["cls.predictions.transform.dense.weight"],
+        ),
+        class(
+            Head::Sequence,
+            "BertForSequenceClassification",
+            &["classifier.weight", "bert.pooler.dense.weight"],
+        ),
+        class(
+            Head::Token,
+            "BertForTokenClassification",
+            &["classifier.weight"],
+        ),
+        class(Head::Base, "BertModel", &[]),
     ],
     prefix: "bert.",
     roots: &["embeddings.", "encoder.", "pooler."],
-    legacy: &[
-        ("LayerNorm.gamma", "LayerNorm.weight"),
-        ("LayerNorm.beta", "LayerNorm.bias"),
-    ],
+    legacy: LEGACY_NORMS,
     buffers: &[
         "bert.embeddings.position_ids",
         "bert.embeddings.token_type_ids",
@@ -170,10 +163,6 @@ impl Config for BertConfig {
             Head::Token => Box::new(tagger(v, self)?),
             _ => return Err(no_head(&BERT)),
         })
-    }
-
-    fn boxed(&self) -> Box<dyn Config> {
-        Box::new(self.clone())
     }
 }
 

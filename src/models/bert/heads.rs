@@ -8,7 +8,7 @@ use crate::models::encoder::{
 };
 use crate::models::inputs::{MaskedTokens, NextSentence, Tokens};
 use crate::models::network::{Encoder, MaskedNextSentence, Network};
-use crate::nn::{Linear, LinearShape, Vars, Wanted};
+use crate::nn::{Linear, LinearShape, Param, Vars, Wanted};
 use crate::ops::{self, RowSelection, Unary};
 use crate::tensor::{Depth, Init, Tape, Tensor};
 
@@ -54,20 +54,28 @@ fn word_head(
     let norm = v.layer_norm("transform.LayerNorm", width, config.layer_norm_eps)?;
     v.module("transform.transform_act_fn");
     let bias = v.param("bias", [vocabulary], Init::Constant(0.0))?;
-    let decoder = if config.tie_word_embeddings {
-        v.module("decoder");
-        bert.words.clone()
-    } else {
-        let init = Init::Normal(config.initializer_range);
-        v.embedding("decoder", vocabulary, width, init)?.weight
-    };
     Ok(WordHead {
         transform,
         act: config.hidden_act,
         norm,
-        decoder,
+        decoder: decoder(&v, config, bert)?,
         bias,
     })
+}
+
+/// The output layer for words: their embeddings, unless the configuration unties them.
+pub(in crate::models) fn decoder(
+    v: &Vars,
+    config: &BertConfig,
+    bert: &TextEncoder,
+) -> Result<Param> {
+    if config.tie_word_embeddings {
+        v.module("decoder");
+        return Ok(bert.words.clone());
+    }
+    let (vocabulary, width) = (config.vocab_size, config.hidden_size);
+    let init = Init::Normal(config.initializer_range);
+    Ok(v.embedding("decoder", vocabulary, width, init)?.weight)
 }
 
 /// The output layer for labels, and the dropout before it.

@@ -11,7 +11,7 @@ pub use config::BertConfig;
 #[cfg(feature = "train")]
 pub use family::BERT;
 pub use heads::{BertForPreTraining, classifier, masked_lm, pooled, tagger};
-pub(super) use heads::{labels, linear, pooler};
+pub(super) use heads::{decoder, labels, linear, pooler};
 
 use super::encoder::{Segments, TextEncoder};
 use crate::error::{Error, Result};

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::heads::distilbert;
 use super::{DistilBertConfig, classifier, masked_lm, tagger};
 use crate::error::Result;
-use crate::hub::{Class, Format, Head};
-use crate::models::config::{declared, no_head, written};
+use crate::hub::{Format, Head};
+use crate::models::config::{LEGACY_NORMS, class, declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -21,33 +21,26 @@ static FORMAT: Format = Format {
     model_type: "distilbert",
     module: "transformers.models.distilbert.modeling_distilbert",
     classes: &[
-        Class {
-            head: Head::MaskedLm,
-            name: "DistilBertForMaskedLM",
-            evidence: &["vocab_transform.weight"],
-        },
-        Class {
-            head: Head::Sequence,
-            name: "DistilBertForSequenceClassification",
-            evidence: &["pre_classifier.weight"],
-        },
-        Class {
-            head: Head::Token,
-            name: "DistilBertForTokenClassification",
-            evidence: &["classifier.weight"],
-        },
-        Class {
-            head: Head::Base,
-            name: "DistilBertModel",
-            evidence: &[],
-        },
+        class(
+            Head::MaskedLm,
+            "DistilBertForMaskedLM",
+            &["vocab_transform.weight"],
+        ),
+        class(
+            Head::Sequence,
+            "DistilBertForSequenceClassification",
+            &["pre_classifier.weight"],
+        ),
+        class(
+            Head::Token,
+            "DistilBertForTokenClassification",
+            &["classifier.weight"],
+        ),
+        class(Head::Base, "DistilBertModel", &[]),
     ],
     prefix: "distilbert.",
     roots: &["embeddings.", "transformer."],
-    legacy: &[
-        ("LayerNorm.gamma", "LayerNorm.weight"),
-        ("LayerNorm.beta", "LayerNorm.bias"),
-    ],
+    legacy: LEGACY_NORMS,
     buffers: &["distilbert.embeddings.position_ids"],
     tied: &[(
         "vocab_projector.weight",
@@ -145,10 +138,6 @@ impl Config for DistilBertConfig {
             Head::Token => Box::new(tagger(v, self)?),
             _ => return Err(no_head(&DISTILBERT)),
         })
-    }
-
-    fn boxed(&self) -> Box<dyn Config> {
-        Box::new(self.clone())
     }
 }
 

@@ -31,12 +31,8 @@ impl Gpt2Cache {
     pub fn new(gpu: &Gpu, model: &Gpt2, rows: usize, capacity: usize) -> Result<Gpt2Cache> {
         let [positions, width] = model.positions.get()?.dims2(OP, "positions")?;
         if capacity > positions {
-            return Err(Error::Argument {
-                op: OP,
-                arg: "capacity",
-                value: capacity.to_string(),
-                expected: "at most n_positions of config.json; generate fewer tokens",
-            });
+            let expected = "at most n_positions of config.json; generate fewer tokens";
+            return Err(Error::argument(OP, "capacity", capacity, expected));
         }
         let room = || Tensor::empty(gpu, [rows, capacity, width], DType::F32);
         Ok(Gpt2Cache {
@@ -68,10 +64,7 @@ impl Gpt2Cache {
 /// Reading T more tokens of every sequence, recorded: T = the prompt's length at first, then 1.
 pub struct Gpt2Step {
     gpu: Gpu,
-    ids: TokenIds,
-    positions: TokenIds,
-    starts: Tensor,
-    lens: Tensor,
+    place: Place,
     last: RowSelection,
     steps: usize,
     recording: Recording,
@@ -86,29 +79,22 @@ impl Gpt2Step {
     /// As [`Gpt2::forward`].
     pub fn new(gpu: &Gpu, model: &Gpt2LmHead, cache: &Gpt2Cache, steps: usize) -> Result<Gpt2Step> {
         let rows = cache.rows;
-        let ids = TokenIds::empty(gpu, rows, steps)?;
-        let positions = TokenIds::empty(gpu, rows, steps)?;
-        let starts = Tensor::empty(gpu, [rows], DType::U32)?;
-        let lens = Tensor::empty(gpu, [rows], DType::U32)?;
+        let place = Place {
+            ids: TokenIds::empty(gpu, rows, steps)?,
+            positions: TokenIds::empty(gpu, rows, steps)?,
+            starts: Tensor::empty(gpu, [rows], DType::U32)?,
+            lens: Tensor::empty(gpu, [rows], DType::U32)?,
+        };
         let last = RowSelection::empty(gpu, rows * steps, rows)?;
         let (recording, logits) = gpu.record(|| {
             let tape = Tape::inference(gpu);
-            let place = Place {
-                ids: &ids,
-                positions: &positions,
-                starts: &starts,
-                lens: &lens,
-            };
             let wanted = Wanted::Rows(last.clone());
             let hidden = model.gpt2.read(&tape, &place, cache, &wanted)?;
             model.decode(&tape, &hidden)
         })?;
         Ok(Gpt2Step {
             gpu: gpu.clone(),
-            ids,
-            positions,
-            starts,
-            lens,
+            place,
             last,
             steps,
             recording,
@@ -142,12 +128,11 @@ impl Gpt2Step {
             // shorter than the step, padding follows it, unseen, until the next tokens replace it.
             let end = filled + self.steps;
             if end > cache.capacity {
-                return Err(Error::Argument {
-                    op: OP,
-                    arg: "tokens",
-                    value: format!("{end} tokens in all"),
-                    expected: "at most the cache's capacity",
-                });
+                let (value, expected) = (
+                    format!("{end} tokens in all"),
+                    "at most the cache's capacity",
+                );
+                return Err(Error::argument(OP, "tokens", value, expected));
             }
             starts.push(*filled as u32);
             lens.push(end as u32);
@@ -159,10 +144,10 @@ impl Gpt2Step {
         }
         // No gradients here: every position in one place will do.
         let index = TokenIndex::new(&ids, &vec![0; self.steps]);
-        self.ids.write(&ids, &index)?;
-        self.positions.write(&positions, &index)?;
-        self.starts.write(&starts)?;
-        self.lens.write(&lens)?;
+        self.place.ids.write(&ids, &index)?;
+        self.place.positions.write(&positions, &index)?;
+        self.place.starts.write(&starts)?;
+        self.place.lens.write(&lens)?;
         self.last.write(&last)?;
         self.gpu.replay(&self.recording)?;
         for (filled, own) in cache.filled.iter_mut().zip(tokens) {
@@ -210,15 +195,15 @@ impl Writer for Gpt2Writer<'_> {
 }
 
 /// Where the tokens of a step stand.
-struct Place<'a> {
+struct Place {
     /// (B, T)
-    ids: &'a TokenIds,
+    ids: TokenIds,
     /// (B, T)
-    positions: &'a TokenIds,
+    positions: TokenIds,
     /// (B) u32, tokens before them.
-    starts: &'a Tensor,
+    starts: Tensor,
     /// (B) u32, tokens with them.
-    lens: &'a Tensor,
+    lens: Tensor,
 }
 
 impl Gpt2 {
@@ -227,12 +212,12 @@ impl Gpt2 {
     fn read(
         &self,
         tape: &Tape,
-        place: &Place<'_>,
+        place: &Place,
         cache: &Gpt2Cache,
         wanted: &Wanted,
     ) -> Result<Tensor> {
-        let words = ops::embedding(tape, &self.words.get()?, place.ids)?;
-        let positions = ops::embedding(tape, &self.positions.get()?, place.positions)?;
+        let words = ops::embedding(tape, &self.words.get()?, &place.ids)?;
+        let positions = ops::embedding(tape, &self.positions.get()?, &place.positions)?;
         let mut x = ops::add(tape, &words, &positions)?;
         for (index, (layer, kept)) in self.layers.iter().zip(&cache.layers).enumerate() {
             let wanted = wanted.of_layer(index, self.layers.len());
@@ -246,26 +231,22 @@ fn read_layer(
     tape: &Tape,
     layer: &PreNormBlock,
     x: &Tensor,
-    place: &Place<'_>,
+    place: &Place,
     (keys, values): &(Tensor, Tensor),
     wanted: &Wanted,
 ) -> Result<Tensor> {
     let Projections::Joint(c_attn) = &layer.attention.projections else {
-        return Err(Error::Argument {
-            op: OP,
-            arg: "layer",
-            value: "queries, keys and values apart".into(),
-            expected: "GPT-2's joint projection",
-        });
+        let (value, expected) = ("queries, keys and values apart", "GPT-2's joint projection");
+        return Err(Error::argument(OP, "layer", value, expected));
     };
     let width = x.shape().last();
     let normed = layer.attention_norm.forward(tape, x, None)?.y;
     let qkv = c_attn.forward(tape, &normed)?;
-    ops::cache_append(&qkv, width, place.starts, keys)?;
-    ops::cache_append(&qkv, 2 * width, place.starts, values)?;
+    ops::cache_append(&qkv, width, &place.starts, keys)?;
+    ops::cache_append(&qkv, 2 * width, &place.starts, values)?;
     let q = ops::columns(tape, &qkv, 0, width)?;
     let options = &layer.attention.options;
-    let context = ops::attention(tape, &q, keys, values, Some(place.lens), options)?;
+    let context = ops::attention(tape, &q, keys, values, Some(&place.lens), options)?;
     let context = wanted.of(tape, &context)?;
     let a = layer.attention.output.forward(tape, &context)?;
     layer.finish(tape, &wanted.of(tape, x)?, &a)

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::heads::gpt2;
 use super::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
 use crate::error::Result;
-use crate::hub::{Class, Format, Head};
-use crate::models::config::{declared, no_head, written};
+use crate::hub::{Format, Head};
+use crate::models::config::{class, declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -21,21 +21,13 @@ static FORMAT: Format = Format {
     model_type: "gpt2",
     module: "transformers.models.gpt2.modeling_gpt2",
     classes: &[
-        Class {
-            head: Head::Sequence,
-            name: "GPT2ForSequenceClassification",
-            evidence: &["score.weight"],
-        },
-        Class {
-            head: Head::CausalLm,
-            name: "GPT2LMHeadModel",
-            evidence: &[],
-        },
-        Class {
-            head: Head::Base,
-            name: "GPT2Model",
-            evidence: &[],
-        },
+        class(
+            Head::Sequence,
+            "GPT2ForSequenceClassification",
+            &["score.weight"],
+        ),
+        class(Head::CausalLm, "GPT2LMHeadModel", &[]),
+        class(Head::Base, "GPT2Model", &[]),
     ],
     prefix: "transformer.",
     roots: &["wte.", "wpe.", "h.", "ln_f."],
@@ -137,10 +129,6 @@ impl Config for Gpt2Config {
             Head::Sequence => Box::new(Gpt2ForSequenceClassification::new(v, self)?),
             _ => return Err(no_head(&GPT2)),
         })
-    }
-
-    fn boxed(&self) -> Box<dyn Config> {
-        Box::new(self.clone())
     }
 }
 

@@ -123,12 +123,9 @@ impl Network for Gpt2ForSequenceClassification {
 
 impl Classifier for Gpt2ForSequenceClassification {
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
-        let last = inputs.last.ok_or(Error::Argument {
-            op: "classify",
-            arg: "last",
-            value: "missing".into(),
-            expected: "the place of each row's last token, by which this model classifies",
-        })?;
+        let expected = "the place of each row's last token, by which this model classifies";
+        let missing = || Error::argument("classify", "last", "missing", expected);
+        let last = inputs.last.ok_or_else(missing)?;
         let wanted = Wanted::Rows(last.clone());
         let hidden = self.gpt2.forward(tape, inputs.ids, &wanted)?;
         self.score.forward(tape, &hidden)

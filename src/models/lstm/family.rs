@@ -7,8 +7,8 @@ use super::{
     CLASSIFIER, JointClassifier, Lstm, LstmClassifier, LstmLanguageModel, SequenceAutoencoder,
 };
 use crate::error::Result;
-use crate::hub::{Class, Format, Head};
-use crate::models::config::{declared, no_head};
+use crate::hub::{Format, Head};
+use crate::models::config::{class, declared, no_head};
 use crate::models::{Config, Cut, Dropouts, Extent, Family, Labels, Network, Reading};
 use crate::nn::Vars;
 use crate::tensor::ParamSpec;
@@ -25,26 +25,18 @@ static FORMAT: Format = Format {
     model_type: MODEL_TYPE,
     module: "",
     classes: &[
-        Class {
-            head: Head::Sequence,
-            name: "LstmClassifier",
-            evidence: &["classifier.weight"],
-        },
-        Class {
-            head: Head::RecurrentLm,
-            name: "LstmLanguageModel",
-            evidence: &["decoder.weight"],
-        },
-        Class {
-            head: Head::Autoencoder,
-            name: "SequenceAutoencoder",
-            evidence: &["decoder.weight"],
-        },
-        Class {
-            head: Head::Joint,
-            name: "JointClassifier",
-            evidence: &["classifier.weight", "decoder.weight"],
-        },
+        class(Head::Sequence, "LstmClassifier", &["classifier.weight"]),
+        class(Head::RecurrentLm, "LstmLanguageModel", &["decoder.weight"]),
+        class(
+            Head::Autoencoder,
+            "SequenceAutoencoder",
+            &["decoder.weight"],
+        ),
+        class(
+            Head::Joint,
+            "JointClassifier",
+            &["classifier.weight", "decoder.weight"],
+        ),
     ],
     prefix: "",
     roots: &["embedding.", "lstm."],
@@ -173,9 +165,5 @@ impl Config for Lstm {
             Head::Joint => Box::new(JointClassifier::new(v, sizes, classes)?),
             _ => return Err(no_head(&LSTM_FAMILY)),
         })
-    }
-
-    fn boxed(&self) -> Box<dyn Config> {
-        Box::new(self.clone())
     }
 }

@@ -6,7 +6,6 @@
 mod config;
 #[cfg(feature = "train")]
 mod family;
-mod heads;
 
 #[cfg(feature = "train")]
 pub use config::Lstm;
@@ -15,9 +14,13 @@ pub use family::LSTM_FAMILY;
 
 use serde::{Deserialize, Serialize};
 
+use super::heads::classification_loss;
+use super::inputs::{Answers, Tokens};
+use super::network::{Autoencoder, Classifier, JointObjective, Network, RecurrentLm, States};
+use crate::device::Gpu;
 use crate::error::Result;
 use crate::nn::{Embedding, Linear, LstmLayers, LstmLayersOutput, LstmShape, Vars};
-use crate::ops::{self, TokenIds};
+use crate::ops;
 use crate::tensor::{Depth, Init, Tape, Tensor};
 
 /// Names of the parts, as prefixes in files.
@@ -95,13 +98,18 @@ impl Backbone {
     fn forward(
         &self,
         tape: &Tape,
-        ids: &TokenIds,
-        lens: &Tensor,
+        inputs: &Tokens<'_>,
         state: Option<&[(Tensor, Tensor)]>,
     ) -> Result<LstmLayersOutput> {
-        let embedded = self.embedding.forward(tape, ids)?;
+        let embedded = self.embedding.forward(tape, inputs.ids)?;
         let embedded = ops::dropout(tape, &embedded, self.embedding_dropout)?;
-        self.lstm.forward(tape, &embedded, lens, state)
+        self.lstm.forward(tape, &embedded, inputs.lens, state)
+    }
+
+    /// Hidden states (…, D·H) as rows, dropped out for the output layer.
+    fn rows(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
+        let rows = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        ops::dropout(tape, &rows, self.output_dropout)
     }
 
     /// Loss of predicting `targets` (N) from the hidden states (…, D·H), N of them in all.
@@ -113,9 +121,7 @@ impl Backbone {
         targets: &Tensor,
         weights: &Tensor,
     ) -> Result<Tensor> {
-        let rows = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
-        let rows = ops::dropout(tape, &rows, self.output_dropout)?;
-        output.cross_entropy(tape, &rows, targets, weights)
+        output.cross_entropy(tape, &self.rows(tape, hidden)?, targets, weights)
     }
 }
 
@@ -145,26 +151,32 @@ impl LstmLanguageModel {
             hidden: config.hidden_size,
         })
     }
+}
 
-    /// ids (T, B), lens (B) u32, targets (T·B) u32, weights (T·B), first states for every layer;
-    /// returns Σ weightᵢ·lossᵢ as (1), and the final states.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn loss(
+impl Network for LstmLanguageModel {
+    fn as_recurrent_lm(&self) -> Option<&dyn RecurrentLm> {
+        Some(self)
+    }
+}
+
+impl RecurrentLm for LstmLanguageModel {
+    fn states(&self, gpu: &Gpu, batch: usize) -> Result<States> {
+        let zero = || Tensor::zeros(gpu, [batch, self.hidden]);
+        (0..self.layers).map(|_| Ok((zero()?, zero()?))).collect()
+    }
+
+    fn loss(
         &self,
         tape: &Tape,
-        ids: &TokenIds,
-        lens: &Tensor,
-        state: Option<&[(Tensor, Tensor)]>,
+        inputs: &Tokens<'_>,
+        states: &[(Tensor, Tensor)],
         targets: &Tensor,
         weights: &Tensor,
-    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
-        let result = self.backbone.forward(tape, ids, lens, state)?;
-        let loss = self
-            .backbone
-            .decode(tape, &self.decoder, &result.out, targets, weights)?;
-        Ok((loss, result.finals))
+    ) -> Result<(Tensor, States)> {
+        let (backbone, decoder) = (&self.backbone, &self.decoder);
+        let read = backbone.forward(tape, inputs, Some(states))?;
+        let loss = backbone.decode(tape, decoder, &read.out, targets, weights)?;
+        Ok((loss, read.finals))
     }
 }
 
@@ -172,22 +184,6 @@ impl LstmLanguageModel {
 pub struct SequenceAutoencoder {
     backbone: Backbone,
     decoder: Linear,
-}
-
-/// What the autoencoder reads and must write.
-pub struct AutoencoderInputs<'a> {
-    /// The sequence (T, B).
-    pub source: &'a TokenIds,
-    /// Its lengths (B) u32.
-    pub source_lens: &'a Tensor,
-    /// What the decoder reads, `<eos> x₁ x₂ …` (T', B).
-    pub shifted: &'a TokenIds,
-    /// Its lengths (B) u32.
-    pub shifted_lens: &'a Tensor,
-    /// What it must predict, `x₁ x₂ … <eos>` (T'·B) u32.
-    pub targets: &'a Tensor,
-    /// Weight of each prediction (T'·B).
-    pub weights: &'a Tensor,
 }
 
 impl SequenceAutoencoder {
@@ -201,28 +197,27 @@ impl SequenceAutoencoder {
             decoder: decoder(v, config)?,
         })
     }
+}
 
-    /// Σ weightᵢ·lossᵢ of reconstructing the sequence, as (1).
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn loss(&self, tape: &Tape, inputs: &AutoencoderInputs<'_>) -> Result<Tensor> {
-        let read = self
-            .backbone
-            .forward(tape, inputs.source, inputs.source_lens, None)?;
-        let written = self.backbone.forward(
-            tape,
-            inputs.shifted,
-            inputs.shifted_lens,
-            Some(&read.finals),
-        )?;
-        self.backbone.decode(
-            tape,
-            &self.decoder,
-            &written.out,
-            inputs.targets,
-            inputs.weights,
-        )
+impl Network for SequenceAutoencoder {
+    fn as_autoencoder(&self) -> Option<&dyn Autoencoder> {
+        Some(self)
+    }
+}
+
+impl Autoencoder for SequenceAutoencoder {
+    fn loss(
+        &self,
+        tape: &Tape,
+        source: &Tokens<'_>,
+        shifted: &Tokens<'_>,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let (backbone, decoder) = (&self.backbone, &self.decoder);
+        let read = backbone.forward(tape, source, None)?;
+        let written = backbone.forward(tape, shifted, Some(&read.finals))?;
+        backbone.decode(tape, decoder, &written.out, targets, weights)
     }
 }
 
@@ -233,19 +228,6 @@ pub struct LstmClassifier {
     head: Option<Linear>,
     classifier: Linear,
     directions: usize,
-}
-
-/// What a classifier learns from.
-pub struct ClassifierInputs<'a> {
-    /// The sequences (T, B).
-    pub ids: &'a TokenIds,
-    /// Their lengths (B) u32.
-    pub lens: &'a Tensor,
-    /// Their classes: (B) to classify the final state, (T·B) to classify every state. u32;
-    /// `u32::MAX` does not count.
-    pub targets: &'a Tensor,
-    /// Weight of each prediction, as many. With the linear gain it grows along the sequence.
-    pub weights: &'a Tensor,
 }
 
 impl LstmClassifier {
@@ -297,39 +279,16 @@ impl LstmClassifier {
         }
     }
 
-    /// Σ weightᵢ·lossᵢ, as (1).
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn loss(&self, tape: &Tape, inputs: &ClassifierInputs<'_>) -> Result<Tensor> {
-        let read = self.backbone.forward(tape, inputs.ids, inputs.lens, None)?;
-        self.loss_of(tape, inputs, &read)
-    }
-
-    fn loss_of(
-        &self,
-        tape: &Tape,
-        inputs: &ClassifierInputs<'_>,
-        read: &LstmLayersOutput,
-    ) -> Result<Tensor> {
-        let features = self.learned(tape, inputs, read)?;
-        self.backbone.decode(
-            tape,
-            &self.classifier,
-            &features,
-            inputs.targets,
-            inputs.weights,
-        )
-    }
-
-    /// What the output layer sees of the states that are learned from: the final ones, or all.
+    /// What the output layer sees of the states that are learned from: the final ones, or all where
+    /// there is an answer for each.
     fn learned(
         &self,
         tape: &Tape,
-        inputs: &ClassifierInputs<'_>,
         read: &LstmLayersOutput,
+        inputs: &Tokens<'_>,
+        answers: &Answers<'_>,
     ) -> Result<Tensor> {
-        let hidden = if inputs.weights.len() == inputs.lens.len() {
+        let hidden = if answers.weights.len() == inputs.lens.len() {
             self.summary(tape, &read.finals)?
         } else {
             read.out.clone()
@@ -337,24 +296,41 @@ impl LstmClassifier {
         self.features(tape, &hidden)
     }
 
-    /// Logits (N, classes) of the states that are learned from.
-    fn logits_of(&self, tape: &Tape, inputs: &ClassifierInputs<'_>) -> Result<Tensor> {
-        let read = self.backbone.forward(tape, inputs.ids, inputs.lens, None)?;
-        let features = self.learned(tape, inputs, &read)?;
-        let rows = features.reshaped([features.shape().rows(), features.shape().last()])?;
-        let rows = ops::dropout(tape, &rows, self.backbone.output_dropout)?;
-        self.classifier.forward(tape, &rows)
+    /// The loss of one class of several.
+    fn decode(&self, tape: &Tape, features: &Tensor, answers: &Answers<'_>) -> Result<Tensor> {
+        let (targets, weights) = (answers.targets, answers.weights);
+        self.backbone
+            .decode(tape, &self.classifier, features, targets, weights)
     }
 
-    /// ids (T, B), lens (B) u32 → logits (B, classes), without dropout on an inference tape.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn logits(&self, tape: &Tape, ids: &TokenIds, lens: &Tensor) -> Result<Tensor> {
-        let read = self.backbone.forward(tape, ids, lens, None)?;
+    /// Logits (N, classes) of what the output layer sees.
+    fn output(&self, tape: &Tape, features: &Tensor) -> Result<Tensor> {
+        let rows = self.backbone.rows(tape, features)?;
+        self.classifier.forward(tape, &rows)
+    }
+}
+
+impl Network for LstmClassifier {
+    fn as_classifier(&self) -> Option<&dyn Classifier> {
+        Some(self)
+    }
+}
+
+impl Classifier for LstmClassifier {
+    fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let read = self.backbone.forward(tape, inputs, None)?;
         let features = self.features(tape, &self.summary(tape, &read.finals)?)?;
-        let features = ops::dropout(tape, &features, self.backbone.output_dropout)?;
-        self.classifier.forward(tape, &features)
+        self.output(tape, &features)
+    }
+
+    /// As many answers as tokens are of the states after each of them.
+    fn loss(&self, tape: &Tape, inputs: &Tokens<'_>, answers: &Answers<'_>) -> Result<Tensor> {
+        let read = self.backbone.forward(tape, inputs, None)?;
+        let features = self.learned(tape, &read, inputs, answers)?;
+        if answers.is_plain() {
+            return self.decode(tape, &features, answers);
+        }
+        classification_loss(tape, &self.output(tape, &features)?, answers)
     }
 }
 
@@ -363,18 +339,6 @@ impl LstmClassifier {
 pub struct JointClassifier {
     classifier: LstmClassifier,
     decoder: Linear,
-}
-
-/// The second objective of [`JointClassifier`]: what is predicted, (T·B) u32, and with which
-/// weights.
-pub struct Auxiliary<'a> {
-    /// What the decoder reads and its lengths, for an autoencoder; a language model predicts from
-    /// the states that the classifier's own reading leaves.
-    pub shifted: Option<(&'a TokenIds, &'a Tensor)>,
-    /// (T·B) u32
-    pub targets: &'a Tensor,
-    /// (T·B)
-    pub weights: &'a Tensor,
 }
 
 impl JointClassifier {
@@ -390,30 +354,36 @@ impl JointClassifier {
             decoder,
         })
     }
+}
 
-    /// The classifier in it.
-    pub fn classifier(&self) -> &LstmClassifier {
-        &self.classifier
+impl Network for JointClassifier {
+    fn as_classifier(&self) -> Option<&dyn Classifier> {
+        Some(&self.classifier)
     }
 
-    /// The losses of the classifier and of the second objective, (1) each.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn losses(
+    fn as_joint(&self) -> Option<&dyn JointObjective> {
+        Some(self)
+    }
+}
+
+impl JointObjective for JointClassifier {
+    fn losses(
         &self,
         tape: &Tape,
-        inputs: &ClassifierInputs<'_>,
-        auxiliary: &Auxiliary<'_>,
+        inputs: &Tokens<'_>,
+        answers: &Answers<'_>,
+        shifted: Option<&Tokens<'_>>,
+        targets: &Tensor,
+        weights: &Tensor,
     ) -> Result<[Tensor; 2]> {
-        let backbone = &self.classifier.backbone;
-        let read = backbone.forward(tape, inputs.ids, inputs.lens, None)?;
-        let label_loss = self.classifier.loss_of(tape, inputs, &read)?;
-        let hidden = match auxiliary.shifted {
-            Some((ids, lens)) => backbone.forward(tape, ids, lens, Some(&read.finals))?.out,
+        let (classifier, backbone) = (&self.classifier, &self.classifier.backbone);
+        let read = backbone.forward(tape, inputs, None)?;
+        let features = classifier.learned(tape, &read, inputs, answers)?;
+        let label_loss = classifier.decode(tape, &features, answers)?;
+        let hidden = match shifted {
+            Some(shifted) => backbone.forward(tape, shifted, Some(&read.finals))?.out,
             None => read.out,
         };
-        let (targets, weights) = (auxiliary.targets, auxiliary.weights);
         let text_loss = backbone.decode(tape, &self.decoder, &hidden, targets, weights)?;
         Ok([label_loss, text_loss])
     }

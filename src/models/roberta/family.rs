@@ -7,7 +7,7 @@ use super::{RobertaConfig, classifier, masked_lm, pooled, tagger};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
 use crate::models::bert::BertConfig;
-use crate::models::config::{declared, no_head, written};
+use crate::models::config::{LEGACY_NORMS, declared, no_head, written};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
 use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
@@ -83,10 +83,7 @@ const fn format(
         classes,
         prefix: "roberta.",
         roots: &["embeddings.", "encoder.", "pooler."],
-        legacy: &[
-            ("LayerNorm.gamma", "LayerNorm.weight"),
-            ("LayerNorm.beta", "LayerNorm.bias"),
-        ],
+        legacy: LEGACY_NORMS,
         buffers: &[
             "roberta.embeddings.position_ids",
             "roberta.embeddings.token_type_ids",
@@ -190,10 +187,6 @@ impl Config for RobertaConfig {
             Head::Token => Box::new(tagger(v, self)?),
             _ => return Err(no_head(self.family())),
         })
-    }
-
-    fn boxed(&self) -> Box<dyn Config> {
-        Box::new(self.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{RobertaConfig, encoder};
 use crate::error::Result;
-use crate::models::bert::{labels, linear, pooler};
+use crate::models::bert::{decoder, labels, linear, pooler};
 use crate::models::encoder::{
     EncoderClassifier, EncoderMaskedLm, EncoderTagger, PooledEncoder, SequenceHead, TextEncoder,
     WordHead,
@@ -38,23 +38,16 @@ pub fn masked_lm(v: &Vars, config: &RobertaConfig) -> Result<EncoderMaskedLm> {
     let transform = linear(&v, config, "dense", width, width)?;
     let norm = v.layer_norm("layer_norm", width, config.layer_norm_eps)?;
     let bias = v.param("bias", [vocabulary], Init::Constant(0.0))?;
-    let decoder = if config.tie_word_embeddings {
-        v.module("decoder");
-        encoder.words.clone()
-    } else {
-        let init = Init::Normal(config.initializer_range);
-        v.embedding("decoder", vocabulary, width, init)?.weight
-    };
     Ok(EncoderMaskedLm {
-        encoder,
         head: WordHead {
             transform,
             // Whatever the layers have.
             act: HiddenAct::Gelu,
             norm,
-            decoder,
+            decoder: decoder(&v, config, &encoder)?,
             bias,
         },
+        encoder,
     })
 }
 

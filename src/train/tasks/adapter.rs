@@ -29,10 +29,7 @@ impl Adapter {
     /// # Errors
     /// [`Error::ConfigValue`] naming the key under `place`.
     pub fn new(lora: &Lora, layout: &Layout, anew: &[String], place: &str) -> Result<Adapter> {
-        let wrong = |key: &str, message: String| Error::ConfigValue {
-            place: format!("{place}.{key}"),
-            message,
-        };
+        let wrong = |key: &str, message| Error::value(format!("{place}.{key}"), message);
         let mut whole = lora.modules_to_save.clone();
         for name in anew {
             // As PEFT names them: a head by itself, whatever parts it has, others without the prefix.
@@ -67,20 +64,18 @@ impl Adapter {
                 name == saved || name.ends_with(&format!(".{saved}"))
             });
             if !found {
-                return Err(wrong(
-                    "modules_to_save",
-                    format!("'{saved}' matches no module of the model"),
-                ));
+                let message = format!("'{saved}' matches no module of the model");
+                return Err(wrong("modules_to_save", message));
             }
         }
         let mut parts = Vec::new();
         if let Some(rows) = &lora.rows {
             if let Some(other) = targets.iter().find(|t| !t.module.ends_with(".c_attn")) {
+                let other = &other.module;
                 return Err(wrong(
                     "rows",
                     format!(
-                        "is for the joint projection c_attn alone, and '{}' is adapted too",
-                        other.module
+                        "is for the joint projection c_attn alone, and '{other}' is adapted too"
                     ),
                 ));
             }
@@ -124,24 +119,18 @@ impl Adapter {
     /// [`Error::Parameter`] where a tensor is missing.
     pub fn weights(&self, layout: &Layout, tensors: &TensorMap) -> Result<Weights<'static>> {
         let read = |name: &str| -> Result<(Vec<usize>, Vec<f32>)> {
-            let missing = || Error::Parameter {
-                name: name.to_string(),
-                message: "the adapter has no tensor of this name".into(),
-            };
+            let message = "the adapter has no tensor of this name";
+            let missing = || Error::parameter(name, message);
             let tensor = tensors.get(name).ok_or_else(missing)?;
             Ok((tensor.shape().to_vec(), tensor.values().into_owned()))
         };
         let array = |name: &str, shape: &[usize], values: Vec<f32>| {
-            Array::new(shape, values).ok_or_else(|| Error::Parameter {
-                name: name.to_string(),
-                message: "has not as many numbers as its shape says".into(),
-            })
+            let message = "has not as many numbers as its shape says";
+            Array::new(shape, values).ok_or_else(|| Error::parameter(name, message))
         };
         let mut weights = Weights::default();
-        let found = targets(&self.config, layout).map_err(|problem| Error::Parameter {
-            name: "adapter".into(),
-            message: problem,
-        })?;
+        let found = targets(&self.config, layout);
+        let found = found.map_err(|problem| Error::parameter("adapter", problem))?;
         for target in found {
             let module = &target.module;
             let (inputs, outputs) = (target.linear.inputs, target.linear.outputs);
@@ -170,9 +159,8 @@ impl Adapter {
         for (name, _) in &layout.tensors {
             if self.config.saves_whole(module_of(name)) {
                 let (shape, values) = read(name)?;
-                weights
-                    .whole
-                    .insert(name.clone(), array(name, &shape, values)?);
+                let array = array(name, &shape, values)?;
+                weights.whole.insert(name.clone(), array);
             }
         }
         // The output layer goes with its head, as a copy of the word embedding.

@@ -26,8 +26,8 @@ const LEAST_SCALE: f32 = 1.0 / 1024.0;
 const LOSS_SCALE: &str = "optimizer.loss_scale";
 
 /// How an engine updates its parameters.
-pub(super) struct EngineOptions<'a> {
-    pub optimizer: &'a OptimizerKind,
+pub(super) struct EngineOptions {
+    pub optimizer: OptimizerKind,
     pub clip_norm: Option<f32>,
     /// Steps from one level of parameters to the next, where they are unfrozen one by one.
     pub unfreeze_every: Option<u64>,
@@ -45,10 +45,7 @@ pub(super) struct Engine {
     vars: Vars,
     optimizer: Optimizer,
     step_state: StepState,
-    clip_norm: Option<f32>,
-    unfreeze_every: Option<u64>,
-    accumulate: u32,
-    precision: Precision,
+    options: EngineOptions,
     /// Sum of the losses of a step's micro-batches.
     loss: Tensor,
     /// The update at the store's level, and its report: (loss, norm of the gradient, loss scale
@@ -63,14 +60,9 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Takes over a model's parameters and binds its handles to them.
-    pub fn new(
-        gpu: Gpu,
-        store: ParamStore,
-        vars: Vars,
-        options: &EngineOptions<'_>,
-    ) -> Result<Engine> {
+    pub fn new(gpu: Gpu, store: ParamStore, vars: Vars, options: EngineOptions) -> Result<Engine> {
         vars.bind(&store)?;
-        let mut optimizer = Optimizer::new(&gpu, *options.optimizer, &store)?;
+        let mut optimizer = Optimizer::new(&gpu, options.optimizer, &store)?;
         let mut scale = 1.0;
         if options.precision == Precision::F16 {
             gpu.require_f16()?;
@@ -89,10 +81,7 @@ impl Engine {
             vars,
             optimizer,
             step_state,
-            clip_norm: options.clip_norm,
-            unfreeze_every: options.unfreeze_every,
-            accumulate: options.accumulate as u32,
-            precision: options.precision,
+            options,
             loss,
             update: None,
             pending: VecDeque::new(),
@@ -105,7 +94,7 @@ impl Engine {
     /// Sets the level of parameters that step `step` trains. Where it is another one than before,
     /// the answer is true: recordings made at the old one are to be made anew.
     pub fn reach(&mut self, step: u64) -> Result<bool> {
-        let Some(every) = self.unfreeze_every else {
+        let Some(every) = self.options.unfreeze_every else {
             return Ok(false);
         };
         let last = self.store.levels().last().copied().unwrap_or(0);
@@ -127,7 +116,7 @@ impl Engine {
     ) -> Result<Pass> {
         let (recording, ()) = self.gpu.record(|| {
             let (state, scale) = (self.step_state.tensor(), self.optimizer.loss_scale());
-            let tape = match self.precision {
+            let tape = match self.options.precision {
                 Precision::F32 => Tape::training(&self.gpu, state),
                 Precision::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
             };
@@ -141,7 +130,7 @@ impl Engine {
 
     /// Runs micro-batch number `micro` of a step, from 0.
     pub fn train(&mut self, cx: &StepContext, micro: usize, pass: &Recording) -> Result<()> {
-        let part = (micro as u32, self.accumulate);
+        let part = (micro as u32, self.options.accumulate as u32);
         self.step_state
             .advance_part(&self.optimizer, cx.step, cx.lr, part)?;
         self.gpu.replay(pass)
@@ -157,7 +146,7 @@ impl Engine {
         if self.update.is_none() {
             self.update = Some(self.gpu.record(|| {
                 let (store, state) = (&self.store, &self.step_state);
-                let norm = self.optimizer.step(store, state, self.clip_norm)?;
+                let norm = self.optimizer.step(store, state, self.options.clip_norm)?;
                 let scale = self.optimizer.loss_scale().tensor();
                 let report = Tensor::empty(&self.gpu, [3], DType::F32)?;
                 report.set_range(0, 1, Some(&self.loss))?;
@@ -212,7 +201,7 @@ impl Engine {
         // A gradient that is not finite leaves the parameters as they were. In f32, or where no
         // scale would help, its norm then stands for the loss, so that the run stops instead of
         // standing still.
-        let overflowed = self.precision == Precision::F16 && scale >= LEAST_SCALE;
+        let overflowed = self.options.precision == Precision::F16 && scale >= LEAST_SCALE;
         let loss = if norm.is_finite() || overflowed {
             loss
         } else {
@@ -230,10 +219,7 @@ impl Engine {
     /// state.
     pub fn save(&self) -> Result<TensorMap> {
         let mut tensors = parameters(&self.store, |spec| self.changes(spec))?;
-        for (name, tensor) in self.optimizer_slices()? {
-            tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
-        }
-        if let Some((name, tensor)) = self.loss_scale() {
+        for (name, tensor) in (self.optimizer_slices()?.into_iter()).chain(self.loss_scale()) {
             tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
         }
         Ok(tensors)
@@ -246,7 +232,7 @@ impl Engine {
     /// The loss scale under its name, where there is one.
     fn loss_scale(&self) -> Option<(String, Tensor)> {
         let tensor = || self.optimizer.loss_scale().tensor().clone();
-        (self.precision == Precision::F16).then(|| (LOSS_SCALE.into(), tensor()))
+        (self.options.precision == Precision::F16).then(|| (LOSS_SCALE.into(), tensor()))
     }
 
     /// Puts back what [`Engine::save`] gave, besides the tensors in `others`.

@@ -51,17 +51,14 @@ impl TaskFactory {
     /// # Errors
     /// Whatever the data, the files or the device report.
     pub fn build(&mut self, request: &TaskRequest<'_>) -> Result<Box<dyn Task>> {
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => self
-                .data
-                .insert(Arc::new(Data::open(
-                    request.config,
-                    request.folder,
-                    self.all_texts,
-                )?))
-                .clone(),
+        let data = match &mut self.data {
+            Some(data) => data,
+            none => {
+                let data = Data::open(request.config, request.folder, self.all_texts)?;
+                none.insert(Arc::new(data))
+            }
         };
+        let data = data.clone();
         // A context of its own: the memory of one unit is gone when the next begins.
         let gpu = self.gpu(request.adapter)?.fork();
         let sizes = DataSizes {
@@ -171,21 +168,15 @@ fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) 
         .documents
         .filter(|d| data.documents.texts(d).1.is_some());
     if !pairs.is_empty() {
-        return Err(Error::ConfigValue {
-            place: "data.pair_column".into(),
-            message: format!(
-                "is for models that read two texts at once; {} reads one",
-                config.family().one()
-            ),
-        });
+        let one = config.family().one();
+        let message = format!("is for models that read two texts at once; {one} reads one");
+        return Err(Error::value("data.pair_column", message));
     }
     // Its words have no names but their numbers.
     match source {
         Some(source) if tokenizer_of(&source.path, None)?.hash() != data.tokenizer.hash() => {
-            Err(Error::Folder {
-                path: source.path.clone(),
-                problem: "its tokenizer.json is not this run's; set tokenizer.file to it".into(),
-            })
+            let problem = "its tokenizer.json is not this run's; set tokenizer.file to it";
+            Err(Error::folder(&source.path, problem))
         }
         _ => Ok(()),
     }
@@ -198,19 +189,15 @@ fn labels(
     stage: &StageConfig,
 ) -> Result<Option<(Labels, bool)>> {
     let known = source.and_then(Pretrained::labels);
+    let known = known.as_deref();
     let fixed = stage.kind == StageKind::Evaluate;
     Ok(match stage.objective.labels() {
         Labelled::None => None,
         Labelled::OfTexts => {
-            let problem = stage.objective.problem();
-            Some(Labels::new(
-                &data.documents,
-                problem,
-                known.as_deref(),
-                fixed,
-            )?)
+            let (documents, problem) = (&data.documents, stage.objective.problem());
+            Some(Labels::new(documents, problem, known, fixed)?)
         }
-        Labelled::OfWords => Some(Labels::of_words(data.tagged()?, known.as_deref(), fixed)?),
+        Labelled::OfWords => Some(Labels::of_words(data.tagged()?, known, fixed)?),
     })
 }
 

@@ -83,18 +83,10 @@ impl ObjectiveTask {
         } = started;
         let (all, trained) = engine.store.counts();
         let (objective, accumulate) = (&stage.objective, stage.accumulate);
-        let texts = if objective.needs_labels() {
-            format!(
-                "{} texts to learn from, {} to test on",
-                parts.train.len(),
-                parts.test.len()
-            )
-        } else {
-            format!(
-                "{} texts, vocabulary {}",
-                parts.train.len(),
-                config.vocab_size()
-            )
+        let (train, test) = (parts.train.len(), parts.test.len());
+        let texts = match objective.needs_labels() {
+            true => format!("{train} texts to learn from, {test} to test on"),
+            false => format!("{train} texts, vocabulary {}", config.vocab_size()),
         };
         let mut notes = started.notes;
         notes.push(size.sentence());

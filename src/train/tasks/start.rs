@@ -59,6 +59,11 @@ fn sizes(m: &TransformerModel, vocabulary: &Vocabulary) -> Sizes {
     }
 }
 
+/// What is wrong with a key of a stage.
+fn wrong(stage: &StageConfig, key: &str, message: impl ToString) -> Error {
+    Error::value(format!("stage.{}.{key}", stage.name), message)
+}
+
 /// The sizes of a stage's model: its source's, or the run file's.
 ///
 /// # Errors
@@ -77,11 +82,10 @@ pub fn choose(
         }
         _ => None,
     };
-    let mut network =
-        (own.or_else(|| source.map(|s| s.config.clone()))).ok_or_else(|| Error::ConfigValue {
-            place: format!("stage.{}.init", stage.name),
-            message: "is not set; say which model to start from with --init DIR".into(),
-        })?;
+    let mut network = (own.or_else(|| source.map(|s| s.config.clone()))).ok_or_else(|| {
+        let message = "is not set; say which model to start from with --init DIR";
+        wrong(stage, "init", message)
+    })?;
     if let ModelConfig::Pretrained(changes) = &config.model {
         network.set_dropouts(&Dropouts {
             hidden: changes.dropout,
@@ -92,12 +96,10 @@ pub fn choose(
     let most = network.positions();
     let length = stage.objective.length();
     if length > most {
-        return Err(Error::ConfigValue {
-            place: format!("stage.{}.max_len", stage.name),
-            message: format!(
-                "is {length}, and the model has {most} positions; set max_len to {most} or less"
-            ),
-        });
+        let message = format!(
+            "is {length}, and the model has {most} positions; set max_len to {most} or less"
+        );
+        return Err(wrong(stage, "max_len", message));
     }
     Ok(network)
 }
@@ -147,14 +149,11 @@ pub fn open_source(
 pub fn architecture(config: &dyn Config, stage: &StageConfig) -> Result<Architecture> {
     let (family, objective) = (config.family(), &stage.objective);
     let class = |head: Option<Head>| head.and_then(|head| family.format().class(head));
-    class(objective.head()).ok_or_else(|| Error::ConfigValue {
-        place: format!("stage.{}.objective", stage.name),
-        message: format!(
-            "{} cannot learn \"{}\"; it has: {}",
-            family.one(),
-            objective.name(),
-            objectives::listed(|o| class(o.head()).is_some())
-        ),
+    class(objective.head()).ok_or_else(|| {
+        let (one, name) = (family.one(), objective.name());
+        let able = objectives::listed(|o| class(o.head()).is_some());
+        let message = format!("{one} cannot learn \"{name}\"; it has: {able}");
+        wrong(stage, "objective", message)
     })
 }
 
@@ -189,14 +188,9 @@ pub fn declare(
     let report = source.map(|source| source.report(&layout)).transpose()?;
     let missing = report.as_ref().map_or(&[][..], |r| &r.missing);
     let adapter = adapter(stage, &layout, missing)?;
-    let plan = adapter
-        .as_ref()
-        .map_or(LoraPlan::default(), |a| a.plan.clone());
+    let plan = adapter.as_ref().map(|a| a.plan.clone()).unwrap_or_default();
     vars.adapt(&plan)?;
-    let rates = Rates::new(stage).map_err(|(key, message)| Error::ConfigValue {
-        place: format!("stage.{}.{key}", stage.name),
-        message,
-    })?;
+    let rates = Rates::new(stage).map_err(|(key, message)| wrong(stage, &key, message))?;
     Ok(Declared {
         vars,
         network,
@@ -261,10 +255,6 @@ pub fn start(
     steps_per_epoch: u64,
 ) -> Result<Started> {
     let (stage, seed) = (request.stage, request.unit.seed);
-    let wrong = |(key, message): (String, String)| Error::ConfigValue {
-        place: format!("stage.{}.{key}", stage.name),
-        message,
-    };
     let built = declare(&*config, source.as_ref(), stage)?;
     let mut notes = Vec::new();
     if let (Some(source), Some(report)) = (&source, &built.report) {
@@ -272,14 +262,12 @@ pub fn start(
         notes = notes_of(source, report);
     }
     if stage.lora.is_some() && source.as_ref().is_some_and(|s| s.base.is_some()) {
-        return Err(wrong((
-            "init".into(),
-            "is an adapter itself; merge it into its base first, with `melos merge`".into(),
-        )));
+        let message = "is an adapter itself; merge it into its base first, with `melos merge`";
+        return Err(wrong(stage, "init", message));
     }
     let specs = built.vars.specs();
-    if let Some(fault) = built.rates.unused(&specs) {
-        return Err(wrong(fault));
+    if let Some((key, message)) = built.rates.unused(&specs) {
+        return Err(wrong(stage, &key, message));
     }
     // What is loaded need not be drawn first.
     let start = |spec: ParamSpec| match &built.report {
@@ -302,7 +290,7 @@ pub fn start(
         ));
     }
     let options = EngineOptions {
-        optimizer: &stage.optimizer,
+        optimizer: stage.optimizer,
         clip_norm: stage.clip_norm,
         unfreeze_every: stage.unfreeze_every.map(|every| match every {
             UnfreezeEvery::Steps(steps) => steps,
@@ -316,7 +304,7 @@ pub fn start(
         seed,
     };
     Ok(Started {
-        engine: Engine::new(gpu, store, built.vars, &options)?,
+        engine: Engine::new(gpu, store, built.vars, options)?,
         config,
         network: built.network,
         layout: built.layout,
@@ -345,21 +333,14 @@ fn check_report(
 
 /// What was not taken over as it was.
 fn notes_of(source: &Pretrained, report: &LoadReport) -> Vec<String> {
-    let mut notes = Vec::new();
     let from = source.path.display();
-    if !report.missing.is_empty() {
-        notes.push(format!(
-            "not in {from}, begun anew: {}",
-            report.missing.join(", ")
-        ));
-    }
-    if !report.unexpected.is_empty() {
-        notes.push(format!(
-            "in {from} and not used: {}",
-            report.unexpected.join(", ")
-        ));
-    }
-    notes
+    let lists = [
+        (format!("not in {from}, begun anew"), &report.missing),
+        (format!("in {from} and not used"), &report.unexpected),
+    ];
+    let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+    let note = |(what, names): &(String, &Vec<String>)| format!("{what}: {}", names.join(", "));
+    lists.map(note).collect()
 }
 
 /// Overwrites the rows of the embedding for which there is a vector.
