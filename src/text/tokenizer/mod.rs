@@ -7,6 +7,7 @@ mod bytes;
 mod files;
 pub mod morphemes;
 mod pipeline;
+mod settings;
 mod train;
 mod vocab;
 mod vocabulary;

@@ -24,7 +24,7 @@ use crate::text::words::ascii_words;
 use crate::{Error, Result};
 
 /// Changes with what training makes of the same text, so that an older result is not taken for it.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 impl Tokenizer {
     /// Trains on the text of `sources`, or opens what an earlier run trained on the same text
@@ -103,6 +103,7 @@ impl TokenizerTrainer {
             TokenizerKind::Morpheme => Some(Morphemes {
                 dictionary: Dictionary::find(options.dictionary.as_deref())?,
                 lowercase: options.lowercase,
+                space_is_text: options.characters(),
             }),
             _ => None,
         };
