@@ -85,6 +85,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if message.use_stderr() { exit::USAGE } else { 0 });
         }
     };
+    output::keep_for_results();
     cli.command.run().unwrap_or_else(|error| {
         output::report(&error);
         ExitCode::from(exit::code(&error))

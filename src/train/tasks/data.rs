@@ -1,5 +1,6 @@
 //! The text of a run: read, tokenised and divided once, shared by all stages and repeats.
 
+mod held_out;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ pub(super) struct Data {
     test_share: f64,
     seed: u64,
     all: bool,
+    /// Whether a stage learns from labels; where none does, they mean nothing.
+    learns: bool,
 }
 
 /// Numbers of the documents in each part.
@@ -61,6 +64,7 @@ impl Data {
     /// With `all` nothing is held out: what is scored is all that there is.
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
+        let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let mut tagged = None;
         let by_word = |s: &StageConfig| s.objective.labels() == Labels::OfWords;
         let (tokenizer, documents) = if config.stages.iter().any(by_word) {
@@ -101,7 +105,6 @@ impl Data {
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
-            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
             let mut sources = sources(&config.data, learns)?;
             let several = |s: &StageConfig| s.objective.problem() == Problem::MultiLabel;
             let several = config.stages.iter().any(several);
@@ -110,6 +113,11 @@ impl Data {
             }
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
+            let documents = if all {
+                documents
+            } else {
+                held_out::cut(documents, config, &tokenizer)
+            };
             (tokenizer, documents)
         };
         let cached = documents.from_cache().then_some(", from the cache");
@@ -128,14 +136,17 @@ impl Data {
             test_share: config.data.test_share,
             seed: config.seed,
             all,
+            learns,
         })
     }
 
-    /// The tokeniser's files as transformers has them: name and content.
-    pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    /// The tokeniser's files as transformers has them; a classifier's names what fills batches.
+    pub fn tokenizer_files(&self, classifies: bool) -> Result<Vec<(String, Vec<u8>)>> {
         let place = || Path::new("a temporary folder");
         let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
-        self.tokenizer.save_folder(folder.path())?;
+        let padded = classifies.then(|| self.tokenizer.padded());
+        let tokenizer = padded.as_ref().unwrap_or(&self.tokenizer);
+        tokenizer.save_folder(folder.path())?;
         let entries = std::fs::read_dir(folder.path()).map_err(|e| Error::read(place(), e))?;
         let mut files = Vec::new();
         for entry in entries {
@@ -334,13 +345,18 @@ impl Data {
         };
         let (own, test) = match choice {
             TextChoice::Unlabelled => (Vec::new(), Vec::new()),
-            _ if has_labels => (self.training_texts(unit)?, Vec::new()),
+            _ if has_labels && (self.learns || unit.fold.is_some()) => {
+                (self.training_texts(unit)?, Vec::new())
+            }
             _ => self.texts()?,
         };
         let mut chosen = own;
         if choice != TextChoice::Train {
+            // What has no label among what has one is in both.
             chosen.extend(further);
+            chosen.retain(|doc| !test.contains(doc));
             chosen.sort_unstable();
+            chosen.dedup();
         }
         if chosen.len() < 2 {
             return Err(Error::NoSteps {
@@ -356,7 +372,7 @@ impl Data {
             .min(HELD_OUT_TEXTS / chosen.len() as f64)
             .min(0.5);
         let (train, validation) = match share > 0.0 {
-            true => split::holdout(documents, &chosen, share, self.seed)?,
+            true => self.hold(&chosen, share)?,
             false => (chosen, Vec::new()),
         };
         Ok(Parts {
@@ -364,22 +380,6 @@ impl Data {
             validation,
             test,
         })
-    }
-
-    /// The texts of `data.path`, which have no labels: those to train on and those to test on.
-    fn texts(&self) -> Result<(Vec<u32>, Vec<u32>)> {
-        let documents = &self.documents;
-        let in_part = |test: bool| {
-            documents.filter(|d| match documents.split(d) {
-                Some(Split::Unsup) => false,
-                split => (split == Some(Split::Test)) == test,
-            })
-        };
-        let (rest, test) = (in_part(false), in_part(true));
-        match test.is_empty() && self.test_share > 0.0 && rest.len() > 1 {
-            true => split::holdout(documents, &rest, self.test_share, self.seed),
-            false => Ok((rest, test)),
-        }
     }
 
     /// All labelled texts but those that will be tested on.

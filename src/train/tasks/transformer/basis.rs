@@ -44,10 +44,11 @@ impl Basis {
         parts: Parts,
         stage: &StageConfig,
     ) -> Result<(Engine, Basis)> {
+        let classifies = started.layout.architecture.head().has_labels();
         let basis = Basis {
             config: started.config,
             network: started.network,
-            companions: data.tokenizer_files()?,
+            companions: data.tokenizer_files(classifies)?,
             data,
             parts,
             stage: stage.clone(),

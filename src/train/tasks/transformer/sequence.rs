@@ -13,7 +13,7 @@ use crate::models::{Classifier, classification_loss};
 use crate::objectives::Classify;
 use crate::ops;
 use crate::tensor::{DType, Tape, Tensor};
-use crate::text::{Keep, LabelledBatch, LabelledBatches, LabelledOptions};
+use crate::text::{Frame, Keep, LabelledBatch, LabelledBatches, LabelledOptions};
 use crate::train::config::{KeptEnd, Problem, StageConfig, StageKind};
 use crate::train::metrics::Scores;
 use crate::train::task::{ModelFiles, Split, TaskInfo, TaskRequest};
@@ -65,6 +65,7 @@ impl SequenceClassifier {
         let problem = stage.objective.problem();
         let (labels, kept) = Labels::new(&data.documents, problem, known.as_deref(), fixed)?;
         network.set_labels(labels::of_config(&labels.names, problem));
+        network.set_padding(Frame::of(vocabulary)?.pad);
         let source = source.map(|s| if kept { s } else { s.without_head() });
         let parts = match problem {
             Problem::SingleLabel => data.labelled(request.unit)?,
