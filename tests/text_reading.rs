@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use melos::text::corpus::{Example, Source, Split, read, read_tagged};
+use melos::text::split::holdout;
+use melos::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenise};
 use melos::{Error, Result};
 use tempfile::TempDir;
 
@@ -239,4 +241,76 @@ fn lists_of_labels_name_what_applies() {
     assert_eq!(all(&source).unwrap(), expected);
     let error = all(&Source::new(&path)).unwrap_err().to_string();
     assert!(error.contains("multi_label"), "{error}");
+}
+
+/// A text of `words` words in sentences, of which no two are alike.
+fn book(words: usize) -> String {
+    let word = |n: usize| format!("w{}{}", n % 7, if n % 9 == 8 { "." } else { "" });
+    (0..words).map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn one_long_text_is_cut_and_its_end_held_out() {
+    let root = folder();
+    let path = write(&root, "book.txt", book(3000));
+    let options = TokenizerOptions {
+        kind: TokenizerKind::Bpe,
+        vocab_size: 300,
+        min_frequency: 1,
+        ..TokenizerOptions::default()
+    };
+    let tokenizer = Tokenizer::train(&[Source::new(&path)], &options).unwrap();
+    let vocabulary = tokenizer.vocabulary();
+    let read = |sources: &[Source]| tokenise(sources, &tokenizer, None).unwrap();
+    let whole = read(&[Source::new(&path)]);
+    let tokens = whole.ids(0).to_vec();
+    assert_eq!(whole.len(), 1);
+    for length in [50, 128, 1_000_000] {
+        let cut = read(&[Source::new(&path)]).in_pieces(length, vocabulary);
+        let pieces = cut.len();
+        assert!(pieces >= (tokens.len() / length).max(20), "{pieces}");
+        let ids: Vec<&[u32]> = (0..pieces as u32).map(|doc| cut.ids(doc)).collect();
+        assert_eq!(ids.concat(), tokens);
+        let words = |ids: &&[u32]| !ids.is_empty() && !vocabulary.continues(ids[0]);
+        assert!(ids[1..].iter().all(words));
+        let longest = ids.iter().map(|ids| ids.len()).max().unwrap();
+        assert!(
+            longest <= tokens.len().div_ceil(20).min(length * 5 / 4 + 8),
+            "{longest}"
+        );
+        let all: Vec<u32> = (0..pieces as u32).collect();
+        let held = holdout(&cut, &all, 0.1, 7).unwrap().1;
+        let tail = pieces - held.len();
+        assert_eq!(held, all[tail..], "{length}");
+        let share = held.len() as f64 / pieces as f64;
+        assert!((0.05..0.15).contains(&share), "{share}");
+    }
+    // A book for every part of the data; of labelled rows and parts of many texts nothing is cut.
+    let other = write(&root, "other.txt", book(200));
+    let rows = write(
+        &root,
+        "rows.csv",
+        "text,label\na long text,x\nanother one,\n".repeat(1),
+    );
+    let sources = [Source::new(&rows), Source::unlabelled(&other)];
+    let cut = read(&sources).in_pieces(64, vocabulary);
+    assert!(cut.len() > 10);
+    assert_eq!(cut.labelled().len(), 1);
+    assert_eq!(
+        cut.filter(|doc| cut.split(doc) == Some(Split::Unsup)).len(),
+        cut.len() - 2
+    );
+    assert_eq!(cut.label_names(), ["x"]);
+    let two = [Source::unlabelled(&path), Source::unlabelled(&other)];
+    assert_eq!(read(&two).in_pieces(64, vocabulary).len(), 2);
+    let test = Source {
+        split: Some(Split::Test),
+        ..Source::new(&path)
+    };
+    assert_eq!(read(&[test]).in_pieces(64, vocabulary).len(), 1);
+    let short = write(&root, "short.txt", "a few words");
+    assert_eq!(
+        read(&[Source::new(&short)]).in_pieces(2, vocabulary).len(),
+        1
+    );
 }

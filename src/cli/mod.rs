@@ -75,8 +75,12 @@ commands! {
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].
 pub fn main() -> ExitCode {
-    // Warnings by default; RUST_LOG=melos=debug for more.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    // Warnings by default; RUST_LOG=melos=debug for more. The library warns of vocabularies with gaps,
+    // which are real and kept.
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("warn,tokenizers::models=error"),
+    )
+    .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {

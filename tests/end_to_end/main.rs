@@ -7,6 +7,7 @@ mod japanese;
 mod labels;
 mod mixed;
 mod profile;
+mod reading;
 mod resume;
 mod runs;
 mod smoothing;
