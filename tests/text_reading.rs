@@ -129,6 +129,19 @@ fn separators_are_told_by_the_first_rows() {
             assert_eq!(found, expected, "{name} {header:?}");
         }
     }
+    // A line for Excel is no row.
+    for (mark, end) in [("", "\n"), ("\u{feff}", "\r\n")] {
+        let text = format!("{mark}sep=;\ntext;label\na, b;1\nc;0\n").replace('\n', end);
+        let path = write(&root, "excel.csv", &text);
+        let found = all(&Source::new(&path)).unwrap();
+        assert_eq!(found, pairs(&[("a, b", "1"), ("c", "0")]));
+        let path = write(&root, "excel.csv", format!("{text}d{end}"));
+        let error = all(&Source::new(&path)).unwrap_err();
+        assert!(
+            matches!(error, Error::MalformedRow { line: 5, .. }),
+            "{error:?}"
+        );
+    }
     // The rows that follow are read as the first ones are.
     let path = write(&root, "f.csv", "text;label\ngood;1\nbad\n");
     let error = all(&Source::new(&path)).unwrap_err();

@@ -26,14 +26,17 @@ pub fn keep_for_results() {
     }
 }
 
+/// Standard output, as results are written to it.
+pub fn results() -> Box<dyn Write> {
+    match RESULTS.get() {
+        Some(own) => Box::new(io::LineWriter::new(own)),
+        None => Box::new(io::stdout()),
+    }
+}
+
 /// Writes to standard output. A reader that has left (`| head`) is no error.
 pub fn print(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    let mut own = RESULTS.get();
-    let out: &mut dyn Write = match &mut own {
-        Some(own) => own,
-        None => &mut stdout,
-    };
+    let mut out = results();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::io("write", "standard output", e))

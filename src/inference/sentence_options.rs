@@ -108,6 +108,13 @@ impl SentenceOptions {
     pub fn read(folder: &Path, positions: usize) -> Result<SentenceOptions> {
         let limits = settings(&folder.join(SENTENCE_LIMITS), TRANSFORMER)?;
         let tokenizer = json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
+        if tokenizer
+            .get("truncation_side")
+            .is_some_and(|side| side == "left")
+        {
+            let problem = "says truncation_side left; melos embed reads the beginning of a text";
+            return Err(Error::folder(folder.join("tokenizer_config.json"), problem));
+        }
         let longest = limits.get("max_seq_length").filter(|v| !v.is_null());
         let longest = longest
             .or_else(|| tokenizer.get("model_max_length"))
@@ -316,6 +323,7 @@ mod tests {
         assert_eq!(length(&[eight, limits(r#"{"max_seq_length": 16}"#)]), 16);
         assert_eq!(length(&[eight, limits(r#"{"max_seq_length": null}"#)]), 8);
         assert_eq!(length(&[limits(r#"{"max_seq_length": 500}"#)]), 64);
+        assert!(read(&[tokenizer(r#"{"truncation_side": "left"}"#)]).is_err());
     }
 
     #[test]

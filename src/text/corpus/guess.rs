@@ -6,7 +6,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
-use csv::ReaderBuilder;
+use csv::{Position, ReaderBuilder};
 
 use super::{Source, lines, table};
 use crate::{Error, Result};
@@ -20,8 +20,26 @@ const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// A table: its separator, its first rows, and all of it to be read.
 pub(super) struct Table {
     pub(super) separator: u8,
+    pub(super) places: Places,
     pub(super) rows: Vec<Vec<String>>,
     pub(super) reader: Box<dyn Read>,
+}
+
+/// Where rows begin in a file.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    /// Lines before the table.
+    skipped: u64,
+    /// Whether its lines end in CR LF.
+    windows: bool,
+}
+
+impl Places {
+    /// The line of a row, from 1.
+    pub(super) fn line(self, row: &Position) -> u64 {
+        // The parser sees the LF of a CR LF only when it reads on.
+        row.line() + self.skipped + u64::from(self.windows && row.byte() > 0)
+    }
 }
 
 /// How a table with this separator is parsed: only tabs leave quotation marks as they are, and only
@@ -41,7 +59,11 @@ pub(super) fn open(source: &Source, own: u8) -> Result<Table> {
     let mut sample = Vec::new();
     let read = reader.by_ref().take(SAMPLE).read_to_end(&mut sample);
     read.map_err(|e| Error::read(&source.path, e))?;
-    let separator = separator(source, &sample, own);
+    let told = told_separator(&sample);
+    if let Some((_, length)) = told {
+        sample.drain(..length);
+    }
+    let separator = told.map_or_else(|| separator(source, &sample, own), |(told, _)| told);
     if separator != own {
         log::info!(
             "'{}': '{}' separates its fields",
@@ -51,9 +73,30 @@ pub(super) fn open(source: &Source, own: u8) -> Result<Table> {
     }
     Ok(Table {
         separator,
+        places: Places {
+            skipped: u64::from(told.is_some()),
+            windows: windows(&sample),
+        },
         rows: rows(&sample, separator, own),
         reader: Box::new(Cursor::new(sample).chain(reader)),
     })
+}
+
+/// Whether the first line ends in CR LF.
+fn windows(sample: &[u8]) -> bool {
+    let end = sample.iter().position(|byte| *byte == b'\n');
+    end.is_some_and(|end| sample[..end].ends_with(b"\r"))
+}
+
+/// A first line `sep=;`, as Excel understands it: the separator, and the length of the line.
+fn told_separator(sample: &[u8]) -> Option<(u8, usize)> {
+    let mark = "\u{feff}".as_bytes();
+    let text = sample.strip_prefix(mark).unwrap_or(sample);
+    let rest = text.strip_prefix(b"sep=")?;
+    let (&separator, rest) = rest.split_first()?;
+    let rest = rest.strip_prefix(b"\r").unwrap_or(rest);
+    let rest = rest.strip_prefix(b"\n")?;
+    (separator.is_ascii() && separator != b'"').then(|| (separator, sample.len() - rest.len()))
 }
 
 /// The rows that lie in the sample whole, or the only one.

@@ -2,6 +2,7 @@
 
 use csv::{ByteRecord, ErrorKind};
 
+use super::guess::Places;
 use super::{Column, Example, Sink, Source, clean_label, guess};
 use crate::{Error, Result};
 
@@ -37,7 +38,7 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     let mut first: Option<FirstRow> = None;
     while reader
         .read_byte_record(&mut row)
-        .map_err(|e| row_error(source, e))?
+        .map_err(|e| row_error(source, table.places, e))?
     {
         let place = row.position().cloned().unwrap_or_else(csv::Position::new);
         let fields = row
@@ -45,7 +46,7 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             .map(|field| {
                 std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
                     path: source.path.clone(),
-                    line: place.line(),
+                    line: table.places.line(&place),
                     offset: place.byte(),
                 })
             })
@@ -117,9 +118,9 @@ impl FirstRow {
     }
 }
 
-fn row_error(source: &Source, error: csv::Error) -> Error {
+fn row_error(source: &Source, places: Places, error: csv::Error) -> Error {
     let path = source.path.clone();
-    let line = error.position().map_or(0, csv::Position::line);
+    let line = error.position().map_or(0, |row| places.line(row));
     let text = error.to_string();
     match error.into_kind() {
         ErrorKind::Io(e) => Error::read(path, e),

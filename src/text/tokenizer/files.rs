@@ -136,7 +136,7 @@ fn read_config(folder: &Path) -> Result<Config> {
     }
     let all = maps.into_iter().flatten();
     let config: Config = all.filter(|(_, value)| !value.is_null()).collect();
-    settings::check(&config, &folder.join(CONFIG))?;
+    settings::check(&config, &folder.join(CONFIG));
     Ok(config)
 }
 
@@ -351,6 +351,7 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
         Some("mecab") => (),
         other => return refuse("word_tokenizer_type", other.unwrap_or("basic"), "mecab"),
     }
+    settings::check_japanese(config, &folder.join(CONFIG))?;
     let normalizes = settings::check_mecab(config, &folder.join(CONFIG))?;
     let subword = text("subword_tokenizer_type").unwrap_or("wordpiece");
     if !normalizes && subword != "wordpiece" {

@@ -272,7 +272,11 @@ impl Tokenizer {
     }
 
     fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
-        let json = inner.to_string(false).map_err(internal)?;
+        let mut json = inner.to_string(false).map_err(internal)?;
+        if inner.get_encode_special_tokens() {
+            // What the library does not write.
+            json.push_str("split_special_tokens");
+        }
         let hash = corpus::hex(&Sha256::digest(json.as_bytes()));
         Ok(Self {
             words: word_vocabulary(&inner)?,

@@ -12,13 +12,12 @@ use super::pipeline::{self, Cut, Inner};
 use crate::Result;
 
 /// Keys that have an effect here; beside these the roles, and every further `*_token`.
-const HONOURED: [&str; 16] = [
+const HONOURED: [&str; 15] = [
     "tokenizer_class",
     "do_lower_case",
     "strip_accents",
     "tokenize_chinese_chars",
     "add_prefix_space",
-    "trim_offsets",
     "split_special_tokens",
     "added_tokens_decoder",
     "additional_special_tokens",
@@ -35,7 +34,7 @@ const HONOURED: [&str; 16] = [
 /// Keys that say nothing of how text becomes tokens: where files came from, how transformers is to
 /// be started, how batches are cut and padded (a run file says that here), how conversations are
 /// written, how tokens are joined again; and those of which transformers 5 makes nothing.
-const WITHOUT_EFFECT: [&str; 53] = [
+const WITHOUT_EFFECT: [&str; 62] = [
     "_commit_hash",
     "_from_auto",
     "auto_map",
@@ -53,6 +52,7 @@ const WITHOUT_EFFECT: [&str; 53] = [
     "errors",
     "files_loaded",
     "fix_mistral_regex",
+    "from_slow",
     "full_tokenizer_file",
     "init_inputs",
     "is_local",
@@ -73,17 +73,25 @@ const WITHOUT_EFFECT: [&str; 53] = [
     "processor_class",
     "response_schema",
     "response_template",
+    "revision",
     "sep_token_id",
+    "sp_model_kwargs",
     "special_tokens_map_file",
+    "special_tokens_pattern",
     "stride",
+    "subfolder",
     "sudachi_kwargs",
+    "token_type_ids_include_special_tokens",
+    "token_type_ids_pattern",
     "tokenizer_file",
     "transformers_version",
+    "trim_offsets",
     "truncation",
     "truncation_side",
     "truncation_strategy",
     "trust_remote_code",
     "unk_token_id",
+    "use_default_system_prompt",
     "use_fast",
     "verbose",
     "vocab_file",
@@ -91,58 +99,46 @@ const WITHOUT_EFFECT: [&str; 53] = [
     "wordpieces_prefix",
 ];
 
-/// Keys of which only one value can be honoured.
-const ONLY: [(&str, fn(&Value) -> bool, &str); 6] = [
+/// Keys of `BertJapaneseTokenizer` of which only one value can be honoured; other classes make nothing
+/// of them.
+const JAPANESE: [(&str, fn(&Value) -> bool, &str); 4] = [
     ("do_word_tokenize", |v| *v == true, "true"),
     ("do_subword_tokenize", |v| *v == true, "true"),
-    ("never_split", is_empty, "an empty list"),
+    ("never_split", |v| *v == json!([]), "an empty list"),
     ("spm_file", |_| false, "its absence"),
-    ("sp_model_kwargs", is_empty, "an empty object"),
-    (
-        "token_type_ids_pattern",
-        |v| *v == "bert_style",
-        "bert_style",
-    ),
 ];
 
-fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty)
-        || value.as_object().is_some_and(serde_json::Map::is_empty)
-}
-
-/// Refuses what cannot be honoured, and warns of what nobody knows. Nulls are not there any more.
-pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
-    for (key, value) in config {
-        if let Some((_, may, expected)) = ONLY.iter().find(|(known, ..)| known == key) {
-            if !may(value) {
-                let message = format!("{key} {value} is not supported, only {expected}");
-                return Err(wrong(path, message));
-            }
-        } else if !is_known(key) {
+/// Warns of what nobody knows.
+pub(super) fn check(config: &Config, path: &Path) {
+    for key in config.keys() {
+        let known = HONOURED.contains(&&**key)
+            || WITHOUT_EFFECT.contains(&&**key)
+            || JAPANESE.iter().any(|(japanese, ..)| japanese == key)
+            || key.ends_with("_token");
+        if !known {
             log::warn!(
                 "'{}': '{key}' is no setting that melos knows; it is passed over",
                 path.display()
             );
         }
     }
+}
+
+/// Refuses what cannot be honoured of Japanese. Nulls are not there any more.
+pub(super) fn check_japanese(config: &Config, path: &Path) -> Result<()> {
+    for (key, may, expected) in JAPANESE {
+        if let Some(value) = config.get(key).filter(|value| !may(value)) {
+            let message = format!("{key} {value} is not supported, only {expected}");
+            return Err(wrong(path, message));
+        }
+    }
     Ok(())
 }
 
-fn is_known(key: &str) -> bool {
-    HONOURED.contains(&key)
-        || WITHOUT_EFFECT.contains(&key)
-        || key.ends_with("_token")
-        // See `check_frame`.
-        || FRAME.contains(&key)
-        || key.starts_with("special_tokens_pattern")
-        || key == "token_type_ids_include_special_tokens"
-}
-
-const FRAME: [&str; 2] = ["add_bos_token", "add_eos_token"];
-
 /// Refuses tokens around texts where no `tokenizer.json` says what they are.
 pub(super) fn check_frame(config: &Config, path: &Path) -> Result<()> {
-    match FRAME.iter().find(|key| flag(config, key, false)) {
+    let mut frame = ["add_bos_token", "add_eos_token"].into_iter();
+    match frame.find(|key| flag(config, key, false)) {
         None => Ok(()),
         Some(key) => {
             let message = format!(
@@ -212,11 +208,15 @@ pub(super) fn overrule(inner: &mut Inner, folder: &Path, config: &Config) -> Res
 
 /// Whether Japanese is to be normalised before MeCab cuts it. Refuses every other dictionary.
 pub(super) fn check_mecab(config: &Config, path: &Path) -> Result<bool> {
-    let Some(Value::Object(options)) = config.get("mecab_kwargs") else {
-        return Ok(true);
-    };
     let mut normalizes = true;
-    for (key, value) in options {
+    let options = config.get("mecab_kwargs").and_then(Value::as_object);
+    if options.is_none_or(|options| !options.contains_key("mecab_dic")) {
+        log::warn!(
+            "'{}' names no mecab_dic; melos takes ipadic, as transformers did before version 5",
+            path.display()
+        );
+    }
+    for (key, value) in options.into_iter().flatten() {
         match (&**key, value) {
             ("normalize_text", Value::Bool(value)) => normalizes = *value,
             ("mecab_dic", Value::String(name)) if name == "ipadic" => {}
