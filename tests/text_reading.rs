@@ -303,7 +303,7 @@ fn one_long_text_is_cut_and_its_end_held_out() {
     let rows = write(
         &root,
         "rows.csv",
-        "text,label\na long text,x\nanother one,\n".repeat(1),
+        "text,label\na long text,x\nanother one,\n",
     );
     let sources = [Source::new(&rows), Source::unlabelled(&other)];
     let cut = read(&sources).in_pieces(64, vocabulary);

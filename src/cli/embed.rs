@@ -122,7 +122,7 @@ fn is_name(text: &str) -> bool {
     let end = text.rsplit_once('.').map(|(_, end)| end.to_lowercase());
     let is_text = matches!(
         end.as_deref(),
-        Some("txt" | "text" | "csv" | "tsv" | "jsonl")
+        Some("txt" | "text" | "csv" | "tsv" | "json" | "jsonl")
     );
     is_text && !text.contains(char::is_whitespace)
 }

@@ -110,6 +110,8 @@ fn a_classifier_of_gpt2_says_what_fills_its_batches() {
     for folder in ["classify", "lora"] {
         let tokenizer = read(&format!("run/{folder}/model/tokenizer_config.json"));
         assert_eq!(tokenizer["pad_token"], "<|endoftext|>", "{folder}");
+        let special = read(&format!("run/{folder}/model/special_tokens_map.json"));
+        assert_eq!(special["pad_token"], "<|endoftext|>", "{folder}");
     }
     // What writes on has no need of it.
     let writer = read("run/clm/model/config.json");

@@ -295,10 +295,10 @@ impl Tokenizer {
     /// The same tokeniser, whose `pad_token` is the `eos_token` where it has none: what fills batches
     /// then, and what transformers asks for.
     pub fn padded(&self) -> Tokenizer {
-        let mut padded = self.clone();
         let roles = self.vocabulary.roles();
-        if let (None, Some(eos)) = (roles.pad, roles.eos.and_then(|id| self.token(id))) {
-            padded.config.insert("pad_token".into(), eos.into());
+        let mut padded = self.clone();
+        if let (None, Some(eos)) = (roles.pad, roles.eos) {
+            padded.vocabulary = padded.vocabulary.with_padding(eos);
         }
         padded
     }

@@ -99,9 +99,12 @@ const WITHOUT_EFFECT: [&str; 62] = [
     "wordpieces_prefix",
 ];
 
+/// A key, what its value may be, and the same in words.
+type Only = (&'static str, fn(&Value) -> bool, &'static str);
+
 /// Keys of `BertJapaneseTokenizer` of which only one value can be honoured; other classes make nothing
 /// of them.
-const JAPANESE: [(&str, fn(&Value) -> bool, &str); 4] = [
+const JAPANESE: [Only; 4] = [
     ("do_word_tokenize", |v| *v == true, "true"),
     ("do_subword_tokenize", |v| *v == true, "true"),
     ("never_split", |v| *v == json!([]), "an empty list"),

@@ -24,7 +24,7 @@ pub(super) fn cut(documents: Documents, config: &RunConfig, tokenizer: &Tokenize
 }
 
 impl Data {
-    /// The texts of `data.path`, which have no labels: those to train on and those to test on.
+    /// The texts of `data.path`, whose labels mean nothing: those to train on and those to test on.
     pub(super) fn texts(&self) -> Result<(Vec<u32>, Vec<u32>)> {
         let documents = &self.documents;
         let in_part = |test: bool| {
