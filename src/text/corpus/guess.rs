@@ -171,8 +171,10 @@ pub(super) fn is_header(rows: &[Vec<String>]) -> bool {
     })
 }
 
+/// A number, a date, a time.
 fn is_number(text: &str) -> bool {
-    text.parse::<f64>().is_ok()
+    let digits = text.contains(|c: char| c.is_ascii_digit());
+    digits && (text.parse::<f64>().is_ok() || !text.contains(char::is_alphabetic))
 }
 
 /// The column with the most text, of those that `may` be it; none where there is no text.
@@ -181,10 +183,8 @@ pub(super) fn text_column(rows: &[Vec<String>], may: impl Fn(usize) -> bool) -> 
     let letters = |at: usize| {
         // What comes again is a label, whatever its length.
         let values: HashSet<&String> = rows.iter().filter_map(|row| row.get(at)).collect();
-        values
-            .into_iter()
-            .map(|value| letters(value))
-            .sum::<usize>()
+        let letters: usize = values.iter().map(|value| letters(value)).sum();
+        letters * values.len() * values.len()
     };
     let counted = (0..columns)
         .filter(|&at| may(at))
@@ -251,6 +251,7 @@ mod tests {
     fn headers() {
         for text in [
             "number,quote\n1,good film\n",
+            "day,at,quote\n2026-01-02,10:30,good film\n,11:20,bad film\n",
             "v1,v2,,\nham,see you then,,\nspam,you have won,,\nham,not now dear,,\n",
             "発言,x\nメロスは激怒した,1\n",
             "発言,x\nメロスは激怒した,a\n走れ走れメロス,b\nメロスは寝た,a\n",
@@ -263,6 +264,7 @@ mod tests {
             "1,good\n2,bad\n",
             "good film indeed,a\nbad film,b\nworst film,c\nfair film,d\n",
             "a,a\nsome text,1\n",
+            "good film,pos\nseen 3 times,neg\n",
         ] {
             assert!(!is_header(&rows(text)), "{text}");
         }
@@ -274,6 +276,10 @@ mod tests {
             ("1000,so it is\n1001,never\n", Some(1)),
             (
                 "very_positive_indeed,nice\nvery_positive_indeed,fine\nvery_positive_indeed,grand and good\n",
+                Some(1),
+            ),
+            (
+                "a_rather_long_label,so\nanother_longer_label,no\nanother_longer_label,good\nanother_longer_label,dull\n",
                 Some(1),
             ),
             (
