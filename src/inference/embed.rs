@@ -28,7 +28,7 @@ impl Embedder {
     /// Opens a model folder, or an adapter's; `change` may change how tokens become a vector.
     ///
     /// # Errors
-    /// [`Error::Folder`] for another model; those of reading.
+    /// [`crate::Error::Folder`] for another model; those of reading.
     pub fn open(
         gpu: Gpu,
         folder: &Path,
