@@ -414,6 +414,29 @@ fn folders_that_are_wrong_are_refused() {
     );
 }
 
+/// WordPiece takes them for unknown; learning from them took the square of their length.
+#[test]
+fn words_that_are_too_long_teach_no_pieces() {
+    let options = TokenizerOptions {
+        min_frequency: 1,
+        ..options(TokenizerKind::Wordpiece, None, 90)
+    };
+    let train = |texts: &[String]| Tokenizer::train_on(texts.to_vec(), &options).unwrap();
+    let plain = train(&["the film the films thin".into()]);
+    let long = |length: usize| "theisofn".chars().cycle().take(length).collect::<String>();
+    let with = train(&["the film the films thin".into(), long(400_000)]);
+    assert_eq!(with.encode("the films").unwrap().len(), 2);
+    let pieces = |tokenizer: &Tokenizer| {
+        let tokens = (0..tokenizer.vocab_size() as u32).filter_map(|id| tokenizer.token(id));
+        let longer = tokens.filter(|token| token.trim_start_matches('#').chars().count() > 1);
+        longer.collect::<Vec<_>>()
+    };
+    assert_eq!(pieces(&with), pieces(&plain));
+    // Its letters are known all the same, and a word of the longest length counts.
+    assert!(with.id("o").is_some() && plain.id("o").is_none());
+    assert!(pieces(&train(&[long(100)])).len() > pieces(&plain).len());
+}
+
 #[test]
 fn vocabularies_without_room_are_refused() {
     use TokenizerKind::*;

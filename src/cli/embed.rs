@@ -1,7 +1,7 @@
 //! `melos embed`.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stdin};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::model_options::ModelOptions;
 use super::output;
-use super::predict::each_batch;
+use super::predict::{each_batch, each_of_stdin};
 use crate::atomic::write_file_with;
 use crate::error::{Error, Result};
 use crate::inference::{Embedder, Pooling, SentenceOptions};
@@ -57,6 +57,12 @@ struct Line<'a> {
 
 impl Embed {
     pub(super) fn run(self) -> Result<()> {
+        if self.max_len == Some(0) {
+            return Err(Error::ConfigValue {
+                place: "--max-len".into(),
+                message: "should be 1 or more".into(),
+            });
+        }
         let adjust = |options: &mut SentenceOptions| {
             options.pooling = match self.pooling {
                 Some(PoolingName::Cls) => Pooling::Cls,
@@ -65,7 +71,7 @@ impl Embed {
             };
             options.normalised = (options.normalised || self.normalize) && !self.no_normalize;
             if let Some(most) = self.max_len {
-                options.max_len = most.clamp(1, options.max_len);
+                options.max_len = most.min(options.max_len);
             }
         };
         let mut model = (self.options).open(&self.model, |gpu, folder, base| {
@@ -98,16 +104,27 @@ impl Embed {
     /// Hands on the texts in batches.
     fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
         let text = self.text.as_deref().filter(|text| *text != "-");
-        let input: Box<dyn BufRead> = match text {
-            None => Box::new(stdin().lock()),
+        match text {
+            None => each_of_stdin(show),
             Some(text) if Path::new(text).is_file() => {
                 let file = File::open(text).map_err(|e| Error::read(text, e))?;
-                Box::new(BufReader::new(file))
+                each_batch(BufReader::new(file), Path::new(text), show)
             }
-            Some(text) => return show(vec![text.to_string()]),
-        };
-        each_batch(input, show)
+            // Most likely the name is misspelt.
+            Some(text) if is_name(text) => Err(Error::FileMissing { path: text.into() }),
+            Some(text) => show(vec![text.to_string()]),
+        }
     }
+}
+
+/// Whether an argument looks like the name of a file of texts rather than like a text.
+fn is_name(text: &str) -> bool {
+    let end = text.rsplit_once('.').map(|(_, end)| end.to_lowercase());
+    let is_text = matches!(
+        end.as_deref(),
+        Some("txt" | "text" | "csv" | "tsv" | "json" | "jsonl")
+    );
+    is_text && !text.contains(char::is_whitespace)
 }
 
 fn write_lines(out: &mut dyn Write, texts: &[String], vectors: &[Vec<f32>]) -> std::io::Result<()> {

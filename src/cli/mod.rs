@@ -80,8 +80,12 @@ pub fn main() -> ExitCode {
 }
 
 fn program() -> ExitCode {
-    // Warnings by default; RUST_LOG=melos=debug for more.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    // Warnings by default; RUST_LOG=melos=debug for more. The library warns of vocabularies with gaps,
+    // which are real and kept.
+    env_logger::Builder::from_env(
+        env_logger::Env::default().default_filter_or("warn,tokenizers::models=error"),
+    )
+    .init();
     signals::outlive_file_limits();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -91,6 +95,7 @@ fn program() -> ExitCode {
             return ExitCode::from(if message.use_stderr() { exit::USAGE } else { 0 });
         }
     };
+    output::keep_for_results();
     cli.command.run().unwrap_or_else(|error| {
         output::report(&error);
         ExitCode::from(exit::code(&error))

@@ -1,7 +1,7 @@
 //! `melos predict`.
 
 use std::io::{BufRead, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::output;
 use crate::error::{Error, Result};
 use crate::inference::{self, Tagger, Word};
 use crate::text::Example;
+use crate::text::corpus::Lines;
 use crate::train::run::Prediction;
 use crate::train::{run, tasks};
 
@@ -64,7 +65,7 @@ impl Predict {
     fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
         match &self.text {
             Some(text) if text != "-" => show(vec![text.clone()]),
-            _ => each_batch(stdin().lock(), show),
+            _ => each_of_stdin(show),
         }
     }
 
@@ -105,34 +106,41 @@ impl Predict {
     }
 }
 
-/// Hands on lines in batches, so that a long file needs no more memory than a short one.
+/// Hands on lines in batches, so that a long file needs no more memory than a short one. What is no
+/// text ends it, once the lines before have been answered.
 pub(super) fn each_batch(
-    mut input: impl BufRead,
+    input: impl BufRead,
+    name: &Path,
     show: &mut dyn FnMut(Vec<String>) -> Result<()>,
 ) -> Result<()> {
-    let mut texts = Vec::new();
-    for number in 1u64.. {
-        let mut line = Vec::new();
-        let read = input
-            .read_until(b'\n', &mut line)
-            .map_err(|e| Error::io("read", "standard input", e))?;
-        if read == 0 {
-            break;
+    let mut lines = Lines::of(input, name)?;
+    loop {
+        let mut texts = Vec::new();
+        let wrong = loop {
+            match lines.next() {
+                Ok(Some(line)) => texts.push(line.to_owned()),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+            if texts.len() == AT_ONCE {
+                break None;
+            }
+        };
+        let ends = texts.len() < AT_ONCE;
+        if !texts.is_empty() {
+            show(texts)?;
         }
-        let line = String::from_utf8(line).map_err(|_| Error::ConfigValue {
-            place: format!("standard input, line {number}"),
-            message: "is not UTF-8; convert it first, as with `iconv -t utf-8`".into(),
-        })?;
-        texts.push(line.trim_end_matches(['\n', '\r']).to_string());
-        if texts.len() == AT_ONCE {
-            show(std::mem::take(&mut texts))?;
+        match wrong {
+            Some(error) => return Err(error),
+            None if ends => return Ok(()),
+            None => {}
         }
     }
-    if texts.is_empty() {
-        Ok(())
-    } else {
-        show(texts)
-    }
+}
+
+/// [`each_batch`] of standard input.
+pub(super) fn each_of_stdin(show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
+    each_batch(stdin().lock(), Path::new("standard input"), show)
 }
 
 #[cfg(test)]
@@ -143,19 +151,38 @@ mod tests {
     fn lines_come_in_batches_and_bad_ones_are_named() {
         let mut sizes = Vec::new();
         let text = "ein Film\r\n".repeat(AT_ONCE + 1);
-        each_batch(text.as_bytes(), &mut |t| {
+        let name = Path::new("somewhere");
+        each_batch(text.as_bytes(), name, &mut |t| {
             assert!(t.iter().all(|x| x == "ein Film"));
             sizes.push(t.len());
             Ok(())
         })
         .unwrap();
         assert_eq!(sizes, [AT_ONCE, 1]);
-        let error = each_batch(&b"gut\nsch\xf6n\n"[..], &mut |_| Ok(()))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("standard input, line 2: is not UTF-8"),
-            "{error}"
-        );
+        let mut answered = Vec::new();
+        let error = each_batch(&b"gut\nsch\xf6n\nnie\n"[..], name, &mut |t| {
+            answered.extend(t);
+            Ok(())
+        })
+        .unwrap_err();
+        assert_eq!(answered, ["gut"]);
+        assert!(matches!(error, Error::NotUtf8 { line: 2, .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("somewhere"), "{error}");
+    }
+
+    #[test]
+    fn marks_and_encodings_are_no_part_of_a_text() {
+        let text = "\u{feff}ein Film\n\nzwei 走\n";
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [text.as_bytes(), &wide] {
+            let mut found = Vec::new();
+            each_batch(bytes, Path::new("x"), &mut |t| {
+                found.extend(t);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(found, ["ein Film", "", "zwei 走"]);
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `melos tokenizer train|encode|decode|build-dictionary`.
 
-use std::io::stdin;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::choice::choice;
 use super::output;
-use super::predict::each_batch;
+use super::predict::each_of_stdin;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::morphemes::{self, Dictionary};
 use crate::text::tokenizer::{Encoding, Family, Subword};
@@ -163,7 +162,7 @@ impl Encode {
         };
         match &self.text {
             Some(text) if text != "-" => show(vec![text.clone()]),
-            _ => each_batch(stdin().lock(), &mut show),
+            _ => each_of_stdin(&mut show),
         }
     }
 
@@ -213,8 +212,8 @@ impl Decode {
             })
         };
         match self.ids.as_slice() {
-            [] => each_batch(stdin().lock(), &mut show),
-            [dash] if dash == "-" => each_batch(stdin().lock(), &mut show),
+            [] => each_of_stdin(&mut show),
+            [dash] if dash == "-" => each_of_stdin(&mut show),
             ids => show(vec![ids.join(" ")]),
         }
     }

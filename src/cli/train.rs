@@ -60,7 +60,7 @@ pub struct Train {
 impl Train {
     fn progress(&self) -> Box<dyn Progress> {
         if self.json {
-            Box::new(JsonLines(std::io::stdout()))
+            Box::new(JsonLines(output::results()))
         } else if self.quiet {
             Box::new(Quiet)
         } else if is_interactive() {

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::Loaded;
+use super::{Loaded, SentenceOptions};
 use crate::device::Gpu;
-use crate::error::{Error, Result};
-use crate::hub::{Head, SENTENCE_LIMITS};
-pub use crate::models::Pooling;
+use crate::error::Result;
+use crate::hub::Head;
 use crate::models::embed;
 use crate::objectives::batch::Batch;
 use crate::objectives::feed::{Feed, Pass, Passes};
@@ -19,90 +16,6 @@ use crate::text::Rows;
 const BATCH: usize = 32;
 /// Padded lengths of a batch are multiples of this, so that few passes are recorded.
 const LENGTHS: usize = 16;
-
-/// How tokens become a vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SentenceOptions {
-    /// The first token's vector, or the mean.
-    pub pooling: Pooling,
-    /// Whether every vector has length 1.
-    pub normalised: bool,
-    /// Longest text in tokens, special ones included; the rest is cut off.
-    pub max_len: usize,
-}
-
-impl SentenceOptions {
-    /// What a folder of sentence-transformers says; without its files the mean, not normalised, over
-    /// as many tokens as the model has positions.
-    ///
-    /// # Errors
-    /// [`Error::Folder`] for files that are damaged or ask for something else.
-    pub fn read(folder: &Path, positions: usize) -> Result<SentenceOptions> {
-        let mut options = SentenceOptions {
-            pooling: Pooling::Mean,
-            normalised: false,
-            max_len: positions,
-        };
-        if let Some(limits) = json(&folder.join(SENTENCE_LIMITS))?
-            && let Some(most) = limits["max_seq_length"].as_u64()
-        {
-            options.max_len = (most as usize).clamp(1, positions);
-        }
-        let modules = json(&folder.join("modules.json"))?.unwrap_or_default();
-        for module in modules.as_array().into_iter().flatten() {
-            let kind = module["type"].as_str().unwrap_or_default();
-            let kind = kind.rsplit('.').next().unwrap_or_default();
-            match kind {
-                "Transformer" => {}
-                "Normalize" => options.normalised = true,
-                "Pooling" => {
-                    let path = module["path"].as_str().unwrap_or("1_Pooling");
-                    let path = folder.join(path).join("config.json");
-                    options.pooling = pooling(&path)?.unwrap_or(options.pooling);
-                }
-                other => {
-                    let problem = format!(
-                        "has a module '{other}'; melos knows Transformer, Pooling and Normalize"
-                    );
-                    return Err(Error::folder(folder.join("modules.json"), problem));
-                }
-            }
-        }
-        Ok(options)
-    }
-}
-
-fn pooling(path: &Path) -> Result<Option<Pooling>> {
-    let Some(config) = json(path)? else {
-        return Ok(None);
-    };
-    let modes = config.as_object().into_iter().flatten();
-    let chosen: Vec<&str> = modes
-        .filter(|(key, value)| key.starts_with("pooling_mode_") && value.as_bool() == Some(true))
-        .map(|(key, _)| key.as_str())
-        .collect();
-    match chosen[..] {
-        ["pooling_mode_cls_token"] => Ok(Some(Pooling::Cls)),
-        ["pooling_mode_mean_tokens"] => Ok(Some(Pooling::Mean)),
-        _ => {
-            let chosen = chosen.join(" and ");
-            let known = "pooling_mode_cls_token or pooling_mode_mean_tokens";
-            let problem = format!("asks for {chosen}; melos has {known}");
-            Err(Error::folder(path, problem))
-        }
-    }
-}
-
-fn json(path: &Path) -> Result<Option<Value>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::read(path, e)),
-    };
-    let value = serde_json::from_str(&text);
-    let damaged = |e| Error::folder(path, format!("is not JSON: {e}; copy it again"));
-    value.map(Some).map_err(damaged)
-}
 
 /// A model that gives texts vectors.
 pub struct Embedder {
@@ -115,7 +28,7 @@ impl Embedder {
     /// Opens a model folder, or an adapter's; `change` may change how tokens become a vector.
     ///
     /// # Errors
-    /// [`Error::Folder`] for another model; those of reading.
+    /// [`crate::Error::Folder`] for another model; those of reading.
     pub fn open(
         gpu: Gpu,
         folder: &Path,
@@ -151,7 +64,8 @@ impl Embedder {
         let rows: Vec<Vec<u32>> = texts
             .iter()
             .map(|text| {
-                let mut ids = tokenizer.encoding(text, None, true)?.ids;
+                let text = self.options.prepared(text);
+                let mut ids = tokenizer.encoding(&text, None, true)?.ids;
                 if ids.len() > most {
                     // The last token ends the sequence and stays.
                     let last = ids.last().copied();

@@ -6,16 +6,18 @@ mod evaluate;
 mod fill_mask;
 mod generate;
 mod predict;
+mod sentence_options;
 mod tag;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use embed::{Embedder, Pooling, SentenceOptions};
+pub use embed::Embedder;
 pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};
 pub use generate::{Generator, Sampling};
 pub use predict::Classifier;
+pub use sentence_options::{Pooling, SentenceOptions};
 pub use tag::{Tagger, Word, is_tagger};
 
 use crate::device::Gpu;

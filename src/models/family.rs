@@ -205,6 +205,10 @@ pub trait Config: Boxed + Debug + Send + Sync {
     /// Calls its outputs so.
     fn set_labels(&mut self, labels: Labels);
 
+    /// Names the token that fills batches, where the model must know it: GPT-2's classifier looks for
+    /// the last token that is not this one.
+    fn set_padding(&mut self, _pad: u32) {}
+
     /// Takes over those probabilities that are given.
     fn set_dropouts(&mut self, dropouts: &Dropouts);
 

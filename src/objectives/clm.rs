@@ -53,6 +53,10 @@ impl Objective for Clm {
         self.max_len
     }
 
+    fn reads_on(&self) -> bool {
+        self.packing
+    }
+
     fn scoring(&self, cut: Cut, _: Problem) -> Option<AnyObjective> {
         let scoring = Clm {
             max_len: cut.length,

@@ -197,6 +197,10 @@ impl Objective for Mlm {
         self.max_len
     }
 
+    fn reads_on(&self) -> bool {
+        self.packing
+    }
+
     fn scoring(&self, cut: Cut, _: Problem) -> Option<AnyObjective> {
         let scoring = Mlm {
             max_len: cut.length,

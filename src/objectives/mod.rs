@@ -91,6 +91,11 @@ pub trait Objective: Options {
         false
     }
 
+    /// Whether it reads on from one text to the next.
+    fn reads_on(&self) -> bool {
+        self.fills()
+    }
+
     /// Which end of a longer text it reads.
     fn kept_end(&self) -> Keep {
         Keep::default()

@@ -1,6 +1,7 @@
 //! Tokenised documents: ids, labels and parts of a corpus, in memory or mapped from the cache.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -10,6 +11,7 @@ use super::cache;
 use super::classes;
 use super::corpus::{self, Example, Sink, Source, Split};
 use super::tokenizer::Tokenizer;
+use super::vocabulary::Vocabulary;
 use crate::{Error, Result};
 
 /// Collects items until they are many or large enough to be worth a parallel pass.
@@ -173,7 +175,15 @@ pub struct Documents {
     tokens: Tokens,
     index: Index,
     from_cache: bool,
+    /// The documents that are pieces of one text, in its order.
+    pieces: Vec<Range<u32>>,
 }
+
+/// Tokens of a text that is worth cutting; of a piece, at least; and the pieces that are made of it
+/// where it has the tokens: enough to hold out a twentieth.
+const WORTH_CUTTING: usize = 32;
+const LEAST_PIECE: usize = 8;
+const PIECES: usize = 20;
 
 impl Documents {
     pub(super) fn new(tokens: Tokens, index: Index, from_cache: bool) -> Self {
@@ -181,7 +191,83 @@ impl Documents {
             tokens,
             index,
             from_cache,
+            pieces: Vec::new(),
         }
+    }
+
+    /// The same tokens, where a text that is all of its part of the data (one book) becomes documents
+    /// of some `length` tokens: its end can then be held out, and what reads the beginning of every
+    /// text reads all of it.
+    pub fn in_pieces(mut self, length: usize, vocabulary: &Vocabulary) -> Self {
+        let parts =
+            |split: Option<Split>| self.index.splits.iter().filter(|s| **s == split).count();
+        let whole = |doc: u32| {
+            let split = self.split(doc);
+            let text = self.label(doc).is_none() && self.texts(doc).1.is_none();
+            let trains = !matches!(split, Some(Split::Validation | Split::Test));
+            text && trains && self.ids(doc).len() >= WORTH_CUTTING && parts(split) == 1
+        };
+        let cut: Vec<u32> = self.filter(whole);
+        if cut.is_empty() {
+            return self;
+        }
+        let mut index = Index {
+            offsets: vec![0],
+            ..Index::default()
+        };
+        let mut pieces = Vec::new();
+        for doc in 0..self.len() as u32 {
+            let at = doc as usize;
+            let (start, end) = (self.index.offsets[at], self.index.offsets[at + 1]);
+            let first = index.labels.len() as u32;
+            if cut.contains(&doc) {
+                let tokens = (end - start) as usize;
+                let count = (tokens / length.max(1)).max(PIECES.min(tokens / LEAST_PIECE));
+                let cuts = (1..count).map(|n| self.word_at(doc, tokens * n / count, vocabulary));
+                let mut cuts: Vec<usize> = cuts.filter(|&at| at < tokens).collect();
+                cuts.dedup();
+                index
+                    .offsets
+                    .extend(cuts.iter().map(|&at| start + at as u64));
+            }
+            index.offsets.push(end);
+            let last = index.offsets.len() as u32 - 1;
+            let of = last - first;
+            if of > 1 {
+                pieces.push(first..last);
+            }
+            let ends = index.offsets[first as usize + 1..].to_vec();
+            index.middles.extend(ends);
+            if of == 1 {
+                index.middles[first as usize] = self.index.middles[at];
+            }
+            let same = of as usize;
+            index.labels.extend(vec![self.index.labels[at]; same]);
+            index.splits.extend(vec![self.index.splits[at]; same]);
+        }
+        index.label_names = std::mem::take(&mut self.index.label_names);
+        index.continues = std::mem::take(&mut self.index.continues);
+        Self {
+            index,
+            pieces,
+            ..self
+        }
+    }
+
+    /// The first token of document `doc` from `at` on that begins a word.
+    fn word_at(&self, doc: u32, at: usize, vocabulary: &Vocabulary) -> usize {
+        let ids = self.ids(doc);
+        let inside = |&at: &usize| {
+            self.continues(doc, at)
+                .unwrap_or_else(|| vocabulary.continues(ids[at]))
+        };
+        (at..ids.len()).find(|at| !inside(at)).unwrap_or(ids.len())
+    }
+
+    /// Whether all these documents are pieces of texts that were cut.
+    pub(super) fn are_pieces(&self, docs: &[u32]) -> bool {
+        let is_piece = |doc: &u32| self.pieces.iter().any(|range| range.contains(doc));
+        !docs.is_empty() && docs.iter().all(is_piece)
     }
 
     /// Tokenises examples in memory.

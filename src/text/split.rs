@@ -30,11 +30,15 @@ fn classes(
         classes.entry(documents.label(doc)).or_default().push(doc);
     }
     for (class, docs) in &mut classes {
-        docs.sort_unstable();
-        let class = class.map_or(u64::MAX, u64::from);
-        Rng::new(seed, &[purpose, class]).shuffle(docs);
+        shuffle(docs, *class, seed, purpose);
     }
     classes
+}
+
+fn shuffle(docs: &mut [u32], class: Option<u32>, seed: u64, purpose: u64) {
+    docs.sort_unstable();
+    let class = class.map_or(u64::MAX, u64::from);
+    Rng::new(seed, &[purpose, class]).shuffle(docs);
 }
 
 fn name(documents: &Documents, class: Option<u32>) -> String {
@@ -42,7 +46,8 @@ fn name(documents: &Documents, class: Option<u32>) -> String {
     name.cloned().unwrap_or_else(|| "(unlabelled)".into())
 }
 
-/// Holds out `fraction` of each class: the rest, then what was held out, both ascending.
+/// Holds out `fraction` of each class: the rest, then what was held out, both ascending. Of pieces of
+/// one text the last ones are held out.
 ///
 /// # Errors
 /// [`Error::Argument`] unless 0 < fraction < 1; [`Error::EmptyClass`] when a class is too small
@@ -53,12 +58,36 @@ pub fn holdout(
     fraction: f64,
     seed: u64,
 ) -> Result<(Vec<u32>, Vec<u32>)> {
+    let classes = classes(documents, from, seed, 1);
+    hold(documents, classes, fraction)
+}
+
+/// [`holdout`] of texts whose labels mean nothing.
+///
+/// # Errors
+/// Those of [`holdout`].
+pub fn holdout_texts(
+    documents: &Documents,
+    from: &[u32],
+    fraction: f64,
+    seed: u64,
+) -> Result<(Vec<u32>, Vec<u32>)> {
+    let mut docs = from.to_vec();
+    shuffle(&mut docs, None, seed, 1);
+    hold(documents, BTreeMap::from([(None, docs)]), fraction)
+}
+
+fn hold(
+    documents: &Documents,
+    classes: BTreeMap<Option<u32>, Vec<u32>>,
+    fraction: f64,
+) -> Result<(Vec<u32>, Vec<u32>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
         let expected = "a number between 0 and 1, both excluded";
         return Err(Error::argument("split", "fraction", fraction, expected));
     }
     let (mut rest, mut held) = (Vec::new(), Vec::new());
-    for (class, docs) in classes(documents, from, seed, 1) {
+    for (class, mut docs) in classes {
         if docs.len() < 2 {
             return Err(Error::EmptyClass {
                 class: name(documents, class),
@@ -66,6 +95,9 @@ pub fn holdout(
                 needed: 2,
                 found: docs.len(),
             });
+        }
+        if documents.are_pieces(&docs) {
+            docs.sort_unstable_by(|a, b| b.cmp(a));
         }
         let count = (docs.len() as f64 * fraction).round() as usize;
         let (out, stay) = docs.split_at(count.clamp(1, docs.len() - 1));

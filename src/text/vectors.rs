@@ -84,10 +84,7 @@ impl VectorFile<'_> {
             });
         };
         let header = header(&first);
-        let dim = header.map_or_else(
-            || first.split_whitespace().count().saturating_sub(1),
-            |h| h.1,
-        );
+        let dim = header.map_or_else(|| fields(&first).count().saturating_sub(1), |h| h.1);
         if dim == 0 || dim > MAX_DIM {
             let message =
                 format!("expected a word and 1 to {MAX_DIM} numbers, or a header, found {dim}");
@@ -114,9 +111,12 @@ impl VectorFile<'_> {
                 }
                 if vectors.in_file != count {
                     let found = vectors.in_file;
-                    let message = format!(
-                        "the header promises {count} vectors, found {found}; the file is incomplete"
-                    );
+                    let wrong = match found < count {
+                        true => "the file is incomplete",
+                        false => "the header is wrong, or two files were joined",
+                    };
+                    let message =
+                        format!("the header promises {count} vectors, found {found}; {wrong}");
                     return Err(self.error(format!("line {}", self.line), message));
                 }
             }
@@ -144,7 +144,12 @@ impl VectorFile<'_> {
         }
         self.line += 1;
         // A word that is not UTF-8 is in no vocabulary; its vector is passed over.
-        Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_end_matches(|c: char| c.is_ascii_whitespace());
+        Ok(Some(match self.line {
+            1 => text.trim_start_matches('\u{feff}').to_owned(),
+            _ => text.to_owned(),
+        }))
     }
 
     /// After the header: is what follows the first word a decimal number?
@@ -171,7 +176,7 @@ impl VectorFile<'_> {
 
     fn add_line(&mut self, line: &str, vectors: &mut WordVectors) -> Result<()> {
         let place = format!("line {}", self.line);
-        let fields: Vec<&str> = line.split(' ').filter(|field| !field.is_empty()).collect();
+        let fields: Vec<&str> = fields(line).collect();
         let numbers = fields.len().saturating_sub(1);
         // Some words of GloVe 840B hold spaces; more numbers than the first line has is an error.
         let extra = numbers.saturating_sub(vectors.dim);
@@ -255,9 +260,15 @@ impl VectorFile<'_> {
     }
 }
 
+/// The word and the numbers: blanks or tabs stand between them, and no other space, which may be (in)
+/// a word.
+fn fields(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', '\t']).filter(|field| !field.is_empty())
+}
+
 /// `COUNT DIM`, and nothing else, is a header.
 fn header(line: &str) -> Option<(u64, usize)> {
-    let mut fields = line.split_whitespace();
+    let mut fields = fields(line);
     let header = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     fields.next().is_none().then_some(header)
 }

@@ -118,6 +118,12 @@ impl Vocabulary {
         self
     }
 
+    /// The same vocabulary, where `pad` fills what is not text.
+    pub(super) fn with_padding(mut self, pad: u32) -> Self {
+        self.roles.pad = Some(pad);
+        self
+    }
+
     /// How the second text of a pair stands behind the first.
     pub fn second_text(&self) -> SecondText {
         self.second_text

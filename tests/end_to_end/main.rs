@@ -8,6 +8,7 @@ mod labels;
 mod lstm;
 mod mixed;
 mod profile;
+mod reading;
 mod resume;
 mod runs;
 mod smoothing;

@@ -39,6 +39,37 @@ fn as_binary(line_ends: bool) -> Vec<u8> {
     bytes
 }
 
+/// Tabs, words with spaces of other kinds in them, marks and encodings change nothing.
+#[test]
+fn what_separates_words_and_numbers_is_a_blank_or_a_tab() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vectors.txt");
+    let tokenizer = words();
+    let plain = String::from_utf8(as_text(false)).unwrap();
+    let odd = "\u{a0}a\u{3000}b\u{a0} 1 2 3\n\u{a0} 4 5 6\n";
+    let marked = format!("\u{feff}4 3\n{plain}");
+    let wide: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, count) in [
+        (plain.replace(' ', "\t").into_bytes(), 4),
+        (plain.replace('\n', "\t\r\n").into_bytes(), 4),
+        (
+            format!("4\t3\n{}", plain.replace(' ', "\t")).into_bytes(),
+            4,
+        ),
+        (format!("{odd}{plain}").into_bytes(), 6),
+        (format!("{plain}{odd}").into_bytes(), 6),
+        (format!("{plain}a b\tc 1 2 3\n").into_bytes(), 5),
+        (marked.clone().into_bytes(), 4),
+        (wide, 4),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let vectors = WordVectors::read(&path, &tokenizer).unwrap();
+        assert_eq!((vectors.dim, vectors.in_file), (3, count));
+        let film = tokenizer.id("film").unwrap();
+        assert_eq!(vectors.row(film), Some(&VECTORS[1].1[..]));
+    }
+}
+
 #[test]
 fn word_vectors_in_every_format() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +125,11 @@ fn bad_word_vectors() {
     assert!(matches!(fails(b""), Error::EmptyText { .. }));
     let binary = as_binary(true);
     let huge = b"3 4000000000\nthe 1 2\n";
-    let cases: [(&[u8], &str); 9] = [
+    let cases: [(&[u8], &str); 10] = [
+        (
+            b"1 3\nthe 1 2 3\nfilm 1 2 3\n",
+            "promises 1 vectors, found 2; the header is wrong",
+        ),
         (
             b"the 1 2 3\nfilm 1 2\n",
             "line 2: expected 3 numbers as before, found 2",

@@ -50,6 +50,15 @@ pub struct Adapted<'a> {
     pub report: LoadReport,
 }
 
+/// A classifier must know what fills batches: GPT-2's looks for the last token that is not that.
+/// Where nothing says it, the end of a text is taken, as in training.
+fn name_padding(config: &mut Value) {
+    let (pad, end) = (&config["pad_token_id"], &config["eos_token_id"]);
+    if pad.is_null() && end.is_u64() {
+        config["pad_token_id"] = end.clone();
+    }
+}
+
 /// Places an adapter on its base. A head that the adapter brings takes the place of the base's.
 ///
 /// # Errors
@@ -67,6 +76,7 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
                 set_labels(&mut config, &names);
             }
         }
+        name_padding(&mut config);
     }
     let layout = architecture.layout(&config, &base.config_path())?;
     let weights = adapter.fit(&layout)?;

@@ -115,6 +115,10 @@ impl Config for Gpt2Config {
         self.labels = labels;
     }
 
+    fn set_padding(&mut self, pad: u32) {
+        self.pad_token_id = Some(pad);
+    }
+
     fn set_dropouts(&mut self, d: &Dropouts) {
         for dropout in [&mut self.resid_pdrop, &mut self.embd_pdrop] {
             *dropout = d.hidden.unwrap_or(*dropout);

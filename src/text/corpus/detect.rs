@@ -8,6 +8,14 @@ use crate::{Error, Result};
 pub(super) const FORMATS: &str =
     "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext, folder and whole";
 
+/// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
+pub(super) fn is_json_lines(name: &str) -> bool {
+    matches!(
+        name.rsplit_once('.'),
+        Some((_, "jsonl" | "ndjson" | "json"))
+    )
+}
+
 pub(super) fn format(source: &Source) -> Result<Format> {
     let path = &source.path;
     if !path.exists() {
@@ -29,8 +37,8 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     found.ok_or_else(|| {
         let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
-             .csv, .tsv, .jsonl, .txt or .tokens (each also with .gz), and it is no folder or archive with \
-             .txt files; state the format (one of {FORMATS})"
+             .csv, .tsv, .jsonl, .json, .txt or .tokens (each also with .gz), and it is no folder or archive \
+             with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
         );
         unknown_format(path, message)
     })
@@ -55,11 +63,13 @@ fn of_file(path: &Path) -> Result<Option<Format>> {
         return of_archive(path);
     }
     let name = name.strip_suffix(".gz").unwrap_or(&name);
+    if is_json_lines(name) {
+        return Ok(Some(Format::Jsonl));
+    }
     Ok(match name.rsplit_once('.').map(|(_, end)| end) {
         Some("tar") => of_archive(path)?,
         Some("csv") => Some(Format::Csv),
         Some("tsv" | "tab") => Some(Format::Tsv),
-        Some("jsonl" | "ndjson") => Some(Format::Jsonl),
         Some("txt" | "text") => Some(Format::Txt),
         Some("tokens") => Some(Format::Wikitext),
         Some("pos" | "neg") => Some(Format::RottenTomatoes),

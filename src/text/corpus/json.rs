@@ -7,22 +7,26 @@ use crate::{Error, Result};
 
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(&source.path)?;
+    let mut first = true;
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: std::result::Result<Map<String, Value>, _> = serde_json::from_str(line);
+        let parsed: serde_json::Result<Map<String, Value>> = serde_json::from_str(line);
+        let parsed = parsed.map_err(|e| expected_object(line, &e));
         let malformed = |line, message| Error::MalformedRow {
             path: source.path.clone(),
             line,
             message,
         };
-        let row = parsed.map_err(|e| {
-            let message = format!("expected one JSON object a line: {e}");
-            malformed(lines.line, message)
-        })?;
+        let row = parsed.map_err(|message| malformed(lines.line, message))?;
+        // What the first row lacks, the file lacks.
+        let lacks = |wanted: &Option<Column>, role, names: &[&str]| match first {
+            true => missing(source, &row, wanted, role),
+            false => malformed(lines.line, lacks(&row, wanted, role, names)),
+        };
         let Some(text) = field(source, &row, &source.text, "text", &table::TEXT_NAMES)? else {
-            return Err(missing(source, &row, &source.text, "text"));
+            return Err(lacks(&source.text, "text", &table::TEXT_NAMES));
         };
         let Value::String(text) = text else {
             let message = format!("the text should be a JSON string, found {text}");
@@ -31,7 +35,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         let pair = match &source.pair {
             None => None,
             wanted => match field(source, &row, wanted, "pair", &[])? {
-                None => return Err(missing(source, &row, wanted, "pair")),
+                None => return Err(lacks(wanted, "pair", &[])),
                 Some(Value::String(pair)) => Some(pair.clone()),
                 Some(other) => {
                     let message = format!("the pair should be a JSON string, found {other}");
@@ -46,7 +50,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         };
         let label = match label {
             None if source.labelled && !source.label_optional => {
-                return Err(missing(source, &row, &source.label, "label"));
+                return Err(lacks(&source.label, "label", &table::LABEL_NAMES));
             }
             None | Some(Value::Null) => None,
             Some(Value::Array(list)) if source.several => match several(list) {
@@ -73,8 +77,28 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
             label,
             split: None,
         })?;
+        first = false;
     }
     Ok(())
+}
+
+/// What is wrong with a line that is no object; where in it, not in the file.
+pub(super) fn expected_object(line: &str, error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = text.rfind(" at line 1 column ");
+    let what = place.map_or(&*text, |at| &text[..at]);
+    let hint = if line.trim_start().starts_with('[') {
+        "; of a list of objects, write each on a line of its own, as with `jq -c '.[]'`"
+    } else if what.contains("surrogate") || what.contains("end of hex escape") {
+        "; it has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+    } else {
+        ""
+    };
+    let column = match error.column() {
+        0 => String::new(),
+        column => format!(", at byte {column} of the line"),
+    };
+    format!("expected one JSON object a line: {what}{column}{hint}")
 }
 
 /// The text of a label.
@@ -120,6 +144,20 @@ fn field<'a>(
         Some(Column::Index(_)) => Err(missing(source, row, wanted, role)),
         None => Ok(names.iter().find_map(|name| row.get(*name))),
     }
+}
+
+/// What a row lacks that the first one had.
+fn lacks(row: &Map<String, Value>, wanted: &Option<Column>, role: &str, names: &[&str]) -> String {
+    let keys: Vec<&str> = row.keys().map(String::as_str).collect();
+    let usual = names.iter().map(|name| format!("'{name}'"));
+    let wanted = match wanted {
+        Some(Column::Name(name)) => format!("'{name}'"),
+        _ => usual.collect::<Vec<_>>().join(", "),
+    };
+    format!(
+        "has no {role}: none of its keys ({}) is {wanted}",
+        keys.join(", ")
+    )
 }
 
 fn missing(

@@ -6,12 +6,19 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use super::decode::Utf8;
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 18;
 
-/// Opens a file; gzip is told by its first two bytes, not by its name.
+/// Opens a file of text, to be read as UTF-8.
 pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let reader = Utf8::new(unpack(path)?).map_err(|e| Error::read(path, e))?;
+    Ok(Box::new(reader))
+}
+
+/// Opens a file; gzip is told by its first two bytes, not by its name.
+fn unpack(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let file = File::open(path).map_err(|e| Error::read(path, e))?;
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
@@ -25,28 +32,35 @@ pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     })
 }
 
-/// The lines of a UTF-8 file, without their ends (LF or CR LF) and without a byte order mark.
-pub(super) struct Lines {
+/// The lines of a text, without their ends (LF or CR LF) and without a byte order mark.
+pub(crate) struct Lines<R> {
     path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
+    reader: Utf8<R>,
     buffer: Vec<u8>,
     /// Number of the last line read, from 1.
     pub(super) line: u64,
     offset: u64,
 }
 
-impl Lines {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+impl Lines<Box<dyn BufRead + Send>> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::of(unpack(path)?, path)
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines of what stands in errors under this name.
+    pub(crate) fn of(reader: R, name: &Path) -> Result<Self> {
         Ok(Self {
-            path: path.to_owned(),
-            reader: open(path)?,
+            path: name.to_owned(),
+            reader: Utf8::new(reader).map_err(|e| Error::read(name, e))?,
             buffer: Vec::new(),
             line: 0,
             offset: 0,
         })
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<&str>> {
+    pub(crate) fn next(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
         let length = self
             .reader
@@ -75,8 +89,8 @@ impl Lines {
 /// The whole of one small file (a review) as text. `name` stands in the errors.
 pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    reader
-        .read_to_end(&mut bytes)
+    Utf8::new(BufReader::new(reader))
+        .and_then(|mut reader| reader.read_to_end(&mut bytes))
         .map_err(|e| Error::read(name, e))?;
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
@@ -122,7 +136,7 @@ pub(super) fn for_each_in_tar(
     path: &Path,
     visit: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<bool>,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(open(path)?);
+    let mut archive = tar::Archive::new(unpack(path)?);
     for entry in archive.entries().map_err(|e| Error::read(path, e))? {
         let mut entry = entry.map_err(|e| Error::read(path, e))?;
         if !entry.header().entry_type().is_file() {

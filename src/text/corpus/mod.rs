@@ -3,7 +3,9 @@
 //! [`read`] pushes the examples of a [`Source`] into a closure. It streams: at no time is more
 //! than one document (for a word-level wiki, one article) in memory.
 
+mod decode;
 mod detect;
+mod guess;
 mod imdb;
 mod json;
 mod lines;
@@ -12,6 +14,7 @@ mod rotten;
 mod table;
 mod tagged;
 
+pub(crate) use lines::Lines;
 pub(super) use lines::open;
 pub use tagged::read_tagged;
 
@@ -71,7 +74,8 @@ pub enum Format {
     Imdb,
     /// Sentence polarity data v1.0 (Pang & Lee, ACL 2005): tar.gz, folder, or one of the two files.
     RottenTomatoes,
-    /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks).
+    /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks). Semicolons, tabs or
+    /// bars where the first rows say so.
     Csv,
     /// Tab separated, no quoting (a quotation mark is a character like any other).
     Tsv,
@@ -134,7 +138,7 @@ pub struct Source {
     /// The format; by default told from the path.
     pub format: Option<Format>,
     /// The text column (csv, tsv, jsonl). By default a header such as `text`, `review` or
-    /// `sentence`; without a header the column that is longest in the first row.
+    /// `sentence`; without one the column with the most text.
     pub text: Option<Column>,
     /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
     pub pair: Option<Column>,

@@ -1,8 +1,9 @@
 //! Comma and tab separated values.
 
-use csv::{ByteRecord, ErrorKind, ReaderBuilder};
+use csv::{ByteRecord, ErrorKind};
 
-use super::{Column, Example, Sink, Source, clean_label, lines};
+use super::guess::Places;
+use super::{Column, Example, Sink, Source, clean_label, guess};
 use crate::{Error, Result};
 
 /// Headers and keys taken for the text, in this order of preference.
@@ -10,8 +11,9 @@ pub(super) const TEXT_NAMES: [&str; 8] = [
     "text", "review", "sentence", "content", "document", "body", "comment", "ref",
 ];
 /// Headers and keys taken for the label.
-pub(super) const LABEL_NAMES: [&str; 6] = [
+pub(super) const LABEL_NAMES: [&str; 7] = [
     "label",
+    "labels",
     "class",
     "sentiment",
     "polarity",
@@ -26,18 +28,17 @@ struct Columns {
     label: Option<usize>,
 }
 
-pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()> {
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .quoting(delimiter == b',')
-        .has_headers(false)
-        .from_reader(lines::open(&source.path)?);
+/// Reads a table; `own` is what separates its fields if it keeps to its name.
+pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
+    let table = guess::open(source, own)?;
+    let mut reader = guess::parser(table.separator, own).from_reader(table.reader);
+    let header = header(source, &table.rows);
     let mut row = ByteRecord::new();
     let mut columns = None;
     let mut first: Option<FirstRow> = None;
     while reader
         .read_byte_record(&mut row)
-        .map_err(|e| row_error(source, e))?
+        .map_err(|e| row_error(source, table.places, e))?
     {
         let place = row.position().cloned().unwrap_or_else(csv::Position::new);
         let fields = row
@@ -45,17 +46,17 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
             .map(|field| {
                 std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
                     path: source.path.clone(),
-                    line: place.line(),
+                    line: table.places.line(&place),
                     offset: place.byte(),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let begins = columns.is_none();
         let columns = match &columns {
             Some(columns) => columns,
             None => {
-                let header = has_header(source, &fields);
-                let settled = columns.insert(settle(source, &fields, header)?);
-                if header {
+                let settled = columns.insert(settle(source, &fields, header, &table.rows)?);
+                if header != Header::None {
                     continue;
                 }
                 settled
@@ -66,7 +67,7 @@ pub(super) fn read(source: &Source, delimiter: u8, sink: &mut Sink) -> Result<()
             .and_then(|label| clean_label(source, fields[label]));
         match &mut first {
             Some(first) => first.compare(&label),
-            None if source.header.is_none() => first = FirstRow::new(&fields, &label),
+            None if begins && source.header.is_none() => first = FirstRow::new(&fields, &label),
             None => {}
         }
         sink(Example {
@@ -117,9 +118,9 @@ impl FirstRow {
     }
 }
 
-fn row_error(source: &Source, error: csv::Error) -> Error {
+fn row_error(source: &Source, places: Places, error: csv::Error) -> Error {
     let path = source.path.clone();
-    let line = error.position().map_or(0, csv::Position::line);
+    let line = error.position().map_or(0, |row| places.line(row));
     let text = error.to_string();
     match error.into_kind() {
         ErrorKind::Io(e) => Error::read(path, e),
@@ -141,31 +142,57 @@ fn row_error(source: &Source, error: csv::Error) -> Error {
     }
 }
 
-fn has_header(source: &Source, first: &[&str]) -> bool {
-    let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
-    let known = |field: &&str| {
-        let name = field.trim().to_lowercase();
-        TEXT_NAMES.contains(&&*name) || LABEL_NAMES.contains(&&*name)
-    };
-    source.header.unwrap_or_else(|| {
-        [&source.text, &source.pair, &source.label]
-            .into_iter()
-            .any(named)
-            || first.iter().any(known)
-    })
+/// What the first row is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    /// A row as the others.
+    None,
+    /// A header with a name that is known, or that should be one.
+    Named,
+    /// A header, by the look of it.
+    Guessed,
 }
 
-fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
+/// Whether a field of the first row is a name that was asked for, or a usual one.
+pub(super) fn is_known(source: &Source, field: &str) -> bool {
+    let name = field.trim();
+    let usual = name.to_lowercase();
+    TEXT_NAMES.contains(&&*usual)
+        || LABEL_NAMES.contains(&&*usual)
+        || [&source.text, &source.pair, &source.label]
+            .into_iter()
+            .any(|column| matches!(column, Some(Column::Name(wanted)) if wanted == name))
+}
+
+fn header(source: &Source, rows: &[Vec<String>]) -> Header {
+    let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
+    let columns = [&source.text, &source.pair, &source.label];
+    let first = rows.first().map(Vec::as_slice).unwrap_or_default();
+    match source.header {
+        Some(true) => Header::Named,
+        Some(false) => Header::None,
+        None if columns.into_iter().any(named) => Header::Named,
+        None if first.iter().any(|field| is_known(source, field)) => Header::Named,
+        None if guess::is_header(rows) => Header::Guessed,
+        None => Header::None,
+    }
+}
+
+fn settle(
+    source: &Source,
+    first: &[&str],
+    header: Header,
+    rows: &[Vec<String>],
+) -> Result<Columns> {
     let by_name = |names: &[&str]| {
         let is = |name: &&str| {
             first
                 .iter()
                 .position(|f| f.trim().eq_ignore_ascii_case(name))
         };
-        if header {
-            names.iter().find_map(is)
-        } else {
-            None
+        match header {
+            Header::None => None,
+            _ => names.iter().find_map(is),
         }
     };
     let wanted = |column: &Option<Column>, role| match column {
@@ -182,30 +209,44 @@ fn settle(source: &Source, first: &[&str], header: bool) -> Result<Columns> {
         None
     };
     let pair = wanted(&source.pair, "pair")?;
-    let longest = || {
-        let taken = [label, pair];
-        let others = (0..first.len()).filter(|&column| !taken.contains(&Some(column)));
-        others
-            .rev()
-            .max_by_key(|&column| first[column].chars().count())
+    let needs_label = source.labelled && !source.label_optional && label.is_none();
+    if needs_label && (header == Header::Guessed || first.len() != 2 || pair.is_some()) {
+        return Err(column_missing(source, &None, "label", first));
+    }
+    let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
+    let by_content = || {
+        let others = |column| ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column));
+        let column = guess::text_column(data, others)?;
+        if first.len() > 1 {
+            let column = match header {
+                Header::None => format!("number {column} (from 0)"),
+                _ => format!("'{}'", short(first[column])),
+            };
+            guess::say(&source.path, format!("took column {column} for the text"));
+        }
+        Some(column)
     };
     let text = wanted(&source.text, "text")?
         .or_else(|| by_name(&TEXT_NAMES))
-        .or_else(|| {
-            if header && first.len() > 2 {
-                None
-            } else {
-                longest()
-            }
-        })
+        .or_else(by_content)
         .ok_or_else(|| column_missing(source, &None, "text", first))?;
-    if source.labelled && label.is_none() && !source.label_optional {
-        if first.len() != 2 || pair.is_some() {
-            return Err(column_missing(source, &None, "label", first));
-        }
+    if header == Header::Guessed {
+        let names: Vec<String> = first.iter().map(short).collect();
+        let names = names.join(", ");
+        guess::say(
+            &source.path,
+            format!("took its first row for a header: {names}"),
+        );
+    }
+    if needs_label {
         label = Some(1 - text);
     }
     Ok(Columns { text, pair, label })
+}
+
+/// A long text in a file without header would hide the message.
+fn short(name: impl AsRef<str>) -> String {
+    name.as_ref().chars().take(24).collect()
 }
 
 pub(super) fn column_missing<S: AsRef<str>>(
@@ -214,8 +255,6 @@ pub(super) fn column_missing<S: AsRef<str>>(
     role: &'static str,
     available: &[S],
 ) -> Error {
-    // A long text in a file without header would hide the message.
-    let short = |name: &S| name.as_ref().chars().take(24).collect::<String>();
     Error::ColumnMissing {
         path: source.path.clone(),
         role,

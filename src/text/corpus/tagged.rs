@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::lines;
+use super::{detect, json, lines};
 use crate::text::labelled::TaggedText;
 use crate::{Error, Result};
 
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const WORDS: [&str; 2] = ["tokens", "words"];
 const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 
-/// Reads a file: `.jsonl` holds an object a line with a list of `tokens` and one of `tags`; any
+/// Reads a file: `.jsonl` (`.ndjson`, `.json`) holds an object a line with a list of `tokens` and one of `tags`; any
 /// other a word a line, its label in the last column, an empty line after each text (CoNLL).
 ///
 /// # Errors
@@ -20,7 +20,8 @@ const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 /// [`Error::EmptyText`] when there is no text.
 pub fn read_tagged(path: &Path) -> Result<Vec<TaggedText>> {
     let name = path.to_string_lossy().to_lowercase();
-    let jsonl = name.trim_end_matches(".gz").ends_with(".jsonl");
+    let name = name.trim_end_matches(".gz");
+    let jsonl = detect::is_json_lines(name);
     let mut lines = lines::Lines::open(path)?;
     let (mut texts, mut text) = (Vec::new(), TaggedText::default());
     loop {
@@ -40,7 +41,7 @@ pub fn read_tagged(path: &Path) -> Result<Vec<TaggedText>> {
         };
         if jsonl {
             let row: Map<String, Value> = serde_json::from_str(line)
-                .map_err(|e| malformed(&format!("expected one JSON object a line: {e}")))?;
+                .map_err(|e| malformed(&json::expected_object(line, &e)))?;
             text.words = list(&row, &WORDS)
                 .ok_or_else(|| malformed("expected a list of strings under 'tokens'"))?;
             text.tags = list(&row, &TAGS)

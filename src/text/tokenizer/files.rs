@@ -6,6 +6,7 @@
 //! vocab.json, merges.txt   byte-pair encoding
 //! tokenizer_config.json    the class, its options, the special tokens by role
 //! special_tokens_map.json  the special tokens by role
+//! added_tokens.json        tokens that someone added, and their ids, as transformers 4 wrote them
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,15 +20,18 @@ use tokenizers::normalizers::{BertNormalizer, NFKC};
 
 use super::morphemes::{Dictionary, FILE, Morphemes};
 use super::pipeline::{self, Cut, Inner};
-use super::{Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, vocab};
+use super::{
+    Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, settings, vocab,
+};
 use crate::atomic::write_file;
 use crate::{Error, Result};
 
 /// `tokenizer_config.json`.
 pub(super) type Config = Map<String, Value>;
 
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
 /// Names of the roles, and the tokens that usually have them.
 pub(super) const ROLES: [(&str, &[&str]); 7] = [
     ("pad_token", &["[PAD]", "<pad>"]),
@@ -116,18 +120,23 @@ pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
         .map_err(|e| wrong(path, format!("is not valid JSON ({e}); copy it anew")))
 }
 
-/// `tokenizer_config.json`, with the roles that only `special_tokens_map.json` tells.
+/// `tokenizer_config.json` and `special_tokens_map.json`. As in transformers the latter has the last
+/// word, unless the former lists the tokens that were added.
 fn read_config(folder: &Path) -> Result<Config> {
-    let mut config = Config::new();
-    for name in [SPECIAL, CONFIG] {
+    let mut maps = Vec::new();
+    for name in [CONFIG, SPECIAL] {
         match read_json(&folder.join(name))? {
-            Some(Value::Object(map)) => {
-                config.extend(map.into_iter().filter(|(_, v)| !v.is_null()))
-            }
+            Some(Value::Object(map)) => maps.push(map),
             Some(_) => return Err(wrong(&folder.join(name), "should hold one JSON object")),
-            None => (),
+            None => maps.push(Config::new()),
         }
     }
+    if maps[0].contains_key("added_tokens_decoder") {
+        maps.reverse();
+    }
+    let all = maps.into_iter().flatten();
+    let config: Config = all.filter(|(_, value)| !value.is_null()).collect();
+    settings::check(&config, &folder.join(CONFIG));
     Ok(config)
 }
 
@@ -161,17 +170,21 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let japanese = text("word_tokenizer_type").is_some_and(|kind| kind != "basic")
         || text("tokenizer_class") == Some("BertJapaneseTokenizer");
-    let inner = if japanese && has("vocab.txt") {
+    let mut inner = if japanese && has("vocab.txt") {
         open_japanese(folder, &config, dictionary)?
     } else if has("tokenizer.json") || only.is_some_and(|name| name.ends_with(".json")) {
         let file = match only {
             Some(_) => path.to_owned(),
             None => folder.join("tokenizer.json"),
         };
-        from_json(&file)?
+        let mut inner = from_json(&file)?;
+        settings::overrule(&mut inner, folder, &config)?;
+        add_tokens(&mut inner, folder, &config)?;
+        inner
     } else if has("vocab.txt") {
         open_wordpiece(folder, &config)?
     } else if has("vocab.json") && folder.join("merges.txt").exists() {
+        settings::check_frame(&config, &folder.join(CONFIG))?;
         bytes::open(folder, &config)?
     } else {
         return Err(wrong(
@@ -180,6 +193,7 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
              vocab.json and merges.txt (train one with `melos tokenizer train`)",
         ));
     };
+    inner.set_encode_special_tokens(flag(&config, "split_special_tokens", false));
     Ok((inner, config, path.to_owned()))
 }
 
@@ -195,7 +209,8 @@ pub(super) fn from_json(path: &Path) -> Result<Inner> {
     Ok(inner)
 }
 
-/// The tokens of `added_tokens_decoder`, for a vocabulary in the folder of `file`.
+/// The tokens that someone added, by their ids, for a vocabulary in the folder of `file`: those of
+/// `added_tokens_decoder` or, without one, of `added_tokens.json`.
 pub(super) fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32, hf::AddedToken>> {
     let mut added = BTreeMap::new();
     if let Some(Value::Object(map)) = config.get("added_tokens_decoder") {
@@ -207,14 +222,36 @@ pub(super) fn added_tokens(file: &Path, config: &Config) -> Result<BTreeMap<u32,
             };
             added.insert(id, token);
         }
+        return Ok(added);
+    }
+    let file = file.with_file_name(ADDED);
+    let read = read_json(&file)?.map(serde_json::from_value::<BTreeMap<String, u32>>);
+    let map = match read {
+        None => return Ok(added),
+        Some(Ok(map)) => map,
+        Some(Err(_)) => return Err(wrong(&file, "should be one JSON object of tokens and ids")),
+    };
+    let special = settings::special_tokens(config, &file)?;
+    for (token, id) in map {
+        let special = special.contains(&token);
+        added.insert(id, hf::AddedToken::from(token, special));
     }
     Ok(added)
 }
 
 /// Special tokens and those that someone added later, with the ids that they should have.
 pub(super) fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> Result<()> {
+    let is_added = |inner: &Inner, token: &hf::AddedToken| {
+        let added = inner.get_added_tokens_decoder();
+        added.values().any(|found| found.content == token.content)
+    };
     let added = added_tokens(&folder.join(CONFIG), config)?;
+    // What tokenizer.json says of a token, only that list overrules.
+    let listed = config.contains_key("added_tokens_decoder");
     for (id, token) in added {
+        if !listed && is_added(inner, &token) {
+            continue;
+        }
         let content = token.content.clone();
         if token.special {
             inner.add_special_tokens(&[token])
@@ -222,19 +259,23 @@ pub(super) fn add_tokens(inner: &mut Inner, folder: &Path, config: &Config) -> R
             inner.add_tokens(&[token])
         };
         if inner.token_to_id(&content) != Some(id) {
+            let file = if listed { CONFIG } else { ADDED };
             let message = format!(
-                "added_tokens_decoder gives '{content}' the id {id}, which the vocabulary does \
-                 not; the vocabulary belongs to another tokeniser"
+                "gives '{content}' the id {id}, which the vocabulary does not; the vocabulary \
+                 belongs to another tokeniser"
             );
-            return Err(wrong(&folder.join(CONFIG), message));
+            return Err(wrong(&folder.join(file), message));
         }
     }
-    let specials: Vec<&str> = ROLES
-        .iter()
-        .filter_map(|(role, _)| named(config, role))
-        .filter(|token| inner.token_to_id(token).is_some())
+    let roles = ROLES.iter().filter_map(|(role, _)| config.get(*role));
+    let roles = roles.filter_map(settings::token);
+    let roles = roles.filter(|token| inner.token_to_id(&token.content).is_some());
+    let further = settings::further_tokens(config, &folder.join(CONFIG))?;
+    let new: Vec<hf::AddedToken> = roles
+        .chain(further)
+        .filter(|token| !is_added(inner, token))
         .collect();
-    inner.add_special_tokens(&pipeline::special_tokens(&specials));
+    inner.add_special_tokens(&new);
     Ok(())
 }
 
@@ -261,13 +302,12 @@ fn check_unknown(path: &Path, known: bool, unknown: &str) -> Result<()> {
 }
 
 fn finish_bert(mut inner: Inner, folder: &Path, config: &Config) -> Result<Inner> {
-    let specials: Vec<&str> = ROLES[..5]
-        .iter()
-        .map(|(role, _)| bert_token(config, role))
-        .filter(|token| inner.token_to_id(token).is_some())
-        .collect();
-    inner.add_special_tokens(&pipeline::special_tokens(&specials));
-    add_tokens(&mut inner, folder, config)?;
+    let mut whole = config.clone();
+    for (role, _) in &ROLES[..5] {
+        let token = json!(bert_token(config, role));
+        whole.entry(*role).or_insert(token);
+    }
+    add_tokens(&mut inner, folder, &whole)?;
     let frame = ["cls_token", "sep_token"].map(|role| bert_token(config, role));
     pipeline::frame(&mut inner, frame[0], frame[1])?;
     Ok(inner)
@@ -284,15 +324,19 @@ fn wordpiece_model(path: &Path, config: &Config, japanese: bool) -> Result<WordP
         .map_err(|e| wrong(path, e.to_string()))
 }
 
-fn open_wordpiece(folder: &Path, config: &Config) -> Result<Inner> {
-    let mut inner = Inner::new(wordpiece_model(&folder.join("vocab.txt"), config, false)?.into());
-    let normalizer = BertNormalizer::new(
+/// What BERT's classes do to a text before they cut it.
+pub(super) fn bert_normalizer(config: &Config) -> BertNormalizer {
+    BertNormalizer::new(
         true,
         flag(config, "tokenize_chinese_chars", true),
         config.get("strip_accents").and_then(Value::as_bool),
         flag(config, "do_lower_case", true),
-    );
-    pipeline::wordpiece(&mut inner, normalizer);
+    )
+}
+
+fn open_wordpiece(folder: &Path, config: &Config) -> Result<Inner> {
+    let mut inner = Inner::new(wordpiece_model(&folder.join("vocab.txt"), config, false)?.into());
+    pipeline::wordpiece(&mut inner, bert_normalizer(config));
     finish_bert(inner, folder, config)
 }
 
@@ -307,14 +351,13 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
         Some("mecab") => (),
         other => return refuse("word_tokenizer_type", other.unwrap_or("basic"), "mecab"),
     }
-    let dic = config
-        .get("mecab_kwargs")
-        .map(|kwargs| &kwargs["mecab_dic"]);
-    match dic.and_then(Value::as_str) {
-        None | Some("ipadic") => (),
-        Some(other) => return refuse("mecab_dic", other, "ipadic"),
+    settings::check_japanese(config, &folder.join(CONFIG))?;
+    let normalizes = settings::check_mecab(config, &folder.join(CONFIG))?;
+    let subword = text("subword_tokenizer_type").unwrap_or("wordpiece");
+    if !normalizes && subword != "wordpiece" {
+        return refuse("normalize_text", "false", "true for characters");
     }
-    let model: hf::ModelWrapper = match text("subword_tokenizer_type").unwrap_or("wordpiece") {
+    let model: hf::ModelWrapper = match subword {
         "wordpiece" => wordpiece_model(&file, config, true)?.into(),
         "character" => {
             let vocabulary = read_vocabulary(&file, config, true)?;
@@ -330,10 +373,11 @@ fn open_japanese(folder: &Path, config: &Config, dictionary: Option<&Path>) -> R
     let morphemes = Morphemes {
         dictionary,
         lowercase: flag(config, "do_lower_case", false),
+        space_is_text: subword == "character",
     };
     let mut inner = Inner::new(model);
     inner
-        .with_normalizer(Some(NFKC))
+        .with_normalizer(normalizes.then_some(NFKC))
         .with_pre_tokenizer(Some(Cut::Morphemes(morphemes)))
         .with_decoder(Some(hf::decoders::wordpiece::WordPiece::new(
             "##".into(),
@@ -383,6 +427,9 @@ impl Tokenizer {
             write("merges.txt", &format!("#version: 0.2\n{lines}"))?;
         }
         let mut config = self.config.clone();
+        if morphemes {
+            settings::list_added(&mut config, &self.inner);
+        }
         let mut special = Config::new();
         for ((role, _), id) in ROLES.iter().zip(self.vocabulary().roles().all()) {
             if let Some(token) = id.and_then(|id| self.token(id)) {

@@ -7,6 +7,7 @@ mod bytes;
 mod files;
 pub mod morphemes;
 mod pipeline;
+mod settings;
 mod train;
 mod vocab;
 mod vocabulary;
@@ -271,7 +272,11 @@ impl Tokenizer {
     }
 
     fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
-        let json = inner.to_string(false).map_err(internal)?;
+        let mut json = inner.to_string(false).map_err(internal)?;
+        if inner.get_encode_special_tokens() {
+            // What the library does not write.
+            json.push_str("split_special_tokens");
+        }
         let hash = corpus::hex(&Sha256::digest(json.as_bytes()));
         Ok(Self {
             words: word_vocabulary(&inner)?,
@@ -285,6 +290,17 @@ impl Tokenizer {
     /// The special tokens, and what batches must know of the others.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
+    }
+
+    /// The same tokeniser, whose `pad_token` is the `eos_token` where it has none: what fills batches
+    /// then, and what transformers asks for.
+    pub fn padded(&self) -> Tokenizer {
+        let roles = self.vocabulary.roles();
+        let mut padded = self.clone();
+        if let (None, Some(eos)) = (roles.pad, roles.eos) {
+            padded.vocabulary = padded.vocabulary.with_padding(eos);
+        }
+        padded
     }
 
     /// The text of `tokenizer.json`.

@@ -4,6 +4,7 @@
 //! Morphological Analysis", EMNLP 2004), computed by vibrato.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokenizers as hf;
-use tokenizers::normalizer::Range;
+use tokenizers::normalizer;
 use tokenizers::{PreTokenizedString, PreTokenizer};
 
 use crate::atomic::write_file_with;
@@ -106,7 +107,7 @@ impl Dictionary {
     }
 
     /// The morphemes of a text, as ranges of bytes; white space is in none.
-    pub fn cut(&self, text: &str) -> Vec<std::ops::Range<usize>> {
+    pub fn cut(&self, text: &str) -> Vec<Range<usize>> {
         let mut worker = self.tokenizer.new_worker();
         worker.reset_sentence(text);
         worker.tokenize();
@@ -198,16 +199,39 @@ pub(super) struct Morphemes {
     pub(super) dictionary: Dictionary,
     /// Lower-case each of them.
     pub(super) lowercase: bool,
+    /// White space that the dictionary takes for a word is one: what cuts morphemes in pieces drops
+    /// it, what cuts them in characters does not.
+    pub(super) space_is_text: bool,
+}
+
+/// White space as Python has it.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// The parts of a morpheme between white space, as ranges of bytes.
+fn without_space(text: &str, morpheme: Range<usize>) -> Vec<Range<usize>> {
+    let inside = &text[morpheme.clone()];
+    let words = inside.split(is_space).filter(|word| !word.is_empty());
+    let start = |word: &str| morpheme.start + word.as_ptr() as usize - inside.as_ptr() as usize;
+    words
+        .map(|word| start(word)..start(word) + word.len())
+        .collect()
 }
 
 impl PreTokenizer for Morphemes {
     fn pre_tokenize(&self, text: &mut PreTokenizedString) -> hf::Result<()> {
         text.split(|_, text| {
-            let cut = self.dictionary.cut(text.get());
+            let mut cut = self.dictionary.cut(text.get());
+            if !self.space_is_text {
+                let whole = text.get();
+                let words = cut.into_iter().flat_map(|word| without_space(whole, word));
+                cut = words.collect();
+            }
             let mut parts = Vec::with_capacity(cut.len());
             for range in cut {
                 let mut part = text
-                    .slice(Range::Normalized(range))
+                    .slice(normalizer::Range::Normalized(range))
                     .ok_or("a morpheme is not within its text")?;
                 if self.lowercase {
                     part.lowercase();

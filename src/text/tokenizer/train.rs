@@ -24,7 +24,7 @@ use crate::text::words::ascii_words;
 use crate::{Error, Result};
 
 /// Changes with what training makes of the same text, so that an older result is not taken for it.
-const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 const FILE: &str = "tokenizer.json";
 
@@ -114,6 +114,7 @@ impl TokenizerTrainer {
             TokenizerKind::Morpheme => Some(Morphemes {
                 dictionary: Dictionary::find(options.dictionary.as_deref())?,
                 lowercase: options.lowercase,
+                space_is_text: options.characters(),
             }),
             _ => None,
         };
@@ -311,11 +312,14 @@ fn bpe(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<BPE> 
     merged(trainer, std::iter::empty(), counts, options)
 }
 
+/// Characters of the longest word that WordPiece cuts in pieces.
+const LONGEST_WORD: usize = 100;
+
 /// As the library's WordPiece trainer does it: pairs by frequency, `##` before what continues.
 ///
 /// The library numbers the first `##` tokens in the order of a hash map, and breaks ties by these
 /// numbers; so they are given here, sorted, and equal text gives equal vocabularies.
-fn wordpiece(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordPiece> {
+fn wordpiece(mut counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result<WordPiece> {
     let mut seen: HashMap<char, u64> = HashMap::new();
     let mut inside: BTreeSet<char> = BTreeSet::new();
     for (word, count) in &counts {
@@ -323,6 +327,17 @@ fn wordpiece(counts: HashMap<String, u64>, options: &TokenizerOptions) -> Result
             *seen.entry(character).or_default() += count;
         }
         inside.extend(word.chars().skip(1));
+    }
+    // Nothing is learned from what will be unknown, and the library's time goes with the square of a
+    // word's length.
+    let words = counts.len();
+    counts.retain(|word, _| word.chars().take(LONGEST_WORD + 1).count() <= LONGEST_WORD);
+    let longer = words - counts.len();
+    if longer > 0 {
+        log::warn!(
+            "{longer} words have more than {LONGEST_WORD} characters, which WordPiece takes for \
+             unknown; no pieces are made of them"
+        );
     }
     let mut alphabet: Vec<(char, u64)> = seen.into_iter().collect();
     alphabet.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));

@@ -1,5 +1,7 @@
 //! The text of a run: read, tokenised and divided once, shared by all stages and repeats.
 
+mod held_out;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -8,19 +10,16 @@ use std::sync::Arc;
 
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
-use crate::models::{Reading, tokenizer_of};
+use crate::models::Reading;
 use crate::objectives::{Labelled, Problem};
 use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
 use crate::text::{
-    Column, Documents, Example, Format, Source, Split, TaggedDocuments, TaggedText, Tokenizer,
-    TokenizerOptions, corpus, split, tokenise,
+    Documents, Example, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise,
 };
-use crate::train::config::{
-    DataConfig, ModelConfig, RunConfig, Source as DataSource, StageConfig, TextChoice,
-};
-use crate::train::run::resolve_model;
+use crate::train::config::{RunConfig, Source as DataSource, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
+use read::{given, options, sources, tagged_texts, tokenizer};
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
@@ -32,6 +31,8 @@ pub(super) struct Data {
     test_share: f64,
     seed: u64,
     all: bool,
+    /// Whether a stage learns from labels; where none does, they mean nothing.
+    learns: bool,
 }
 
 /// Numbers of the documents in each part.
@@ -61,6 +62,7 @@ impl Data {
     /// With `all` nothing is held out: what is scored is all that there is.
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
+        let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let mut tagged = None;
         let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
         let (tokenizer, documents) = if config.stages.iter().any(by_word) {
@@ -101,7 +103,6 @@ impl Data {
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
-            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
             let mut sources = sources(&config.data, learns)?;
             let several = |s: &StageConfig| s.objective.problem() == Problem::MultiLabel;
             let several = config.stages.iter().any(several);
@@ -110,6 +111,11 @@ impl Data {
             }
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
+            let documents = if all {
+                documents
+            } else {
+                held_out::cut(documents, config, &tokenizer)
+            };
             (tokenizer, documents)
         };
         let cached = documents.from_cache().then_some(", from the cache");
@@ -128,18 +134,25 @@ impl Data {
             test_share: config.data.test_share,
             seed: config.seed,
             all,
+            learns,
         })
     }
 
-    /// The tokeniser's files: name and content.
-    pub fn tokenizer_files(&self, reading: Reading) -> Result<Vec<(String, Vec<u8>)>> {
+    /// The tokeniser's files: name and content; a classifier's names what fills batches.
+    pub fn tokenizer_files(
+        &self,
+        reading: Reading,
+        classifies: bool,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
         if reading != Reading::Rows {
             let text = self.tokenizer.to_json()?;
             return Ok(vec![("tokenizer.json".into(), text.into_bytes())]);
         }
         let place = || Path::new("a temporary folder");
         let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
-        self.tokenizer.save_folder(folder.path())?;
+        let padded = classifies.then(|| self.tokenizer.padded());
+        let tokenizer = padded.as_ref().unwrap_or(&self.tokenizer);
+        tokenizer.save_folder(folder.path())?;
         let entries = std::fs::read_dir(folder.path()).map_err(|e| Error::read(place(), e))?;
         let mut files = Vec::new();
         for entry in entries {
@@ -348,13 +361,18 @@ impl Data {
         };
         let (own, test) = match choice {
             TextChoice::Unlabelled => (Vec::new(), Vec::new()),
-            _ if has_labels => (self.training_texts(unit)?, Vec::new()),
+            _ if has_labels && (self.learns || unit.fold.is_some()) => {
+                (self.training_texts(unit)?, Vec::new())
+            }
             _ => self.texts()?,
         };
         let mut chosen = own;
         if choice != TextChoice::Train {
+            // What has no label among what has one is in both.
             chosen.extend(further);
+            chosen.retain(|doc| !test.contains(doc));
             chosen.sort_unstable();
+            chosen.dedup();
         }
         if chosen.len() < 2 {
             return Err(Error::NoSteps {
@@ -370,7 +388,7 @@ impl Data {
             .min(HELD_OUT_TEXTS / chosen.len() as f64)
             .min(0.5);
         let (train, validation) = match share > 0.0 {
-            true => split::holdout(documents, &chosen, share, self.seed)?,
+            true => self.hold(&chosen, share)?,
             false => (chosen, Vec::new()),
         };
         Ok(Parts {
@@ -380,22 +398,6 @@ impl Data {
         })
     }
 
-    /// The texts of `data.path`, which have no labels: those to train on and those to test on.
-    fn texts(&self) -> Result<(Vec<u32>, Vec<u32>)> {
-        let documents = &self.documents;
-        let in_part = |test: bool| {
-            documents.filter(|d| match documents.split(d) {
-                Some(Split::Unsup) => false,
-                split => (split == Some(Split::Test)) == test,
-            })
-        };
-        let (rest, test) = (in_part(false), in_part(true));
-        match test.is_empty() && self.test_share > 0.0 && rest.len() > 1 {
-            true => split::holdout(documents, &rest, self.test_share, self.seed),
-            false => Ok((rest, test)),
-        }
-    }
-
     /// All labelled texts but those that will be tested on.
     fn training_texts(&self, unit: &Unit) -> Result<Vec<u32>> {
         let mut parts = self.labelled(unit)?;
@@ -403,96 +405,4 @@ impl Data {
         parts.train.sort_unstable();
         Ok(parts.train)
     }
-}
-
-fn options(config: &RunConfig) -> TokenizerOptions {
-    let tokenizer = &config.tokenizer;
-    TokenizerOptions {
-        kind: tokenizer.kind,
-        vocab_size: tokenizer.vocabulary,
-        min_frequency: tokenizer.min_frequency,
-        family: match (&config.model, config.model.family()) {
-            (ModelConfig::Lstm(_), _) => None,
-            (_, Some(family)) => Some(family.specials()),
-            // Its tokeniser comes from the folder.
-            (_, None) => None,
-        },
-        lowercase: tokenizer.lowercase,
-        strip_accents: tokenizer.strip_accents,
-        subword: tokenizer.subword,
-        dictionary: tokenizer.dictionary.clone(),
-        ..TokenizerOptions::default()
-    }
-}
-
-/// A tokeniser that is not to be trained: the file's, or that of the model that a run starts from.
-fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
-    let dictionary = config.tokenizer.dictionary.as_deref();
-    let is_lstm = config.model.lstm().is_some();
-    if let Some(file) = &config.tokenizer.file {
-        return match is_lstm {
-            true => Tokenizer::load(file),
-            false => Tokenizer::open_with(file, dictionary),
-        }
-        .map(Some);
-    }
-    let is_folder = |init: &&String| config.stages.iter().all(|s| s.name != **init);
-    let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
-    match inits.filter(|_| !is_lstm).find(is_folder) {
-        None => Ok(None),
-        Some(init) => tokenizer_of(&resolve_model(Path::new(init))?, dictionary).map(Some),
-    }
-}
-
-/// The run's tokeniser: the given one, the one an earlier run trained on the same text, or a new
-/// one.
-fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
-    if let Some(tokenizer) = given(config)? {
-        return Ok(tokenizer);
-    }
-    Tokenizer::train_cached(sources, &options(config), cache)
-}
-
-/// Texts with labelled words, and the part of the data that each belongs to.
-fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
-    let split = data.test.as_ref().map(|_| Split::Train);
-    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
-    let mut all = Vec::new();
-    for (path, split) in files {
-        if let Some(path) = path {
-            let texts = corpus::read_tagged(path)?;
-            all.extend(texts.into_iter().map(|text| (text, split)));
-        }
-    }
-    Ok(all)
-}
-
-/// The files that a run file names; labels must be there where something `learns` them.
-pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
-    let format = match data.source {
-        DataSource::Imdb => Some(Format::Imdb),
-        DataSource::Rt => Some(Format::RottenTomatoes),
-        DataSource::Files | DataSource::Demo => None,
-    };
-    let column = |name: &Option<String>| name.as_deref().map(Column::from);
-    let labelled = |path: &Path, split: Option<Split>| Source {
-        format,
-        text: column(&data.text_column),
-        pair: column(&data.pair_column),
-        label: column(&data.label_column),
-        label_optional: !learns,
-        split,
-        ..Source::new(path)
-    };
-    let mut sources = Vec::new();
-    // With a test file of its own, everything else is for training.
-    let split = data.test.as_ref().map(|_| Split::Train);
-    sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
-    let test = data.test.as_ref();
-    sources.extend(test.map(|path| labelled(path, Some(Split::Test))));
-    sources.extend(data.unlabelled.iter().map(Source::unlabelled));
-    for source in &mut sources {
-        source.sentence_end = data.sentence_end.clone();
-    }
-    Ok(sources)
 }

@@ -22,7 +22,7 @@ use crate::objectives::Labelled;
 use crate::objectives::criterion::{Purpose, Setup};
 use crate::objectives::labels::Labels;
 use crate::tensor::DType;
-use crate::text::{Roles, Vocabulary, WordVectors};
+use crate::text::{Frame, Roles, Vocabulary, WordVectors};
 use data::Data;
 use objective::{Course, ObjectiveTask};
 
@@ -121,14 +121,19 @@ fn make(
     let vocabulary = data.tokenizer.vocabulary();
     let (mut config, mut source) = start::network(request, vocabulary)?;
     check_reading(&*config, source.as_ref(), &data)?;
-    let labels = labels(&data, source.as_ref(), stage)?;
-    let labels = labels.map(|(labels, kept)| {
-        config.set_labels(labels.of_config());
-        if !kept {
-            source = source.take().map(Pretrained::without_head);
+    let labels = match labels(&data, source.as_ref(), stage)? {
+        None => None,
+        Some((labels, kept)) => {
+            config.set_labels(labels.of_config());
+            if config.reading() == Reading::Rows {
+                config.set_padding(Frame::of(vocabulary)?.pad);
+            }
+            if !kept {
+                source = source.map(Pretrained::without_head);
+            }
+            Some(Arc::new(labels))
         }
-        Arc::new(labels)
-    });
+    };
     let vectors = match &request.config.model {
         ModelConfig::Lstm(model) => model.word_vectors.as_deref(),
         _ => None,
@@ -148,7 +153,8 @@ fn make(
         seed: request.config.seed,
     })?;
     let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed))?;
-    let companions = data.tokenizer_files(config.reading())?;
+    let classifies = stage.objective.needs_labels();
+    let companions = data.tokenizer_files(config.reading(), classifies)?;
     let started = start::start(gpu, request, config, source, vectors, stream.per_epoch())?;
     let course = Course {
         criterion,

@@ -32,6 +32,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         seed: config.seed,
         tagged: None,
         all: false,
+        learns: false,
     };
     (config, data)
 }

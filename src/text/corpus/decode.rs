@@ -1,0 +1,163 @@
+//! Text in UTF-16, as UTF-8: what spreadsheets and Windows' editors write.
+
+use std::io::{self, BufRead, Read};
+
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_16BE, UTF_16LE};
+
+/// Bytes of UTF-8 that are decoded at a time.
+const CHUNK: usize = 1 << 16;
+
+/// A reader of UTF-8, whatever the text was. A byte order mark stays where it is.
+pub struct Utf8<R> {
+    inner: R,
+    utf16: Option<Utf16>,
+}
+
+struct Utf16 {
+    decoder: Decoder,
+    text: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl<R: BufRead> Utf8<R> {
+    /// Tells by the first bytes what the text is: by their mark, or by the zeros in the letters of
+    /// the Latin alphabet.
+    ///
+    /// # Errors
+    /// Those of reading; UTF-32 is refused.
+    pub fn new(mut inner: R) -> io::Result<Self> {
+        let start = inner.fill_buf()?;
+        if start.starts_with(&[0xff, 0xfe, 0, 0]) || start.starts_with(&[0, 0, 0xfe, 0xff]) {
+            return Err(invalid(
+                "is UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`",
+            ));
+        }
+        let encoding = match *start {
+            [0xff, 0xfe, ..] => Some(UTF_16LE),
+            [0xfe, 0xff, ..] => Some(UTF_16BE),
+            [a, 0, b, 0, ..] if a != 0 && b != 0 => Some(UTF_16LE),
+            [0, a, 0, b, ..] if a != 0 && b != 0 => Some(UTF_16BE),
+            _ => None,
+        };
+        Ok(Self {
+            inner,
+            utf16: encoding.map(Utf16::new),
+        })
+    }
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+impl Utf16 {
+    fn new(encoding: &'static Encoding) -> Self {
+        Self {
+            decoder: encoding.new_decoder_without_bom_handling(),
+            text: Vec::new(),
+            at: 0,
+            ended: false,
+        }
+    }
+
+    fn fill(&mut self, inner: &mut impl BufRead) -> io::Result<()> {
+        self.at = 0;
+        self.text.resize(CHUNK, 0);
+        let mut written = 0;
+        while written == 0 && !self.ended {
+            let bytes = inner.fill_buf()?;
+            let last = bytes.is_empty();
+            let decoder = &mut self.decoder;
+            let (result, read, new) =
+                decoder.decode_to_utf8_without_replacement(bytes, &mut self.text, last);
+            inner.consume(read);
+            written = new;
+            match result {
+                DecoderResult::Malformed(..) => {
+                    let message = "is UTF-16 with a character that is none: damaged or cut short";
+                    return Err(invalid(message));
+                }
+                DecoderResult::InputEmpty => self.ended = last,
+                DecoderResult::OutputFull => {}
+            }
+        }
+        self.text.truncate(written);
+        Ok(())
+    }
+}
+
+impl<R: BufRead> BufRead for Utf8<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let Some(utf16) = &mut self.utf16 else {
+            return self.inner.fill_buf();
+        };
+        if utf16.at == utf16.text.len() && !utf16.ended {
+            utf16.fill(&mut self.inner)?;
+        }
+        Ok(&utf16.text[utf16.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        match &mut self.utf16 {
+            Some(utf16) => utf16.at = (utf16.at + amount).min(utf16.text.len()),
+            None => self.inner.consume(amount),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Utf8<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(unit).collect()
+    }
+
+    fn read(bytes: &[u8], buffer: usize) -> io::Result<String> {
+        let mut text = String::new();
+        let reader = BufReader::with_capacity(buffer, bytes);
+        Utf8::new(reader)?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn text_is_the_same_however_it_was_encoded() {
+        let text = "text,label\r\nnaïve 走れ 🏃,1\n".repeat(5000);
+        for buffer in [5, 64, 1 << 18] {
+            assert_eq!(read(text.as_bytes(), buffer).unwrap(), text);
+            for mark in ["", "\u{feff}"] {
+                let marked = format!("{mark}{text}");
+                for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+                    assert_eq!(read(&utf16(&marked, unit), buffer).unwrap(), marked);
+                }
+            }
+        }
+        for text in ["", "a", "ab"] {
+            assert_eq!(read(text.as_bytes(), 64).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_wider_is_refused() {
+        let mut bytes = utf16("\u{feff}good\n", u16::to_le_bytes);
+        bytes.pop();
+        assert!(read(&bytes, 64).unwrap_err().to_string().contains("UTF-16"));
+        bytes.extend([0, 0x3d, 0xd8]);
+        assert!(read(&bytes, 64).unwrap_err().to_string().contains("UTF-16"));
+        let wide = [0xff, 0xfe, 0, 0, b'a', 0, 0, 0];
+        assert!(read(&wide, 64).unwrap_err().to_string().contains("UTF-32"));
+    }
+}

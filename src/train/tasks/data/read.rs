@@ -1,0 +1,101 @@
+//! What a run file names, read: its files, its tokeniser.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::models::tokenizer_of;
+use crate::text::{Column, Format, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus};
+use crate::train::config::{DataConfig, ModelConfig, RunConfig, Source as DataSource};
+use crate::train::run::resolve_model;
+
+pub(super) fn options(config: &RunConfig) -> TokenizerOptions {
+    let tokenizer = &config.tokenizer;
+    TokenizerOptions {
+        kind: tokenizer.kind,
+        vocab_size: tokenizer.vocabulary,
+        min_frequency: tokenizer.min_frequency,
+        family: match (&config.model, config.model.family()) {
+            (ModelConfig::Lstm(_), _) => None,
+            (_, Some(family)) => Some(family.specials()),
+            // Its tokeniser comes from the folder.
+            (_, None) => None,
+        },
+        lowercase: tokenizer.lowercase,
+        strip_accents: tokenizer.strip_accents,
+        subword: tokenizer.subword,
+        dictionary: tokenizer.dictionary.clone(),
+        ..TokenizerOptions::default()
+    }
+}
+
+/// A tokeniser that is not to be trained: the file's, or that of the model that a run starts from.
+pub(super) fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
+    let dictionary = config.tokenizer.dictionary.as_deref();
+    let is_lstm = config.model.lstm().is_some();
+    if let Some(file) = &config.tokenizer.file {
+        return match is_lstm {
+            true => Tokenizer::load(file),
+            false => Tokenizer::open_with(file, dictionary),
+        }
+        .map(Some);
+    }
+    let is_folder = |init: &&String| config.stages.iter().all(|s| s.name != **init);
+    let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
+    match inits.filter(|_| !is_lstm).find(is_folder) {
+        None => Ok(None),
+        Some(init) => tokenizer_of(&resolve_model(Path::new(init))?, dictionary).map(Some),
+    }
+}
+
+/// The run's tokeniser: the given one, the one an earlier run trained on the same text, or a new
+/// one.
+pub(super) fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) -> Result<Tokenizer> {
+    if let Some(tokenizer) = given(config)? {
+        return Ok(tokenizer);
+    }
+    Tokenizer::train_cached(sources, &options(config), cache)
+}
+
+/// Texts with labelled words, and the part of the data that each belongs to.
+pub(super) fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
+    let split = data.test.as_ref().map(|_| Split::Train);
+    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
+    let mut all = Vec::new();
+    for (path, split) in files {
+        if let Some(path) = path {
+            let texts = corpus::read_tagged(path)?;
+            all.extend(texts.into_iter().map(|text| (text, split)));
+        }
+    }
+    Ok(all)
+}
+
+/// The files that a run file names; labels must be there where something `learns` them.
+pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
+    let format = match data.source {
+        DataSource::Imdb => Some(Format::Imdb),
+        DataSource::Rt => Some(Format::RottenTomatoes),
+        DataSource::Files | DataSource::Demo => None,
+    };
+    let column = |name: &Option<String>| name.as_deref().map(Column::from);
+    let labelled = |path: &Path, split: Option<Split>| Source {
+        format,
+        text: column(&data.text_column),
+        pair: column(&data.pair_column),
+        label: column(&data.label_column),
+        label_optional: !learns,
+        split,
+        ..Source::new(path)
+    };
+    let mut sources = Vec::new();
+    // With a test file of its own, everything else is for training.
+    let split = data.test.as_ref().map(|_| Split::Train);
+    sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
+    let test = data.test.as_ref();
+    sources.extend(test.map(|path| labelled(path, Some(Split::Test))));
+    sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    for source in &mut sources {
+        source.sentence_end = data.sentence_end.clone();
+    }
+    Ok(sources)
+}

@@ -1,0 +1,329 @@
+//! Files as people have them: tables without known names, with other separators, in other encodings.
+#![cfg(feature = "train")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use melos::text::corpus::{Example, Source, Split, read, read_tagged};
+use melos::text::split::holdout;
+use melos::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenise};
+use melos::{Error, Result};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn all(source: &Source) -> Result<Vec<(String, Option<String>)>> {
+    let mut examples = Vec::new();
+    read(source, &mut |example: Example| {
+        examples.push((example.text, example.label));
+        Ok(())
+    })?;
+    Ok(examples)
+}
+
+fn texts(source: &Source) -> Vec<String> {
+    let examples = all(source).unwrap().into_iter();
+    examples.map(|(text, _)| text).collect()
+}
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+    let each = |(text, label): &(&str, &str)| (text.to_string(), Some(label.to_string()));
+    of.iter().map(each).collect()
+}
+
+#[test]
+fn a_row_behind_a_header_is_data() {
+    let root = folder();
+    // Labels that come once, in the first row and later; more rows than a guess needs.
+    let common = "fair enough,so\nfair play,so\n".repeat(8);
+    for name in ["text,label", "Review,Sentiment"] {
+        let path = write(&root, "a.csv", format!("{name}\nsplendid,rare\n{common}"));
+        let found = all(&Source::new(&path)).unwrap();
+        assert_eq!(found.len(), 17);
+        assert_eq!(found[0], ("splendid".into(), Some("rare".into())));
+    }
+    // A first row without a label does not make the second one the first.
+    let path = write(
+        &root,
+        "b.tsv",
+        format!("nothing,\nsplendid,rare\n{common}").replace(',', "\t"),
+    );
+    assert_eq!(all(&Source::new(&path)).unwrap().len(), 18);
+}
+
+#[test]
+fn the_text_of_a_table_is_told_by_its_content() {
+    let root = folder();
+    let unlabelled = |text: &str| {
+        let path = write(&root, "a.csv", text);
+        texts(&Source::unlabelled(&path))
+    };
+    // Names that are long, over numbers, addresses and labels.
+    let found = unlabelled(
+        "a_very_long_number_indeed,say,homepage_of_the_author\n\
+         17,no more,https://example.org/somewhere/else\n23,yes please,https://example.org/a/b\n",
+    );
+    assert_eq!(found, ["no more", "yes please"]);
+    let found = unlabelled(
+        "c1,c2,,\nnot_interesting_at_all,a dull play,,\nnot_interesting_at_all,a dark play,,\n\
+         not_interesting_at_all,a sad play,,\ngood,a fine play,,\n",
+    );
+    assert_eq!(
+        found,
+        ["a dull play", "a dark play", "a sad play", "a fine play"]
+    );
+    // A known label is never the text; the row that names it is no text.
+    let found = unlabelled("opinion,sentiment\nbad,exceedingly negative\nfine,quite positive\n");
+    assert_eq!(found, ["bad", "fine"]);
+    // Without a header, nothing is lost.
+    assert_eq!(
+        unlabelled("1,so it goes\n2,and so on\n"),
+        ["so it goes", "and so on"]
+    );
+    assert_eq!(unlabelled("one\ntwo\n"), ["one", "two"]);
+    // With labels that are known, in a table of many columns.
+    let text = "id,added,phrase,author,label\nx1,2026-01-02,well done,AB,1\ny2,2026-02-03,all wrong,CD,0\n";
+    let path = write(&root, "b.csv", text);
+    let expected = pairs(&[("well done", "1"), ("all wrong", "0")]);
+    assert_eq!(all(&Source::new(&path)).unwrap(), expected);
+    // No text: melos asks.
+    let path = write(&root, "c.csv", "a,b\n1,2\n3,4\n");
+    let error = all(&Source::unlabelled(&path)).unwrap_err();
+    assert!(
+        matches!(error, Error::ColumnMissing { role: "text", .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn separators_are_told_by_the_first_rows() {
+    let root = folder();
+    let expected = pairs(&[
+        ("well; done, really", "1"),
+        ("all\twrong", "0"),
+        ("so | so", "1"),
+    ]);
+    for (name, separator) in [
+        ("a.csv", ';'),
+        ("b.csv", '\t'),
+        ("c.csv", '|'),
+        ("d.tsv", ','),
+        ("e.tsv", ';'),
+    ] {
+        for header in ["text,label\n", ""] {
+            let header = header.replace(',', &separator.to_string());
+            let rows: String = expected
+                .iter()
+                .map(|(text, label)| format!("\"{text}\"{separator}{}\n", label.as_ref().unwrap()))
+                .collect();
+            let path = write(&root, name, format!("{header}{rows}"));
+            let found = all(&Source::new(&path)).unwrap();
+            assert_eq!(found, expected, "{name} {header:?}");
+        }
+    }
+    // A line for Excel is no row.
+    for (mark, end) in [("", "\n"), ("\u{feff}", "\r\n")] {
+        let text = format!("{mark}sep=;\ntext;label\na, b;1\nc;0\n").replace('\n', end);
+        let path = write(&root, "excel.csv", &text);
+        let found = all(&Source::new(&path)).unwrap();
+        assert_eq!(found, pairs(&[("a, b", "1"), ("c", "0")]));
+        let path = write(&root, "excel.csv", format!("{text}d{end}"));
+        let error = all(&Source::new(&path)).unwrap_err();
+        assert!(
+            matches!(error, Error::MalformedRow { line: 5, .. }),
+            "{error:?}"
+        );
+    }
+    // The rows that follow are read as the first ones are.
+    let path = write(&root, "f.csv", "text;label\ngood;1\nbad\n");
+    let error = all(&Source::new(&path)).unwrap_err();
+    assert!(
+        matches!(error, Error::MalformedRow { line: 3, .. }),
+        "{error:?}"
+    );
+}
+
+fn utf16(text: &str) -> [Vec<u8>; 2] {
+    [u16::to_le_bytes, u16::to_be_bytes].map(|unit| text.encode_utf16().flat_map(unit).collect())
+}
+
+#[test]
+fn text_in_utf_16_is_read() {
+    let root = folder();
+    let expected = pairs(&[("überaus 走れ", "a"), ("naïve", "b")]);
+    for (name, text) in [
+        ("a.csv", "text,label\nüberaus 走れ,a\nnaïve,b\n"),
+        ("a.tsv", "label\ttext\r\na\tüberaus 走れ\r\nb\tnaïve\r\n"),
+        (
+            "a.jsonl",
+            "{\"text\":\"überaus 走れ\",\"label\":\"a\"}\n{\"text\":\"naïve\",\"label\":\"b\"}\n",
+        ),
+    ] {
+        for mark in ["\u{feff}", ""] {
+            for bytes in utf16(&format!("{mark}{text}")) {
+                // Without a mark, the first two letters tell.
+                let path = write(&root, name, bytes);
+                assert_eq!(
+                    all(&Source::new(&path)).unwrap(),
+                    expected,
+                    "{name} {mark:?}"
+                );
+            }
+            let path = write(&root, name, format!("{mark}{text}"));
+            assert_eq!(
+                all(&Source::new(&path)).unwrap(),
+                expected,
+                "{name} {mark:?}"
+            );
+        }
+    }
+    let books = folder();
+    let [le, be] = utf16("\u{feff}eins\r\nzwei");
+    write(&books, "a.txt", le);
+    write(&books, "b.txt", be);
+    assert_eq!(texts(&Source::new(books.path())), ["eins\nzwei"; 2]);
+    let path = write(&root, "cut.txt", &utf16("\u{feff}ein Film")[0][..9]);
+    let error = all(&Source::new(&path)).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+}
+
+#[test]
+fn json_lines_have_many_names() {
+    let root = folder();
+    let rows = "{\"text\":\"one\",\"label\":\"a\"}\n{\"text\":\"two\",\"label\":\"b\"}\n";
+    for name in ["a.json", "a.JSON", "a.ndjson", "a.jsonl"] {
+        let path = write(&root, name, rows);
+        assert_eq!(
+            all(&Source::new(&path)).unwrap(),
+            pairs(&[("one", "a"), ("two", "b")])
+        );
+    }
+    let tagged = write(
+        &root,
+        "t.json",
+        "{\"tokens\":[\"one\",\"two\"],\"tags\":[\"X\",\"Y\"]}\n",
+    );
+    assert_eq!(read_tagged(&tagged).unwrap()[0].words, ["one", "two"]);
+    let says = |text: &str, line: u64, words: &[&str]| {
+        let path = write(&root, "wrong.json", text);
+        let error = all(&Source::new(&path)).unwrap_err();
+        let at = matches!(error, Error::MalformedRow { line: found, .. } if found == line);
+        assert!(at, "{error:?}");
+        let error = error.to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert!(!error.contains("at line"), "{error}");
+    };
+    says("[{\"text\":\"one\"}]\n", 1, &["jq -c '.[]'"]);
+    says("{\n \"text\": \"one\"\n}\n", 1, &["one JSON object"]);
+    let half = format!("{rows}{{\"text\":\"three \\ud83d\",\"label\":\"a\"}}\n");
+    says(&half, 3, &["half of a surrogate pair"]);
+    says(
+        &format!("{rows}{{\"txt\":\"three\"}}\n"),
+        3,
+        &["no text", "'sentence'", "(txt)"],
+    );
+    says(
+        &format!("{rows}{{\"text\":\"three\"}}\n"),
+        3,
+        &["no label", "'label'", "(text)"],
+    );
+}
+
+#[test]
+fn lists_of_labels_name_what_applies() {
+    let root = folder();
+    let path = write(
+        &root,
+        "a.jsonl",
+        "{\"text\":\"x\",\"labels\":[\"sad\",\"long\"]}\n{\"text\":\"y\",\"labels\":[]}\n{\"text\":\"z\",\"labels\":[3]}\n",
+    );
+    let source = Source {
+        several: true,
+        split: Some(Split::Train),
+        ..Source::new(&path)
+    };
+    let expected = pairs(&[("x", "sad,long"), ("y", ""), ("z", "3")]);
+    assert_eq!(all(&source).unwrap(), expected);
+    let error = all(&Source::new(&path)).unwrap_err().to_string();
+    assert!(error.contains("multi_label"), "{error}");
+}
+
+/// A text of `words` words in sentences, of which no two are alike.
+fn book(words: usize) -> String {
+    let word = |n: usize| format!("w{}{}", n % 7, if n % 9 == 8 { "." } else { "" });
+    (0..words).map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn one_long_text_is_cut_and_its_end_held_out() {
+    let root = folder();
+    let path = write(&root, "book.txt", book(3000));
+    let options = TokenizerOptions {
+        kind: TokenizerKind::Bpe,
+        vocab_size: 300,
+        min_frequency: 1,
+        ..TokenizerOptions::default()
+    };
+    let tokenizer = Tokenizer::train(&[Source::new(&path)], &options).unwrap();
+    let vocabulary = tokenizer.vocabulary();
+    let read = |sources: &[Source]| tokenise(sources, &tokenizer, None).unwrap();
+    let whole = read(&[Source::new(&path)]);
+    let tokens = whole.ids(0).to_vec();
+    assert_eq!(whole.len(), 1);
+    for length in [50, 128, 1_000_000] {
+        let cut = read(&[Source::new(&path)]).in_pieces(length, vocabulary);
+        let pieces = cut.len();
+        assert!(pieces >= (tokens.len() / length).max(20), "{pieces}");
+        let ids: Vec<&[u32]> = (0..pieces as u32).map(|doc| cut.ids(doc)).collect();
+        assert_eq!(ids.concat(), tokens);
+        let words = |ids: &&[u32]| !ids.is_empty() && !vocabulary.continues(ids[0]);
+        assert!(ids[1..].iter().all(words));
+        let longest = ids.iter().map(|ids| ids.len()).max().unwrap();
+        assert!(
+            longest <= tokens.len().div_ceil(20).min(length * 5 / 4 + 8),
+            "{longest}"
+        );
+        let all: Vec<u32> = (0..pieces as u32).collect();
+        let held = holdout(&cut, &all, 0.1, 7).unwrap().1;
+        let tail = pieces - held.len();
+        assert_eq!(held, all[tail..], "{length}");
+        let share = held.len() as f64 / pieces as f64;
+        assert!((0.05..0.15).contains(&share), "{share}");
+    }
+    // A book for every part of the data; of labelled rows and parts of many texts nothing is cut.
+    let other = write(&root, "other.txt", book(200));
+    let rows = write(
+        &root,
+        "rows.csv",
+        "text,label\na long text,x\nanother one,\n",
+    );
+    let sources = [Source::new(&rows), Source::unlabelled(&other)];
+    let cut = read(&sources).in_pieces(64, vocabulary);
+    assert!(cut.len() > 10);
+    assert_eq!(cut.labelled().len(), 1);
+    assert_eq!(
+        cut.filter(|doc| cut.split(doc) == Some(Split::Unsup)).len(),
+        cut.len() - 2
+    );
+    assert_eq!(cut.label_names(), ["x"]);
+    let two = [Source::unlabelled(&path), Source::unlabelled(&other)];
+    assert_eq!(read(&two).in_pieces(64, vocabulary).len(), 2);
+    let test = Source {
+        split: Some(Split::Test),
+        ..Source::new(&path)
+    };
+    assert_eq!(read(&[test]).in_pieces(64, vocabulary).len(), 1);
+    let short = write(&root, "short.txt", "a few words");
+    assert_eq!(
+        read(&[Source::new(&short)]).in_pieces(2, vocabulary).len(),
+        1
+    );
+}
