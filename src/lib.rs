@@ -78,10 +78,8 @@ pub mod cli;
 #[cfg(feature = "gpu")]
 pub use error::{Error, Result};
 #[cfg(feature = "train")]
-pub use inference::open;
+pub use inference::{Model, open, predict};
 #[cfg(feature = "train")]
 pub use train::fit;
-#[cfg(feature = "train")]
-pub use train::run::{Model, predict};
 #[cfg(feature = "train")]
 pub use trainer::{Trainer, TrainingStep, load, save};

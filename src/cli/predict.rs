@@ -9,10 +9,9 @@ use serde::Serialize;
 use super::model_options::ModelOptions;
 use super::output;
 use crate::error::{Error, Result};
-use crate::inference::{self, Tagger, Word};
+use crate::inference::{self, Prediction, Tagger, Word};
 use crate::text::Example;
 use crate::text::corpus::Lines;
-use crate::train::run::Prediction;
 use crate::train::{run, tasks};
 
 /// Texts read from standard input before the model sees them: one batch.
@@ -56,7 +55,7 @@ impl Predict {
         let mut model = inference::open_model(&folder, base, adapter)?;
         self.each(&mut |texts| {
             let examples = texts.into_iter().map(|text| self.example(text));
-            run::predict(model.as_mut(), examples.collect::<Result<Vec<_>>>()?)?
+            inference::predict(model.as_mut(), examples.collect::<Result<Vec<_>>>()?)?
                 .iter()
                 .try_for_each(|p| self.print(p))
         })

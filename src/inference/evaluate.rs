@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Classifier;
+use super::answers::Model;
 use super::predict::cut;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::objectives::scores::Scores;
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
 use crate::train::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
-use crate::train::run::{Model, units};
+use crate::train::run::units;
 use crate::train::task::{Split, TaskRequest};
 use crate::train::tasks::{self, TaskFactory};
 

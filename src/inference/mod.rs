@@ -1,6 +1,7 @@
 //! Using a trained model: guessing masked tokens, writing on, vectors of texts, labels. Models are
 //! Hugging Face folders, PEFT adapters with their base, or what `melos train` has left.
 
+mod answers;
 mod embed;
 mod evaluate;
 mod fill_mask;
@@ -12,6 +13,7 @@ mod tag;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use answers::{Model, Prediction, predict};
 pub use embed::Embedder;
 pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};

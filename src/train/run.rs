@@ -1,8 +1,7 @@
-//! Whole runs: what `melos train`, `eval` and `predict` do, without the command line.
+//! Whole runs: what `melos train` does, without the command line.
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::artifacts::RunFolder;
@@ -10,15 +9,13 @@ use super::artifacts::checkpoints::Checkpoints;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
-use super::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
+use super::config::{RunConfig, StageConfig, StageKind};
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
 use super::trainer::{StopFlag, Trainer, UnitEnd};
 use crate::error::{Error, Result};
 use crate::hub;
-use crate::objectives::scores::Scores;
-use crate::text::Example;
 
 /// A run to be begun, or one to go on with.
 #[derive(Debug, Clone)]
@@ -368,29 +365,6 @@ fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result
     Ok(())
 }
 
-/// A model that is ready to be used.
-pub trait Model {
-    /// Label names, in the order of the probabilities.
-    fn labels(&self) -> &[String];
-
-    /// What its outputs mean.
-    fn problem(&self) -> Problem {
-        Problem::SingleLabel
-    }
-
-    /// Probabilities of the labels (or the numbers predicted), per text or pair of texts.
-    ///
-    /// # Errors
-    /// A model without a classifier; whatever the device reports.
-    fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>>;
-
-    /// Scores the model on all texts of `data` (a language model: on their next tokens).
-    ///
-    /// # Errors
-    /// Whatever the data or the device report; a label that the model does not know.
-    fn evaluate(&mut self, data: &DataConfig) -> Result<Scores>;
-}
-
 /// The model folder of the run or unit at `path`; what is neither is `path` itself, whatever that is.
 ///
 /// # Errors
@@ -438,64 +412,4 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
         path: path.to_path_buf(),
         problem: problem.into(),
     })
-}
-
-/// A text with its predicted label.
-#[derive(Debug, Clone, Serialize)]
-pub struct Prediction {
-    /// The text.
-    pub text: String,
-    /// The second text of a pair.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pair: Option<String>,
-    /// The most probable label; all that are more likely than not, with several labels a text; or
-    /// the number.
-    pub label: String,
-    /// All labels with their probabilities, in the model's order.
-    pub probabilities: Vec<(String, f32)>,
-}
-
-/// What is predicted, in a word.
-fn said(problem: Problem, outputs: &[(String, f32)]) -> String {
-    match problem {
-        Problem::SingleLabel => {
-            let best = outputs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-            best.map_or(String::new(), |(label, _)| label.clone())
-        }
-        Problem::MultiLabel => {
-            let likely = outputs.iter().filter(|(_, p)| *p > 0.5);
-            let labels: Vec<&str> = likely.map(|(label, _)| label.as_str()).collect();
-            labels.join(", ")
-        }
-        Problem::Regression => outputs
-            .first()
-            .map_or(String::new(), |(_, y)| y.to_string()),
-    }
-}
-
-/// Predicts the labels of texts, or of [`Example`]s with a second text.
-///
-/// # Errors
-/// As [`Model::predict`].
-pub fn predict<T: Into<Example>>(
-    model: &mut dyn Model,
-    texts: impl IntoIterator<Item = T>,
-) -> Result<Vec<Prediction>> {
-    let texts: Vec<Example> = texts.into_iter().map(Into::into).collect();
-    let rows = model.predict(&texts)?;
-    Ok(texts
-        .into_iter()
-        .zip(rows)
-        .map(|(Example { text, pair, .. }, row)| {
-            let probabilities: Vec<(String, f32)> =
-                model.labels().iter().cloned().zip(row).collect();
-            let label = said(model.problem(), &probabilities);
-            Prediction {
-                text,
-                pair,
-                label,
-                probabilities,
-            }
-        })
-        .collect())
 }
