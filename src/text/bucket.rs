@@ -14,8 +14,8 @@ pub use super::epochs::LENGTHS;
 use super::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
 use super::lm::check_sizes;
 use super::tokenizer::{EOS, PAD};
-use crate::Result;
 use crate::kernels::token_index::TokenIndex;
+use crate::{Error, Result};
 
 /// Which end of a document that is too long is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,18 +114,12 @@ impl BucketBatches {
         options: BucketOptions,
         seed: u64,
     ) -> Result<Self> {
-        // One word and <eos>.
-        let time = if options.max_len < 2 {
-            0
-        } else {
-            options.max_len
-        };
-        check_sizes(
-            "document batches",
-            options.batch,
-            time,
-            options.word_dropout,
-        )?;
+        const OP: &str = "document batches";
+        if options.max_len < 2 {
+            let expected = "2 or more: a word, and the <eos> behind it";
+            return Err(Error::argument(OP, "max_len", options.max_len, expected));
+        }
+        check_sizes(OP, options.batch, options.max_len, options.word_dropout)?;
         let which = ordered(which.iter().copied(), "the documents to make batches of")?;
         // With its <eos>, after cutting.
         let length = |&doc: &u32| (documents.ids(doc).len() + 1).min(options.max_len);

@@ -276,3 +276,62 @@ fn memory_that_runs_out_is_a_refusal_with_a_smaller_batch() {
     says(&error, &["stage 'a'", "to give", "more were needed"]);
     assert!(named(&error) < 32, "{error}");
 }
+
+/// What the user set is named by its key, whoever refuses it.
+#[test]
+fn sizes_that_cannot_be_are_the_users_keys() {
+    let w = classifier();
+    for (set, words) in [
+        (
+            "stage.a.max_len=1",
+            &["stage.a.max_len: is 1; expected 2 or more"][..],
+        ),
+        (
+            "stage.a.freeze='.'",
+            &["stage.a.freeze: leaves nothing to train"],
+        ),
+    ] {
+        let error = w.refused(&["train", "run.toml", "--set", set], 2);
+        says(&error, words);
+    }
+    let reviews = super::support::data("reviews.csv").display().to_string();
+    for (preset, set, words) in [
+        (
+            "bert-mlm",
+            "stage.pretrain.max_len=4",
+            "stage.pretrain.max_len: is 4; expected 5 or more",
+        ),
+        (
+            "gpt2",
+            "tokenizer.vocabulary=90",
+            "tokenizer.vocabulary: is 90; expected 257 or more",
+        ),
+    ] {
+        let mut train = vec![
+            "train", "--preset", preset, "--scale", "small", "--data", &reviews,
+        ];
+        train.extend(["--set", "tokenizer.vocabulary=80", "--set", set]);
+        says(&w.refused(&train, 2), &[words]);
+    }
+}
+
+#[test]
+fn without_a_test_part_or_a_cache_a_run_goes_on() {
+    let w = classifier();
+    w.write("cache", "a file");
+    let run = String::from_utf8(w.read("run.toml")).unwrap();
+    let test = run
+        .lines()
+        .find(|line| line.starts_with("test = "))
+        .unwrap();
+    w.write("run.toml", run.replace(test, "test_share = 0.0"));
+    let out = w.run(&["train", "run.toml", "--quiet", "--out", "run"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    says(
+        &said,
+        &["cannot be written", "MELOS_CACHE names another place"],
+    );
+    let results = String::from_utf8(w.read("run/results.json")).unwrap();
+    assert!(!results.contains("\"test\": {"), "{results}");
+}

@@ -8,7 +8,6 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::models::Reading;
 use crate::objectives::{Labelled, Problem};
@@ -61,7 +60,7 @@ impl Data {
     /// Reads what the run file names; tokeniser and tokens come from the cache where they can.
     /// With `all` nothing is held out: what is scored is all that there is.
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
-        let cache = cache_folder().unwrap_or_else(|| folder.join("cache"));
+        let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let mut tagged = None;
         let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
@@ -281,7 +280,7 @@ impl Data {
                 let test = documents.labelled_in(Split::Test);
                 let validation = documents.labelled_in(Split::Validation);
                 if test.is_empty() {
-                    split::holdout(documents, &all, self.test_share, self.seed)?
+                    self.hold(&all, self.test_share)?
                 } else if validation.is_empty() {
                     (
                         documents.filter(|d| {

@@ -18,9 +18,9 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
-use crate::objectives::Labelled;
 use crate::objectives::criterion::{Purpose, Setup};
 use crate::objectives::labels::Labels;
+use crate::objectives::{Labelled, Lm};
 use crate::tensor::DType;
 use crate::text::{Frame, Roles, Vocabulary, WordVectors};
 use data::Data;
@@ -152,7 +152,8 @@ fn make(
         batch: stage.batch,
         seed: request.config.seed,
     })?;
-    let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed))?;
+    let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed));
+    let stream = stream.map_err(|error| named(error, stage))?;
     let classifies = stage.objective.needs_labels();
     let companions = data.tokenizer_files(config.reading(), classifies)?;
     let started = start::start(gpu, request, config, source, vectors, stream.per_epoch())?;
@@ -163,6 +164,23 @@ fn make(
         companions,
     };
     Ok(Box::new(ObjectiveTask::new(started, course, stage, size)?))
+}
+
+/// A size that batches refuse, by the key that sets it.
+fn named(error: Error, stage: &StageConfig) -> Error {
+    match error {
+        Error::Argument { arg, expected, .. } if ["max_len", "length"].contains(&arg) => {
+            let key = if stage.objective.is::<Lm>() {
+                "bptt"
+            } else {
+                "max_len"
+            };
+            let length = stage.objective.length();
+            let place = format!("stage.{}.{key}", stage.name);
+            Error::value(place, format!("is {length}; expected {expected}"))
+        }
+        error => error,
+    }
 }
 
 /// Refuses texts that a model cannot read as they are.

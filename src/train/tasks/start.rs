@@ -283,6 +283,15 @@ pub fn start(
         source.load(&store, &report.missing)?;
     }
     let (all, trained) = store.counts();
+    if trained == 0 && stage.kind != StageKind::Evaluate {
+        let key = if stage.freeze.is_some() {
+            "freeze"
+        } else {
+            "rates"
+        };
+        let message = "leaves nothing to train; let it spare the head at least";
+        return Err(wrong(stage, key, message));
+    }
     if trained < all {
         notes.push(format!(
             "trains {trained} of {all} parameters ({:.2} %)",

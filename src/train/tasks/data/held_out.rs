@@ -36,6 +36,9 @@ impl Data {
 
     /// Texts to learn from and some to judge by, of every class as many where classes are learned.
     pub(super) fn hold(&self, docs: &[u32], share: f64) -> Result<(Vec<u32>, Vec<u32>)> {
+        if share <= 0.0 {
+            return Ok((docs.to_vec(), Vec::new()));
+        }
         match self.learns {
             true => split::holdout(&self.documents, docs, share, self.seed),
             false => split::holdout_texts(&self.documents, docs, share, self.seed),

@@ -1,8 +1,9 @@
 //! What a run file names, read: its files, its tokeniser.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::cache::cache_folder;
+use crate::error::{Error, Result};
 use crate::models::tokenizer_of;
 use crate::text::{Column, Format, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus};
 use crate::train::config::{DataConfig, ModelConfig, RunConfig, Source as DataSource};
@@ -53,7 +54,41 @@ pub(super) fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) ->
     if let Some(tokenizer) = given(config)? {
         return Ok(tokenizer);
     }
-    Tokenizer::train_cached(sources, &options(config), cache)
+    let trained = Tokenizer::train_cached(sources, &options(config), cache);
+    trained.map_err(|error| match error {
+        Error::Argument {
+            arg: "vocab_size",
+            value,
+            expected,
+            ..
+        } => Error::value(
+            "tokenizer.vocabulary",
+            format!("is {value}; expected {expected}"),
+        ),
+        error => error,
+    })
+}
+
+/// Where tokens and tokenisers are kept: the user's cache, or the run's folder where that is none to
+/// write in.
+pub(super) fn cache(folder: &Path) -> PathBuf {
+    let own = folder.join("cache");
+    let Some(cache) = cache_folder() else {
+        return own;
+    };
+    let usable = std::fs::create_dir_all(&cache).and_then(|()| tempfile::tempfile_in(&cache));
+    match usable {
+        Ok(_) => cache,
+        Err(error) => {
+            log::warn!(
+                "the cache {} cannot be written ({error}); tokens are kept in {} (MELOS_CACHE names \
+                 another place)",
+                cache.display(),
+                own.display()
+            );
+            own
+        }
+    }
 }
 
 /// Texts with labelled words, and the part of the data that each belongs to.
