@@ -398,7 +398,7 @@ fn bad_options() {
             },
             &[0],
         ),
-        "length",
+        "max_len",
     );
     assert!(matches!(lm(LM, &[]), Error::EmptyText { .. }));
     assert!(matches!(buckets(BUCKETS, &[]), Error::EmptyText { .. }));
