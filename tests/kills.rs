@@ -15,7 +15,7 @@ use melos::train::progress::Quiet;
 use melos::train::run::{Accept, Outcome, Start, train};
 use melos::train::*;
 use serde_json::Value;
-use train_support::{Plot, Toy, random};
+use train_support::{Plot, Toy, random, run_file};
 
 /// Kills of a plain `cargo test`; more with `MELOS_KILLS=1000`.
 const KILLS: u64 = 60;
@@ -56,7 +56,7 @@ fn go(folder: &Path) {
             accept: Accept::default(),
         },
         false => Start::New {
-            config: Box::new(RunConfig::parse(RUN, "toy.toml", &Default::default()).unwrap()),
+            config: Box::new(run_file(RUN, &[])),
             out: Some(folder.to_path_buf()),
         },
     };

@@ -10,7 +10,7 @@ use melos::train::artifacts::RunFolder;
 use melos::train::progress::{Event, Progress, Quiet};
 use melos::train::run::{Accept, Outcome, Start, train};
 use melos::train::*;
-use train_support::{Plot, Toy};
+use train_support::{Plot, Toy, run_file};
 
 const RUN: &str = r#"
 name = "toy"
@@ -30,11 +30,7 @@ const NOTHING: Accept = Accept {
 };
 
 fn config(set: &[&str]) -> RunConfig {
-    let overrides = Overrides {
-        scale: None,
-        set: set.iter().map(|s| s.to_string()).collect(),
-    };
-    RunConfig::parse(RUN, "toy.toml", &overrides).unwrap()
+    run_file(RUN, set)
 }
 
 /// Keeps what is noted.

@@ -11,7 +11,7 @@ use melos::text::Stream;
 use melos::text::corpus::Example;
 use melos::text::documents::{Documents, tokenise};
 use melos::text::masked::{Layout, MaskedBatches, MaskedOptions};
-use melos::text::masking::{MaskOptions, MaskRate};
+use melos::text::masking::{MaskRate, Masking};
 use melos::text::pairs::PairOptions;
 use melos::text::tokenizer::morphemes::{Dictionary, build_dictionary};
 use melos::text::tokenizer::{Encoding, Subword, Tokenizer, TokenizerOptions};
@@ -131,10 +131,10 @@ fn whole_morphemes_are_masked() {
         layout: Layout::Sentences,
         buckets: true,
         shuffle: true,
-        masking: MaskOptions {
+        masking: Masking {
             rate: MaskRate::constant(0.4),
             whole_word: true,
-            ..MaskOptions::default()
+            ..Masking::default()
         },
         pairs: PairOptions::default(),
     };

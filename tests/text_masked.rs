@@ -11,7 +11,7 @@ use melos::text::batch::IGNORE;
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;
 use melos::text::masked::{Layout, MaskedBatch, MaskedBatches, MaskedOptions};
-use melos::text::masking::{MaskOptions, MaskRate, RateShape, Refresh};
+use melos::text::masking::{MaskRate, Masking, RateShape};
 use melos::text::pairs::PairOptions;
 use melos::text::tokenizer::{Tokenizer, TokenizerOptions};
 use melos::text::vocabulary::{Roles, Vocabulary};
@@ -71,12 +71,20 @@ fn options() -> MaskedOptions {
         layout: Layout::Sentences,
         buckets: true,
         shuffle: true,
-        masking: MaskOptions::default(),
+        masking: Masking::default(),
         pairs: PairOptions::default(),
     }
 }
 
-fn masking(masking: MaskOptions) -> MaskedOptions {
+/// The usual masks, of this rate.
+fn masking_at(rate: MaskRate) -> Masking {
+    Masking {
+        rate,
+        ..Masking::default()
+    }
+}
+
+fn masking(masking: Masking) -> MaskedOptions {
     MaskedOptions {
         masking,
         ..options()
@@ -193,11 +201,11 @@ fn no_text_is_lost_and_blocks_are_full() {
 #[test]
 fn ratios_are_met() {
     let corpus = corpus(&vec![62; 400]);
-    let mut options = masking(MaskOptions {
+    let mut options = masking(Masking {
         rate: MaskRate::constant(0.2),
-        mask: 0.5,
+        replace: 0.5,
         random: 0.3,
-        ..MaskOptions::default()
+        ..Masking::default()
     });
     options.batch = 16;
     let mask = corpus.1.roles().mask.unwrap();
@@ -249,9 +257,9 @@ fn every_place_is_masked_equally_often() {
 #[test]
 fn whole_words_are_masked_as_a_whole() {
     let corpus = corpus(&lengths());
-    let options = masking(MaskOptions {
+    let options = masking(Masking {
         whole_word: true,
-        ..MaskOptions::default()
+        ..Masking::default()
     });
     let (mut text, mut masked, mut long) = (0, 0, 0);
     for batch in epoch(&mut stream(&corpus, &options), 0.0) {
@@ -295,10 +303,10 @@ fn masks(batches: &[MaskedBatch]) -> BTreeMap<Vec<u32>, Vec<(usize, u32)>> {
 #[test]
 fn static_masks_stay_and_dynamic_ones_change() {
     let corpus = corpus(&lengths());
-    for (refresh, same) in [(Refresh::Static, true), (Refresh::Dynamic, false)] {
-        let options = masking(MaskOptions {
-            refresh,
-            ..MaskOptions::default()
+    for (dynamic, same) in [(false, true), (true, false)] {
+        let options = masking(Masking {
+            dynamic,
+            ..Masking::default()
         });
         let mut batches = stream(&corpus, &options);
         let (first, second) = (epoch(&mut batches, 0.0), epoch(&mut batches, 0.5));
@@ -306,21 +314,21 @@ fn static_masks_stay_and_dynamic_ones_change() {
             first[0].inputs.ids, second[0].inputs.ids,
             "the order changes"
         );
-        assert_eq!(masks(&first) == masks(&second), same, "{refresh:?}");
+        assert_eq!(masks(&first) == masks(&second), same, "{dynamic}");
     }
 }
 
 #[test]
 fn a_rising_rate_keeps_what_a_static_mask_had() {
     let corpus = corpus(&vec![50; 80]);
-    let options = masking(MaskOptions {
+    let options = masking(Masking {
         rate: MaskRate {
             from: 0.1,
             to: 0.3,
             kind: RateShape::Linear,
         },
-        refresh: Refresh::Static,
-        ..MaskOptions::default()
+        dynamic: false,
+        ..Masking::default()
     });
     let mut batches = stream(&corpus, &options);
     let (low, high) = (
@@ -341,13 +349,7 @@ fn rates_follow_their_schedule() {
         kind: RateShape::Linear,
     };
     let corpus = corpus(&vec![62; 160]);
-    let mut batches = stream(
-        &corpus,
-        &masking(MaskOptions {
-            rate,
-            ..MaskOptions::default()
-        }),
-    );
+    let mut batches = stream(&corpus, &masking(masking_at(rate)));
     // The room is that of the highest rate, so that the shape stays the same.
     assert_eq!(
         batches.shapes(),
@@ -454,21 +456,18 @@ fn wrong_options_and_vocabularies_are_refused() {
             .expect("an error")
             .to_string()
     };
-    let rate = |rate| MaskOptions {
-        rate: MaskRate::constant(rate),
-        ..MaskOptions::default()
-    };
-    let shares = |mask, random| MaskOptions {
-        mask,
+    let of_rate = |rate| masking_at(MaskRate::constant(rate));
+    let shares = |replace, random| Masking {
+        replace,
         random,
-        ..MaskOptions::default()
+        ..Masking::default()
     };
     for (wrong, arg) in [
-        (rate(0.0), "rate = 0"),
-        (rate(1.5), "rate = 1.5"),
-        (shares(-0.1, 0.1), "mask = -0.1"),
+        (of_rate(0.0), "rate = 0"),
+        (of_rate(1.5), "rate = 1.5"),
+        (shares(-0.1, 0.1), "replace = -0.1"),
         (shares(0.8, 0.3), "random = 0.3"),
-        (shares(f64::NAN, 0.3), "mask = NaN"),
+        (shares(f64::NAN, 0.3), "replace = NaN"),
     ] {
         let error = try_with(&masking(wrong), &vocabulary, &[0, 1]);
         assert!(error.contains(arg), "{error}");

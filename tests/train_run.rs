@@ -11,7 +11,7 @@ use melos::train::progress::Quiet;
 use melos::train::run::{Outcome, Start, resolve_model, train, units};
 use melos::train::state::read_tensors;
 use melos::train::*;
-use train_support::{Plot, Toy};
+use train_support::{Plot, Toy, run_file};
 
 const RUN: &str = r#"
 name = "toy"
@@ -35,11 +35,7 @@ seeds = [4, 5]
 "#;
 
 fn config(set: &[&str]) -> RunConfig {
-    let overrides = Overrides {
-        scale: None,
-        set: set.iter().map(|s| s.to_string()).collect(),
-    };
-    RunConfig::parse(RUN, "toy.toml", &overrides).unwrap()
+    run_file(RUN, set)
 }
 
 fn begin(config: RunConfig, out: &Path, plot: &Plot, stop: &StopFlag) -> Result<Outcome> {

@@ -68,9 +68,10 @@ impl Sampling {
             seen.dedup();
             for id in seen {
                 if let Some(z) = logits.get_mut(id as usize) {
-                    *z = match *z > 0.0 {
-                        true => *z / self.repetition_penalty,
-                        false => *z * self.repetition_penalty,
+                    *z = if *z > 0.0 {
+                        *z / self.repetition_penalty
+                    } else {
+                        *z * self.repetition_penalty
                     };
                 }
             }

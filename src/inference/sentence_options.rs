@@ -165,9 +165,10 @@ impl SentenceOptions {
             return text.into();
         }
         let text = format!("{}{text}", self.prompt);
-        match self.lowercase {
-            true => text.to_lowercase().into(),
-            false => text.into(),
+        if self.lowercase {
+            text.to_lowercase().into()
+        } else {
+            text.into()
         }
     }
 }

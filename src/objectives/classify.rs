@@ -16,8 +16,8 @@ use crate::models::{Answers, Cut, Network, ProblemType, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{
-    BucketBatches, BucketOptions, Documents, Keep, LabelledBatch, LabelledBatches, LabelledOptions,
-    Rows, SequenceBatch,
+    BucketBatches, BucketOptions, Documents, Keep, LabelledBatch, LabelledBatches, Rows,
+    SequenceBatch,
 };
 
 /// Predicts the label of a text or of a pair of texts.
@@ -295,13 +295,8 @@ impl Criterion for Classification {
                 answering.steps(b)
             })));
         }
-        let options = LabelledOptions {
-            batch: self.setup.batch,
-            max_len: self.options.max_len,
-            keep: self.options.kept_end,
-            buckets: true,
-            shuffle: purpose.shuffles(),
-        };
+        let Self { setup, options, .. } = self;
+        let options = setup.rows(options.max_len, options.kept_end, purpose);
         let vocabulary = self.setup.tokenizer.vocabulary();
         let stream = LabelledBatches::new(documents, docs, vocabulary, options, seed)?;
         Ok(Box::new(Named::new(stream, work, move |b| {

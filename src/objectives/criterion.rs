@@ -10,7 +10,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Reading};
 use crate::tensor::{Tape, Tensor};
-use crate::text::{Documents, TaggedDocuments, Tokenizer};
+use crate::text::{Documents, Keep, LabelledOptions, TaggedDocuments, Tokenizer};
 
 /// The texts that something is learned of or asked about, and how.
 #[derive(Clone)]
@@ -36,6 +36,17 @@ impl Setup {
     pub(super) fn tokens(&self, docs: &[u32], frame: usize, most: usize) -> u64 {
         let length = |&doc: &u32| (self.documents.ids(doc).len() + frame).min(most) as u64;
         docs.iter().map(length).sum()
+    }
+
+    /// How texts become framed rows of labelled batches.
+    pub(super) fn rows(&self, max_len: usize, keep: Keep, purpose: Purpose) -> LabelledOptions {
+        LabelledOptions {
+            batch: self.batch,
+            max_len,
+            keep,
+            buckets: true,
+            shuffle: purpose.shuffles(),
+        }
     }
 
     /// Probability of dropping a word of the input.

@@ -1,9 +1,5 @@
 //! "mlm" and "mlm_nsp": masked language models, alone or with next-sentence prediction.
 
-use std::fmt;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
@@ -17,8 +13,7 @@ use crate::models::{Cut, MaskedTokens, Network, NextSentence};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::{
-    Layout, MaskOptions, MaskRate as RateSchedule, MaskedBatch, MaskedBatches, MaskedOptions,
-    PairOptions, Refresh,
+    Layout, MaskRate, MaskedBatch, MaskedBatches, MaskedOptions, Masking, PairOptions,
 };
 
 /// Predicts masked tokens.
@@ -44,125 +39,38 @@ pub struct MlmNsp {
     pub masking: Masking,
 }
 
-/// How tokens are masked; the defaults are those of Devlin et al. (2019).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Masking {
-    /// Share of the tokens that are predicted, fixed or scheduled over the stage.
-    pub rate: MaskRate,
-    /// Share of these that become the mask token.
-    pub replace: f32,
-    /// Share of these that become a random token.
-    pub random: f32,
-    /// Share of these that stay as they are.
-    pub keep: f32,
-    /// All pieces of a word or none.
-    pub whole_word: bool,
-    /// Draw anew each time a text is seen, instead of once.
-    pub dynamic: bool,
-}
-
-impl Default for Masking {
-    fn default() -> Self {
-        Self {
-            rate: MaskRate::Fixed(0.15),
-            replace: 0.8,
-            random: 0.1,
-            keep: 0.1,
-            whole_word: false,
-            dynamic: true,
-        }
-    }
-}
-
-/// The masking rate: a number, or `{ from, to, kind }`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum MaskRate {
-    /// The same throughout.
-    Fixed(f64),
-    /// From one rate to another over the stage.
-    Scheduled(RateSchedule),
-}
-
-impl<'de> Deserialize<'de> for MaskRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = MaskRate;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or { from, to, kind }")
-            }
-
-            fn visit_f64<E: de::Error>(self, rate: f64) -> Result<MaskRate, E> {
-                Ok(MaskRate::Fixed(rate))
-            }
-
-            fn visit_u64<E: de::Error>(self, rate: u64) -> Result<MaskRate, E> {
-                Ok(MaskRate::Fixed(rate as f64))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MaskRate, A::Error> {
-                RateSchedule::deserialize(MapAccessDeserializer::new(map)).map(MaskRate::Scheduled)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl Masking {
-    /// As batches take them.
-    fn options(&self) -> MaskOptions {
-        MaskOptions {
-            rate: match self.rate {
-                MaskRate::Fixed(rate) => RateSchedule::constant(rate),
-                MaskRate::Scheduled(rates) => rates,
-            },
-            mask: f64::from(self.replace),
-            random: f64::from(self.random),
-            whole_word: self.whole_word,
-            refresh: if self.dynamic {
-                Refresh::Dynamic
-            } else {
-                Refresh::Static
-            },
-        }
-    }
-
-    /// Checks rates and shares.
-    fn check(&self) -> Result<(), WrongOption> {
-        let rates = match self.rate {
-            MaskRate::Fixed(rate) => vec![("masking.rate", rate)],
-            MaskRate::Scheduled(s) => {
-                vec![("masking.rate.from", s.from), ("masking.rate.to", s.to)]
-            }
-        };
-        for (key, rate) in rates {
-            require(
-                rate > 0.0 && rate < 1.0,
-                key,
-                "is a share of the tokens: expected more than 0 and less than 1",
-            )?;
-        }
-        for (key, share) in [
-            ("masking.replace", self.replace),
-            ("masking.random", self.random),
-            ("masking.keep", self.keep),
-        ] {
-            require(
-                (0.0..=1.0).contains(&share),
-                key,
-                "is a share of the masked tokens: expected 0 to 1",
-            )?;
-        }
-        let sum = self.replace + self.random + self.keep;
+/// Checks rates and shares.
+fn check_masking(masking: &Masking) -> Result<(), WrongOption> {
+    let MaskRate { from, to, .. } = masking.rate;
+    let rates = if masking.rate == MaskRate::constant(from) {
+        vec![("masking.rate", from)]
+    } else {
+        vec![("masking.rate.from", from), ("masking.rate.to", to)]
+    };
+    for (key, rate) in rates {
         require(
-            (sum - 1.0).abs() < 1e-4,
-            "masking",
-            "replace, random and keep should add up to 1",
-        )
+            rate > 0.0 && rate < 1.0,
+            key,
+            "is a share of the tokens: expected more than 0 and less than 1",
+        )?;
     }
+    for (key, share) in [
+        ("masking.replace", masking.replace),
+        ("masking.random", masking.random),
+        ("masking.keep", masking.keep),
+    ] {
+        require(
+            (0.0..=1.0).contains(&share),
+            key,
+            "is a share of the masked tokens: expected 0 to 1",
+        )?;
+    }
+    let sum = masking.replace + masking.random + masking.keep;
+    require(
+        (sum - 1.0).abs() < 1e-4,
+        "masking",
+        "replace, random and keep should add up to 1",
+    )
 }
 
 impl Mlm {
@@ -212,7 +120,7 @@ impl Objective for Mlm {
 
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
-        self.masking.check()
+        check_masking(&self.masking)
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -270,7 +178,7 @@ impl Objective for MlmNsp {
 
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
-        self.masking.check()
+        check_masking(&self.masking)
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -302,7 +210,7 @@ impl Guessing {
             layout: self.layout,
             buckets: true,
             shuffle: purpose.shuffles(),
-            masking: self.masking.options(),
+            masking: self.masking,
             pairs: PairOptions::default(),
         };
         if purpose != Purpose::Scoring {
@@ -310,9 +218,9 @@ impl Guessing {
         }
         // Always the same masks, with the usual rate and shares, so that stages that mask otherwise
         // can be compared.
-        let masking = MaskOptions {
-            refresh: Refresh::Static,
-            ..MaskOptions::default()
+        let masking = Masking {
+            dynamic: false,
+            ..Masking::default()
         };
         let masked = (self.max_len as f64 * masking.rate.max()).ceil() as usize;
         let vocabulary = self.setup.config.vocab_size();

@@ -17,12 +17,11 @@ mod mlm;
 mod sa;
 mod words;
 
-pub use crate::text::MaskRate as RateSchedule;
 pub use classify::{Classify, Problem};
 pub use clm::Clm;
 pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
-pub use mlm::{MaskRate, Masking, Mlm, MlmNsp};
+pub use mlm::{Mlm, MlmNsp};
 pub use sa::Sa;
 pub use words::Words;
 

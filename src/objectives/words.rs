@@ -17,7 +17,7 @@ use crate::models::{Answers, Cut, Network, classification_loss};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::IGNORE;
-use crate::text::{Keep, LabelledOptions, TaggedBatch, TaggedBatches, TaggedDocuments};
+use crate::text::{Keep, TaggedBatch, TaggedBatches, TaggedDocuments};
 
 /// Predicts a label for every word of a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,13 +114,8 @@ impl Criterion for Tagging {
     }
 
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
-        let options = LabelledOptions {
-            batch: self.setup.batch,
-            max_len: self.options.max_len,
-            keep: self.options.kept_end,
-            buckets: true,
-            shuffle: purpose.shuffles(),
-        };
+        let Self { setup, options, .. } = self;
+        let options = setup.rows(options.max_len, options.kept_end, purpose);
         let (tagged, vocabulary) = (self.tagged.clone(), self.setup.tokenizer.vocabulary());
         let stream = TaggedBatches::new(tagged, docs, vocabulary, options, purpose.seed())?;
         // The model's number of each label of the data.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
 use super::epochs::{Batches, Epochs, Maker, Plan, Shape};
-use super::masking::{MaskOptions, Masker};
+use super::masking::{Masker, Masking};
 use super::pairs::{self, PairOptions};
 use super::sequences::{Frame, Rows, Sequences, check_shape};
 use super::vocabulary::Vocabulary;
@@ -41,7 +41,7 @@ pub struct MaskedOptions {
     /// Draw the order anew for every epoch.
     pub shuffle: bool,
     /// The masks.
-    pub masking: MaskOptions,
+    pub masking: Masking,
     /// For [`Layout::Pairs`].
     pub pairs: PairOptions,
 }

@@ -7,7 +7,11 @@
 //! least; whole words are taken in random order as far as they fit). Dynamic masks: Liu et al.,
 //! 2019, section 4.1.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::batch::Position;
 use super::rng::Rng;
@@ -25,17 +29,76 @@ pub enum RateShape {
     Cosine,
 }
 
-/// The share of tokens that are masked, over the course of training.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The share of tokens that are masked, over the course of training. In files a number, or
+/// `{ from, to, kind }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaskRate {
     /// At the first step.
     pub from: f64,
     /// At the last step.
     pub to: f64,
     /// In between.
-    #[serde(default)]
     pub kind: RateShape,
+}
+
+/// As a table.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Schedule {
+    from: f64,
+    to: f64,
+    #[serde(default)]
+    kind: RateShape,
+}
+
+impl Serialize for MaskRate {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        if *self == Self::constant(self.from) {
+            return to.serialize_f64(self.from);
+        }
+        let MaskRate {
+            from,
+            to: end,
+            kind,
+        } = *self;
+        Schedule {
+            from,
+            to: end,
+            kind,
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for MaskRate {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = MaskRate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or { from, to, kind }")
+            }
+
+            fn visit_f64<E: de::Error>(self, rate: f64) -> std::result::Result<MaskRate, E> {
+                Ok(MaskRate::constant(rate))
+            }
+
+            fn visit_u64<E: de::Error>(self, rate: u64) -> std::result::Result<MaskRate, E> {
+                self.visit_f64(rate as f64)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> std::result::Result<MaskRate, A::Error> {
+                let Schedule { from, to, kind } =
+                    Schedule::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(MaskRate { from, to, kind })
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 impl Default for MaskRate {
@@ -75,42 +138,33 @@ impl MaskRate {
     }
 }
 
-/// When a sentence's mask is drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Refresh {
-    /// Once: every epoch masks the same tokens.
-    Static,
-    /// Anew each time it is seen.
-    #[default]
-    Dynamic,
-}
-
-/// How tokens are masked.
+/// How tokens are masked; the defaults are those of Devlin et al. (2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MaskOptions {
-    /// Share of the text's tokens to be guessed.
+pub struct Masking {
+    /// Share of the text's tokens to be guessed, fixed or scheduled over the stage.
     pub rate: MaskRate,
     /// Share of these that `[MASK]` replaces.
-    pub mask: f64,
-    /// Share of these that a random token of the vocabulary (no special one) replaces. The rest
-    /// stays as it is.
+    pub replace: f64,
+    /// Share of these that a random token of the vocabulary (no special one) replaces.
     pub random: f64,
+    /// Share of these that stay as they are: the rest.
+    pub keep: f64,
     /// Mask all tokens of a word or none.
     pub whole_word: bool,
-    /// When masks are drawn.
-    pub refresh: Refresh,
+    /// Draw anew each time a text is seen, instead of once: every epoch then masks the same tokens.
+    pub dynamic: bool,
 }
 
-impl Default for MaskOptions {
+impl Default for Masking {
     fn default() -> Self {
         Self {
             rate: MaskRate::default(),
-            mask: 0.8,
+            replace: 0.8,
             random: 0.1,
+            keep: 0.1,
             whole_word: false,
-            refresh: Refresh::Dynamic,
+            dynamic: true,
         }
     }
 }
@@ -127,7 +181,7 @@ pub struct Masked {
 /// Masks rows.
 #[derive(Clone, Debug)]
 pub struct Masker {
-    options: MaskOptions,
+    options: Masking,
     mask: u32,
     words: Vec<u32>,
 }
@@ -138,9 +192,12 @@ impl Masker {
     /// # Errors
     /// [`Error::Argument`] for a rate outside 0..=1, or shares below 0 or of more than 1 together;
     /// [`Error::Tokenizer`] when the vocabulary has no `[MASK]` or no text.
-    pub fn new(options: MaskOptions, vocabulary: &Vocabulary) -> Result<Self> {
-        let MaskOptions {
-            rate, mask, random, ..
+    pub fn new(options: Masking, vocabulary: &Vocabulary) -> Result<Self> {
+        let Masking {
+            rate,
+            replace,
+            random,
+            ..
         } = options;
         let wrong = |arg, value: f64, expected| Error::argument("masking", arg, value, expected);
         for rate in [rate.from, rate.to] {
@@ -148,13 +205,13 @@ impl Masker {
                 return Err(wrong("rate", rate, "above 0, at most 1"));
             }
         }
-        for (arg, share) in [("mask", mask), ("random", random)] {
+        for (arg, share) in [("replace", replace), ("random", random)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(wrong(arg, share, "0 to 1"));
             }
         }
         // 0.9 + 0.1 and the like may be a little off.
-        if mask + random > 1.0 + 1e-9 {
+        if replace + random > 1.0 + 1e-9 {
             let expected = "at most 1 together with the share of [MASK]";
             return Err(wrong("random", random, expected));
         }
@@ -172,9 +229,10 @@ impl Masker {
     /// The generator for sequence `number`: static masks know nothing of the epoch.
     pub fn rng(&self, position: Position, number: u32) -> Rng {
         let number = u64::from(number);
-        match self.options.refresh {
-            Refresh::Static => Rng::new(position.seed, &[0x3A5C, number]),
-            Refresh::Dynamic => Rng::new(position.seed, &[0x3A5D, position.epoch, number]),
+        if self.options.dynamic {
+            Rng::new(position.seed, &[0x3A5D, position.epoch, number])
+        } else {
+            Rng::new(position.seed, &[0x3A5C, number])
         }
     }
 
@@ -247,9 +305,9 @@ impl Masker {
 
     fn replace(&self, id: u32, rng: &mut Rng) -> u32 {
         let (kind, word) = (rng.unit(), self.words[rng.below(self.words.len())]);
-        if kind < self.options.mask {
+        if kind < self.options.replace {
             self.mask
-        } else if kind < self.options.mask + self.options.random {
+        } else if kind < self.options.replace + self.options.random {
             word
         } else {
             id

@@ -48,7 +48,7 @@ pub use labelled::{
 };
 pub use lm::{LmBatch, LmBatches, LmOptions};
 pub use masked::{Layout, MaskedBatch, MaskedBatches, MaskedOptions};
-pub use masking::{MaskOptions, MaskRate, RateShape, Refresh};
+pub use masking::{MaskRate, Masking, RateShape};
 pub use pairs::PairOptions;
 pub use sequences::{Frame, Rows};
 pub use tokenizer::{

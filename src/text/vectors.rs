@@ -111,9 +111,10 @@ impl VectorFile<'_> {
                 }
                 if vectors.in_file != count {
                     let found = vectors.in_file;
-                    let wrong = match found < count {
-                        true => "the file is incomplete",
-                        false => "the header is wrong, or two files were joined",
+                    let wrong = if found < count {
+                        "the file is incomplete"
+                    } else {
+                        "the header is wrong, or two files were joined"
                     };
                     let message =
                         format!("the header promises {count} vectors, found {found}; {wrong}");

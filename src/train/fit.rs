@@ -114,9 +114,10 @@ impl Estimate {
     /// The largest batch that fits; 0 where not even one text does.
     pub fn largest_batch(&self, limits: &AdapterLimits) -> u64 {
         let tensor = limits.largest_tensor();
-        let by_tensor = match self.largest_fixed <= tensor {
-            true => tensor / self.largest_per_text.max(1),
-            false => 0,
+        let by_tensor = if self.largest_fixed <= tensor {
+            tensor / self.largest_per_text.max(1)
+        } else {
+            0
         };
         let memory = limits.memory.map_or(u64::MAX, |m| m.bytes);
         let left = memory.checked_sub(self.weights + self.optimizer);

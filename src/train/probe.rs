@@ -147,9 +147,10 @@ fn stage_index(config: &RunConfig, name: Option<&str>) -> Result<usize> {
 
 fn no_stage(config: &RunConfig) -> Error {
     let trains = config.stages.iter().any(|s| s.kind != StageKind::Evaluate);
-    let message = match trains {
-        true => "only evaluates; expected a stage that trains",
-        false => "the run file has none that trains",
+    let message = if trains {
+        "only evaluates; expected a stage that trains"
+    } else {
+        "the run file has none that trains"
     };
     Error::value("--stage", message)
 }

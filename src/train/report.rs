@@ -251,9 +251,10 @@ fn interval(error: &Interval, repeats: usize) -> String {
 
 /// A share as "12.34"; "100" where it is whole.
 pub fn percent(part: u64, whole: u64) -> String {
-    match part == whole {
-        true => "100".into(),
-        false => format!("{:.2}", 100.0 * part as f64 / whole as f64),
+    if part == whole {
+        "100".into()
+    } else {
+        format!("{:.2}", 100.0 * part as f64 / whole as f64)
     }
 }
 

@@ -242,10 +242,7 @@ fn hold_to_begin(
     }
     let message = format!("going on although it has changed: {changes}");
     progress.event(&Event::Note { message: &message });
-    match left {
-        true => now.write(path),
-        false => Ok(()),
-    }
+    if left { now.write(path) } else { Ok(()) }
 }
 
 /// All units of a run, in order.
@@ -371,9 +368,10 @@ fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result
 /// [`Error::Folder`] for a run without a finished model.
 pub fn model_of_run(path: &Path) -> Result<PathBuf> {
     let of_run = ["config.toml", "results.json", "done.json"];
-    match of_run.iter().any(|name| path.join(name).is_file()) {
-        true => resolve_model(path),
-        false => Ok(path.to_path_buf()),
+    if of_run.iter().any(|name| path.join(name).is_file()) {
+        resolve_model(path)
+    } else {
+        Ok(path.to_path_buf())
     }
 }
 

@@ -121,14 +121,13 @@ fn roberta() {
             ),
         ],
     );
+    every_way_of_roberta(&w);
+}
+
+fn every_way_of_roberta(w: &Workplace) {
     let anew = ["classifier.dense", "classifier.out_proj"];
-    every_way(
-        &w,
-        "<mask>",
-        &["query", "value"],
-        &anew,
-        json!(["classifier"]),
-    );
+    let whole = json!(["classifier"]);
+    every_way(w, "<mask>", &["query", "value"], &anew, whole);
 }
 
 #[test]
@@ -155,12 +154,5 @@ fn xlm_roberta() {
         ("tokenizer_config.json", read("tokenizer_config.json")),
     ];
     let w = place("xlm_roberta_mlm", &files);
-    let anew = ["classifier.dense", "classifier.out_proj"];
-    every_way(
-        &w,
-        "<mask>",
-        &["query", "value"],
-        &anew,
-        json!(["classifier"]),
-    );
+    every_way_of_roberta(&w);
 }

@@ -26,21 +26,16 @@ fn a_transformers_keys_are_read() {
     assert_eq!((model.hidden, model.layers, model.dropout), (32, 12, 0.2));
     assert_eq!(model.feed_forward(), 128);
     let masking = c.stages[0].options::<Mlm>().unwrap().masking;
-    let MaskRate::Scheduled(rate) = masking.rate else {
-        panic!("{masking:?}")
-    };
-    assert_eq!(
-        (rate.from, rate.to, rate.kind),
-        (0.3, 0.1, RateShape::Cosine)
-    );
+    let MaskRate { from, to, kind } = masking.rate;
+    assert_eq!((from, to, kind), (0.3, 0.1, RateShape::Cosine));
     assert!(masking.whole_word && masking.dynamic);
     assert_eq!(c.stages[0].unfreeze_every, Some(UnfreezeEvery::Steps(3)));
     let lora = c.stages[1].lora.as_ref().unwrap();
-    assert_eq!(lora.targets, Targets::Regex(".*query".into()));
+    assert_eq!(lora.targets, Targets::Pattern(".*query".into()));
     assert_eq!(lora.rank_pattern["layer.0"], 2);
     let c = bert(&["stage.mlm.masking.rate=0.4"]).unwrap();
     let masking = c.stages[0].options::<Mlm>().unwrap().masking;
-    assert_eq!(masking.rate, MaskRate::Fixed(0.4));
+    assert_eq!(masking.rate, MaskRate::constant(0.4));
     // And come back from what a run's folder keeps.
     let text = c.to_toml().unwrap();
     assert_eq!(

@@ -104,6 +104,15 @@ impl Toy {
     }
 }
 
+/// A run file, with values set in it.
+pub fn run_file(text: &str, set: &[&str]) -> RunConfig {
+    let overrides = Overrides {
+        scale: None,
+        set: set.iter().map(|s| s.to_string()).collect(),
+    };
+    RunConfig::parse(text, "toy.toml", &overrides).unwrap()
+}
+
 impl Task for Toy {
     fn describe(&self) -> TaskInfo {
         TaskInfo {

@@ -1,8 +1,10 @@
 //! `adapter_config.json`: PEFT's description of a LoRA adapter, with PEFT's rules.
 
+use std::fmt;
 use std::path::Path;
 
 use fancy_regex::Regex;
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -16,14 +18,47 @@ use crate::nn::LinearShape;
 /// The file's name.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 
-/// One name, several, or a regular expression.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Modules by their names, or by a regular expression.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Targets {
-    /// Modules of these names, or whose names end in `.` and one of them.
+    /// Modules of these names, or whose names end in `.` and one of them. In a run file none means those
+    /// that PEFT takes for such a model.
     Names(Vec<String>),
     /// Modules whose whole name matches; `all-linear` means every linear layer but the output's.
     Pattern(String),
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Targets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of names or a regex")
+            }
+
+            fn visit_str<E: de::Error>(self, regex: &str) -> Result<Targets, E> {
+                Ok(Targets::Pattern(regex.to_string()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Targets, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element()? {
+                    names.push(name);
+                }
+                Ok(Targets::Names(names))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// Which biases are trained along.

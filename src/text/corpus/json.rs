@@ -21,9 +21,12 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         };
         let row = parsed.map_err(|message| malformed(lines.line, message))?;
         // What the first row lacks, the file lacks.
-        let lacks = |wanted: &Option<Column>, role, names: &[&str]| match first {
-            true => missing(source, &row, wanted, role),
-            false => malformed(lines.line, lacks(&row, wanted, role, names)),
+        let lacks = |wanted: &Option<Column>, role, names: &[&str]| {
+            if first {
+                missing(source, &row, wanted, role)
+            } else {
+                malformed(lines.line, lacks(&row, wanted, role, names))
+            }
         };
         let Some(text) = field(source, &row, &source.text, "text", &table::TEXT_NAMES)? else {
             return Err(lacks(&source.text, "text", &table::TEXT_NAMES));

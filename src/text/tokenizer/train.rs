@@ -61,14 +61,20 @@ impl Tokenizer {
         let of_lstm = options.family() == Family::Lstm;
         crate::text::cache::tokenizer(
             &folder,
-            |folder| match of_lstm {
-                true => Self::load(folder.join(FILE)),
-                false => Self::open_with(folder, dictionary),
+            |folder| {
+                if of_lstm {
+                    Self::load(folder.join(FILE))
+                } else {
+                    Self::open_with(folder, dictionary)
+                }
             },
             || Self::train(sources, options),
-            |tokenizer, folder| match of_lstm {
-                true => tokenizer.save(folder.join(FILE)),
-                false => tokenizer.save_folder(folder),
+            |tokenizer, folder| {
+                if of_lstm {
+                    tokenizer.save(folder.join(FILE))
+                } else {
+                    tokenizer.save_folder(folder)
+                }
             },
         )
     }

@@ -105,12 +105,13 @@ impl RunFolder {
         let Some(lock) = Lock::take(path)? else {
             return Ok(Claim::Held);
         };
-        Ok(match is_unbegun(path)? {
-            true => Claim::Free(Self {
+        Ok(if is_unbegun(path)? {
+            Claim::Free(Self {
                 path: path.to_path_buf(),
                 _lock: lock,
-            }),
-            false => Claim::Full,
+            })
+        } else {
+            Claim::Full
         })
     }
 
@@ -148,9 +149,10 @@ impl RunFolder {
             let empty = path.is_dir() && is_unbegun(path)?;
             return Err(Error::Folder {
                 path: path.to_path_buf(),
-                problem: match empty {
-                    true => "is not a run folder (it has no config.toml): a run that was to begin here was stopped before its first step; begin it again with --out".into(),
-                    false => "is not a run folder (it has no config.toml)".into(),
+                problem: if empty {
+                    "is not a run folder (it has no config.toml): a run that was to begin here was stopped before its first step; begin it again with --out".into()
+                } else {
+                    "is not a run folder (it has no config.toml)".into()
                 },
             });
         }

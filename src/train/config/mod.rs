@@ -14,16 +14,17 @@ mod types;
 mod validate;
 mod validate_tuning;
 
-pub use crate::objectives::{Auxiliary, MaskRate, Masking, Problem, RateSchedule};
+pub use crate::hub::adapter::Targets;
+pub use crate::objectives::{Auxiliary, Problem};
 pub use crate::optim::OptimizerKind;
-pub use crate::text::{Keep, RateShape};
+pub use crate::text::{Keep, MaskRate, Masking, RateShape};
 pub use model::{
     Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
 };
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};
 pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};
-pub use tuning::{Lora, Targets, UnfreezeEvery};
+pub use tuning::{Lora, UnfreezeEvery};
 pub use types::*;
 
 use std::path::Path;

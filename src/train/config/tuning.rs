@@ -1,10 +1,10 @@
 //! Which part of a model a stage trains: layer by layer, or an adapter.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+
+use crate::hub::adapter::Targets;
 
 /// How often one more layer is trained, from the top down (Howard & Ruder 2018, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -53,47 +53,5 @@ impl Default for Lora {
             modules_to_save: Vec::new(),
             rows: None,
         }
-    }
-}
-
-/// Layers by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Targets {
-    /// Endings of names, at a dot. Empty: those that PEFT takes for such a model.
-    Endings(Vec<String>),
-    /// A regular expression for the whole name.
-    Regex(String),
-}
-
-impl Default for Targets {
-    fn default() -> Self {
-        Self::Endings(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for Targets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Targets;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of names or a regex")
-            }
-
-            fn visit_str<E: de::Error>(self, regex: &str) -> Result<Targets, E> {
-                Ok(Targets::Regex(regex.to_string()))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Targets, A::Error> {
-                let mut endings = Vec::new();
-                while let Some(ending) = seq.next_element()? {
-                    endings.push(ending);
-                }
-                Ok(Targets::Endings(endings))
-            }
-        }
-        deserializer.deserialize_any(Either)
     }
 }

@@ -4,8 +4,9 @@
 use super::model::{model_kinds, require_probability};
 use super::rates::Rates;
 use super::validate::{require, wrong};
-use super::{Lora, RunConfig, StageConfig, StageKind, Targets};
+use super::{Lora, RunConfig, StageConfig, StageKind};
 use crate::error::Result;
+use crate::hub::adapter::Targets;
 
 impl RunConfig {
     /// Checks that the stage's objective and keys fit the kind of model, and how it is trained.
@@ -82,7 +83,7 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
     for (pattern, &own) in &lora.alpha_pattern {
         alpha(format!("alpha_pattern.{pattern}"), own)?;
     }
-    if let Targets::Regex(pattern) = &lora.targets {
+    if let Targets::Pattern(pattern) = &lora.targets {
         require(
             fancy_regex::Regex::new(pattern).is_ok(),
             || at("targets"),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Target, Targets, Update, Weights};
 use crate::hub::{Array, Layout};
 use crate::nn::{LoraPlan, LoraUpdate};
-use crate::train::config::{self, Lora};
+use crate::train::config::Lora;
 use crate::train::state::TensorMap;
 
 /// An adapter in training.
@@ -47,9 +47,8 @@ impl Adapter {
             lora_alpha: lora.alpha,
             lora_dropout: lora.dropout,
             target_modules: match &lora.targets {
-                config::Targets::Endings(names) if names.is_empty() => None,
-                config::Targets::Endings(names) => Some(Targets::Names(names.clone())),
-                config::Targets::Regex(pattern) => Some(Targets::Pattern(pattern.clone())),
+                Targets::Names(names) if names.is_empty() => None,
+                targets => Some(targets.clone()),
             },
             modules_to_save: (!whole.is_empty()).then_some(whole),
             use_rslora: lora.rslora,

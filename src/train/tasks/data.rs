@@ -5,6 +5,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -187,9 +188,10 @@ impl Data {
         let documents = &self.documents;
         let test = documents.filter(|d| documents.split(d) == Some(Split::Test));
         if self.all {
-            let test = match test.is_empty() {
-                true => documents.filter(|_| true),
-                false => test,
+            let test = if test.is_empty() {
+                documents.filter(|_| true)
+            } else {
+                test
             };
             return Ok(Parts {
                 train: test.clone(),
@@ -302,11 +304,7 @@ impl Data {
                 }
             }
         };
-        let (train, validation) = if self.validation > 0.0 {
-            split::holdout(documents, &rest, self.validation, self.seed)?
-        } else {
-            (rest, Vec::new())
-        };
+        let (train, validation) = self.hold(&rest, self.validation)?;
         documents.check_labels(&train, &validation)?;
         documents.check_labels(&train, &test)?;
         Ok(Parts {
@@ -319,9 +317,10 @@ impl Data {
     /// Labelled documents to score all of: the test part, where the data name one.
     fn all_labelled(&self) -> Result<Parts> {
         let test = self.documents.labelled_in(Split::Test);
-        let test = match test.is_empty() {
-            true => self.documents.labelled(),
-            false => test,
+        let test = if test.is_empty() {
+            self.documents.labelled()
+        } else {
+            test
         };
         if test.is_empty() {
             return Err(Error::NoLabels {
@@ -349,9 +348,12 @@ impl Data {
             });
         }
         let has_labels = !documents.labelled().is_empty();
-        let further = documents.filter(|d| match has_labels {
-            true => documents.label(d).is_none() && documents.split(d) != Some(Split::Test),
-            false => documents.split(d) == Some(Split::Unsup),
+        let further = documents.filter(|d| {
+            if has_labels {
+                documents.label(d).is_none() && documents.split(d) != Some(Split::Test)
+            } else {
+                documents.split(d) == Some(Split::Unsup)
+            }
         });
         let choice = match stage.text {
             TextChoice::Auto if has_labels && !further.is_empty() => TextChoice::Unlabelled,
@@ -368,8 +370,9 @@ impl Data {
         let mut chosen = own;
         if choice != TextChoice::Train {
             // What has no label among what has one is in both.
+            let tested: HashSet<u32> = test.iter().copied().collect();
             chosen.extend(further);
-            chosen.retain(|doc| !test.contains(doc));
+            chosen.retain(|doc| !tested.contains(doc));
             chosen.sort_unstable();
             chosen.dedup();
         }
@@ -386,10 +389,7 @@ impl Data {
             .validation
             .min(HELD_OUT_TEXTS / chosen.len() as f64)
             .min(0.5);
-        let (train, validation) = match share > 0.0 {
-            true => self.hold(&chosen, share)?,
-            false => (chosen, Vec::new()),
-        };
+        let (train, validation) = self.hold(&chosen, share)?;
         Ok(Parts {
             train,
             validation,

@@ -84,9 +84,10 @@ impl ObjectiveTask {
         let (all, trained) = engine.store.counts();
         let (objective, accumulate) = (&stage.objective, stage.accumulate);
         let (train, test) = (parts.train.len(), parts.test.len());
-        let texts = match objective.needs_labels() {
-            true => format!("{train} texts to learn from, {test} to test on"),
-            false => format!("{train} texts, vocabulary {}", config.vocab_size()),
+        let texts = if objective.needs_labels() {
+            format!("{train} texts to learn from, {test} to test on")
+        } else {
+            format!("{train} texts, vocabulary {}", config.vocab_size())
         };
         let mut notes = started.notes;
         notes.push(size.sentence());

@@ -28,9 +28,10 @@ impl Data {
             })
         };
         let (rest, test) = (in_part(false), in_part(true));
-        match test.is_empty() && self.test_share > 0.0 && rest.len() > 1 {
-            true => self.hold(&rest, self.test_share),
-            false => Ok((rest, test)),
+        if test.is_empty() && rest.len() > 1 {
+            self.hold(&rest, self.test_share)
+        } else {
+            Ok((rest, test))
         }
     }
 
@@ -39,9 +40,10 @@ impl Data {
         if share <= 0.0 {
             return Ok((docs.to_vec(), Vec::new()));
         }
-        match self.learns {
-            true => split::holdout(&self.documents, docs, share, self.seed),
-            false => split::holdout_texts(&self.documents, docs, share, self.seed),
+        if self.learns {
+            split::holdout(&self.documents, docs, share, self.seed)
+        } else {
+            split::holdout_texts(&self.documents, docs, share, self.seed)
         }
     }
 }

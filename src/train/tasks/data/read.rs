@@ -34,11 +34,12 @@ pub(super) fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
     let dictionary = config.tokenizer.dictionary.as_deref();
     let is_lstm = config.model.lstm().is_some();
     if let Some(file) = &config.tokenizer.file {
-        return match is_lstm {
-            true => Tokenizer::load(file),
-            false => Tokenizer::open_with(file, dictionary),
-        }
-        .map(Some);
+        let given = if is_lstm {
+            Tokenizer::load(file)
+        } else {
+            Tokenizer::open_with(file, dictionary)
+        };
+        return given.map(Some);
     }
     let is_folder = |init: &&String| config.stages.iter().all(|s| s.name != **init);
     let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
