@@ -49,6 +49,10 @@ impl Objective for Lm {
         self.bptt
     }
 
+    fn length_key(&self) -> &'static str {
+        "bptt"
+    }
+
     fn fills(&self) -> bool {
         true
     }

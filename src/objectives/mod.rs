@@ -80,6 +80,11 @@ pub trait Objective: Options {
     /// Tokens of the longest sequence that it reads.
     fn length(&self) -> usize;
 
+    /// The key by which that is set.
+    fn length_key(&self) -> &'static str {
+        "max_len"
+    }
+
     /// How often each token is run through the model.
     fn passes(&self) -> usize {
         1

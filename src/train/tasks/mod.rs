@@ -18,9 +18,9 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
+use crate::objectives::Labelled;
 use crate::objectives::criterion::{Purpose, Setup};
 use crate::objectives::labels::Labels;
-use crate::objectives::{Labelled, Lm};
 use crate::tensor::DType;
 use crate::text::{Frame, Roles, Vocabulary, WordVectors};
 use data::Data;
@@ -134,11 +134,12 @@ fn make(
             Some(Arc::new(labels))
         }
     };
-    let vectors = match &request.config.model {
-        ModelConfig::Lstm(model) => model.word_vectors.as_deref(),
-        _ => None,
-    };
-    let vectors = match vectors {
+    let vectors = match request
+        .config
+        .model
+        .lstm()
+        .and_then(|m| m.word_vectors.as_deref())
+    {
         Some(path) => Some((path, WordVectors::read(path, &data.tokenizer)?)),
         None => None,
     };
@@ -170,12 +171,7 @@ fn make(
 fn named(error: Error, stage: &StageConfig) -> Error {
     match error {
         Error::Argument { arg, expected, .. } if ["max_len", "length"].contains(&arg) => {
-            let key = if stage.objective.is::<Lm>() {
-                "bptt"
-            } else {
-                "max_len"
-            };
-            let length = stage.objective.length();
+            let (key, length) = (stage.objective.length_key(), stage.objective.length());
             let place = format!("stage.{}.{key}", stage.name);
             Error::value(place, format!("is {length}; expected {expected}"))
         }

@@ -94,12 +94,11 @@ pub fn choose(
         });
     }
     let most = network.positions();
-    let length = stage.objective.length();
+    let (key, length) = (stage.objective.length_key(), stage.objective.length());
     if length > most {
-        let message = format!(
-            "is {length}, and the model has {most} positions; set max_len to {most} or less"
-        );
-        return Err(wrong(stage, "max_len", message));
+        let message =
+            format!("is {length}, and the model has {most} positions; set {key} to {most} or less");
+        return Err(wrong(stage, key, message));
     }
     Ok(network)
 }
