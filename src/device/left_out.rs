@@ -67,6 +67,11 @@ pub struct Findings {
     pub wrong: BTreeSet<String>,
 }
 
+/// What melos leaves out on an adapter, as `melos doctor` found it wrong there.
+pub fn left_out(caps: &Caps) -> Vec<&'static str> {
+    Findings::kept(caps).names()
+}
+
 impl Findings {
     /// Nothing wrong on this adapter.
     pub(super) fn of(caps: &Caps) -> Findings {

@@ -67,6 +67,12 @@ fn what_is_wrong_is_named_and_left_out_until_it_is_right() {
         place.read(&format!("on-wrong/{model}")),
         place.read(&format!("on-right/{model}"))
     );
+    let devices = place.melos(&["devices"], &WRONG);
+    let devices = String::from_utf8_lossy(&devices.stdout).into_owned();
+    assert!(
+        devices.contains("left out, as `melos doctor` found them wrong: subgroup, image"),
+        "{devices}"
+    );
     let forced = [WRONG[0], ("MELOS_KERNELS", "subgroup")];
     let forced = place.train(&["run.toml", "--out", "forced"], &forced);
     assert_eq!(forced.status.code(), Some(2), "{}", said(&forced));
