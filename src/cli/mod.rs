@@ -19,6 +19,7 @@ mod output;
 mod predict;
 mod presets;
 mod profile;
+mod report;
 mod run_options;
 mod signals;
 mod tokenizer;
@@ -71,6 +72,7 @@ commands! {
     Doctor(doctor::Doctor),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Report(report::ReportCommand),
     Profile(profile::Profile),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::{self, CutTexts};
 use super::batch::{Batch, Batches, Named, Targets};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
@@ -314,6 +315,13 @@ impl Criterion for Classification {
         Ok(vec![model.logits(tape, &feed.tokens()?)?])
     }
 
+    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
+        let Classify {
+            max_len, kept_end, ..
+        } = self.options;
+        self.setup.cut(docs, max_len, kept_end).map(Some)
+    }
+
     fn tally(&self) -> Box<dyn Tally + '_> {
         Box::new(Said {
             of: self,
@@ -339,7 +347,14 @@ impl Tally for Said<'_> {
             documents, labels, ..
         } = &self.of.setup;
         match labels {
-            Some(labels) => labels::scores(labels, documents, &self.outputs),
+            Some(labels) => {
+                let setup = &self.of.setup;
+                let analysis = analysis::of_texts(labels, setup, &self.outputs)?;
+                Ok(Scores {
+                    analysis: Some(analysis),
+                    ..labels::scores(labels, documents, &self.outputs)?
+                })
+            }
             None => Scores::mean(0.0, 0),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::analysis::CutTexts;
 use super::batch::{Batch, Batches};
 use super::feed::{Carried, Feed, Pass, Passes};
 use super::labels::Labels;
@@ -113,6 +114,14 @@ pub trait Criterion {
     /// As [`loss`](Self::loss).
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
         Ok(vec![self.loss(tape, network, feed)?])
+    }
+
+    /// What is cut off of `docs`, where each is read alone; `None` where all is read.
+    ///
+    /// # Errors
+    /// A tokeniser that cannot frame texts.
+    fn cut(&self, _docs: &[u32]) -> Result<Option<CutTexts>> {
+        Ok(None)
     }
 
     /// Begins to add up the scores of batches; those of a language model, unless it has its own.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::CutTexts;
 use super::batch::{Batches, Named, Targets};
 use super::classify::{Classification, Classify};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
@@ -174,6 +175,10 @@ impl Criterion for Both {
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
         self.labels.outputs(tape, network, feed)
+    }
+
+    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
+        self.labels.cut(docs)
     }
 
     fn tally(&self) -> Box<dyn Tally + '_> {

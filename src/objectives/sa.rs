@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::CutTexts;
 use super::batch::{Batch, Batches, Named, Targets};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
@@ -112,6 +113,11 @@ impl Criterion for Reconstruction {
         let (targets, weights) = feed.targets("targets")?;
         let (read, write) = (feed.tokens()?, shifted_tokens(feed)?);
         model.loss(tape, &read, &write, targets, weights)
+    }
+
+    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
+        let Sa { max_len, kept_end } = self.options;
+        self.setup.cut(docs, max_len, kept_end).map(Some)
     }
 }
 

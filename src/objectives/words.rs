@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::{Analysis, CutTexts, Wrong};
 use super::batch::{Batch, Batches, Named, Targets};
 use super::classify::check_smoothing;
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
@@ -150,10 +151,19 @@ impl Criterion for Tagging {
         Ok(vec![loss, best])
     }
 
+    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
+        let Words {
+            max_len, kept_end, ..
+        } = self.options;
+        self.setup.cut(docs, max_len, kept_end).map(Some)
+    }
+
     fn tally(&self) -> Box<dyn Tally + '_> {
         let classes = self.labels.names.len();
         Box::new(Labelling {
+            setup: &self.setup,
             names: &self.labels.names,
+            wrong: Vec::new(),
             confusion: vec![vec![0; classes]; classes],
             loss: 0.0,
             hits: 0,
@@ -172,7 +182,10 @@ fn logits(tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
 
 /// Labels of words and entities, counted.
 struct Labelling<'a> {
+    setup: &'a Setup,
     names: &'a [String],
+    /// Texts with words that were labelled wrong.
+    wrong: Vec<(u32, Vec<(usize, usize)>, f64)>,
     confusion: Vec<Vec<u64>>,
     loss: f64,
     /// Entities that were found, that were said to be there, that are there.
@@ -188,12 +201,19 @@ impl Tally for Labelling<'_> {
         };
         self.loss += f64::from(mean.to_vec::<f32>()?[0]) * targets.count() as f64;
         let (best, time) = (best.to_vec::<u32>()?, batch.length);
-        for (truth, guess) in targets.as_classes().chunks(time).zip(best.chunks(time)) {
+        let rows = targets.as_classes().chunks(time).zip(best.chunks(time));
+        for ((truth, guess), &doc) in rows.zip(&batch.docs) {
             let pairs = truth.iter().zip(guess).filter(|(t, _)| **t != IGNORE);
             let pairs: Vec<(usize, usize)> =
                 pairs.map(|(&t, &g)| (t as usize, g as usize)).collect();
             for &(t, g) in &pairs {
                 self.confusion[t][g] += 1;
+            }
+            let wrong = pairs.iter().copied().filter(|(t, g)| t != g);
+            let wrong: Vec<_> = wrong.collect();
+            if !wrong.is_empty() {
+                let share = wrong.len() as f64 / pairs.len() as f64;
+                self.wrong.push((doc, wrong, share));
             }
             let name = |n: usize| self.names[n].as_str();
             let truth = entities(&pairs.iter().map(|p| name(p.0)).collect::<Vec<_>>());
@@ -210,6 +230,22 @@ impl Tally for Labelling<'_> {
         // Of entities, where the labels mark some.
         let all = (self.said + self.there) as f64;
         scores.f1 = (self.there > 0).then(|| 2.0 * self.hits as f64 / all);
+        let wrong = self.wrong.iter().map(|(doc, words, off)| {
+            let names = |of: fn(&(usize, usize)) -> usize| {
+                let names = words.iter().map(|pair| self.names[of(pair)].as_str());
+                names.collect::<Vec<_>>().join(" ")
+            };
+            Wrong {
+                doc: *doc,
+                truth: names(|pair| pair.0),
+                said: names(|pair| pair.1),
+                off: *off,
+            }
+        });
+        scores.analysis = Some(Analysis {
+            classes: self.names.to_vec(),
+            worst: self.setup.worst(wrong.collect())?,
+        });
         Ok(scores)
     }
 }

@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod config;
 pub mod estimate;
 pub mod fit;
+pub mod page;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;

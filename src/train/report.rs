@@ -168,6 +168,11 @@ impl Report {
 
     /// The table, in Markdown; without the columns that say nothing of any row.
     pub fn table(&self) -> String {
+        markdown(&self.cells())
+    }
+
+    /// The table's rows of cells, the first of them the head.
+    pub fn cells(&self) -> Vec<Vec<String>> {
         const TRAINED: usize = 4;
         let head = [
             "model",
@@ -202,7 +207,7 @@ impl Report {
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
         let cut = |row: &[String; 9]| kept.iter().map(|&column| row[column].clone()).collect();
-        markdown(&cells.iter().map(cut).collect::<Vec<Vec<String>>>())
+        cells.iter().map(cut).collect()
     }
 }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::artifacts::RunFolder;
+use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::checkpoints::Checkpoints;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
+use super::page;
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
@@ -116,8 +118,8 @@ pub fn train(
             results.push(result);
             continue;
         }
-        // Of the units before; also where a kill came before they were drawn.
-        draw_curves(&config, &folder, &units)?;
+        // The units before; also where a kill came before they were drawn.
+        show(&config, &folder, &units)?;
         let stage = &config.stages[unit.stage];
         let message = format!("{}: preparing text, model and kernels", unit.name);
         progress.event(&Event::Note { message: &message });
@@ -176,10 +178,11 @@ pub fn train(
                 }
             }
         };
+        UnitAnalysis::of(&result, info.cut.clone()).write(&path)?;
         result.write(&path)?;
         results.push(result);
     }
-    draw_curves(&config, &folder, &units)?;
+    show(&config, &folder, &units)?;
     let report = Report::new(&config, results);
     report.write(folder.path())?;
     Ok(Outcome::Finished {
@@ -339,6 +342,12 @@ fn evaluate_unit(
         validation,
         test,
     })
+}
+
+/// Curves and report of what is done.
+fn show(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
+    draw_curves(config, folder, units)?;
+    page::write(folder.path(), config)
 }
 
 /// One chart for the pretraining, one for the fine-tuning: their losses have nothing in common.

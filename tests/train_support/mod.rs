@@ -123,6 +123,7 @@ impl Task for Toy {
             steps_per_epoch: (self.train_points() / BATCH) as u64,
             work_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
             notes: Vec::new(),
+            cut: None,
             size: None,
         }
     }

@@ -91,6 +91,7 @@ impl ObjectiveTask {
         };
         let mut notes = started.notes;
         notes.push(size.sentence());
+        let all_texts = [&parts.train[..], &parts.validation, &parts.test].concat();
         let info = TaskInfo {
             summary: format!("{}, {texts}, on {}", criterion.title(), engine.gpu.caps()),
             unit: objective.unit(),
@@ -100,6 +101,7 @@ impl ObjectiveTask {
             steps_per_epoch: stream.per_epoch().div_ceil(accumulate as u64),
             work_per_epoch: stream.work_per_epoch(),
             notes,
+            cut: criterion.cut(&all_texts)?,
             size: Some(size),
         };
         let cut = Cut {
