@@ -180,7 +180,8 @@ pub enum Error {
     },
     /// A column that was asked for, or is needed, is not in the file.
     #[error(
-        "'{path}' has no {role} column{wanted}; its columns are: {available}; name one by its header or number (from 0)"
+        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: data.{role}_column in a \
+         run file, --{role}-column elsewhere"
     )]
     ColumnMissing {
         /// The file.
@@ -191,6 +192,8 @@ pub enum Error {
         wanted: String,
         /// The columns there are.
         available: String,
+        /// What names a column.
+        by: &'static str,
     },
     /// The format of a corpus cannot be told from its path.
     #[error("cannot tell the format of '{path}': {message}")]
@@ -212,7 +215,8 @@ pub enum Error {
     },
     /// A class has no example, or too few.
     #[error(
-        "class '{class}' has {found} examples in {place}, {needed} or more are needed; add examples or ask for fewer"
+        "class '{class}' has {found} example{} in {place}, {needed} or more are needed; {remedy}",
+        if *found == 1 { "" } else { "s" }
     )]
     EmptyClass {
         /// The class.
@@ -223,6 +227,8 @@ pub enum Error {
         needed: usize,
         /// Examples found.
         found: usize,
+        /// What to do.
+        remedy: String,
     },
     /// A label of the evaluation data never occurs in the training data.
     #[error(

@@ -3,6 +3,7 @@
 use csv::{ByteRecord, ErrorKind};
 
 use super::guess::Places;
+use super::objects::malformed;
 use super::{Column, Example, Sink, Source, clean_label, guess};
 use crate::{Error, Result};
 
@@ -20,6 +21,9 @@ pub(super) const LABEL_NAMES: [&str; 7] = [
     "target",
     "category",
 ];
+
+/// What names a column.
+const BY: &str = "its header or number (from 0)";
 
 /// Which columns to read; settled by the first row.
 struct Columns {
@@ -62,9 +66,14 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
                 settled
             }
         };
-        let label = columns
+        let label = match columns
             .label
-            .and_then(|label| clean_label(source, fields[label]));
+            .map(|label| clean_label(source, fields[label]))
+        {
+            None => None,
+            Some(label) => label
+                .map_err(|message| malformed(&source.path, table.places.line(&place), message))?,
+        };
         match &mut first {
             Some(first) => first.compare(&label),
             None if begins && source.header.is_none() => first = FirstRow::new(&fields, &label),
@@ -79,7 +88,7 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     }
     match first {
         Some(first) if first.is_header() => {
-            Err(column_missing(source, &None, "label", &first.fields))
+            Err(column_missing(source, &None, "label", &first.fields, BY))
         }
         _ => Ok(()),
     }
@@ -201,7 +210,7 @@ fn settle(
         Some(Column::Name(name)) if first.iter().any(|f| f.trim() == name) => {
             Ok(first.iter().position(|f| f.trim() == name))
         }
-        Some(_) => Err(column_missing(source, column, role, first)),
+        Some(_) => Err(column_missing(source, column, role, first, BY)),
     };
     let mut label = if source.labelled {
         wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES))
@@ -211,7 +220,7 @@ fn settle(
     let pair = wanted(&source.pair, "pair")?;
     let needs_label = source.labelled && !source.label_optional && label.is_none();
     if needs_label && (header == Header::Guessed || first.len() != 2 || pair.is_some()) {
-        return Err(column_missing(source, &None, "label", first));
+        return Err(column_missing(source, &None, "label", first, BY));
     }
     let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
     let by_content = || {
@@ -222,17 +231,20 @@ fn settle(
                 Header::None => format!("number {column} (from 0)"),
                 _ => format!("'{}'", short(first[column])),
             };
-            guess::say(&source.path, format!("took column {column} for the text"));
+            let columns = listed(first);
+            guess::say(
+                &source.path,
+                format!("took column {column} for the text, of the columns {columns}"),
+            );
         }
         Some(column)
     };
     let text = wanted(&source.text, "text")?
         .or_else(|| by_name(&TEXT_NAMES))
         .or_else(by_content)
-        .ok_or_else(|| column_missing(source, &None, "text", first))?;
+        .ok_or_else(|| column_missing(source, &None, "text", first, BY))?;
     if header == Header::Guessed {
-        let names: Vec<String> = first.iter().map(short).collect();
-        let names = names.join(", ");
+        let names = listed(first);
         guess::say(
             &source.path,
             format!("took its first row for a header: {names}"),
@@ -249,11 +261,19 @@ fn short(name: impl AsRef<str>) -> String {
     name.as_ref().chars().take(24).collect()
 }
 
+/// Names with commas between them.
+pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<String> = names.iter().map(short).collect();
+    names.join(", ")
+}
+
+/// The error of a column (or key) that is not there; `by` is what names one.
 pub(super) fn column_missing<S: AsRef<str>>(
     source: &Source,
     wanted: &Option<Column>,
     role: &'static str,
     available: &[S],
+    by: &'static str,
 ) -> Error {
     Error::ColumnMissing {
         path: source.path.clone(),
@@ -263,6 +283,7 @@ pub(super) fn column_missing<S: AsRef<str>>(
             Some(Column::Index(index)) => format!(" number {index}"),
             Some(Column::Name(name)) => format!(" '{name}'"),
         },
-        available: available.iter().map(short).collect::<Vec<_>>().join(", "),
+        available: listed(available),
+        by,
     }
 }

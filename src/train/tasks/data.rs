@@ -103,12 +103,7 @@ impl Data {
             let documents = Documents::from_examples(examples, &tokenizer)?;
             (tokenizer, documents)
         } else {
-            let mut sources = sources(&config.data, learns)?;
-            let several = |s: &StageConfig| s.objective.problem() == Problem::MultiLabel;
-            let several = config.stages.iter().any(several);
-            for source in &mut sources {
-                source.several = several;
-            }
+            let sources = sources(config);
             let tokenizer = tokenizer(config, &sources, &cache)?;
             let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
             let documents = if all {
@@ -272,6 +267,7 @@ impl Data {
         }
         let documents = &self.documents;
         let all = documents.labelled();
+        let validation = ("data.validation", self.validation);
         let (rest, test) = match unit.fold {
             Some((fold, folds)) => {
                 let mut parts = split::k_fold(documents, &all, folds, self.seed)?;
@@ -280,10 +276,12 @@ impl Data {
             }
             None => {
                 let test = documents.labelled_in(Split::Test);
-                let validation = documents.labelled_in(Split::Validation);
+                let chosen_by = documents.labelled_in(Split::Validation);
                 if test.is_empty() {
+                    let parts = [validation, ("data.test_share", self.test_share)];
+                    self.require_enough(&all, "the data", &parts)?;
                     self.hold(&all, self.test_share)?
-                } else if validation.is_empty() {
+                } else if chosen_by.is_empty() {
                     (
                         documents.filter(|d| {
                             documents.label(d).is_some() && documents.split(d) != Some(Split::Test)
@@ -298,12 +296,17 @@ impl Data {
                     documents.check_labels(&train, &test)?;
                     return Ok(Parts {
                         train,
-                        validation,
+                        validation: chosen_by,
                         test,
                     });
                 }
             }
         };
+        let place = match unit.fold {
+            Some(_) => "the training part of a fold",
+            None => "the training data",
+        };
+        self.require_enough(&rest, place, &[validation])?;
         let (train, validation) = self.hold(&rest, self.validation)?;
         documents.check_labels(&train, &validation)?;
         documents.check_labels(&train, &test)?;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::models::tokenizer_of;
-use crate::text::{Column, Format, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus};
+use crate::objectives::Problem;
+use crate::text::{
+    Format, LabelKind, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus,
+};
 use crate::train::config::{DataConfig, ModelConfig, RunConfig, Source as DataSource};
 use crate::train::run::resolve_model;
 
@@ -99,27 +102,44 @@ pub(super) fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<
     let mut all = Vec::new();
     for (path, split) in files {
         if let Some(path) = path {
-            let texts = corpus::read_tagged(path)?;
+            let texts = corpus::read_tagged(&Source {
+                text: data.text_column.clone(),
+                label: data.label_column.clone(),
+                ..Source::new(path)
+            })?;
             all.extend(texts.into_iter().map(|text| (text, split)));
         }
     }
     Ok(all)
 }
 
-/// The files that a run file names; labels must be there where something `learns` them.
-pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
+/// The files that a run file names; labels must be there where a stage learns them.
+pub(super) fn sources(config: &RunConfig) -> Vec<Source> {
+    let data = &config.data;
+    let learned: Vec<Problem> = (config.stages.iter())
+        .filter(|stage| stage.objective.needs_labels())
+        .map(|stage| stage.objective.problem())
+        .collect();
+    let all = |problem| !learned.is_empty() && learned.iter().all(|p| *p == problem);
+    let label_kind = if learned.contains(&Problem::MultiLabel) {
+        LabelKind::Several
+    } else if all(Problem::Regression) {
+        LabelKind::Number
+    } else {
+        LabelKind::Class
+    };
     let format = match data.source {
         DataSource::Imdb => Some(Format::Imdb),
         DataSource::Rt => Some(Format::RottenTomatoes),
         DataSource::Files | DataSource::Demo => None,
     };
-    let column = |name: &Option<String>| name.as_deref().map(Column::from);
     let labelled = |path: &Path, split: Option<Split>| Source {
         format,
-        text: column(&data.text_column),
-        pair: column(&data.pair_column),
-        label: column(&data.label_column),
-        label_optional: !learns,
+        text: data.text_column.clone(),
+        pair: data.pair_column.clone(),
+        label: data.label_column.clone(),
+        label_kind,
+        label_optional: learned.is_empty(),
         split,
         ..Source::new(path)
     };
@@ -133,5 +153,5 @@ pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();
     }
-    Ok(sources)
+    sources
 }
