@@ -180,8 +180,7 @@ pub enum Error {
     },
     /// A column that was asked for, or is needed, is not in the file.
     #[error(
-        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: data.{role}_column in a \
-         run file, --{role}-column elsewhere"
+        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: data.{role}_column in a run file, --{role}-column elsewhere"
     )]
     ColumnMissing {
         /// The file.
@@ -214,10 +213,7 @@ pub enum Error {
         found: String,
     },
     /// A class has no example, or too few.
-    #[error(
-        "class '{class}' has {found} example{} in {place}, {needed} or more are needed; {remedy}",
-        if *found == 1 { "" } else { "s" }
-    )]
+    #[error("class '{class}' has {found} of the {needed} examples needed in {place}; {remedy}")]
     EmptyClass {
         /// The class.
         class: String,

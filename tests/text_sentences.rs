@@ -15,7 +15,8 @@ use tempfile::TempDir;
 fn all(source: &Source) -> Vec<Example> {
     let mut examples = Vec::new();
     let count = read(source, &mut |example| {
-        examples.push(example);
+        let line = None;
+        examples.push(Example { line, ..example });
         Ok(())
     });
     count.unwrap();
@@ -255,6 +256,7 @@ fn parts_have_their_sizes_and_share_nothing() {
         pair: None,
         label: None,
         split: None,
+        line: None,
     };
     let options = TokenizerOptions {
         min_frequency: 1,

@@ -379,6 +379,15 @@ impl Documents {
         self.filter(|doc| self.label(doc).is_some())
     }
 
+    /// How many of the documents `docs` each class has.
+    pub fn label_counts(&self, docs: &[u32]) -> Vec<usize> {
+        let mut counts = vec![0; self.label_names().len()];
+        for class in docs.iter().filter_map(|&doc| self.label(doc)) {
+            counts[class as usize] += 1;
+        }
+        counts
+    }
+
     /// What a language model may be pretrained on: all documents outside the test part.
     pub fn for_pretraining(&self) -> Vec<u32> {
         self.filter(|doc| self.split(doc) != Some(Split::Test))

@@ -139,6 +139,7 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
             },
         },
         split: None,
+        line: Some(line),
     })
 }
 

@@ -42,6 +42,8 @@ pub struct Example {
     pub label: Option<String>,
     /// The part of the data it belongs to, where the data say so.
     pub split: Option<Split>,
+    /// The line of its file on which it begins, from 1, where lines tell texts apart.
+    pub line: Option<u64>,
 }
 
 /// A text by itself.

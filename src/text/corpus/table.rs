@@ -84,9 +84,18 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             pair: columns.pair.map(|pair| fields[pair].to_owned()),
             label,
             split: None,
+            line: Some(table.places.line(&place)),
         })?;
     }
     match first {
+        Some(first) if first.is_header() && source.label.is_some() => {
+            let label = short(&first.label);
+            let message = format!(
+                "looks like a header, as no other row has its label '{label}'; name the columns by their \
+                 headers, not by their numbers"
+            );
+            Err(malformed(&source.path, 1, message))
+        }
         Some(first) if first.is_header() => {
             Err(column_missing(source, &None, "label", &first.fields, BY))
         }

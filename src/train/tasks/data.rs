@@ -4,6 +4,7 @@ mod held_out;
 mod read;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,14 +13,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::models::Reading;
 use crate::objectives::{Labelled, Problem};
-use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
-use crate::text::{
-    Documents, Example, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise,
-};
-use crate::train::config::{RunConfig, Source as DataSource, StageConfig, TextChoice};
+use crate::text::{Documents, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise};
+use crate::train::config::{RunConfig, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
-use read::{given, options, sources, tagged_texts, tokenizer};
+use read::{given, options, tokenizer};
+pub(in crate::train) use texts::{Texts, located};
 
 /// Tokenised text with its labels.
 pub(super) struct Data {
@@ -63,36 +62,22 @@ impl Data {
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-        let mut tagged = None;
-        let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
-        let (tokenizer, documents) = if config.stages.iter().any(by_word) {
-            let texts = tagged_texts(&config.data)?;
-            let examples = texts.iter().map(|(text, split)| Example {
-                text: text.words.join(" "),
-                pair: None,
-                label: None,
-                split: *split,
-            });
-            let tokenizer = match given(config)? {
-                Some(tokenizer) => tokenizer,
-                None => {
-                    let seen = examples.clone().filter(|e| e.split != Some(Split::Test));
-                    Tokenizer::train_on(seen.map(|e| e.text), &options(config))?
-                }
+        let texts = Texts::of(config)?;
+        let (tokenizer, documents) = if let Texts::Files(sources) = &texts {
+            let tokenizer = tokenizer(config, sources, &cache)?;
+            let documents = tokenise(sources, &tokenizer, Some(&cache))?;
+            let documents = if all {
+                documents
+            } else {
+                held_out::cut(documents, config, &tokenizer)
             };
-            let documents = Documents::from_examples(examples, &tokenizer)?;
-            let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
-            tagged = Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?));
             (tokenizer, documents)
-        } else if config.data.source == DataSource::Demo {
-            let sizes = &config.data.demo;
-            let examples = demo::examples(&DemoOptions {
-                seed: config.seed,
-                unlabelled: sizes.unlabelled,
-                train: sizes.train,
-                validation: sizes.validation,
-                test: sizes.test,
-            });
+        } else {
+            let mut examples = Vec::new();
+            texts.each(&mut |_, example| {
+                examples.push(example);
+                Ok(())
+            })?;
             let tokenizer = match given(config)? {
                 Some(tokenizer) => tokenizer,
                 None => {
@@ -100,19 +85,19 @@ impl Data {
                     Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(config))?
                 }
             };
-            let documents = Documents::from_examples(examples, &tokenizer)?;
-            (tokenizer, documents)
-        } else {
-            let sources = sources(config);
-            let tokenizer = tokenizer(config, &sources, &cache)?;
-            let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
-            let documents = if all {
-                documents
-            } else {
-                held_out::cut(documents, config, &tokenizer)
-            };
-            (tokenizer, documents)
+            (
+                tokenizer.clone(),
+                Documents::from_examples(examples, &tokenizer)?,
+            )
         };
+        let tagged = match texts {
+            Texts::Tagged(texts) => {
+                let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
+                Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?))
+            }
+            _ => None,
+        };
+        read::require_known(config, &documents, &tokenizer)?;
         let cached = documents.from_cache().then_some(", from the cache");
         let cached = cached.unwrap_or_default();
         log::info!(
@@ -170,6 +155,7 @@ impl Data {
 
     /// The documents that a stage reads, divided for one unit.
     pub fn parts(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
+        self.require_folds(stage, unit)?;
         match (stage.objective.labels(), stage.objective.problem()) {
             (Labelled::None, _) => self.text(stage, unit),
             (Labelled::OfWords, _) => self.tagged_parts(unit),

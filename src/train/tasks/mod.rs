@@ -23,7 +23,7 @@ use crate::objectives::criterion::{Purpose, Setup};
 use crate::objectives::labels::Labels;
 use crate::tensor::DType;
 use crate::text::{Frame, Roles, Vocabulary, WordVectors};
-use data::Data;
+use data::{Data, located};
 use objective::{Course, ObjectiveTask};
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
@@ -121,7 +121,8 @@ fn make(
     let vocabulary = data.tokenizer.vocabulary();
     let (mut config, mut source) = start::network(request, vocabulary)?;
     check_reading(&*config, source.as_ref(), &data)?;
-    let labels = match labels(&data, source.as_ref(), stage)? {
+    let found = labels(&data, source.as_ref(), stage);
+    let labels = match found.map_err(|error| located(error, request.config))? {
         None => None,
         Some((labels, kept)) => {
             config.set_labels(labels.of_config());
@@ -143,7 +144,8 @@ fn make(
         Some(path) => Some((path, WordVectors::read(path, &data.tokenizer)?)),
         None => None,
     };
-    let parts = data.parts(stage, unit)?;
+    let parts = data.parts(stage, unit);
+    let parts = parts.map_err(|error| located(error, request.config))?;
     let criterion = stage.objective.criterion(Setup {
         documents: data.documents.clone(),
         tagged: data.tagged.clone(),

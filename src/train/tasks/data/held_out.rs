@@ -2,8 +2,10 @@
 
 use super::Data;
 use crate::error::{Error, Result};
+use crate::objectives::{Labelled, Problem};
 use crate::text::{Documents, Split, Tokenizer, split};
-use crate::train::config::RunConfig;
+use crate::train::config::{RunConfig, StageConfig};
+use crate::train::task::Unit;
 
 /// Tokens of a piece where text is read on from one to the next: its ends should be few.
 const LONG: usize = 1024;
@@ -41,6 +43,45 @@ impl Data {
         }
     }
 
+    /// Refuses more folds than there are examples of a class, or texts.
+    pub(super) fn require_folds(&self, stage: &StageConfig, unit: &Unit) -> Result<()> {
+        let (documents, by_class) = (
+            &self.documents,
+            stage.objective.problem() == Problem::SingleLabel,
+        );
+        let (least, what) = match stage.objective.labels() {
+            Labelled::OfTexts if by_class => {
+                let counts = documents.label_counts(&documents.labelled());
+                let names = documents.label_names().iter();
+                let counted = counts.into_iter().zip(names);
+                match counted
+                    .filter(|(found, _)| *found > 0)
+                    .min_by_key(|(found, _)| *found)
+                {
+                    Some((found, class)) => {
+                        (found, format!("class '{class}' has {found} examples"))
+                    }
+                    None => return Ok(()),
+                }
+            }
+            Labelled::OfTexts => {
+                let found = documents.labelled().len();
+                (found, format!("the data have {found} texts with labels"))
+            }
+            _ => (
+                documents.len(),
+                format!("the data have {} texts", documents.len()),
+            ),
+        };
+        match unit.fold {
+            Some((_, folds)) if folds > least && least > 1 => {
+                let message = format!("is {folds}, and {what}; set it to {least} or less");
+                Err(Error::value(format!("stage.{}.folds", stage.name), message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a class of the documents `all` that is too small to be in every part of a unit; `parts` are
     /// those that are to be cut off beside what is learned from.
     pub(super) fn require_enough(
@@ -51,10 +92,7 @@ impl Data {
     ) -> Result<()> {
         let cut: Vec<_> = parts.iter().filter(|(_, share)| *share > 0.0).collect();
         let (documents, needed) = (&self.documents, 1 + cut.len());
-        let mut counts = vec![0; documents.label_names().len()];
-        for class in all.iter().filter_map(|&doc| documents.label(doc)) {
-            counts[class as usize] += 1;
-        }
+        let counts = documents.label_counts(all);
         let counted = documents.label_names().iter().zip(counts);
         let mut rare = counted.filter(|(_, found)| (1..needed).contains(found));
         let Some((class, found)) = rare.next() else {
@@ -62,9 +100,9 @@ impl Data {
         };
         let keys: Vec<String> = cut.iter().map(|(key, _)| format!("{key} = 0")).collect();
         let others = match rare.count() {
-            0 => String::new(),
-            1 => " (so it is with another class)".into(),
-            more => format!(" (so it is with {more} other classes)"),
+            0 => "",
+            1 => "so has another class; ",
+            _ => "so have other classes; ",
         };
         Err(Error::EmptyClass {
             class: class.clone(),
@@ -72,7 +110,7 @@ impl Data {
             needed,
             found,
             remedy: format!(
-                "add some, that every part has one{others}, leave the class out, or do without a part: {}",
+                "{others}add examples, that every part has one, leave the class out, or do without a part: {}",
                 keys.join(" or ")
             ),
         })

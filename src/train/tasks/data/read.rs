@@ -6,10 +6,8 @@ use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::models::tokenizer_of;
 use crate::objectives::Problem;
-use crate::text::{
-    Format, LabelKind, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus,
-};
-use crate::train::config::{DataConfig, ModelConfig, RunConfig, Source as DataSource};
+use crate::text::{Documents, Format, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
+use crate::train::config::{ModelConfig, RunConfig, Source as DataSource};
 use crate::train::run::resolve_model;
 
 pub(super) fn options(config: &RunConfig) -> TokenizerOptions {
@@ -73,6 +71,37 @@ pub(super) fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) ->
     })
 }
 
+/// Refuses text of which the tokeniser knows no word: there is nothing to learn.
+pub(super) fn require_known(
+    config: &RunConfig,
+    documents: &Documents,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    let vocabulary = tokenizer.vocabulary();
+    let knows = |id: &u32| !vocabulary.is_special(*id);
+    let some = (0..documents.len() as u32).any(|doc| documents.ids(doc).iter().any(knows));
+    if some || documents.tokens() == 0 {
+        return Ok(());
+    }
+    let size = config.tokenizer.vocabulary;
+    Err(match (&config.tokenizer.file, given(config)?.is_some()) {
+        (Some(_), _) => {
+            let message = "knows no word of the data; take the tokeniser of their language";
+            Error::value("tokenizer.file", message)
+        }
+        (None, true) => {
+            let message = "starts from a model whose tokeniser knows no word of the data; take one of their \
+                           language";
+            Error::value("stage.init", message)
+        }
+        (None, false) => {
+            let message =
+                format!("is {size}, with which no word of the data is known; set it higher");
+            Error::value("tokenizer.vocabulary", message)
+        }
+    })
+}
+
 /// Where tokens and tokenisers are kept: the user's cache, or the run's folder where that is none to
 /// write in.
 pub(super) fn cache(folder: &Path) -> PathBuf {
@@ -93,24 +122,6 @@ pub(super) fn cache(folder: &Path) -> PathBuf {
             own
         }
     }
-}
-
-/// Texts with labelled words, and the part of the data that each belongs to.
-pub(super) fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
-    let split = data.test.as_ref().map(|_| Split::Train);
-    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
-    let mut all = Vec::new();
-    for (path, split) in files {
-        if let Some(path) = path {
-            let texts = corpus::read_tagged(&Source {
-                text: data.text_column.clone(),
-                label: data.label_column.clone(),
-                ..Source::new(path)
-            })?;
-            all.extend(texts.into_iter().map(|text| (text, split)));
-        }
-    }
-    Ok(all)
 }
 
 /// The files that a run file names; labels must be there where a stage learns them.
