@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod config;
 pub mod estimate;
 pub mod fit;
+mod machine;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;
