@@ -1,32 +1,31 @@
-//! Whole training steps, recorded once and replayed: those of `support/cases.rs`, each until its loss
+//! Whole training steps, recorded once and replayed: those of `melos::doctor::steps`, each until its loss
 //! is on the host. Throughput is in tokens, so criterion's element rate is tokens/s.
 //!
 //! `cargo bench --bench steps`; with `MELOS_PROFILE=1` also the time in each kernel.
 
-#[path = "support/cases.rs"]
-mod cases;
 #[path = "support/report.rs"]
 mod report;
 
 use std::time::Duration;
 
-use cases::{Case, Step, cases};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use melos::device::{Counts, Recording};
+use melos::device::Counts;
+use melos::doctor::steps::{Case, Step, cases};
 
 /// A step that does not learn would be fast for the wrong reason.
 fn check(name: &str, step: &mut Step) {
-    let first = step.run();
-    let later = (0..3).map(|_| step.run()).last().expect("a loss");
+    let mut run = || step.run().expect("a loss");
+    let first = run();
+    let later = (0..3).map(|_| run()).last().expect("a loss");
     assert!(
         later < first,
         "{name}: the loss does not fall ({first} to {later})"
     );
 }
 
-fn print_profile(name: &str, step: &Step, recording: &Recording) {
-    let run = || step.gpu.replay(recording);
-    let (profile, ()) = step.gpu.profile(run).expect("a profile");
+fn print_profile(name: &str, step: &Step) {
+    let run = || step.gpu().replay(&step.recording);
+    let (profile, ()) = step.gpu().profile(run).expect("a profile");
     println!("{name}: times by {}", profile.timing);
     for time in profile.kernels() {
         let ms = 1e3 * time.seconds;
@@ -47,11 +46,10 @@ fn steps(criterion: &mut Criterion) {
     {
         group.throughput(Throughput::Elements(tokens as u64));
         let work = |step: &Step| {
-            let recording = step.recording.as_ref();
-            if let (true, Some(recording)) = (profiled, recording) {
-                print_profile(&name, step, recording);
+            if profiled {
+                print_profile(&name, step);
             }
-            let Counts { flops, bytes } = recording.map(Recording::work).unwrap_or_default();
+            let Counts { flops, bytes } = step.recording.work();
             report::Work {
                 flops,
                 bytes,
@@ -65,10 +63,7 @@ fn steps(criterion: &mut Criterion) {
             check(&name, &mut step);
             Ok(step)
         };
-        let run = |step: &mut Step| {
-            step.run();
-            Ok(())
-        };
+        let run = |step: &mut Step| step.run().map(drop);
         report.time(&mut group, &name, prepare, run, work);
     }
     group.finish();

@@ -2,8 +2,6 @@
 //!
 //! `cargo run --release --example step -- T1 5`; `T2_f16` and `T3_f16` in mixed precision
 
-#[path = "../benches/support/cases.rs"]
-mod cases;
 #[path = "../benches/support/timed.rs"]
 mod timed;
 
@@ -19,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(step) => (step, true),
         None => (&*asked.step, false),
     };
-    let case = cases::cases(&gpu)
+    let case = melos::doctor::steps::cases(&gpu)
         .into_iter()
         .filter(|case| case.name.ends_with("_f16") == half)
         .find(|case| case.name.starts_with(&format!("{step}_")))
@@ -31,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         adapter: Some(gpu.caps().name.clone()),
         tokens: case.tokens,
     };
-    let gpu = step.gpu.clone();
+    let gpu = step.gpu().clone();
     let peak = move || Some(gpu.memory().peak as f64 / 1048576.0);
-    timed::report(&asked, program, || Ok(step.run()), peak)
+    timed::report(&asked, program, || Ok(step.run()?), peak)
 }

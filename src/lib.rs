@@ -43,6 +43,8 @@ mod cache;
 #[cfg(feature = "gpu")]
 pub mod device;
 #[cfg(feature = "gpu")]
+pub mod doctor;
+#[cfg(feature = "gpu")]
 pub mod error;
 #[cfg(feature = "gpu")]
 pub mod models;
@@ -52,6 +54,8 @@ pub mod nn;
 pub mod ops;
 #[cfg(feature = "gpu")]
 pub mod optim;
+#[cfg(feature = "gpu")]
+pub mod reference;
 #[cfg(feature = "gpu")]
 pub mod tensor;
 

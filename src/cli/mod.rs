@@ -5,6 +5,7 @@ mod boundary;
 mod choice;
 mod convert;
 mod devices;
+mod doctor;
 mod embed;
 mod eval;
 pub mod exit;
@@ -67,6 +68,7 @@ commands! {
     Convert(convert::Convert),
     Merge(merge::Merge),
     Devices(devices::Devices),
+    Doctor(doctor::Doctor),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
     Profile(profile::Profile),

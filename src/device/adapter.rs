@@ -38,6 +38,10 @@ pub struct Caps {
     /// Matrix units that multiply f16 and add f32 can be used, by shaders that know the size of a
     /// subgroup.
     pub matrix: Option<MatrixUnits>,
+    /// Operands can be copied into images and read from there.
+    pub images: bool,
+    /// Products can be made by register tiles over workgroup memory.
+    pub tiles: bool,
     /// Timestamps can be written between passes.
     pub timestamps: bool,
     /// All limits, as the adapter has them.
@@ -59,8 +63,13 @@ impl Caps {
         self.subgroup && self.subgroup_min >= 8
     }
 
+    /// Whether kernels run that read their operands from images.
+    pub fn reads_images(&self) -> bool {
+        self.broadcasts() && self.images
+    }
+
     /// How large images may be.
-    pub fn images(&self) -> ImageLimits {
+    pub fn image_limits(&self) -> ImageLimits {
         ImageLimits {
             side: self.limits.max_texture_dimension_2d,
             layers: self.limits.max_texture_array_layers,
@@ -147,6 +156,8 @@ pub(super) fn caps_of(adapter: &wgpu::Adapter) -> Caps {
         subgroup_max: info.subgroup_max_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
         matrix: MatrixUnits::of(adapter),
+        images: true,
+        tiles: true,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: adapter.limits(),
     }
@@ -218,6 +229,8 @@ pub(super) mod tests {
             subgroup_max: subgroup_min,
             f16: false,
             matrix: None,
+            images: true,
+            tiles: true,
             timestamps: false,
             limits: wgpu::Limits::default(),
         }

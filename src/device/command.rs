@@ -1,12 +1,12 @@
 //! Commands: what a step is made of once shapes are checked and memory is assigned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::binding::{Bound, Resource};
 use super::driver::Driver;
 use super::image::Lines;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Ran};
 use super::memory::{Buffer, Image};
 use super::uniforms::UniformSlot;
 use super::work::Counts;
@@ -247,6 +247,15 @@ impl Recording {
             flops: Some(all().filter_map(|c| c.flops).sum()),
             bytes: Some(all().filter_map(|c| c.bytes).sum()),
         }
+    }
+
+    /// The kernels of one replay, each once.
+    pub fn kernels(&self) -> BTreeSet<Ran> {
+        let ran = self.commands.iter().filter_map(|command| match command {
+            Command::Dispatch { kernel, .. } => Some(kernel.ran()),
+            _ => None,
+        });
+        ran.collect()
     }
 
     /// How often each kernel runs in one replay, by name.

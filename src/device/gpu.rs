@@ -1,6 +1,7 @@
 //! One context on a device: its commands and its memory.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::adapter::{self, AdapterChoice, Caps};
@@ -9,6 +10,7 @@ use super::command::{self, Command, Groups, Recording};
 use super::driver::Driver;
 use super::image::Lines;
 use super::kernel::{Kernel, KernelCache};
+use super::left_out::Findings;
 use super::lock::lock;
 use super::memory::{Buffer, Image, MemoryStats, NoMemory, Pool, Scope};
 use super::pace::Pace;
@@ -23,7 +25,7 @@ use crate::kernels::Variant;
 /// What all contexts on one device share.
 pub(super) struct Shared {
     driver: Arc<Driver>,
-    kernels: KernelCache,
+    kernels: Arc<KernelCache>,
     pub tuning: Tuning,
     rung: Option<Rung>,
     uniforms: Mutex<Uniforms>,
@@ -61,16 +63,41 @@ impl Gpu {
     /// refuses; [`Error::Argument`] when `MELOS_KERNELS` names no rung it has.
     pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
         let driver = Driver::open(&adapter::choose(choice)?)?;
+        if choice.checked {
+            return Gpu::of(driver, true);
+        }
+        let findings = Findings::kept(&driver.caps);
+        findings.announce(Rung::from_env(&driver.caps)?)?;
+        let caps = findings.without(&driver.caps);
+        Gpu::of(driver.with_caps(caps), false)
+    }
+
+    /// As [`Gpu::open`], with all that the adapter has, whatever `melos doctor` found before.
+    pub(crate) fn open_whole(choice: &AdapterChoice) -> Result<Gpu> {
+        Gpu::of(Driver::open(&adapter::choose(choice)?)?, choice.checked)
+    }
+
+    fn of(driver: Driver, checked: bool) -> Result<Gpu> {
         log::info!("adapter: {}", driver.caps);
         Ok(Gpu::on(Arc::new(Shared {
-            kernels: KernelCache::new(choice.checked),
-            tuning: Tuning::new(&driver.caps, !choice.checked),
+            kernels: Arc::new(KernelCache::new(checked)),
+            tuning: Tuning::new(&driver.caps, !checked),
             rung: Rung::from_env(&driver.caps)?,
             driver: Arc::new(driver),
             uniforms: Mutex::default(),
             pace: Arc::default(),
             proven: Mutex::default(),
         })))
+    }
+
+    /// Nothing wrong with this adapter.
+    pub(crate) fn findings(&self) -> Findings {
+        Findings::of(self.caps())
+    }
+
+    /// Keeps what is wrong with this adapter for all that open it later.
+    pub(crate) fn keep(&self, findings: &Findings) -> Result<Option<PathBuf>> {
+        findings.keep(self.caps())
     }
 
     /// Opens the best adapter there is, or the one that `MELOS_ADAPTER` names.
@@ -119,6 +146,19 @@ impl Gpu {
         self.without_features(self.caps().f16)
     }
 
+    /// A context on the same device with this rung forced.
+    pub(crate) fn forced(&self, rung: Rung) -> Gpu {
+        Gpu::on(Arc::new(Shared {
+            kernels: self.shared.kernels.clone(),
+            tuning: Tuning::new(self.caps(), false),
+            rung: Some(rung),
+            driver: self.shared.driver.clone(),
+            uniforms: Mutex::default(),
+            pace: self.shared.pace.clone(),
+            proven: Mutex::default(),
+        }))
+    }
+
     fn without_features(&self, f16: bool) -> Gpu {
         let caps = Caps {
             subgroup: false,
@@ -127,7 +167,7 @@ impl Gpu {
             ..self.caps().clone()
         };
         Gpu::on(Arc::new(Shared {
-            kernels: KernelCache::new(self.is_checked()),
+            kernels: Arc::new(KernelCache::new(self.is_checked())),
             tuning: Tuning::new(&caps, false),
             rung: Some(Rung::Portable),
             driver: Arc::new(self.driver().with_caps(caps)),
@@ -336,7 +376,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Kernel`] beyond the adapter's images.
     pub(crate) fn image(&self, from: (&Arc<Buffer>, u64), lines: &Lines) -> Result<Arc<Image>> {
-        let most = self.caps().images();
+        let most = self.caps().image_limits();
         if !lines.fit(most) {
             return Err(Error::Kernel {
                 kernel: "image".into(),

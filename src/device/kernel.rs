@@ -15,9 +15,19 @@ use crate::error::{Error, Result};
 use crate::kernels::contract::{Access, Feature};
 use crate::kernels::{self, Contract, KernelError, Target, Variant, catalogue};
 
+/// A kernel that ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ran {
+    /// Its name in the catalogue.
+    pub kernel: &'static str,
+    /// A variant that needs 16-bit floats.
+    pub half: bool,
+}
+
 /// A compiled kernel.
 pub struct Kernel {
     name: &'static str,
+    half: bool,
     device: wgpu::Device,
     wgsl: String,
     checked: bool,
@@ -151,8 +161,10 @@ impl Kernel {
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(fail(error.to_string()));
         }
+        let features = contract.features(variant).map_err(wrong)?;
         Ok(Kernel {
             name: source.name,
+            half: features.contains(&Feature::F16),
             device: device.clone(),
             wgsl,
             checked,
@@ -161,6 +173,14 @@ impl Kernel {
             bindings: entries.iter().map(|e| e.binding).collect(),
             counter: Counter::new(contract, variant).map_err(wrong)?,
         })
+    }
+
+    /// What is said of it where it ran.
+    pub(super) fn ran(&self) -> Ran {
+        Ran {
+            kernel: self.name,
+            half: self.half,
+        }
     }
 
     /// Compiles it, or waits for the thread that does, unless that is done.

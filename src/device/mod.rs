@@ -11,6 +11,7 @@ mod driver;
 mod gpu;
 mod image;
 mod kernel;
+mod left_out;
 mod lock;
 mod measure;
 mod memory;
@@ -33,7 +34,9 @@ pub use command::{Groups, Recording};
 pub use gpu::Gpu;
 pub(crate) use image::LINE_BYTES;
 pub use image::{ImageLimits, Lines};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Ran};
+
+pub(crate) use left_out::{Findings, Optional};
 pub(crate) use lock::lock;
 pub use memory::{Buffer, Image, MemoryStats};
 pub(crate) use params::params;

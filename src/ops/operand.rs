@@ -36,6 +36,6 @@ pub(super) fn lines(rows: &Tensor, panels: bool) -> Lines {
 
 /// Whether the rows of a tensor are whole copies, and few enough, to be lines of an image.
 pub(super) fn can_be_image(rows: &Tensor) -> bool {
-    let most = rows.gpu().caps().images();
+    let most = rows.gpu().caps().image_limits();
     rows.shape().last().is_multiple_of(4) && lines(rows, false).fit(most)
 }

@@ -1,172 +1,18 @@
 //! Attention, separate and packed, in the adapter's form and in the portable one.
 
-use melos::device::Gpu;
-use melos::error::Result;
-use melos::kernels::philox::philox4x32;
+use melos::doctor::operators::attention::{Attend, Layout};
 use melos::ops::{self, AttentionOptions};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
 
 use crate::reference::attention::Attention;
-use crate::reference::tolerance::{self, Tolerance};
-use crate::reference::{Data, Float, ODD_SIZES, assert_near, assert_same_bits};
-use crate::support::{Input, Op, adapters, input, prove, unchecked};
-
-#[derive(Clone, Copy, PartialEq)]
-pub enum Layout {
-    /// Inputs q, k, v.
-    Separate,
-    /// Input qkv.
-    Packed,
-    /// One input, which is q, k and v at once.
-    Same,
-}
-
-pub struct Attend {
-    adapter: &'static str,
-    shape: Attention,
-    on_device: Option<Tensor>,
-    pub layout: Layout,
-    dropout: f32,
-}
-
-/// What the kernels keep, with the seed, the step and the layer of the tests' graphs.
-fn mask(shape: &Attention, dropout: f32) -> Vec<f32> {
-    let threshold = (dropout * 65_536.0).round() as u32;
-    let keep = 65_536.0 / (65_536 - threshold) as f32;
-    let quads = shape.keys.div_ceil(4);
-    let mut mask = Vec::new();
-    for sequence in 0..shape.batch * shape.heads {
-        for t in 0..shape.queries {
-            for s in 0..shape.keys {
-                let block = (t / 2 * quads + s / 4) as u32;
-                let word = philox4x32([block, 0, 1, sequence as u32], [5, 0])[s % 4];
-                let bits = (word >> (16 * (t % 2))) & 0xffff;
-                mask.push(if bits < threshold { 0.0 } else { keep });
-            }
-        }
-    }
-    mask
-}
-
-impl Attend {
-    pub fn new((adapter, gpu): (&'static str, &Gpu), mut shape: Attention, dropout: f32) -> Attend {
-        shape.dropout = (dropout > 0.0).then(|| mask(&shape, dropout));
-        let upload = |lens: &Vec<u32>| Tensor::from_slice(gpu, [lens.len()], lens).unwrap();
-        Attend {
-            adapter,
-            on_device: shape.lens.as_ref().map(upload),
-            shape,
-            layout: Layout::Separate,
-            dropout,
-        }
-    }
-
-    /// q, k and v of the inputs.
-    fn split<F: Float>(&self, inputs: &[Vec<F>]) -> [Vec<F>; 3] {
-        match self.layout {
-            Layout::Separate => return [0, 1, 2].map(|i| inputs[i].clone()),
-            Layout::Same => return [0, 1, 2].map(|_| inputs[0].clone()),
-            Layout::Packed => {}
-        }
-        let c = self.shape.heads * self.shape.width;
-        [0, 1, 2].map(|i| {
-            let rows = inputs[0].chunks(3 * c);
-            rows.flat_map(|row| &row[i * c..(i + 1) * c])
-                .copied()
-                .collect()
-        })
-    }
-
-    fn join<F: Float>(&self, parts: [Vec<F>; 3]) -> Vec<Vec<F>> {
-        match self.layout {
-            Layout::Separate => return parts.to_vec(),
-            Layout::Same => {
-                let [a, b, c] = &parts;
-                let sums = a.iter().zip(b).zip(c);
-                return vec![sums.map(|((a, b), c)| *a + *b + *c).collect()];
-            }
-            Layout::Packed => {}
-        }
-        let c = self.shape.heads * self.shape.width;
-        let rows = 0..self.shape.batch * self.shape.queries;
-        let row = |r: usize| {
-            parts
-                .iter()
-                .flat_map(move |p| p[r * c..(r + 1) * c].to_vec())
-        };
-        vec![rows.flat_map(row).collect()]
-    }
-
-    pub fn inputs(&self, values: impl Fn(&mut Data, usize) -> Vec<f32>) -> Vec<Input> {
-        let Attention {
-            batch,
-            queries,
-            keys,
-            heads,
-            width,
-            ..
-        } = self.shape;
-        let mut data = Data::new((queries * 3 + keys * 5 + width) as u64);
-        let c = heads * width;
-        let shapes = match self.layout {
-            Layout::Separate => [queries, keys, keys].map(|t| [batch, t, c]).to_vec(),
-            Layout::Packed => vec![[batch, queries, 3 * c]],
-            Layout::Same => vec![[batch, queries, c]],
-        };
-        shapes
-            .iter()
-            .map(|dims| input(dims, values(&mut data, dims.iter().product())))
-            .collect()
-    }
-}
-
-impl Op for Attend {
-    fn name(&self) -> String {
-        let Attention {
-            heads,
-            causal,
-            lens,
-            ..
-        } = &self.shape;
-        format!(
-            "{}attention, {heads} heads, causal {causal}, lens {lens:?}, dropout {}",
-            self.adapter, self.dropout
-        )
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let options = AttentionOptions {
-            heads: self.shape.heads,
-            causal: self.shape.causal,
-            dropout: self.dropout,
-            scale: self.shape.scale.map(|s| s as f32),
-        };
-        let lens = self.on_device.as_ref();
-        let out = match (self.layout, inputs) {
-            (Layout::Packed, [qkv]) => ops::attention_packed(tape, qkv, lens, &options)?,
-            (Layout::Same, [x]) => ops::attention(tape, x, x, x, lens, &options)?,
-            (_, [q, k, v]) => ops::attention(tape, q, k, v, lens, &options)?,
-            _ => panic!("one input or three"),
-        };
-        Ok(vec![out])
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        let [q, k, v] = self.split(inputs);
-        vec![self.shape.forward([&q, &k, &v])]
-    }
-    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let [q, k, v] = self.split(inputs);
-        self.join(self.shape.backward([&q, &k, &v], &dy[0]))
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::ATTENTION, tolerance::ATTENTION_BWD)
-    }
-}
+use crate::reference::{Data, ODD_SIZES, assert_near, assert_same_bits, tolerance};
+use crate::support::{adapters, prove, unchecked};
 
 /// Proves one shape on the adapter and on its portable twin.
 fn proven(shape: &Attention, layout: Layout, dropout: f32) {
-    for (adapter, gpu) in &adapters() {
-        let mut attend = Attend::new((adapter, gpu), shape.clone(), dropout);
+    for gpu in &adapters() {
+        let mut attend = Attend::new(gpu, shape.clone(), dropout).unwrap();
         attend.layout = layout;
         prove(&attend, gpu, &attend.inputs(normal));
     }
@@ -251,8 +97,8 @@ fn peaked_scores() {
     for causal in [false, true] {
         let mut shape = Attention::new(2, 65, 2, 16);
         shape.causal = causal;
-        for (adapter, gpu) in &adapters() {
-            let attend = Attend::new((adapter, gpu), shape.clone(), 0.0);
+        for gpu in &adapters() {
+            let attend = Attend::new(gpu, shape.clone(), 0.0).unwrap();
             prove(
                 &attend,
                 gpu,
@@ -269,7 +115,7 @@ fn nothing_behind_the_valid_keys_is_used() {
     let lens = [33usize, 8];
     let mut data = Data::new(1);
     let [q, k, v] = [t, s, s].map(|rows| data.normal(batch * rows * c, 1.0));
-    for (adapter, gpu) in &adapters() {
+    for gpu in &adapters() {
         let run = |behind: f32| {
             let fill = |values: &[f32]| {
                 let behind_valid = |i: usize| i / c % s >= lens[i / (s * c)];
@@ -304,7 +150,7 @@ fn nothing_behind_the_valid_keys_is_used() {
                 .collect::<Vec<_>>()
         };
         for (clean, dirty) in run(0.0).iter().zip(&run(f32::NAN)) {
-            assert_same_bits(&format!("{adapter}NaN behind the keys"), clean, dirty);
+            assert_same_bits("NaN behind the keys", clean, dirty);
         }
     }
 }
@@ -312,7 +158,7 @@ fn nothing_behind_the_valid_keys_is_used() {
 /// An inference tape drops nothing, and gives the same bits as a training one that drops nothing.
 #[test]
 fn inference_drops_nothing() {
-    for (adapter, gpu) in &adapters() {
+    for gpu in &adapters() {
         let x = Tensor::from_slice(gpu, [2, 33, 24], &Data::new(3).normal(2 * 33 * 24, 1.0));
         let x = x
             .unwrap()
@@ -330,7 +176,7 @@ fn inference_drops_nothing() {
         };
         let trained = run(Tape::training(gpu, state.tensor()), 0.0);
         let inferred = run(Tape::inference(gpu), 0.5);
-        assert_same_bits(&format!("{adapter}inference"), &trained, &inferred);
+        assert_same_bits("inference", &trained, &inferred);
     }
 }
 

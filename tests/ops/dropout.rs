@@ -1,13 +1,14 @@
 //! Dropout: what it keeps, how often, and that the way back keeps the same.
 
 use melos::device::Gpu;
+use melos::doctor::operators::dropout::Dropout;
+use melos::doctor::proof::input;
 use melos::ops;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{Init, ParamSpec, ParamStore, Tape, Tensor};
 
-use crate::reference::elementwise::dropout as literal;
-use crate::reference::{Data, ODD_SIZES, assert_close, assert_same_bits, cast, tolerance};
-use crate::support::gpu;
+use crate::reference::{Data, ODD_SIZES, assert_same_bits};
+use crate::support::{gpu, prove};
 
 /// Step states are advanced by an optimiser.
 fn optimizer(gpu: &Gpu) -> Optimizer {
@@ -34,71 +35,8 @@ fn forward_and_backward_keep_the_same() {
     let gpu = gpu();
     for n in ODD_SIZES.into_iter().chain([1028]) {
         for p in [0.1f32, 0.5, 0.9] {
-            let mut data = Data::new(n as u64);
-            // No zeros, so that the mask can be seen in the output.
-            let x: Vec<f32> = data
-                .peaked(n, 1.0, 20.0)
-                .iter()
-                .map(|v| v + 0.1f32.copysign(*v))
-                .collect();
-            let (coef, other) = (data.normal(n, 1.0), data.normal(n, 1.0));
-            let upload = |v: &[f32]| Tensor::from_slice(&gpu, [n], v).unwrap();
-            let (c, o) = (upload(&coef), upload(&other));
-            let state = StepState::new(&gpu, 77).unwrap();
-            let run = |replayed: bool| {
-                let grad = upload(&vec![0.0; n]);
-                let input = upload(&x).with_grad(grad.clone());
-                let build = || {
-                    let tape = Tape::training(&gpu, state.tensor());
-                    let y = ops::dropout(&tape, &input, p)?;
-                    let own = ops::mul(&tape, &ops::scale(&tape, &y, 2.5)?, &c)?;
-                    let all = ops::add(&tape, &own, &ops::mul(&tape, &input, &o)?)?;
-                    let loss = ops::sum_all(&tape, &all)?;
-                    tape.backward(&loss)?;
-                    Ok(y)
-                };
-                let y = if replayed {
-                    let (recording, y) = gpu.record(build).unwrap();
-                    gpu.replay(&recording).unwrap();
-                    y
-                } else {
-                    build().unwrap()
-                };
-                (y.to_vec::<f32>().unwrap(), grad.to_vec::<f32>().unwrap())
-            };
-            let (y, grad) = run(false);
-            let keep: Vec<bool> = y.iter().map(|y| *y != 0.0).collect();
-            let name = format!("dropout {p} of {n}");
-            let p = f64::from(p);
-            let want = literal::<f64>(&cast(&x), &keep, p);
-            let naive = literal::<f32>(&x, &keep, p);
-            assert_close(&name, &y, &want, &naive, tolerance::DROPOUT);
-            let dy: Vec<f32> = coef.iter().map(|c| 2.5 * c).collect();
-            let sum = |d: Vec<f64>| {
-                d.iter()
-                    .zip(&other)
-                    .map(|(d, o)| d + f64::from(*o))
-                    .collect::<Vec<f64>>()
-            };
-            let want = sum(literal::<f64>(&cast(&dy), &keep, p));
-            let naive: Vec<f32> = literal::<f32>(&dy, &keep, p)
-                .iter()
-                .zip(&other)
-                .map(|(d, o)| d + o)
-                .collect();
-            assert_close(
-                &format!("{name}, backward"),
-                &grad,
-                &want,
-                &naive,
-                tolerance::ELEMENTWISE_BWD,
-            );
-            let (again, grad_again) = run(false);
-            assert_same_bits(&name, &y, &again);
-            assert_same_bits(&name, &grad, &grad_again);
-            let (replayed, grad_replayed) = run(true);
-            assert_same_bits(&name, &y, &replayed);
-            assert_same_bits(&name, &grad, &grad_replayed);
+            let x = Data::new(n as u64).peaked(n, 1.0, 20.0);
+            prove(&Dropout(p), &gpu, &[input(&[n], x)]);
         }
     }
 }

@@ -1,160 +1,24 @@
 //! Every form of the matrix product that the adapter can run, on a device without bounds checks: NaN
 //! in C where it is overwritten, guard words on both sides of it.
 
-use half::f16;
 use melos::device::Gpu;
+use melos::doctor::forms::{Case, TRANSPOSITIONS, forms};
 use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
-use crate::reference::matmul::{MatMul, matmul_epilogue};
-use crate::reference::{Data, Float, assert_close, assert_same_bits, cast, tolerance};
-use crate::support::unchecked;
+use crate::reference::matmul::MatMul;
+use crate::support::{right, unchecked};
 
-const GUARD: f32 = 12345.5;
-/// Elements on each side of C: a whole number of any adapter's alignment.
-const MARGIN: usize = 64;
-
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    shape: MatMul,
-    /// C lies as its transpose.
-    transpose_c: bool,
-    accumulate: bool,
-    bias: bool,
-    alpha: f32,
+trait Prove {
+    fn prove_as(&self, gpu: &Gpu, form: Candidate);
 }
 
-impl Case {
-    fn plain(m: usize, n: usize, k: usize) -> Case {
-        Case {
-            shape: MatMul::nn(m, n, k),
-            transpose_c: false,
-            accumulate: false,
-            bias: false,
-            alpha: 1.0,
-        }
-    }
-
-    fn expected<F: Float>(&self, a: &[f32], b: &[f32], bias: &[f32], old: &[f32]) -> Vec<F> {
-        let alpha = F::of(self.alpha.into());
-        let a: Vec<F> = cast::<F, f32>(a).into_iter().map(|a| a * alpha).collect();
-        let (bias, old) = (cast::<F, f32>(bias), cast::<F, f32>(old));
-        let bias = self.bias.then_some(&bias[..]);
-        let old = self.accumulate.then_some(&old[..]);
-        matmul_epilogue(&self.shape, &a, &cast(b), bias, old)
-    }
-
-    fn prove(&self, gpu: &Gpu, form: Candidate) {
-        let MatMul {
-            batch,
-            m,
-            n,
-            k,
-            transpose_a,
-            transpose_b,
-        } = self.shape;
-        let mut data = Data::new((m * 3 + n * 5 + k * 7) as u64);
-        let half = matches!(form.whole(), Candidate::Coop(_));
-        let mut operand = |len| -> Vec<f32> {
-            let values = data.peaked(len, 1.0, 20.0);
-            match half {
-                true => values.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
-                false => values,
-            }
-        };
-        let (a, b) = (operand(batch * m * k), operand(batch * k * n));
-        let (bias, old) = (data.normal(n, 2.0), data.normal(batch * m * n, 3.0));
-        let dims = |rows, columns, transposed| {
-            let lead: &[usize] = if batch > 1 { &[batch] } else { &[] };
-            let own = if transposed {
-                [columns, rows]
-            } else {
-                [rows, columns]
-            };
-            [lead, &own].concat()
-        };
-        let tensor =
-            |dims: Vec<usize>, values: &[f32]| Tensor::from_slice(gpu, dims, values).unwrap();
-        let operand = |dims: Vec<usize>, values: &[f32]| match half {
-            true => {
-                let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
-                Tensor::from_slice(gpu, dims, &halves).unwrap()
-            }
-            false => tensor(dims, values),
-        };
-        let on_device = (
-            operand(dims(m, k, transpose_a), &a),
-            operand(dims(k, n, transpose_b), &b),
-            tensor(vec![n], &bias),
-        );
-        let name = format!("{form:?} {self:?}");
-        // Matrices of so many rows as their transposes.
-        let turned = |values: &[f32], rows: usize| -> Vec<f32> {
-            let columns = m * n / rows;
-            let of = |one: &[f32]| -> Vec<f32> {
-                let at = |i: usize| one[i % rows * columns + i / rows];
-                (0..one.len()).map(at).collect()
-            };
-            values.chunks(m * n).flat_map(of).collect()
-        };
-        let run = || {
-            let before = match self.accumulate {
-                true if self.transpose_c => turned(&old, m),
-                true => old.clone(),
-                false => vec![f32::NAN; old.len()],
-            };
-            let guard = [GUARD; MARGIN];
-            let all = [&guard[..], &before, &guard[..]].concat();
-            let whole = tensor(vec![all.len()], &all);
-            let c = whole.window(MARGIN, dims(m, n, self.transpose_c)).unwrap();
-            let product = Product {
-                trans_a: transpose_a,
-                trans_b: transpose_b,
-                trans_c: self.transpose_c,
-                accumulate: self.accumulate,
-                alpha: self.alpha,
-                bias: self.bias.then_some(&on_device.2),
-                ..Product::new(&on_device.0, &on_device.1, &c)
-            };
-            product_as(&product, form).unwrap();
-            let mut values = whole.to_vec::<f32>().unwrap();
-            let after = values.split_off(MARGIN + old.len());
-            let inside = values.split_off(MARGIN);
-            let intact = |guard: &[f32]| guard.iter().all(|g| *g == GUARD);
-            assert!(intact(&values) && intact(&after), "{name}: guard words");
-            match self.transpose_c {
-                true => turned(&inside, n),
-                false => inside,
-            }
-        };
-        let got = run();
-        let want = self.expected::<f64>(&a, &b, &bias, &old);
-        let naive = self.expected::<f32>(&a, &b, &bias, &old);
-        assert_close(&name, &got, &want, &naive, tolerance::MATMUL);
-        assert_same_bits(&name, &got, &run());
+impl Prove for Case {
+    #[track_caller]
+    fn prove_as(&self, gpu: &Gpu, form: Candidate) {
+        right(self.prove(gpu, form), gpu);
     }
 }
-
-/// The forms that this adapter can run.
-fn forms(gpu: &Gpu) -> Vec<Candidate> {
-    let mut forms = vec![
-        Candidate::Direct { wg: 16 },
-        Candidate::Direct { wg: 64 },
-        Candidate::Tile { bm: 64, bn: 64 },
-        Candidate::Tile { bm: 128, bn: 128 },
-    ];
-    // It broadcasts from eight lanes.
-    if gpu.caps().broadcasts() {
-        forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
-        forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
-    }
-    // For operands of f16, on adapters with matrix units.
-    forms.extend(gpu.caps().matrix.map(Candidate::Coop));
-    forms
-}
-
-const TRANSPOSITIONS: [(bool, bool); 4] =
-    [(false, false), (false, true), (true, false), (true, true)];
 
 #[test]
 fn every_form_at_odd_sizes() {
@@ -172,11 +36,11 @@ fn every_form_at_odd_sizes() {
             // Whole eights of the contiguous axis, in part panels.
             (40, 136, 24),
         ] {
-            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+            for [transpose_a, transpose_b] in TRANSPOSITIONS {
                 let mut case = Case::plain(m, n, k);
                 case.shape.transpose_a = transpose_a;
                 case.shape.transpose_b = transpose_b;
-                case.prove(&gpu, form);
+                case.prove_as(&gpu, form);
             }
         }
     }
@@ -197,7 +61,7 @@ fn every_form_with_every_epilogue() {
                     alpha,
                     ..plain
                 }
-                .prove(&gpu, form);
+                .prove_as(&gpu, form);
             }
         }
     }
@@ -214,7 +78,7 @@ fn every_form_with_a_long_inner_size() {
                 case.bias = true;
                 case.shape.transpose_a = transpose_a;
                 case.shape.transpose_b = transpose_b;
-                case.prove(&gpu, form);
+                case.prove_as(&gpu, form);
             }
         }
     }
@@ -225,7 +89,7 @@ fn every_form_in_batches() {
     let gpu = unchecked();
     for form in forms(&gpu) {
         for (batch, m, n, k) in [(2, 65, 63, 17), (5, 3, 36, 40), (3, 24, 72, 16)] {
-            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+            for [transpose_a, transpose_b] in TRANSPOSITIONS {
                 let mut case = Case::plain(m, n, k);
                 case.accumulate = transpose_a;
                 case.bias = transpose_b;
@@ -234,7 +98,7 @@ fn every_form_in_batches() {
                     transpose_b,
                     ..case.shape.batched(batch)
                 };
-                case.prove(&gpu, form);
+                case.prove_as(&gpu, form);
             }
         }
     }
@@ -258,7 +122,7 @@ fn every_form_with_columns_of_c_as_lines() {
             if batch > 1 {
                 case.shape = case.shape.batched(batch);
             }
-            case.prove(&gpu, form);
+            case.prove_as(&gpu, form);
         }
     }
 }
@@ -278,7 +142,7 @@ fn images_at_every_size_that_suits_them() {
         // How lines lie does not depend on the rows, and more of those take seconds to compile.
         let sizes = [&whole[..], if rows == 8 { &texels } else { &[] }].concat();
         for (batch, m, n, k) in sizes {
-            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+            for [transpose_a, transpose_b] in TRANSPOSITIONS {
                 let mut shape = MatMul::nn(m, n, k);
                 // What lies across the lines may be any number, k where it does in both.
                 if !transpose_a {
@@ -302,14 +166,14 @@ fn images_at_every_size_that_suits_them() {
                 case.accumulate = transpose_a;
                 case.bias = transpose_b;
                 case.alpha = 0.5;
-                case.prove(&gpu, Candidate::Image { rows });
+                case.prove_as(&gpu, Candidate::Image { rows });
             }
         }
     }
     let mut long = Case::plain(5, 64, 40_064);
     long.shape.transpose_b = true;
     long.bias = true;
-    long.prove(&gpu, Candidate::Image { rows: 8 });
+    long.prove_as(&gpu, Candidate::Image { rows: 8 });
 }
 
 /// Parts of k that fill it or leave a rest, more of them than k has, sums alone or added to C.
@@ -323,13 +187,13 @@ fn split_products() {
             (8, 5, 33, 300),
             (2, 1, 1, 65),
         ] {
-            for (transpose_a, transpose_b) in TRANSPOSITIONS {
+            for [transpose_a, transpose_b] in TRANSPOSITIONS {
                 let mut case = Case::plain(m, n, k);
                 case.accumulate = transpose_a;
                 case.alpha = 0.5;
                 case.shape.transpose_a = transpose_a;
                 case.shape.transpose_b = transpose_b;
-                case.prove(&gpu, Candidate::Split { parts, units });
+                case.prove_as(&gpu, Candidate::Split { parts, units });
             }
         }
     }

@@ -3,54 +3,33 @@
 //! their gradients stay f32 and are held to the operators' own tolerances.
 
 use melos::device::Gpu;
-use melos::error::Result;
-use melos::ops::matmul::{Candidate, Product, product_as};
-use melos::ops::{self, Binary, TokenIds, TokenIndex, Unary};
+use melos::doctor::forms::Case;
+use melos::doctor::operators::attention::{Attend, Layout};
+use melos::doctor::operators::elementwise::{Concat, OfOne, OfTwo};
+use melos::doctor::operators::lora::{self, Adapted};
+use melos::doctor::operators::loss::{Loss, OfLogits, OfTargets};
+use melos::doctor::operators::norm::{Norm, Used};
+use melos::doctor::operators::products::Linear;
+use melos::doctor::operators::rows::{HalfRows, Rows};
+use melos::doctor::operators::select::{Pool, Select};
+use melos::doctor::proof::{Input, Op, Rounding, Shared, half, input};
+use melos::ops::matmul::Candidate;
+use melos::ops::{self, Binary, Unary};
 use melos::optim::StepState;
 use melos::tensor::{DType, Tape, Tensor};
 
-use crate::attention::{Attend, Layout};
-use crate::elementwise::{Concat, OfOne, OfTwo};
-use crate::lora::Adapted;
-use crate::loss::{Loss, OfLogits, OfTargets};
-use crate::norm::{Norm, Used};
-use crate::products::Linear;
 use crate::reference::attention::Attention;
+use crate::reference::lora::Lora;
 use crate::reference::loss::TargetLoss;
-use crate::reference::matmul::{MatMul, matmul_epilogue};
-use crate::reference::tolerance::{self, Tolerance};
-use crate::reference::{Data, Float, assert_close, assert_near, assert_same_bits, cast};
-use crate::rows::Rows;
-use crate::select::{Pool, Select};
-use crate::support::{Input, Op, Shared, gpu, half, input, prove, unchecked};
+use crate::reference::matmul::MatMul;
+use crate::reference::{Data, assert_near, cast, tolerance};
+use crate::support::{gpu, prove, right, unchecked};
 
 /// The adapter and its portable twin, but with f16.
-fn both() -> [(&'static str, Gpu); 2] {
+fn both() -> [Gpu; 2] {
     let gpu = gpu();
     let portable = gpu.portable_f16();
-    [("", gpu), ("portable ", portable)]
-}
-
-/// An operator that rounds on its way: what it keeps, or what it makes between its products. Its
-/// tolerance forward.
-struct Rounding<O>(O, Tolerance);
-
-impl<O: Op> Op for Rounding<O> {
-    fn name(&self) -> String {
-        self.0.name()
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.0.run(tape, inputs)
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        self.0.forward(inputs)
-    }
-    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        self.0.backward(inputs, dy)
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (self.1, tolerance::HALF_BWD)
-    }
+    [gpu, portable]
 }
 
 fn normal(data: &mut Data, dims: &[usize]) -> Input {
@@ -92,41 +71,10 @@ fn slices_and_rows() {
     prove(&Shared(Concat(vec![65, 65])), &gpu, &[x]);
     for width in [12, 63] {
         let x = half(normal(&mut data, &[21, width]));
-        prove(&Select::new(&gpu, 21, width), &gpu, &[x]);
+        prove(&Select::new(&gpu, 21, width).unwrap(), &gpu, &[x]);
         let lens = vec![9, 0, 4];
-        let op = Pool {
-            device: Tensor::from_slice(&gpu, [3], &lens).unwrap(),
-            lens,
-            steps: 7,
-            width,
-        };
+        let op = Pool::new(&gpu, lens, 7, width).unwrap();
         prove(&op, &gpu, &[half(normal(&mut data, &[3, 7, width]))]);
-    }
-}
-
-/// Rows of an f32 table, as f16: what a model begins with.
-struct HalfRows(Rows);
-
-impl Op for HalfRows {
-    fn name(&self) -> String {
-        format!("{} in f16", self.0.name())
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let y = self.0.run(tape, inputs)?;
-        assert_eq!(y[0].dtype(), DType::F16);
-        Ok(y)
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        self.0.forward(inputs)
-    }
-    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        self.0.backward(inputs, dy)
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        self.0.tolerance()
-    }
-    fn begins_in_f16(&self) -> bool {
-        true
     }
 }
 
@@ -135,18 +83,9 @@ fn rows_of_a_table() {
     let gpu = gpu();
     for (steps, batch, vocab, width) in [(9, 3, 5, 63), (5, 4, 65, 12)] {
         let mut data = Data::new(3);
-        let ids = data.ids(steps * batch, vocab as u32);
-        let lens = data.lengths(batch, steps as u32);
-        let tokens = TokenIds::empty(&gpu, steps, batch).unwrap();
-        tokens.write(&ids, &TokenIndex::new(&ids, &lens)).unwrap();
         let table = normal(&mut data, &[vocab, width]);
-        let op = HalfRows(Rows {
-            tokens,
-            ids,
-            lens,
-            vocab,
-            width,
-        });
+        let rows = Rows::new(&gpu, &mut data, [steps, batch, vocab, width], true);
+        let op = HalfRows(rows.unwrap());
         prove(&op, &gpu, std::slice::from_ref(&table));
         // A frozen table of f16 loses nothing.
         let table = half(table);
@@ -197,7 +136,7 @@ fn layer_norms() {
 
 #[test]
 fn attention_of_both_kinds() {
-    for (adapter, gpu) in &both() {
+    for gpu in &both() {
         for (width, layout, causal, dropout) in [
             (16, Layout::Separate, false, 0.0),
             (5, Layout::Separate, true, 0.25),
@@ -210,7 +149,7 @@ fn attention_of_both_kinds() {
                 lens: Some(vec![37, 3]),
                 ..Attention::new(2, 37, 2, width)
             };
-            let mut attend = Attend::new((adapter, gpu), shape, dropout);
+            let mut attend = Attend::new(gpu, shape, dropout).unwrap();
             attend.layout = layout;
             let inputs: Vec<Input> = attend
                 .inputs(|data, n| data.normal(n, 1.0))
@@ -224,21 +163,21 @@ fn attention_of_both_kinds() {
 
 #[test]
 fn linear_layers_and_adapters() {
-    for (adapter, gpu) in &both() {
+    for gpu in &both() {
         for (rows, i, o) in [(3, 65, 123), (36, 24, 68)] {
             let mut data = Data::new(rows as u64);
             let mut tensor = |dims: &[usize]| normal(&mut data, dims);
             let all = [half(tensor(&[rows, i])), tensor(&[o, i]), tensor(&[o])];
-            prove(&Linear(adapter, MatMul::nt(rows, o, i)), gpu, &all);
+            prove(&Linear(MatMul::nt(rows, o, i)), gpu, &all);
             for in_out in [false, true] {
-                let lora = crate::lora::shape((rows, i, o, 3), in_out);
-                let lora = crate::reference::lora::Lora {
+                let lora = lora::shape((rows, i, o, 3), in_out);
+                let lora = Lora {
                     rows: 3..o - 2,
                     ..lora
                 };
-                let mut all = crate::lora::inputs(&lora, &mut Data::new(5));
+                let mut all = lora::inputs(&lora, &mut Data::new(5));
                 all[0] = half(all[0].clone());
-                let op = Rounding(Adapted(adapter, lora), tolerance::HALF_CHAIN);
+                let op = Rounding(Adapted(lora), tolerance::HALF_CHAIN);
                 prove(&op, gpu, &all);
             }
         }
@@ -247,10 +186,10 @@ fn linear_layers_and_adapters() {
 
 #[test]
 fn losses() {
-    for (_, gpu) in &both() {
+    for gpu in &both() {
         for (rows, vocab, width) in [(65, 2, 33), (63, 1003, 12)] {
             let mut data = Data::new(rows as u64);
-            let op = Loss::new(gpu, &mut data, rows, vocab);
+            let op = Loss::new(gpu, &mut data, rows, vocab).unwrap();
             let x = half(normal(&mut data, &[rows, width]));
             let (w, b) = (
                 normal(&mut data, &[vocab, width]),
@@ -261,19 +200,10 @@ fn losses() {
     }
     let gpu = gpu();
     let mut data = Data::new(4);
-    let op = OfLogits(Loss::new(&gpu, &mut data, 17, 7));
+    let op = OfLogits(Loss::new(&gpu, &mut data, 17, 7).unwrap());
     prove(&op, &gpu, &[half(normal(&mut data, &[17, 7]))]);
     let (rows, width) = (9, 5);
-    let (targets, weights) = (data.normal(rows * width, 1.0), data.uniform(rows, 0.1, 2.0));
-    let op = OfTargets {
-        loss: TargetLoss::SquaredError,
-        device: [
-            Tensor::from_slice(&gpu, [rows, width], &targets).unwrap(),
-            Tensor::from_slice(&gpu, [rows], &weights).unwrap(),
-        ],
-        targets,
-        weights,
-    };
+    let op = OfTargets::new(&gpu, &mut data, TargetLoss::SquaredError, [rows, width]).unwrap();
     prove(&op, &gpu, &[half(normal(&mut data, &[rows, width]))]);
 }
 
@@ -297,46 +227,10 @@ fn products_of_mixed_operands() {
         };
         for (m, n, k) in sizes {
             for choice in 0..8 {
-                let is_half = |bit: u32| choice >> bit & 1 == 1;
-                let mut data = Data::new(k as u64);
-                let mut operand = |dims: [usize; 2], bit| {
-                    let values = half(normal(&mut data, &dims)).values;
-                    let dtype = if is_half(bit) { DType::F16 } else { DType::F32 };
-                    let tensor = Tensor::empty(&gpu, dims, dtype).unwrap();
-                    tensor.write_rounded(&values).unwrap();
-                    (values, tensor)
-                };
-                let (a, a_device) = operand([k, m], 0);
-                let (b, b_device) = operand([n, k], 1);
-                let (old, _) = operand([m, n], 2);
-                let (_, c) = operand([m, n], 2);
-                let run = || {
-                    c.write_rounded(&old).unwrap();
-                    let product = Product {
-                        trans_a: true,
-                        trans_b: true,
-                        accumulate: true,
-                        ..Product::new(&a_device, &b_device, &c)
-                    };
-                    product_as(&product, form).unwrap();
-                    c.to_f32_vec().unwrap()
-                };
-                let shape = MatMul {
-                    transpose_a: true,
-                    transpose_b: true,
-                    ..MatMul::nn(m, n, k)
-                };
-                let want: Vec<f64> =
-                    matmul_epilogue(&shape, &cast(&a), &cast(&b), None, Some(&cast(&old)));
-                let naive: Vec<f32> = matmul_epilogue(&shape, &a, &b, None, Some(&old));
-                let tolerance = match is_half(2) {
-                    true => tolerance::HALF,
-                    false => tolerance::MATMUL,
-                };
-                let name = format!("{form} {m}x{n}x{k}, f16 {choice:03b}");
-                let got = run();
-                assert_close(&name, &got, &want, &naive, tolerance);
-                assert_same_bits(&name, &got, &run());
+                let mut case = Case::plain(m, n, k).transposed([true, true]);
+                case.accumulate = true;
+                case.half = [0, 1, 2].map(|bit| choice >> bit & 1 == 1);
+                right(case.prove(&gpu, form), &gpu);
             }
         }
     }

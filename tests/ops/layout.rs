@@ -1,52 +1,11 @@
 //! Slices: one place of every sequence, some columns of every row.
 
-use melos::error::Result;
+use melos::doctor::operators::layout::Slice;
+use melos::doctor::proof::input;
 use melos::ops;
-use melos::tensor::{Tape, Tensor};
 
-use crate::reference::tolerance::{self, Tolerance};
-use crate::reference::{Data, Float};
-use crate::support::{Op, gpu, input, prove};
-
-/// Runs of `width` elements, `row` apart, from `first` on.
-struct Slice {
-    name: &'static str,
-    run: fn(&Tape, &Tensor, usize, usize) -> Result<Tensor>,
-    first: usize,
-    width: usize,
-    row: usize,
-    /// What `run` is given: a place in the sequence, or a first column and a number of columns.
-    given: (usize, usize),
-}
-
-impl Op for Slice {
-    fn name(&self) -> String {
-        format!("{} {:?}", self.name, self.given)
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![(self.run)(
-            tape,
-            &inputs[0],
-            self.given.0,
-            self.given.1,
-        )?])
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        let range = self.first..self.first + self.width;
-        let rows = inputs[0].chunks(self.row);
-        vec![rows.flat_map(|row| row[range.clone()].to_vec()).collect()]
-    }
-    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let mut dx = vec![F::ZERO; inputs[0].len()];
-        for (row, dy) in dx.chunks_mut(self.row).zip(dy[0].chunks(self.width)) {
-            row[self.first..self.first + self.width].copy_from_slice(dy);
-        }
-        vec![dx]
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::EXACT, tolerance::ELEMENTWISE_BWD)
-    }
-}
+use crate::reference::Data;
+use crate::support::{gpu, prove};
 
 #[test]
 fn places_of_sequences() {

@@ -1,113 +1,13 @@
 //! The optimisers and clipping against what PyTorch computed.
 
+use melos::doctor::optimizers::{Pair, pairs};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{Init, ParamSpec, ParamStore, Tensor};
 
 use crate::reference::fixture::Fixture;
-use crate::reference::optim::{self as literal, OptimizerState, Rule};
+use crate::reference::optim::{self as literal, OptimizerState};
 use crate::reference::{Data, assert_close, assert_same_bits, tolerance};
 use crate::support::gpu;
-
-const ADAM: OptimizerKind = OptimizerKind::Adam {
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.0,
-};
-
-/// What tools/make_fixtures.py trains with, by the names of the fixture: (name, rate, ours, the
-/// reference's).
-fn cases() -> Vec<(&'static str, f64, OptimizerKind, literal::Optimizer)> {
-    let make = |lr, weight_decay, rule| literal::Optimizer {
-        lr,
-        weight_decay,
-        rule,
-    };
-    let sgd = |name, weight_decay: f32, momentum: f32, nesterov| {
-        let ours = if nesterov {
-            OptimizerKind::Nesterov {
-                momentum,
-                weight_decay,
-            }
-        } else if momentum > 0.0 {
-            OptimizerKind::Momentum {
-                momentum,
-                weight_decay,
-            }
-        } else {
-            OptimizerKind::Sgd { weight_decay }
-        };
-        let momentum = if momentum > 0.0 { 0.9 } else { 0.0 };
-        let decay = if weight_decay > 0.0 { 0.05 } else { 0.0 };
-        (
-            name,
-            0.1,
-            ours,
-            make(0.1, decay, Rule::Sgd { momentum, nesterov }),
-        )
-    };
-    let rms = |name, centered, momentum: f32| {
-        let ours = OptimizerKind::RmsProp {
-            alpha: 0.99,
-            eps: 1e-8,
-            momentum,
-            centered,
-            weight_decay: 0.0,
-        };
-        let rule = Rule::RmsProp {
-            alpha: 0.99,
-            eps: 1e-8,
-            centered,
-            momentum: if momentum > 0.0 { 0.9 } else { 0.0 },
-        };
-        (name, 0.01, ours, make(0.01, 0.0, rule))
-    };
-    let adam = |decoupled| Rule::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        decoupled,
-    };
-    let adam_decay = OptimizerKind::Adam {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.05,
-    };
-    let adam_w = OptimizerKind::AdamW {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.05,
-    };
-    let adagrad = OptimizerKind::AdaGrad {
-        eps: 1e-10,
-        weight_decay: 0.0,
-    };
-    vec![
-        sgd("sgd", 0.0, 0.0, false),
-        sgd("sgd_weight_decay", 0.05, 0.0, false),
-        sgd("momentum", 0.0, 0.9, false),
-        sgd("nesterov", 0.0, 0.9, true),
-        (
-            "adagrad",
-            0.1,
-            adagrad,
-            make(0.1, 0.0, Rule::AdaGrad { eps: 1e-10 }),
-        ),
-        rms("rmsprop", false, 0.0),
-        rms("rmsprop_centered", true, 0.0),
-        rms("rmsprop_momentum", false, 0.9),
-        ("adam", 0.01, ADAM, make(0.01, 0.0, adam(false))),
-        (
-            "adam_weight_decay",
-            0.01,
-            adam_decay,
-            make(0.01, 0.05, adam(false)),
-        ),
-        ("adamw", 0.01, adam_w, make(0.01, 0.05, adam(true))),
-    ]
-}
 
 fn spec(name: &str, len: usize) -> ParamSpec {
     ParamSpec::new(name, [len], Init::Constant(0.0))
@@ -123,7 +23,13 @@ fn every_optimizer_is_pytorchs() {
     let file = Fixture::open("optimizers");
     let start = file.f32("input.parameters");
     let gradients = file.f32("input.gradients");
-    for (name, lr, kind, rule) in cases() {
+    for Pair {
+        name,
+        lr,
+        kind,
+        literal,
+    } in pairs()
+    {
         let store = ParamStore::new(&gpu, vec![spec("p", start.len())], 0, |_| 1.0).unwrap();
         let p = store.get("p").unwrap();
         p.write(start).unwrap();
@@ -144,7 +50,7 @@ fn every_optimizer_is_pytorchs() {
                 let recorded = recording.get_or_insert_with(|| gpu.record(step).unwrap());
                 gpu.replay(&recorded.0).unwrap();
             }
-            rule.step(&mut naive_state, &mut naive, gradient);
+            literal.step(&mut naive_state, &mut naive, gradient);
             let want = &expected[n * start.len()..][..start.len()];
             let name = format!("{name} after step {}", n + 1);
             assert_close(&name, &host(&p), want, &naive, tolerance::OPTIMIZER);
@@ -199,7 +105,7 @@ fn clipping_is_pytorchs() {
 fn a_gradient_that_is_no_number_changes_nothing_and_is_counted() {
     let gpu = gpu();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for (name, _, kind, _) in cases() {
+        for Pair { name, kind, .. } in pairs() {
             let mut data = Data::new(21);
             // Two groups and a frozen parameter; only the second group has a bad gradient.
             let lens = [("first", 65), ("second", 123), ("frozen", 3)];

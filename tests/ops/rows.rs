@@ -1,47 +1,12 @@
 //! Embedding.
 
-use melos::error::Result;
-use melos::ops::{self, TokenIds, TokenIndex};
+use melos::doctor::operators::rows::Rows;
+use melos::doctor::proof::input;
+use melos::ops::{self, TokenIds};
 use melos::tensor::{Tape, Tensor};
 
-use crate::reference::embedding::{embedding, embedding_bwd};
-use crate::reference::tolerance::{self, Tolerance};
-use crate::reference::{Data, Float, assert_near};
-use crate::support::{Op, gpu, input, prove};
-
-pub struct Rows {
-    pub tokens: TokenIds,
-    pub ids: Vec<u32>,
-    pub lens: Vec<u32>,
-    pub vocab: usize,
-    pub width: usize,
-}
-
-impl Op for Rows {
-    fn name(&self) -> String {
-        format!("embedding of {} tokens", self.ids.len())
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![ops::embedding(tape, &inputs[0], &self.tokens)?])
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![embedding(&inputs[0], self.width, &self.ids)]
-    }
-    fn backward<F: Float>(&self, _: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        // Padding is in no segment of the index, and so adds nothing.
-        let mut dy = dy[0].clone();
-        let batch = self.lens.len();
-        for (position, row) in dy.chunks_mut(self.width).enumerate() {
-            if (position / batch) as u32 >= self.lens[position % batch] {
-                row.fill(F::ZERO);
-            }
-        }
-        vec![embedding_bwd(&self.ids, &dy, self.vocab, self.width)]
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::EXACT, tolerance::EMBEDDING_BWD)
-    }
-}
+use crate::reference::{Data, assert_near, tolerance};
+use crate::support::{gpu, prove};
 
 #[test]
 fn rows_of_a_table() {
@@ -57,21 +22,8 @@ fn rows_of_a_table() {
     ] {
         for padded in [false, true] {
             let mut data = Data::new((steps * batch) as u64);
-            let ids = data.ids(steps * batch, vocab as u32);
-            let lens = match padded {
-                true => data.lengths(batch, steps as u32),
-                false => vec![steps as u32; batch],
-            };
-            let tokens = TokenIds::empty(&gpu, steps, batch).unwrap();
-            tokens.write(&ids, &TokenIndex::new(&ids, &lens)).unwrap();
+            let op = Rows::new(&gpu, &mut data, [steps, batch, vocab, width], padded).unwrap();
             let table = input(&[vocab, width], data.peaked(vocab * width, 1.0, 20.0));
-            let op = Rows {
-                tokens,
-                ids,
-                lens,
-                vocab,
-                width,
-            };
             prove(&op, &gpu, &[table]);
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::float::Float;
+use super::Float;
 use super::lstm::Named;
 
 pub struct Fixture {
@@ -67,7 +67,7 @@ impl Fixture {
         self.find(&self.floats, key)
     }
     pub fn float<F: Float>(&self, key: &str) -> Vec<F> {
-        super::float::cast(self.f32(key))
+        super::cast(self.f32(key))
     }
     pub fn u32(&self, key: &str) -> &[u32] {
         self.find(&self.ids, key)

@@ -1,8 +1,8 @@
 //! The LSTM models put together from the references: embedding → LSTM → linear → cross entropy, for
 //! each objective. What each computes is defined beside its PyTorch form in tools/make_fixtures.py.
 
+use super::Float;
 use super::embedding::{embedding, embedding_bwd};
-use super::float::Float;
 use super::loss::{LinearCrossEntropy, linear_cross_entropy, linear_gain_weights, mean_weights};
 use super::lstm::{LstmStack, Named, StackOutput};
 use super::optim::{Optimizer, OptimizerState, clip_grad_norm};

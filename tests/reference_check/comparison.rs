@@ -9,11 +9,23 @@ fn the_comparison_refuses_what_is_wrong() {
         factor: 2.0,
         atol: 1e-6,
         rtol: 1e-3,
+        unit: 1e-6,
         reason: "test",
     };
-    let check = |got: &[f32], want: &[f64], naive: &[f32]| compare::check(got, want, naive, table);
+    let compared =
+        |got: &[f32], want: &[f64], naive: &[f32]| compare::compare(got, want, naive, table);
+    let check = |got: &[f32], want: &[f64], naive: &[f32]| match compared(got, want, naive).fault {
+        Some(fault) => Err(fault),
+        None => Ok(()),
+    };
     let (want, naive) = ([1.0, 2.0, 3.0], [1.0, 2.0, 3.001]);
     assert!(check(&[1.0, 2.0, 3.0015], &want, &naive).is_ok());
+    // In errors of the naive program, or in roundings where that makes none.
+    let over = |got: f32, naive: f32| compared(&[got], &[2.0], &[naive]).over_naive;
+    assert!((over(2.0015, 2.001) - 1.5).abs() < 1e-3);
+    assert!((over(2.000_004, 2.0) - 2.0).abs() < 0.1);
+    assert_eq!(over(2.0, 2.001), 0.0);
+    assert!(over(f32::NAN, 2.0).is_infinite());
     // A NaN, an infinity, a missing value.
     assert!(
         check(&[1.0, f32::NAN, 3.0], &want, &naive)

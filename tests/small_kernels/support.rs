@@ -6,6 +6,7 @@ use melos::tensor::{Element, Tensor};
 use std::sync::OnceLock;
 
 pub use crate::values::noise;
+pub use melos::reference::elementwise::normal_cdf;
 
 /// Words behind every output that no kernel may touch.
 const GUARD: usize = 37;
@@ -192,22 +193,6 @@ pub fn coords(i: usize, shape: [u32; 4]) -> [u32; 4] {
 
 pub fn dot(at: [u32; 4], stride: [u32; 4]) -> usize {
     (0..4).map(|k| at[k] * stride[k]).sum::<u32>() as usize
-}
-
-/// The normal distribution function, by its series near 0 and its continued fraction beyond.
-pub fn normal_cdf(x: f64) -> f64 {
-    let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    if x.abs() < 4.0 {
-        let (mut term, mut sum) = (x, x);
-        for k in 1..200 {
-            term *= x * x / f64::from(2 * k + 1);
-            sum += term;
-        }
-        return 0.5 + density * sum;
-    }
-    let fraction = (1..80).rev().fold(0.0, |f, k| f64::from(k) / (x.abs() + f));
-    let tail = density / (x.abs() + fraction);
-    if x < 0.0 { tail } else { 1.0 - tail }
 }
 
 /// Whether sizes allow four values per element (the cases hold both kinds of sizes), and how

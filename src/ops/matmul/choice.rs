@@ -127,7 +127,7 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
         return out;
     }
     let fits = |bm: u32, bn: u32| {
-        bm * bn / 64 <= caps.invocations && (bm + bn + 8) * 32 <= caps.workgroup_bytes
+        caps.tiles && bm * bn / 64 <= caps.invocations && (bm + bn + 8) * 32 <= caps.workgroup_bytes
     };
     let tiles = |bm: u32, bn: u32| {
         let count = |extent: u32, by: u32| u64::from(extent.div_ceil(by));
@@ -248,6 +248,7 @@ mod tests {
     const LAVAPIPE: Hardware = Hardware {
         cpu: true,
         broadcasts: true,
+        tiles: true,
         images: NO_IMAGES,
         image_rows: 0,
         workgroup_bytes: 32 << 10,
@@ -300,6 +301,7 @@ mod tests {
         let gpu = Hardware {
             cpu: false,
             broadcasts: true,
+            tiles: true,
             ..LAVAPIPE
         };
         assert!(worth_timing(&large, &gpu, None).len() > 1);
@@ -350,6 +352,7 @@ mod tests {
         let gpu = Hardware {
             cpu: false,
             broadcasts: true,
+            tiles: true,
             invocations: 1024,
             ..LAVAPIPE
         };

@@ -93,6 +93,8 @@ pub struct Hardware {
     pub cpu: bool,
     /// Whether kernels by subgroup broadcast run.
     pub broadcasts: bool,
+    /// Whether kernels by register tiles run.
+    pub tiles: bool,
     /// How large images may be.
     pub images: ImageLimits,
     /// Most rows of an invocation in products of images, 0 where those are not made.

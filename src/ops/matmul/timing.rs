@@ -20,7 +20,8 @@ pub(super) fn choose(gpu: &Gpu, sizes: &Sizes) -> Result<Candidate> {
     let caps = Hardware {
         cpu: caps.is_cpu,
         broadcasts: caps.broadcasts(),
-        images: caps.images(),
+        tiles: caps.tiles,
+        images: caps.image_limits(),
         image_rows: image_rows(gpu)?.unwrap_or(0),
         workgroup_bytes: caps.limits.max_compute_workgroup_storage_size,
         invocations: caps.limits.max_compute_invocations_per_workgroup,
@@ -48,7 +49,7 @@ fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
     if let Some(rung) = gpu.rung() {
         return Ok((rung == Rung::Image).then_some(IMAGE_ROWS[0]));
     }
-    if !(caps.is_cpu && caps.broadcasts()) {
+    if !(caps.is_cpu && caps.reads_images()) {
         return Ok(None);
     }
     // Bounds checks are for tests, whose forms are not to depend on the time of day.

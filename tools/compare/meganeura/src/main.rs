@@ -4,7 +4,7 @@ mod bert;
 mod lstm;
 #[path = "../../../../benches/support/timed.rs"]
 mod timed;
-#[path = "../../../../benches/support/tokens.rs"]
+#[path = "../../../../src/doctor/steps/tokens.rs"]
 mod tokens;
 
 use std::error::Error;

@@ -24,12 +24,17 @@ pub fn layer_norm<F: Float>(x: &[F], gamma: &[F], beta: &[F], eps: f64) -> Vec<F
     y
 }
 
+/// The gradients of a layer normalisation.
 pub struct LayerNormGrads<F> {
+    /// (N, C)
     pub dx: Vec<F>,
+    /// (C)
     pub dgamma: Vec<F>,
+    /// (C)
     pub dbeta: Vec<F>,
 }
 
+/// All gradients, from that of y.
 pub fn layer_norm_bwd<F: Float>(x: &[F], gamma: &[F], eps: f64, dy: &[F]) -> LayerNormGrads<F> {
     let width = gamma.len();
     let count = F::of(width as f64);

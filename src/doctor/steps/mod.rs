@@ -3,20 +3,19 @@
 //! T4, an LSTM classifier, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale
 //! small`). `tools/compare` has T1 to T4 in other frameworks.
 
-#[path = "bert.rs"]
 mod bert;
-#[path = "tokens.rs"]
+pub mod tiny;
 mod tokens;
 
-use melos::Result;
-use melos::device::{Gpu, Recording};
-use melos::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
-use melos::models::{Answers, Classifier, RecurrentLm, Tokens};
-use melos::nn::Vars;
-use melos::ops::TokenIds;
-use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
-use melos::tensor::{DType, ParamStore, Rule, Tape, Tensor};
-use tokens::tokens;
+use crate::device::{Gpu, Recording};
+use crate::error::Result;
+use crate::models::lstm::{LstmClassifier, LstmConfig, LstmLanguageModel};
+use crate::models::{Answers, Classifier, RecurrentLm, Tokens};
+use crate::nn::Vars;
+use crate::ops::TokenIds;
+use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
+use crate::tensor::{DType, ParamStore, Rule, Tape, Tensor};
+pub(super) use tokens::tokens;
 
 const BATCH: usize = 32;
 const ADAM: OptimizerKind = OptimizerKind::Adam {
@@ -50,33 +49,30 @@ fn config(sizes: Sizes) -> LstmConfig {
     }
 }
 
-/// A recorded training step and what it updates.
-pub struct Step {
-    pub gpu: Gpu,
-    store: ParamStore,
+/// What trains: parameters, their optimiser, and the precision of activations.
+pub(super) struct Training {
+    gpu: Gpu,
+    pub(super) store: ParamStore,
     optimizer: Optimizer,
     state: StepState,
-    pub recording: Option<Recording>,
-    loss: Option<Tensor>,
-    /// Steps run so far.
-    pub number: u64,
     precision: DType,
 }
 
-impl Step {
-    fn new(gpu: &Gpu, v: &Vars) -> Result<Step> {
-        Step::with(gpu, v, ADAM, DType::F32, |_| true)
+impl Training {
+    /// All parameters in f32.
+    pub(super) fn new(gpu: &Gpu, v: &Vars) -> Result<Training> {
+        Training::with(gpu, v, ADAM, DType::F32, |_| true)
     }
 
-    /// Training only those parameters that `trained` names, with activations, and the matrices of
-    /// the others, in `precision`.
+    /// Only those parameters that `trained` names, with activations, and the matrices of the
+    /// others, in `precision`.
     fn with(
         gpu: &Gpu,
         v: &Vars,
         kind: OptimizerKind,
         precision: DType,
         trained: impl Fn(&str) -> bool,
-    ) -> Result<Step> {
+    ) -> Result<Training> {
         let store = v.store_with(gpu, 1, |spec| {
             let trained = trained(&spec.name);
             Rule {
@@ -95,20 +91,17 @@ impl Step {
             let scale = LossScale::dynamic(gpu, 1024.0, LossScale::INTERVAL)?;
             optimizer = optimizer.with_loss_scale(scale);
         }
-        let state = StepState::new(gpu, 1)?;
-        Ok(Step {
+        Ok(Training {
             gpu: gpu.clone(),
             store,
             optimizer,
-            state,
-            recording: None,
-            loss: None,
-            number: 0,
+            state: StepState::new(gpu, 1)?,
             precision,
         })
     }
 
-    fn record(&mut self, loss: impl FnOnce(&Tape) -> Result<Tensor>) -> Result<()> {
+    /// A step that lowers this loss.
+    pub(super) fn record(self, loss: impl FnOnce(&Tape) -> Result<Tensor>) -> Result<Step> {
         let (recording, loss) = self.gpu.record(|| {
             let (state, scale) = (self.state.tensor(), self.optimizer.loss_scale());
             let tape = match self.precision {
@@ -120,30 +113,53 @@ impl Step {
             self.optimizer.step(&self.store, &self.state, Some(5.0))?;
             Ok(loss)
         })?;
-        (self.recording, self.loss) = (Some(recording), Some(loss));
-        Ok(())
+        Ok(Step {
+            training: self,
+            recording,
+            loss,
+            number: 0,
+        })
+    }
+}
+
+/// A recorded training step and what it updates.
+pub struct Step {
+    training: Training,
+    /// Its commands.
+    pub recording: Recording,
+    loss: Tensor,
+    /// Steps run so far.
+    pub number: u64,
+}
+
+impl Step {
+    /// Runs a step and waits for its loss.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn run(&mut self) -> Result<f32> {
+        self.number += 1;
+        let Training {
+            gpu,
+            optimizer,
+            state,
+            ..
+        } = &self.training;
+        state.advance(optimizer, self.number, 1e-3)?;
+        gpu.replay(&self.recording)?;
+        Ok(self.loss.to_vec::<f32>()?[0])
     }
 
-    /// Runs a step and waits for its loss.
-    pub fn run(&mut self) -> f32 {
-        self.number += 1;
-        self.state
-            .advance(&self.optimizer, self.number, 1e-3)
-            .expect("a step state");
-        let recording = self.recording.as_ref().expect("a recording");
-        self.gpu.replay(recording).expect("a replay");
-        self.loss
-            .as_ref()
-            .expect("a loss")
-            .to_vec::<f32>()
-            .expect("a loss")[0]
+    /// The context that holds it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.training.gpu
     }
 }
 
 fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let v = Vars::new();
     let model = LstmLanguageModel::new(&v, &config(sizes))?;
-    let mut step = Step::new(gpu, &v)?;
+    let training = Training::new(gpu, &v)?;
     let count = sizes.steps * BATCH;
     let text = tokens(sizes.vocab, count + BATCH);
     let ids = TokenIds::from_host(gpu, sizes.steps, BATCH, &text[..count])?;
@@ -151,15 +167,14 @@ fn language_model(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let weights = Tensor::from_slice(gpu, [count], &vec![1.0 / count as f32; count])?;
     let lens = Tensor::from_slice(gpu, [BATCH], &[sizes.steps as u32; BATCH])?;
     let inputs = Tokens::new(&ids, &lens);
-    step.record(|tape| Ok(model.loss(tape, &inputs, &[], &targets, &weights)?.0))?;
-    Ok(step)
+    training.record(|tape| Ok(model.loss(tape, &inputs, &[], &targets, &weights)?.0))
 }
 
 /// Of two classes.
 fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let v = Vars::new();
     let model = LstmClassifier::new(&v, &config(sizes), 2)?;
-    let mut step = Step::new(gpu, &v)?;
+    let training = Training::new(gpu, &v)?;
     let ids = TokenIds::from_host(
         gpu,
         sizes.steps,
@@ -172,8 +187,7 @@ fn classifier(gpu: &Gpu, sizes: Sizes) -> Result<Step> {
     let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
     let inputs = Tokens::new(&ids, &lens);
     let answers = Answers::classes(&targets, &weights);
-    step.record(|tape| model.loss(tape, &inputs, &answers))?;
-    Ok(step)
+    training.record(|tape| model.loss(tape, &inputs, &answers))
 }
 
 type Build = fn(&Gpu, Sizes) -> Result<Step>;

@@ -10,27 +10,38 @@ use std::collections::BTreeMap;
 
 use super::float::Float;
 
+/// Sizes and settings of a layer in one direction.
 #[derive(Clone, Copy, Debug)]
 pub struct Lstm {
+    /// time steps
     pub t: usize,
+    /// sequences
     pub b: usize,
     /// width of x
     pub i: usize,
     /// width of h and c
     pub h: usize,
+    /// From the end of each row to its start.
     pub reverse: bool,
+    /// Bound of |c|, where there is one.
     pub cell_clip: Option<f64>,
 }
 
+/// Weights of a layer in one direction, as PyTorch stores them.
 #[derive(Clone, Debug)]
 pub struct LstmWeights<F> {
-    pub w_ih: Vec<F>, // (4H, I)
-    pub w_hh: Vec<F>, // (4H, H)
-    pub b_ih: Vec<F>, // (4H)
-    pub b_hh: Vec<F>, // (4H)
+    /// (4H, I)
+    pub w_ih: Vec<F>,
+    /// (4H, H)
+    pub w_hh: Vec<F>,
+    /// (4H)
+    pub b_ih: Vec<F>,
+    /// (4H)
+    pub b_hh: Vec<F>,
 }
 
 impl<F: Float> LstmWeights<F> {
+    /// All 0.
     pub fn zeros(i: usize, h: usize) -> Self {
         Self {
             w_ih: vec![F::ZERO; 4 * h * i],
@@ -41,22 +52,35 @@ impl<F: Float> LstmWeights<F> {
     }
 }
 
+/// What the forward pass gives, and what backward needs of it.
 #[derive(Clone, Debug)]
 pub struct LstmOutput<F> {
-    pub y: Vec<F>,     // (T, B, H)
-    pub h_n: Vec<F>,   // (B, H)
-    pub c_n: Vec<F>,   // (B, H)
-    pub gates: Vec<F>, // (T, B, 4, H), after σ and tanh; 0 past the end
-    pub cell: Vec<F>,  // (T, B, H), after clipping; 0 past the end
-    pub raw: Vec<F>,   // (T, B, H), the cell before clipping; 0 past the end
+    /// (T, B, H)
+    pub y: Vec<F>,
+    /// (B, H)
+    pub h_n: Vec<F>,
+    /// (B, H)
+    pub c_n: Vec<F>,
+    /// (T, B, 4, H), after σ and tanh; 0 past the end
+    pub gates: Vec<F>,
+    /// (T, B, H), after clipping; 0 past the end
+    pub cell: Vec<F>,
+    /// (T, B, H), the cell before clipping; 0 past the end
+    pub raw: Vec<F>,
 }
 
+/// The gradients of a layer in one direction.
 #[derive(Clone, Debug)]
 pub struct LstmGrads<F> {
-    pub dx: Vec<F>,     // (T, B, I)
-    pub dh0: Vec<F>,    // (B, H)
-    pub dc0: Vec<F>,    // (B, H)
-    pub dgates: Vec<F>, // (T, B, 4, H), with respect to the sums before σ and tanh
+    /// (T, B, I)
+    pub dx: Vec<F>,
+    /// (B, H)
+    pub dh0: Vec<F>,
+    /// (B, H)
+    pub dc0: Vec<F>,
+    /// (T, B, 4, H), with respect to the sums before σ and tanh
+    pub dgates: Vec<F>,
+    /// Of each weight.
     pub weights: LstmWeights<F>,
 }
 
@@ -137,6 +161,7 @@ impl Lstm {
         clippy::too_many_arguments,
         reason = "the inputs of forward, its output, three gradients"
     )]
+    /// All gradients, from those of y, h_n and c_n.
     pub fn backward<F: Float>(
         &self,
         lengths: &[u32],
@@ -239,26 +264,41 @@ pub type Named<F> = BTreeMap<String, Vec<F>>;
 /// concatenated, forward first, and feed the next.
 #[derive(Clone, Copy, Debug)]
 pub struct LstmStack {
+    /// time steps
     pub t: usize,
+    /// sequences
     pub b: usize,
+    /// width of x
     pub i: usize,
+    /// width of h and c
     pub h: usize,
+    /// L
     pub layers: usize,
+    /// D = 2 directions a layer.
     pub bidirectional: bool,
+    /// Bound of |c|, where there is one.
     pub cell_clip: Option<f64>,
 }
 
+/// What the forward pass of a stack gives.
 pub struct StackOutput<F> {
-    pub y: Vec<F>,   // (T, B, D·H) of the top layer
-    pub h_n: Vec<F>, // (L·D, B, H)
-    pub c_n: Vec<F>, // (L·D, B, H)
+    /// (T, B, D·H) of the top layer
+    pub y: Vec<F>,
+    /// (L·D, B, H)
+    pub h_n: Vec<F>,
+    /// (L·D, B, H)
+    pub c_n: Vec<F>,
     inputs: Vec<Vec<F>>,
     outputs: Vec<LstmOutput<F>>,
 }
 
+/// The gradients of a stack.
 pub struct StackGrads<F> {
+    /// (T, B, I)
     pub dx: Vec<F>,
+    /// (L·D, B, H)
     pub dh0: Vec<F>,
+    /// (L·D, B, H)
     pub dc0: Vec<F>,
     /// weight_ih_l0, …, as named in the parameters
     pub weights: Named<F>,
@@ -331,6 +371,7 @@ impl LstmStack {
         clippy::too_many_arguments,
         reason = "the inputs of forward, its output, three gradients"
     )]
+    /// All gradients, from those of y, h_n and c_n.
     pub fn backward<F: Float>(
         &self,
         lengths: &[u32],

@@ -1,15 +1,15 @@
 //! BERT's steps.
 
-use melos::Result;
-use melos::device::Gpu;
-use melos::models::bert::{self, BertConfig};
-use melos::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
-use melos::nn::{LoraPlan, LoraUpdate, Vars};
-use melos::ops::{self, RowSelection, TokenIds};
-use melos::optim::OptimizerKind;
-use melos::tensor::{DType, Tensor};
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::models::bert::{self, BertConfig};
+use crate::models::{Classifier, MaskedLm, MaskedTokens, Tokens};
+use crate::nn::{LoraPlan, LoraUpdate, Vars};
+use crate::ops::{self, RowSelection, TokenIds};
+use crate::optim::OptimizerKind;
+use crate::tensor::{DType, Tensor};
 
-use super::{Case, Step, tokens};
+use super::{Case, Training, tokens};
 
 const ADAMW: OptimizerKind = OptimizerKind::AdamW {
     beta1: 0.9,
@@ -47,7 +47,7 @@ pub fn masked_lm(precision: DType) -> Case {
         };
         let v = Vars::new();
         let model = bert::masked_lm(&v, &config)?;
-        let mut step = Step::with(gpu, &v, ADAMW, precision, |_| true)?;
+        let training = Training::with(gpu, &v, ADAMW, precision, |_| true)?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
         let masked: Vec<u32> = (0..count as u32)
@@ -60,7 +60,7 @@ pub fn masked_lm(precision: DType) -> Case {
         let targets = Tensor::from_slice(gpu, [masked.len()], &targets)?;
         let weights = vec![1.0 / masked.len() as f32; masked.len()];
         let weights = Tensor::from_slice(gpu, [masked.len()], &weights)?;
-        step.record(|tape| {
+        training.record(|tape| {
             let inputs = Tokens::new(&ids, &lens);
             let masked = MaskedTokens {
                 rows: &selection,
@@ -68,8 +68,7 @@ pub fn masked_lm(precision: DType) -> Case {
                 weights: &weights,
             };
             model.loss(tape, &inputs, &masked)
-        })?;
-        Ok(step)
+        })
     };
     Case {
         name: format!(
@@ -105,16 +104,15 @@ pub fn lora(precision: DType) -> Case {
             ..LoraPlan::of(names, &update)
         };
         v.adapt(&plan)?;
-        let mut step = Step::with(gpu, &v, ADAMW, precision, |name| plan.trains(name))?;
+        let training = Training::with(gpu, &v, ADAMW, precision, |name| plan.trains(name))?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
         let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;
         let weights = Tensor::from_slice(gpu, [BATCH], &[1.0 / BATCH as f32; BATCH])?;
-        step.record(|tape| {
+        training.record(|tape| {
             let logits = model.logits(tape, &Tokens::new(&ids, &lens))?;
             ops::cross_entropy(tape, &logits, &targets, &weights)
-        })?;
-        Ok(step)
+        })
     };
     Case {
         name: format!(

@@ -3,6 +3,7 @@
 use super::float::Float;
 use super::matmul::{MatMul, matmul_bwd, matmul_epilogue};
 
+/// Softmax cross entropy and its gradient.
 pub struct CrossEntropy<F> {
     /// Σ_n weight_n · CE_n
     pub loss: F,
@@ -98,12 +99,19 @@ pub fn linear_gain_weights<F: Float>(t: usize, lengths: &[u32]) -> Vec<F> {
     weights
 }
 
+/// The loss of a linear layer, and its gradients.
 pub struct LinearCrossEntropy<F> {
+    /// Σ of the rows
     pub loss: F,
+    /// (N)
     pub row_loss: Vec<F>,
+    /// (N, V)
     pub logits: Vec<F>,
+    /// (N, C)
     pub dx: Vec<F>,
+    /// (V, C)
     pub dw: Vec<F>,
+    /// (V)
     pub dbias: Vec<F>,
 }
 
@@ -131,6 +139,7 @@ pub fn linear_cross_entropy<F: Float>(
     }
 }
 
+/// Losses of an output and a target each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetLoss {
     /// max(z, 0) - z t + ln(1 + exp(-|z|)), as torch.nn.BCEWithLogitsLoss

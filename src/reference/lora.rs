@@ -9,12 +9,19 @@ use super::float::Float;
 /// outputs in `rows` only.
 #[derive(Clone, Debug)]
 pub struct Lora {
+    /// rows of x
     pub n: usize,
+    /// width of x
     pub i: usize,
+    /// width of y
     pub o: usize,
+    /// rank
     pub r: usize,
+    /// W is (i, o), as GPT-2 stores it.
     pub in_out: bool,
+    /// s
     pub scale: f64,
+    /// Outputs that the update adds to.
     pub rows: Range<usize>,
     /// Which elements of x pass on to A, and the probability of those that do not.
     pub keep: Option<(Vec<bool>, f64)>,

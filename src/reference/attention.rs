@@ -5,12 +5,17 @@ use super::float::Float;
 /// Sizes and settings of one attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
+    /// B
     pub batch: usize,
+    /// T
     pub queries: usize,
+    /// S
     pub keys: usize,
+    /// NH
     pub heads: usize,
     /// D
     pub width: usize,
+    /// A query sees no key after its own place; the last query stands at the last valid key.
     pub causal: bool,
     /// Keys of each row that count; all without.
     pub lens: Option<Vec<u32>>,
@@ -24,6 +29,7 @@ pub struct Attention {
 type Three<F> = [Vec<F>; 3];
 
 impl Attention {
+    /// As many keys as queries, all of them valid, none dropped.
     pub fn new(batch: usize, queries: usize, heads: usize, width: usize) -> Attention {
         Attention {
             batch,

@@ -2,41 +2,62 @@
 
 use super::float::Float;
 
+/// How a step is taken.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// momentum 0: plain SGD. buf = momentum·buf + g (the first: g); step by buf, or with Nesterov by
     /// g + momentum·buf.
-    Sgd { momentum: f64, nesterov: bool },
+    Sgd {
+        /// 0: none
+        momentum: f64,
+        /// Nesterov's form.
+        nesterov: bool,
+    },
     /// Duchi et al. 2011: Σg² ; g / (√Σ + eps)
-    AdaGrad { eps: f64 },
+    AdaGrad {
+        /// added to the root
+        eps: f64,
+    },
     /// Hinton's RMSProp; centred (Graves 2013, without his momentum): v - mean(g)²; √ + eps.
     RmsProp {
+        /// decay of the mean of squares
         alpha: f64,
+        /// added to the root
         eps: f64,
+        /// The mean gradient is taken off.
         centered: bool,
+        /// 0: none
         momentum: f64,
     },
     /// Kingma & Ba 2015, algorithm 1, with bias correction; eps outside the root. `decoupled`:
     /// AdamW (Loshchilov & Hutter 2019), p -= lr·weight_decay·p before the step.
     Adam {
+        /// decay of the first moment
         beta1: f64,
+        /// decay of the second moment
         beta2: f64,
+        /// added to the root
         eps: f64,
+        /// AdamW.
         decoupled: bool,
     },
 }
 
+/// A rule and its rates.
 #[derive(Clone, Copy, Debug)]
 pub struct Optimizer {
+    /// learning rate
     pub lr: f64,
     /// L2 (added to the gradient), except where Adam is decoupled.
     pub weight_decay: f64,
+    /// The rule.
     pub rule: Rule,
 }
 
 /// What an optimiser keeps per parameter: zeros before the first step.
 #[derive(Clone, Debug)]
 pub struct OptimizerState<F> {
+    /// steps taken
     pub step: i32,
     /// momentum buffer, or Adam's first moment
     pub m: Vec<F>,
@@ -47,6 +68,7 @@ pub struct OptimizerState<F> {
 }
 
 impl<F: Float> OptimizerState<F> {
+    /// Before the first step.
     pub fn new(len: usize) -> Self {
         let zeros = vec![F::ZERO; len];
         Self {
@@ -74,6 +96,7 @@ impl Optimizer {
         }
     }
 
+    /// One step of one tensor.
     pub fn step<F: Float>(&self, state: &mut OptimizerState<F>, p: &mut [F], grad: &[F]) {
         assert_eq!(p.len(), grad.len(), "gradient");
         state.step += 1;

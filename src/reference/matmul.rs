@@ -7,11 +7,17 @@ use super::float::Float;
 /// round: A as (k, m), B as (n, k).
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
+    /// matrices
     pub batch: usize,
+    /// rows of C
     pub m: usize,
+    /// columns of C
     pub n: usize,
+    /// inner size
     pub k: usize,
+    /// A is stored as (k, m).
     pub transpose_a: bool,
+    /// B is stored as (n, k).
     pub transpose_b: bool,
 }
 
@@ -41,6 +47,7 @@ impl MatMul {
             ..Self::nn(m, n, k)
         }
     }
+    /// The same for so many matrices.
     pub fn batched(self, batch: usize) -> Self {
         Self { batch, ..self }
     }
@@ -106,9 +113,13 @@ pub fn matmul_epilogue<F: Float>(
     c
 }
 
+/// The gradients of a product.
 pub struct MatMulGrads<F> {
+    /// in the layout of A
     pub da: Vec<F>,
+    /// in the layout of B
     pub db: Vec<F>,
+    /// (n)
     pub dbias: Vec<F>,
 }
 

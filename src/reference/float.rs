@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+/// f32 or f64.
 pub trait Float:
     Copy
     + Debug
@@ -17,20 +18,32 @@ pub trait Float:
     + SubAssign
     + MulAssign
 {
+    /// 0
     const ZERO: Self;
+    /// 1
     const ONE: Self;
+    /// The nearest.
     fn of(x: f64) -> Self;
+    /// As f64.
     fn f64(self) -> f64;
+    /// e^x
     fn exp(self) -> Self;
+    /// ln x
     fn ln(self) -> Self;
+    /// tanh x
     fn tanh(self) -> Self;
+    /// √x
     fn sqrt(self) -> Self;
+    /// |x|
     fn abs(self) -> Self;
+    /// x^n
     fn powi(self, n: i32) -> Self;
 
+    /// The larger.
     fn max(self, other: Self) -> Self {
         if self > other { self } else { other }
     }
+    /// The smaller.
     fn min(self, other: Self) -> Self {
         if self < other { self } else { other }
     }
@@ -48,7 +61,9 @@ pub trait Float:
 macro_rules! float {
     ($type:ty) => {
         impl Float for $type {
+            /// 0
             const ZERO: Self = 0.0;
+            /// 1
             const ONE: Self = 1.0;
             fn of(x: f64) -> Self {
                 x as $type

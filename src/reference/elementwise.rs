@@ -2,23 +2,35 @@
 
 use super::float::Float;
 
+/// Functions of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unary {
+    /// −x
     Neg,
+    /// |x|
     Abs,
+    /// x²
     Square,
+    /// √x
     Sqrt,
+    /// e^x
     Exp,
+    /// ln x
     Ln,
+    /// 1 / (1 + e^-x)
     Sigmoid,
+    /// tanh x
     Tanh,
+    /// max(x, 0)
     Relu,
+    /// x σ(x)
     Silu,
     /// GELU with tanh (Hendrycks & Gimpel 2016): x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³))).
     GeluTanh,
 }
 
 impl Unary {
+    /// All of them.
     pub const ALL: [Unary; 11] = [
         Unary::Neg,
         Unary::Abs,
@@ -33,6 +45,7 @@ impl Unary {
         Unary::GeluTanh,
     ];
 
+    /// f(x)
     pub fn value<F: Float>(self, x: F) -> F {
         match self {
             Unary::Neg => -x,
@@ -74,6 +87,22 @@ impl Unary {
     }
 }
 
+/// Φ(x), the normal distribution function, by its series near 0 and its continued fraction beyond.
+pub fn normal_cdf(x: f64) -> f64 {
+    let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+    if x.abs() < 4.0 {
+        let (mut term, mut sum) = (x, x);
+        for k in 1..200 {
+            term *= x * x / f64::from(2 * k + 1);
+            sum += term;
+        }
+        return 0.5 + density * sum;
+    }
+    let fraction = (1..80).rev().fold(0.0, |f, k| f64::from(k) / (x.abs() + f));
+    let tail = density / (x.abs() + fraction);
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4; // √(2/π)
 const GELU_CUBIC: f64 = 0.044715;
 
@@ -81,26 +110,36 @@ fn gelu_inner<F: Float>(x: F) -> F {
     F::of(GELU_SCALE) * (x + F::of(GELU_CUBIC) * x * x * x)
 }
 
+/// f of every element.
 pub fn unary<F: Float>(op: Unary, x: &[F]) -> Vec<F> {
     x.iter().map(|x| op.value(*x)).collect()
 }
 
+/// The gradient by x, from that of f(x).
 pub fn unary_bwd<F: Float>(op: Unary, x: &[F], dy: &[F]) -> Vec<F> {
     assert_eq!(x.len(), dy.len(), "dy");
     x.iter().zip(dy).map(|(x, dy)| op.slope(*x) * *dy).collect()
 }
 
+/// Arithmetic of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
+    /// a + b
     Add,
+    /// a − b
     Sub,
+    /// a b
     Mul,
+    /// a / b
     Div,
+    /// The largest.
     Max,
+    /// The smallest.
     Min,
 }
 
 impl Binary {
+    /// All of them.
     pub const ALL: [Binary; 6] = [
         Binary::Add,
         Binary::Sub,
@@ -110,6 +149,7 @@ impl Binary {
         Binary::Min,
     ];
 
+    /// f(a, b)
     pub fn value<F: Float>(self, a: F, b: F) -> F {
         match self {
             Binary::Add => a + b,
@@ -216,15 +256,21 @@ pub fn dropout<F: Float>(x: &[F], keep: &[bool], p: f64) -> Vec<F> {
         .collect()
 }
 
+/// What becomes of the numbers of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
+    /// Σ x
     Sum,
+    /// Σ x / n
     Mean,
+    /// The largest.
     Max,
+    /// Σ x²
     SumOfSquares,
 }
 
 impl Reduce {
+    /// All of them.
     pub const ALL: [Reduce; 4] = [Reduce::Sum, Reduce::Mean, Reduce::Max, Reduce::SumOfSquares];
 }
 

@@ -10,6 +10,7 @@ pub struct Data {
 }
 
 impl Data {
+    /// From a seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }

@@ -1,0 +1,193 @@
+//! Every form of the matrix product that the adapter can run: NaN in C where it is overwritten, guard
+//! words on both sides of it, run twice.
+
+use half::f16;
+
+use super::evidence::{Evidence, Way};
+use crate::device::Gpu;
+use crate::error::Result;
+use crate::ops::matmul::{Candidate, Product, product_as};
+use crate::reference::compare::compare;
+use crate::reference::matmul::{MatMul, matmul_epilogue};
+use crate::reference::{Data, Float, cast, tolerance};
+use crate::tensor::{DType, Tensor};
+
+const GUARD: f32 = 12345.5;
+/// Elements on each side of C: a whole number of any adapter's alignment.
+const MARGIN: usize = 64;
+
+/// A product and its epilogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub shape: MatMul,
+    /// C lies as its transpose.
+    pub transpose_c: bool,
+    pub accumulate: bool,
+    pub bias: bool,
+    pub alpha: f32,
+    /// Which of A, B and C are f16.
+    pub half: [bool; 3],
+}
+
+impl Case {
+    /// A (m, k) · B (k, n), overwriting C.
+    pub fn plain(m: usize, n: usize, k: usize) -> Case {
+        Case {
+            shape: MatMul::nn(m, n, k),
+            transpose_c: false,
+            accumulate: false,
+            bias: false,
+            alpha: 1.0,
+            half: [false; 3],
+        }
+    }
+
+    /// With A and B as their transposes.
+    #[must_use]
+    pub fn transposed(mut self, [a, b]: [bool; 2]) -> Case {
+        (self.shape.transpose_a, self.shape.transpose_b) = (a, b);
+        self
+    }
+
+    fn expected<F: Float>(&self, a: &[f32], b: &[f32], bias: &[f32], old: &[f32]) -> Vec<F> {
+        let alpha = F::of(self.alpha.into());
+        let a: Vec<F> = cast::<F, f32>(a).into_iter().map(|a| a * alpha).collect();
+        let (bias, old) = (cast::<F, f32>(bias), cast::<F, f32>(old));
+        let bias = self.bias.then_some(&bias[..]);
+        let old = self.accumulate.then_some(&old[..]);
+        matmul_epilogue(&self.shape, &a, &cast(b), bias, old)
+    }
+
+    /// The dims of a matrix of `rows` and `columns`, as it lies.
+    pub(super) fn dims(&self, rows: usize, columns: usize, transposed: bool) -> Vec<usize> {
+        let lead = (self.shape.batch > 1).then_some(self.shape.batch);
+        let own = if transposed {
+            [columns, rows]
+        } else {
+            [rows, columns]
+        };
+        lead.into_iter().chain(own).collect()
+    }
+
+    /// Matrices of so many rows as their transposes.
+    fn turned(&self, values: &[f32], rows: usize) -> Vec<f32> {
+        let (m, n) = (self.shape.m, self.shape.n);
+        let columns = m * n / rows;
+        let of = |one: &[f32]| -> Vec<f32> {
+            let at = |i: usize| one[i % rows * columns + i / rows];
+            (0..one.len()).map(at).collect()
+        };
+        values.chunks(m * n).flat_map(of).collect()
+    }
+
+    /// Proves it in one form.
+    ///
+    /// # Errors
+    /// Those of the device, and where the form cannot make such a product.
+    pub fn prove(&self, gpu: &Gpu, form: Candidate) -> Result<Evidence> {
+        let MatMul { batch, m, n, k, .. } = self.shape;
+        let mut case = *self;
+        // Matrix units multiply f16.
+        if matches!(form.whole(), Candidate::Coop(_)) {
+            (case.half[0], case.half[1]) = (true, true);
+        }
+        let half = case.half;
+        let mut data = Data::new((m * 3 + n * 5 + k * 7) as u64);
+        let mut values = |len, half: bool| -> Vec<f32> {
+            let values = data.peaked(len, 1.0, 20.0);
+            if half {
+                values.iter().map(|&v| f16::from_f32(v).to_f32()).collect()
+            } else {
+                values
+            }
+        };
+        let (a, b) = (
+            values(batch * m * k, half[0]),
+            values(batch * k * n, half[1]),
+        );
+        let (bias, old) = (values(n, false), values(batch * m * n, half[2]));
+        let dtype = |half: bool| if half { DType::F16 } else { DType::F32 };
+        let tensor = |dims: Vec<usize>, half: bool, values: &[f32]| -> Result<Tensor> {
+            let tensor = Tensor::empty(gpu, dims, dtype(half))?;
+            tensor.write_rounded(values)?;
+            Ok(tensor)
+        };
+        let on_device = (
+            tensor(self.dims(m, k, self.shape.transpose_a), half[0], &a)?,
+            tensor(self.dims(k, n, self.shape.transpose_b), half[1], &b)?,
+            tensor(vec![n], false, &bias)?,
+        );
+        let before = match self.accumulate {
+            true if self.transpose_c => self.turned(&old, m),
+            true => old.clone(),
+            false => vec![f32::NAN; old.len()],
+        };
+        let guard = [if half[2] { coarse(GUARD) } else { GUARD }; MARGIN];
+        let around = [&guard[..], &before, &guard[..]].concat();
+        let mut evidence = Evidence::of(format!("product, {form}, {self:?}"));
+        let mut run = || -> Result<Vec<f32>> {
+            let whole = tensor(vec![around.len()], half[2], &around)?;
+            let c = whole.window(MARGIN, self.dims(m, n, self.transpose_c))?;
+            let product = Product {
+                trans_a: self.shape.transpose_a,
+                trans_b: self.shape.transpose_b,
+                trans_c: self.transpose_c,
+                accumulate: self.accumulate,
+                alpha: self.alpha,
+                bias: self.bias.then_some(&on_device.2),
+                ..Product::new(&on_device.0, &on_device.1, &c)
+            };
+            let (recording, ()) = gpu.record(|| product_as(&product, form))?;
+            gpu.replay(&recording)?;
+            evidence.ran(Way::Forward, recording.kernels());
+            let mut values = whole.to_f32_vec()?;
+            let after = values.split_off(MARGIN + old.len());
+            let inside = values.split_off(MARGIN);
+            if values != guard || after != guard {
+                evidence.wrong(Way::Forward, "what stands beside C is overwritten".into());
+            }
+            Ok(if self.transpose_c {
+                self.turned(&inside, n)
+            } else {
+                inside
+            })
+        };
+        let (got, again) = (run()?, run()?);
+        let want = self.expected::<f64>(&a, &b, &bias, &old);
+        let naive = self.expected::<f32>(&a, &b, &bias, &old);
+        let tolerance = if half[2] {
+            tolerance::HALF
+        } else {
+            tolerance::MATMUL
+        };
+        evidence.add(Way::Forward, "C", compare(&got, &want, &naive, tolerance));
+        evidence.same(Way::Forward, "C", &got, &again);
+        Ok(evidence)
+    }
+}
+
+fn coarse(v: f32) -> f32 {
+    f16::from_f32(v).to_f32()
+}
+
+/// The forms that this adapter can run, but for images, which do not suit all sizes.
+pub fn forms(gpu: &Gpu) -> Vec<Candidate> {
+    let mut forms = vec![
+        Candidate::Direct { wg: 16 },
+        Candidate::Direct { wg: 64 },
+        Candidate::Tile { bm: 64, bn: 64 },
+        Candidate::Tile { bm: 128, bn: 128 },
+    ];
+    // It broadcasts from eight lanes.
+    if gpu.caps().broadcasts() {
+        forms.push(Candidate::Subgroup { rows: 8, wg: 16 });
+        forms.push(Candidate::Subgroup { rows: 32, wg: 16 });
+    }
+    // For operands of f16, on adapters with matrix units.
+    forms.extend(gpu.caps().matrix.map(Candidate::Coop));
+    forms
+}
+
+/// A and B as they are and as their transposes.
+pub const TRANSPOSITIONS: [[bool; 2]; 4] =
+    [[false, false], [false, true], [true, false], [true, true]];
