@@ -281,6 +281,17 @@ impl Documents {
         Some((text.end - 1 - doc) as f64 / text.len() as f64)
     }
 
+    /// The number, among the texts that were read, of the one that a document is or is a piece of; and
+    /// whether it is a piece.
+    pub fn text_of(&self, doc: u32) -> (u32, bool) {
+        let before = self.pieces.iter().filter(|range| range.end <= doc);
+        let more: u32 = before.map(|range| range.len() as u32 - 1).sum();
+        match self.pieces.iter().find(|range| range.contains(&doc)) {
+            Some(range) => (range.start - more, true),
+            None => (doc - more, false),
+        }
+    }
+
     /// Tokenises examples in memory.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod run;
 mod session;
 pub mod state;
 pub(crate) mod stats;
+pub mod survey;
 pub mod task;
 pub mod tasks;
 pub(crate) mod trainer;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::describe::Described;
 use super::objects::{self, Object, kind, malformed};
 use super::table::{self, LABEL_NAMES, TEXT_NAMES};
 use super::{Column, Example, LabelKind, Sink, Source, clean_label, guess};
@@ -15,6 +16,35 @@ struct Keys {
     text: String,
     pair: Option<String>,
     label: Option<String>,
+    /// Whether nothing but the content says which is the text.
+    guessed: bool,
+    /// All that there are.
+    all: Vec<String>,
+}
+
+/// What the objects are read as: see [`Described`].
+pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()> {
+    let mut first: Vec<(u64, Object)> = Vec::new();
+    // The rest is read when it is asked for.
+    let read = objects::read(&source.path, &mut |line, object| {
+        first.push((line, object));
+        match first.len() {
+            SAMPLE => Err(malformed(&source.path, 0, "enough")),
+            _ => Ok(()),
+        }
+    });
+    if first.len() < SAMPLE {
+        read?;
+    }
+    if !first.is_empty() {
+        let keys = choose(source, &first)?;
+        described.columns = keys.all;
+        described.text = Some(keys.text);
+        described.pair = keys.pair;
+        described.label = keys.label;
+        described.guessed = keys.guessed;
+    }
+    Ok(())
 }
 
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
@@ -96,11 +126,16 @@ fn choose(source: &Source, first: &[(u64, Object)]) -> Result<Keys> {
         );
         Some(name.to_string())
     };
-    let text = wanted(&source.text, "text")?
-        .or_else(|| usual(&TEXT_NAMES))
-        .or_else(by_content)
-        .ok_or_else(|| missing(&None, "text"))?;
-    Ok(Keys { text, pair, label })
+    let told = wanted(&source.text, "text")?.or_else(|| usual(&TEXT_NAMES));
+    let guessed = told.is_none();
+    let text = (told.or_else(by_content)).ok_or_else(|| missing(&None, "text"))?;
+    Ok(Keys {
+        text,
+        pair,
+        label,
+        guessed,
+        all: names.iter().map(ToString::to_string).collect(),
+    })
 }
 
 fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Result<Example> {

@@ -4,6 +4,7 @@
 //! than one document (for a word-level wiki, one article) in memory.
 
 mod decode;
+mod describe;
 mod detect;
 mod guess;
 mod imdb;
@@ -15,9 +16,10 @@ mod rotten;
 mod table;
 mod tagged;
 
+pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
-pub use tagged::read_tagged;
+pub use tagged::{is_tagged, read_tagged};
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use csv::{ByteRecord, ErrorKind};
 
+use super::describe::{Described, HeaderRow};
 use super::guess::Places;
 use super::objects::malformed;
 use super::{Column, Example, Sink, Source, clean_label, guess};
@@ -30,6 +31,35 @@ struct Columns {
     text: usize,
     pair: Option<usize>,
     label: Option<usize>,
+    /// Whether nothing but the content says which is the text.
+    guessed: bool,
+}
+
+/// What a table is read as: see [`Described`].
+pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> Result<()> {
+    let table = guess::open(source, own)?;
+    described.separator = Some(table.separator as char);
+    let Some(first) = table.rows.first() else {
+        return Ok(());
+    };
+    let fields: Vec<&str> = first.iter().map(String::as_str).collect();
+    let header = header(source, &table.rows);
+    let columns = settle(source, &fields, header, &table.rows)?;
+    described.header = Some(match header {
+        Header::None => HeaderRow::None,
+        Header::Named => HeaderRow::Known,
+        Header::Guessed => HeaderRow::Guessed,
+    });
+    described.columns = match header {
+        Header::None => (0..first.len()).map(|column| column.to_string()).collect(),
+        _ => first.iter().map(short).collect(),
+    };
+    let name = |column: usize| described.columns[column].clone();
+    described.text = Some(name(columns.text));
+    described.pair = columns.pair.map(name);
+    described.label = columns.label.map(name);
+    described.guessed = columns.guessed;
+    Ok(())
 }
 
 /// Reads a table; `own` is what separates its fields if it keeps to its name.
@@ -248,8 +278,9 @@ fn settle(
         }
         Some(column)
     };
-    let text = wanted(&source.text, "text")?
-        .or_else(|| by_name(&TEXT_NAMES))
+    let told = wanted(&source.text, "text")?.or_else(|| by_name(&TEXT_NAMES));
+    let guessed = told.is_none() && first.len() > 1;
+    let text = told
         .or_else(by_content)
         .ok_or_else(|| column_missing(source, &None, "text", first, BY))?;
     if header == Header::Guessed {
@@ -262,7 +293,12 @@ fn settle(
     if needs_label {
         label = Some(1 - text);
     }
-    Ok(Columns { text, pair, label })
+    Ok(Columns {
+        text,
+        pair,
+        label,
+        guessed,
+    })
 }
 
 /// A long text in a file without header would hide the message.

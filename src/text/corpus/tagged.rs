@@ -1,7 +1,10 @@
 //! Texts with a label on every word: CoNLL columns or JSON lines.
 
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::describe::Described;
 use super::objects::{self, malformed};
 use super::table::column_missing;
 use super::{Column, Source, detect, lines};
@@ -33,6 +36,60 @@ pub fn read_tagged(source: &Source) -> Result<Vec<TaggedText>> {
         return Err(Error::EmptyText { path: path.clone() });
     }
     Ok(texts)
+}
+
+/// Whether a file looks like texts whose words have labels: by the keys of its first object, or by an empty
+/// line between lines of words and labels.
+///
+/// # Errors
+/// Those of reading its beginning.
+pub fn is_tagged(path: &Path) -> Result<bool> {
+    let name = path.to_string_lossy().to_lowercase();
+    let name = name.trim_end_matches(".gz");
+    if detect::is_json_lines(name) {
+        let keys = first_keys(path)?;
+        let has = |names: &[&str]| names.iter().any(|name| keys.iter().any(|key| key == name));
+        return Ok(has(&WORDS) && has(&TAGS));
+    }
+    Ok(name.ends_with(".conll") || name.ends_with(".conllu") || name.ends_with(".bio"))
+}
+
+/// The keys of the first object.
+fn first_keys(path: &Path) -> Result<Vec<String>> {
+    let mut keys = None;
+    let read = objects::read(path, &mut |line, object| {
+        keys = Some(object.keys().cloned().collect());
+        // The rest is read when it is asked for.
+        Err(malformed(path, line, "enough"))
+    });
+    match keys {
+        Some(keys) => Ok(keys),
+        None => read.map(|()| Vec::new()),
+    }
+}
+
+/// What a file is read as: see [`Described`].
+pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()> {
+    let name = source.path.to_string_lossy().to_lowercase();
+    let asked = |column: &Option<Column>| column.as_ref().map(Column::to_string);
+    if detect::is_json_lines(name.trim_end_matches(".gz")) {
+        let keys = first_keys(&source.path)?;
+        let usual = |names: &[&str]| {
+            let known = names
+                .iter()
+                .find(|name| keys.iter().any(|key| key == *name));
+            known.map(ToString::to_string)
+        };
+        described.format = "jsonl".into();
+        described.text = asked(&source.text).or_else(|| usual(&WORDS));
+        described.label = asked(&source.label).or_else(|| usual(&TAGS));
+        described.columns = keys;
+    } else {
+        described.format = "conll".into();
+        described.text = asked(&source.text).or_else(|| Some("0".into()));
+        described.label = asked(&source.label).or_else(|| Some("the last".into()));
+    }
+    Ok(())
 }
 
 fn read_json(source: &Source) -> Result<Vec<TaggedText>> {

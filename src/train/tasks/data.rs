@@ -21,7 +21,7 @@ use read::{given, options, tokenizer};
 pub(in crate::train) use texts::{Texts, located};
 
 /// Tokenised text with its labels.
-pub(super) struct Data {
+pub(in crate::train) struct Data {
     pub tokenizer: Arc<Tokenizer>,
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
@@ -32,10 +32,12 @@ pub(super) struct Data {
     all: bool,
     /// Whether a stage learns from labels; where none does, they mean nothing.
     learns: bool,
+    /// Whether the tokeniser was not trained on these texts.
+    pub given: bool,
 }
 
 /// Numbers of the documents in each part.
-pub(super) struct Parts {
+pub(in crate::train) struct Parts {
     pub train: Vec<u32>,
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
@@ -115,6 +117,7 @@ impl Data {
             seed: config.seed,
             all,
             learns,
+            given: given(config)?.is_some(),
         })
     }
 
@@ -143,6 +146,11 @@ impl Data {
         }
         files.sort_unstable();
         Ok(files)
+    }
+
+    /// Whether a document is of texts that come with labels.
+    pub fn may_have_label(&self, doc: u32) -> bool {
+        self.documents.split(doc) != Some(Split::Unsup)
     }
 
     /// The texts whose words have labels.
