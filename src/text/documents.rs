@@ -275,8 +275,8 @@ impl Documents {
         (at..ids.len()).find(|at| !inside(at)).unwrap_or(ids.len())
     }
 
-    /// How far from the end of its text a document begins, where it is a piece of one: 0 to 1.
-    pub(super) fn from_end(&self, doc: u32) -> Option<f64> {
+    /// How much of its text stands behind a document, where it is a piece of one: 0 to 1.
+    pub(super) fn share_behind(&self, doc: u32) -> Option<f64> {
         let text = self.pieces.iter().find(|range| range.contains(&doc))?;
         Some((text.end - 1 - doc) as f64 / text.len() as f64)
     }

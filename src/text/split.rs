@@ -101,7 +101,7 @@ fn hold(
         let mut order: Vec<(f64, u32)> = (places.zip(&docs))
             .map(|(place, &doc)| {
                 let chance = (place as f64 + 0.5) / docs.len() as f64;
-                (documents.from_end(doc).unwrap_or(chance), doc)
+                (documents.share_behind(doc).unwrap_or(chance), doc)
             })
             .collect();
         order.sort_by(|(a, _), (b, _)| a.total_cmp(b));

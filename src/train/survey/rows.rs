@@ -37,10 +37,12 @@ pub struct Rows {
 pub struct Place {
     /// Its file or folder.
     pub path: PathBuf,
-    /// Its line, where lines tell rows apart; else its number among all rows, from 1.
-    pub line: u64,
-    /// Where the row stands that it repeats.
-    pub repeats: Option<u64>,
+    /// What is counted there: lines, or texts where lines do not tell them apart.
+    pub unit: &'static str,
+    /// Its number, from 1.
+    pub number: u64,
+    /// The row that it repeats: its file and number.
+    pub repeats: Option<(PathBuf, u64)>,
 }
 
 /// What is remembered of each row, in the order of the documents that are made of them.
@@ -54,21 +56,37 @@ impl Raw {
     }
 }
 
+/// Where a text stands for the first time.
+struct First {
+    file: usize,
+    number: u64,
+    label: Option<String>,
+}
+
 /// Reads all rows.
 pub fn read(texts: &Texts) -> Result<(Rows, Raw)> {
     let (mut rows, mut raw) = (Rows::default(), Raw::default());
-    let mut first: HashMap<u128, (u64, Option<String>)> = HashMap::new();
+    let mut first: HashMap<u128, First> = HashMap::new();
+    let (mut files, mut number): (Vec<PathBuf>, u64) = (Vec::new(), 0);
     texts.each(&mut |path, example| {
-        rows.rows += 1;
-        let line = example.line.unwrap_or(rows.rows);
-        let mut found = |what: &'static str, repeats: Option<u64>| {
+        if files.last().is_none_or(|last| last != path) {
+            files.push(path.to_path_buf());
+            number = 0;
+        }
+        (rows.rows, number) = (rows.rows + 1, number + 1);
+        let (unit, place) = match example.line {
+            Some(line) => ("line", line),
+            None => ("text", number),
+        };
+        let mut found = |what: &'static str, repeats: Option<(PathBuf, u64)>| {
             if rows.places.iter().all(|(known, _)| *known != what) {
                 let path = path.to_path_buf();
                 rows.places.push((
                     what,
                     Place {
                         path,
-                        line,
+                        unit,
+                        number: place,
                         repeats,
                     },
                 ));
@@ -81,16 +99,26 @@ pub fn read(texts: &Texts) -> Result<(Rows, Raw)> {
             found("empty", None);
             return Ok(());
         };
+        let file = files.len() - 1;
+        let label = example.label.clone();
         match first.get(&text) {
             None => {
-                first.insert(text, (line, example.label.clone()));
+                first.insert(
+                    text,
+                    First {
+                        file,
+                        number: place,
+                        label,
+                    },
+                );
             }
-            Some((before, label)) => {
+            Some(first) => {
+                let before = || Some((files[first.file].clone(), first.number));
                 rows.repeated += 1;
-                found("repeated", Some(*before));
-                if *label != example.label {
+                found("repeated", before());
+                if first.label != label {
                     rows.disagreeing += 1;
-                    found("disagreeing", Some(*before));
+                    found("disagreeing", before());
                 }
             }
         }

@@ -75,11 +75,18 @@ fn of_rows(warnings: &mut Warnings, rows: &Rows) {
     let place = |what: &str| {
         let place = rows.places.iter().find(|(name, _)| *name == what);
         place.map_or(String::new(), |(_, place)| {
-            let repeats = place.repeats.map(|line| format!(", as line {line}"));
             let path = place.path.display();
+            let repeats = place
+                .repeats
+                .as_ref()
+                .map(|(other, line)| match *other == place.path {
+                    true => format!(", as {line}"),
+                    false => format!(", as '{}' {line}", other.display()),
+                });
             format!(
-                " (the first: '{path}' line {}{})",
-                place.line,
+                " (the first: '{path}' {} {}{})",
+                place.unit,
+                place.number,
                 repeats.unwrap_or_default()
             )
         })
@@ -184,29 +191,29 @@ fn of_stage(
     } else {
         format!("{key} = {enough} reads nineteen of twenty whole")
     };
-    warnings.when(share >= CUT, at(key), || {
+    let places = coverage.answers.as_ref().filter(|places| places.lost > 0);
+    warnings.when(share >= CUT || places.is_some(), at(key), || {
+        let lost = places.map(|places| {
+            format!(
+                ", and with them {} of {} {}, in {} texts, of which {} keep none",
+                places.lost, places.all, places.what, places.texts, places.emptied
+            )
+        });
         format!(
-            "cuts {} of {} texts ({:.1} %), {:.1} % of their tokens are never read; {remedy}",
+            "cuts {} of {} texts ({:.1} %): {:.1} % of the tokens are never read{}; {remedy}",
             coverage.cut,
             coverage.texts,
             100.0 * share,
-            100.0 * coverage.unread as f64 / coverage.tokens.max(1) as f64
+            100.0 * coverage.unread as f64 / coverage.tokens.max(1) as f64,
+            lost.unwrap_or_default()
         )
     });
     warnings.when(coverage.second_cut > 0, at(key), || {
         format!(
-            "cuts the second text of {} pairs; raise it, or shorten the first texts",
+            "cuts the second text of {} pairs; raise it, or shorten the texts",
             coverage.second_cut
         )
     });
-    if let Some(places) = &coverage.answers {
-        warnings.when(places.lost > 0, at(key), || {
-            format!(
-                "loses {} of {} {} with what it cuts off, in {} texts, of which {} keep none; {remedy}",
-                places.lost, places.all, places.what, places.texts, places.emptied
-            )
-        });
-    }
     let few = (survey.train.texts as usize) < stage.batch && !stage.objective.fills();
     warnings.when(few, at("batch"), || {
         format!(
@@ -214,15 +221,17 @@ fn of_stage(
             stage.batch, survey.train.texts
         )
     });
-    let padding = survey.batch.padding;
+    let (padding, longest) = (survey.batch.padding, lengths.longest + 3);
+    let shorter = longest < survey.batch.length;
+    let helps = if packs { "packing" } else { key };
     warnings.when(
-        padding > PADDING && !few,
-        at(if packs { "packing" } else { key }),
+        padding > PADDING && !few && (packs || shorter),
+        at(helps),
         || {
             let remedy = if packs {
-                "packing fills them with text"
+                "packing = true fills them with text".to_string()
             } else {
-                "texts are much shorter than it"
+                format!("{key} = {longest} is enough for the longest text")
             };
             format!(
                 "{:.0} % of a batch only fills its rows up; {remedy}",

@@ -93,8 +93,9 @@ impl Data {
             )
         };
         let tagged = match texts {
-            Texts::Tagged(texts) => {
-                let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
+            Texts::Tagged(files) => {
+                let words: Vec<TaggedText> =
+                    files.into_iter().flat_map(|file| file.texts).collect();
                 Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?))
             }
             _ => None,

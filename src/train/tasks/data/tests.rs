@@ -34,6 +34,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         tagged: None,
         all: false,
         learns: false,
+        given: false,
     };
     (config, data)
 }

@@ -13,10 +13,18 @@ use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageCon
 pub(in crate::train) enum Texts {
     /// Files that are read when they are asked for.
     Files(Vec<Source>),
-    /// Texts with a label on every word.
-    Tagged(Vec<(TaggedText, Option<Split>)>),
+    /// Files of texts with a label on every word.
+    Tagged(Vec<TaggedFile>),
     /// Texts of the generator.
     Made(Vec<Example>),
+}
+
+/// A file of texts with a label on every word.
+pub(in crate::train) struct TaggedFile {
+    path: PathBuf,
+    /// The part of the data that it is.
+    split: Option<Split>,
+    pub texts: Vec<TaggedText>,
 }
 
 impl Texts {
@@ -53,15 +61,15 @@ impl Texts {
             Texts::Files(sources) => sources.iter().try_for_each(|source| {
                 corpus::read(source, &mut |example| each(&source.path, example)).map(drop)
             }),
-            Texts::Tagged(texts) => texts.iter().try_for_each(|(text, split)| {
-                let text = text.words.join(" ");
-                let split = *split;
-                let example = Example {
-                    text,
-                    split,
-                    ..Example::default()
-                };
-                each(&nowhere, example)
+            Texts::Tagged(files) => files.iter().try_for_each(|file| {
+                file.texts.iter().try_for_each(|text| {
+                    let example = Example {
+                        text: text.words.join(" "),
+                        split: file.split,
+                        ..Example::default()
+                    };
+                    each(&file.path, example)
+                })
             }),
             Texts::Made(examples) => {
                 let mut examples = examples.iter().cloned();
@@ -71,22 +79,22 @@ impl Texts {
     }
 }
 
-/// Texts with labelled words, and the part of the data that each belongs to.
-fn tagged(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
+/// Files of texts with labelled words.
+fn tagged(data: &DataConfig) -> Result<Vec<TaggedFile>> {
     let split = data.test.as_ref().map(|_| Split::Train);
     let files = [(&data.path, split), (&data.test, Some(Split::Test))];
-    let mut all = Vec::new();
-    for (path, split) in files {
-        if let Some(path) = path {
-            let texts = corpus::read_tagged(&Source {
-                text: data.text_column.clone(),
-                label: data.label_column.clone(),
-                ..Source::new(path)
-            })?;
-            all.extend(texts.into_iter().map(|text| (text, split)));
-        }
-    }
-    Ok(all)
+    let files = files
+        .into_iter()
+        .filter_map(|(path, split)| Some((path.clone()?, split)));
+    let read = |(path, split): (PathBuf, Option<Split>)| {
+        let texts = corpus::read_tagged(&Source {
+            text: data.text_column.clone(),
+            label: data.label_column.clone(),
+            ..Source::new(&path)
+        })?;
+        Ok(TaggedFile { path, split, texts })
+    };
+    files.map(read).collect()
 }
 
 /// A label that no example teaches, with the place where it stands.
