@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output;
-use crate::device::{AdapterReport, list_adapters};
+use crate::device::{AdapterReport, left_out, list_adapters};
 use crate::error::{Error, Result};
 use crate::train::estimate::mebibytes;
 
@@ -49,9 +49,13 @@ fn as_text(index: usize, adapter: &AdapterReport) -> String {
     if matrices.is_empty() {
         matrices = "no".to_string();
     }
+    let without = match left_out(caps).join(", ") {
+        none if none.is_empty() => none,
+        parts => format!("   left out, as `melos doctor` found them wrong: {parts}\n"),
+    };
     format!(
         "{index}: {}{}\n   {}, {}, {}\n   subgroups {subgroups}, f16 {}, timestamps {}, cooperative matrix {matrices}\n   \
-         largest binding {}, largest buffer {}, workgroup {} invocations and {} KiB, {} storage buffers a stage\n",
+         largest binding {}, largest buffer {}, workgroup {} invocations and {} KiB, {} storage buffers a stage\n{without}",
         caps.name,
         if adapter.preferred {
             "  (preferred)"
@@ -84,6 +88,7 @@ fn as_json(index: usize, adapter: &AdapterReport) -> serde_json::Value {
         "f16": caps.f16,
         "timestamps": caps.timestamps,
         "cooperative_matrix": adapter.cooperative_matrix,
+        "left_out": left_out(caps),
         "max_binding": limits.max_storage_buffer_binding_size,
         "max_buffer": limits.max_buffer_size,
         "max_invocations": limits.max_compute_invocations_per_workgroup,

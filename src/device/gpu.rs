@@ -60,7 +60,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], or [`Error::Device`] when the driver
-    /// refuses; [`Error::Argument`] when `MELOS_KERNELS` names no rung it has.
+    /// refuses; [`Error::ConfigValue`] when `MELOS_KERNELS` names no rung it has.
     pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
         let driver = Driver::open(&adapter::choose(choice)?)?;
         if choice.checked {

@@ -22,12 +22,15 @@ pub struct Ran {
     pub kernel: &'static str,
     /// A variant that needs 16-bit floats.
     pub half: bool,
+    /// A variant that reads an operand from an image.
+    pub image: bool,
 }
 
 /// A compiled kernel.
 pub struct Kernel {
     name: &'static str,
     half: bool,
+    image: bool,
     device: wgpu::Device,
     wgsl: String,
     checked: bool,
@@ -165,6 +168,7 @@ impl Kernel {
         Ok(Kernel {
             name: source.name,
             half: features.contains(&Feature::F16),
+            image: bindings.iter().any(|b| b.kind == Access::Image),
             device: device.clone(),
             wgsl,
             checked,
@@ -180,6 +184,7 @@ impl Kernel {
         Ran {
             kernel: self.name,
             half: self.half,
+            image: self.image,
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Caps;
-use super::rung::Rung;
+use super::rung::{self, Rung};
 use super::tuning_table::Table;
 use crate::atomic::write_file;
 use crate::cache::cache_folder;
@@ -65,6 +65,11 @@ pub struct Findings {
     pub left_out: BTreeSet<Optional>,
     /// Kernels that are wrong and that nothing can take the place of.
     pub wrong: BTreeSet<String>,
+}
+
+/// What melos leaves out on an adapter, as `melos doctor` found it wrong there.
+pub fn left_out(caps: &Caps) -> Vec<&'static str> {
+    Findings::kept(caps).names()
 }
 
 impl Findings {
@@ -177,10 +182,8 @@ impl Findings {
         let part = forced.and_then(Optional::of);
         match part.filter(|part| self.left_out.contains(part)) {
             None => Ok(()),
-            Some(part) => Err(Error::argument(
-                "device",
-                "MELOS_KERNELS",
-                format!("'{}'", part.name()),
+            Some(part) => Err(rung::wrong(
+                part.name(),
                 "another rung: `melos doctor` found this one wrong on this adapter",
             )),
         }

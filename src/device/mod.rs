@@ -36,6 +36,7 @@ pub(crate) use image::LINE_BYTES;
 pub use image::{ImageLimits, Lines};
 pub use kernel::{Kernel, Ran};
 
+pub use left_out::left_out;
 pub(crate) use left_out::{Findings, Optional};
 pub(crate) use lock::lock;
 pub use memory::{Buffer, Image, MemoryStats};

@@ -9,6 +9,14 @@
 use super::adapter::Caps;
 use crate::error::{Error, Result};
 
+/// The environment variable names something that is not there.
+pub(super) fn wrong(value: &str, expected: &str) -> Error {
+    Error::ConfigValue {
+        place: "MELOS_KERNELS".into(),
+        message: format!("is '{value}'; expected {expected}"),
+    }
+}
+
 /// A rung forced by `MELOS_KERNELS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rung {
@@ -37,8 +45,7 @@ impl Rung {
     }
 
     fn parse(value: &str, caps: &Caps) -> Result<Option<Rung>> {
-        let found = format!("'{value}'");
-        let bad = |expected| Err(Error::argument("device", "MELOS_KERNELS", found, expected));
+        let bad = |expected: &str| Err(wrong(value, expected));
         match value {
             "" => Ok(None),
             "portable" => Ok(Some(Rung::Portable)),

@@ -20,11 +20,11 @@ use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::Candidate;
 use crate::ops::{self, Binary, LstmForm, Unary};
-use crate::reference::Data;
 use crate::reference::attention::Attention;
 use crate::reference::lora::Lora;
 use crate::reference::loss::TargetLoss;
 use crate::reference::matmul::MatMul;
+use crate::reference::{Data, ODD_SIZES};
 
 /// Some proofs that belong together.
 pub(super) struct Case {
@@ -104,7 +104,7 @@ fn functions(gpu: &Gpu) -> Result<Vec<Evidence>> {
         Unary::Square,
         affine,
     ] {
-        for n in [1, 257, 260] {
+        for n in ODD_SIZES.into_iter().chain([260]) {
             let mut data = Data::new(n as u64);
             let x = match f {
                 Unary::Log | Unary::Sqrt => data.uniform(n, 0.02, 30.0),
@@ -251,7 +251,12 @@ fn losses(gpu: &Gpu) -> Result<Vec<Evidence>> {
 
 fn products(gpu: &Gpu) -> Result<Vec<Evidence>> {
     let mut all = Vec::new();
-    for (batch, (m, n, k)) in [(1, (65, 3, 257)), (3, (5, 63, 33))] {
+    for (batch, (m, n, k)) in [
+        (1, (1, 257, 123)),
+        (1, (65, 3, 257)),
+        (1, (68, 36, 40)),
+        (3, (5, 63, 33)),
+    ] {
         for [transpose_a, transpose_b] in TRANSPOSITIONS {
             let case = forms::Case::plain(m, n, k).transposed([transpose_a, transpose_b]);
             let mut data = Data::new((m + n + k) as u64);
@@ -297,7 +302,7 @@ fn product_forms(gpu: &Gpu) -> Result<Vec<Evidence>> {
     let mut all = Vec::new();
     for form in forms(gpu) {
         for swapped in TRANSPOSITIONS {
-            for (m, n, k) in [(1, 257, 65), (65, 123, 257), (40, 136, 24)] {
+            for (m, n, k) in [(1, 257, 65), (3, 63, 123), (65, 123, 257), (40, 136, 24)] {
                 all.push(
                     forms::Case::plain(m, n, k)
                         .transposed(swapped)
@@ -395,6 +400,7 @@ fn attention(gpu: &Gpu) -> Result<Vec<Evidence>> {
         (Layout::Packed, [9, 2, 3], true, 0.1),
         (Layout::Same, [11, 2, 80], false, 0.0),
         (Layout::Packed, [9, 1, 128], false, 0.0),
+        (Layout::Packed, [257, 1, 8], true, 0.0),
     ] {
         let shape = Attention {
             causal,
@@ -447,7 +453,13 @@ fn lstm_layers(gpu: &Gpu) -> Result<Vec<Evidence>> {
     lstm_proofs(
         gpu,
         None,
-        &[[1, 1, 1, 1], [5, 3, 7, 33], [4, 33, 5, 36], [4, 9, 5, 64]],
+        &[
+            [1, 1, 1, 1],
+            [5, 3, 7, 33],
+            [2, 1, 17, 123],
+            [4, 33, 5, 36],
+            [4, 9, 5, 64],
+        ],
     )
 }
 

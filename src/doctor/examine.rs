@@ -35,80 +35,108 @@ impl Default for Options {
     }
 }
 
-/// What is known of a kernel.
-#[derive(Default)]
-struct Seen {
-    cases: usize,
-    over_naive: f64,
-    faults: Vec<String>,
-}
+/// Faults of a kernel that are kept.
+const FAULTS: usize = 5;
 
+/// All passes that ran.
 #[derive(Default)]
-struct Table(BTreeMap<Ran, Seen>);
+struct Table(Vec<Pass>);
 
 impl Table {
-    fn add(&mut self, evidence: &Evidence) {
-        for pass in [&evidence.forward, &evidence.backward] {
-            for ran in &pass.kernels {
-                self.add_to(*ran, pass);
-            }
-        }
-    }
-
-    fn add_to(&mut self, ran: Ran, pass: &Pass) {
-        let seen = self.0.entry(ran).or_default();
-        seen.cases += 1;
-        seen.over_naive = seen.over_naive.max(pass.over_naive);
-        seen.faults.extend(pass.faults.iter().cloned());
+    fn add(&mut self, evidence: Evidence) {
+        self.0.extend([evidence.forward, evidence.backward]);
     }
 
     /// A kernel that cannot be compiled or dispatched.
     fn broken(&mut self, kernel: &str, half: bool, fault: String) {
-        if let Some(source) = catalogue::get(kernel) {
-            let ran = Ran {
-                kernel: source.name,
-                half,
-            };
-            let pass = Pass {
-                over_naive: f64::INFINITY,
-                faults: vec![fault],
-                kernels: Default::default(),
-            };
-            self.add_to(ran, &pass);
+        let ran = catalogue::get(kernel).map(|source| Ran {
+            kernel: source.name,
+            half,
+            image: false,
+        });
+        self.0.push(Pass {
+            over_naive: f64::INFINITY,
+            faults: vec![fault],
+            kernels: ran.into_iter().collect(),
+        });
+    }
+
+    /// The share of a kernel's passes that are at fault.
+    fn shares(&self) -> BTreeMap<Ran, f64> {
+        let mut counts: BTreeMap<Ran, (f64, f64)> = BTreeMap::new();
+        for pass in &self.0 {
+            for ran in &pass.kernels {
+                let (wrong, all) = counts.entry(*ran).or_default();
+                *wrong += f64::from(u8::from(!pass.faults.is_empty()));
+                *all += 1.0;
+            }
         }
+        let share = |(ran, (wrong, all))| (ran, wrong / all);
+        counts.into_iter().map(share).collect()
     }
 
+    /// Where a pass is at fault, the kernels in it that are at fault most often are to blame: others ran
+    /// rightly elsewhere.
     fn rows(&self) -> Vec<KernelRow> {
-        let row = |(ran, seen): (&Ran, &Seen)| KernelRow {
-            kernel: ran.kernel.into(),
-            rung: rung(ran.kernel).map_or("portable", Optional::name).into(),
-            f16: ran.half,
-            cases: seen.cases,
-            over_naive: seen.over_naive.is_finite().then_some(seen.over_naive),
-            right: seen.faults.is_empty(),
-            faults: seen.faults.clone(),
-        };
-        self.0.iter().map(row).collect()
+        let shares = self.shares();
+        let share = |ran: &Ran| shares.get(ran).copied().unwrap_or(0.0);
+        let mut rows: BTreeMap<Ran, KernelRow> = BTreeMap::new();
+        for pass in &self.0 {
+            let most = pass.kernels.iter().map(share).fold(0.0, f64::max);
+            for ran in &pass.kernels {
+                let row = rows.entry(*ran).or_insert_with(|| KernelRow::of(ran));
+                row.cases += 1;
+                if pass.faults.is_empty() {
+                    row.over_naive = row.over_naive.max(pass.over_naive);
+                } else if share(ran) == most {
+                    row.right = false;
+                    row.over_naive = row.over_naive.max(pass.over_naive);
+                    row.fault_count += pass.faults.len();
+                    let room = FAULTS.saturating_sub(row.faults.len());
+                    row.faults.extend(pass.faults.iter().take(room).cloned());
+                }
+            }
+        }
+        rows.into_values().collect()
     }
+}
 
-    /// What must be left out, and what cannot be.
-    fn judge(&self, findings: &mut Findings) {
-        for (ran, _) in self.0.iter().filter(|(_, seen)| !seen.faults.is_empty()) {
-            match rung(ran.kernel) {
-                Some(part) => findings.left_out.insert(part),
-                None if ran.half => findings.left_out.insert(Optional::F16),
-                None => findings.wrong.insert(ran.kernel.into()),
-            };
+/// What must be left out, and what cannot be.
+fn judge(rows: &[KernelRow], findings: &mut Findings) {
+    for row in rows.iter().filter(|row| !row.right) {
+        match optional(&row.kernel, row.rung == Optional::Image.name()) {
+            Some(part) => findings.left_out.insert(part),
+            None if row.f16 => findings.left_out.insert(Optional::F16),
+            None => findings.wrong.insert(row.kernel.clone()),
+        };
+    }
+}
+
+impl KernelRow {
+    fn of(ran: &Ran) -> KernelRow {
+        KernelRow {
+            kernel: ran.kernel.into(),
+            rung: optional(ran.kernel, ran.image)
+                .map_or("portable", Optional::name)
+                .into(),
+            f16: ran.half,
+            cases: 0,
+            over_naive: 0.0,
+            right: true,
+            fault_count: 0,
+            faults: Vec::new(),
         }
     }
 }
 
 /// What melos leaves out where this kernel is wrong; `None` for those that run anywhere.
-fn rung(kernel: &str) -> Option<Optional> {
+fn optional(kernel: &str, image: bool) -> Option<Optional> {
     match kernel {
+        _ if image => Some(Optional::Image),
         "matmul_tile" => Some(Optional::Tile),
         "matmul_coop" => Some(Optional::Matrix),
-        "matmul_image" | "matmul_pack" => Some(Optional::Image),
+        // For products by broadcast alone.
+        "matmul_pack" => Some(Optional::Subgroup),
         _ if kernel.contains("subgroup") => Some(Optional::Subgroup),
         _ => None,
     }
@@ -165,9 +193,9 @@ pub fn examine(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Repo
         .and_then(|()| time(&gpu, options, &mut report, progress));
     report.stopped = ended.err().map(|error| error.to_string());
     report.kernels = table.rows();
-    report.not_run = not_run(&table, &caps, &mut report.stopped);
+    report.not_run = not_run(&report.kernels, &caps, &mut report.stopped);
     let mut findings = gpu.findings();
-    table.judge(&mut findings);
+    judge(&report.kernels, &mut findings);
     if options.keep && report.stopped.is_none() {
         gpu.keep(&findings)?;
     }
@@ -195,7 +223,7 @@ fn prove_all(gpu: &Gpu, table: &mut Table, progress: &mut dyn FnMut(&str)) -> Re
 fn prove_case(case: &Case, gpu: &Gpu, table: &mut Table) -> Result<()> {
     match (case.run)(gpu) {
         Ok(all) => {
-            all.iter().for_each(|evidence| table.add(evidence));
+            all.into_iter().for_each(|evidence| table.add(evidence));
             Ok(())
         }
         Err(Error::Kernel { kernel, message }) => {
@@ -213,13 +241,13 @@ fn prove_case(case: &Case, gpu: &Gpu, table: &mut Table) -> Result<()> {
 }
 
 /// Every kernel of the catalogue that no proof ran; one that should have is an end before its time.
-fn not_run(table: &Table, caps: &Caps, stopped: &mut Option<String>) -> Vec<NotRun> {
+fn not_run(rows: &[KernelRow], caps: &Caps, stopped: &mut Option<String>) -> Vec<NotRun> {
     let mut all = Vec::new();
     for kernel in catalogue::iter().map(|source| source.name) {
-        if table.0.keys().any(|ran| ran.kernel == kernel) {
+        if rows.iter().any(|row| row.kernel == kernel) {
             continue;
         }
-        let lacks = match rung(kernel) {
+        let lacks = match optional(kernel, kernel == "matmul_image") {
             Some(Optional::Matrix) if caps.matrix.is_none() => "no matrix units of f16",
             Some(Optional::Subgroup | Optional::Image) if !caps.broadcasts() => {
                 "no subgroups of 8 lanes or more"

@@ -15,14 +15,19 @@ pub struct KernelRow {
     pub f16: bool,
     /// Proofs that ran it.
     pub cases: usize,
-    /// Its worst error, in errors of a plain f32 program on the same data (for f16 at least in roundings
-    /// to f16); none where it gave no numbers.
-    pub over_naive: Option<f64>,
+    /// The worst error of results that it had a part in, in errors of a plain f32 program on the same data
+    /// or in roundings of the result, whichever is more; infinite (in JSON: null) where it gave no numbers.
+    pub over_naive: f64,
     /// Whether all of its results are right.
     pub right: bool,
-    /// What is wrong, one line and its details each.
+    /// How many results are wrong.
+    pub fault_count: usize,
+    /// The first of them, what is wrong and its details each.
     pub faults: Vec<String>,
 }
+
+/// Wrong kernels whose first fault is shown.
+const SHOWN: usize = 5;
 
 /// A kernel that was not run, and why.
 #[derive(Debug, Clone, Serialize)]
@@ -117,9 +122,11 @@ impl Report {
             "kernel", "rung", "", "cases", "error/naive"
         );
         for row in &self.kernels {
-            let error = row
-                .over_naive
-                .map_or("no number".into(), |e| format!("{e:.2}"));
+            let error = match row.over_naive {
+                error if !error.is_finite() => "no number".into(),
+                error if error < 1e4 => format!("{error:.2}"),
+                error => format!("{error:.1e}"),
+            };
             let half = if row.f16 { "f16" } else { "f32" };
             let verdict = if row.right { "right" } else { "WRONG" };
             let _ = writeln!(
@@ -173,13 +180,17 @@ impl Report {
 
     fn verdict(&self) -> String {
         let mut out = String::new();
-        for row in self.kernels.iter().filter(|row| !row.right) {
-            let more = match row.faults.len() {
-                0 | 1 => String::new(),
-                count => format!("\n  and {} more", count - 1),
-            };
+        let wrong: Vec<&KernelRow> = self.kernels.iter().filter(|row| !row.right).collect();
+        for row in wrong.iter().take(SHOWN) {
             let fault = row.faults.first().map_or("", String::as_str);
-            let _ = writeln!(out, "{} ({}): {fault}{more}", row.kernel, row.rung);
+            let _ = writeln!(
+                out,
+                "{} ({}), {} faults, first {fault}",
+                row.kernel, row.rung, row.fault_count
+            );
+        }
+        if wrong.len() > SHOWN {
+            let _ = writeln!(out, "and {} kernels more: see --json", wrong.len() - SHOWN);
         }
         if let Some(why) = &self.stopped {
             let _ = writeln!(out, "The examination ended early: {why}");
@@ -204,7 +215,7 @@ impl Report {
             let count = self.kernels.len();
             writeln!(
                 out,
-                "All {count} kernels are right on this adapter ({seconds:.0} s)."
+                "All {count} kernels and variants are right on this adapter ({seconds:.0} s)."
             )
         } else {
             writeln!(

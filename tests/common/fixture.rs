@@ -2,7 +2,7 @@
 // Each test binary has its own copy and uses its own part of it.
 #![allow(dead_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use melos::Result;
 use melos::device::Gpu;
@@ -19,6 +19,13 @@ pub fn bound<M>(store: &ParamStore, new: impl Fn(&Vars) -> Result<M>) -> M {
     model
 }
 
+/// tests/fixtures: of the folder that cargo, or who runs the program without it, names.
+pub fn fixtures() -> PathBuf {
+    let built_in = env!("CARGO_MANIFEST_DIR").into();
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built_in);
+    Path::new(&root).join("tests/fixtures")
+}
+
 pub struct Fixture {
     name: String,
     bytes: Vec<u8>,
@@ -26,9 +33,7 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn open(name: &str) -> Fixture {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures")
-            .join(format!("{name}.safetensors"));
+        let path = fixtures().join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Fixture {
             name: name.to_string(),

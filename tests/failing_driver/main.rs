@@ -2,6 +2,8 @@
 //! program ends with one line and a code, and goes on from its last checkpoint.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
+mod doctor;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -51,9 +53,12 @@ impl Place {
 
     /// `melos train` with these arguments, over a driver that fails so.
     fn train(&self, arguments: &[&str], fail: &[(&str, &str)]) -> Output {
+        self.melos(&[&["train", "--quiet"], arguments].concat(), fail)
+    }
+
+    fn melos(&self, arguments: &[&str], fail: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_melos"));
         command
-            .args(["train", "--quiet"])
             .args(arguments)
             .current_dir(self.folder.path())
             .env("MELOS_CACHE", self.folder.path().join("cache"))

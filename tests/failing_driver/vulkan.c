@@ -2,6 +2,9 @@
  * of the function FAIL_CALL, and all its later ones, return FAIL_CODE (-4: the device is lost; -2: it has no
  * memory left; -1: the host has none). With FAIL_ONCE=1 only that one call does.
  *
+ * A driver that computes wrongly: shaders with an instruction of the number WRONG_WITH (345: shuffle within a
+ * subgroup, 98: reading an image, 19: all) subtract where they should add.
+ *
  *     cc -shared -fPIC -o libvulkan.so.1 vulkan.c -ldl
  *     LD_LIBRARY_PATH=. REAL_VULKAN=/usr/lib/…/libvulkan.so.1 FAIL_CALL=vkQueueSubmit FAIL_AT=3 melos …
  *
@@ -57,9 +60,40 @@ static int code(void) {
     }
 CALLS(WRAP)
 
+enum { ADD = 129, SUBTRACT = 131, HEADER = 5 };
+
+/* The next instruction of SPIR-V, whose word has its length above its number. */
+#define EACH(i, code, count) (size_t i = HEADER; i < (count) && (code)[i] >> 16; i += (code)[i] >> 16)
+
+static int32_t wrong_vkCreateShaderModule(word a, word b, word c, word d, word e, word f) {
+    const char *text = getenv("WRONG_WITH");
+    struct { word type, next, flags; size_t size; const uint32_t *code; } info = {0};
+    memcpy(&info, (void *)b, sizeof info);
+    size_t count = info.size / 4;
+    int meant = 0;
+    if (text)
+        for EACH (i, info.code, count)
+            meant |= (info.code[i] & 0xffff) == (uint32_t)atoi(text);
+    if (!meant)
+        return failing_vkCreateShaderModule(a, b, c, d, e, f);
+    uint32_t *code = malloc(info.size);
+    memcpy(code, info.code, info.size);
+    for EACH (i, code, count)
+        if ((code[i] & 0xffff) == ADD)
+            code[i] += SUBTRACT - ADD;
+    info.code = code;
+    int32_t result = failing_vkCreateShaderModule(a, (word)&info, c, d, e, f);
+    free(code);
+    return result;
+}
+
 static void *wrapped(const char *name, void *real) {
     if (!real)
         return real;
+    if (!strcmp(name, "vkCreateShaderModule")) {
+        real_vkCreateShaderModule = (call)real;
+        return (void *)wrong_vkCreateShaderModule;
+    }
 #define CHOOSE(known)                                                                                      \
     if (!strcmp(name, #known)) {                                                                           \
         real_##known = (call)real;                                                                         \

@@ -12,7 +12,7 @@ fn src() -> sources::Sources {
 /// Folders and single files of `src`, from the ground up. Each may use what stands in the rows above
 /// it here, and nothing else; those of one row do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["kernels"],
+    &["kernels", "reference"],
     &["error", "cache"],
     &["atomic", "schema"],
     &["translate"],
@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     // Files and texts to tensors and numbers: they know no model.
     &["hub", "text"],
     &["models"],
-    &["objectives"],
+    &["objectives", "doctor"],
     &["train", "trainer"],
     // What asks a trained model reads and scores texts as training does.
     &["inference"],

@@ -18,7 +18,10 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Of the folder that cargo, or who runs the program without it, names.
+        let built_in = env!("CARGO_MANIFEST_DIR").into();
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(built_in);
+        let path = Path::new(&root)
             .join("tests/fixtures")
             .join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

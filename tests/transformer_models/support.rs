@@ -13,7 +13,7 @@ use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamStore, Tape, Tensor};
 use serde_json::Value;
 
-use crate::common::fixture::Fixture;
+use crate::common::fixture::{Fixture, fixtures};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{assert_near, cast};
 
@@ -34,8 +34,8 @@ pub struct Model {
 
 /// `config.json` of a folder.
 pub fn config(folder: &str) -> Value {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hf");
-    let text = std::fs::read_to_string(format!("{root}/{folder}/config.json")).unwrap();
+    let file = fixtures().join("hf").join(folder).join("config.json");
+    let text = std::fs::read_to_string(file).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -227,7 +227,7 @@ impl Model {
 /// What transformers wrote comes out again, whatever of it melos knows; nothing else does.
 #[test]
 fn configurations_keep_every_field() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf");
+    let root = fixtures().join("hf");
     let mut families = BTreeSet::new();
     for entry in std::fs::read_dir(root).unwrap() {
         let folder = entry.unwrap().path();

@@ -20,7 +20,7 @@ CLIP = 5.0
 
 
 def tokens(vocab, count):
-    """The batch of benches/support/timed.rs."""
+    """The batch of src/doctor/steps/tokens.rs."""
     state, ids = 12345, []
     for _ in range(count):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
