@@ -131,11 +131,16 @@ pub trait Criterion {
     /// No documents; a batch or length that no text fits in; a missing special token.
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>>;
 
-    /// What of the documents `docs` goes into the batches of training.
+    /// What of the documents `docs` goes into the batches of training, as far as it is known.
     ///
     /// # Errors
     /// As [`batches`](Self::batches).
-    fn coverage(&self, docs: &[u32]) -> Result<Coverage>;
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        Ok(Coverage {
+            texts: docs.len() as u64,
+            ..Coverage::default()
+        })
+    }
 
     /// The tensors that live from batch to batch, with their values before the first.
     ///
