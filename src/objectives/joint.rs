@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Batches, Named, Targets};
 use super::classify::{Classification, Classify};
+use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::sa::shifted_tokens;
@@ -155,6 +156,10 @@ impl Criterion for Both {
             }
         };
         Ok(Box::new(Named::new(stream, self.labels.work(docs), named)))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        self.labels.coverage(docs)
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

@@ -4,6 +4,7 @@
 //! beside the keys that every stage has.
 
 pub mod batch;
+pub mod coverage;
 pub mod criterion;
 pub mod feed;
 pub mod labels;

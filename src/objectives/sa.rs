@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
 use super::{LENGTH, Objective, WrongOption, check_length};
@@ -105,6 +106,11 @@ impl Criterion for Reconstruction {
                 .numbers("lens", b.lens);
             shifted(batch, b.decoder, shape)
         })))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let what = Some("words to write");
+        Ok(self.setup.beginnings(docs, self.options.max_len - 1, what))
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
 use super::classify::check_smoothing;
+use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::labels::Labels;
@@ -17,7 +18,7 @@ use crate::models::{Answers, Cut, Network, classification_loss};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::IGNORE;
-use crate::text::{Keep, TaggedBatch, TaggedBatches, TaggedDocuments};
+use crate::text::{Frame, Keep, TaggedBatch, TaggedBatches, TaggedDocuments};
 
 /// Predicts a label for every word of a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,6 +133,22 @@ impl Criterion for Tagging {
         };
         let work = self.setup.tokens(docs, 2, self.options.max_len);
         Ok(Box::new(Named::new(stream, work, named)))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let Self { setup, options, .. } = self;
+        let frame = Frame::of(setup.tokenizer.vocabulary())?;
+        let rows = setup.rows(options.max_len, options.kept_end, Purpose::Scoring);
+        let read = |&doc: &u32| {
+            let [[tokens, labels], [read, asked]] = self.tagged.read(doc, &rows, frame);
+            Read {
+                tokens,
+                read,
+                answers: [labels, asked],
+                ..Read::default()
+            }
+        };
+        Ok(Coverage::of(Some("labels of words"), docs.iter().map(read)))
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

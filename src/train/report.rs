@@ -98,13 +98,19 @@ pub struct Row {
     pub kind: StageKind,
     /// Units behind the row.
     pub repeats: usize,
-    /// Test error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats,
-    /// Wilson's over the test texts where there is one unit.
+    /// Error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats, Wilson's over the
+    /// texts where there is one unit. Of the test texts, or where the run has none those for validation.
     pub error: Option<Interval>,
     /// Mean perplexity, of the test split or else the validation split.
     pub perplexity: Option<f64>,
     /// Mean accuracy on masked tokens, or with several labels a text, likewise.
     pub accuracy: Option<f64>,
+    /// Mean F1 of several labels a text, or of entities, likewise.
+    pub f1: Option<f64>,
+    /// Mean squared error of numbers, likewise.
+    pub squared_error: Option<f64>,
+    /// Mean correlation of numbers, likewise.
+    pub correlation: Option<f64>,
     /// Numbers that the model has.
     pub parameters: u64,
     /// Those of them that were trained.
@@ -138,7 +144,7 @@ impl Report {
         let rows = stages.iter().filter_map(|stage| {
             let own = units.iter().filter(|u| u.stage == stage.name);
             let own: Vec<&UnitResult> = own.collect();
-            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own))
+            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own, tested(&units)))
         });
         let kind_of = |u: &UnitResult| stages.iter().find(|s| s.name == u.stage).map(|s| s.kind);
         let score = |u: &UnitResult| {
@@ -168,12 +174,19 @@ impl Report {
 
     /// The table, in Markdown; without the columns that say nothing of any row.
     pub fn table(&self) -> String {
-        const TRAINED: usize = 4;
+        const TRAINED: usize = 7;
+        let error = match tested(&self.units) {
+            true => "test error % (95 %)",
+            false => "validation error % (95 %)",
+        };
         let head = [
             "model",
-            "test error % (95 %)",
+            error,
             "perplexity",
             "accuracy %",
+            "F1",
+            "squared error",
+            "correlation",
             "trained %",
             "peak MiB",
             "runs",
@@ -190,6 +203,9 @@ impl Report {
                 known(row.error.map(|e| interval(&e, row.repeats))),
                 known(row.perplexity.map(|p| format!("{p:.2}"))),
                 known(row.accuracy.map(|a| format!("{:.2}", 100.0 * a))),
+                known(row.f1.map(|f1| format!("{f1:.3}"))),
+                known(row.squared_error.map(|e| format!("{e:.4}"))),
+                known(row.correlation.map(|c| format!("{c:.3}"))),
                 known(trains.then(|| percent(row.trainable, row.parameters))),
                 known(row.peak_memory.map(mebibytes)),
                 row.repeats.to_string(),
@@ -201,16 +217,25 @@ impl Report {
         let kept: Vec<usize> = (0..cells[0].len())
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
-        let cut = |row: &[String; 9]| kept.iter().map(|&column| row[column].clone()).collect();
+        let cut = |row: &[String; 12]| kept.iter().map(|&column| row[column].clone()).collect();
         markdown(&cells.iter().map(cut).collect::<Vec<Vec<String>>>())
     }
 }
 
-fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
+/// Whether classes were asked for on texts for testing.
+fn tested(units: &[UnitResult]) -> bool {
+    let classes = |u: &UnitResult| u.test.as_ref().is_some_and(|s| s.classes.is_some());
+    units.iter().any(classes)
+}
+
+fn row(name: &str, kind: StageKind, units: &[&UnitResult], tested: bool) -> Row {
     let n = units.len() as f64;
-    let classes: Vec<_> = units
-        .iter()
-        .filter_map(|u| u.test.as_ref()?.classes.as_ref())
+    let judged = units.iter().map(|u| match tested {
+        true => &u.test,
+        false => &u.validation,
+    });
+    let classes: Vec<_> = judged
+        .filter_map(|s| s.as_ref()?.classes.as_ref())
         .collect();
     let error = match classes[..] {
         [one] => wilson(one.wrong(), one.confusion.iter().flatten().sum()),
@@ -231,6 +256,9 @@ fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
         error,
         perplexity: mean(|s| s.perplexity),
         accuracy: mean(|s| s.accuracy),
+        f1: mean(|s| s.f1),
+        squared_error: mean(|s| s.is_of_numbers().then_some(s.loss)),
+        correlation: mean(|s| s.correlation),
         parameters: first.map_or(0, |u| u.parameters),
         trainable: first.map_or(0, |u| u.trainable),
         peak_memory: units.iter().filter_map(|u| u.peak_memory).max(),

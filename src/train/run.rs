@@ -403,6 +403,8 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     }
     let problem = if path.join("config.toml").is_file() {
         "is a run without a finished model; finish it with `melos train --resume`"
+    } else if path.join(hub::CONFIG).is_file() {
+        hub::without_weights(path)
     } else {
         "is no model folder (model.safetensors, config.json), no adapter folder (adapter_config.json) and no run folder"
     };

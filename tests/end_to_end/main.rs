@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod data_mistakes;
 mod families;
 mod japanese;
 mod labels;
