@@ -180,7 +180,7 @@ pub enum Error {
     },
     /// A column that was asked for, or is needed, is not in the file.
     #[error(
-        "'{path}' has no {role} column{wanted}; its columns are: {available}; name one by its header or number (from 0)"
+        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: data.{role}_column in a run file, --{role}-column elsewhere"
     )]
     ColumnMissing {
         /// The file.
@@ -191,6 +191,8 @@ pub enum Error {
         wanted: String,
         /// The columns there are.
         available: String,
+        /// What names a column.
+        by: &'static str,
     },
     /// The format of a corpus cannot be told from its path.
     #[error("cannot tell the format of '{path}': {message}")]
@@ -211,9 +213,7 @@ pub enum Error {
         found: String,
     },
     /// A class has no example, or too few.
-    #[error(
-        "class '{class}' has {found} examples in {place}, {needed} or more are needed; add examples or ask for fewer"
-    )]
+    #[error("class '{class}' has {found} of the {needed} examples needed in {place}; {remedy}")]
     EmptyClass {
         /// The class.
         class: String,
@@ -223,6 +223,8 @@ pub enum Error {
         needed: usize,
         /// Examples found.
         found: usize,
+        /// What to do.
+        remedy: String,
     },
     /// A label of the evaluation data never occurs in the training data.
     #[error(

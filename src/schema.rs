@@ -179,8 +179,16 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        // serde's words for Rust's types are not the user's.
+        let expected = match expected.to_string().as_str() {
+            "f32" | "f64" => "a number".into(),
+            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
+            "i32" | "i64" => "a whole number".into(),
+            "a boolean" => "true or false".into(),
+            other => other.to_string(),
+        };
         Self::new(Kind::Type {
-            expected: expected.to_string(),
+            expected,
             found: found.to_string(),
         })
     }

@@ -43,6 +43,7 @@ fn documents(lengths: &[usize]) -> Arc<Documents> {
         pair: None,
         label: (i % 10 != 9).then(|| if i % 3 == 0 { "pos" } else { "neg" }.to_owned()),
         split: None,
+        line: None,
     });
     Arc::new(Documents::from_examples(examples, &tokenizer).unwrap())
 }
@@ -468,7 +469,10 @@ fn bad_splits() {
     };
     small(
         k_fold(&documents, &from, 10, 1).map(drop),
-        "'pos' has 6 examples",
+        "'pos' has 6 of the 10 examples",
     );
-    small(holdout(&documents, &[0, 1], 0.5, 1).map(drop), "2 or more");
+    small(
+        holdout(&documents, &[0, 1], 0.5, 1).map(drop),
+        "1 of the 2 examples",
+    );
 }

@@ -36,7 +36,8 @@ fn archive(root: &Path, prefix: &str, to: &Path) {
 fn all(source: &Source) -> Result<Vec<Example>> {
     let mut examples = Vec::new();
     read(source, &mut |example| {
-        examples.push(example);
+        let line = None;
+        examples.push(Example { line, ..example });
         Ok(())
     })?;
     Ok(examples)
@@ -48,6 +49,7 @@ fn example(text: &str, label: Option<&str>, split: Option<Split>) -> Example {
         pair: None,
         label: label.map(str::to_owned),
         split,
+        line: None,
     }
 }
 

@@ -52,6 +52,7 @@ fn batches_frame_texts_and_pairs_as_transformers_does() {
             pair: case.pair.clone(),
             label: None,
             split: None,
+            line: None,
         };
         let documents = Arc::new(Documents::from_examples([example], &tokenizer).unwrap());
         let length = case.ids.len();
@@ -84,6 +85,7 @@ fn rows_too_short_for_a_doubled_separator_are_refused() {
         pair: Some("A plot".into()),
         label: None,
         split: None,
+        line: None,
     };
     let documents = Arc::new(Documents::from_examples([example], &tokenizer).unwrap());
     let batches = |max_len| {

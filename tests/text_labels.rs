@@ -1,7 +1,8 @@
 //! How labels are read.
 #![cfg(feature = "train")]
 
-use melos::text::{Source, corpus};
+use melos::Error;
+use melos::text::{LabelKind, Source, corpus};
 use tempfile::TempDir;
 
 #[test]
@@ -10,8 +11,12 @@ fn several_labels_may_be_none_and_lists() {
     let read = |name: &str, text: &str, several| -> melos::Result<Vec<_>> {
         let path = root.path().join(name);
         std::fs::write(&path, text).unwrap();
+        let label_kind = match several {
+            true => LabelKind::Several,
+            false => LabelKind::Class,
+        };
         let source = Source {
-            several,
+            label_kind,
             ..Source::new(&path)
         };
         let mut labels = Vec::new();
@@ -57,4 +62,49 @@ fn several_labels_may_be_none_and_lists() {
         assert!(error.contains(words), "{label}: {error}");
         assert!(error.contains("line 2"), "{error}");
     }
+}
+
+#[test]
+fn a_number_that_is_none_is_refused_where_it_stands() {
+    let root = TempDir::new().unwrap();
+    let read = |name: &str, text: &str| -> melos::Result<Vec<_>> {
+        let path = root.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let source = Source {
+            label_kind: LabelKind::Number,
+            ..Source::new(&path)
+        };
+        let mut labels = Vec::new();
+        corpus::read(&source, &mut |example| {
+            labels.push(example.label.unwrap_or("none".into()));
+            Ok(())
+        })?;
+        Ok(labels)
+    };
+    let good = "label,text\n-1,a\n 2.5e3,b\n,c\n1e-40,d\n";
+    let found = read("good.csv", good).unwrap();
+    assert_eq!(found, ["-1", "2.5e3", "none", "1e-40"]);
+    let good = "{\"text\":\"a\",\"label\":-1.5}\n{\"text\":\"b\",\"label\":null}\n";
+    assert_eq!(read("good.jsonl", good).unwrap(), ["-1.5", "none"]);
+    // 1e39 is a number, and none that the model's loss can reach.
+    for wrong in ["NaN", "inf", "-Infinity", "1e39", "three", "1,5", "0x10"] {
+        let csv = format!("text,label\na,1\nb,\"{wrong}\"\n");
+        let jsonl =
+            format!("{{\"text\":\"a\",\"label\":1}}\n{{\"text\":\"b\",\"label\":\"{wrong}\"}}\n");
+        for (name, text, line) in [("a.csv", csv, 3), ("a.jsonl", jsonl, 2)] {
+            let error = read(name, &text).unwrap_err();
+            let at = matches!(&error, Error::MalformedRow { line: found, .. } if *found == line);
+            assert!(at, "{error:?}");
+            let error = error.to_string();
+            let words = format!("the label '{wrong}' is no finite number");
+            assert!(error.contains(&words) && error.contains(name), "{error}");
+        }
+    }
+    // As Python's json writes it.
+    let bare = "{\"text\":\"a\",\"label\":1}\n{\"text\":\"b\",\"label\":NaN}\n";
+    let error = read("b.jsonl", bare).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2: ") && error.contains("neither NaN"),
+        "{error}"
+    );
 }

@@ -45,6 +45,7 @@ fn corpus(lengths: &[usize]) -> (Arc<Documents>, Vocabulary) {
         pair: None,
         label: None,
         split: None,
+        line: None,
     });
     let documents = Documents::from_examples(examples, &tokenizer).unwrap();
     let size = tokenizer.vocab_size() + 1;

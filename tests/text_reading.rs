@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use melos::text::corpus::{Example, Source, Split, read, read_tagged};
 use melos::text::split::holdout;
-use melos::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenise};
+use melos::text::{LabelKind, Tokenizer, TokenizerKind, TokenizerOptions, tokenise};
 use melos::{Error, Result};
 use tempfile::TempDir;
 
@@ -211,7 +211,10 @@ fn json_lines_have_many_names() {
         "t.json",
         "{\"tokens\":[\"one\",\"two\"],\"tags\":[\"X\",\"Y\"]}\n",
     );
-    assert_eq!(read_tagged(&tagged).unwrap()[0].words, ["one", "two"]);
+    assert_eq!(
+        read_tagged(&Source::new(&tagged)).unwrap()[0].words,
+        ["one", "two"]
+    );
     let says = |text: &str, line: u64, words: &[&str]| {
         let path = write(&root, "wrong.json", text);
         let error = all(&Source::new(&path)).unwrap_err();
@@ -221,14 +224,13 @@ fn json_lines_have_many_names() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         assert!(!error.contains("at line"), "{error}");
     };
-    says("[{\"text\":\"one\"}]\n", 1, &["jq -c '.[]'"]);
     says("{\n \"text\": \"one\"\n}\n", 1, &["one JSON object"]);
     let half = format!("{rows}{{\"text\":\"three \\ud83d\",\"label\":\"a\"}}\n");
     says(&half, 3, &["half of a surrogate pair"]);
     says(
         &format!("{rows}{{\"txt\":\"three\"}}\n"),
         3,
-        &["no text", "'sentence'", "(txt)"],
+        &["no text", "'text'", "(txt)"],
     );
     says(
         &format!("{rows}{{\"text\":\"three\"}}\n"),
@@ -246,7 +248,7 @@ fn lists_of_labels_name_what_applies() {
         "{\"text\":\"x\",\"labels\":[\"sad\",\"long\"]}\n{\"text\":\"y\",\"labels\":[]}\n{\"text\":\"z\",\"labels\":[3]}\n",
     );
     let source = Source {
-        several: true,
+        label_kind: LabelKind::Several,
         split: Some(Split::Train),
         ..Source::new(&path)
     };
@@ -279,7 +281,7 @@ fn one_long_text_is_cut_and_its_end_held_out() {
     let tokens = whole.ids(0).to_vec();
     assert_eq!(whole.len(), 1);
     for length in [50, 128, 1_000_000] {
-        let cut = read(&[Source::new(&path)]).in_pieces(length, vocabulary);
+        let cut = read(&[Source::new(&path)]).in_pieces(length, true, vocabulary);
         let pieces = cut.len();
         assert!(pieces >= (tokens.len() / length).max(20), "{pieces}");
         let ids: Vec<&[u32]> = (0..pieces as u32).map(|doc| cut.ids(doc)).collect();
@@ -306,7 +308,7 @@ fn one_long_text_is_cut_and_its_end_held_out() {
         "text,label\na long text,x\nanother one,\n",
     );
     let sources = [Source::new(&rows), Source::unlabelled(&other)];
-    let cut = read(&sources).in_pieces(64, vocabulary);
+    let cut = read(&sources).in_pieces(64, false, vocabulary);
     assert!(cut.len() > 10);
     assert_eq!(cut.labelled().len(), 1);
     assert_eq!(
@@ -314,16 +316,91 @@ fn one_long_text_is_cut_and_its_end_held_out() {
         cut.len() - 2
     );
     assert_eq!(cut.label_names(), ["x"]);
-    let two = [Source::unlabelled(&path), Source::unlabelled(&other)];
-    assert_eq!(read(&two).in_pieces(64, vocabulary).len(), 2);
     let test = Source {
         split: Some(Split::Test),
         ..Source::new(&path)
     };
-    assert_eq!(read(&[test]).in_pieces(64, vocabulary).len(), 1);
+    assert_eq!(read(&[test]).in_pieces(64, false, vocabulary).len(), 1);
     let short = write(&root, "short.txt", "a few words");
     assert_eq!(
-        read(&[Source::new(&short)]).in_pieces(2, vocabulary).len(),
+        read(&[Source::new(&short)])
+            .in_pieces(2, false, vocabulary)
+            .len(),
         1
+    );
+}
+
+#[test]
+fn of_several_books_every_end_is_held_out() {
+    let root = folder();
+    let options = TokenizerOptions {
+        kind: TokenizerKind::Bpe,
+        vocab_size: 300,
+        min_frequency: 1,
+        ..TokenizerOptions::default()
+    };
+    let shelf = |books: usize, words: usize| -> PathBuf {
+        let path = root.path().join(format!("shelf-{books}-{words}"));
+        fs::create_dir_all(&path).unwrap();
+        for n in 0..books {
+            fs::write(path.join(format!("{n}.txt")), book(words + 7 * n)).unwrap();
+        }
+        path
+    };
+    let folder = shelf(3, 2000);
+    let tokenizer = Tokenizer::train(&[Source::new(&folder)], &options).unwrap();
+    let vocabulary = tokenizer.vocabulary();
+    let read = |path: &PathBuf| tokenise(&[Source::new(path)], &tokenizer, None).unwrap();
+    // A list of long texts is a shelf as well.
+    let rows: Vec<String> = (0..3)
+        .map(|n| format!("{{\"text\":\"{}\"}}", book(2000 + 7 * n)))
+        .collect();
+    let list = write(&root, "list.json", format!("[{}]", rows.join(",\n")));
+    let list = Source {
+        label_optional: true,
+        ..Source::new(list)
+    };
+    for documents in [read(&folder), tokenise(&[list], &tokenizer, None).unwrap()] {
+        let lengths: Vec<usize> = (0..3).map(|doc| documents.ids(doc).len()).collect();
+        let cut = documents.in_pieces(100, true, vocabulary);
+        let all: Vec<u32> = (0..cut.len() as u32).collect();
+        let (rest, held) = holdout(&cut, &all, 0.1, 7).unwrap();
+        let share = held.len() as f64 / cut.len() as f64;
+        assert!((0.08..0.12).contains(&share), "{share}");
+        // Where each book ends, in pieces: the last ones of each are held out, and nothing else.
+        let (mut tokens, mut ends) = (0, Vec::new());
+        for &doc in &all {
+            tokens += cut.ids(doc).len();
+            if tokens == lengths[..=ends.len()].iter().sum::<usize>() {
+                ends.push(doc + 1);
+            }
+        }
+        assert_eq!(ends.len(), 3);
+        for (start, end) in [0, ends[0], ends[1]].into_iter().zip(ends) {
+            let own: Vec<u32> = held
+                .iter()
+                .copied()
+                .filter(|d| (start..end).contains(d))
+                .collect();
+            assert!(
+                (1..=(end - start) / 5).contains(&(own.len() as u32)),
+                "{own:?}"
+            );
+            assert_eq!(own, (end - own.len() as u32..end).collect::<Vec<_>>());
+        }
+        assert_eq!(rest.len() + held.len(), cut.len());
+    }
+    // Many books: whole ones are held out where text is read on; where it is not, most of each would be
+    // lost. Texts that are a little longer than what is read of them are left alone.
+    let many = shelf(24, 600);
+    assert_eq!(read(&many).in_pieces(64, true, vocabulary).len(), 24);
+    let tokens = read(&many).tokens() as usize;
+    let pieces = read(&many).in_pieces(64, false, vocabulary).len();
+    assert!(pieces >= tokens / 80, "{pieces} of {tokens}");
+    assert_eq!(read(&many).in_pieces(1000, false, vocabulary).len(), 24);
+    // Few texts that are no longer than what is read of them.
+    assert_eq!(
+        read(&shelf(3, 20)).in_pieces(64, false, vocabulary).len(),
+        3
     );
 }

@@ -42,6 +42,7 @@ fn documents(lengths: &[(usize, usize)]) -> (Arc<Documents>, Tokenizer) {
             pair: (pair > 0).then(|| next(pair)),
             label: (doc % 3 != 2).then(|| ["no", "yes"][doc % 2].to_owned()),
             split: None,
+            line: None,
         })
         .collect();
     let options = TokenizerOptions {

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 fn all(source: &Source) -> Vec<Example> {
     let mut examples = Vec::new();
     let count = read(source, &mut |example| {
-        examples.push(example);
+        let line = None;
+        examples.push(Example { line, ..example });
         Ok(())
     });
     count.unwrap();
@@ -164,7 +165,7 @@ fn labelled_words_are_read() {
         "train.conll",
         "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER",
     );
-    let found = read_tagged(&conll).unwrap();
+    let found = read_tagged(&Source::new(&conll)).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].words, ["EU", "rejects"]);
     assert_eq!(found[0].tags, ["B-ORG", "O"]);
@@ -174,27 +175,78 @@ fn labelled_words_are_read() {
         "a.jsonl",
         "{\"tokens\": [\"EU\", \"x\"], \"ner_tags\": [3, 0]}\n",
     );
-    assert_eq!(read_tagged(&jsonl).unwrap()[0].tags, ["3", "0"]);
+    assert_eq!(
+        read_tagged(&Source::new(&jsonl)).unwrap()[0].tags,
+        ["3", "0"]
+    );
     for (text, what) in [
         (
             "{\"tokens\": [\"EU\"], \"tags\": []}",
             "as many tags as tokens",
         ),
         ("{\"tags\": [\"EU\"]}", "under 'tokens'"),
-        ("[]", "one JSON object a line"),
+        ("[1]", "one list of JSON objects: found a number"),
+        ("\"x\"", "one JSON object a line: found a string"),
     ] {
         let path = put(&folder, "bad.jsonl", text);
-        let error = read_tagged(&path).unwrap_err().to_string();
+        let error = read_tagged(&Source::new(&path)).unwrap_err().to_string();
         assert!(error.contains(what) && error.contains("line 1"), "{error}");
     }
     let path = put(&folder, "bad.conll", "word O\nalone\n");
-    let error = read_tagged(&path).unwrap_err().to_string();
+    let error = read_tagged(&Source::new(&path)).unwrap_err().to_string();
     assert!(
         error.contains("line 2") && error.contains("its label"),
         "{error}"
     );
-    let path = put(&folder, "empty.conll", "\n");
-    assert!(matches!(read_tagged(&path), Err(Error::EmptyText { .. })));
+    for (name, text) in [("empty.conll", "\n"), ("empty.json", "[]")] {
+        let empty = read_tagged(&Source::new(put(&folder, name, text)));
+        assert!(matches!(empty, Err(Error::EmptyText { .. })));
+    }
+}
+
+#[test]
+fn labelled_words_stand_where_the_source_says() {
+    let folder = TempDir::new().unwrap();
+    let source = |name: &str, text: &str, columns: [&str; 2]| Source {
+        text: Some(columns[0].into()),
+        label: Some(columns[1].into()),
+        ..Source::new(put(&folder, name, text))
+    };
+    // CoNLL-U: number, word, lemma, part of speech, more.
+    let conllu = "1\tDogs\tdog\tNOUN\t_\n2\tbark\tbark\tVERB\t_\n";
+    let found = read_tagged(&source("a.conllu", conllu, ["1", "3"])).unwrap();
+    assert_eq!(found[0].words, ["Dogs", "bark"]);
+    assert_eq!(found[0].tags, ["NOUN", "VERB"]);
+    let list = "[\n{\"w\":[\"Dogs\"],\"pos\":[\"N\"]},\n{\"w\":[\"a\",\"b\"],\"pos\":[1,2]}\n]";
+    let found = read_tagged(&source("a.json", list, ["w", "pos"])).unwrap();
+    assert_eq!(found[1].words, ["a", "b"]);
+    assert_eq!(found[1].tags, ["1", "2"]);
+    for (name, text, columns, words) in [
+        (
+            "a.conllu",
+            conllu,
+            ["1", "9"],
+            "'a.conllu' line 1: expected a word in column 1",
+        ),
+        ("a.conllu", conllu, ["word", "3"], "no text column 'word'"),
+        (
+            "a.json",
+            list,
+            ["w", "tag"],
+            "no label column 'tag'; it has: w, pos; name one by its key",
+        ),
+        (
+            "b.json",
+            "[\n\n{\"w\":[\"a\"],\"pos\":[]}]",
+            ["w", "pos"],
+            "line 3: expected as many tags",
+        ),
+    ] {
+        let error = read_tagged(&source(name, text, columns)).unwrap_err();
+        let root = format!("{}/", folder.path().display());
+        let error = error.to_string().replace(&root, "");
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]
@@ -204,6 +256,7 @@ fn parts_have_their_sizes_and_share_nothing() {
         pair: None,
         label: None,
         split: None,
+        line: None,
     };
     let options = TokenizerOptions {
         min_frequency: 1,

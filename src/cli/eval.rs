@@ -8,6 +8,7 @@ use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
 use crate::inference;
+use crate::text::Column;
 use crate::train::config::{DataConfig, Source};
 use crate::train::progress::brief;
 use crate::train::run;
@@ -20,15 +21,15 @@ pub struct Eval {
     /// Text to score on: a data set's archive or folder, or a csv, tsv, jsonl, txt file.
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
-    /// Column or key of the text [default: found by its name].
-    #[arg(long, value_name = "NAME")]
-    text_column: Option<String>,
-    /// Column or key of the label [default: found by its name].
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
-    /// Column or key of a second text [default: there is none].
-    #[arg(long, value_name = "NAME")]
-    pair_column: Option<String>,
+    /// Column (by name or number) or key of the text [default: found by its name].
+    #[arg(long, value_name = "COLUMN")]
+    text_column: Option<Column>,
+    /// Column (by name or number) or key of the label [default: found by its name].
+    #[arg(long, value_name = "COLUMN")]
+    label_column: Option<Column>,
+    /// Column (by name or number) or key of a second text [default: there is none].
+    #[arg(long, value_name = "COLUMN")]
+    pair_column: Option<Column>,
     /// All scores as one JSON object, with the confusion matrix.
     #[arg(long)]
     json: bool,

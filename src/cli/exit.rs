@@ -43,9 +43,11 @@ pub fn code(error: &Error) -> u8 {
         | Error::ConfigType { .. }
         | Error::ConfigMissing { .. }
         | Error::ConfigValue { .. }
-        | Error::UnknownName { .. }
-        // What the user wrote on the command line, refused by what reads it.
-        | Error::Argument {
+        | Error::UnknownName { .. } => USAGE,
+        // A column that the user named, and one that nothing says.
+        Error::ColumnMissing { wanted, .. } if !wanted.is_empty() => USAGE,
+        // What the user wrote on the command line or in a run file, refused by what reads it.
+        Error::Argument {
             op: "fill-mask" | "generate" | "embed" | "predict",
             ..
         } => USAGE,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::train::config::{
     ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
 };
+use crate::train::survey;
 
 /// A run file or preset, and what is changed in it.
 #[derive(Debug, Args)]
@@ -44,20 +45,47 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// The run they describe, checked.
-    pub(super) fn config(&self) -> Result<RunConfig> {
-        let overrides = Overrides {
+    fn overrides(&self) -> Overrides {
+        Overrides {
             scale: self.scale.clone(),
             set: self.set.clone(),
-        };
+        }
+    }
+
+    /// The run that they name, checked: that of a run file or preset, or of data alone. `None` where they
+    /// name nothing.
+    pub(super) fn named(&self) -> Result<Option<RunConfig>> {
+        if self.file.is_some() || self.preset.is_some() {
+            return self.config().map(Some);
+        }
+        if let Some((data, more)) = self.data.split_first() {
+            let config = survey::plain(data, &self.overrides())?;
+            return self.complete(config, more).map(Some);
+        }
+        let used = [
+            ("--set", !self.set.is_empty()),
+            ("--scale", self.scale.is_some()),
+            ("--init", self.init.is_some()),
+            ("--seed", self.seed.is_some()),
+            ("--unlabelled", !self.unlabelled.is_empty()),
+        ];
+        match used.iter().find(|(_, used)| *used) {
+            None => Ok(None),
+            Some((option, _)) => {
+                let message = "is for runs: name a run file, --preset NAME or --data PATH";
+                Err(Error::value(*option, message))
+            }
+        }
+    }
+
+    /// The run they describe, checked.
+    pub(super) fn config(&self) -> Result<RunConfig> {
+        let overrides = self.overrides();
         let mut config = match (&self.file, &self.preset) {
             (Some(file), _) => RunConfig::read(file, &overrides)?,
             (None, Some(name)) => preset(name)?.config(&overrides)?,
             (None, None) => PRESETS[0].config(&overrides)?,
         };
-        if let Some(seed) = self.seed {
-            config.seed = seed;
-        }
         if let Some((data, more)) = self.data.split_first() {
             if config.data.source == Source::Demo {
                 return Err(Error::ConfigValue {
@@ -65,16 +93,25 @@ impl RunOptions {
                     message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
                 });
             }
-            let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-            if learns && !more.is_empty() {
-                return Err(Error::ConfigValue {
-                    place: "--data".into(),
-                    message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
-                });
-            }
             config.data.path = Some(data.clone());
-            config.data.unlabelled.extend_from_slice(more);
+            return self.complete(config, more);
         }
+        self.complete(config, &[])
+    }
+
+    /// A run with what every run may be told; `more` are the data beside the first.
+    fn complete(&self, mut config: RunConfig, more: &[PathBuf]) -> Result<RunConfig> {
+        if let Some(seed) = self.seed {
+            config.seed = seed;
+        }
+        let learns = config.stages.iter().any(|s| s.objective.needs_labels());
+        if learns && !more.is_empty() {
+            return Err(Error::ConfigValue {
+                place: "--data".into(),
+                message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
+            });
+        }
+        config.data.unlabelled.extend_from_slice(more);
         config.data.unlabelled.extend_from_slice(&self.unlabelled);
         if let Some(init) = &self.init {
             start_from(&mut config, init)?;

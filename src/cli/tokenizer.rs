@@ -55,12 +55,12 @@ struct Train {
     /// The format of the data, where it cannot be told from the names.
     #[arg(long)]
     format: Option<Format>,
-    /// The column (csv, tsv) or key (jsonl) that holds the text.
-    #[arg(long, value_name = "COLUMN")]
-    text: Option<String>,
+    /// Column (by name or number) or key that holds the text [default: found by its name].
+    #[arg(long, alias = "text", value_name = "COLUMN")]
+    text_column: Option<Column>,
     /// A second column of text.
-    #[arg(long, value_name = "COLUMN")]
-    pair: Option<String>,
+    #[arg(long, alias = "pair", value_name = "COLUMN")]
+    pair_column: Option<Column>,
     /// Cut the text after this, as after `。`, and take no notice of line breaks.
     #[arg(long, value_name = "TEXT")]
     sentence_end: Option<String>,
@@ -107,14 +107,13 @@ impl Train {
             dictionary: self.dictionary,
             ..TokenizerOptions::default()
         };
-        let column = |name: &Option<String>| name.as_deref().map(Column::from);
         let sources: Vec<Source> = self
             .data
             .iter()
             .map(|path| Source {
                 format: self.format,
-                text: column(&self.text),
-                pair: column(&self.pair),
+                text: self.text_column.clone(),
+                pair: self.pair_column.clone(),
                 sentence_end: self.sentence_end.clone(),
                 ..Source::unlabelled(path)
             })

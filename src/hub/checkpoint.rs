@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::array::{Array, FloatType};
 use super::file::TensorFile;
-use super::format::{Architecture, Format, Layout, detect, known};
+use super::format::{Architecture, Format, Head, Layout, detect, known};
 use super::report::{Ignored, LoadReport, Renamed};
 use crate::error::{Error, Result};
 
@@ -114,17 +114,20 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
         vec![TensorFile::open(&folder.join(WEIGHTS))?]
     } else if folder.join(INDEX).is_file() {
         open_shards(folder)?
-    } else if folder.join("pytorch_model.bin").is_file() {
-        return Err(bad(
-            "has its weights as pytorch_model.bin, which is a program and not read here; load and \
-             save it once with transformers, which writes model.safetensors",
-        ));
     } else {
-        return Err(bad(
-            "has neither model.safetensors nor model.safetensors.index.json; copy the weights into it",
-        ));
+        return Err(bad(without_weights(folder)));
     };
     Checkpoint::new(folder, config, files, formats)
+}
+
+/// What is wrong with a folder that has a `config.json` and no weights in a form that is read.
+pub fn without_weights(folder: &Path) -> &'static str {
+    if folder.join("pytorch_model.bin").is_file() {
+        "has its weights as pytorch_model.bin, which is a program and not read here; load and save it once \
+         with transformers, which writes model.safetensors"
+    } else {
+        "has neither model.safetensors nor model.safetensors.index.json; copy the weights into it"
+    }
 }
 
 #[derive(Deserialize)]
@@ -333,7 +336,18 @@ impl Checkpoint {
     /// can be told.
     pub fn architecture(&self) -> Result<Architecture> {
         if let Some(name) = self.config["architectures"][0].as_str() {
-            return Architecture::named(name, &self.formats);
+            let base = self.format.class(Head::Base);
+            return Architecture::named(name, &self.formats).map_err(|error| match base {
+                None => error,
+                Some(base) => Error::folder(
+                    &self.path,
+                    format!(
+                        "is a {name}, a class that melos does not have; `melos convert --as {}` takes the \
+                         model without its head (`melos train --init` does so by itself)",
+                        base.name()
+                    ),
+                ),
+            });
         }
         let has = |name: &str| self.tensors.contains_key(name);
         let told = (self.format.told)(&self.config).and_then(|head| self.format.class(head));

@@ -250,12 +250,14 @@ pub fn architecture(name: &str) -> Result<Architecture> {
     Architecture::named(name, &formats())
 }
 
-/// The configuration in a folder's `config.json`.
+/// The configuration in a folder's `config.json`, of the family that it names, or whose class.
 ///
 /// # Errors
 /// [`Error::Folder`] for another kind of model, [`Error::ModelConfig`].
 pub fn read_config(config: &Value, folder: &Path) -> Result<Box<dyn Config>> {
+    let class = || architecture(config["architectures"][0].as_str()?).ok();
     let kind = config["model_type"].as_str();
+    let kind = kind.or_else(|| Some(class()?.format.model_type));
     let family = FAMILIES
         .iter()
         .find(|f| Some(f.format().model_type) == kind);

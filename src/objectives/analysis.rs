@@ -1,4 +1,4 @@
-//! What an evaluation knows beyond its scores: which texts were answered wrong, and what was cut off.
+//! What an evaluation knows beyond its scores: which texts were answered wrong.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,6 @@ use super::criterion::Setup;
 use super::labels::{Labels, shown};
 use super::scores::argmax;
 use crate::error::Result;
-use crate::models::Reading;
-use crate::text::{Frame, Keep};
 
 /// Texts that are kept of those that were answered wrong.
 const WORST: usize = 20;
@@ -42,24 +40,8 @@ pub struct Answer {
     pub off: f64,
 }
 
-/// Texts that are longer than what is read of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CutTexts {
-    /// Tokens of a text that are read, with those that frame it.
-    pub length: usize,
-    /// Which end of a longer text is read.
-    pub kept_end: Keep,
-    /// All texts, of training, validation and test.
-    pub texts: u64,
-    /// Those of them that lose tokens.
-    pub texts_cut: u64,
-    /// Tokens of all texts.
-    pub tokens: u64,
-    /// Those of them that are not read.
-    pub tokens_cut: u64,
-}
-
 /// A wrong answer to a document, before its text is looked up.
+#[derive(Clone)]
 pub(super) struct Wrong {
     pub doc: u32,
     pub truth: String,
@@ -90,33 +72,6 @@ impl Setup {
             })
         };
         wrong.into_iter().map(answer).collect()
-    }
-
-    /// What a model reads of `docs`, each read alone and cut off at `length`.
-    pub(super) fn cut(&self, docs: &[u32], length: usize, kept_end: Keep) -> Result<CutTexts> {
-        let (one, two) = match self.config.reading() {
-            // A text and its <eos>.
-            Reading::Steps { .. } => (1, 1),
-            Reading::Rows => {
-                let frame = Frame::of(self.tokenizer.vocabulary())?;
-                (frame.overhead(1), frame.pair_overhead())
-            }
-        };
-        let mut cut = CutTexts {
-            length,
-            kept_end,
-            ..CutTexts::default()
-        };
-        for &doc in docs {
-            let tokens = self.documents.ids(doc).len();
-            let is_pair = self.documents.texts(doc).1.is_some();
-            let lost = (tokens + if is_pair { two } else { one }).saturating_sub(length);
-            cut.texts += 1;
-            cut.texts_cut += u64::from(lost > 0);
-            cut.tokens += tokens as u64;
-            cut.tokens_cut += lost as u64;
-        }
-        Ok(cut)
     }
 }
 

@@ -171,6 +171,22 @@ impl Batch {
         self
     }
 
+    /// The tokens that it reads, "ids", and their shape, where it has some.
+    pub fn tokens(&self) -> Option<(&[u32], [usize; 2])> {
+        self.arrays.iter().find_map(|(name, values)| match values {
+            Values::Ids(ids, _, shape) if *name == "ids" => Some((&ids[..], *shape)),
+            _ => None,
+        })
+    }
+
+    /// The lengths of its rows, "lens", where it has some.
+    pub fn lens(&self) -> Option<&[u32]> {
+        self.arrays.iter().find_map(|(name, values)| match values {
+            Values::Numbers(numbers) if *name == "lens" => Some(&numbers[..]),
+            _ => None,
+        })
+    }
+
     /// The answers of that name, where it has some.
     pub fn answers(&self, name: &str) -> Option<&Targets> {
         self.arrays.iter().find_map(|(n, values)| match values {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{self, CutTexts};
+use super::analysis;
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::labels::{self, Labels};
@@ -17,7 +18,7 @@ use crate::models::{Answers, Cut, Network, ProblemType, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::NO_DOC;
 use crate::text::{
-    BucketBatches, BucketOptions, Documents, Keep, LabelledBatch, LabelledBatches, Rows,
+    BucketBatches, BucketOptions, Documents, Frame, Keep, LabelledBatch, LabelledBatches, Rows,
     SequenceBatch,
 };
 
@@ -305,6 +306,27 @@ impl Criterion for Classification {
         })))
     }
 
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let (setup, options) = (&self.setup, &self.options);
+        if let Reading::Steps { .. } = setup.config.reading() {
+            return Ok(setup.beginnings(docs, options.max_len - 1, None));
+        }
+        let frame = Frame::of(setup.tokenizer.vocabulary())?;
+        let rows = setup.rows(options.max_len, options.kept_end, Purpose::Scoring);
+        let documents = &setup.documents;
+        let read = |&doc: &u32| {
+            let [first, second] = rows.read(documents, doc, frame);
+            let pair = documents.texts(doc).1;
+            Read {
+                tokens: documents.ids(doc).len(),
+                read: first + second,
+                second_cut: pair.is_some_and(|pair| second < pair.len()),
+                ..Read::default()
+            }
+        };
+        Ok(Coverage::of(None, docs.iter().map(read)))
+    }
+
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let model = able(network.as_classifier(), Classify::NAME)?;
         model.loss(tape, &feed.tokens()?, &self.answers(feed)?)
@@ -313,13 +335,6 @@ impl Criterion for Classification {
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
         let model = able(network.as_classifier(), Classify::NAME)?;
         Ok(vec![model.logits(tape, &feed.tokens()?)?])
-    }
-
-    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
-        let Classify {
-            max_len, kept_end, ..
-        } = self.options;
-        self.setup.cut(docs, max_len, kept_end).map(Some)
     }
 
     fn tally(&self) -> Box<dyn Tally + '_> {

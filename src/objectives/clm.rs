@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
 use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length};
@@ -81,12 +82,8 @@ struct NextTokens {
     setup: Setup,
 }
 
-impl Criterion for NextTokens {
-    fn title(&self) -> String {
-        "causal language model".into()
-    }
-
-    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+impl NextTokens {
+    fn rows(&self, docs: &[u32], purpose: Purpose) -> Result<CausalBatches> {
         let options = CausalOptions {
             batch: self.setup.batch,
             max_len: self.options.max_len,
@@ -101,11 +98,42 @@ impl Criterion for NextTokens {
         };
         let documents = self.setup.documents.clone();
         let vocabulary = self.setup.tokenizer.vocabulary();
-        let stream = CausalBatches::new(documents, docs, vocabulary, options, purpose.seed())?;
+        CausalBatches::new(documents, docs, vocabulary, options, purpose.seed())
+    }
+}
+
+impl Criterion for NextTokens {
+    fn title(&self) -> String {
+        "causal language model".into()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let stream = self.rows(docs, purpose)?;
         let work = stream.tokens_per_epoch();
         Ok(Box::new(Named::new(stream, work, |b: CausalBatch| {
             Batch::of_rows(b.inputs).targets("targets", Targets::classes(b.targets))
         })))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        if self.options.packing {
+            return Ok(self.setup.all_read(docs));
+        }
+        let (rows, documents) = (self.rows(docs, Purpose::Scoring)?, &self.setup.documents);
+        let read = |&doc: &u32| {
+            let [[_, wanted], [row, asked]] = rows.read(doc);
+            let tokens = documents.ids(doc).len();
+            let pair = documents.texts(doc).1.is_some();
+            Read {
+                tokens,
+                // Beside the `<eos>` before what is said, and the last one where there is room for it.
+                read: row - 1 - usize::from(asked == wanted),
+                second_cut: pair && asked < wanted,
+                answers: [wanted, asked],
+            }
+        };
+        let full = docs.iter().filter(|&&doc| !documents.ids(doc).is_empty());
+        Ok(Coverage::of(Some("tokens to say"), full.map(read)))
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::analysis::CutTexts;
 use super::batch::{Batch, Batches};
+use super::coverage::{Coverage, Read};
 use super::feed::{Carried, Feed, Pass, Passes};
 use super::labels::Labels;
 use super::scores::Scores;
@@ -37,6 +37,43 @@ impl Setup {
     pub(super) fn tokens(&self, docs: &[u32], frame: usize, most: usize) -> u64 {
         let length = |&doc: &u32| (self.documents.ids(doc).len() + frame).min(most) as u64;
         docs.iter().map(length).sum()
+    }
+
+    /// The coverage of what reads every text whole.
+    pub(super) fn all_read(&self, docs: &[u32]) -> Coverage {
+        Coverage::of(
+            None,
+            docs.iter().map(|&doc| {
+                let tokens = self.documents.ids(doc).len();
+                Read {
+                    tokens,
+                    read: tokens,
+                    ..Read::default()
+                }
+            }),
+        )
+    }
+
+    /// The coverage of what reads at most so many tokens of a text step by step.
+    pub(super) fn beginnings(
+        &self,
+        docs: &[u32],
+        most: usize,
+        what: Option<&'static str>,
+    ) -> Coverage {
+        Coverage::of(
+            what,
+            docs.iter().map(|&doc| {
+                let tokens = self.documents.ids(doc).len();
+                let read = tokens.min(most);
+                Read {
+                    tokens,
+                    read,
+                    answers: [tokens, read],
+                    ..Read::default()
+                }
+            }),
+        )
     }
 
     /// How texts become framed rows of labelled batches.
@@ -94,6 +131,17 @@ pub trait Criterion {
     /// No documents; a batch or length that no text fits in; a missing special token.
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>>;
 
+    /// What of the documents `docs` goes into the batches of training, as far as it is known.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        Ok(Coverage {
+            texts: docs.len() as u64,
+            ..Coverage::default()
+        })
+    }
+
     /// The tensors that live from batch to batch, with their values before the first.
     ///
     /// # Errors
@@ -114,14 +162,6 @@ pub trait Criterion {
     /// As [`loss`](Self::loss).
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
         Ok(vec![self.loss(tape, network, feed)?])
-    }
-
-    /// What is cut off of `docs`, where each is read alone; `None` where all is read.
-    ///
-    /// # Errors
-    /// A tokeniser that cannot frame texts.
-    fn cut(&self, _docs: &[u32]) -> Result<Option<CutTexts>> {
-        Ok(None)
     }
 
     /// Begins to add up the scores of batches; those of a language model, unless it has its own.

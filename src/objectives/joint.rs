@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::CutTexts;
 use super::batch::{Batches, Named, Targets};
 use super::classify::{Classification, Classify};
+use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::sa::shifted_tokens;
@@ -158,6 +158,10 @@ impl Criterion for Both {
         Ok(Box::new(Named::new(stream, self.labels.work(docs), named)))
     }
 
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        self.labels.coverage(docs)
+    }
+
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let model = able(network.as_joint(), Joint::NAME)?;
         let (targets, weights) = feed.targets("text")?;
@@ -175,10 +179,6 @@ impl Criterion for Both {
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
         self.labels.outputs(tape, network, feed)
-    }
-
-    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
-        self.labels.cut(docs)
     }
 
     fn tally(&self) -> Box<dyn Tally + '_> {

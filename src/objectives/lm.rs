@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::{Carried, Feed};
 use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length};
@@ -104,6 +105,11 @@ impl Criterion for Windows {
             batch
         };
         Ok(Box::new(Named::new(stream, work, named)))
+    }
+
+    /// Windows go on where the one before ended.
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        Ok(self.setup.all_read(docs))
     }
 
     /// The state of every layer between windows.

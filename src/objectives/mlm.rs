@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::scores::Scores;
@@ -233,6 +234,20 @@ impl Guessing {
     }
 }
 
+impl Guessing {
+    fn sequences(&self, docs: &[u32], purpose: Purpose) -> Result<MaskedBatches> {
+        let (documents, vocabulary) = (
+            self.setup.documents.clone(),
+            self.setup.tokenizer.vocabulary(),
+        );
+        let seed = match purpose {
+            Purpose::Training(seed) => seed,
+            Purpose::Scoring => self.setup.seed,
+        };
+        MaskedBatches::new(documents, docs, vocabulary, &self.options(purpose), seed)
+    }
+}
+
 /// What one of the two networks is asked: that of pairs answers "next" as well.
 const NEXT: &str = "next";
 
@@ -242,16 +257,7 @@ impl Criterion for Guessing {
     }
 
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
-        let (documents, vocabulary) = (
-            self.setup.documents.clone(),
-            self.setup.tokenizer.vocabulary(),
-        );
-        let seed = match purpose {
-            Purpose::Training(seed) => seed,
-            Purpose::Scoring => self.setup.seed,
-        };
-        let options = self.options(purpose);
-        let stream = MaskedBatches::new(documents, docs, vocabulary, &options, seed)?;
+        let stream = self.sequences(docs, purpose)?;
         let work = self.setup.tokens(docs, 2, usize::MAX);
         Ok(Box::new(Named::new(stream, work, |b: MaskedBatch| {
             let places = b.inputs.ids.len();
@@ -263,6 +269,21 @@ impl Criterion for Guessing {
                 None => batch,
             }
         })))
+    }
+
+    /// Pairs lose what does not fit beside the other text.
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let (stream, documents) = (
+            self.sequences(docs, Purpose::Training(self.setup.seed))?,
+            &self.setup.documents,
+        );
+        let found = stream.read();
+        let read = |&doc: &u32| Read {
+            tokens: documents.ids(doc).len(),
+            read: found.get(&doc).copied().unwrap_or(0),
+            ..Read::default()
+        };
+        Ok(Coverage::of(None, docs.iter().map(read)))
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

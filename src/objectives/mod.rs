@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod batch;
+pub mod coverage;
 pub mod criterion;
 pub mod feed;
 pub mod labels;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::CutTexts;
 use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
 use super::{LENGTH, Objective, WrongOption, check_length};
@@ -108,16 +108,16 @@ impl Criterion for Reconstruction {
         })))
     }
 
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let what = Some("words to write");
+        Ok(self.setup.beginnings(docs, self.options.max_len - 1, what))
+    }
+
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let model = able(network.as_autoencoder(), Sa::NAME)?;
         let (targets, weights) = feed.targets("targets")?;
         let (read, write) = (feed.tokens()?, shifted_tokens(feed)?);
         model.loss(tape, &read, &write, targets, weights)
-    }
-
-    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
-        let Sa { max_len, kept_end } = self.options;
-        self.setup.cut(docs, max_len, kept_end).map(Some)
     }
 }
 

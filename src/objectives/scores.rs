@@ -93,6 +93,13 @@ impl Scores {
         })
     }
 
+    /// Whether numbers were to be said: the loss is then the mean squared error, and nothing else may be
+    /// known.
+    pub fn is_of_numbers(&self) -> bool {
+        let others = [self.perplexity, self.accuracy, self.f1];
+        self.classes.is_none() && others.iter().all(Option::is_none)
+    }
+
     /// What the best checkpoint is chosen by, lower is better: the error of a classifier (ties
     /// are broken by the loss), the loss of anything else.
     pub fn to_minimise(&self) -> f64 {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{Analysis, CutTexts, Wrong};
+use super::analysis::{Analysis, Wrong};
 use super::batch::{Batch, Batches, Named, Targets};
 use super::classify::check_smoothing;
+use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
 use super::feed::Feed;
 use super::labels::Labels;
@@ -18,7 +19,7 @@ use crate::models::{Answers, Cut, Network, classification_loss};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::IGNORE;
-use crate::text::{Keep, TaggedBatch, TaggedBatches, TaggedDocuments};
+use crate::text::{Frame, Keep, TaggedBatch, TaggedBatches, TaggedDocuments};
 
 /// Predicts a label for every word of a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,6 +136,22 @@ impl Criterion for Tagging {
         Ok(Box::new(Named::new(stream, work, named)))
     }
 
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let Self { setup, options, .. } = self;
+        let frame = Frame::of(setup.tokenizer.vocabulary())?;
+        let rows = setup.rows(options.max_len, options.kept_end, Purpose::Scoring);
+        let read = |&doc: &u32| {
+            let [[tokens, labels], [read, asked]] = self.tagged.read(doc, &rows, frame);
+            Read {
+                tokens,
+                read,
+                answers: [labels, asked],
+                ..Read::default()
+            }
+        };
+        Ok(Coverage::of(Some("labels of words"), docs.iter().map(read)))
+    }
+
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let (targets, weights) = feed.targets("targets")?;
         let answers = Answers {
@@ -149,13 +166,6 @@ impl Criterion for Tagging {
         let logits = logits(tape, network, feed)?;
         let (loss, best) = ops::score_logits(tape, &logits, targets, weights)?;
         Ok(vec![loss, best])
-    }
-
-    fn cut(&self, docs: &[u32]) -> Result<Option<CutTexts>> {
-        let Words {
-            max_len, kept_end, ..
-        } = self.options;
-        self.setup.cut(docs, max_len, kept_end).map(Some)
     }
 
     fn tally(&self) -> Box<dyn Tally + '_> {
@@ -185,7 +195,7 @@ struct Labelling<'a> {
     setup: &'a Setup,
     names: &'a [String],
     /// Texts with words that were labelled wrong.
-    wrong: Vec<(u32, Vec<(usize, usize)>, f64)>,
+    wrong: Vec<Wrong>,
     confusion: Vec<Vec<u64>>,
     loss: f64,
     /// Entities that were found, that were said to be there, that are there.
@@ -209,13 +219,18 @@ impl Tally for Labelling<'_> {
             for &(t, g) in &pairs {
                 self.confusion[t][g] += 1;
             }
-            let wrong = pairs.iter().copied().filter(|(t, g)| t != g);
-            let wrong: Vec<_> = wrong.collect();
-            if !wrong.is_empty() {
-                let share = wrong.len() as f64 / pairs.len() as f64;
-                self.wrong.push((doc, wrong, share));
-            }
             let name = |n: usize| self.names[n].as_str();
+            let wrong = pairs.iter().filter(|(t, g)| t != g);
+            let (is, said): (Vec<&str>, Vec<&str>) =
+                wrong.map(|&(t, g)| (name(t), name(g))).unzip();
+            if !is.is_empty() {
+                self.wrong.push(Wrong {
+                    doc,
+                    truth: is.join(" "),
+                    said: said.join(" "),
+                    off: is.len() as f64 / pairs.len() as f64,
+                });
+            }
             let truth = entities(&pairs.iter().map(|p| name(p.0)).collect::<Vec<_>>());
             let guess = entities(&pairs.iter().map(|p| name(p.1)).collect::<Vec<_>>());
             self.hits += guess.iter().filter(|span| truth.contains(span)).count();
@@ -230,21 +245,9 @@ impl Tally for Labelling<'_> {
         // Of entities, where the labels mark some.
         let all = (self.said + self.there) as f64;
         scores.f1 = (self.there > 0).then(|| 2.0 * self.hits as f64 / all);
-        let wrong = self.wrong.iter().map(|(doc, words, off)| {
-            let names = |of: fn(&(usize, usize)) -> usize| {
-                let names = words.iter().map(|pair| self.names[of(pair)].as_str());
-                names.collect::<Vec<_>>().join(" ")
-            };
-            Wrong {
-                doc: *doc,
-                truth: names(|pair| pair.0),
-                said: names(|pair| pair.1),
-                off: *off,
-            }
-        });
         scores.analysis = Some(Analysis {
             classes: self.names.to_vec(),
-            worst: self.setup.worst(wrong.collect())?,
+            worst: self.setup.worst(self.wrong.clone())?,
         });
         Ok(scores)
     }

@@ -135,6 +135,15 @@ impl CausalBatches {
         })
     }
 
+    /// Tokens of a document's row and the targets among them: all, and those that it has room for.
+    pub fn read(&self, doc: u32) -> [[usize; 2]; 2] {
+        let whole = self.maker.documents.ids(doc).len() + 3;
+        [whole, self.maker.options.max_len].map(|room| {
+            let (tokens, first) = self.maker.document(doc, room);
+            [tokens.len(), tokens.len() - 1 - first]
+        })
+    }
+
     /// Tokens of the documents and one `<eos>` for each: of a stream, the targets in an epoch.
     pub fn tokens_per_epoch(&self) -> u64 {
         self.maker.starts.last().copied().unwrap_or(0)
@@ -151,7 +160,10 @@ impl Maker for Causal {
             // The inputs and the last target, and the first target that counts.
             let (tokens, first) = match self.options.layout {
                 CausalLayout::Stream => (self.window(row), 0),
-                CausalLayout::Documents => self.document(self.order[row as usize]),
+                CausalLayout::Documents => {
+                    let doc = self.order[row as usize];
+                    self.document(doc, self.options.max_len)
+                }
             };
             let length = tokens.len() - 1;
             inputs.write(b, self.frame, [(&tokens[..length], false)], &mut |_, _| ());
@@ -187,9 +199,9 @@ impl Causal {
             .collect()
     }
 
-    /// The tokens of a row, and its first target that counts.
-    fn document(&self, doc: u32) -> (Vec<u32>, usize) {
-        let most = self.options.max_len + 1;
+    /// The tokens of a row of so many, and its first target that counts.
+    fn document(&self, doc: u32, max_len: usize) -> (Vec<u32>, usize) {
+        let most = max_len + 1;
         let (text, pair) = self.documents.texts(doc);
         let mut tokens;
         let mut first = 0;

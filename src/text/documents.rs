@@ -184,6 +184,8 @@ pub struct Documents {
 const WORTH_CUTTING: usize = 32;
 const LEAST_PIECE: usize = 8;
 const PIECES: usize = 20;
+/// How often what is read of a text goes into the mean text, where all are books.
+const BOOK: usize = 16;
 
 impl Documents {
     pub(super) fn new(tokens: Tokens, index: Index, from_cache: bool) -> Self {
@@ -195,17 +197,26 @@ impl Documents {
         }
     }
 
-    /// The same tokens, where a text that is all of its part of the data (one book) becomes documents
-    /// of some `length` tokens: its end can then be held out, and what reads the beginning of every
-    /// text reads all of it.
-    pub fn in_pieces(mut self, length: usize, vocabulary: &Vocabulary) -> Self {
-        let parts =
-            |split: Option<Split>| self.index.splits.iter().filter(|s| **s == split).count();
+    /// The same tokens, where the long texts of a part of the data that has few (one book, a shelf of
+    /// them) become documents of some `length` tokens: their ends can then be held out, and what reads the
+    /// beginning of every text reads all of it. Where texts are not read `on` from one to the next, books are
+    /// cut however many they are.
+    pub fn in_pieces(mut self, length: usize, on: bool, vocabulary: &Vocabulary) -> Self {
+        let parts: HashMap<Option<Split>, (usize, usize)> =
+            (0..self.len() as u32).fold(HashMap::new(), |mut parts, doc| {
+                let (texts, tokens) = parts.entry(self.split(doc)).or_default();
+                (*texts, *tokens) = (*texts + 1, *tokens + self.ids(doc).len());
+                parts
+            });
         let whole = |doc: u32| {
             let split = self.split(doc);
             let text = self.label(doc).is_none() && self.texts(doc).1.is_none();
             let trains = !matches!(split, Some(Split::Validation | Split::Test));
-            text && trains && self.ids(doc).len() >= WORTH_CUTTING && parts(split) == 1
+            let tokens = self.ids(doc).len();
+            let (texts, all) = parts.get(&split).copied().unwrap_or_default();
+            let few = texts < PIECES && tokens >= 2 * length;
+            let books = !on && tokens >= 2 * length && all / texts.max(1) >= BOOK * length;
+            text && trains && tokens >= WORTH_CUTTING && (texts == 1 || few || books)
         };
         let cut: Vec<u32> = self.filter(whole);
         if cut.is_empty() {
@@ -264,10 +275,21 @@ impl Documents {
         (at..ids.len()).find(|at| !inside(at)).unwrap_or(ids.len())
     }
 
-    /// Whether all these documents are pieces of texts that were cut.
-    pub(super) fn are_pieces(&self, docs: &[u32]) -> bool {
-        let is_piece = |doc: &u32| self.pieces.iter().any(|range| range.contains(doc));
-        !docs.is_empty() && docs.iter().all(is_piece)
+    /// How much of its text stands behind a document, where it is a piece of one: 0 to 1.
+    pub(super) fn share_behind(&self, doc: u32) -> Option<f64> {
+        let text = self.pieces.iter().find(|range| range.contains(&doc))?;
+        Some((text.end - 1 - doc) as f64 / text.len() as f64)
+    }
+
+    /// The number, among the texts that were read, of the one that a document is or is a piece of; and
+    /// whether it is a piece.
+    pub fn text_of(&self, doc: u32) -> (u32, bool) {
+        let before = self.pieces.iter().filter(|range| range.end <= doc);
+        let more: u32 = before.map(|range| range.len() as u32 - 1).sum();
+        match self.pieces.iter().find(|range| range.contains(&doc)) {
+            Some(range) => (range.start - more, true),
+            None => (doc - more, false),
+        }
     }
 
     /// Tokenises examples in memory.
@@ -366,6 +388,15 @@ impl Documents {
     /// All labelled documents.
     pub fn labelled(&self) -> Vec<u32> {
         self.filter(|doc| self.label(doc).is_some())
+    }
+
+    /// How many of the documents `docs` each class has.
+    pub fn label_counts(&self, docs: &[u32]) -> Vec<usize> {
+        let mut counts = vec![0; self.label_names().len()];
+        for class in docs.iter().filter_map(|&doc| self.label(doc)) {
+            counts[class as usize] += 1;
+        }
+        counts
     }
 
     /// What a language model may be pretrained on: all documents outside the test part.

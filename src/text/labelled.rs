@@ -36,6 +36,13 @@ impl LabelledOptions {
     fn shape(&self) -> Shape {
         Shape::new(self.batch, self.max_len, self.buckets, self.shuffle)
     }
+
+    /// How many tokens are read of a document's text and of its second one, which has a row to
+    /// themselves.
+    pub fn read(&self, documents: &Documents, doc: u32, frame: Frame) -> [usize; 2] {
+        let (first, second) = cut(documents, doc, frame, self);
+        [first.len(), second.map_or(0, <[u32]>::len)]
+    }
 }
 
 /// A batch of labelled texts or pairs.
@@ -215,6 +222,20 @@ impl TaggedDocuments {
     /// Names of the labels, in the order of [`classes::sorted`]; a label's id is its place here.
     pub fn label_names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The labels of a text's words.
+    pub fn labels(&self, doc: u32) -> impl Iterator<Item = u32> + '_ {
+        let tokens = self.texts.get(doc as usize).into_iter().flatten();
+        tokens.filter_map(|(_, label)| u32::try_from(*label).ok())
+    }
+
+    /// Tokens of a text and labels of its words: all, and those that a row has room for.
+    pub fn read(&self, doc: u32, options: &LabelledOptions, frame: Frame) -> [[usize; 2]; 2] {
+        let all = self.texts.get(doc as usize).map_or(&[][..], Vec::as_slice);
+        let kept = options.keep.of(all, options.max_len - frame.overhead(1));
+        let labelled = |tokens: &[(u32, i32)]| tokens.iter().filter(|t| t.1 != IGNORE).count();
+        [all, kept].map(|tokens| [tokens.len(), labelled(tokens)])
     }
 }
 

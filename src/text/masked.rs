@@ -1,5 +1,6 @@
 //! Batches for masked-LM pretraining, with or without next-sentence prediction.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,25 @@ impl MaskedBatches {
                 batch: options.batch,
             },
         })
+    }
+
+    /// How many tokens of each document are in some sequence; documents without one are left out.
+    pub fn read(&self) -> HashMap<u32, usize> {
+        let sequences = &self.maker.sequences;
+        let mut pieces: Vec<(u32, u32, u32)> = (0..sequences.len() as u32)
+            .flat_map(|number| sequences.pieces(number))
+            .map(|piece| (piece.doc, piece.start, piece.end))
+            .collect();
+        pieces.sort_unstable();
+        let mut read: HashMap<u32, (usize, u32)> = HashMap::new();
+        for (doc, start, end) in pieces {
+            // A false pair reads again what stands elsewhere.
+            let (tokens, before) = read.entry(doc).or_default();
+            *tokens += end.saturating_sub(start.max(*before)) as usize;
+            *before = end.max(*before);
+        }
+        let tokens = |(doc, (tokens, _))| (doc, tokens);
+        read.into_iter().map(tokens).collect()
     }
 
     /// The shapes (T, M) that occur, ascending: M is the room for masked positions.

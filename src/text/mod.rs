@@ -39,7 +39,7 @@ mod words;
 pub use batch::Position;
 pub use bucket::{BucketBatches, BucketOptions, Keep, SequenceBatch};
 pub use causal::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
-pub use corpus::{Column, Example, Format, Source, Split};
+pub use corpus::{Column, Example, Format, LabelKind, Source, Split};
 pub use documents::{Documents, tokenise};
 pub use epochs::{Batches, Stream};
 pub use labelled::{

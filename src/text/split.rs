@@ -47,7 +47,7 @@ fn name(documents: &Documents, class: Option<u32>) -> String {
 }
 
 /// Holds out `fraction` of each class: the rest, then what was held out, both ascending. Of pieces of
-/// one text the last ones are held out.
+/// a text the last ones are held out.
 ///
 /// # Errors
 /// [`Error::Argument`] unless 0 < fraction < 1; [`Error::EmptyClass`] when a class is too small
@@ -94,11 +94,18 @@ fn hold(
                 place: "the documents to split".into(),
                 needed: 2,
                 found: docs.len(),
+                remedy: "add examples of it, or leave it out".into(),
             });
         }
-        if documents.are_pieces(&docs) {
-            docs.sort_unstable_by(|a, b| b.cmp(a));
-        }
+        let places = 0..docs.len();
+        let mut order: Vec<(f64, u32)> = (places.zip(&docs))
+            .map(|(place, &doc)| {
+                let chance = (place as f64 + 0.5) / docs.len() as f64;
+                (documents.share_behind(doc).unwrap_or(chance), doc)
+            })
+            .collect();
+        order.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        docs = order.into_iter().map(|(_, doc)| doc).collect();
         let count = (docs.len() as f64 * fraction).round() as usize;
         let (out, stay) = docs.split_at(count.clamp(1, docs.len() - 1));
         held.extend_from_slice(out);
@@ -158,6 +165,7 @@ pub fn k_fold(documents: &Documents, from: &[u32], k: usize, seed: u64) -> Resul
                 place: format!("the documents for {k} folds"),
                 needed: k,
                 found: docs.len(),
+                remedy: "add examples of it, leave it out, or ask for fewer folds".into(),
             });
         }
         dealt.extend(docs);

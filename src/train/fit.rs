@@ -6,10 +6,10 @@
 //! tells nothing: there the first allocation that fails says how much it was.
 
 use serde::Serialize;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::config::RunConfig;
 use super::estimate::{Estimate, mebibytes};
+use super::machine;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 
@@ -41,7 +41,7 @@ pub struct Memory {
 pub enum MemorySource {
     /// `memory_limit` of the run file.
     MemoryLimit,
-    /// The system: free memory of the machine, for an adapter that runs on its CPU.
+    /// The system: free memory of the machine or of its container, for an adapter that runs on its CPU.
     Machine,
     /// The device: what it had given when it refused more.
     Device,
@@ -67,7 +67,11 @@ impl AdapterLimits {
             bytes: limit.as_u64(),
             source: MemorySource::MemoryLimit,
         });
-        let machine = caps.is_cpu.then(free_memory).flatten();
+        let machine = caps.is_cpu.then(machine::free_memory).flatten();
+        let machine = machine.map(|bytes| Memory {
+            bytes,
+            source: MemorySource::Machine,
+        });
         AdapterLimits {
             name: caps.name.clone(),
             max_binding: caps.limits.max_storage_buffer_binding_size,
@@ -92,22 +96,6 @@ impl AdapterLimits {
             mebibytes(self.max_buffer),
         )
     }
-}
-
-/// Memory that programs can still have, of the machine and of the group that this one runs in.
-fn free_memory() -> Option<Memory> {
-    let wanted = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(wanted).ok()?;
-    // What its programs hold; the files that the system keeps in memory for them give way.
-    let group = system
-        .cgroup_limits()
-        .map_or(u64::MAX, |g| g.total_memory.saturating_sub(g.rss));
-    // 0 is what a system says that tells nothing.
-    let bytes = system.available_memory().min(group);
-    (bytes > 0).then_some(Memory {
-        bytes,
-        source: MemorySource::Machine,
-    })
 }
 
 impl Estimate {
@@ -314,12 +302,5 @@ mod tests {
             },
         );
         assert!(matches!(other, Error::NoAdapter { .. }));
-    }
-
-    #[test]
-    fn this_machine_says_what_is_free() {
-        let free = free_memory().unwrap();
-        assert_eq!(free.source, MemorySource::Machine);
-        assert!(free.bytes > 1 << 20);
     }
 }

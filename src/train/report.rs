@@ -98,13 +98,19 @@ pub struct Row {
     pub kind: StageKind,
     /// Units behind the row.
     pub repeats: usize,
-    /// Test error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats,
-    /// Wilson's over the test texts where there is one unit.
+    /// Error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats, Wilson's over the
+    /// texts where there is one unit. Of the test texts, or where the run has none those for validation.
     pub error: Option<Interval>,
     /// Mean perplexity, of the test split or else the validation split.
     pub perplexity: Option<f64>,
     /// Mean accuracy on masked tokens, or with several labels a text, likewise.
     pub accuracy: Option<f64>,
+    /// Mean F1 of several labels a text, or of entities, likewise.
+    pub f1: Option<f64>,
+    /// Mean squared error of numbers, likewise.
+    pub squared_error: Option<f64>,
+    /// Mean correlation of numbers, likewise.
+    pub correlation: Option<f64>,
     /// Numbers that the model has.
     pub parameters: u64,
     /// Those of them that were trained.
@@ -138,7 +144,7 @@ impl Report {
         let rows = stages.iter().filter_map(|stage| {
             let own = units.iter().filter(|u| u.stage == stage.name);
             let own: Vec<&UnitResult> = own.collect();
-            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own))
+            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own, tested(&units)))
         });
         let kind_of = |u: &UnitResult| stages.iter().find(|s| s.name == u.stage).map(|s| s.kind);
         let score = |u: &UnitResult| {
@@ -173,12 +179,19 @@ impl Report {
 
     /// The table's rows of cells, the first of them the head.
     pub fn cells(&self) -> Vec<Vec<String>> {
-        const TRAINED: usize = 4;
+        const TRAINED: usize = 7;
+        let error = match tested(&self.units) {
+            true => "test error % (95 %)",
+            false => "validation error % (95 %)",
+        };
         let head = [
             "model",
-            "test error % (95 %)",
+            error,
             "perplexity",
             "accuracy %",
+            "F1",
+            "squared error",
+            "correlation",
             "trained %",
             "peak MiB",
             "runs",
@@ -195,6 +208,9 @@ impl Report {
                 known(row.error.map(|e| interval(&e, row.repeats))),
                 known(row.perplexity.map(|p| format!("{p:.2}"))),
                 known(row.accuracy.map(|a| format!("{:.2}", 100.0 * a))),
+                known(row.f1.map(|f1| format!("{f1:.3}"))),
+                known(row.squared_error.map(|e| format!("{e:.4}"))),
+                known(row.correlation.map(|c| format!("{c:.3}"))),
                 known(trains.then(|| percent(row.trainable, row.parameters))),
                 known(row.peak_memory.map(mebibytes)),
                 row.repeats.to_string(),
@@ -206,16 +222,58 @@ impl Report {
         let kept: Vec<usize> = (0..cells[0].len())
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
-        let cut = |row: &[String; 9]| kept.iter().map(|&column| row[column].clone()).collect();
+        let cut = |row: &[String; 12]| kept.iter().map(|&column| row[column].clone()).collect();
         cells.iter().map(cut).collect()
     }
 }
 
-fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
+/// Whether classes were asked for on texts for testing.
+fn tested(units: &[UnitResult]) -> bool {
+    let classes = |u: &UnitResult| u.test.as_ref().is_some_and(|s| s.classes.is_some());
+    units.iter().any(classes)
+}
+
+/// A score by its name, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Measure {
+    /// As its users call it, with its unit.
+    pub name: &'static str,
+    /// In that unit.
+    pub value: f64,
+    /// Whether it is drawn on a scale of powers.
+    #[serde(skip)]
+    pub is_ratio: bool,
+}
+
+/// Of all scores the one that says most about what is learned.
+pub fn measure(scores: &Scores) -> Option<Measure> {
+    let of = |name, value: Option<f64>| {
+        value.map(|value| Measure {
+            name,
+            value,
+            is_ratio: false,
+        })
+    };
+    let error = scores.classes.as_ref().map(|c| 100.0 * c.error);
+    let perplexity = of("perplexity", scores.perplexity).map(|m| Measure {
+        is_ratio: true,
+        ..m
+    });
+    (of("correlation", scores.correlation))
+        .or(of("F1", scores.f1))
+        .or(of("error %", error))
+        .or(perplexity)
+        .or(of("accuracy %", scores.accuracy.map(|a| 100.0 * a)))
+}
+
+fn row(name: &str, kind: StageKind, units: &[&UnitResult], tested: bool) -> Row {
     let n = units.len() as f64;
-    let classes: Vec<_> = units
-        .iter()
-        .filter_map(|u| u.test.as_ref()?.classes.as_ref())
+    let judged = units.iter().map(|u| match tested {
+        true => &u.test,
+        false => &u.validation,
+    });
+    let classes: Vec<_> = judged
+        .filter_map(|s| s.as_ref()?.classes.as_ref())
         .collect();
     let error = match classes[..] {
         [one] => wilson(one.wrong(), one.confusion.iter().flatten().sum()),
@@ -236,6 +294,9 @@ fn row(name: &str, kind: StageKind, units: &[&UnitResult]) -> Row {
         error,
         perplexity: mean(|s| s.perplexity),
         accuracy: mean(|s| s.accuracy),
+        f1: mean(|s| s.f1),
+        squared_error: mean(|s| s.is_of_numbers().then_some(s.loss)),
+        correlation: mean(|s| s.correlation),
         parameters: first.map_or(0, |u| u.parameters),
         trainable: first.map_or(0, |u| u.trainable),
         peak_memory: units.iter().filter_map(|u| u.peak_memory).max(),

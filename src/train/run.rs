@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::artifacts::RunFolder;
 use super::artifacts::analysis::UnitAnalysis;
+use super::artifacts::card;
 use super::artifacts::checkpoints::Checkpoints;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
@@ -178,13 +179,14 @@ pub fn train(
                 }
             }
         };
-        UnitAnalysis::of(&result, info.cut.clone()).write(&path)?;
+        UnitAnalysis::of(&result, info.coverage.clone()).write(&path)?;
         result.write(&path)?;
         results.push(result);
     }
     show(&config, &folder, &units)?;
     let report = Report::new(&config, results);
     report.write(folder.path())?;
+    card::write_all(folder.path(), &config, &report)?;
     Ok(Outcome::Finished {
         folder: folder.path().to_path_buf(),
         report,
@@ -321,6 +323,7 @@ fn evaluate_unit(
     progress.event(&Event::Evaluation {
         unit: &unit.name,
         step: 0,
+        scored: 0,
         split,
         scores,
         best: false,
@@ -412,6 +415,8 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     }
     let problem = if path.join("config.toml").is_file() {
         "is a run without a finished model; finish it with `melos train --resume`"
+    } else if path.join(hub::CONFIG).is_file() {
+        hub::without_weights(path)
     } else {
         "is no model folder (model.safetensors, config.json), no adapter folder (adapter_config.json) and no run folder"
     };

@@ -12,7 +12,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
-use crate::objectives::analysis::CutTexts;
+use crate::objectives::coverage::Coverage;
 use crate::objectives::scores::Scores;
 
 /// One model in training with its data: implemented once per objective.
@@ -110,8 +110,8 @@ pub struct TaskInfo {
     pub work_per_epoch: u64,
     /// What the user should know about how the model began, and what it needs.
     pub notes: Vec<String>,
-    /// What is cut off of its texts, where each is read alone.
-    pub cut: Option<CutTexts>,
+    /// What of the training texts is read.
+    pub coverage: Coverage,
     /// The memory it needs, as estimated.
     pub size: Option<Estimate>,
 }

@@ -46,11 +46,17 @@ fn data_that_cannot_be_read() {
     says(&error, &["reviews.csv", "line 3"]);
     let error = bad_reviews(b"text,label\na sch\xf6n film,positive\nno,negative\n", &[]);
     says(&error, &["reviews.csv", "not UTF-8", "iconv"]);
-    let error = bad_reviews(
-        "text,label\na good film,positive\n",
-        &["--set", "data.text_column=review"],
-    );
-    says(&error, &["no text column 'review'", "text, label"]);
+    let w = classifier();
+    w.write("reviews.csv", "text,label\na good film,positive\n");
+    for (column, said) in [
+        ("review", "no text column 'review'"),
+        ("2", "no text column number 2"),
+    ] {
+        let set = format!("data.text_column={column}");
+        let train = ["train", "run.toml", "--data", "reviews.csv", "--set", &set];
+        let error = w.refused(&train, 2);
+        says(&error, &[said, "text, label", "data.text_column"]);
+    }
     let error = bad_reviews("text,label\n", &[]);
     says(&error, &["reviews.csv"]);
     says(&bad_reviews("", &[]), &["reviews.csv"]);
@@ -89,7 +95,10 @@ fn a_model_meets_a_label_it_does_not_know_and_files_that_are_damaged() {
         "text,label\na film,neutral\na story,positive\n",
     );
     let error = w.refused(&["eval", "out", "--data", "other.csv"], 4);
-    says(&error, &["neutral", "negative, positive"]);
+    says(
+        &error,
+        &["neutral", "'other.csv' line 2", "negative, positive"],
+    );
     w.write("plain.txt", "a film\na story\n");
     let error = w.refused(&["eval", "out", "--data", "plain.txt"], 4);
     says(&error, &["label"]);

@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod data_mistakes;
 mod families;
 mod japanese;
 mod labels;
@@ -9,6 +10,7 @@ mod lstm;
 mod mixed;
 mod profile;
 mod reading;
+mod report;
 mod resume;
 mod runs;
 mod smoothing;

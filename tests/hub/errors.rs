@@ -386,6 +386,6 @@ fn conversions_that_cannot_be_are_refused() {
     let foreign = open(foreign.path()).unwrap();
     says(
         refused(foreign.architecture()),
-        &["BertForQuestionAnswering", "there is: BertForPreTraining, "],
+        &["BertForQuestionAnswering", "convert --as BertModel"],
     );
 }

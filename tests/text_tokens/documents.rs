@@ -152,6 +152,7 @@ fn tokenising_many_keeps_the_order() {
         pair: None,
         label: None,
         split: None,
+        line: None,
     };
     let documents = Documents::from_examples(texts.iter().map(example), &tokenizer).unwrap();
     assert_eq!(documents.len(), texts.len());
@@ -168,6 +169,7 @@ fn labels_are_checked() {
         pair: None,
         label: label.map(str::to_owned),
         split: None,
+        line: None,
     };
     let labels = [Some("b"), Some("a"), Some("c"), None, Some("a")];
     let documents = Documents::from_examples(labels.map(example), &tokenizer).unwrap();

@@ -233,11 +233,11 @@ fn an_unknown_key_is_named_with_its_place_and_a_suggestion() {
 fn a_wrong_type_says_what_was_expected() {
     assert_eq!(
         refused("model.hidden=\"big\""),
-        "model.hidden should be usize, found string \"big\""
+        "model.hidden should be a whole number, 0 or more, found string \"big\""
     );
     assert_eq!(
         refused("stage.lm.seeds=[1, \"a\"]"),
-        "stage.lm.seeds.1 should be u64, found string \"a\""
+        "stage.lm.seeds.1 should be a whole number, 0 or more, found string \"a\""
     );
     assert_eq!(
         refused("stage.lm.budget=3"),
@@ -245,7 +245,7 @@ fn a_wrong_type_says_what_was_expected() {
     );
     let error = refused("stage.lm.batch=-1");
     assert!(
-        error.starts_with("stage.lm.batch should be usize, found integer `-1`"),
+        error.starts_with("stage.lm.batch should be a whole number, 0 or more, found integer `-1`"),
         "{error}"
     );
     let error = refused("stage.lm=3");

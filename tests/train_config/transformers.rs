@@ -68,7 +68,10 @@ fn a_transformers_mistakes_are_named() {
         ),
         ("model.heads=3", "model.heads: should divide hidden = 32"),
         ("model.heads=0", "model.heads: should be at least 1"),
-        ("model.dropout={word=0.1}", "model.dropout should be f32"),
+        (
+            "model.dropout={word=0.1}",
+            "model.dropout should be a number",
+        ),
         (
             "model.classifier_dropout=1.0",
             "model.classifier_dropout: is a probability",

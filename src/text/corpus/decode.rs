@@ -33,17 +33,31 @@ impl<R: BufRead> Utf8<R> {
                 "is UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`",
             ));
         }
-        let encoding = match *start {
-            [0xff, 0xfe, ..] => Some(UTF_16LE),
-            [0xfe, 0xff, ..] => Some(UTF_16BE),
-            [a, 0, b, 0, ..] if a != 0 && b != 0 => Some(UTF_16LE),
-            [0, a, 0, b, ..] if a != 0 && b != 0 => Some(UTF_16BE),
-            _ => None,
-        };
+        let encoding = wide(start);
         Ok(Self {
             inner,
             utf16: encoding.map(Utf16::new),
         })
+    }
+}
+
+/// Which UTF-16 a text is that begins so, if it is one.
+fn wide(start: &[u8]) -> Option<&'static Encoding> {
+    match *start {
+        [0xff, 0xfe, ..] => Some(UTF_16LE),
+        [0xfe, 0xff, ..] => Some(UTF_16BE),
+        [a, 0, b, 0, ..] if a != 0 && b != 0 => Some(UTF_16LE),
+        [0, a, 0, b, ..] if a != 0 && b != 0 => Some(UTF_16BE),
+        _ => None,
+    }
+}
+
+/// What a text that begins so is read as.
+pub fn name(start: &[u8]) -> &'static str {
+    match wide(start) {
+        Some(wide) => wide.name(),
+        None if start.starts_with("\u{feff}".as_bytes()) => "UTF-8 with a byte order mark",
+        None => "UTF-8",
     }
 }
 

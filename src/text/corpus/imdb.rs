@@ -87,6 +87,7 @@ pub(super) fn check_classes(counts: &[usize; 2], path: &Path, part: &str) -> Res
             place: format!("'{}' ({part})", path.display()),
             needed: 1,
             found: 0,
+            remedy: "half a data set is a broken download: unpack or fetch it again".into(),
         }),
     }
 }

@@ -1,107 +1,201 @@
-//! JSON lines: one object a line.
+//! JSON: an object for each text, one a line or all in one list.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Column, Example, Sink, Source, clean_label, lines, table};
-use crate::{Error, Result};
+use super::describe::Described;
+use super::objects::{self, Object, kind, malformed};
+use super::table::{self, LABEL_NAMES, TEXT_NAMES};
+use super::{Column, Example, LabelKind, Sink, Source, clean_label, guess};
+use crate::Result;
 
-pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
-    let mut lines = lines::Lines::open(&source.path)?;
-    let mut first = true;
-    while let Some(line) = lines.next()? {
-        if line.trim().is_empty() {
-            continue;
+/// Objects by which the keys are chosen.
+const SAMPLE: usize = 100;
+
+/// The keys that are read.
+struct Keys {
+    text: String,
+    pair: Option<String>,
+    label: Option<String>,
+    /// Whether nothing but the content says which is the text.
+    guessed: bool,
+    /// All that there are.
+    all: Vec<String>,
+}
+
+/// What the objects are read as: see [`Described`].
+pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()> {
+    let mut first: Vec<(u64, Object)> = Vec::new();
+    // The rest is read when it is asked for.
+    let read = objects::read(&source.path, &mut |line, object| {
+        first.push((line, object));
+        match first.len() {
+            SAMPLE => Err(malformed(&source.path, 0, "enough")),
+            _ => Ok(()),
         }
-        let parsed: serde_json::Result<Map<String, Value>> = serde_json::from_str(line);
-        let parsed = parsed.map_err(|e| expected_object(line, &e));
-        let malformed = |line, message| Error::MalformedRow {
-            path: source.path.clone(),
-            line,
-            message,
-        };
-        let row = parsed.map_err(|message| malformed(lines.line, message))?;
-        // What the first row lacks, the file lacks.
-        let lacks = |wanted: &Option<Column>, role, names: &[&str]| {
-            if first {
-                missing(source, &row, wanted, role)
-            } else {
-                malformed(lines.line, lacks(&row, wanted, role, names))
-            }
-        };
-        let Some(text) = field(source, &row, &source.text, "text", &table::TEXT_NAMES)? else {
-            return Err(lacks(&source.text, "text", &table::TEXT_NAMES));
-        };
-        let Value::String(text) = text else {
-            let message = format!("the text should be a JSON string, found {text}");
-            return Err(malformed(lines.line, message));
-        };
-        let pair = match &source.pair {
-            None => None,
-            wanted => match field(source, &row, wanted, "pair", &[])? {
-                None => return Err(lacks(wanted, "pair", &[])),
-                Some(Value::String(pair)) => Some(pair.clone()),
-                Some(other) => {
-                    let message = format!("the pair should be a JSON string, found {other}");
-                    return Err(malformed(lines.line, message));
-                }
-            },
-        };
-        let label = if source.labelled {
-            field(source, &row, &source.label, "label", &table::LABEL_NAMES)?
-        } else {
-            None
-        };
-        let label = match label {
-            None if source.labelled && !source.label_optional => {
-                return Err(lacks(&source.label, "label", &table::LABEL_NAMES));
-            }
-            None | Some(Value::Null) => None,
-            Some(Value::Array(list)) if source.several => match several(list) {
-                Ok(label) => Some(label),
-                Err(message) => return Err(malformed(lines.line, message)),
-            },
-            Some(value) => match scalar(value) {
-                Some(name) => clean_label(source, &name),
-                None => {
-                    let message = format!(
-                        "the label should be a string, number or boolean, found {value}{}",
-                        match value {
-                            Value::Array(_) => "; a list of labels needs problem = \"multi_label\"",
-                            _ => "",
-                        }
-                    );
-                    return Err(malformed(lines.line, message));
-                }
-            },
-        };
-        sink(Example {
-            text: text.clone(),
-            pair,
-            label,
-            split: None,
-        })?;
-        first = false;
+    });
+    if first.len() < SAMPLE {
+        read?;
+    }
+    if !first.is_empty() {
+        let keys = choose(source, &first)?;
+        described.columns = keys.all;
+        described.text = Some(keys.text);
+        described.pair = keys.pair;
+        described.label = keys.label;
+        described.guessed = keys.guessed;
     }
     Ok(())
 }
 
-/// What is wrong with a line that is no object; where in it, not in the file.
-pub(super) fn expected_object(line: &str, error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = text.rfind(" at line 1 column ");
-    let what = place.map_or(&*text, |at| &text[..at]);
-    let hint = if line.trim_start().starts_with('[') {
-        "; of a list of objects, write each on a line of its own, as with `jq -c '.[]'`"
-    } else if what.contains("surrogate") || what.contains("end of hex escape") {
-        "; it has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
-    } else {
-        ""
+pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
+    let mut first: Vec<(u64, Object)> = Vec::new();
+    let mut keys = None;
+    objects::read(&source.path, &mut |line, object| {
+        if let Some(keys) = &keys {
+            return sink(example(source, keys, line, object)?);
+        }
+        first.push((line, object));
+        if first.len() == SAMPLE {
+            keys = Some(begin(source, std::mem::take(&mut first), sink)?);
+        }
+        Ok(())
+    })?;
+    if !first.is_empty() {
+        begin(source, first, sink)?;
+    }
+    Ok(())
+}
+
+/// Chooses the keys by the first objects, and passes these on.
+fn begin(source: &Source, first: Vec<(u64, Object)>, sink: &mut Sink) -> Result<Keys> {
+    let keys = choose(source, &first)?;
+    for (line, object) in first {
+        sink(example(source, &keys, line, object)?)?;
+    }
+    Ok(keys)
+}
+
+fn choose(source: &Source, first: &[(u64, Object)]) -> Result<Keys> {
+    let mut names: Vec<&str> = Vec::new();
+    for key in first.iter().flat_map(|(_, object)| object.keys()) {
+        if !names.contains(&key.as_str()) {
+            names.push(key);
+        }
+    }
+    let missing = |wanted: &Option<Column>, role| {
+        table::column_missing(source, wanted, role, &names, "its key")
     };
-    let column = match error.column() {
-        0 => String::new(),
-        column => format!(", at byte {column} of the line"),
+    let wanted = |column: &Option<Column>, role| -> Result<Option<String>> {
+        let Some(wanted) = column else {
+            return Ok(None);
+        };
+        // A number may be a key as well.
+        let name = wanted.to_string();
+        if names.contains(&&*name) {
+            return Ok(Some(name));
+        }
+        Err(missing(column, role))
     };
-    format!("expected one JSON object a line: {what}{column}{hint}")
+    let usual = |usual: &[&str]| {
+        let is = |name: &&str| names.iter().find(|n| n.eq_ignore_ascii_case(name));
+        usual.iter().find_map(is).map(ToString::to_string)
+    };
+    let pair = wanted(&source.pair, "pair")?;
+    let label = match wanted(&source.label, "label")? {
+        _ if !source.labelled => None,
+        None => usual(&LABEL_NAMES),
+        label => label,
+    };
+    if label.is_none() && source.labelled && !source.label_optional {
+        return Err(missing(&None, "label"));
+    }
+    let by_content = || {
+        let field = |object: &Object, name: &str| match object.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let row = |(_, object): &(u64, Object)| names.iter().map(|n| field(object, n)).collect();
+        let rows: Vec<Vec<String>> = first.iter().map(row).collect();
+        let taken = [label.clone(), pair.clone(), usual(&LABEL_NAMES)];
+        let free = |at: usize| !taken.iter().flatten().any(|taken| taken == names[at]);
+        let name = names[guess::text_column(&rows, free)?];
+        let keys = table::listed(&names);
+        guess::say(
+            &source.path,
+            format!("took key '{name}' for the text, of the keys {keys}"),
+        );
+        Some(name.to_string())
+    };
+    let told = wanted(&source.text, "text")?.or_else(|| usual(&TEXT_NAMES));
+    let guessed = told.is_none();
+    let text = (told.or_else(by_content)).ok_or_else(|| missing(&None, "text"))?;
+    Ok(Keys {
+        text,
+        pair,
+        label,
+        guessed,
+        all: names.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Result<Example> {
+    let wrong = |message: String| malformed(&source.path, line, message);
+    let lacks = |object: &Object, role: &str, key: &str| {
+        let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+        let keys = table::listed(&keys);
+        wrong(format!(
+            "has no {role}: none of its keys ({keys}) is '{key}'"
+        ))
+    };
+    let mut text = |role: &str, key: &str| match object.get_mut(key).map(Value::take) {
+        None => Err(lacks(&object, role, key)),
+        Some(Value::String(text)) => Ok(text),
+        Some(other) => {
+            let found = kind(&other);
+            let hint = match other {
+                Value::Array(_) | Value::Object(_) => "; write an object of its own for each text",
+                _ => "",
+            };
+            let what = format!("the {role} ('{key}') should be a JSON string");
+            Err(wrong(format!("{what}, found {found}{hint}")))
+        }
+    };
+    Ok(Example {
+        text: text("text", &keys.text)?,
+        pair: (keys.pair.as_ref())
+            .map(|key| text("pair", key))
+            .transpose()?,
+        label: match &keys.label {
+            None => None,
+            Some(key) => match object.get(key) {
+                None if !source.label_optional => return Err(lacks(&object, "label", key)),
+                None => None,
+                Some(value) => label(source, value).map_err(wrong)?,
+            },
+        },
+        split: None,
+        line: Some(line),
+    })
+}
+
+/// The label that a value says; or what is wrong with it.
+fn label(source: &Source, value: &Value) -> Result<Option<String>, String> {
+    let several = source.label_kind == LabelKind::Several;
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(list) if several => joined(list).map(Some),
+        value => match scalar(value) {
+            Some(name) => clean_label(source, &name),
+            None => Err(format!(
+                "the label should be a string, number or boolean, found {}{}",
+                kind(value),
+                match value {
+                    Value::Array(_) => "; a list of labels needs problem = \"multi_label\"",
+                    _ => "",
+                }
+            )),
+        },
+    }
 }
 
 /// The text of a label.
@@ -114,14 +208,15 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 /// A list of labels as one, with commas between them; or what is wrong with it.
-fn several(list: &[Value]) -> std::result::Result<String, String> {
+fn joined(list: &[Value]) -> Result<String, String> {
     let mut names: Vec<String> = Vec::new();
     for value in list {
         let name = scalar(value).map(|name| name.trim().to_owned());
         let name = name.filter(|name| !name.is_empty() && !name.contains(','));
         let Some(name) = name else {
             return Err(format!(
-                "a list of labels should hold strings without commas, or numbers, found {value}"
+                "a list of labels should hold strings without commas, or numbers, found {}",
+                kind(value)
             ));
         };
         if names.contains(&name) {
@@ -133,42 +228,4 @@ fn several(list: &[Value]) -> std::result::Result<String, String> {
         names.push(name);
     }
     Ok(names.join(","))
-}
-
-fn field<'a>(
-    source: &Source,
-    row: &'a Map<String, Value>,
-    wanted: &Option<Column>,
-    role: &'static str,
-    names: &[&str],
-) -> Result<Option<&'a Value>> {
-    match wanted {
-        Some(Column::Name(name)) => Ok(row.get(name)),
-        Some(Column::Index(_)) => Err(missing(source, row, wanted, role)),
-        None => Ok(names.iter().find_map(|name| row.get(*name))),
-    }
-}
-
-/// What a row lacks that the first one had.
-fn lacks(row: &Map<String, Value>, wanted: &Option<Column>, role: &str, names: &[&str]) -> String {
-    let keys: Vec<&str> = row.keys().map(String::as_str).collect();
-    let usual = names.iter().map(|name| format!("'{name}'"));
-    let wanted = match wanted {
-        Some(Column::Name(name)) => format!("'{name}'"),
-        _ => usual.collect::<Vec<_>>().join(", "),
-    };
-    format!(
-        "has no {role}: none of its keys ({}) is {wanted}",
-        keys.join(", ")
-    )
-}
-
-fn missing(
-    source: &Source,
-    row: &Map<String, Value>,
-    wanted: &Option<Column>,
-    role: &'static str,
-) -> Error {
-    let keys: Vec<&String> = row.keys().collect();
-    table::column_missing(source, wanted, role, &keys)
 }

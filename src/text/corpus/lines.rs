@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::decode::Utf8;
+use super::decode::{self, Utf8};
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 18;
@@ -15,6 +15,13 @@ const BUFFER: usize = 1 << 18;
 pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let reader = Utf8::new(unpack(path)?).map_err(|e| Error::read(path, e))?;
     Ok(Box::new(reader))
+}
+
+/// What a file of text is read as.
+pub(super) fn encoding(path: &Path) -> Result<&'static str> {
+    let mut reader = unpack(path)?;
+    let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
+    Ok(decode::name(start))
 }
 
 /// Opens a file; gzip is told by its first two bytes, not by its name.

@@ -4,23 +4,27 @@
 //! than one document (for a word-level wiki, one article) in memory.
 
 mod decode;
+mod describe;
 mod detect;
 mod guess;
 mod imdb;
 mod json;
 mod lines;
+mod objects;
 mod plain;
 mod rotten;
 mod table;
 mod tagged;
 
+pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
-pub use tagged::read_tagged;
+pub use tagged::{is_tagged, read_tagged};
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,6 +44,8 @@ pub struct Example {
     pub label: Option<String>,
     /// The part of the data it belongs to, where the data say so.
     pub split: Option<Split>,
+    /// The line of its file on which it begins, from 1, where lines tell texts apart.
+    pub line: Option<u64>,
 }
 
 /// A text by itself.
@@ -110,7 +116,7 @@ fn unknown_format(path: &Path, message: impl Into<String>) -> Error {
     }
 }
 
-/// A column of a csv or tsv file, or a key of a jsonl file.
+/// A column of a csv or tsv file, or a key of a jsonl file: its name, or a column's number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Column {
@@ -130,6 +136,56 @@ impl From<&str> for Column {
     }
 }
 
+/// As it is written on the command line, or a bare number.
+impl<'de> Deserialize<'de> for Column {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(NameOrNumber)
+    }
+}
+
+struct NameOrNumber;
+
+impl Visitor<'_> for NameOrNumber {
+    type Value = Column;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a column's name or its number, from 0")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Column, E> {
+        usize::try_from(number)
+            .map(Column::Index)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Column, E> {
+        Ok(Column::from(text))
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Column::Index(index) => write!(f, "{index}"),
+            Column::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What a label says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelKind {
+    /// The class of its text.
+    #[default]
+    Class,
+    /// Any number of classes, with commas between them: an empty one then says that none applies, and
+    /// a jsonl may have lists.
+    Several,
+    /// A number.
+    Number,
+}
+
 /// A corpus on disk and how to read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Source {
@@ -143,12 +199,11 @@ pub struct Source {
     /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
-    /// header the other one of two columns. An empty label means unlabelled, but see
-    /// [`several`](Self::several).
+    /// header the other one of two columns. An empty label means unlabelled, unless
+    /// [`LabelKind::Several`] apply.
     pub label: Option<Column>,
-    /// Whether a label names any number of classes, with commas between them: an empty one then says
-    /// that none applies, and a jsonl may have lists.
-    pub several: bool,
+    /// What a label says.
+    pub label_kind: LabelKind,
     /// Whether a csv or tsv file may lack the label column: nothing learns from labels.
     pub label_optional: bool,
     /// Whether the first row of a csv or tsv is a header; by default told from its words.
@@ -305,8 +360,24 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     }
 }
 
-/// A label as it stands in a file. `-1` is a label as any other: of a class, or a number to learn.
-fn clean_label(source: &Source, label: &str) -> Option<String> {
+/// A label as it stands in a file, or what is wrong with it. `-1` is a label as any other: of a class, or
+/// a number to learn.
+fn clean_label(source: &Source, label: &str) -> Result<Option<String>, String> {
     let label = label.trim();
-    (source.several || !label.is_empty()).then(|| label.to_owned())
+    match source.label_kind {
+        LabelKind::Several => {}
+        _ if label.is_empty() => return Ok(None),
+        LabelKind::Class => {}
+        LabelKind::Number => {
+            let number = label.parse().ok().filter(|x: &f32| x.is_finite());
+            number.ok_or_else(|| {
+                let label: String = label.chars().take(24).collect();
+                format!(
+                    "the label '{label}' is no finite number, as problem = \"regression\" needs; \
+                     correct it, or leave it empty where there is none"
+                )
+            })?;
+        }
+    }
+    Ok(Some(label.to_owned()))
 }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use super::{Sink, lines};
+use super::{Example, Sink, lines};
 use crate::Result;
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(path)?;
     while let Some(line) = lines.next()? {
         if !line.trim().is_empty() {
-            sink(line.trim().into())?;
+            let example = Example::from(line.trim());
+            let line = Some(lines.line);
+            sink(Example { line, ..example })?;
         }
     }
     Ok(())

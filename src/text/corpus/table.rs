@@ -2,7 +2,9 @@
 
 use csv::{ByteRecord, ErrorKind};
 
+use super::describe::{Described, HeaderRow};
 use super::guess::Places;
+use super::objects::malformed;
 use super::{Column, Example, Sink, Source, clean_label, guess};
 use crate::{Error, Result};
 
@@ -21,11 +23,43 @@ pub(super) const LABEL_NAMES: [&str; 7] = [
     "category",
 ];
 
+/// What names a column.
+const BY: &str = "its header or number (from 0)";
+
 /// Which columns to read; settled by the first row.
 struct Columns {
     text: usize,
     pair: Option<usize>,
     label: Option<usize>,
+    /// Whether nothing but the content says which is the text.
+    guessed: bool,
+}
+
+/// What a table is read as: see [`Described`].
+pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> Result<()> {
+    let table = guess::open(source, own)?;
+    described.separator = Some(table.separator as char);
+    let Some(first) = table.rows.first() else {
+        return Ok(());
+    };
+    let fields: Vec<&str> = first.iter().map(String::as_str).collect();
+    let header = header(source, &table.rows);
+    let columns = settle(source, &fields, header, &table.rows)?;
+    described.header = Some(match header {
+        Header::None => HeaderRow::None,
+        Header::Named => HeaderRow::Known,
+        Header::Guessed => HeaderRow::Guessed,
+    });
+    described.columns = match header {
+        Header::None => (0..first.len()).map(|column| column.to_string()).collect(),
+        _ => first.iter().map(short).collect(),
+    };
+    let name = |column: usize| described.columns[column].clone();
+    described.text = Some(name(columns.text));
+    described.pair = columns.pair.map(name);
+    described.label = columns.label.map(name);
+    described.guessed = columns.guessed;
+    Ok(())
 }
 
 /// Reads a table; `own` is what separates its fields if it keeps to its name.
@@ -62,9 +96,14 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
                 settled
             }
         };
-        let label = columns
+        let label = match columns
             .label
-            .and_then(|label| clean_label(source, fields[label]));
+            .map(|label| clean_label(source, fields[label]))
+        {
+            None => None,
+            Some(label) => label
+                .map_err(|message| malformed(&source.path, table.places.line(&place), message))?,
+        };
         match &mut first {
             Some(first) => first.compare(&label),
             None if begins && source.header.is_none() => first = FirstRow::new(&fields, &label),
@@ -75,11 +114,20 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             pair: columns.pair.map(|pair| fields[pair].to_owned()),
             label,
             split: None,
+            line: Some(table.places.line(&place)),
         })?;
     }
     match first {
+        Some(first) if first.is_header() && source.label.is_some() => {
+            let label = short(&first.label);
+            let message = format!(
+                "looks like a header, as no other row has its label '{label}'; name the columns by their \
+                 headers, not by their numbers"
+            );
+            Err(malformed(&source.path, 1, message))
+        }
         Some(first) if first.is_header() => {
-            Err(column_missing(source, &None, "label", &first.fields))
+            Err(column_missing(source, &None, "label", &first.fields, BY))
         }
         _ => Ok(()),
     }
@@ -201,7 +249,7 @@ fn settle(
         Some(Column::Name(name)) if first.iter().any(|f| f.trim() == name) => {
             Ok(first.iter().position(|f| f.trim() == name))
         }
-        Some(_) => Err(column_missing(source, column, role, first)),
+        Some(_) => Err(column_missing(source, column, role, first, BY)),
     };
     let mut label = if source.labelled {
         wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES))
@@ -211,7 +259,7 @@ fn settle(
     let pair = wanted(&source.pair, "pair")?;
     let needs_label = source.labelled && !source.label_optional && label.is_none();
     if needs_label && (header == Header::Guessed || first.len() != 2 || pair.is_some()) {
-        return Err(column_missing(source, &None, "label", first));
+        return Err(column_missing(source, &None, "label", first, BY));
     }
     let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
     let by_content = || {
@@ -222,17 +270,21 @@ fn settle(
                 Header::None => format!("number {column} (from 0)"),
                 _ => format!("'{}'", short(first[column])),
             };
-            guess::say(&source.path, format!("took column {column} for the text"));
+            let columns = listed(first);
+            guess::say(
+                &source.path,
+                format!("took column {column} for the text, of the columns {columns}"),
+            );
         }
         Some(column)
     };
-    let text = wanted(&source.text, "text")?
-        .or_else(|| by_name(&TEXT_NAMES))
+    let told = wanted(&source.text, "text")?.or_else(|| by_name(&TEXT_NAMES));
+    let guessed = told.is_none() && first.len() > 1;
+    let text = told
         .or_else(by_content)
-        .ok_or_else(|| column_missing(source, &None, "text", first))?;
+        .ok_or_else(|| column_missing(source, &None, "text", first, BY))?;
     if header == Header::Guessed {
-        let names: Vec<String> = first.iter().map(short).collect();
-        let names = names.join(", ");
+        let names = listed(first);
         guess::say(
             &source.path,
             format!("took its first row for a header: {names}"),
@@ -241,7 +293,12 @@ fn settle(
     if needs_label {
         label = Some(1 - text);
     }
-    Ok(Columns { text, pair, label })
+    Ok(Columns {
+        text,
+        pair,
+        label,
+        guessed,
+    })
 }
 
 /// A long text in a file without header would hide the message.
@@ -249,11 +306,19 @@ fn short(name: impl AsRef<str>) -> String {
     name.as_ref().chars().take(24).collect()
 }
 
+/// Names with commas between them.
+pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<String> = names.iter().map(short).collect();
+    names.join(", ")
+}
+
+/// The error of a column (or key) that is not there; `by` is what names one.
 pub(super) fn column_missing<S: AsRef<str>>(
     source: &Source,
     wanted: &Option<Column>,
     role: &'static str,
     available: &[S],
+    by: &'static str,
 ) -> Error {
     Error::ColumnMissing {
         path: source.path.clone(),
@@ -263,6 +328,7 @@ pub(super) fn column_missing<S: AsRef<str>>(
             Some(Column::Index(index)) => format!(" number {index}"),
             Some(Column::Name(name)) => format!(" '{name}'"),
         },
-        available: available.iter().map(short).collect::<Vec<_>>().join(", "),
+        available: listed(available),
+        by,
     }
 }

@@ -1,4 +1,4 @@
-//! `analysis.json` in a unit's folder: its worst answers, the names of its classes, what was cut off.
+//! `analysis.json` in a unit's folder: its worst answers, the names of its classes, what was read.
 
 use std::path::Path;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic::write_file;
 use crate::error::{Error, Result};
-use crate::objectives::analysis::{Analysis, CutTexts};
+use crate::objectives::analysis::Analysis;
+use crate::objectives::coverage::Coverage;
 use crate::train::report::UnitResult;
 
 const ANALYSIS: &str = "analysis.json";
@@ -17,18 +18,18 @@ pub struct UnitAnalysis {
     /// Its answers to the test texts, or else to the validation texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<Analysis>,
-    /// What was cut off of its texts, where each is read alone.
+    /// What of its training texts was read, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cut: Option<CutTexts>,
+    pub coverage: Option<Coverage>,
 }
 
 impl UnitAnalysis {
     /// Of a unit that is done.
-    pub fn of(result: &UnitResult, cut: Option<CutTexts>) -> Self {
+    pub fn of(result: &UnitResult, coverage: Coverage) -> Self {
         let scores = result.test.as_ref().or(result.validation.as_ref());
         Self {
             answers: scores.and_then(|scores| scores.analysis.clone()),
-            cut,
+            coverage: (coverage.tokens > 0).then_some(coverage),
         }
     }
 

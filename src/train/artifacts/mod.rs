@@ -11,18 +11,20 @@
 //!   lm-lstm.1/             one folder per unit (stage, and repeat where it repeats)
 //!     events.out.tfevents… for TensorBoard
 //!     checkpoint-120/      tensors.safetensors, trainer.json, SHA256SUMS
-//!     model/               model.safetensors, config.json, tokenizer.json
+//!     model/               model.safetensors, config.json, tokenizer.json, README.md (its card)
 //!     analysis.json        worst answers, names of classes, what was cut off
 //!     done.json            the unit's result; a unit that has one is not run again
 //!   .lock                  held by the process that works here
 //! ```
 
 pub mod analysis;
+pub mod card;
 pub mod checkpoints;
 pub mod curves;
 pub mod fingerprint;
 mod lock;
 pub mod log;
+pub mod runs;
 pub mod tensorboard;
 pub mod trace;
 

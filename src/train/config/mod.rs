@@ -43,6 +43,24 @@ pub struct Overrides {
     pub set: Vec<String>,
 }
 
+impl Overrides {
+    /// What `set` says of a key, dotted.
+    ///
+    /// # Errors
+    /// [`Error::ConfigSyntax`] for a setting that is no `key=value`.
+    pub fn value(&self, key: &str) -> Result<Option<Value>> {
+        let mut found = None;
+        for text in &self.set {
+            let mut at = Some(Value::Table(merge::parse_set(text)?));
+            for part in key.split('.') {
+                at = at.and_then(|table| table.get(part).cloned());
+            }
+            found = at.or(found);
+        }
+        Ok(found)
+    }
+}
+
 impl RunConfig {
     /// Reads a run file from disk.
     ///

@@ -217,7 +217,10 @@ pub enum StageKind {
 
 impl StageKind {
     /// Refuses an objective that has labels where the stage has none, and the other way round.
-    pub(super) fn fits(self, objective: &AnyObjective) -> std::result::Result<(), String> {
+    pub(in crate::train) fn fits(
+        self,
+        objective: &AnyObjective,
+    ) -> std::result::Result<(), String> {
         let (begin, labels) = match self {
             Self::Pretrain => ("a pretrain stage has no labels", false),
             Self::Finetune => ("a finetune stage learns labels", true),

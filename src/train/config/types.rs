@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::model::ModelConfig;
 use super::stage::StageConfig;
+pub use crate::text::Column;
 pub use crate::text::TokenizerKind;
 pub use crate::text::tokenizer::Subword;
 
@@ -91,15 +92,15 @@ pub struct DataConfig {
     /// Further text without labels; `--unlabelled`.
     #[serde(default)]
     pub unlabelled: Vec<PathBuf>,
-    /// Column or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
+    /// Column (by name or number) or JSON key of the text in csv, tsv and jsonl files; absent: found by its name.
     #[serde(default)]
-    pub text_column: Option<String>,
+    pub text_column: Option<Column>,
     /// Column or JSON key of the second text of a pair; absent: there is none.
     #[serde(default)]
-    pub pair_column: Option<String>,
+    pub pair_column: Option<Column>,
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
-    pub label_column: Option<String>,
+    pub label_column: Option<Column>,
     /// Cut every text after each occurrence of this, as "。", and leave its line breaks out.
     #[serde(default)]
     pub sentence_end: Option<String>,

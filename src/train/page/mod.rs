@@ -12,14 +12,14 @@ use std::path::Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Line};
-use self::series::{Point, UnitLog, band, measure, rough, smooth};
+use self::series::{Point, UnitLog, band, rough, smooth};
 use super::artifacts::REPORT;
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::curves::OKABE_ITO;
 use super::artifacts::log;
 use super::config::{RunConfig, StageKind};
 use super::progress::{clock, thousands};
-use super::report::{Report, Row, UnitResult};
+use super::report::{Measure, Report, Row, UnitResult, measure};
 use super::run::units;
 use super::task::Unit;
 use crate::atomic::write_file;
@@ -313,7 +313,7 @@ impl Page<'_> {
             let Some((_, first)) = all.iter().flatten().next().copied() else {
                 continue;
             };
-            let own = |unit: &Vec<(f64, series::Measure)>| {
+            let own = |unit: &Vec<(f64, Measure)>| {
                 let same = unit.iter().filter(|(_, m)| m.name == first.name);
                 same.map(|(step, m)| (*step, m.value))
                     .collect::<Vec<Point>>()
@@ -383,9 +383,10 @@ impl Page<'_> {
     fn cut(&self) -> Markup {
         let stages = self.config.stages.iter().enumerate();
         let cut: Vec<_> = stages
+            .filter(|(_, stage)| stage.kind != StageKind::Evaluate)
             .filter_map(|(index, stage)| {
-                let told = self.told.iter().find(|t| t.unit.stage == index)?;
-                Some((stage, told.analysis.cut.as_ref()?))
+                let mut units = self.told.iter().filter(|t| t.unit.stage == index);
+                Some((stage, units.find_map(|t| t.analysis.coverage.as_ref())?))
             })
             .collect();
         let share = |part: u64, of: u64| format!("{:.2} %", 100.0 * part as f64 / of.max(1) as f64);
@@ -394,22 +395,18 @@ impl Page<'_> {
                 h2 { "What was cut off" }
                 .scroll { table {
                     thead { tr {
-                        th { "stage" } th { "reads at most" } th.number { "texts" } th.number { "of them cut" }
-                        th.number { "tokens" } th.number { "of them lost" }
+                        th { "stage" } th { "its key" } th.number { "training texts" } th.number { "cut" }
+                        th.number { "their tokens" } th.number { "never read" }
                     } }
                     tbody { @for (stage, cut) in &cut { tr {
                         td { (stage.name) }
-                        td {
-                            (cut.length) " tokens, the " (format!("{:?}", cut.kept_end).to_lowercase())
-                            " (" code { (stage.objective.length_key()) } ")"
-                        }
+                        td { code { (stage.objective.length_key()) " = " (stage.objective.length()) } }
                         td.number { (thousands(cut.texts as f64)) }
-                        td.number { (share(cut.texts_cut, cut.texts)) }
+                        td.number { (share(cut.cut, cut.texts)) }
                         td.number { (thousands(cut.tokens as f64)) }
-                        td.number { (share(cut.tokens_cut, cut.tokens)) }
+                        td.number { (share(cut.unread, cut.tokens)) }
                     } } }
                 } }
-                p.note { "Of the texts of training, validation and test together. Stages that read on from text to text cut nothing and are not listed." }
             }
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::objectives::scores::Scores;
+use crate::train::report::{Measure, measure};
 
 /// (step, value)
 pub type Point = (f64, f64);
@@ -55,36 +56,6 @@ impl UnitLog {
         let measure = |(step, scores): &(f64, Scores)| Some((*step, measure(scores)?));
         self.scores.iter().filter_map(measure).collect()
     }
-}
-
-/// A score by its name, as it is shown.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Measure {
-    pub name: &'static str,
-    pub value: f64,
-    /// Whether it is drawn on a scale of powers.
-    pub is_ratio: bool,
-}
-
-/// Of all scores the one that says most about what is learned.
-pub fn measure(scores: &Scores) -> Option<Measure> {
-    let of = |name, value: Option<f64>| {
-        value.map(|value| Measure {
-            name,
-            value,
-            is_ratio: false,
-        })
-    };
-    let error = scores.classes.as_ref().map(|c| 100.0 * c.error);
-    let perplexity = of("perplexity", scores.perplexity).map(|m| Measure {
-        is_ratio: true,
-        ..m
-    });
-    (of("correlation", scores.correlation))
-        .or(of("F1", scores.f1))
-        .or(of("error %", error))
-        .or(perplexity)
-        .or(of("accuracy %", scores.accuracy.map(|a| 100.0 * a)))
 }
 
 /// An exponential mean over about a fortieth of the points, unbiased at its beginning, and thinned.

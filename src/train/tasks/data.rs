@@ -4,6 +4,7 @@ mod held_out;
 mod read;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,17 +13,15 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::models::Reading;
 use crate::objectives::{Labelled, Problem};
-use crate::text::demo::{self, DemoOptions};
 use crate::text::rng::Rng;
-use crate::text::{
-    Documents, Example, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise,
-};
-use crate::train::config::{RunConfig, Source as DataSource, StageConfig, TextChoice};
+use crate::text::{Documents, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise};
+use crate::train::config::{RunConfig, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
-use read::{given, options, sources, tagged_texts, tokenizer};
+use read::{given, options, tokenizer};
+pub(in crate::train) use texts::{Texts, located};
 
 /// Tokenised text with its labels.
-pub(super) struct Data {
+pub(in crate::train) struct Data {
     pub tokenizer: Arc<Tokenizer>,
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
@@ -33,10 +32,12 @@ pub(super) struct Data {
     all: bool,
     /// Whether a stage learns from labels; where none does, they mean nothing.
     learns: bool,
+    /// Whether the tokeniser was not trained on these texts.
+    pub given: bool,
 }
 
 /// Numbers of the documents in each part.
-pub(super) struct Parts {
+pub(in crate::train) struct Parts {
     pub train: Vec<u32>,
     pub validation: Vec<u32>,
     pub test: Vec<u32>,
@@ -63,36 +64,22 @@ impl Data {
     pub fn open(config: &RunConfig, folder: &Path, all: bool) -> Result<Data> {
         let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-        let mut tagged = None;
-        let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
-        let (tokenizer, documents) = if config.stages.iter().any(by_word) {
-            let texts = tagged_texts(&config.data)?;
-            let examples = texts.iter().map(|(text, split)| Example {
-                text: text.words.join(" "),
-                pair: None,
-                label: None,
-                split: *split,
-            });
-            let tokenizer = match given(config)? {
-                Some(tokenizer) => tokenizer,
-                None => {
-                    let seen = examples.clone().filter(|e| e.split != Some(Split::Test));
-                    Tokenizer::train_on(seen.map(|e| e.text), &options(config))?
-                }
+        let texts = Texts::of(config)?;
+        let (tokenizer, documents) = if let Texts::Files(sources) = &texts {
+            let tokenizer = tokenizer(config, sources, &cache)?;
+            let documents = tokenise(sources, &tokenizer, Some(&cache))?;
+            let documents = if all {
+                documents
+            } else {
+                held_out::cut(documents, config, &tokenizer)
             };
-            let documents = Documents::from_examples(examples, &tokenizer)?;
-            let words: Vec<TaggedText> = texts.into_iter().map(|(text, _)| text).collect();
-            tagged = Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?));
             (tokenizer, documents)
-        } else if config.data.source == DataSource::Demo {
-            let sizes = &config.data.demo;
-            let examples = demo::examples(&DemoOptions {
-                seed: config.seed,
-                unlabelled: sizes.unlabelled,
-                train: sizes.train,
-                validation: sizes.validation,
-                test: sizes.test,
-            });
+        } else {
+            let mut examples = Vec::new();
+            texts.each(&mut |_, example| {
+                examples.push(example);
+                Ok(())
+            })?;
             let tokenizer = match given(config)? {
                 Some(tokenizer) => tokenizer,
                 None => {
@@ -100,24 +87,20 @@ impl Data {
                     Tokenizer::train_on(seen.map(|e| e.text.clone()), &options(config))?
                 }
             };
-            let documents = Documents::from_examples(examples, &tokenizer)?;
-            (tokenizer, documents)
-        } else {
-            let mut sources = sources(&config.data, learns)?;
-            let several = |s: &StageConfig| s.objective.problem() == Problem::MultiLabel;
-            let several = config.stages.iter().any(several);
-            for source in &mut sources {
-                source.several = several;
-            }
-            let tokenizer = tokenizer(config, &sources, &cache)?;
-            let documents = tokenise(&sources, &tokenizer, Some(&cache))?;
-            let documents = if all {
-                documents
-            } else {
-                held_out::cut(documents, config, &tokenizer)
-            };
-            (tokenizer, documents)
+            (
+                tokenizer.clone(),
+                Documents::from_examples(examples, &tokenizer)?,
+            )
         };
+        let tagged = match texts {
+            Texts::Tagged(files) => {
+                let words: Vec<TaggedText> =
+                    files.into_iter().flat_map(|file| file.texts).collect();
+                Some(Arc::new(TaggedDocuments::new(&words, &tokenizer)?))
+            }
+            _ => None,
+        };
+        read::require_known(config, &documents, &tokenizer)?;
         let cached = documents.from_cache().then_some(", from the cache");
         let cached = cached.unwrap_or_default();
         log::info!(
@@ -135,6 +118,7 @@ impl Data {
             seed: config.seed,
             all,
             learns,
+            given: given(config)?.is_some(),
         })
     }
 
@@ -165,6 +149,11 @@ impl Data {
         Ok(files)
     }
 
+    /// Whether a document is of texts that come with labels.
+    pub fn may_have_label(&self, doc: u32) -> bool {
+        self.documents.split(doc) != Some(Split::Unsup)
+    }
+
     /// The texts whose words have labels.
     pub fn tagged(&self) -> Result<&TaggedDocuments> {
         self.tagged.as_deref().ok_or_else(|| Error::NoLabels {
@@ -175,6 +164,7 @@ impl Data {
 
     /// The documents that a stage reads, divided for one unit.
     pub fn parts(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
+        self.require_folds(stage, unit)?;
         match (stage.objective.labels(), stage.objective.problem()) {
             (Labelled::None, _) => self.text(stage, unit),
             (Labelled::OfWords, _) => self.tagged_parts(unit),
@@ -272,6 +262,7 @@ impl Data {
         }
         let documents = &self.documents;
         let all = documents.labelled();
+        let validation = ("data.validation", self.validation);
         let (rest, test) = match unit.fold {
             Some((fold, folds)) => {
                 let mut parts = split::k_fold(documents, &all, folds, self.seed)?;
@@ -280,10 +271,12 @@ impl Data {
             }
             None => {
                 let test = documents.labelled_in(Split::Test);
-                let validation = documents.labelled_in(Split::Validation);
+                let chosen_by = documents.labelled_in(Split::Validation);
                 if test.is_empty() {
+                    let parts = [validation, ("data.test_share", self.test_share)];
+                    self.require_enough(&all, "the data", &parts)?;
                     self.hold(&all, self.test_share)?
-                } else if validation.is_empty() {
+                } else if chosen_by.is_empty() {
                     (
                         documents.filter(|d| {
                             documents.label(d).is_some() && documents.split(d) != Some(Split::Test)
@@ -298,12 +291,17 @@ impl Data {
                     documents.check_labels(&train, &test)?;
                     return Ok(Parts {
                         train,
-                        validation,
+                        validation: chosen_by,
                         test,
                     });
                 }
             }
         };
+        let place = match unit.fold {
+            Some(_) => "the training part of a fold",
+            None => "the training data",
+        };
+        self.require_enough(&rest, place, &[validation])?;
         let (train, validation) = self.hold(&rest, self.validation)?;
         documents.check_labels(&train, &validation)?;
         documents.check_labels(&train, &test)?;

@@ -4,27 +4,27 @@ mod adapter;
 mod ahead;
 mod data;
 mod engine;
+mod lesson;
 mod objective;
 mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::{ModelConfig, Precision, Problem, RunConfig, StageConfig, StageKind};
+use super::config::{ModelConfig, Precision, Problem, RunConfig, StageConfig};
 use super::estimate::{DataSizes, Estimate, ModelSizes};
 use super::fit::AdapterLimits;
 use super::run::resolve_model;
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
-use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
-use crate::objectives::Labelled;
-use crate::objectives::criterion::{Purpose, Setup};
-use crate::objectives::labels::Labels;
+use crate::models::Labels as ModelLabels;
 use crate::tensor::DType;
-use crate::text::{Frame, Roles, Vocabulary, WordVectors};
-use data::Data;
-use objective::{Course, ObjectiveTask};
+use crate::text::{Roles, Vocabulary, WordVectors};
+pub(super) use data::{Data, Parts, Texts};
+pub(super) use lesson::Lesson;
+use objective::ObjectiveTask;
+pub(super) use start::{choose, open_source};
 
 /// Builds the tasks of a run, one after the other. The device is opened once; text is read and
 /// tokenised once.
@@ -118,22 +118,7 @@ fn make(
     size: Estimate,
 ) -> Result<Box<dyn Task>> {
     let (stage, unit) = (request.stage, request.unit);
-    let vocabulary = data.tokenizer.vocabulary();
-    let (mut config, mut source) = start::network(request, vocabulary)?;
-    check_reading(&*config, source.as_ref(), &data)?;
-    let labels = match labels(&data, source.as_ref(), stage)? {
-        None => None,
-        Some((labels, kept)) => {
-            config.set_labels(labels.of_config());
-            if config.reading() == Reading::Rows {
-                config.set_padding(Frame::of(vocabulary)?.pad);
-            }
-            if !kept {
-                source = source.map(Pretrained::without_head);
-            }
-            Some(Arc::new(labels))
-        }
-    };
+    let (mut config, mut source) = start::network(request, data.tokenizer.vocabulary())?;
     let vectors = match request
         .config
         .model
@@ -143,82 +128,13 @@ fn make(
         Some(path) => Some((path, WordVectors::read(path, &data.tokenizer)?)),
         None => None,
     };
-    let parts = data.parts(stage, unit)?;
-    let criterion = stage.objective.criterion(Setup {
-        documents: data.documents.clone(),
-        tagged: data.tagged.clone(),
-        tokenizer: data.tokenizer.clone(),
-        config: config.clone(),
-        labels,
-        batch: stage.batch,
-        seed: request.config.seed,
-    })?;
-    let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed));
-    let stream = stream.map_err(|error| named(error, stage))?;
-    let classifies = stage.objective.needs_labels();
-    let companions = data.tokenizer_files(config.reading(), classifies)?;
-    let started = start::start(gpu, request, config, source, vectors, stream.per_epoch())?;
-    let course = Course {
-        criterion,
-        stream,
-        parts,
-        companions,
-    };
-    Ok(Box::new(ObjectiveTask::new(started, course, stage, size)?))
-}
-
-/// A size that batches refuse, by the key that sets it.
-fn named(error: Error, stage: &StageConfig) -> Error {
-    match error {
-        Error::Argument { arg, expected, .. } if ["max_len", "length"].contains(&arg) => {
-            let (key, length) = (stage.objective.length_key(), stage.objective.length());
-            let place = format!("stage.{}.{key}", stage.name);
-            Error::value(place, format!("is {length}; expected {expected}"))
-        }
-        error => error,
-    }
-}
-
-/// Refuses texts that a model cannot read as they are.
-fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) -> Result<()> {
-    if config.reading() == Reading::Rows {
-        return Ok(());
-    }
-    let pairs = data
-        .documents
-        .filter(|d| data.documents.texts(d).1.is_some());
-    if !pairs.is_empty() {
-        let one = config.family().one();
-        let message = format!("is for models that read two texts at once; {one} reads one");
-        return Err(Error::value("data.pair_column", message));
-    }
-    // Its words have no names but their numbers.
-    match source {
-        Some(source) if tokenizer_of(&source.path, None)?.hash() != data.tokenizer.hash() => {
-            let problem = "its tokenizer.json is not this run's; set tokenizer.file to it";
-            Err(Error::folder(&source.path, problem))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What the labels of the data mean to a stage's model, and whether its outputs are those of the source.
-fn labels(
-    data: &Data,
-    source: Option<&Pretrained>,
-    stage: &StageConfig,
-) -> Result<Option<(Labels, bool)>> {
-    let known = source.and_then(Pretrained::labels);
-    let known = known.as_deref();
-    let fixed = stage.kind == StageKind::Evaluate;
-    Ok(match stage.objective.labels() {
-        Labelled::None => None,
-        Labelled::OfTexts => {
-            let (documents, problem) = (&data.documents, stage.objective.problem());
-            Some(Labels::new(documents, problem, known, fixed)?)
-        }
-        Labelled::OfWords => Some(Labels::of_words(data.tagged()?, known, fixed)?),
-    })
+    let taught = (stage, unit);
+    let lesson = Lesson::prepare(&data, request.config, taught, &mut config, &mut source)?;
+    let companions = data.tokenizer_files(config.reading(), stage.objective.needs_labels())?;
+    let batches = lesson.stream.per_epoch();
+    let started = start::start(gpu, request, config, source, vectors, batches)?;
+    let task = ObjectiveTask::new(started, lesson, companions, stage, size)?;
+    Ok(Box::new(task))
 }
 
 /// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from

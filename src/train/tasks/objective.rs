@@ -9,13 +9,13 @@ use super::adapter::Adapter;
 use super::ahead::Ahead;
 use super::data::Parts;
 use super::engine::Engine;
+use super::lesson::Lesson;
 use super::start::Started;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::adapter::{LABELS, labels_file};
 use crate::hub::{self, Array, Layout};
 use crate::models::{Config, Cut, Network};
-use crate::objectives::batch::Batches;
 use crate::objectives::criterion::{Criterion, Scorer};
 use crate::objectives::feed::{Carried, Feed, Passes};
 use crate::objectives::scores::Scores;
@@ -52,29 +52,20 @@ struct Files {
     companions: Vec<(String, Vec<u8>)>,
 }
 
-/// What a stage learns, of what.
-pub(super) struct Course {
-    pub criterion: Box<dyn Criterion>,
-    pub stream: Box<dyn Batches>,
-    pub parts: Parts,
-    /// The tokeniser's files.
-    pub companions: Vec<(String, Vec<u8>)>,
-}
-
 impl ObjectiveTask {
-    /// The task of a model that has been started.
+    /// The task of a model that has been started; `companions` are the tokeniser's files.
     pub fn new(
         started: Started,
-        course: Course,
+        lesson: Lesson,
+        companions: Vec<(String, Vec<u8>)>,
         stage: &StageConfig,
         size: Estimate,
     ) -> Result<ObjectiveTask> {
-        let Course {
+        let Lesson {
             criterion,
             stream,
             parts,
-            companions,
-        } = course;
+        } = lesson;
         let Started {
             engine,
             mut config,
@@ -91,7 +82,6 @@ impl ObjectiveTask {
         };
         let mut notes = started.notes;
         notes.push(size.sentence());
-        let all_texts = [&parts.train[..], &parts.validation, &parts.test].concat();
         let info = TaskInfo {
             summary: format!("{}, {texts}, on {}", criterion.title(), engine.gpu.caps()),
             unit: objective.unit(),
@@ -101,7 +91,7 @@ impl ObjectiveTask {
             steps_per_epoch: stream.per_epoch().div_ceil(accumulate as u64),
             work_per_epoch: stream.work_per_epoch(),
             notes,
-            cut: criterion.cut(&all_texts)?,
+            coverage: criterion.coverage(&parts.train)?,
             size: Some(size),
         };
         let cut = Cut {

@@ -1,20 +1,28 @@
 //! What is held out of texts whose labels nothing learns from.
 
 use super::Data;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::objectives::{Labelled, Problem};
 use crate::text::{Documents, Split, Tokenizer, split};
-use crate::train::config::RunConfig;
+use crate::train::config::{RunConfig, StageConfig};
+use crate::train::task::Unit;
 
 /// Tokens of a piece where text is read on from one to the next: its ends should be few.
 const LONG: usize = 1024;
 
-/// A text that is all there is, in pieces as long as the pretraining stages read them.
+/// A text that is all there is, or one of few or of books, in pieces as long as the pretraining stages read
+/// them.
 pub(super) fn cut(documents: Documents, config: &RunConfig, tokenizer: &Tokenizer) -> Documents {
     let objectives = config.stages.iter().map(|s| &s.objective);
     let lengths = objectives
         .filter(|o| !o.needs_labels() && !o.reads_on())
         .map(|o| o.length());
-    documents.in_pieces(lengths.max().unwrap_or(LONG), tokenizer.vocabulary())
+    let length = lengths.max();
+    documents.in_pieces(
+        length.unwrap_or(LONG),
+        length.is_none(),
+        tokenizer.vocabulary(),
+    )
 }
 
 impl Data {
@@ -33,6 +41,79 @@ impl Data {
         } else {
             Ok((rest, test))
         }
+    }
+
+    /// Refuses more folds than there are examples of a class, or texts.
+    pub(super) fn require_folds(&self, stage: &StageConfig, unit: &Unit) -> Result<()> {
+        let (documents, by_class) = (
+            &self.documents,
+            stage.objective.problem() == Problem::SingleLabel,
+        );
+        let (least, what) = match stage.objective.labels() {
+            Labelled::OfTexts if by_class => {
+                let counts = documents.label_counts(&documents.labelled());
+                let names = documents.label_names().iter();
+                let counted = counts.into_iter().zip(names);
+                match counted
+                    .filter(|(found, _)| *found > 0)
+                    .min_by_key(|(found, _)| *found)
+                {
+                    Some((found, class)) => {
+                        (found, format!("class '{class}' has {found} examples"))
+                    }
+                    None => return Ok(()),
+                }
+            }
+            Labelled::OfTexts => {
+                let found = documents.labelled().len();
+                (found, format!("the data have {found} texts with labels"))
+            }
+            _ => (
+                documents.len(),
+                format!("the data have {} texts", documents.len()),
+            ),
+        };
+        match unit.fold {
+            Some((_, folds)) if folds > least && least > 1 => {
+                let message = format!("is {folds}, and {what}; set it to {least} or less");
+                Err(Error::value(format!("stage.{}.folds", stage.name), message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a class of the documents `all` that is too small to be in every part of a unit; `parts` are
+    /// those that are to be cut off beside what is learned from.
+    pub(super) fn require_enough(
+        &self,
+        all: &[u32],
+        place: &str,
+        parts: &[(&str, f64)],
+    ) -> Result<()> {
+        let cut: Vec<_> = parts.iter().filter(|(_, share)| *share > 0.0).collect();
+        let (documents, needed) = (&self.documents, 1 + cut.len());
+        let counts = documents.label_counts(all);
+        let counted = documents.label_names().iter().zip(counts);
+        let mut rare = counted.filter(|(_, found)| (1..needed).contains(found));
+        let Some((class, found)) = rare.next() else {
+            return Ok(());
+        };
+        let keys: Vec<String> = cut.iter().map(|(key, _)| format!("{key} = 0")).collect();
+        let others = match rare.count() {
+            0 => "",
+            1 => "so has another class; ",
+            _ => "so have other classes; ",
+        };
+        Err(Error::EmptyClass {
+            class: class.clone(),
+            place: place.into(),
+            needed,
+            found,
+            remedy: format!(
+                "{others}add examples, that every part has one, leave the class out, or do without a part: {}",
+                keys.join(" or ")
+            ),
+        })
     }
 
     /// Texts to learn from and some to judge by, of every class as many where classes are learned.

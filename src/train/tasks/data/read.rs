@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::models::tokenizer_of;
-use crate::text::{Column, Format, Source, Split, TaggedText, Tokenizer, TokenizerOptions, corpus};
-use crate::train::config::{DataConfig, ModelConfig, RunConfig, Source as DataSource};
+use crate::objectives::Problem;
+use crate::text::{Documents, Format, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
+use crate::train::config::{ModelConfig, RunConfig, Source as DataSource};
 use crate::train::run::resolve_model;
 
 pub(super) fn options(config: &RunConfig) -> TokenizerOptions {
@@ -70,6 +71,37 @@ pub(super) fn tokenizer(config: &RunConfig, sources: &[Source], cache: &Path) ->
     })
 }
 
+/// Refuses text of which the tokeniser knows no word: there is nothing to learn.
+pub(super) fn require_known(
+    config: &RunConfig,
+    documents: &Documents,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    let vocabulary = tokenizer.vocabulary();
+    let knows = |id: &u32| !vocabulary.is_special(*id);
+    let some = (0..documents.len() as u32).any(|doc| documents.ids(doc).iter().any(knows));
+    if some || documents.tokens() == 0 {
+        return Ok(());
+    }
+    let size = config.tokenizer.vocabulary;
+    Err(match (&config.tokenizer.file, given(config)?.is_some()) {
+        (Some(_), _) => {
+            let message = "knows no word of the data; take the tokeniser of their language";
+            Error::value("tokenizer.file", message)
+        }
+        (None, true) => {
+            let message = "starts from a model whose tokeniser knows no word of the data; take one of their \
+                           language";
+            Error::value("stage.init", message)
+        }
+        (None, false) => {
+            let message =
+                format!("is {size}, with which no word of the data is known; set it higher");
+            Error::value("tokenizer.vocabulary", message)
+        }
+    })
+}
+
 /// Where tokens and tokenisers are kept: the user's cache, or the run's folder where that is none to
 /// write in.
 pub(super) fn cache(folder: &Path) -> PathBuf {
@@ -92,34 +124,33 @@ pub(super) fn cache(folder: &Path) -> PathBuf {
     }
 }
 
-/// Texts with labelled words, and the part of the data that each belongs to.
-pub(super) fn tagged_texts(data: &DataConfig) -> Result<Vec<(TaggedText, Option<Split>)>> {
-    let split = data.test.as_ref().map(|_| Split::Train);
-    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
-    let mut all = Vec::new();
-    for (path, split) in files {
-        if let Some(path) = path {
-            let texts = corpus::read_tagged(path)?;
-            all.extend(texts.into_iter().map(|text| (text, split)));
-        }
-    }
-    Ok(all)
-}
-
-/// The files that a run file names; labels must be there where something `learns` them.
-pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
+/// The files that a run file names; labels must be there where a stage learns them.
+pub(super) fn sources(config: &RunConfig) -> Vec<Source> {
+    let data = &config.data;
+    let learned: Vec<Problem> = (config.stages.iter())
+        .filter(|stage| stage.objective.needs_labels())
+        .map(|stage| stage.objective.problem())
+        .collect();
+    let all = |problem| !learned.is_empty() && learned.iter().all(|p| *p == problem);
+    let label_kind = if learned.contains(&Problem::MultiLabel) {
+        LabelKind::Several
+    } else if all(Problem::Regression) {
+        LabelKind::Number
+    } else {
+        LabelKind::Class
+    };
     let format = match data.source {
         DataSource::Imdb => Some(Format::Imdb),
         DataSource::Rt => Some(Format::RottenTomatoes),
         DataSource::Files | DataSource::Demo => None,
     };
-    let column = |name: &Option<String>| name.as_deref().map(Column::from);
     let labelled = |path: &Path, split: Option<Split>| Source {
         format,
-        text: column(&data.text_column),
-        pair: column(&data.pair_column),
-        label: column(&data.label_column),
-        label_optional: !learns,
+        text: data.text_column.clone(),
+        pair: data.pair_column.clone(),
+        label: data.label_column.clone(),
+        label_kind,
+        label_optional: learned.is_empty(),
         split,
         ..Source::new(path)
     };
@@ -133,5 +164,5 @@ pub(super) fn sources(data: &DataConfig, learns: bool) -> Result<Vec<Source>> {
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();
     }
-    Ok(sources)
+    sources
 }

@@ -19,6 +19,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         pair: None,
         label: None,
         split: (n >= 50).then_some(Split::Unsup),
+        line: None,
     };
     let options = options(&config);
     let texts = (0..80).map(|n| example(n).text);
@@ -33,6 +34,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         tagged: None,
         all: false,
         learns: false,
+        given: false,
     };
     (config, data)
 }

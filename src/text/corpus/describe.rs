@@ -1,0 +1,77 @@
+//! What a file is read as, before it is read.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Format, Source, json, lines, table, tagged};
+use crate::Result;
+
+/// What a source is read as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Described {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Its format, as `--format` names it; `conll` for a word a line.
+    pub format: String,
+    /// What its text is read as; of a file alone.
+    pub encoding: Option<&'static str>,
+    /// What separates the fields of a table.
+    pub separator: Option<char>,
+    /// What the first row of a table is.
+    pub header: Option<HeaderRow>,
+    /// The columns or keys that there are; of a table without header their numbers.
+    pub columns: Vec<String>,
+    /// The column or key that is taken for the text.
+    pub text: Option<String>,
+    /// The one of the second text.
+    pub pair: Option<String>,
+    /// The one of the label.
+    pub label: Option<String>,
+    /// Whether nothing but the content says which is the text.
+    pub guessed: bool,
+}
+
+/// What the first row of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderRow {
+    /// A row as the others.
+    None,
+    /// A header with a name that is known or was asked for.
+    Known,
+    /// A header, by the look of it.
+    Guessed,
+}
+
+/// Says what a source is read as; `by_word`, as texts whose words have labels.
+///
+/// # Errors
+/// Those of reading its first rows.
+pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
+    let mut described = Described {
+        path: source.path.clone(),
+        ..Described::default()
+    };
+    if source.path.is_file() {
+        described.encoding = Some(lines::encoding(&source.path)?);
+    }
+    if by_word {
+        tagged::describe(source, &mut described)?;
+        return Ok(described);
+    }
+    let format = source.resolve_format()?;
+    described.format = serde_json::to_value(format)
+        .ok()
+        .and_then(|name| name.as_str().map(String::from))
+        .unwrap_or_default();
+    match format {
+        Format::Csv => table::describe(source, b',', &mut described)?,
+        Format::Tsv => table::describe(source, b'\t', &mut described)?,
+        Format::Jsonl => json::describe(source, &mut described)?,
+        // Their encoding is that of each file in them.
+        Format::Imdb | Format::RottenTomatoes | Format::Folder => described.encoding = None,
+        _ => {}
+    }
+    Ok(described)
+}

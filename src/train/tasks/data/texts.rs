@@ -1,0 +1,127 @@
+//! The texts that a run file names, as they stand in its files.
+
+use std::path::{Path, PathBuf};
+
+use super::read::sources;
+use crate::error::{Error, Result};
+use crate::objectives::Labelled;
+use crate::text::demo::{self, DemoOptions};
+use crate::text::{Example, Source, Split, TaggedText, corpus};
+use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageConfig};
+
+/// Where the texts of a run come from.
+pub(in crate::train) enum Texts {
+    /// Files that are read when they are asked for.
+    Files(Vec<Source>),
+    /// Files of texts with a label on every word.
+    Tagged(Vec<TaggedFile>),
+    /// Texts of the generator.
+    Made(Vec<Example>),
+}
+
+/// A file of texts with a label on every word.
+pub(in crate::train) struct TaggedFile {
+    path: PathBuf,
+    /// The part of the data that it is.
+    split: Option<Split>,
+    pub texts: Vec<TaggedText>,
+}
+
+impl Texts {
+    /// Those of a run file.
+    ///
+    /// # Errors
+    /// Those of reading texts whose words have labels.
+    pub fn of(config: &RunConfig) -> Result<Texts> {
+        let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
+        Ok(if config.stages.iter().any(by_word) {
+            Texts::Tagged(tagged(&config.data)?)
+        } else if config.data.source == DataSource::Demo {
+            let sizes = &config.data.demo;
+            Texts::Made(demo::examples(&DemoOptions {
+                seed: config.seed,
+                unlabelled: sizes.unlabelled,
+                train: sizes.train,
+                validation: sizes.validation,
+                test: sizes.test,
+            }))
+        } else {
+            Texts::Files(sources(config))
+        })
+    }
+
+    /// Gives each text to `each`, in the order of the documents that are made of them, with the file that it
+    /// stands in.
+    ///
+    /// # Errors
+    /// Those of reading and of `each`.
+    pub fn each(&self, each: &mut dyn FnMut(&Path, Example) -> Result<()>) -> Result<()> {
+        let nowhere = PathBuf::new();
+        match self {
+            Texts::Files(sources) => sources.iter().try_for_each(|source| {
+                corpus::read(source, &mut |example| each(&source.path, example)).map(drop)
+            }),
+            Texts::Tagged(files) => files.iter().try_for_each(|file| {
+                file.texts.iter().try_for_each(|text| {
+                    let example = Example {
+                        text: text.words.join(" "),
+                        split: file.split,
+                        ..Example::default()
+                    };
+                    each(&file.path, example)
+                })
+            }),
+            Texts::Made(examples) => {
+                let mut examples = examples.iter().cloned();
+                examples.try_for_each(|example| each(&nowhere, example))
+            }
+        }
+    }
+}
+
+/// Files of texts with labelled words.
+fn tagged(data: &DataConfig) -> Result<Vec<TaggedFile>> {
+    let split = data.test.as_ref().map(|_| Split::Train);
+    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
+    let files = files
+        .into_iter()
+        .filter_map(|(path, split)| Some((path.clone()?, split)));
+    let read = |(path, split): (PathBuf, Option<Split>)| {
+        let texts = corpus::read_tagged(&Source {
+            text: data.text_column.clone(),
+            label: data.label_column.clone(),
+            ..Source::new(&path)
+        })?;
+        Ok(TaggedFile { path, split, texts })
+    };
+    files.map(read).collect()
+}
+
+/// A label that no example teaches, with the place where it stands.
+pub(in crate::train) fn located(error: Error, config: &RunConfig) -> Error {
+    let Error::UnseenLabel {
+        label,
+        mut place,
+        known,
+    } = error
+    else {
+        return error;
+    };
+    let mut found = false;
+    let mut look = |path: &Path, example: Example| {
+        let names = example.label.as_deref().unwrap_or_default();
+        let is = names == label || names.split(',').any(|name| name.trim() == label);
+        if let (false, true, Some(line)) = (found, is, example.line) {
+            place = format!("'{}' line {line}", path.display());
+            found = true;
+        }
+        Ok(())
+    };
+    // What cannot be read again is not what is being said.
+    let _ = Texts::of(config).and_then(|texts| texts.each(&mut look));
+    Error::UnseenLabel {
+        label,
+        place,
+        known,
+    }
+}

@@ -1,0 +1,126 @@
+//! What a stage is taught with, before there is a device.
+
+use std::sync::Arc;
+
+use super::data::{Data, Parts, located};
+use crate::error::{Error, Result};
+use crate::models::{Config, Pretrained, Reading, tokenizer_of};
+use crate::objectives::Labelled;
+use crate::objectives::batch::Batches;
+use crate::objectives::criterion::{Criterion, Purpose, Setup};
+use crate::objectives::labels::Labels;
+use crate::text::Frame;
+use crate::train::config::{RunConfig, StageConfig, StageKind};
+use crate::train::task::Unit;
+
+/// What a stage is taught with: the texts of one unit, and what is made of them. There is no device yet.
+pub(in crate::train) struct Lesson {
+    /// The documents, divided.
+    pub parts: Parts,
+    /// What is learned of them.
+    pub criterion: Box<dyn Criterion>,
+    /// The batches of training.
+    pub stream: Box<dyn Batches>,
+}
+
+impl Lesson {
+    /// That of a unit. The model learns what its outputs are called; a source whose head has others is to be
+    /// taken without it.
+    ///
+    /// # Errors
+    /// Texts that cannot be divided, or lack the labels that are learned; sizes that no batch has.
+    pub fn prepare(
+        data: &Data,
+        config: &RunConfig,
+        (stage, unit): (&StageConfig, &Unit),
+        model: &mut Box<dyn Config>,
+        source: &mut Option<Pretrained>,
+    ) -> Result<Lesson> {
+        check_reading(&**model, source.as_ref(), data)?;
+        let found = labels(data, source.as_ref(), stage);
+        let labels = match found.map_err(|error| located(error, config))? {
+            None => None,
+            Some((labels, kept)) => {
+                model.set_labels(labels.of_config());
+                if model.reading() == Reading::Rows {
+                    model.set_padding(Frame::of(data.tokenizer.vocabulary())?.pad);
+                }
+                if !kept {
+                    *source = source.take().map(Pretrained::without_head);
+                }
+                Some(Arc::new(labels))
+            }
+        };
+        let parts = data.parts(stage, unit);
+        let parts = parts.map_err(|error| located(error, config))?;
+        let criterion = stage.objective.criterion(Setup {
+            documents: data.documents.clone(),
+            tagged: data.tagged.clone(),
+            tokenizer: data.tokenizer.clone(),
+            config: model.clone(),
+            labels,
+            batch: stage.batch,
+            seed: config.seed,
+        })?;
+        let stream = criterion.batches(&parts.train, Purpose::Training(unit.seed));
+        Ok(Lesson {
+            stream: stream.map_err(|error| named(error, stage))?,
+            parts,
+            criterion,
+        })
+    }
+}
+
+/// A size that batches refuse, by the key that sets it.
+fn named(error: Error, stage: &StageConfig) -> Error {
+    match error {
+        Error::Argument { arg, expected, .. } if ["max_len", "length"].contains(&arg) => {
+            let (key, length) = (stage.objective.length_key(), stage.objective.length());
+            let place = format!("stage.{}.{key}", stage.name);
+            Error::value(place, format!("is {length}; expected {expected}"))
+        }
+        error => error,
+    }
+}
+
+/// Refuses texts that a model cannot read as they are.
+fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) -> Result<()> {
+    if config.reading() == Reading::Rows {
+        return Ok(());
+    }
+    let pairs = data
+        .documents
+        .filter(|d| data.documents.texts(d).1.is_some());
+    if !pairs.is_empty() {
+        let one = config.family().one();
+        let message = format!("is for models that read two texts at once; {one} reads one");
+        return Err(Error::value("data.pair_column", message));
+    }
+    // Its words have no names but their numbers.
+    match source {
+        Some(source) if tokenizer_of(&source.path, None)?.hash() != data.tokenizer.hash() => {
+            let problem = "its tokenizer.json is not this run's; set tokenizer.file to it";
+            Err(Error::folder(&source.path, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the labels of the data mean to a stage's model, and whether its outputs are those of the source.
+fn labels(
+    data: &Data,
+    source: Option<&Pretrained>,
+    stage: &StageConfig,
+) -> Result<Option<(Labels, bool)>> {
+    let known = source.and_then(Pretrained::labels);
+    let known = known.as_deref();
+    let fixed = stage.kind == StageKind::Evaluate;
+    Ok(match stage.objective.labels() {
+        Labelled::None => None,
+        Labelled::OfTexts => {
+            let (documents, problem) = (&data.documents, stage.objective.problem());
+            Some(Labels::new(documents, problem, known, fixed)?)
+        }
+        Labelled::OfWords => Some(Labels::of_words(data.tagged()?, known, fixed)?),
+    })
+}
