@@ -170,12 +170,12 @@ impl Page<'_> {
             .tiles {
                 @if let Some((told, split, measure)) = measured {
                     .tile {
-                        b { (format!("{:.2}", measure.value)) }
+                        b { (measure.shown()) }
                         span { (split) " " (measure.name) " of " (told.unit.name) ", the best model" }
                     }
                 }
                 @if let Some(result) = best.and_then(|t| t.result.as_ref()) {
-                    .tile { b { (thousands(result.parameters as f64)) } span { "parameters of it" } }
+                    .tile { b { (thousands(result.parameters as f64)) } span { "parameters" } }
                 }
                 .tile { b { (thousands(tokens as f64)) } span { "tokens read in training" } }
                 .tile { b { (seconds(all)) } span { "all stages and repeats together" } }
@@ -219,9 +219,11 @@ impl Page<'_> {
                     }
                 } }
             } }
-            p.note {
-                "Intervals are of 95 %: Student's t over repeats, Wilson's over the test texts where there is one run."
-                @if best.is_some() { " In bold the stage of the best model, chosen on validation texts." }
+            @if high > 0.0 {
+                p.note { "Intervals are of 95 %: Student's t over repeats, Wilson's over the texts where there is one run." }
+            }
+            @if rows.len() > 1 && best.is_some() {
+                p.note { "In bold the stage of the best model, chosen on validation texts." }
             }
         }
     }
@@ -299,7 +301,7 @@ impl Page<'_> {
                 (Chart { title: "learning rate", lines: rate, is_ratio: false, is_wide: false }.draw())
             }
             p.note {
-                "Over steps. Faint: each step's loss; solid: their exponential mean over a fortieth of the steps; "
+                "Over steps. Faint: each step's loss; solid: their exponential mean over a fortieth of the steps, or five; "
                 "dashed with dots: validation; ringed: the checkpoint that was kept. "
                 "Of several runs the line is the mean and the band reaches from the lowest to the highest."
             }
