@@ -1,7 +1,7 @@
 //! Opening files, gzipped or not, and reading them line by line with a place for every error.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -37,6 +37,29 @@ fn unpack(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     } else {
         Box::new(reader)
     })
+}
+
+/// Bytes around a bad one by which an encoding is guessed.
+const AROUND: u64 = 1 << 20;
+
+/// The error of text that is not UTF-8 at `offset`, with what its file looks like; `bytes` are some of its
+/// text, for what is no file.
+pub(super) fn not_utf8(path: &Path, line: u64, offset: u64, bytes: &[u8]) -> Error {
+    let around = || {
+        let mut reader = unpack(path).ok()?;
+        let before = offset.saturating_sub(AROUND / 2);
+        io::copy(&mut reader.by_ref().take(before), &mut io::sink()).ok()?;
+        let mut around = Vec::new();
+        reader.take(AROUND).read_to_end(&mut around).ok()?;
+        (!around.is_empty()).then_some(around)
+    };
+    let around = around();
+    Error::NotUtf8 {
+        path: path.to_owned(),
+        line,
+        offset,
+        remedy: decode::remedy(around.as_deref().unwrap_or(bytes)),
+    }
 }
 
 /// The lines of a text, without their ends (LF or CR LF) and without a byte order mark.
@@ -77,10 +100,9 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         self.line += 1;
-        let text = std::str::from_utf8(&self.buffer).map_err(|e| Error::NotUtf8 {
-            path: self.path.clone(),
-            line: self.line,
-            offset: self.offset + e.valid_up_to() as u64,
+        let text = std::str::from_utf8(&self.buffer).map_err(|e| {
+            let offset = self.offset + e.valid_up_to() as u64;
+            not_utf8(&self.path, self.line, offset, &self.buffer)
         })?;
         self.offset += length as u64;
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -102,11 +124,7 @@ pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let breaks = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
-        Error::NotUtf8 {
-            path: name.to_owned(),
-            line: breaks as u64 + 1,
-            offset: good as u64,
-        }
+        not_utf8(name, breaks as u64 + 1, good as u64, e.as_bytes())
     })
 }
 

@@ -153,11 +153,7 @@ fn read_list(path: &Path, reader: impl BufRead, each: &mut Each) -> Result<()> {
     let at = (error.line() as u64).max(1);
     Err(match error.classify() {
         Category::Io => Error::read(path, error.into()),
-        _ if what.contains("invalid unicode") => Error::NotUtf8 {
-            path: path.to_owned(),
-            line: at,
-            offset: bytes.get(),
-        },
+        _ if what.contains("invalid unicode") => lines::not_utf8(path, at, bytes.get(), &[]),
         Category::Eof => malformed(path, at, "ends within its list: damaged or cut short"),
         _ => {
             let hint = hint(&what, "");

@@ -5,7 +5,7 @@ use csv::{ByteRecord, ErrorKind};
 use super::describe::{Described, HeaderRow};
 use super::guess::Places;
 use super::objects::malformed;
-use super::{Column, Example, Sink, Source, clean_label, guess};
+use super::{Column, Example, Sink, Source, clean_label, guess, lines};
 use crate::{Error, Result};
 
 /// Headers and keys taken for the text, in this order of preference.
@@ -78,10 +78,9 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
         let fields = row
             .iter()
             .map(|field| {
-                std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
-                    path: source.path.clone(),
-                    line: table.places.line(&place),
-                    offset: place.byte(),
+                std::str::from_utf8(field).map_err(|_| {
+                    let line = table.places.line(&place);
+                    lines::not_utf8(&source.path, line, place.byte(), field)
                 })
             })
             .collect::<Result<Vec<_>>>()?;
