@@ -99,6 +99,12 @@ impl TransformerModel {
             ("max_positions", self.max_positions, 1 << 20),
         ] {
             require(value >= 1, || at(key), "should be at least 1")?;
+            let pair = key != "max_positions" || value >= 5;
+            require(
+                pair,
+                || at(key),
+                "should be at least 5: [CLS] a [SEP] b [SEP]",
+            )?;
             if value > most {
                 return Err(wrong(at(key), format!("should be at most {most}")));
             }
