@@ -480,11 +480,18 @@ impl Error {
         Self::ConfigValue { place, message }
     }
 
-    #[cfg(feature = "train")]
     pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         let (path, problem) = (path.into(), problem.to_string());
         Self::Folder { path, problem }
     }
+}
+
+/// What a call into a library gives, or the message that it panicked with: some panic at files that are
+/// not as they wrote them.
+#[cfg(feature = "train")]
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
 }
 
 /// What a panic said, in one line.

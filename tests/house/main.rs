@@ -14,6 +14,7 @@ fn src() -> sources::Sources {
 const LAYERS: &[&[&str]] = &[
     &["kernels"],
     &["error", "cache"],
+    &["bounded"],
     &["atomic", "schema"],
     &["translate"],
     &["device"],

@@ -40,12 +40,17 @@ fn words(inner: &Inner) -> Words {
     found.unwrap_or(Words::Continue)
 }
 
+/// The number behind the largest id: there may be gaps.
+pub(super) fn size(inner: &Inner) -> usize {
+    let ids = inner.get_vocab(true).into_values();
+    ids.max().map_or(0, |id| id as usize + 1)
+}
+
 /// The vocabulary of a tokeniser that was opened at `path`.
 pub(super) fn of(inner: &Inner, config: &Config, path: PathBuf) -> Vocabulary {
     // Sorted, so that equal tokenisers have equal vocabularies.
     let mut tokens: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
     tokens.sort_unstable_by_key(|(_, id)| *id);
-    // Ids may have gaps.
     let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
     let special: Vec<u32> = inner
         .get_added_tokens_decoder()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::error::{Error, Result};
+use crate::models::most;
 use crate::schema::nearest;
 use crate::train::artifacts::OWN_NAMES;
 use crate::train::run::units;
@@ -51,9 +52,9 @@ impl RunConfig {
             "should be more than 0 bytes and less than 2^63; leave it out for no limit",
         )?;
         require(
-            self.tokenizer.vocabulary >= 8,
+            (8..=most::TOKENS).contains(&self.tokenizer.vocabulary),
             || "tokenizer.vocabulary".into(),
-            "should be at least 8",
+            &format!("should be at least 8 and at most {}", most::TOKENS),
         )?;
         self.model.check(&self.stages)?;
         for (key, share) in [
