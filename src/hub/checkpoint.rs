@@ -11,6 +11,7 @@ use super::array::{Array, FloatType};
 use super::file::TensorFile;
 use super::format::{Architecture, Format, Layout, detect, known};
 use super::report::{Ignored, LoadReport, Renamed};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The file that one-file models are in.
@@ -90,7 +91,7 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     }
     let file = TensorFile::open(path)?;
     let config = folder.join(CONFIG);
-    let config = if config.is_file() {
+    let config = if config.exists() {
         read_json(&config)?
     } else {
         Value::Null
@@ -101,8 +102,8 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
 fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     let bad = |problem: &str| Error::folder(folder, problem);
     let config = folder.join(CONFIG);
-    if !config.is_file() {
-        return Err(bad(if folder.join("adapter_config.json").is_file() {
+    if !config.exists() {
+        return Err(bad(if folder.join("adapter_config.json").exists() {
             "is a LoRA adapter and no model by itself; name its base model here, or make one model \
              of the two with `melos merge BASE ADAPTER OUT`"
         } else {
@@ -110,11 +111,11 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
         }));
     }
     let config = read_json(&config)?;
-    let files = if folder.join(WEIGHTS).is_file() {
+    let files = if folder.join(WEIGHTS).exists() {
         vec![TensorFile::open(&folder.join(WEIGHTS))?]
-    } else if folder.join(INDEX).is_file() {
+    } else if folder.join(INDEX).exists() {
         open_shards(folder)?
-    } else if folder.join("pytorch_model.bin").is_file() {
+    } else if folder.join("pytorch_model.bin").exists() {
         return Err(bad(
             "has its weights as pytorch_model.bin, which is a program and not read here; load and \
              save it once with transformers, which writes model.safetensors",
@@ -149,7 +150,7 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
             )));
         }
         let shard = folder.join(name);
-        if !shard.is_file() {
+        if !shard.exists() {
             return Err(bad(format!(
                 "names the shard '{name}', which is not there; copy all {} of them",
                 names.len()
@@ -183,8 +184,8 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
 /// # Errors
 /// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-    serde_json::from_str(&text)
+    let text = bounded::read(path, bounded::SETTINGS)?;
+    bounded::json(&text)
         .map_err(|e| Error::folder(path, format!("is not JSON: {e}; copy it again")))
 }
 
@@ -424,8 +425,8 @@ impl Checkpoint {
         let mut found = Vec::new();
         for name in COMPANIONS {
             let path = self.folder().join(name);
-            if path.is_file() {
-                let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+            if path.exists() {
+                let bytes = bounded::read(&path, bounded::TOKENIZER)?;
                 found.push((name.to_string(), bytes));
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Column, Example, Sink, Source, clean_label, lines, table};
-use crate::{Error, Result};
+use crate::{Error, Result, bounded};
 
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(&source.path)?;
@@ -12,7 +12,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: serde_json::Result<Map<String, Value>> = serde_json::from_str(line);
+        let parsed: serde_json::Result<Map<String, Value>> = bounded::json(line.as_bytes());
         let parsed = parsed.map_err(|e| expected_object(line, &e));
         let malformed = |line, message| Error::MalformedRow {
             path: source.path.clone(),

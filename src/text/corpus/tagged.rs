@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{detect, json, lines};
 use crate::text::labelled::TaggedText;
-use crate::{Error, Result};
+use crate::{Error, Result, bounded};
 
 /// Keys for the words and for their labels.
 const WORDS: [&str; 2] = ["tokens", "words"];
@@ -40,7 +40,7 @@ pub fn read_tagged(path: &Path) -> Result<Vec<TaggedText>> {
             Some(line) => line,
         };
         if jsonl {
-            let row: Map<String, Value> = serde_json::from_str(line)
+            let row: Map<String, Value> = bounded::json(line.as_bytes())
                 .map_err(|e| malformed(&json::expected_object(line, &e)))?;
             text.words = list(&row, &WORDS)
                 .ok_or_else(|| malformed("expected a list of strings under 'tokens'"))?;
