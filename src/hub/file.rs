@@ -102,7 +102,8 @@ impl TensorFile {
 /// length.
 fn check_header(bytes: &[u8], path: &Path) -> Result<()> {
     let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
-    if length <= HEADER {
+    // What is longer than the file is not parsed in any case.
+    if length <= HEADER || length > bytes.len() as u64 {
         return Ok(());
     }
     Err(Error::TensorFile {
@@ -119,6 +120,9 @@ fn explain(error: &SafeTensorError, length: usize) -> String {
     use SafeTensorError as E;
     let problem = match error {
         E::HeaderTooSmall => format!("{length} bytes are too few for a safetensors file"),
+        E::HeaderTooLarge => {
+            "its header claims more than the 100 MB that the format allows".to_string()
+        }
         E::InvalidHeaderLength => {
             format!("its header claims more bytes than the file's {length}")
         }

@@ -233,7 +233,10 @@ fn settle(
     }
     let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
     let by_content = || {
-        let others = |column| ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column));
+        // Rows may have more fields than the first.
+        let others = |column| {
+            column < first.len() && ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column))
+        };
         let column = guess::text_column(data, others)?;
         if first.len() > 1 {
             let column = match header {

@@ -39,6 +39,9 @@ pub const EOS: u32 = 3;
 /// The special tokens, in the order of their ids.
 pub const SPECIALS: [&str; 4] = ["<pad>", "<unk>", "<bos>", "<eos>"];
 
+/// Ids that may be without a token, beside three for each token: all have a place in tables.
+const GAPS: usize = 1 << 16;
+
 /// Words and punctuation as separate tokens (Dai & Le 2015, section 4): a negated auxiliary
 /// stays whole (`isn't`), other clitics stand alone (`film 's`), digits and letters part, runs
 /// of dots or dashes are one token, any other sign is one by itself.
@@ -291,9 +294,13 @@ impl Tokenizer {
     }
 
     fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
-        let size = vocabulary::size(&inner);
-        if size > TOKENS {
-            let message = format!("has an id of {}; ids are smaller than {TOKENS}", size - 1);
+        let (tokens, size) = vocabulary::size(&inner);
+        if size > TOKENS.min(GAPS + 4 * tokens) {
+            let message = format!(
+                "has {tokens} tokens, and one with the id {}; ids are smaller than {TOKENS}, and most \
+                 have a token",
+                size - 1
+            );
             return Err(files::wrong(&path, message));
         }
         let mut json = inner.to_string(false).map_err(internal)?;

@@ -40,10 +40,11 @@ fn words(inner: &Inner) -> Words {
     found.unwrap_or(Words::Continue)
 }
 
-/// The number behind the largest id: there may be gaps.
-pub(super) fn size(inner: &Inner) -> usize {
-    let ids = inner.get_vocab(true).into_values();
-    ids.max().map_or(0, |id| id as usize + 1)
+/// How many tokens there are, and the number behind the largest id: there may be gaps.
+pub(super) fn size(inner: &Inner) -> (usize, usize) {
+    let vocabulary = inner.get_vocab(true);
+    let most = vocabulary.values().max();
+    (vocabulary.len(), most.map_or(0, |id| *id as usize + 1))
 }
 
 /// The vocabulary of a tokeniser that was opened at `path`.
