@@ -7,12 +7,13 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 
 use serde::de::{DeserializeOwned, Error as _};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_message};
 
 /// Bytes of a file of settings: JSON, TOML, sums.
 pub(crate) const SETTINGS: u64 = 64 << 20;
@@ -58,11 +59,20 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         return Err(Error::folder(path, "is a folder; a file is needed here"));
     }
     // Before it is opened: a pipe would wait for somebody to write.
-    if let Some(what) = special(path) {
-        let problem = format!("is {what} and no file; save what it gives to a file and name that");
-        return Err(Error::folder(path, problem));
-    }
+    refuse_special(path)?;
     File::open(path).map_err(|e| Error::read(path, e))
+}
+
+/// Refuses what is there and neither a file nor a folder.
+///
+/// # Errors
+/// [`Error::Folder`].
+pub(crate) fn refuse_special(path: &Path) -> Result<()> {
+    let Some(what) = special(path) else {
+        return Ok(());
+    };
+    let problem = format!("is {what} and no file; save what it gives to a file and name that");
+    Err(Error::folder(path, problem))
 }
 
 /// All of a file of at most `most` bytes.
@@ -138,6 +148,12 @@ fn values(text: &[u8]) -> usize {
         }
     }
     count
+}
+
+/// What a call into a library gives, or the message that it panicked with: some panic at files that are
+/// not as they wrote them.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
 }
 
 /// How much a [`Metered`] reader may still give.

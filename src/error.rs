@@ -486,14 +486,6 @@ impl Error {
     }
 }
 
-/// What a call into a library gives, or the message that it panicked with: some panic at files that are
-/// not as they wrote them.
-#[cfg(feature = "train")]
-pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
-}
-
 /// What a panic said, in one line.
 #[cfg(feature = "gpu")]
 pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {

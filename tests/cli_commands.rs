@@ -151,6 +151,12 @@ fn a_run_file_is_no_pipe_and_no_folder() {
     assert!(made.success());
     let error = refused(&["train", path.to_str().unwrap()], 5);
     assert!(error.contains("run.toml: is a pipe"), "{error}");
+    let data = ["--preset", "lstm-rt", "--data", path.to_str().unwrap()];
+    let out = folder.path().join("run");
+    let arguments = [&["train", "--out", out.to_str().unwrap()][..], &data].concat();
+    let error = refused(&arguments, 5);
+    assert!(error.contains("run.toml: is a pipe"), "{error}");
+    assert!(!out.exists());
     let error = refused(&["train", folder.path().to_str().unwrap()], 5);
     assert!(error.contains("is a folder"), "{error}");
 }

@@ -232,7 +232,7 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
     let (continues, rest) = rest.split_at_checked(words)?;
     let (labels, rest) = rest.split_at_checked(docs * 4)?;
     let (splits, meta) = rest.split_at_checked(docs * 4)?;
-    let meta: Meta = serde_json::from_slice(meta).ok()?;
+    let meta: Meta = bounded::json(meta).ok()?;
     let splits: &[u32] = bytemuck::try_cast_slice(splits).ok()?;
     let index = Index {
         offsets: bytemuck::try_cast_slice(offsets).ok()?.to_vec(),

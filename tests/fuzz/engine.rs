@@ -14,14 +14,17 @@ use tempfile::TempDir;
 use crate::memory;
 use crate::mutation::{Random, input};
 
+/// Reads an input, in a folder where it may write.
+pub type Read = Box<dyn Fn(&Path, &[u8]) -> Result<()>>;
+
 /// What reads files of a kind.
 pub struct Target {
     /// Whole ones, each of which must be read.
     pub seeds: Vec<Vec<u8>>,
     /// Words of the format.
     pub words: &'static [&'static str],
-    /// Reads one, in a folder where it may write.
-    pub read: Box<dyn Fn(&Path, &[u8]) -> Result<()>>,
+    /// The reader.
+    pub read: Read,
 }
 
 /// Inputs in all where `MELOS_FUZZ` does not say.

@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
-use crate::engine::Target;
+use crate::engine::{self, Target};
 
 /// How the reader fails: as this says, in a process of its own.
 const HOW: &str = "MELOS_FUZZ_ITSELF";
 
-pub fn itself() -> Target {
-    Target {
+#[test]
+fn itself() {
+    let target = Target {
         seeds: vec![b"whole".to_vec()],
         words: &[],
         read: Box::new(|_, input| {
@@ -22,7 +23,8 @@ pub fn itself() -> Target {
             }
             Ok(())
         }),
-    }
+    };
+    engine::run("itself", (1, u64::MAX), target);
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn a_reader_that_fails_is_found_and_its_input_kept() {
     let program = std::env::current_exe().unwrap();
     let start = |how: &str| {
         let mut command = Command::new(&program);
-        command.args(["itself", "--exact"]).env(HOW, how);
+        command.args(["itself::itself", "--exact"]).env(HOW, how);
         let (out, error) = (std::process::Stdio::piped(), std::process::Stdio::piped());
         command.stdout(out).stderr(error).spawn().unwrap()
     };

@@ -58,5 +58,4 @@ targets! {
     runs::checkpoint: 30,
     runs::cache: 30,
     runs::records: 20,
-    itself::itself: 1,
 }

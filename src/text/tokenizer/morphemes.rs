@@ -18,8 +18,7 @@ use vibrato::errors::VibratoError;
 
 use super::lengths;
 use crate::atomic::write_file_with;
-use crate::bounded;
-use crate::error::guarded;
+use crate::bounded::{self, guarded};
 use crate::text::corpus::hex;
 use crate::{Error, Result};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::models::most;
 use crate::schema::nearest;
@@ -306,13 +307,10 @@ impl DataConfig {
             ));
         }
         let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
-        match paths.find(|path| !path.exists()) {
-            Some(path) => Err(Error::Folder {
-                path: path.clone(),
-                problem: "there is no such file or folder".into(),
-            }),
-            None => Ok(()),
-        }
+        paths.try_for_each(|path| match path.exists() {
+            true => bounded::refuse_special(path),
+            false => Err(Error::folder(path, "there is no such file or folder")),
+        })
     }
 }
 
