@@ -1,5 +1,6 @@
 //! Runs a target: its seeds as they are, then changed; and watches.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, MutexGuard, Once};
 use std::time::{Duration, Instant};
 
-use melos::Result;
+use melos::{Error, Result};
 use tempfile::TempDir;
 
 use crate::memory;
@@ -29,6 +30,9 @@ pub struct Target {
 
 /// Inputs in all where `MELOS_FUZZ` does not say.
 const INPUTS: u64 = 300_000;
+/// Inputs that are changed, at most, and bytes of one that becomes such.
+const MOST_SEEDS: usize = 400;
+const MOST_BYTES: usize = 1 << 13;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// The input at work, of one target at a time: memory is counted for the whole process.
@@ -168,12 +172,18 @@ fn tried(name: &str, share: u64, of: u64, target: &Target, folder: &Path) -> Opt
     let count = (number("MELOS_FUZZ", INPUTS) * share).div_ceil(of);
     let seed = number("MELOS_FUZZ_SEED", 1);
     let (begun, mut read) = (Instant::now(), 0);
+    let (mut random, mut known) = (Random::new(name, seed), HashSet::new());
     for number in 0..count {
-        let mut random = Random::new(name, seed, number);
-        let input = input(&seeds, target.words, &mut random);
+        let input = input(&seeds, target.seeds.len(), target.words, &mut random);
         match one(name, target, folder, &input) {
             Ok(Ok(())) => read += 1,
-            Ok(Err(_)) => {}
+            // What is refused for a new reason has come further, and is changed on.
+            Ok(Err(error)) => {
+                let new = seeds.len() < MOST_SEEDS && known.insert(reason(&error, folder));
+                if new && input.len() <= MOST_BYTES {
+                    seeds.push(input);
+                }
+            }
             Err(failure) => return Some(format!("{failure}\n(input {number} of seed {seed})")),
         }
     }
@@ -185,6 +195,18 @@ fn tried(name: &str, share: u64, of: u64, target: &Target, folder: &Path) -> Opt
          panics of libraries became errors"
     );
     None
+}
+
+/// What an error says, but for numbers and quotes.
+fn reason(error: &Error, folder: &Path) -> String {
+    let text = error.to_string().replace(&*folder.to_string_lossy(), "");
+    let plain = text
+        .chars()
+        .filter(|c| !c.is_numeric())
+        .take(200)
+        .collect::<String>();
+    let unquoted = plain.split(['\'', '"', '`']).step_by(2);
+    unquoted.collect()
 }
 
 /// Inputs that failed, before what they found was mended.

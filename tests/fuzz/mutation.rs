@@ -6,13 +6,12 @@ use crate::tree;
 pub struct Random(u64);
 
 impl Random {
-    /// Those of input `number` of a target: each input can be made by itself.
-    pub fn new(target: &str, seed: u64, number: u64) -> Self {
+    /// Those of a target.
+    pub fn new(target: &str, seed: u64) -> Self {
         let mut random = Self(seed);
         for byte in target.bytes() {
             random.0 = random.next() ^ u64::from(byte);
         }
-        random.0 = random.next() ^ number;
         random
     }
 
@@ -88,9 +87,13 @@ pub const VALUES: [&str; 18] = [
 /// Bytes that mean something.
 const BYTES: &[u8] = b"\0\x01\x7f\x80\xff\n\r\t \"'\\,;:=[]{}<>#@\x1b\xef\xbb\xbf\xfe";
 
-/// An input: one of the seeds, changed a few times.
-pub fn input(seeds: &[Vec<u8>], words: &[&str], random: &mut Random) -> Vec<u8> {
-    let mut input = seeds[random.below(seeds.len())].clone();
+/// An input: one of the seeds, changed a few times; mostly one of the `first`, which are whole.
+pub fn input(seeds: &[Vec<u8>], first: usize, words: &[&str], random: &mut Random) -> Vec<u8> {
+    let among = match random.below(4) {
+        0 => seeds.len(),
+        _ => first,
+    };
+    let mut input = seeds[random.below(among)].clone();
     if random.below(2) == 0
         && let Some(other) = tree::changed(&input, seeds, words, random)
     {
