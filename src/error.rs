@@ -481,7 +481,6 @@ impl Error {
         Self::ConfigValue { place, message }
     }
 
-    #[cfg(feature = "train")]
     pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         let (path, problem) = (path.into(), problem.to_string());
         Self::Folder { path, problem }

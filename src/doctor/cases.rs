@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::forms::{self, TRANSPOSITIONS, forms};
 use super::operators::attention::{Attend, Layout};
 use super::operators::dropout::Dropout;
-use super::operators::elementwise::{Concat, OfOne, OfTwo, Sum, apart};
+use super::operators::elementwise::{Concat, FUNCTIONS, OfOne, OfTwo, Sum, apart};
 use super::operators::layout::Slice;
 use super::operators::lora::{self, Adapted};
 use super::operators::loss::{Loss, OfLogits, OfTargets, Smoothed};
@@ -87,23 +87,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn functions(gpu: &Gpu) -> Result<Vec<Evidence>> {
-    let affine = Unary::Affine {
-        alpha: -1.75,
-        beta: 0.375,
-    };
     let mut all = Vec::new();
-    for f in [
-        Unary::Relu,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::GeluTanh,
-        Unary::Gelu,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Sqrt,
-        Unary::Square,
-        affine,
-    ] {
+    for f in FUNCTIONS {
         for n in ODD_SIZES.into_iter().chain([260]) {
             let mut data = Data::new(n as u64);
             let x = match f {

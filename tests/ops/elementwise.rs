@@ -1,6 +1,6 @@
 //! Functions of one tensor, arithmetic of two, sums, concatenation.
 
-use melos::doctor::operators::elementwise::{Concat, OfOne, OfTwo, Sum, apart};
+use melos::doctor::operators::elementwise::{Concat, FUNCTIONS, OfOne, OfTwo, Sum, apart};
 use melos::doctor::proof::{Input, Shared, input};
 use melos::ops::{self, Binary, Unary};
 use melos::tensor::{Tape, Tensor};
@@ -12,22 +12,7 @@ use crate::support::{gpu, prove};
 #[test]
 fn functions_of_one() {
     let gpu = gpu();
-    let affine = Unary::Affine {
-        alpha: -1.75,
-        beta: 0.375,
-    };
-    for f in [
-        Unary::Relu,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::GeluTanh,
-        Unary::Gelu,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Sqrt,
-        Unary::Square,
-        affine,
-    ] {
+    for f in FUNCTIONS {
         for n in ODD_SIZES.into_iter().chain([4, 260]) {
             let mut data = Data::new(n as u64);
             let x = match f {

@@ -8,6 +8,23 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float};
 use crate::tensor::{Tape, Tensor};
 
+/// All functions of one number.
+pub const FUNCTIONS: [Unary; 10] = [
+    Unary::Relu,
+    Unary::Tanh,
+    Unary::Sigmoid,
+    Unary::GeluTanh,
+    Unary::Gelu,
+    Unary::Exp,
+    Unary::Log,
+    Unary::Sqrt,
+    Unary::Square,
+    Unary::Affine {
+        alpha: -1.75,
+        beta: 0.375,
+    },
+];
+
 /// f(x)
 pub struct OfOne(pub Unary);
 

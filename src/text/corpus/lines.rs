@@ -1,15 +1,18 @@
 //! Opening files, gzipped or not, and reading them line by line with a place for every error.
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::decode::{self, Utf8};
+use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 18;
+/// Bytes between the texts of an archive: their names, which may be long, and what fills up.
+const BETWEEN: u64 = 1 << 20;
 
 /// Opens a file of text, to be read as UTF-8.
 pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
@@ -26,7 +29,7 @@ pub(super) fn encoding(path: &Path) -> Result<&'static str> {
 
 /// Opens a file; gzip is told by its first two bytes, not by its name.
 fn unpack(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = bounded::open(path)?;
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
@@ -92,14 +95,24 @@ impl<R: BufRead> Lines<R> {
 
     pub(crate) fn next(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
-        let length = self
-            .reader
+        let mut reader = self.reader.by_ref().take(bounded::TEXT + 1);
+        let length = reader
             .read_until(b'\n', &mut self.buffer)
             .map_err(|e| Error::read(&self.path, e))?;
         if length == 0 {
             return Ok(None);
         }
         self.line += 1;
+        if length as u64 > bounded::TEXT {
+            return Err(Error::MalformedRow {
+                path: self.path.clone(),
+                line: self.line,
+                message: format!(
+                    "is longer than {} MiB, as no text is; cut it into lines",
+                    bounded::TEXT >> 20
+                ),
+            });
+        }
         let text = std::str::from_utf8(&self.buffer).map_err(|e| {
             let offset = self.offset + e.valid_up_to() as u64;
             not_utf8(&self.path, self.line, offset, &self.buffer)
@@ -115,12 +128,10 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The whole of one small file (a review) as text. `name` stands in the errors.
+/// The whole of one text (a review, a book). `name` stands in the errors.
 pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    Utf8::new(BufReader::new(reader))
-        .and_then(|mut reader| reader.read_to_end(&mut bytes))
-        .map_err(|e| Error::read(name, e))?;
+    let reader = Utf8::new(BufReader::new(reader)).map_err(|e| Error::read(name, e))?;
+    let bytes = read_bytes(reader, name)?;
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let breaks = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
@@ -128,24 +139,43 @@ pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
     })
 }
 
-/// The whole of a file on disk.
-pub(super) fn read_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
-    read_text(&mut file, path)
+/// All that a reader gives, if it is no more than one text.
+pub(super) fn read_bytes(reader: impl Read, name: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = reader.take(bounded::TEXT + 1);
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::read(name, e))?;
+    if bytes.len() as u64 > bounded::TEXT {
+        return Err(bounded::too_long(name, bounded::TEXT));
+    }
+    Ok(bytes)
 }
 
-/// The path itself when it is a file, else all files below it, sorted.
+/// The whole of a file on disk.
+pub(super) fn read_file(path: &Path) -> Result<String> {
+    read_text(&mut bounded::open(path)?, path)
+}
+
+/// The path itself when it is a file, else all files below it, sorted. A folder that links lead to
+/// again, be it from within itself, counts once.
 pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
-            let entry = entry.map_err(|e| Error::read(&folder, e))?.path();
+    let mut seen = BTreeSet::new();
+    let mut folders = BTreeSet::from([path.to_owned()]);
+    // In order, so that the same one of two names counts everywhere.
+    while let Some(folder) = folders.pop_first() {
+        let failed = |e| Error::read(&folder, e);
+        if !seen.insert(folder.canonicalize().map_err(failed)?) {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?.path();
             if entry.is_dir() {
-                folders.push(entry)
+                folders.insert(entry);
             } else {
                 files.push(entry)
             }
@@ -161,14 +191,18 @@ pub(super) fn for_each_in_tar(
     path: &Path,
     visit: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<bool>,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(unpack(path)?);
-    for entry in archive.entries().map_err(|e| Error::read(path, e))? {
-        let mut entry = entry.map_err(|e| Error::read(path, e))?;
-        if !entry.header().entry_type().is_file() {
-            continue;
+    let failed = |e| Error::read(path, e);
+    let allowance = Allowance::default();
+    allowance.set(BETWEEN);
+    let mut archive = tar::Archive::new(Metered::new(unpack(path)?, &allowance, None));
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let name = entry.path().map_err(failed)?.into_owned();
+        if entry.size() > bounded::LARGE {
+            return Err(bounded::too_long(&entry_name(path, &name), bounded::LARGE));
         }
-        let name = entry.path().map_err(|e| Error::read(path, e))?.into_owned();
-        if !visit(&name, &mut entry)? {
+        allowance.set(entry.size() + BETWEEN);
+        if entry.header().entry_type().is_file() && !visit(&name, &mut entry)? {
             break;
         }
     }
