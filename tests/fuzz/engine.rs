@@ -123,9 +123,14 @@ fn number(name: &str, default: u64) -> u64 {
     })
 }
 
+/// Keeps targets from being tried, during which the messages of panics are not shown.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// Tries a target on its share of the inputs.
 pub fn run(name: &str, (share, of): (u64, u64), target: Target) {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let _alone = alone();
     watch();
     let folder = folder();
     // Panics are caught, and told of where they are failures.
