@@ -39,6 +39,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 static WORK: Mutex<Work> = Mutex::new(Work {
     name: String::new(),
     input: Vec::new(),
+    own_panic: None,
 });
 static ONE: Mutex<()> = Mutex::new(());
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -50,6 +51,8 @@ static CAUGHT: AtomicU64 = AtomicU64::new(0);
 struct Work {
     name: String,
     input: Vec<u8>,
+    /// A panic of melos, which is a failure even where it is caught.
+    own_panic: Option<String>,
 }
 
 fn work() -> MutexGuard<'static, Work> {
@@ -123,16 +126,28 @@ fn number(name: &str, default: u64) -> u64 {
     })
 }
 
+/// Keeps targets from being tried, during which the messages of panics are not shown.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// Tries a target on its share of the inputs.
 pub fn run(name: &str, (share, of): (u64, u64), target: Target) {
-    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    let _alone = alone();
     watch();
     let folder = folder();
     // Panics are caught, and told of where they are failures.
     let hook = take_hook();
     CAUGHT.store(0, Relaxed);
-    set_hook(Box::new(|_| {
+    set_hook(Box::new(|info| {
         CAUGHT.fetch_add(1, Relaxed);
+        // Those of melos itself have a path that is not a registry's.
+        if info
+            .location()
+            .is_some_and(|place| place.file().starts_with("src"))
+        {
+            work().own_panic.get_or_insert_with(|| info.to_string());
+        }
     }));
     let failure = catch_unwind(AssertUnwindSafe(|| {
         tried(name, share, of, &target, folder.path())
@@ -230,6 +245,10 @@ fn one(name: &str, target: &Target, folder: &Path, input: &[u8]) -> Result<Resul
     let result = catch_unwind(AssertUnwindSafe(|| (target.read)(folder, input)));
     memory::end();
     BEGUN.store(0, Relaxed);
+    let own = work().own_panic.take();
+    if let Some(said) = own {
+        return Err(failure(&said));
+    }
     result.map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied());

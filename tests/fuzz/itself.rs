@@ -1,6 +1,6 @@
 //! The engine, held to what it promises: it is given a reader that fails.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::engine::{self, Target};
 
@@ -9,6 +9,9 @@ const HOW: &str = "MELOS_FUZZ_ITSELF";
 
 #[test]
 fn itself() {
+    if std::env::var_os(HOW).is_none() {
+        return;
+    }
     let target = Target {
         seeds: vec![b"whole".to_vec()],
         words: &[],
@@ -24,7 +27,7 @@ fn itself() {
             Ok(())
         }),
     };
-    engine::run("itself", (1, u64::MAX), target);
+    engine::run("itself", (1, 1), target);
 }
 
 #[test]
@@ -32,16 +35,18 @@ fn a_reader_that_fails_is_found_and_its_input_kept() {
     let program = std::env::current_exe().unwrap();
     let start = |how: &str| {
         let mut command = Command::new(&program);
-        command.args(["itself::itself", "--exact"]).env(HOW, how);
-        let (out, error) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-        command.stdout(out).stderr(error).spawn().unwrap()
+        command.args(["itself::itself", "--exact"]);
+        command.envs([(HOW, how), ("MELOS_FUZZ", "20")]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     };
-    let fails = ["panics", "hangs", "allocates", "does well"].map(|how| (how, start(how)));
-    for (how, child) in fails {
-        let done = child.wait_with_output().unwrap();
+    let all = ["panics", "hangs", "allocates", "does well"].map(|how| (how, start(how)));
+    let ended = all.map(|(how, child)| (how, child.wait_with_output().unwrap()));
+    let _alone = engine::alone();
+    for (how, done) in ended {
         let text = [done.stdout, done.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        assert_eq!(done.status.success(), how == "does well", "{text}");
+        assert_eq!(done.status.success(), how == "does well", "{how}: {text}");
         let said = match how {
             "panics" => "panics: as it should",
             "hangs" => "takes more than 10 seconds",

@@ -128,7 +128,7 @@ fn framed(inner: &Inner) -> Option<(u32, u32, SecondText)> {
     let (Some(1), Some(at)) = (before, at) else {
         return None;
     };
-    let between = &ids[2..at];
+    let between = ids.get(2..at)?;
     let closes = ids[at + 1..] == [sep] && between.iter().all(|id| *id == sep);
     (ids[0] == cls && closes && !between.is_empty()).then(|| {
         let second = SecondText {
