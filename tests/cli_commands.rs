@@ -160,3 +160,36 @@ fn a_run_file_is_no_pipe_and_no_folder() {
     let error = refused(&["train", folder.path().to_str().unwrap()], 5);
     assert!(error.contains("is a folder"), "{error}");
 }
+
+#[test]
+fn shells_and_man_learn_every_command() {
+    let help = text(&melos(&["--help"]).stdout);
+    let commands = help.split("Commands:").nth(1).unwrap().lines().skip(1);
+    let names: Vec<&str> = commands
+        .map_while(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(
+        names.contains(&"train") && names.contains(&"man") && names.len() > 15,
+        "{names:?}"
+    );
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = text(&melos(&["completions", shell]).stdout);
+        for word in names.iter().chain(&["resume"]) {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    refused(&["completions", "tcsh"], 2);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man/man1");
+    assert!(melos(&["man", folder.to_str().unwrap()]).status.success());
+    for name in names {
+        let page = folder.join(format!("melos-{name}.1"));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{page}");
+    }
+    assert!(folder.join("melos.1").is_file());
+    let beyond = dir.path().join("file");
+    std::fs::write(&beyond, "").unwrap();
+    refused(&["man", beyond.to_str().unwrap()], 5);
+}

@@ -126,7 +126,9 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
                 continue;
             }
             // Of these there is one for each start, or they hold measurements alone.
-            if name == ".lock" || name == "SHA256SUMS" || name.starts_with("events.out") {
+            if [".lock", "SHA256SUMS", "report.html"].contains(&name.as_str())
+                || name.starts_with("events.out")
+            {
                 continue;
             }
             let mut bytes = fs::read(&path).unwrap();

@@ -199,6 +199,7 @@ fn a_run_leaves_the_files_it_promises() {
     assert_eq!(config.stages[1].seeds, [4, 5]);
     for file in [
         "results.json",
+        "report.html",
         "loss-finetune.svg",
         "second.2/done.json",
         "second.2/model/tokenizer.json",

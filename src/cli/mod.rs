@@ -3,6 +3,7 @@
 mod bars;
 mod boundary;
 mod choice;
+mod completions;
 mod convert;
 mod devices;
 mod doctor;
@@ -13,6 +14,7 @@ mod fill_mask;
 mod generate;
 mod inspect;
 mod kernels;
+mod man;
 mod merge;
 mod model_options;
 mod output;
@@ -20,7 +22,9 @@ mod predict;
 mod presets;
 mod profile;
 mod readable;
+mod report;
 mod run_options;
+mod runs;
 mod signals;
 mod tokenizer;
 mod train;
@@ -29,7 +33,7 @@ mod tune;
 use std::io::Write;
 use std::process::{ExitCode, Termination};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Result;
 
@@ -41,9 +45,9 @@ struct Cli {
     command: Command,
 }
 
-/// All commands, each said once: its name and the struct of its arguments.
+/// All commands, each said once: its name, the struct of its arguments, and what else it is given.
 macro_rules! commands {
-    ($($name:ident($arguments:ty)),* $(,)?) => {
+    ($($name:ident($arguments:ty) $(with $more:expr)?),* $(,)?) => {
         #[derive(Debug, Subcommand)]
         enum Command {
             $($name($arguments),)*
@@ -52,7 +56,7 @@ macro_rules! commands {
         impl Command {
             fn run(self) -> Result<ExitCode> {
                 match self {
-                    $(Command::$name(command) => command.run().map(Termination::report),)*
+                    $(Command::$name(command) => command.run($($more)?).map(Termination::report),)*
                 }
             }
         }
@@ -73,9 +77,13 @@ commands! {
     Doctor(doctor::Doctor),
     Kernels(kernels::Kernels),
     Presets(presets::Presets),
+    Report(report::ReportCommand),
+    Runs(runs::Runs),
     Profile(profile::Profile),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
+    Completions(completions::Completions) with Cli::command(),
+    Man(man::Man) with Cli::command(),
 }
 
 /// Runs the program that the arguments ask for; the codes are those of [`exit`].

@@ -11,6 +11,7 @@ use super::run_options::RunOptions;
 use super::{exit, output, signals};
 use crate::error::Result;
 use crate::train::config::{Overrides, RunConfig};
+use crate::train::page::commands::quote;
 use crate::train::plan;
 use crate::train::progress::{JsonLines, Lines, Progress, Quiet, is_interactive};
 use crate::train::run::{Accept, Outcome, Start};
@@ -137,25 +138,4 @@ impl Train {
 
 fn quote_path(path: &Path) -> String {
     quote(&path.display().to_string())
-}
-
-/// As a shell wants it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,\\".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-
-    #[test]
-    fn a_path_with_a_space_survives_the_shell() {
-        assert_eq!(quote("runs/demo-001"), "runs/demo-001");
-        assert_eq!(quote("my runs/it's"), r"'my runs/it'\''s'");
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis;
 use super::batch::{Batch, Batches, Named, Targets};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
@@ -361,7 +362,14 @@ impl Tally for Said<'_> {
             documents, labels, ..
         } = &self.of.setup;
         match labels {
-            Some(labels) => labels::scores(labels, documents, &self.outputs),
+            Some(labels) => {
+                let setup = &self.of.setup;
+                let analysis = analysis::of_texts(labels, setup, &self.outputs)?;
+                Ok(Scores {
+                    analysis: Some(analysis),
+                    ..labels::scores(labels, documents, &self.outputs)?
+                })
+            }
             None => Scores::mean(0.0, 0),
         }
     }

@@ -1,9 +1,11 @@
 //! How much of the texts an objective's batches hold.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// What of some texts goes into batches, and what is cut off.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Texts.
     pub texts: u64,
@@ -20,10 +22,10 @@ pub struct Coverage {
 }
 
 /// What a model should say at places in texts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
     /// What they are: "labels of words".
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// How many the texts have.
     pub all: u64,
     /// Those of them that are never asked for, because they stand in what is cut off.
@@ -49,7 +51,7 @@ impl Coverage {
     pub(super) fn of(what: Option<&'static str>, read: impl Iterator<Item = Read>) -> Coverage {
         let mut all = Coverage {
             answers: what.map(|what| Places {
-                what,
+                what: what.into(),
                 all: 0,
                 lost: 0,
                 texts: 0,

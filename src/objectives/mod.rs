@@ -3,6 +3,7 @@
 //! An objective is a struct that holds its own options, read from the stage's table of a run file
 //! beside the keys that every stage has.
 
+pub mod analysis;
 pub mod batch;
 pub mod coverage;
 pub mod criterion;

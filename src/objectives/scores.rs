@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::Analysis;
 use crate::error::{Error, Result};
 
 /// What an evaluation gives.
@@ -29,6 +30,9 @@ pub struct Scores {
     /// For classifiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<ClassScores>,
+    /// The answers one by one, where texts have some; not written with the scores.
+    #[serde(skip)]
+    pub analysis: Option<Analysis>,
 }
 
 /// How well labels were predicted.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::{Analysis, Wrong};
 use super::batch::{Batch, Batches, Named, Targets};
 use super::classify::check_smoothing;
 use super::coverage::{Coverage, Read};
@@ -170,7 +171,9 @@ impl Criterion for Tagging {
     fn tally(&self) -> Box<dyn Tally + '_> {
         let classes = self.labels.names.len();
         Box::new(Labelling {
+            setup: &self.setup,
             names: &self.labels.names,
+            wrong: Vec::new(),
             confusion: vec![vec![0; classes]; classes],
             loss: 0.0,
             hits: 0,
@@ -189,7 +192,10 @@ fn logits(tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
 
 /// Labels of words and entities, counted.
 struct Labelling<'a> {
+    setup: &'a Setup,
     names: &'a [String],
+    /// Texts with words that were labelled wrong.
+    wrong: Vec<Wrong>,
     confusion: Vec<Vec<u64>>,
     loss: f64,
     /// Entities that were found, that were said to be there, that are there.
@@ -205,7 +211,8 @@ impl Tally for Labelling<'_> {
         };
         self.loss += f64::from(mean.to_vec::<f32>()?[0]) * targets.count() as f64;
         let (best, time) = (best.to_vec::<u32>()?, batch.length);
-        for (truth, guess) in targets.as_classes().chunks(time).zip(best.chunks(time)) {
+        let rows = targets.as_classes().chunks(time).zip(best.chunks(time));
+        for ((truth, guess), &doc) in rows.zip(&batch.docs) {
             let pairs = truth.iter().zip(guess).filter(|(t, _)| **t != IGNORE);
             let pairs: Vec<(usize, usize)> =
                 pairs.map(|(&t, &g)| (t as usize, g as usize)).collect();
@@ -213,6 +220,17 @@ impl Tally for Labelling<'_> {
                 self.confusion[t][g] += 1;
             }
             let name = |n: usize| self.names[n].as_str();
+            let wrong = pairs.iter().filter(|(t, g)| t != g);
+            let (is, said): (Vec<&str>, Vec<&str>) =
+                wrong.map(|&(t, g)| (name(t), name(g))).unzip();
+            if !is.is_empty() {
+                self.wrong.push(Wrong {
+                    doc,
+                    truth: is.join(" "),
+                    said: said.join(" "),
+                    off: is.len() as f64 / pairs.len() as f64,
+                });
+            }
             let truth = entities(&pairs.iter().map(|p| name(p.0)).collect::<Vec<_>>());
             let guess = entities(&pairs.iter().map(|p| name(p.1)).collect::<Vec<_>>());
             self.hits += guess.iter().filter(|span| truth.contains(span)).count();
@@ -227,6 +245,10 @@ impl Tally for Labelling<'_> {
         // Of entities, where the labels mark some.
         let all = (self.said + self.there) as f64;
         scores.f1 = (self.there > 0).then(|| 2.0 * self.hits as f64 / all);
+        scores.analysis = Some(Analysis {
+            classes: self.names.to_vec(),
+            worst: self.setup.worst(self.wrong.clone())?,
+        });
         Ok(scores)
     }
 }

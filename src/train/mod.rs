@@ -9,6 +9,7 @@ pub mod config;
 pub mod estimate;
 pub mod fit;
 mod machine;
+pub mod page;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;

@@ -59,6 +59,9 @@ pub enum Event<'a> {
         unit: &'a str,
         step: u64,
         split: Split,
+        /// The step whose weights were scored.
+        #[serde(skip)]
+        scored: u64,
         scores: &'a Scores,
         best: bool,
     },
@@ -217,6 +220,7 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
             unit,
             step,
             split,
+            scored,
             scores,
             best,
         } => {
@@ -225,7 +229,11 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
                 _ => "validation",
             };
             let mark = if *best { "  (best so far)" } else { "" };
-            format!("{unit}  step {step}  {split}: {}{mark}", brief(scores))
+            let of = match scored == step {
+                true => String::new(),
+                false => format!(" of checkpoint-{scored}"),
+            };
+            format!("{unit}  step {step}  {split}{of}: {}{mark}", brief(scores))
         }
         Event::Finish {
             unit,
@@ -310,6 +318,29 @@ mod tests {
         assert_eq!(thousands(1234567.0), "1,234,567");
         assert_eq!(clock(Duration::from_secs(45)), "0:45");
         assert_eq!(clock(Duration::from_secs(11_220)), "3:07:00");
+    }
+
+    #[test]
+    fn a_test_says_which_checkpoint_was_scored() {
+        let scores = Scores::mean(1.5, 3).unwrap();
+        let said = |scored| {
+            let event = Event::Evaluation {
+                unit: "a",
+                step: 770,
+                split: Split::Test,
+                scored,
+                scores: &scores,
+                best: false,
+            };
+            let json = serde_json::to_string(&event).unwrap();
+            assert!(!json.contains("scored"), "{json}");
+            sentence(&event).unwrap()
+        };
+        assert_eq!(
+            said(440),
+            "a  step 770  test of checkpoint-440: loss 0.5000"
+        );
+        assert_eq!(said(770), "a  step 770  test: loss 0.5000");
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl Report {
 
     /// The table, in Markdown; without the columns that say nothing of any row.
     pub fn table(&self) -> String {
+        markdown(&self.cells())
+    }
+
+    /// The table's rows of cells, the first of them the head.
+    pub fn cells(&self) -> Vec<Vec<String>> {
         const TRAINED: usize = 7;
         let error = match tested(&self.units) {
             true => "test error % (95 %)",
@@ -217,7 +222,7 @@ impl Report {
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
         let cut = |row: &[String; 12]| kept.iter().map(|&column| row[column].clone()).collect();
-        markdown(&cells.iter().map(cut).collect::<Vec<Vec<String>>>())
+        cells.iter().map(cut).collect()
     }
 }
 
@@ -225,6 +230,39 @@ impl Report {
 fn tested(units: &[UnitResult]) -> bool {
     let classes = |u: &UnitResult| u.test.as_ref().is_some_and(|s| s.classes.is_some());
     units.iter().any(classes)
+}
+
+/// A score by its name, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Measure {
+    /// As its users call it, with its unit.
+    pub name: &'static str,
+    /// In that unit.
+    pub value: f64,
+    /// Whether it is drawn on a scale of powers.
+    #[serde(skip)]
+    pub is_ratio: bool,
+}
+
+/// Of all scores the one that says most about what is learned.
+pub fn measure(scores: &Scores) -> Option<Measure> {
+    let of = |name, value: Option<f64>| {
+        value.map(|value| Measure {
+            name,
+            value,
+            is_ratio: false,
+        })
+    };
+    let error = scores.classes.as_ref().map(|c| 100.0 * c.error);
+    let perplexity = of("perplexity", scores.perplexity).map(|m| Measure {
+        is_ratio: true,
+        ..m
+    });
+    (of("correlation", scores.correlation))
+        .or(of("F1", scores.f1))
+        .or(of("error %", error))
+        .or(perplexity)
+        .or(of("accuracy %", scores.accuracy.map(|a| 100.0 * a)))
 }
 
 fn row(name: &str, kind: StageKind, units: &[&UnitResult], tested: bool) -> Row {

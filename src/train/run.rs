@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::artifacts::RunFolder;
+use super::artifacts::analysis::UnitAnalysis;
+use super::artifacts::card;
 use super::artifacts::checkpoints::Checkpoints;
 use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
+use super::page;
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
@@ -117,8 +120,8 @@ pub fn train(
             results.push(result);
             continue;
         }
-        // Of the units before; also where a kill came before they were drawn.
-        draw_curves(&config, &folder, &units)?;
+        // The units before; also where a kill came before they were drawn.
+        show(&config, &folder, &units)?;
         let stage = &config.stages[unit.stage];
         let message = format!("{}: preparing text, model and kernels", unit.name);
         progress.event(&Event::Note { message: &message });
@@ -177,12 +180,14 @@ pub fn train(
                 }
             }
         };
+        UnitAnalysis::of(&result, info.coverage.clone()).write(&path)?;
         result.write(&path)?;
         results.push(result);
     }
-    draw_curves(&config, &folder, &units)?;
+    show(&config, &folder, &units)?;
     let report = Report::new(&config, results);
     report.write(folder.path())?;
+    card::write_all(folder.path(), &config, &report)?;
     Ok(Outcome::Finished {
         folder: folder.path().to_path_buf(),
         report,
@@ -319,6 +324,7 @@ fn evaluate_unit(
     progress.event(&Event::Evaluation {
         unit: &unit.name,
         step: 0,
+        scored: 0,
         split,
         scores,
         best: false,
@@ -340,6 +346,12 @@ fn evaluate_unit(
         validation,
         test,
     })
+}
+
+/// Curves and report of what is done.
+fn show(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
+    draw_curves(config, folder, units)?;
+    page::write(folder.path(), config)
 }
 
 /// One chart for the pretraining, one for the fine-tuning: their losses have nothing in common.

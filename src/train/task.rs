@@ -12,6 +12,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
+use crate::objectives::coverage::Coverage;
 use crate::objectives::scores::Scores;
 
 /// One model in training with its data: implemented once per objective.
@@ -109,6 +110,8 @@ pub struct TaskInfo {
     pub work_per_epoch: u64,
     /// What the user should know about how the model began, and what it needs.
     pub notes: Vec<String>,
+    /// What of the training texts is read.
+    pub coverage: Coverage,
     /// The memory it needs, as estimated.
     pub size: Option<Estimate>,
 }

@@ -295,7 +295,7 @@ impl<'a> Trainer<'a> {
     fn evaluate(&mut self, task: &mut dyn Task) -> Result<()> {
         self.drain(task)?;
         self.state.evaluated = true;
-        let scores = self.score(task, Split::Validation)?;
+        let scores = self.score(task, Split::Validation, self.state.step)?;
         let value = scores.as_ref().map(|s| s.to_minimise() as f32);
         let best = value.is_some_and(|v| self.state.best.is_none_or(|(b, _)| v < b));
         if let (Some(value), true) = (value, best) {
@@ -310,8 +310,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Scores a split and tells everyone.
-    fn score(&mut self, task: &mut dyn Task, split: Split) -> Result<Option<Scores>> {
+    /// Scores a split with the weights of the step `scored`, and tells everyone.
+    fn score(&mut self, task: &mut dyn Task, split: Split, scored: u64) -> Result<Option<Scores>> {
         let Some(scores) = task.evaluate(split)? else {
             return Ok(None);
         };
@@ -328,6 +328,7 @@ impl<'a> Trainer<'a> {
             unit: &self.unit.name,
             step,
             split,
+            scored,
             scores: &scores,
             best,
         };
@@ -340,25 +341,20 @@ impl<'a> Trainer<'a> {
         };
         self.events
             .scalar(step, &format!("{prefix}/loss"), scores.loss as f32)?;
-        if let Some(perplexity) = scores.perplexity {
-            self.events
-                .scalar(step, &format!("{prefix}/perplexity"), perplexity as f32)?;
-        }
+        let error = scores.classes.as_ref().map(|classes| classes.error);
         let others = [
+            ("perplexity", scores.perplexity),
             ("accuracy", scores.accuracy),
             ("next_sentence", scores.next_sentence),
             ("f1", scores.f1),
             ("correlation", scores.correlation),
+            ("error", error),
         ];
         for (name, value) in others {
             if let Some(value) = value {
                 self.events
                     .scalar(step, &format!("{prefix}/{name}"), value as f32)?;
             }
-        }
-        if let Some(classes) = &scores.classes {
-            self.events
-                .scalar(step, &format!("{prefix}/error"), classes.error as f32)?;
         }
         Ok(Some(scores))
     }
@@ -391,12 +387,14 @@ impl<'a> Trainer<'a> {
     /// Tests and writes the best model, and forgets the checkpoints that are no longer needed.
     fn finish(mut self, task: &mut dyn Task) -> Result<UnitEnd> {
         self.drain(task)?;
+        let mut scored = self.state.step;
         if let Some(best) = self.checkpoints.best(&self.state) {
-            let (tensors, _) = Checkpoints::load(&best)?;
+            let (tensors, state) = Checkpoints::load(&best)?;
+            scored = state.step;
             task.load(&tensors)?;
             self.validation = task.evaluate(Split::Validation)?;
         }
-        let test = self.score(task, Split::Test)?;
+        let test = self.score(task, Split::Test, scored)?;
         write_model(&self.checkpoints.folder().join("model"), &task.export()?)?;
         self.checkpoints.rotate(0, &self.state)?;
         let seconds = self.seconds();

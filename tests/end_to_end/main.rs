@@ -10,6 +10,7 @@ mod lstm;
 mod mixed;
 mod profile;
 mod reading;
+mod report;
 mod resume;
 mod runs;
 mod smoothing;

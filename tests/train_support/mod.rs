@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use melos::error::{Error, Result};
 use melos::hub::Array;
+use melos::objectives::coverage::Coverage;
 use melos::train::state::{check_tensors, write_tensors};
 use melos::train::*;
 use serde_json::{Value, json};
@@ -123,6 +124,7 @@ impl Task for Toy {
             steps_per_epoch: (self.train_points() / BATCH) as u64,
             work_per_epoch: (self.train_points() / BATCH * BATCH) as u64,
             notes: Vec::new(),
+            coverage: Coverage::default(),
             size: None,
         }
     }

@@ -97,6 +97,15 @@ impl Checkpoints {
         Ok(steps)
     }
 
+    /// All of them, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn all(&self) -> Result<Vec<PathBuf>> {
+        let steps = self.steps()?;
+        Ok(steps.into_iter().map(|step| self.at(step)).collect())
+    }
+
     /// The newest checkpoint.
     ///
     /// # Errors

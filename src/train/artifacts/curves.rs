@@ -9,6 +9,17 @@ use serde_json::Value;
 use crate::atomic::write_file;
 use crate::error::{Error, Result};
 
+/// Red, green and blue that everyone can tell apart, on white and on black (Okabe and Ito 2008).
+pub const OKABE_ITO: [(u8, u8, u8); 7] = [
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (213, 94, 0),
+    (86, 180, 233),
+    (240, 228, 66),
+];
+
 /// One line of a chart.
 #[derive(Debug, Clone, Default)]
 pub struct Curve {
@@ -117,7 +128,8 @@ fn render(
     for curve in curves {
         let known = names.iter().position(|n| *n == curve.name);
         let index = known.unwrap_or(names.len());
-        let colour = Palette99::pick(index).to_rgba();
+        let (r, g, b) = OKABE_ITO[index % OKABE_ITO.len()];
+        let colour = RGBColor(r, g, b).to_rgba();
         let line = chart.draw_series(LineSeries::new(
             curve.training.iter().copied(),
             colour.mix(0.8).stroke_width(2),

@@ -55,6 +55,12 @@ impl Lock {
         Self::path(folder).is_file()
     }
 
+    /// Whether a process holds the lock of a folder; it is not taken to know.
+    pub fn is_held(folder: &Path) -> bool {
+        let file = File::open(Self::path(folder));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// The refusal of a folder that another process has.
     pub fn held(folder: &Path) -> Error {
         let text = bounded::read_text(&Self::path(folder), 64).unwrap_or_default();

@@ -7,19 +7,24 @@
 //!   metrics.jsonl          every loss and evaluation, one JSON object per line
 //!   loss-pretrain.svg, loss-finetune.svg
 //!   results.json           the report's table
+//!   report.html            all of it to look at
 //!   lm-lstm.1/             one folder per unit (stage, and repeat where it repeats)
 //!     events.out.tfevents… for TensorBoard
 //!     checkpoint-120/      tensors.safetensors, trainer.json, SHA256SUMS
-//!     model/               model.safetensors, config.json, tokenizer.json
+//!     model/               model.safetensors, config.json, tokenizer.json, README.md (its card)
+//!     analysis.json        worst answers, names of classes, what was cut off
 //!     done.json            the unit's result; a unit that has one is not run again
 //!   .lock                  held by the process that works here
 //! ```
 
+pub mod analysis;
+pub mod card;
 pub mod checkpoints;
 pub mod curves;
 pub mod fingerprint;
 mod lock;
 pub mod log;
+pub mod runs;
 pub mod tensorboard;
 pub mod trace;
 
@@ -35,12 +40,16 @@ use lock::Lock;
 
 const CONFIG: &str = "config.toml";
 
+/// The report to look at.
+pub const REPORT: &str = "report.html";
+
 /// Names in a run's folder that no stage can have.
-pub const OWN_NAMES: [&str; 7] = [
+pub const OWN_NAMES: [&str; 8] = [
     CONFIG,
     fingerprint::FINGERPRINT,
     "metrics.jsonl",
     "results.json",
+    REPORT,
     "loss-pretrain.svg",
     "loss-finetune.svg",
     // Of a user who has no folder for caches.

@@ -91,6 +91,7 @@ impl ObjectiveTask {
             steps_per_epoch: stream.per_epoch().div_ceil(accumulate as u64),
             work_per_epoch: stream.work_per_epoch(),
             notes,
+            coverage: criterion.coverage(&parts.train)?,
             size: Some(size),
         };
         let cut = Cut {
