@@ -150,10 +150,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A text file is not UTF-8.
-    #[error(
-        "'{path}' is not UTF-8 at line {line} (byte {offset}); convert it, e.g. \
-         `iconv -f WINDOWS-1252 -t UTF-8`"
-    )]
+    #[error("'{path}' is not UTF-8 at line {line} (byte {offset}); {remedy}")]
     NotUtf8 {
         /// The file, or `archive: entry`.
         path: PathBuf,
@@ -161,6 +158,8 @@ pub enum Error {
         line: u64,
         /// Offset in bytes of the first bad byte (in a csv: of its row) in the uncompressed file.
         offset: u64,
+        /// What it looks like, and what to do.
+        remedy: String,
     },
     /// A corpus holds no text at all.
     #[error("'{path}' holds no text; expected at least one document")]
@@ -482,7 +481,6 @@ impl Error {
         Self::ConfigValue { place, message }
     }
 
-    #[cfg(feature = "train")]
     pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         let (path, problem) = (path.into(), problem.to_string());
         Self::Folder { path, problem }

@@ -76,8 +76,7 @@ fn wrong_arguments_end_with_2() {
 fn missing_files_end_with_5_and_say_why() {
     let error = refused(&["train", "/nowhere/run.toml"], 5);
     assert!(
-        error.starts_with("melos: cannot read /nowhere/run.toml; check ")
-            && error.contains("\n  because: "),
+        error.starts_with("melos: no such file or folder: '/nowhere/run.toml'"),
         "{error}"
     );
     refused(&["train", "--preset", "lstm-rt", "--data", "/nowhere"], 5);
@@ -116,6 +115,50 @@ fn a_reader_that_leaves_is_no_error() {
 fn kernels_are_listed() {
     let out = melos(&["kernels", "list"]);
     assert!(out.status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn names_and_files_say_nothing_to_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("\x1b[2J\u{202e}run.toml");
+    let name = path.to_str().unwrap();
+    let shown = "\\u{1b}[2J\\u{202e}run.toml";
+    let missing = refused(&["train", name], 5);
+    std::fs::write(&path, format!("name = \"\x07{}\"\n", "x".repeat(500_000))).unwrap();
+    let control = refused(&["train", name], 2);
+    std::fs::write(
+        &path,
+        format!("name = \"{}\"\nkey = 1\n", "x".repeat(500_000)),
+    )
+    .unwrap();
+    let long = refused(&["train", name], 2);
+    let escape = refused(&["inspect", name], 5);
+    for error in [&missing, &control, &long, &escape] {
+        assert!(error.contains(shown), "{error}");
+        assert!(!error.contains(['\x1b', '\x07', '\u{202e}']), "{error:?}");
+        assert!(error.len() < 10_000, "{}", error.len());
+    }
+    assert!(control.contains("bytes left out"), "{control}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_file_is_no_pipe_and_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let error = refused(&["train", path.to_str().unwrap()], 5);
+    assert!(error.contains("run.toml: is a pipe"), "{error}");
+    let data = ["--preset", "lstm-rt", "--data", path.to_str().unwrap()];
+    let out = folder.path().join("run");
+    let arguments = [&["train", "--out", out.to_str().unwrap()][..], &data].concat();
+    let error = refused(&arguments, 5);
+    assert!(error.contains("run.toml: is a pipe"), "{error}");
+    assert!(!out.exists());
+    let error = refused(&["train", folder.path().to_str().unwrap()], 5);
+    assert!(error.contains("is a folder"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::NewFolder;
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The file of digests.
@@ -62,12 +63,8 @@ pub fn check_seal(folder: &Path) -> Result<()> {
         path: folder.join(name),
         problem: problem.into(),
     };
-    let written = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(damaged(SUMS, "is missing, so nothing here can be trusted"));
-        }
-        Err(e) => return Err(Error::read(path, e)),
+    let Some(written) = bounded::read_if_there(&path, bounded::SETTINGS)? else {
+        return Err(damaged(SUMS, "is missing, so nothing here can be trusted"));
     };
     let found = sums(folder).map_err(|e| Error::read(folder, e))?;
     if written == found.as_bytes() {

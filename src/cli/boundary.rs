@@ -30,7 +30,7 @@ pub fn run(program: impl FnOnce() -> ExitCode) -> ExitCode {
     panic::set_hook(Box::new(|info| {
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {
-            output::note(&trace.to_string());
+            trace.to_string().lines().for_each(output::note);
         }
         let mut first = FIRST.lock().unwrap_or_else(|e| e.into_inner());
         first.get_or_insert_with(|| said(info));

@@ -1,6 +1,5 @@
 //! `melos embed`.
 
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use super::model_options::ModelOptions;
 use super::output;
 use super::predict::{each_batch, each_of_stdin};
 use crate::atomic::write_file_with;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::inference::{Embedder, Pooling, SentenceOptions};
 
@@ -106,8 +106,8 @@ impl Embed {
         let text = self.text.as_deref().filter(|text| *text != "-");
         match text {
             None => each_of_stdin(show),
-            Some(text) if Path::new(text).is_file() => {
-                let file = File::open(text).map_err(|e| Error::read(text, e))?;
+            Some(text) if is_there(Path::new(text)) => {
+                let file = bounded::open(Path::new(text))?;
                 each_batch(BufReader::new(file), Path::new(text), show)
             }
             // Most likely the name is misspelt.
@@ -115,6 +115,11 @@ impl Embed {
             Some(text) => show(vec![text.to_string()]),
         }
     }
+}
+
+/// Whether there is a file of this name, or what only looks like one.
+fn is_there(path: &Path) -> bool {
+    path.is_file() || bounded::special(path).is_some()
 }
 
 /// Whether an argument looks like the name of a file of texts rather than like a text.

@@ -21,6 +21,7 @@ mod output;
 mod predict;
 mod presets;
 mod profile;
+mod readable;
 mod report;
 mod run_options;
 mod runs;
@@ -29,6 +30,7 @@ mod tokenizer;
 mod train;
 mod tune;
 
+use std::io::Write;
 use std::process::{ExitCode, Termination};
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -95,6 +97,14 @@ fn program() -> ExitCode {
     env_logger::Builder::from_env(
         env_logger::Env::default().default_filter_or("warn,tokenizers::models=error"),
     )
+    // As the crate itself writes them, but readable.
+    .format(|out, record| {
+        let style = out.default_level_style(record.level());
+        let (time, level) = (out.timestamp(), record.level());
+        let text = readable::message(&record.args().to_string());
+        let target = record.target();
+        writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {text}")
+    })
     .init();
     signals::outlive_file_limits();
     let cli = match Cli::try_parse() {

@@ -2,11 +2,12 @@
 
 use std::error::Error as _;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use super::readable;
 use crate::error::{Error, Result};
 
 /// Standard output, once nobody else writes there.
@@ -35,9 +36,18 @@ pub fn results() -> Box<dyn Write> {
 }
 
 /// Writes to standard output. A reader that has left (`| head`) is no error.
+/// A terminal gets it [readable](readable::escaped), a file or a pipe as it is.
 pub fn print(text: &str) -> Result<()> {
     let mut out = results();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let terminal = RESULTS
+        .get()
+        .map_or_else(|| io::stdout().is_terminal(), File::is_terminal);
+    let shown = if terminal {
+        readable::escaped(text)
+    } else {
+        text.into()
+    };
+    match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::io("write", "standard output", e))
         }
@@ -61,18 +71,35 @@ pub fn show(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -
     }
 }
 
-/// Writes a line to standard error, come what may.
+/// Writes a line to standard error, come what may, as it can be [read](readable::message).
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", readable::message(text));
+}
+
+/// Standard error, for others to write notes to.
+#[derive(Debug)]
+pub struct Notes;
+
+impl Write for Notes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let shown = readable::message(&text);
+        io::stderr()
+            .write_all(shown.as_bytes())
+            .map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Says what went wrong: one line, and its causes below it.
 pub fn report(error: &Error) {
-    let mut text = format!("melos: {error}");
+    note(&format!("melos: {error}"));
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text += &format!("\n  because: {inner}");
+        note(&format!("  because: {inner}"));
         cause = inner.source();
     }
-    note(&text);
 }

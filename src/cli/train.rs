@@ -67,7 +67,7 @@ impl Train {
         } else if is_interactive() {
             Box::new(Bars::new())
         } else {
-            Box::new(Lines::new(std::io::stderr(), Duration::from_secs(5)))
+            Box::new(Lines::new(output::Notes, Duration::from_secs(5)))
         }
     }
 

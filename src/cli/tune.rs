@@ -7,7 +7,8 @@ use clap::Args;
 use super::output;
 use super::run_options::RunOptions;
 use crate::atomic;
-use crate::error::{Error, Result};
+use crate::bounded;
+use crate::error::Result;
 use crate::train::probe::ProbeOptions;
 use crate::train::tasks::{TaskFactory, open_gpu};
 use crate::train::tune;
@@ -53,7 +54,7 @@ impl Tune {
     }
 
     fn take_over(&self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+        let text = bounded::read_text(path, bounded::SETTINGS)?;
         let gpu = open_gpu(self.options.adapter.as_deref())?;
         let count = gpu.tuning().import(&text, &path.display().to_string())?;
         output::note(&format!("{count} choices taken over for {}", gpu.caps()));

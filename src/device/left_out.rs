@@ -12,6 +12,7 @@ use super::adapter::Caps;
 use super::rung::{self, Rung};
 use super::tuning_table::Table;
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 
@@ -100,9 +101,9 @@ impl Findings {
         let Some(path) = Findings::path(caps) else {
             return none;
         };
-        let found = match fs::read_to_string(&path) {
+        let found = match bounded::read_text(&path, bounded::SETTINGS) {
             Ok(text) => toml::from_str::<Findings>(&text).map_err(|e| e.to_string()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return none,
+            Err(Error::FileMissing { .. }) => return none,
             Err(e) => Err(e.to_string()),
         };
         match found {

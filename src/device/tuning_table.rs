@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adapter::Caps;
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// What melos brings along: what `melos tune --export` wrote, names shortened to what adapters
@@ -105,10 +106,10 @@ impl Table {
     /// Adds what `path` holds and this table does not. A file that is damaged, or of another
     /// adapter, counts for nothing.
     pub fn load(&mut self, path: &Path) {
-        let text = match fs::read_to_string(path) {
+        let text = match bounded::read_text(path, bounded::SETTINGS) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => return log::warn!("cannot read the tuning table '{}': {e}", path.display()),
+            Err(Error::FileMissing { .. }) => return,
+            Err(e) => return log::warn!("cannot read the tuning table: {e}"),
         };
         let whole = (text.rsplit_once(CHECKSUM)).filter(|(body, sum)| *sum == checksum(body));
         match whole.map(|(body, _)| toml::from_str::<Table>(body)) {

@@ -11,6 +11,7 @@ use super::array::{Array, FloatType};
 use super::file::TensorFile;
 use super::format::{Architecture, Format, Head, Layout, detect, known};
 use super::report::{Ignored, LoadReport, Renamed};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The file that one-file models are in.
@@ -90,7 +91,7 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     }
     let file = TensorFile::open(path)?;
     let config = folder.join(CONFIG);
-    let config = if config.is_file() {
+    let config = if config.exists() {
         read_json(&config)?
     } else {
         Value::Null
@@ -101,8 +102,8 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
 fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     let bad = |problem: &str| Error::folder(folder, problem);
     let config = folder.join(CONFIG);
-    if !config.is_file() {
-        return Err(bad(if folder.join("adapter_config.json").is_file() {
+    if !config.exists() {
+        return Err(bad(if folder.join("adapter_config.json").exists() {
             "is a LoRA adapter and no model by itself; name its base model here, or make one model \
              of the two with `melos merge BASE ADAPTER OUT`"
         } else {
@@ -110,9 +111,9 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
         }));
     }
     let config = read_json(&config)?;
-    let files = if folder.join(WEIGHTS).is_file() {
+    let files = if folder.join(WEIGHTS).exists() {
         vec![TensorFile::open(&folder.join(WEIGHTS))?]
-    } else if folder.join(INDEX).is_file() {
+    } else if folder.join(INDEX).exists() {
         open_shards(folder)?
     } else {
         return Err(bad(without_weights(folder)));
@@ -152,7 +153,7 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
             )));
         }
         let shard = folder.join(name);
-        if !shard.is_file() {
+        if !shard.exists() {
             return Err(bad(format!(
                 "names the shard '{name}', which is not there; copy all {} of them",
                 names.len()
@@ -186,8 +187,8 @@ fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
 /// # Errors
 /// [`Error::FileMissing`], [`Error::Io`], or [`Error::Folder`] where it is not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
-    serde_json::from_str(&text)
+    let text = bounded::read(path, bounded::SETTINGS)?;
+    bounded::json(&text)
         .map_err(|e| Error::folder(path, format!("is not JSON: {e}; copy it again")))
 }
 
@@ -438,8 +439,8 @@ impl Checkpoint {
         let mut found = Vec::new();
         for name in COMPANIONS {
             let path = self.folder().join(name);
-            if path.is_file() {
-                let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+            if path.exists() {
+                let bytes = bounded::read(&path, bounded::TOKENIZER)?;
                 found.push((name.to_string(), bytes));
             }
         }

@@ -1,7 +1,6 @@
 //! One safetensors file, mapped into memory: checked once, read tensor by tensor.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,10 +9,15 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::array::{Array, FloatType};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// What transformers wants to find in a file's metadata.
 pub(super) const PYTORCH: Option<&str> = Some("pt");
+
+/// Bytes of a file's header, which names each tensor: room for some 300,000.
+const HEADER: u64 = 32 << 20;
+const DAMAGED: &str = "it is truncated, damaged or no safetensors file: copy it again";
 
 /// A safetensors file.
 #[derive(Debug)]
@@ -32,10 +36,11 @@ impl TensorFile {
     /// # Errors
     /// [`Error::FileMissing`], [`Error::Io`], or [`Error::TensorFile`] saying what is wrong.
     pub fn open(path: &Path) -> Result<TensorFile> {
-        let file = File::open(path).map_err(|e| Error::read(path, e))?;
+        let file = bounded::open(path)?;
         // SAFETY: model files are replaced as a whole, by renaming (melos, transformers and PEFT do
         // so), which leaves this mapping on the old file; nobody writes into one that is in use.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::read(path, e))?;
+        check_header(&map, path)?;
         let (header, metadata) =
             SafeTensors::read_metadata(&map).map_err(|e| Error::TensorFile {
                 file: path.to_path_buf(),
@@ -93,6 +98,24 @@ impl TensorFile {
     }
 }
 
+/// Refuses a header that is longer than any model's before it is parsed, which takes many times its
+/// length.
+fn check_header(bytes: &[u8], path: &Path) -> Result<()> {
+    let length = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
+    // What is longer than the file is not parsed in any case.
+    if length <= HEADER || length > bytes.len() as u64 {
+        return Ok(());
+    }
+    Err(Error::TensorFile {
+        file: path.to_path_buf(),
+        tensor: None,
+        problem: format!(
+            "its header claims {length} bytes, more than the {} MiB that any model needs; {DAMAGED}",
+            HEADER >> 20
+        ),
+    })
+}
+
 fn explain(error: &SafeTensorError, length: usize) -> String {
     use SafeTensorError as E;
     let problem = match error {
@@ -115,7 +138,7 @@ fn explain(error: &SafeTensorError, length: usize) -> String {
         }
         _ => error.to_string(),
     };
-    format!("{problem}; it is truncated, damaged or no safetensors file: copy it again")
+    format!("{problem}; {DAMAGED}")
 }
 
 /// Writes tensors as the safetensors library does, byte for byte: wider types first, then by name,

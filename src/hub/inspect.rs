@@ -103,7 +103,7 @@ impl Summary {
 /// # Errors
 /// What [`open`], [`adapter::read`] and [`adapter::Adapter::fit`] refuse.
 pub fn inspect(path: &Path, base: Option<&Path>, formats: &[&'static Format]) -> Result<Summary> {
-    if path.join(ADAPTER_CONFIG).is_file() && !path.join("config.json").is_file() {
+    if path.join(ADAPTER_CONFIG).exists() && !path.join("config.json").exists() {
         return inspect_adapter(path, base, formats);
     }
     let checkpoint = open(path, formats)?;

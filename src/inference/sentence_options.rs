@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::hub::SENTENCE_LIMITS;
 pub use crate::models::Pooling;
@@ -236,12 +237,10 @@ fn settings(path: &Path, known: &Settings) -> Result<Map<String, Value>> {
 }
 
 fn json(path: &Path) -> Result<Option<Value>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::read(path, e)),
+    let Some(text) = bounded::read_if_there(path, bounded::SETTINGS)? else {
+        return Ok(None);
     };
-    let value = serde_json::from_str(&text).map_err(|e| Error::Folder {
+    let value = bounded::json(&text).map_err(|e| Error::Folder {
         path: path.to_path_buf(),
         problem: format!("is not JSON: {e}; copy it again"),
     })?;

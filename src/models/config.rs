@@ -154,10 +154,34 @@ pub(super) fn wrong(field: &'static str, message: impl Into<String>) -> Error {
     }
 }
 
-/// Fails unless every size is at least 1.
-pub(super) fn at_least_one(sizes: &[(&'static str, usize)]) -> Result<()> {
-    match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((field, _)) => Err(wrong(field, "is 0; expected 1 or more")),
+/// The largest sizes of a model, beyond those of any: what is asked for is declared before it is
+/// compared with the weights.
+pub mod most {
+    /// Widths of a token's vector, of a state.
+    pub const WIDTH: usize = 1 << 16;
+    /// Width of a feed-forward part.
+    pub const FEED_FORWARD: usize = 1 << 20;
+    /// Layers.
+    pub const LAYERS: usize = 1_000;
+    /// Positions of a sequence.
+    pub const POSITIONS: usize = 1 << 20;
+    /// Types of tokens.
+    pub const TYPES: usize = 1 << 16;
+    /// Outputs of a classifier.
+    pub const LABELS: usize = 1 << 20;
+    pub use crate::bounded::TOKENS;
+}
+
+/// Fails unless every size is at least 1, and at most the number behind it.
+pub(super) fn sizes(sizes: &[(&'static str, usize, usize)]) -> Result<()> {
+    match sizes
+        .iter()
+        .find(|(_, size, most)| !(1..=*most).contains(size))
+    {
+        Some((field, 0, _)) => Err(wrong(field, "is 0; expected 1 or more")),
+        Some((field, size, most)) => {
+            Err(wrong(field, format!("is {size}; expected {most} at most")))
+        }
         None => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ mod network;
 mod pretrained;
 pub mod roberta;
 
-pub use config::{Labels, ProblemType};
+pub use config::{Labels, ProblemType, most};
 #[cfg(feature = "train")]
 pub use family::{
     Config, Cut, Dropouts, Extent, FAMILIES, Family, Reading, Sizes, architecture, formats,

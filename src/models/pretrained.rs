@@ -41,7 +41,7 @@ pub fn open(path: &Path) -> Result<Checkpoint> {
 
 /// Whether a folder is a PEFT adapter.
 pub fn is_adapter(folder: &Path) -> bool {
-    folder.join(adapter::ADAPTER_CONFIG).is_file()
+    folder.join(adapter::ADAPTER_CONFIG).exists()
 }
 
 /// The tokeniser in a model's folder, which is read as the family's models read texts.
@@ -50,7 +50,7 @@ pub fn is_adapter(folder: &Path) -> bool {
 /// Those of the tokeniser and of [`read_config`].
 pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenizer> {
     let path = folder.join(hub::CONFIG);
-    if is_adapter(folder) || !path.is_file() {
+    if is_adapter(folder) || !path.exists() {
         return Tokenizer::open_with(folder, dictionary);
     }
     match read_config(&hub::read_json(&path)?, folder)?.reading() {

@@ -93,6 +93,20 @@ pub fn number(known: Option<&[String]>, classes: &[&str], fixed: bool) -> Result
     }
 }
 
+/// Numbers in a table of labels by classes: room for 8192 classes.
+const TABLE: usize = 1 << 26;
+
+/// Refuses more classes than such tables have room for: most likely they are no classes.
+fn check_size(what: &str, labels: usize, classes: usize) -> Result<()> {
+    if labels.max(classes).saturating_mul(classes) <= TABLE {
+        return Ok(());
+    }
+    Err(Error::NoLabels {
+        what: what.into(),
+        found: format!("{labels} labels of {classes} classes, too many to be counted by class"),
+    })
+}
+
 /// The parts of a label that names several classes.
 fn parts(label: &str) -> impl Iterator<Item = &str> {
     label.split(',').map(str::trim).filter(|l| !l.is_empty())
@@ -111,6 +125,7 @@ impl Labels {
         let classes: Vec<&str> = tagged.label_names().iter().map(String::as_str).collect();
         let numbering = number(known, &classes, fixed)?;
         let width = numbering.names.len();
+        check_size("a word classifier", classes.len(), width)?;
         let one = |&output: &usize| (0..width).map(|n| f32::from(n == output)).collect();
         let labels = Labels {
             targets: numbering.outputs.iter().map(one).collect(),
@@ -179,6 +194,7 @@ impl Labels {
             Some(known) => guessed(known, &classes),
             None => number(known, &classes, fixed)?,
         };
+        check_size("a classifier", found.len(), names.len())?;
         let output: HashMap<&str, usize> = classes.into_iter().zip(outputs).collect();
         let target = |label: &'a String| {
             let mut target = vec![0.0; names.len()];
@@ -313,4 +329,32 @@ fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
         yy += (y - my).powi(2);
     }
     (xx > 0.0 && yy > 0.0).then(|| xy / (xx * yy).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Example;
+    use crate::text::tokenizer::{Tokenizer, TokenizerOptions};
+
+    #[test]
+    fn a_column_of_names_that_all_differ_is_none_of_labels() {
+        let tokenizer = Tokenizer::train_on(["a a"], &TokenizerOptions::default()).unwrap();
+        let labels = |count: usize| {
+            let example = |n: usize| Example {
+                label: Some(format!("name {n}")),
+                ..Example::from("a")
+            };
+            let documents = Documents::from_examples((0..count).map(example), &tokenizer)?;
+            Ok(Labels::new(&documents, Problem::SingleLabel, None, false)?.0)
+        };
+        assert_eq!(labels(300).unwrap().names.len(), 300);
+        let error: Error = labels(9000).unwrap_err();
+        assert!(matches!(error, Error::NoLabels { .. }), "{error:?}");
+        let error = error.to_string();
+        assert!(
+            error.contains("9000 classes") && error.contains("label column"),
+            "{error}"
+        );
+    }
 }

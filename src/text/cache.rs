@@ -10,7 +10,6 @@
 //! ```
 //! Numbers are in the machine's byte order: the copy belongs to the machine that made it.
 
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -22,6 +21,7 @@ use super::corpus::{Sink, Source, Split, hex};
 use super::documents::{Documents, Index, Tokens, tokenise_into};
 use super::tokenizer::Tokenizer;
 use crate::atomic::{self, NewFile, NewFolder};
+use crate::bounded;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 8] = *b"MELOSTOK";
@@ -198,7 +198,7 @@ fn finish(mut file: Hashed, index: &Index, meta: &Meta) -> io::Result<()> {
 
 /// `None` when the file is not a whole, undamaged copy with this key.
 fn open(path: &Path, key: &str) -> Result<Option<(Tokens, Index)>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = bounded::open(path)?;
     if file.metadata().map_err(|e| Error::read(path, e))?.len() < (HEADER + DIGEST) as u64 {
         return Ok(None);
     }
@@ -232,7 +232,7 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
     let (continues, rest) = rest.split_at_checked(words)?;
     let (labels, rest) = rest.split_at_checked(docs * 4)?;
     let (splits, meta) = rest.split_at_checked(docs * 4)?;
-    let meta: Meta = serde_json::from_slice(meta).ok()?;
+    let meta: Meta = bounded::json(meta).ok()?;
     let splits: &[u32] = bytemuck::try_cast_slice(splits).ok()?;
     let index = Index {
         offsets: bytemuck::try_cast_slice(offsets).ok()?.to_vec(),
@@ -246,7 +246,11 @@ fn parse(bytes: &[u8], key: &str) -> Option<(usize, usize, Index)> {
         label_names: meta.label_names,
     };
     let inside = |(middle, range): (&u64, &[u64])| range[0] <= *middle && *middle <= range[1];
+    let words = [0, count.div_ceil(64)].contains(&index.continues.len());
+    let names = -1..index.label_names.len() as i32;
     let sound = index.offsets.is_sorted()
+        && words
+        && index.labels.iter().all(|label| names.contains(label))
         && index.offsets.last() == Some(&header.tokens)
         && index
             .middles

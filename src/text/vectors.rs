@@ -15,7 +15,9 @@ use super::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 /// No set of vectors is wider; a larger number is a damaged header.
-const MAX_DIM: usize = 65_536;
+const MAX_DIM: usize = 8192;
+/// Numbers of a table: 4 GiB.
+const MAX_TABLE: usize = 1 << 30;
 /// No word is longer (in bytes); a longer one is a damaged file.
 const MAX_WORD: u64 = 1 << 16;
 
@@ -91,10 +93,15 @@ impl VectorFile<'_> {
             return Err(self.error("line 1".into(), message));
         }
         let vocab = self.tokenizer.vocab_size();
+        if vocab * dim > MAX_TABLE {
+            let message = format!("{vocab} vectors of {dim} numbers are more than {MAX_TABLE}");
+            return Err(self.error("line 1".into(), message));
+        }
         self.exact = vec![false; vocab];
         let mut vectors = WordVectors {
             dim,
-            rows: vec![0.0; vocab * dim],
+            // Made with the first vector, when there is one.
+            rows: Vec::new(),
             found: vec![false; vocab],
             in_file: 0,
         };
@@ -122,6 +129,7 @@ impl VectorFile<'_> {
                 }
             }
         }
+        vectors.rows.resize(vocab * dim, 0.0);
         Ok(vectors)
     }
 
@@ -242,6 +250,9 @@ impl VectorFile<'_> {
 
     fn add(&mut self, word: &str, row: &[f32], vectors: &mut WordVectors) {
         vectors.in_file += 1;
+        if vectors.rows.is_empty() {
+            vectors.rows = vec![0.0; vectors.found.len() * vectors.dim];
+        }
         let exact = self.tokenizer.id(word).map(|id| (id, true));
         let lower = || {
             self.tokenizer

@@ -8,6 +8,7 @@ use super::config::{RunConfig, StageKind};
 use super::progress::thousands;
 use super::stats::{Interval, student_t, wilson};
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
 
@@ -69,13 +70,11 @@ impl UnitResult {
     /// [`Error::Io`], or [`Error::Folder`] where the file is damaged.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(DONE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("read", path, e)),
+        let Some(text) = bounded::read_if_there(&path, bounded::SETTINGS)? else {
+            return Ok(None);
         };
         let damaged = |e| format!("is damaged: {e}; delete it to finish this stage again");
-        let result = serde_json::from_str(&text);
+        let result = bounded::json(&text);
         result
             .map(Some)
             .map_err(|e| Error::folder(path, damaged(e)))

@@ -17,6 +17,7 @@ use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
 use super::task::{Split, Task, TaskRequest, Unit};
 use super::trainer::{StopFlag, Trainer, UnitEnd};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::hub;
 
@@ -393,7 +394,7 @@ pub fn model_of_run(path: &Path) -> Result<PathBuf> {
 /// [`Error::Folder`] where there is no model.
 pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     let is_model = |p: &Path| {
-        let has = |name| p.join(name).is_file();
+        let has = |name| p.join(name).exists();
         let weights = has(hub::WEIGHTS) || has(hub::INDEX);
         (weights && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
     };
@@ -404,8 +405,8 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
         return Ok(path.join("model"));
     }
     let results = path.join("results.json");
-    if let Ok(text) = std::fs::read_to_string(&results) {
-        let best = serde_json::from_str::<Value>(&text).ok();
+    if let Ok(text) = bounded::read(&results, bounded::SETTINGS) {
+        let best = bounded::json::<Value>(&text).ok();
         if let Some(model) = best.as_ref().and_then(|v| v["model"].as_str()) {
             let model = path.join(model);
             if is_model(&model) {

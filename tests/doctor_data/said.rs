@@ -1,6 +1,6 @@
 //! What is said beside numbers: words that are unknown, characters that went wrong, refusals, codes.
 
-use super::support::{Workplace, classes, files, letters, numbers, says, text};
+use super::support::{SMALL, Workplace, classes, files, letters, numbers, says, text};
 
 #[test]
 fn words_that_the_tokeniser_does_not_know() {
@@ -227,4 +227,22 @@ fn a_table_without_json_says_the_same_and_wrong_input_has_its_code() {
     w.write("bad.csv", "text,label\na,x\nb,y,z\n");
     let error = w.refused(&["doctor", "--data", "bad.csv"], 4);
     assert!(error.contains("'bad.csv' line 3"), "{error}");
+}
+
+#[test]
+fn a_fault_of_several_stages_is_said_once() {
+    let w = Workplace::new();
+    classes(&w);
+    let data = files("path = \"train.csv\"\ntest = \"test.csv\"\nvalidation = 0");
+    let stages = "kind = \"finetune\"\nobjective = \"classify\"\n[[stage]]\nname = \"t\"\n\
+                  kind = \"finetune\"\nobjective = \"classify\"\nmax_len = 16";
+    let survey = w.survey(&format!("{SMALL}{data}"), stages);
+    let all = survey["warnings"].as_array().unwrap();
+    let stages = |key: &str| -> Vec<&serde_json::Value> {
+        let of = all.iter().filter(|warning| warning["key"] == key);
+        of.map(|warning| &warning["stages"]).collect()
+    };
+    assert_eq!(stages("data.test"), [&serde_json::json!(["s", "t"])]);
+    assert_eq!(stages("stage.t.max_len"), [&serde_json::json!(["t"])]);
+    assert_eq!(stages("data.text_column"), [&serde_json::json!([])]);
 }

@@ -96,6 +96,12 @@ fn a_vocabulary_without_a_word_is_named_by_its_key() {
     let w = Workplace::with(&head, &[stage("p", "pretrain", lines)]);
     let error = w.refused(&["train", "run.toml", "--out", "out"], 2);
     says(&error, &["tokenizer.vocabulary: is 8, with which no word"]);
+    let w = run("path = 'own.csv'", &[stage("a", "finetune", "")]);
+    w.write("own.csv", table(&[("x", 9), ("y", 9)]));
+    let rare = ["--set", "tokenizer.min_frequency=1000"];
+    let train = ["train", "run.toml", "--out", "out"];
+    let error = w.refused(&[&train[..], &rare].concat(), 2);
+    says(&error, &["tokenizer.min_frequency: is 1000, and no word"]);
 }
 
 #[test]

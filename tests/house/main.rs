@@ -14,6 +14,7 @@ fn src() -> sources::Sources {
 const LAYERS: &[&[&str]] = &[
     &["kernels", "reference"],
     &["error", "cache"],
+    &["bounded"],
     &["atomic", "schema"],
     &["translate"],
     &["device"],
@@ -62,4 +63,45 @@ fn no_circle_between_the_files_of_a_folder() {
         let circle = layers::circle(&within);
         assert!(circle.is_empty(), "{}", circle.join(" -> "));
     }
+}
+
+/// Files that open others without `bounded`, and why they may.
+const UNBOUNDED: &[(&str, &str)] = &[
+    ("atomic/file.rs", "reads in a test what it wrote"),
+    ("atomic/folder.rs", "opens a folder, to lock it"),
+    (
+        "atomic/leftovers.rs",
+        "opens what it has seen to be a file, to lock it",
+    ),
+    ("atomic/mod.rs", "opens a folder, to synchronise it"),
+    (
+        "atomic/seal.rs",
+        "reads in parts what it has seen to be a file",
+    ),
+    ("bounded.rs", "is what has the bounds"),
+    (
+        "device/tuning_table.rs",
+        "reads a table of its own in the cache folder",
+    ),
+    (
+        "train/tasks/data.rs",
+        "reads what it wrote to a temporary folder",
+    ),
+];
+
+#[test]
+fn files_are_read_with_a_bound() {
+    let opens = |source: &str| {
+        let tokens = sources::tokens(source);
+        let ways = [("File", "open"), ("fs", "read"), ("fs", "read_to_string")];
+        let is_way = |t: &[String]| ways.contains(&(t[0].as_str(), t[2].as_str())) && t[1] == "::";
+        tokens.windows(3).any(is_way)
+    };
+    assert!(opens("fn f() { std::fs::read(path) }") && opens("use std::fs::File; File::open(x)"));
+    assert!(!opens("fn f() { TensorFile::open(x) } // fs::read(x)"));
+    let sources = src();
+    let found = sources.iter().filter(|(_, source)| opens(source));
+    let found: Vec<&str> = found.map(|(file, _)| file.as_str()).collect();
+    let known: Vec<&str> = UNBOUNDED.iter().map(|(file, _)| *file).collect();
+    assert_eq!(found, known, "use crate::bounded, or say why not");
 }

@@ -42,7 +42,7 @@ fn module(file: &str) -> Vec<String> {
 }
 
 /// Words, `::` and other signs of a source, without comments, literals and test modules.
-fn tokens(source: &str) -> Vec<String> {
+pub fn tokens(source: &str) -> Vec<String> {
     let chars: Vec<char> = source.chars().collect();
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
     let word = |c: char| c.is_alphanumeric() || c == '_';

@@ -163,7 +163,7 @@ fn configurations_that_cannot_be_are_refused() {
         );
     }
     let cases = [
-        (value!({"r": 0}), "has rank r = 0; a rank is 1 or more"),
+        (value!({"r": 0}), "has rank r = 0; a rank is 1 to 65536"),
         (
             value!({"peft_type": "IA3"}),
             "is a IA3 adapter; melos has LORA",

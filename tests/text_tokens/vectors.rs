@@ -149,8 +149,8 @@ fn bad_word_vectors() {
             "vector 4: the file ends inside it",
         ),
         (&binary[..30], "vector 2: "),
-        (huge, "expected a word and 1 to 65536 numbers"),
-        (b"the\n", "expected a word and 1 to 65536 numbers"),
+        (huge, "expected a word and 1 to 8192 numbers"),
+        (b"the\n", "expected a word and 1 to 8192 numbers"),
     ];
     for (bytes, expected) in cases {
         let error = fails(bytes);

@@ -15,6 +15,9 @@ use crate::hub::format::{Architecture, Layout};
 use crate::hub::report::some_of;
 use crate::nn::LinearShape;
 
+/// The largest rank: no layer that melos has is wider.
+pub const MOST_RANK: usize = 1 << 16;
+
 /// The file's name.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 
@@ -197,7 +200,7 @@ impl AdapterConfig {
     /// [`Error::Folder`] where it is no LoRA configuration or [`check`](Self::check) refuses it.
     pub fn read(folder: &Path) -> Result<AdapterConfig> {
         let path = folder.join(ADAPTER_CONFIG);
-        if folder.is_dir() && !path.is_file() {
+        if folder.is_dir() && !path.exists() {
             return Err(Error::Folder {
                 path: folder.to_path_buf(),
                 problem: "is no adapter folder (it has no adapter_config.json)".into(),
@@ -255,8 +258,9 @@ impl AdapterConfig {
                  first (PEFT: save_pretrained with path_initial_model_for_weight_conversion)"
             ));
         }
-        if self.r == 0 {
-            return bad("has rank r = 0; a rank is 1 or more".into());
+        if !(1..=MOST_RANK).contains(&self.r) {
+            let r = self.r;
+            return bad(format!("has rank r = {r}; a rank is 1 to {MOST_RANK}"));
         }
         if !self.lora_alpha.is_finite() {
             return bad(format!(
@@ -301,9 +305,10 @@ impl AdapterConfig {
                     .ok_or_else(|| bad(format!("has the rank {rank} for '{name}'")))?,
                 None => self.r,
             };
-            if rank == 0 {
+            if !(1..=MOST_RANK).contains(&rank) {
                 return Err(bad(format!(
-                    "has rank 0 for '{name}'; a rank is 1 or more (leave the layer out of target_modules instead)"
+                    "has rank {rank} for '{name}'; a rank is 1 to {MOST_RANK} (a layer that is not to be \
+                     adapted has no place in target_modules)"
                 )));
             }
             let alpha = match first_match(&self.alpha_pattern, &name).map_err(bad)? {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// The file with them in an adapter's folder.
@@ -26,11 +27,11 @@ pub fn labels_file(names: &[String]) -> Vec<u8> {
 /// The names, where the folder has them.
 pub(super) fn read(folder: &Path) -> Result<Option<Vec<String>>> {
     let path = folder.join(LABELS);
-    if !path.is_file() {
+    if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::read(&path, e))?;
-    let labels: Labels = serde_json::from_str(&text).map_err(|e| Error::Folder {
+    let text = bounded::read(&path, bounded::SETTINGS)?;
+    let labels: Labels = bounded::json(&text).map_err(|e| Error::Folder {
         path,
         problem: format!("is damaged: {e}; delete it, and labels go by their numbers"),
     })?;

@@ -15,7 +15,7 @@ mod merge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, Target, Targets};
+pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, MOST_RANK, Target, Targets};
 pub use labels::{LABELS, labels_file};
 pub use merge::{Adapted, adapt, merge, merged_weight};
 
@@ -75,7 +75,7 @@ pub struct Weights<'a> {
 pub fn read(folder: &Path) -> Result<Adapter> {
     let config = AdapterConfig::read(folder)?;
     let weights = folder.join(ADAPTER_WEIGHTS);
-    if !weights.is_file() && folder.join("adapter_model.bin").is_file() {
+    if !weights.exists() && folder.join("adapter_model.bin").exists() {
         return Err(Error::Folder {
             path: folder.to_path_buf(),
             problem: "has its weights as adapter_model.bin, which is a program and not read here; \
@@ -121,7 +121,7 @@ impl Adapter {
         let beside = self.path.parent().map(|parent| parent.join(named));
         let folders = [Some(PathBuf::from(named)), beside];
         (folders.into_iter().flatten())
-            .find(|folder| folder.join(CONFIG).is_file())
+            .find(|folder| folder.join(CONFIG).exists())
             .ok_or_else(|| {
                 missing(format!(
                     "is an adapter for the base model '{named}', which is not there; give it with --base DIR"

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
-    at_least_one, heads_divide, parsed, probabilities, shortest, shortest_option, unsupported,
+    heads_divide, most, parsed, probabilities, shortest, shortest_option, sizes, unsupported,
 };
 use crate::nn::HiddenAct;
 
@@ -88,15 +88,23 @@ impl BertConfig {
     /// # Errors
     /// [`crate::Error::ModelConfig`].
     pub fn validate(&self) -> Result<()> {
-        at_least_one(&[
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
-            ("id2label", self.labels.count()),
+        sizes(&[
+            ("vocab_size", self.vocab_size, most::TOKENS),
+            ("hidden_size", self.hidden_size, most::WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, most::LAYERS),
+            ("num_attention_heads", self.num_attention_heads, most::WIDTH),
+            (
+                "intermediate_size",
+                self.intermediate_size,
+                most::FEED_FORWARD,
+            ),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                most::POSITIONS,
+            ),
+            ("type_vocab_size", self.type_vocab_size, most::TYPES),
+            ("id2label", self.labels.count(), most::LABELS),
         ])?;
         probabilities(&[
             ("hidden_dropout_prob", self.hidden_dropout_prob),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::models::Labels;
-use crate::models::config::{at_least_one, heads_divide, parsed, probabilities, shortest};
+use crate::models::config::{heads_divide, most, parsed, probabilities, shortest, sizes};
 use crate::nn::HiddenAct;
 
 /// The fields of Hugging Face's `config.json` with its defaults. Those that melos has no use for are
@@ -77,14 +77,18 @@ impl DistilBertConfig {
     /// # Errors
     /// [`crate::Error::ModelConfig`].
     pub fn validate(&self) -> Result<()> {
-        at_least_one(&[
-            ("vocab_size", self.vocab_size),
-            ("dim", self.dim),
-            ("n_layers", self.n_layers),
-            ("n_heads", self.n_heads),
-            ("hidden_dim", self.hidden_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("id2label", self.labels.count()),
+        sizes(&[
+            ("vocab_size", self.vocab_size, most::TOKENS),
+            ("dim", self.dim, most::WIDTH),
+            ("n_layers", self.n_layers, most::LAYERS),
+            ("n_heads", self.n_heads, most::WIDTH),
+            ("hidden_dim", self.hidden_dim, most::FEED_FORWARD),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                most::POSITIONS,
+            ),
+            ("id2label", self.labels.count(), most::LABELS),
         ])?;
         probabilities(&[
             ("dropout", self.dropout),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Result;
 use crate::models::Labels;
 use crate::models::config::{
-    at_least_one, heads_divide, parsed, probabilities, shortest, unsupported,
+    heads_divide, most, parsed, probabilities, shortest, sizes, unsupported,
 };
 use crate::nn::HiddenAct;
 
@@ -89,14 +89,14 @@ impl Gpt2Config {
     /// # Errors
     /// [`crate::Error::ModelConfig`].
     pub fn validate(&self) -> Result<()> {
-        at_least_one(&[
-            ("vocab_size", self.vocab_size),
-            ("n_positions", self.n_positions),
-            ("n_embd", self.n_embd),
-            ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
-            ("n_inner", self.inner()),
-            ("id2label", self.labels.count()),
+        sizes(&[
+            ("vocab_size", self.vocab_size, most::TOKENS),
+            ("n_positions", self.n_positions, most::POSITIONS),
+            ("n_embd", self.n_embd, most::WIDTH),
+            ("n_layer", self.n_layer, most::LAYERS),
+            ("n_head", self.n_head, most::WIDTH),
+            ("n_inner", self.inner(), most::FEED_FORWARD),
+            ("id2label", self.labels.count(), most::LABELS),
         ])?;
         probabilities(&[
             ("resid_pdrop", self.resid_pdrop),
@@ -109,7 +109,7 @@ impl Gpt2Config {
 
     /// Width of the feed-forward layers.
     pub fn inner(&self) -> usize {
-        self.n_inner.unwrap_or(4 * self.n_embd)
+        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
     }
 
     /// What the scores of layer `index` are multiplied by.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::LstmConfig;
 use crate::error::Result;
 use crate::hub::Head;
-use crate::models::config::{Labels, ProblemType, at_least_one, parsed, wrong};
+use crate::models::config::{Labels, ProblemType, most, parsed, sizes, wrong};
 use crate::models::family::Cut;
 use crate::text::Keep;
 
@@ -74,12 +74,21 @@ impl Lstm {
     /// The configuration in a `config.json`.
     pub(super) fn from_json(json: &Value) -> Result<Lstm> {
         let Description { trained, lstm, .. } = parsed(MODEL_TYPE, json)?;
-        at_least_one(&[
-            ("vocab_size", lstm.vocab_size),
-            ("embedding_size", lstm.embedding_size),
-            ("hidden_size", lstm.hidden_size),
-            ("num_layers", lstm.num_layers),
+        sizes(&[
+            ("vocab_size", lstm.vocab_size, most::TOKENS),
+            ("embedding_size", lstm.embedding_size, most::WIDTH),
+            ("hidden_size", lstm.hidden_size, most::WIDTH),
+            ("num_layers", lstm.num_layers, most::LAYERS),
         ])?;
+        if lstm.head_size > most::WIDTH {
+            sizes(&[("head_size", lstm.head_size, most::WIDTH)])?;
+        }
+        match trained {
+            Trained::LanguageModel { bptt } => sizes(&[("bptt", bptt, most::POSITIONS)])?,
+            Trained::Autoencoder { max_len, .. } | Trained::Classifier { max_len, .. } => {
+                sizes(&[("max_len", max_len, most::POSITIONS)])?;
+            }
+        }
         let mut config = Lstm::new(lstm);
         if let Trained::Classifier {
             labels,

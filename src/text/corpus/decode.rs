@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_16BE, UTF_16LE};
 
 /// Bytes of UTF-8 that are decoded at a time.
@@ -59,6 +60,27 @@ pub fn name(start: &[u8]) -> &'static str {
         None if start.starts_with("\u{feff}".as_bytes()) => "UTF-8 with a byte order mark",
         None => "UTF-8",
     }
+}
+
+/// What to do about text that is not UTF-8, by some of it.
+pub fn remedy(text: &[u8]) -> String {
+    // Of UTF-8 with a few bad bytes a conversion would make garbage. A character that a window cuts is no
+    // fault.
+    let (mut good, mut bad) = (0, 0);
+    for chunk in text.utf8_chunks() {
+        good += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
+        bad += usize::from(!chunk.invalid().is_empty());
+    }
+    if good > 4 * bad {
+        return "nearly all of it is: take the text from its source, or leave out what is damaged with \
+                `iconv -c -f UTF-8 -t UTF-8`"
+            .into();
+    }
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
+    detector.feed(text, true);
+    let encoding = detector.guess(None, Utf8Detection::Deny).name();
+    let encoding = encoding.to_uppercase();
+    format!("it looks like {encoding}: convert it with `iconv -f {encoding} -t UTF-8`")
 }
 
 fn invalid(message: &str) -> io::Error {
@@ -162,6 +184,33 @@ mod tests {
         for text in ["", "a", "ab"] {
             assert_eq!(read(text.as_bytes(), 64).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_told_by_its_letters() {
+        let japanese = "メロスは激怒した。必ず、かの邪智暴虐の王を除かなければならぬと決意した。";
+        let german = "Ein schöner Film für große Mädchen, ohne Übertreibung und Ärger.";
+        for (encoding, text) in [
+            (encoding_rs::SHIFT_JIS, japanese),
+            (encoding_rs::EUC_JP, japanese),
+            (encoding_rs::WINDOWS_1252, german),
+            (
+                encoding_rs::WINDOWS_1251,
+                "Очень хороший фильм, его стоит посмотреть ещё раз.",
+            ),
+        ] {
+            let (bytes, _, _) = encoding.encode(text);
+            let said = remedy(&bytes);
+            let name = encoding.name().to_uppercase();
+            assert!(
+                said.contains(&format!("iconv -f {name} -t UTF-8")),
+                "{said}"
+            );
+        }
+        let mut damaged = japanese.as_bytes().to_vec();
+        damaged[40] = 0xff;
+        assert!(remedy(&damaged).contains("iconv -c -f UTF-8"));
+        assert!(remedy(b"\xe9").contains("iconv -f "));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Opening files, gzipped or not, and reading them line by line with a place for every error.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::decode::{self, Utf8};
+use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
 const BUFFER: usize = 1 << 18;
+/// Bytes between the texts of an archive: their names, which may be long, and what fills up.
+const BETWEEN: u64 = 1 << 20;
 
 /// Opens a file of text, to be read as UTF-8.
 pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
@@ -26,7 +29,7 @@ pub(super) fn encoding(path: &Path) -> Result<&'static str> {
 
 /// Opens a file; gzip is told by its first two bytes, not by its name.
 fn unpack(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = bounded::open(path)?;
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {
@@ -37,6 +40,29 @@ fn unpack(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     } else {
         Box::new(reader)
     })
+}
+
+/// Bytes around a bad one by which an encoding is guessed.
+const AROUND: u64 = 1 << 20;
+
+/// The error of text that is not UTF-8 at `offset`, with what its file looks like; `bytes` are some of its
+/// text, for what is no file.
+pub(super) fn not_utf8(path: &Path, line: u64, offset: u64, bytes: &[u8]) -> Error {
+    let around = || {
+        let mut reader = unpack(path).ok()?;
+        let before = offset.saturating_sub(AROUND / 2);
+        io::copy(&mut reader.by_ref().take(before), &mut io::sink()).ok()?;
+        let mut around = Vec::new();
+        reader.take(AROUND).read_to_end(&mut around).ok()?;
+        (!around.is_empty()).then_some(around)
+    };
+    let around = around();
+    Error::NotUtf8 {
+        path: path.to_owned(),
+        line,
+        offset,
+        remedy: decode::remedy(around.as_deref().unwrap_or(bytes)),
+    }
 }
 
 /// The lines of a text, without their ends (LF or CR LF) and without a byte order mark.
@@ -69,18 +95,27 @@ impl<R: BufRead> Lines<R> {
 
     pub(crate) fn next(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
-        let length = self
-            .reader
+        let mut reader = self.reader.by_ref().take(bounded::TEXT + 1);
+        let length = reader
             .read_until(b'\n', &mut self.buffer)
             .map_err(|e| Error::read(&self.path, e))?;
         if length == 0 {
             return Ok(None);
         }
         self.line += 1;
-        let text = std::str::from_utf8(&self.buffer).map_err(|e| Error::NotUtf8 {
-            path: self.path.clone(),
-            line: self.line,
-            offset: self.offset + e.valid_up_to() as u64,
+        if length as u64 > bounded::TEXT {
+            return Err(Error::MalformedRow {
+                path: self.path.clone(),
+                line: self.line,
+                message: format!(
+                    "is longer than {} MiB, as no text is; cut it into lines",
+                    bounded::TEXT >> 20
+                ),
+            });
+        }
+        let text = std::str::from_utf8(&self.buffer).map_err(|e| {
+            let offset = self.offset + e.valid_up_to() as u64;
+            not_utf8(&self.path, self.line, offset, &self.buffer)
         })?;
         self.offset += length as u64;
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -93,41 +128,54 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The whole of one small file (a review) as text. `name` stands in the errors.
+/// The whole of one text (a review, a book). `name` stands in the errors.
 pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    Utf8::new(BufReader::new(reader))
-        .and_then(|mut reader| reader.read_to_end(&mut bytes))
-        .map_err(|e| Error::read(name, e))?;
+    let reader = Utf8::new(BufReader::new(reader)).map_err(|e| Error::read(name, e))?;
+    let bytes = read_bytes(reader, name)?;
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let breaks = e.as_bytes()[..good].iter().filter(|&&b| b == b'\n').count();
-        Error::NotUtf8 {
-            path: name.to_owned(),
-            line: breaks as u64 + 1,
-            offset: good as u64,
-        }
+        not_utf8(name, breaks as u64 + 1, good as u64, e.as_bytes())
     })
+}
+
+/// All that a reader gives, if it is no more than one text.
+pub(super) fn read_bytes(reader: impl Read, name: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = reader.take(bounded::TEXT + 1);
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::read(name, e))?;
+    if bytes.len() as u64 > bounded::TEXT {
+        return Err(bounded::too_long(name, bounded::TEXT));
+    }
+    Ok(bytes)
 }
 
 /// The whole of a file on disk.
 pub(super) fn read_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(|e| Error::read(path, e))?;
-    read_text(&mut file, path)
+    read_text(&mut bounded::open(path)?, path)
 }
 
-/// The path itself when it is a file, else all files below it, sorted.
+/// The path itself when it is a file, else all files below it, sorted. A folder that links lead to
+/// again, be it from within itself, counts once.
 pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
-            let entry = entry.map_err(|e| Error::read(&folder, e))?.path();
+    let mut seen = BTreeSet::new();
+    let mut folders = BTreeSet::from([path.to_owned()]);
+    // In order, so that the same one of two names counts everywhere.
+    while let Some(folder) = folders.pop_first() {
+        let failed = |e| Error::read(&folder, e);
+        if !seen.insert(folder.canonicalize().map_err(failed)?) {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?.path();
             if entry.is_dir() {
-                folders.push(entry)
+                folders.insert(entry);
             } else {
                 files.push(entry)
             }
@@ -143,14 +191,18 @@ pub(super) fn for_each_in_tar(
     path: &Path,
     visit: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<bool>,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(unpack(path)?);
-    for entry in archive.entries().map_err(|e| Error::read(path, e))? {
-        let mut entry = entry.map_err(|e| Error::read(path, e))?;
-        if !entry.header().entry_type().is_file() {
-            continue;
+    let failed = |e| Error::read(path, e);
+    let allowance = Allowance::default();
+    allowance.set(BETWEEN);
+    let mut archive = tar::Archive::new(Metered::new(unpack(path)?, &allowance, None));
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let name = entry.path().map_err(failed)?.into_owned();
+        if entry.size() > bounded::LARGE {
+            return Err(bounded::too_long(&entry_name(path, &name), bounded::LARGE));
         }
-        let name = entry.path().map_err(|e| Error::read(path, e))?.into_owned();
-        if !visit(&name, &mut entry)? {
+        allowance.set(entry.size() + BETWEEN);
+        if entry.header().entry_type().is_file() && !visit(&name, &mut entry)? {
             break;
         }
     }

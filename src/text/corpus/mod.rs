@@ -28,7 +28,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Result, bounded};
 
 /// What reads an example; its error ends the reading.
 pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
@@ -286,7 +286,7 @@ fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {
 }
 
 fn hash_file(path: &Path, hasher: &mut Sha256) -> Result<u64> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut file = bounded::open(path)?;
     let mut buffer = vec![0; 1 << 16];
     let mut length = 0;
     loop {

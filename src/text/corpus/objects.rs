@@ -12,6 +12,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::lines;
+use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
 /// An object.
@@ -36,7 +37,7 @@ pub(super) fn read(path: &Path, each: &mut Each) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_str(line).map_err(|e| wrong_line(line, &e));
+        let parsed = bounded::json(line.as_bytes()).map_err(|e| wrong_line(line, &e));
         let object = parsed.map_err(|message| malformed(path, lines.line, message))?;
         each(lines.line, object)?;
     }
@@ -130,8 +131,11 @@ impl<R: Read> Read for Counted<R> {
 
 fn read_list(path: &Path, reader: impl BufRead, each: &mut Each) -> Result<()> {
     let (line, bytes) = (Rc::new(Cell::new(1)), Rc::new(Cell::new(0)));
+    let allowance = Allowance::default();
+    allowance.set(bounded::TEXT);
     let counted = Counted {
-        inner: reader,
+        // A value takes dozens of bytes in memory, however short it is.
+        inner: Metered::new(reader, &allowance, Some((b',', 64))),
         line: line.clone(),
         bytes: bytes.clone(),
     };
@@ -139,6 +143,7 @@ fn read_list(path: &Path, reader: impl BufRead, each: &mut Each) -> Result<()> {
     let mut failed = None;
     let list = List {
         line: &line,
+        allowance: &allowance,
         each,
         failed: &mut failed,
     };
@@ -153,11 +158,7 @@ fn read_list(path: &Path, reader: impl BufRead, each: &mut Each) -> Result<()> {
     let at = (error.line() as u64).max(1);
     Err(match error.classify() {
         Category::Io => Error::read(path, error.into()),
-        _ if what.contains("invalid unicode") => Error::NotUtf8 {
-            path: path.to_owned(),
-            line: at,
-            offset: bytes.get(),
-        },
+        _ if what.contains("invalid unicode") => lines::not_utf8(path, at, bytes.get(), &[]),
         Category::Eof => malformed(path, at, "ends within its list: damaged or cut short"),
         _ => {
             let hint = hint(&what, "");
@@ -172,6 +173,8 @@ fn read_list(path: &Path, reader: impl BufRead, each: &mut Each) -> Result<()> {
 /// A list that is read object by object.
 struct List<'a, 'b> {
     line: &'a Cell<u64>,
+    /// What an object may still take.
+    allowance: &'a Allowance,
     each: &'a mut Each<'b>,
     /// What `each` said, which a parser's error cannot hold.
     failed: &'a mut Option<Error>,
@@ -195,6 +198,7 @@ impl<'de> DeserializeSeed<'de> for &mut List<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
         let line = self.line.get();
+        self.allowance.set(bounded::TEXT);
         let object = Object::deserialize(parser)?;
         (self.each)(line, object).map_err(|error| {
             *self.failed = Some(error);

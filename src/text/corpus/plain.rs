@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Example, Sink, lines};
-use crate::Result;
+use crate::{Result, bounded};
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
     let mut lines = lines::Lines::open(path)?;
@@ -25,6 +25,9 @@ pub(super) fn read_wikitext(path: &Path, sink: &mut Sink) -> Result<()> {
     loop {
         let line = lines.next()?.map(str::trim);
         let empty = line.is_none_or(str::is_empty);
+        if article.len() as u64 > bounded::TEXT {
+            return Err(bounded::too_long(path, bounded::TEXT));
+        }
         if let Some(title) = maybe_title.take() {
             if empty && !article.is_empty() {
                 sink(article.as_str().into())?;

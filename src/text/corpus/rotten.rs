@@ -83,10 +83,7 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
 
 /// Reads one file, some 600 kB, whole: its encoding is a property of all of it.
 fn read_class(reader: &mut dyn Read, name: &Path, class: &str, sink: &mut Sink) -> Result<usize> {
-    let mut bytes = Vec::new();
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::read(name, e))?;
+    let bytes = lines::read_bytes(reader, name)?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.into(),
         Err(_) => encoding_rs::WINDOWS_1252.decode(&bytes).0,

@@ -5,7 +5,8 @@ use csv::{ByteRecord, ErrorKind};
 use super::describe::{Described, HeaderRow};
 use super::guess::Places;
 use super::objects::malformed;
-use super::{Column, Example, Sink, Source, clean_label, guess};
+use super::{Column, Example, Sink, Source, clean_label, guess, lines};
+use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
 /// Headers and keys taken for the text, in this order of preference.
@@ -25,6 +26,10 @@ pub(super) const LABEL_NAMES: [&str; 7] = [
 
 /// What names a column.
 const BY: &str = "its header or number (from 0)";
+/// Bytes that are kept of a field beside its own.
+const FIELD: u64 = 32;
+const TOO_LONG: &str =
+    "begins a row that is longer than any text; is a quotation mark missing at the end of a field?";
 
 /// Which columns to read; settled by the first row.
 struct Columns {
@@ -65,23 +70,34 @@ pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> R
 /// Reads a table; `own` is what separates its fields if it keeps to its name.
 pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     let table = guess::open(source, own)?;
-    let mut reader = guess::parser(table.separator, own).from_reader(table.reader);
+    let allowance = Allowance::default();
+    allowance.set(bounded::TEXT);
+    let heavy = Some((table.separator, FIELD));
+    let reader = Metered::new(table.reader, &allowance, heavy);
+    let mut reader = guess::parser(table.separator, own).from_reader(reader);
     let header = header(source, &table.rows);
     let mut row = ByteRecord::new();
     let mut columns = None;
     let mut first: Option<FirstRow> = None;
     while reader
         .read_byte_record(&mut row)
-        .map_err(|e| row_error(source, table.places, e))?
+        .map_err(|e| match (&e, allowance.is_used_up()) {
+            (_, false) => row_error(source, table.places, e),
+            (_, true) => Error::MalformedRow {
+                path: source.path.clone(),
+                line: table.places.line(reader.position()),
+                message: TOO_LONG.into(),
+            },
+        })?
     {
+        allowance.set(bounded::TEXT);
         let place = row.position().cloned().unwrap_or_else(csv::Position::new);
         let fields = row
             .iter()
             .map(|field| {
-                std::str::from_utf8(field).map_err(|_| Error::NotUtf8 {
-                    path: source.path.clone(),
-                    line: table.places.line(&place),
-                    offset: place.byte(),
+                std::str::from_utf8(field).map_err(|_| {
+                    let line = table.places.line(&place);
+                    lines::not_utf8(&source.path, line, place.byte(), field)
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -263,7 +279,10 @@ fn settle(
     }
     let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
     let by_content = || {
-        let others = |column| ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column));
+        // Rows may have more fields than the first.
+        let others = |column| {
+            column < first.len() && ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column))
+        };
         let column = guess::text_column(data, others)?;
         if first.len() > 1 {
             let column = match header {

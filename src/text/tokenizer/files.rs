@@ -24,6 +24,7 @@ use super::{
     Family, Subword, Tokenizer, TokenizerKind, TokenizerOptions, bytes, internal, settings, vocab,
 };
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::{Error, Result};
 
 /// `tokenizer_config.json`.
@@ -32,6 +33,8 @@ pub(super) type Config = Map<String, Value>;
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
+/// Characters of a word that WordPiece cuts, in a time that grows with their square; BERT has 100.
+const LONGEST_WORD: usize = 1000;
 /// Names of the roles, and the tokens that usually have them.
 pub(super) const ROLES: [(&str, &[&str]); 7] = [
     ("pad_token", &["[PAD]", "<pad>"]),
@@ -113,8 +116,8 @@ pub(super) fn read_json(path: &Path) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
-    let value = serde_json::from_slice(&bytes);
+    let bytes = bounded::read(path, bounded::TOKENIZER)?;
+    let value = bounded::json(&bytes);
     value
         .map(Some)
         .map_err(|e| wrong(path, format!("is not valid JSON ({e}); copy it anew")))
@@ -141,7 +144,7 @@ fn read_config(folder: &Path) -> Result<Config> {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let bytes = bounded::read(path, bounded::TOKENIZER)?;
     String::from_utf8(bytes).map_err(|_| wrong(path, "is not UTF-8; copy it anew"))
 }
 
@@ -198,11 +201,21 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
 }
 
 pub(super) fn from_json(path: &Path) -> Result<Inner> {
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let bytes = bounded::read(path, bounded::TOKENIZER)?;
     let mut inner = Inner::from_bytes(&bytes).map_err(|e| {
         let message = format!("not a valid tokenizer.json, perhaps cut short ({e}); write it anew");
         wrong(path, message)
     })?;
+    if let hf::ModelWrapper::WordPiece(model) = inner.get_model()
+        && model.max_input_chars_per_word > LONGEST_WORD
+    {
+        let longest = model.max_input_chars_per_word;
+        let message = format!(
+            "cuts words of {longest} characters (max_input_chars_per_word), which takes too long; \
+             {LONGEST_WORD} at most"
+        );
+        return Err(wrong(path, message));
+    }
     // Batches cut and pad. As transformers does, what a training script left here has no effect.
     inner.with_padding(None);
     inner.with_truncation(None).map_err(internal)?;

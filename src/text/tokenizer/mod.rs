@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod bytes;
 mod files;
+mod lengths;
 pub mod morphemes;
 mod pipeline;
 mod settings;
@@ -21,6 +22,7 @@ use tokenizers as hf;
 use super::corpus::{self, Source};
 use super::vocabulary::Vocabulary;
 use super::words::ascii_words;
+use crate::bounded::{TOKENS, guarded};
 use crate::{Error, Result};
 use files::Config;
 use pipeline::{Cut, Inner};
@@ -35,6 +37,9 @@ pub const BOS: u32 = 2;
 pub const EOS: u32 = 3;
 /// The special tokens, in the order of their ids.
 pub const SPECIALS: [&str; 4] = ["<pad>", "<unk>", "<bos>", "<eos>"];
+
+/// Ids that may be without a token, beside three for each token: all have a place in tables.
+const GAPS: usize = 1 << 16;
 
 /// Words and punctuation as separate tokens (Dai & Le 2015, section 4): a negated auxiliary
 /// stays whole (`isn't`), other clitics stand alone (`film 's`), digits and letters part, runs
@@ -167,6 +172,14 @@ fn word_vocabulary(found: &Inner) -> Result<Option<HashMap<String, u32>>> {
     Ok((parts(found)? == parts(&own)?).then(|| found.get_vocab(true)))
 }
 
+/// What is opened, where the library does not panic at it.
+fn opened<T>(path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(open).unwrap_or_else(|panic| {
+        let message = format!("is damaged: its parts do not fit each other ({panic})");
+        Err(files::wrong(path, message))
+    })
+}
+
 fn internal(error: hf::Error) -> Error {
     files::wrong(Path::new("(in memory)"), error.to_string())
 }
@@ -238,6 +251,11 @@ impl Tokenizer {
         if path.is_dir() {
             path.push("tokenizer.json");
         }
+        let place = path.clone();
+        opened(&place, || Self::of_lstm(path))
+    }
+
+    fn of_lstm(path: PathBuf) -> Result<Self> {
         let inner = files::from_json(&path)?;
         for (id, token) in (0..).zip(SPECIALS) {
             let found = inner.token_to_id(token);
@@ -267,11 +285,23 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, dictionary: Option<&Path>) -> Result<Self> {
-        let (inner, config, path) = files::open(path.as_ref(), dictionary)?;
-        Self::wrap(inner, config, path)
+        let path = path.as_ref();
+        opened(path, || {
+            let (inner, config, path) = files::open(path, dictionary)?;
+            Self::wrap(inner, config, path)
+        })
     }
 
     fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
+        let (tokens, size) = vocabulary::size(&inner);
+        if size > TOKENS.min(GAPS + 4 * tokens) {
+            let message = format!(
+                "has {tokens} tokens, and one with the id {}; ids are smaller than {TOKENS}, and most \
+                 have a token",
+                size - 1
+            );
+            return Err(files::wrong(&path, message));
+        }
         let mut json = inner.to_string(false).map_err(internal)?;
         if inner.get_encode_special_tokens() {
             // What the library does not write.
@@ -308,7 +338,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the library cannot write it.
     pub fn to_json(&self) -> Result<String> {
-        self.inner.to_string(true).map_err(internal)
+        self.ask(|inner| inner.to_string(true))
     }
 
     /// Writes `tokenizer.json` (atomically), which Hugging Face tokenizers opens.
@@ -354,8 +384,7 @@ impl Tokenizer {
             None => text.into(),
             Some(pair) => (text, pair).into(),
         };
-        let encoding = self.inner.encode_char_offsets(input, special);
-        let encoding = encoding.map_err(internal)?;
+        let encoding = self.ask(|inner| inner.encode_char_offsets(input, special))?;
         Ok(Encoding {
             ids: encoding.get_ids().to_vec(),
             tokens: encoding.get_tokens().to_vec(),
@@ -398,7 +427,7 @@ impl Tokenizer {
             return Ok(());
         }
         // The fast way leaves out the words.
-        let encoding = self.inner.encode(text, false).map_err(internal)?;
+        let encoding = self.ask(|inner| inner.encode(text, false))?;
         ids.extend_from_slice(encoding.get_ids());
         let words = encoding.get_word_ids();
         let same = |at: usize| at > 0 && words[at].is_some() && words[at] == words[at - 1];
@@ -411,7 +440,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when a tokeniser from elsewhere cannot encode the text.
     pub fn encode_by_pattern(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(internal)?;
+        let encoding = self.ask(|inner| inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -428,7 +457,15 @@ impl Tokenizer {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_with(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.inner.decode(ids, skip_special).map_err(internal)
+        self.ask(|inner| inner.decode(ids, skip_special))
+    }
+
+    /// What the library answers; it panics where parts of a tokeniser do not belong together.
+    fn ask<T>(&self, ask: impl FnOnce(&Inner) -> hf::Result<T>) -> Result<T> {
+        let answer = guarded(|| ask(&self.inner));
+        answer
+            .map_err(|panic| internal(panic.into()))?
+            .map_err(internal)
     }
 
     /// The id of one token, if it is in the vocabulary.

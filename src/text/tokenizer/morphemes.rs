@@ -14,8 +14,11 @@ use sha2::{Digest, Sha256};
 use tokenizers as hf;
 use tokenizers::normalizer;
 use tokenizers::{PreTokenizedString, PreTokenizer};
+use vibrato::errors::VibratoError;
 
+use super::lengths;
 use crate::atomic::write_file_with;
+use crate::bounded::{self, guarded};
 use crate::text::corpus::hex;
 use crate::{Error, Result};
 
@@ -55,7 +58,7 @@ impl Dictionary {
     /// else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let bytes = std::fs::read(&path).map_err(|e| Error::read(&path, e))?;
+        let bytes = bounded::read(&path, bounded::LARGE)?;
         let parts = bytes
             .split_at_checked(MAGIC.len())
             .filter(|(magic, _)| magic == MAGIC)
@@ -66,11 +69,17 @@ impl Dictionary {
         if Sha256::digest(payload)[..] != *digest {
             return Err(damaged(&path, "is damaged or cut short"));
         }
-        let dictionary = vibrato::Dictionary::read(payload).map_err(|e| damaged(&path, e))?;
-        let tokenizer = vibrato::Tokenizer::new(dictionary)
-            .ignore_space(true)
-            .map_err(|e| damaged(&path, e))?
-            .max_grouping_len(GROUPING);
+        if !lengths::are_true(payload) {
+            return Err(damaged(&path, "does not hold what it says it holds"));
+        }
+        let open = || {
+            let dictionary = vibrato::Dictionary::read(payload)?;
+            let tokenizer = vibrato::Tokenizer::new(dictionary).ignore_space(true)?;
+            Ok::<_, VibratoError>(tokenizer.max_grouping_len(GROUPING))
+        };
+        let tokenizer = guarded(open)
+            .map_err(|panic| damaged(&path, panic))?
+            .map_err(|e| damaged(&path, e))?;
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
             hash: hex(digest),
@@ -107,11 +116,17 @@ impl Dictionary {
     }
 
     /// The morphemes of a text, as ranges of bytes; white space is in none.
-    pub fn cut(&self, text: &str) -> Vec<Range<usize>> {
-        let mut worker = self.tokenizer.new_worker();
-        worker.reset_sentence(text);
-        worker.tokenize();
-        worker.token_iter().map(|t| t.range_byte()).collect()
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when the dictionary is damaged.
+    pub fn cut(&self, text: &str) -> Result<Vec<Range<usize>>> {
+        guarded(|| {
+            let mut worker = self.tokenizer.new_worker();
+            worker.reset_sentence(text);
+            worker.tokenize();
+            worker.token_iter().map(|t| t.range_byte()).collect()
+        })
+        .map_err(|panic| damaged(&self.path, panic))
     }
 }
 
@@ -153,20 +168,27 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
     }
     let [matrix, characters, unknown] =
         ["matrix.def", "char.def", "unk.def"].map(|name| read_japanese(&folder.join(name)));
-    let dictionary = vibrato::SystemDictionaryBuilder::from_readers(
-        lexicon.as_bytes(),
-        matrix?.as_bytes(),
-        characters?.as_bytes(),
-        unknown?.as_bytes(),
-    )
-    .map_err(|e| {
-        let problem = format!("cannot be built into a dictionary ({e}); are the sources complete?");
+    let (matrix, characters, unknown) = (matrix?, characters?, unknown?);
+    let incomplete = |problem: &dyn fmt::Display| {
+        let problem =
+            format!("cannot be built into a dictionary ({problem}); are the sources complete?");
         Error::folder(folder, problem)
-    })?;
-    let mut payload = Vec::new();
-    dictionary
-        .write(&mut payload)
-        .map_err(|e| Error::folder(out.to_owned(), e))?;
+    };
+    check_matrix(&matrix).map_err(|problem| incomplete(&problem))?;
+    let build = || {
+        let dictionary = vibrato::SystemDictionaryBuilder::from_readers(
+            lexicon.as_bytes(),
+            matrix.as_bytes(),
+            characters.as_bytes(),
+            unknown.as_bytes(),
+        )?;
+        let mut payload = Vec::new();
+        dictionary.write(&mut payload)?;
+        Ok::<_, VibratoError>(payload)
+    };
+    let payload = guarded(build)
+        .map_err(|panic| incomplete(&panic))?
+        .map_err(|e| incomplete(&e))?;
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).map_err(|e| Error::write(parent, e))?;
     }
@@ -178,9 +200,27 @@ pub fn build_dictionary(folder: &Path, out: &Path) -> Result<usize> {
     Ok(lexicon.lines().count())
 }
 
+/// Costs that a matrix may have in any case.
+const COSTS: u64 = 1 << 24;
+
+/// Refuses a `matrix.def` whose first line promises many costs that do not follow.
+fn check_matrix(text: &str) -> std::result::Result<(), String> {
+    let mut lines = text.lines();
+    let sides = lines.next().unwrap_or_default().split(' ');
+    let sides: Option<Vec<u64>> = sides.map(|side| side.parse().ok()).collect();
+    let Some([right, left]) = sides.as_deref() else {
+        return Err("matrix.def does not begin with two numbers".into());
+    };
+    let (costs, lines) = (right.saturating_mul(*left), lines.count() as u64);
+    if costs > lines.max(COSTS) {
+        return Err(format!("matrix.def promises {costs} costs and has {lines}"));
+    }
+    Ok(())
+}
+
 /// A source file, in UTF-8 or EUC-JP.
 fn read_japanese(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+    let bytes = bounded::read(path, bounded::LARGE)?;
     let error = match String::from_utf8(bytes) {
         Ok(text) => return Ok(text),
         Err(error) => error,
@@ -222,7 +262,7 @@ fn without_space(text: &str, morpheme: Range<usize>) -> Vec<Range<usize>> {
 impl PreTokenizer for Morphemes {
     fn pre_tokenize(&self, text: &mut PreTokenizedString) -> hf::Result<()> {
         text.split(|_, text| {
-            let mut cut = self.dictionary.cut(text.get());
+            let mut cut = self.dictionary.cut(text.get())?;
             if !self.space_is_text {
                 let whole = text.get();
                 let words = cut.into_iter().flat_map(|word| without_space(whole, word));

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokenizers::AddedToken;
 
+use crate::bounded;
+
 /// The ids of a `vocab.txt`. Who reads it decides where a line ends: transformers' `BertTokenizer`
 /// has the tokenizers library do it, which takes the white space at the end of a line for no part
 /// of the token; its `BertJapaneseTokenizer` (`japanese`) reads as Python does, where a lone `\r`
@@ -39,6 +41,10 @@ pub(super) fn text(tokens: &[(String, u32)], japanese: bool) -> Option<String> {
     let blank = blank.map_or(0, |(_, id)| *id);
     let (mut text, mut next) = (String::new(), 0);
     for (token, id) in tokens {
+        let gaps = u64::from(id.saturating_sub(next));
+        if text.len() as u64 + gaps * (token.len() as u64 + 1) > bounded::TOKENIZER {
+            return None;
+        }
         for gap in next..*id {
             text.push_str(if gap < blank { "" } else { token });
             text.push('\n');

@@ -40,12 +40,18 @@ fn words(inner: &Inner) -> Words {
     found.unwrap_or(Words::Continue)
 }
 
+/// How many tokens there are, and the number behind the largest id: there may be gaps.
+pub(super) fn size(inner: &Inner) -> (usize, usize) {
+    let vocabulary = inner.get_vocab(true);
+    let most = vocabulary.values().max();
+    (vocabulary.len(), most.map_or(0, |id| *id as usize + 1))
+}
+
 /// The vocabulary of a tokeniser that was opened at `path`.
 pub(super) fn of(inner: &Inner, config: &Config, path: PathBuf) -> Vocabulary {
     // Sorted, so that equal tokenisers have equal vocabularies.
     let mut tokens: Vec<(String, u32)> = inner.get_vocab(true).into_iter().collect();
     tokens.sort_unstable_by_key(|(_, id)| *id);
-    // Ids may have gaps.
     let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
     let special: Vec<u32> = inner
         .get_added_tokens_decoder()
@@ -122,7 +128,7 @@ fn framed(inner: &Inner) -> Option<(u32, u32, SecondText)> {
     let (Some(1), Some(at)) = (before, at) else {
         return None;
     };
-    let between = &ids[2..at];
+    let between = ids.get(2..at)?;
     let closes = ids[at + 1..] == [sep] && between.iter().all(|id| *id == sep);
     (ids[0] == cls && closes && !between.is_empty()).then(|| {
         let second = SecondText {

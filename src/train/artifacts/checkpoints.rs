@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{NewFolder, SUMS, check_seal, remove_folder};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::train::state::{TensorMap, TrainerState, read_tensors, write_tensors};
 
@@ -137,8 +138,8 @@ impl Checkpoints {
         if sealed {
             check_seal(path)?;
         }
-        let text = fs::read(path.join(STATE)).map_err(|e| Error::read(path.join(STATE), e))?;
-        let state: TrainerState = serde_json::from_slice(&text)
+        let text = bounded::read(&path.join(STATE), bounded::SETTINGS)?;
+        let state: TrainerState = bounded::json(&text)
             .map_err(|e| damaged(format!("is not the state of a training run: {e}")))?;
         // Those of the time before seals say so by what they do not say.
         if state.sealed && !sealed {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::text::corpus::hash_below;
 use crate::train::config::RunConfig;
@@ -100,18 +101,17 @@ impl Fingerprint {
     /// [`Error::Io`], or [`Error::Folder`] where the file is damaged.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FINGERPRINT);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|e| Error::Folder {
-                    path,
-                    problem: format!(
-                        "is damaged: {e}; delete it to go on without knowing whether data or settings changed"
-                    ),
-                }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::read(path, e)),
-        }
+        let Some(bytes) = bounded::read_if_there(&path, bounded::SETTINGS)? else {
+            return Ok(None);
+        };
+        bounded::json(&bytes)
+            .map(Some)
+            .map_err(|e| Error::Folder {
+                path,
+                problem: format!(
+                    "is damaged: {e}; delete it to go on without knowing whether data or settings changed"
+                ),
+            })
     }
 
     /// Writes it to a run's folder.

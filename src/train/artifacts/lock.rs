@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Hidden, so that no stage can have its name.
@@ -62,7 +63,7 @@ impl Lock {
 
     /// The refusal of a folder that another process has.
     pub fn held(folder: &Path) -> Error {
-        let text = std::fs::read_to_string(Self::path(folder)).unwrap_or_default();
+        let text = bounded::read_text(&Self::path(folder), 64).unwrap_or_default();
         let holder = match text.trim().parse::<u32>() {
             Ok(process) => format!("process {process}"),
             Err(_) => "another process".into(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Appends lines to `metrics.jsonl`.
@@ -25,6 +26,9 @@ impl MetricsLog {
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("open", path, e);
+        if path.exists() {
+            bounded::open(path)?;
+        }
         let mut file = OpenOptions::new()
             .append(true)
             .read(true)
@@ -79,7 +83,7 @@ impl MetricsLog {
     /// # Errors
     /// [`Error::Io`] or [`Error::DiskFull`].
     pub fn rewind(&mut self, unit: &str, step: u64, evaluated: bool) -> Result<()> {
-        let content = std::fs::read(&self.path).map_err(|e| Error::read(&self.path, e))?;
+        let content = bounded::read(&self.path, bounded::LARGE)?;
         let (mut kept, mut damaged) = (Vec::with_capacity(content.len()), 0);
         for line in content.split_inclusive(|&byte| byte == b'\n') {
             let Some(entry) = entry(line) else {
@@ -116,7 +120,7 @@ impl MetricsLog {
 /// # Errors
 /// [`Error::Io`].
 pub fn read(path: &Path) -> Result<Vec<Value>> {
-    let content = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let content = bounded::read(path, bounded::LARGE)?;
     Ok(content
         .split(|&byte| byte == b'\n')
         .filter_map(entry)
@@ -125,7 +129,7 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
 
 /// What a line says; `None` where it is damaged.
 fn entry(line: &[u8]) -> Option<Value> {
-    serde_json::from_slice(line).ok().filter(Value::is_object)
+    bounded::json(line).ok().filter(Value::is_object)
 }
 
 #[cfg(test)]

@@ -31,8 +31,12 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::schema::{self, Fault, nearest};
+
+/// Bytes of a run file: more than anybody writes.
+const RUN_FILE: u64 = 1 << 20;
 
 /// What the user may change without writing a file.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +71,7 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`], or any of the `Config…` errors.
     pub fn read(path: &Path, overrides: &Overrides) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = bounded::read_text(path, RUN_FILE)?;
         Self::parse(&text, &path.display().to_string(), overrides)
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
+use crate::bounded;
 use crate::error::{Error, Result};
+use crate::models::most;
 use crate::schema::nearest;
 use crate::train::artifacts::OWN_NAMES;
 use crate::train::run::units;
@@ -51,9 +53,9 @@ impl RunConfig {
             "should be more than 0 bytes and less than 2^63; leave it out for no limit",
         )?;
         require(
-            self.tokenizer.vocabulary >= 8,
+            (8..=most::TOKENS).contains(&self.tokenizer.vocabulary),
             || "tokenizer.vocabulary".into(),
-            "should be at least 8",
+            &format!("should be at least 8 and at most {}", most::TOKENS),
         )?;
         self.model.check(&self.stages)?;
         for (key, share) in [
@@ -305,13 +307,10 @@ impl DataConfig {
             ));
         }
         let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
-        match paths.find(|path| !path.exists()) {
-            Some(path) => Err(Error::Folder {
-                path: path.clone(),
-                problem: "there is no such file or folder".into(),
-            }),
-            None => Ok(()),
-        }
+        paths.try_for_each(|path| match path.exists() {
+            true => bounded::refuse_special(path),
+            false => Err(Error::folder(path, "there is no such file or folder")),
+        })
     }
 }
 

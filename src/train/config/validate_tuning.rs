@@ -6,7 +6,7 @@ use super::rates::Rates;
 use super::validate::{require, wrong};
 use super::{Lora, RunConfig, StageConfig, StageKind};
 use crate::error::Result;
-use crate::hub::adapter::Targets;
+use crate::hub::adapter::{MOST_RANK, Targets};
 
 impl RunConfig {
     /// Checks that the stage's objective and keys fit the kind of model, and how it is trained.
@@ -67,8 +67,8 @@ impl RunConfig {
 fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
     let at = |key: &str| format!("stage.{}.lora.{key}", stage.name);
     let rank = |key: String, rank: usize| {
-        let expected = "should be at least 1 and at most 65536";
-        require((1..=1 << 16).contains(&rank), || at(&key), expected)
+        let expected = format!("should be at least 1 and at most {MOST_RANK}");
+        require((1..=MOST_RANK).contains(&rank), || at(&key), &expected)
     };
     let alpha = |key: String, alpha: f64| {
         let good = alpha > 0.0 && (alpha as f32).is_finite();

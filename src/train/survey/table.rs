@@ -32,7 +32,14 @@ impl Survey {
             text += "\nnothing to warn of\n";
         }
         for warning in &self.warnings {
-            let _ = write!(text, "\nwarning: {}: {}\n", warning.key, warning.message);
+            let stages = match &warning.stages[..] {
+                // The key says it.
+                [one] if warning.key.starts_with(&format!("stage.{one}")) => String::new(),
+                [] => String::new(),
+                some => format!(" (of {})", some.join(", ")),
+            };
+            let (key, message) = (&warning.key, &warning.message);
+            let _ = write!(text, "\nwarning: {key}: {message}{stages}\n");
         }
         text
     }

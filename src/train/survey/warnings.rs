@@ -13,6 +13,8 @@ use crate::train::config::{RunConfig, StageConfig, StageKind};
 pub struct Warning {
     /// The key of the run file that helps.
     pub key: String,
+    /// The stages that it concerns; none where it is all of them.
+    pub stages: Vec<String>,
     /// What was found, and what to do.
     pub message: String,
 }
@@ -24,17 +26,30 @@ const PADDING: f64 = 0.5;
 /// How much more frequent a class may be than another.
 const IMBALANCE: f64 = 10.0;
 
+/// What was said so far, and of which stage it is now.
 #[derive(Default)]
-struct Warnings(Vec<Warning>);
+struct Warnings {
+    said: Vec<Warning>,
+    stage: Option<String>,
+}
 
 impl Warnings {
     /// Says something where it is so.
     fn when(&mut self, so: bool, key: impl Into<String>, message: impl FnOnce() -> String) {
-        if so {
-            self.0.push(Warning {
-                key: key.into(),
-                message: message(),
-            });
+        if !so {
+            return;
+        }
+        let warning = Warning {
+            key: key.into(),
+            stages: self.stage.iter().cloned().collect(),
+            message: message(),
+        };
+        // Stages that divide the same texts have the same faults.
+        let same =
+            |said: &&mut Warning| (&said.key, &said.message) == (&warning.key, &warning.message);
+        match self.said.iter_mut().find(same) {
+            Some(said) => said.stages.extend(warning.stages),
+            None => self.said.push(warning),
         }
     }
 }
@@ -49,9 +64,10 @@ pub fn of(survey: &Survey, config: &RunConfig) -> Vec<Warning> {
     of_rows(&mut warnings, &survey.rows);
     of_tokenizer(&mut warnings, &survey.tokenizer, config);
     for (stage, own) in survey.stages.iter().zip(&config.stages) {
+        warnings.stage = Some(stage.name.clone());
         of_stage(&mut warnings, stage, own, config);
     }
-    warnings.0
+    warnings.said
 }
 
 fn of_file(warnings: &mut Warnings, file: &Described) {
@@ -247,41 +263,35 @@ fn of_parts(
     stage: &StageConfig,
     config: &RunConfig,
 ) {
-    let leaks = survey.leaks;
-    let test = if config.data.test.is_some() {
-        "data.test"
-    } else {
-        "data.path"
+    let (leaks, tested) = (survey.leaks, survey.test.texts);
+    let test = match config.data.test {
+        Some(_) => "data.test",
+        None => "data.path",
     };
-    let tested = survey.test.texts;
     warnings.when(leaks.test > 0, test, || {
         format!(
-            "{} of {tested} texts that stage '{}' is tested on stand among those that it learns from: its error \
-             will look too small; take them out of one of the two",
-            leaks.test, stage.name
+            "{} of {tested} texts that are tested on stand among those that are learned from: the error will look \
+             too small; take them out of one of the two",
+            leaks.test
         )
     });
     warnings.when(leaks.validation > 0, "data.path", || {
         format!(
-            "{} of {} texts that choose the best checkpoint of stage '{}' stand among those that it learns from; \
-             keep one of each",
-            leaks.validation, survey.validation.texts, stage.name
+            "{} of {} texts that choose the best checkpoint stand among those that are learned from; keep one of \
+             each",
+            leaks.validation, survey.validation.texts
         )
     });
-    let pretrained = leaks.pretrained > leaks.test;
-    warnings.when(pretrained, "data.unlabelled", || {
+    warnings.when(leaks.pretrained > leaks.test, "data.unlabelled", || {
         format!(
-            "{} of {tested} texts that stage '{}' is tested on were read, without labels, by a stage before it; \
-             leave them out of that text where the test is to be of unseen texts",
-            leaks.pretrained, stage.name
+            "{} of {tested} texts that are tested on were read, without labels, by a stage before; leave them out \
+             of that text where the test is to be of unseen texts",
+            leaks.pretrained
         )
     });
     let untested = tested == 0 && stage.kind == StageKind::Finetune;
     warnings.when(untested, "data.test_share", || {
-        format!(
-            "is 0, and nothing else is there to test stage '{}' on",
-            stage.name
-        )
+        "is 0, and nothing else is there to test on".into()
     });
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ModelKind;
 use crate::error::Result;
 use crate::models::lstm::{LSTM_FAMILY, Lstm, LstmConfig};
-use crate::models::{Config, Family};
+use crate::models::{Config, Family, most};
 use crate::objectives::Classify;
 use crate::schema;
 use crate::train::config::StageConfig;
@@ -117,7 +117,8 @@ impl LstmModel {
         }
         // More would overflow a shape's 32-bit index long before it trained.
         for (key, value) in [embedding, hidden, ("head", self.head)] {
-            require(value <= 65_536, || at(key), "should be at most 65536")?;
+            let message = format!("should be at most {}", most::WIDTH);
+            require(value <= most::WIDTH, || at(key), &message)?;
         }
         require(self.layers <= 64, || at("layers"), "should be at most 64")?;
         require(

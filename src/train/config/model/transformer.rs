@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelKind;
 use crate::error::Result;
-use crate::models::Family;
+use crate::models::{Family, most};
 use crate::nn::HiddenAct;
 use crate::schema;
 use crate::train::config::model::require_probability;
@@ -85,20 +85,26 @@ impl Default for TransformerModel {
 impl TransformerModel {
     /// Width of the feed-forward part.
     pub fn feed_forward(&self) -> usize {
-        self.feed_forward.unwrap_or(4 * self.hidden)
+        self.feed_forward.unwrap_or(self.hidden.saturating_mul(4))
     }
 
     /// Checks the sizes.
     pub(super) fn check(&self) -> Result<()> {
         let at = |key: &str| format!("model.{key}");
         for (key, value, most) in [
-            ("hidden", self.hidden, 65_536),
-            ("layers", self.layers, 1_000),
-            ("heads", self.heads, 65_536),
-            ("feed_forward", self.feed_forward(), 1 << 20),
-            ("max_positions", self.max_positions, 1 << 20),
+            ("hidden", self.hidden, most::WIDTH),
+            ("layers", self.layers, most::LAYERS),
+            ("heads", self.heads, most::WIDTH),
+            ("feed_forward", self.feed_forward(), most::FEED_FORWARD),
+            ("max_positions", self.max_positions, most::POSITIONS),
         ] {
             require(value >= 1, || at(key), "should be at least 1")?;
+            let pair = key != "max_positions" || value >= 5;
+            require(
+                pair,
+                || at(key),
+                "should be at least 5: [CLS] a [SEP] b [SEP]",
+            )?;
             if value > most {
                 return Err(wrong(at(key), format!("should be at most {most}")));
             }

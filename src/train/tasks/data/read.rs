@@ -94,6 +94,11 @@ pub(super) fn require_known(
                            language";
             Error::value("stage.init", message)
         }
+        (None, false) if tokenizer.vocab_size() < size => {
+            let least = config.tokenizer.min_frequency;
+            let message = format!("is {least}, and no word of the data is seen as often; lower it");
+            Error::value("tokenizer.min_frequency", message)
+        }
         (None, false) => {
             let message =
                 format!("is {size}, with which no word of the data is known; set it higher");
