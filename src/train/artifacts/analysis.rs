@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::objectives::analysis::Analysis;
 use crate::objectives::coverage::Coverage;
@@ -52,16 +53,15 @@ impl UnitAnalysis {
     /// damaged one: a report goes without, and a run goes on.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Folder`] for what is no regular file.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ANALYSIS);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|e| {
-                log::warn!("{} is damaged and left out: {e}", path.display());
-                Self::default()
-            })),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(Error::read(path, e)),
-        }
+        let Some(bytes) = bounded::read_if_there(&path, bounded::SETTINGS)? else {
+            return Ok(Self::default());
+        };
+        Ok(bounded::json(&bytes).unwrap_or_else(|e| {
+            log::warn!("{} is damaged and left out: {e}", path.display());
+            Self::default()
+        }))
     }
 }
