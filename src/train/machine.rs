@@ -1,10 +1,11 @@
 //! The memory of this machine: what its system says is free, and what the groups of processes that this one
 //! runs in may still take (a container's limit).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::bounded;
 
 /// Bytes that programs can still have; `None` where the system does not tell.
 pub fn free_memory() -> Option<u64> {
@@ -29,7 +30,7 @@ struct Hierarchy {
 /// Bytes that the groups of this process leave it, the tightest of them, by the files below `root`. `None`
 /// without groups.
 fn free_in_groups(root: &Path) -> Option<u64> {
-    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    let read = |path: &str| bounded::read_text(&root.join(path), bounded::SETTINGS).ok();
     let groups = read("proc/self/cgroup")?;
     let mounts = read("proc/self/mountinfo")?;
     let of = |version: usize, group: &str| hierarchy(root, &mounts, version, group);
@@ -82,7 +83,7 @@ fn hierarchy(root: &Path, mounts: &str, version: usize, group: &str) -> Option<H
 /// What the tightest of the groups around one leaves.
 fn free_in(hierarchy: &Hierarchy) -> Option<u64> {
     let free = |group: &Path| {
-        let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+        let read = |name: &str| bounded::read_text(&group.join(name), bounded::SETTINGS).ok();
         let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
         // "max" is no limit.
         let limit = number(hierarchy.limit)?;
@@ -103,6 +104,8 @@ fn free_in(hierarchy: &Hierarchy) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
