@@ -474,7 +474,7 @@ fn best_points(units: &[&Told], curves: &[Vec<Point>]) -> Vec<Point> {
 /// Writes the report of a run's folder again; its path.
 ///
 /// # Errors
-/// [`Error::Folder`](crate::Error::Folder) where there is no run; as [`write`].
+/// [`Error::Folder`](crate::Error::Folder) where there is no run; as [`write()`].
 pub fn remake(folder: &Path) -> Result<PathBuf> {
     write(folder, &config_of(folder)?)?;
     Ok(folder.join(REPORT))
