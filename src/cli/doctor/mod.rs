@@ -11,8 +11,10 @@ use super::output;
 use super::run_options::RunOptions;
 use crate::error::{Error, Result};
 
-/// Check every kernel on this adapter against its reference, and time it; of a run file, a preset or
-/// data, say what is in the data before hours are spent on them.
+/// Check every kernel on this adapter, or say what is in the data of a run.
+///
+/// Without a run file, a preset or data: every kernel is held to its reference and timed. With one: what
+/// is in the data, before hours are spent on them.
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
