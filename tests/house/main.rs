@@ -80,10 +80,6 @@ const UNBOUNDED: &[(&str, &str)] = &[
     ),
     ("bounded.rs", "is what has the bounds"),
     (
-        "device/tuning_table.rs",
-        "reads a table of its own in the cache folder",
-    ),
-    (
         "train/tasks/data.rs",
         "reads what it wrote to a temporary folder",
     ),

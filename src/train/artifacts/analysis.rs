@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::objectives::analysis::Analysis;
 use crate::objectives::coverage::Coverage;
@@ -55,13 +56,12 @@ impl UnitAnalysis {
     /// [`Error::Io`].
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ANALYSIS);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_else(|e| {
-                log::warn!("{} is damaged and left out: {e}", path.display());
-                Self::default()
-            })),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(Error::read(path, e)),
-        }
+        let Some(bytes) = bounded::read_if_there(&path, bounded::LARGE)? else {
+            return Ok(Self::default());
+        };
+        Ok(bounded::json(&bytes).unwrap_or_else(|e| {
+            log::warn!("{} is damaged and left out: {e}", path.display());
+            Self::default()
+        }))
     }
 }

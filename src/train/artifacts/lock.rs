@@ -57,7 +57,7 @@ impl Lock {
 
     /// Whether a process holds the lock of a folder; it is not taken to know.
     pub fn is_held(folder: &Path) -> bool {
-        let file = File::open(Self::path(folder));
+        let file = bounded::open(&Self::path(folder));
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
