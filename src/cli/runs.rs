@@ -77,7 +77,7 @@ impl List {
         ];
         let head = head.map(String::from).to_vec();
         let rows = runs.iter().map(|run| {
-            let score = run.best.map(|m| format!("{} {:.2}", m.name, m.value));
+            let score = run.best.map(|m| format!("{} {}", m.name, m.shown()));
             vec![
                 run.folder.display().to_string(),
                 state(run),

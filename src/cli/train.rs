@@ -101,7 +101,10 @@ impl Train {
                     )?;
                 } else {
                     output::print(&report.table())?;
-                    output::note(&format!("results, curves and models: {}", folder.display()));
+                    let folder = folder.display();
+                    output::note(&format!(
+                        "results, curves and models: {folder}, to look at: {folder}/report.html"
+                    ));
                 }
                 Ok(ExitCode::SUCCESS)
             }

@@ -244,6 +244,18 @@ pub struct Measure {
     pub is_ratio: bool,
 }
 
+impl Measure {
+    /// Its value, with as many digits as it deserves.
+    pub fn shown(&self) -> String {
+        let digits = if self.name.ends_with('%') || self.is_ratio {
+            2
+        } else {
+            3
+        };
+        format!("{:.digits$}", self.value)
+    }
+}
+
 /// Of all scores the one that says most about what is learned.
 pub fn measure(scores: &Scores) -> Option<Measure> {
     let of = |name, value: Option<f64>| {

@@ -33,7 +33,8 @@ fn table() -> String {
 
 fn workplace() -> Workplace {
     let head = r#"
-name = "<b>tiny</b>"
+name = "tiny"
+description = "<b>tiny</b>"
 [tokenizer]
 vocabulary = 300
 min_frequency = 1
@@ -77,6 +78,7 @@ fn rows(page: &str) -> Vec<Vec<String>> {
         text
     };
     let cells = |row: &str| {
+        let row = row.split("</tr").next().unwrap_or_default();
         let cells = row
             .split("<t")
             .skip(1)

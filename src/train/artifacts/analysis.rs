@@ -53,10 +53,10 @@ impl UnitAnalysis {
     /// damaged one: a report goes without, and a run goes on.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Folder`] for what is no regular file.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ANALYSIS);
-        let Some(bytes) = bounded::read_if_there(&path, bounded::LARGE)? else {
+        let Some(bytes) = bounded::read_if_there(&path, bounded::SETTINGS)? else {
             return Ok(Self::default());
         };
         Ok(bounded::json(&bytes).unwrap_or_else(|e| {

@@ -196,6 +196,19 @@ impl RunFolder {
     }
 }
 
+/// What a run was told to do, by its folder; it may be running.
+///
+/// # Errors
+/// [`Error::Folder`] where it is none; the `Config…` errors.
+pub fn config_of(folder: &Path) -> Result<RunConfig> {
+    let config = folder.join(CONFIG);
+    if !config.is_file() {
+        let problem = "is not a run folder (it has no config.toml)";
+        return Err(Error::folder(folder, problem));
+    }
+    RunConfig::read(&config, &Overrides::default())
+}
+
 /// What a folder is to a run that would begin in it.
 enum Claim {
     /// Its own.

@@ -6,12 +6,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::CONFIG;
 use super::checkpoints::Checkpoints;
 use super::lock::Lock;
+use super::{CONFIG, config_of};
 use crate::atomic::remove_folder;
 use crate::error::{Error, Result};
-use crate::train::config::{Overrides, RunConfig};
 use crate::train::report::{Measure, Report, UnitResult, measure};
 use crate::train::run::units;
 
@@ -48,12 +47,7 @@ impl RunSummary {
     /// # Errors
     /// [`Error::Folder`] where it is none, or a file in it is damaged; [`Error::Io`].
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        if !path.is_file() {
-            let problem = "is not a run folder (it has no config.toml)";
-            return Err(Error::folder(folder, problem));
-        }
-        let config = RunConfig::read(&path, &Overrides::default())?;
+        let config = config_of(folder)?;
         let units = units(&config);
         let (mut results, mut spare, mut checkpoints) = (Vec::new(), 0, Vec::new());
         for unit in &units {
@@ -85,7 +79,9 @@ impl RunSummary {
             model: report.model,
             seconds,
             spare,
-            began: fs::metadata(&path).and_then(|m| m.modified()).ok(),
+            began: fs::metadata(folder.join(CONFIG))
+                .and_then(|m| m.modified())
+                .ok(),
             checkpoints,
         })
     }

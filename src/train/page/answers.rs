@@ -25,10 +25,11 @@ pub fn answers(classes: Option<&ClassScores>, analysis: Option<&Analysis>) -> Ma
         @if let Some(classes) = classes {
             @if classes.confusion.len() <= MATRIX {
                 (matrix(&classes.confusion, &name))
+                (each(classes, &name))
             } @else {
                 (confusions(&classes.confusion, &name))
+                details { summary { "each class" } (each(classes, &name)) }
             }
-            (each(classes, &name))
         }
         @if let Some(analysis) = analysis {
             @if !analysis.worst.is_empty() { (worst(&analysis.worst)) }

@@ -87,10 +87,13 @@ impl Chart<'_> {
         let right = points.iter().map(|p| p.0).reduce(f64::max)?;
         let low = points.iter().map(|p| p.1).reduce(f64::min)?;
         let high = points.iter().map(|p| p.1).reduce(f64::max)?;
-        let (low, high) = if self.is_ratio && low > 0.0 {
+        let (low, high) = if high - low <= 1e-6 * high.abs() {
+            // What stays the same lies in the middle.
+            (low - low.abs().max(1e-9), high + high.abs().max(1e-9))
+        } else if self.is_ratio && low > 0.0 {
             (low / 1.05, high * 1.05)
         } else {
-            let margin = (0.05 * (high - low)).max(1e-9 + 1e-3 * high.abs());
+            let margin = 0.05 * (high - low);
             // What is never negative begins at zero rather than below it.
             let floor = if low >= 0.0 { 0.0 } else { f64::MIN };
             ((low - margin).max(floor), high + margin)
@@ -253,6 +256,20 @@ mod tests {
         assert!(
             !drawn.contains("<b>") && drawn.contains("&lt;b&gt;"),
             "{drawn}"
+        );
+        let flat = Chart {
+            title: "rate",
+            lines: vec![Line {
+                band: vec![band(1.0, 0.01), band(10.0, 0.01)],
+                ..Line::default()
+            }],
+            is_ratio: false,
+            is_wide: false,
+        };
+        let drawn_flat = flat.draw().into_string();
+        assert!(
+            drawn_flat.contains("M100.0 500.0L1000.0 500.0"),
+            "{drawn_flat}"
         );
         // y goes down the page: the first point is the higher one.
         assert!(drawn.contains("M100.0 45.5L1000.0 954.5"), "{drawn}");

@@ -7,23 +7,23 @@ pub mod commands;
 mod series;
 mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Line};
 use self::series::{Point, UnitLog, band, rough, smooth};
-use super::artifacts::REPORT;
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::curves::OKABE_ITO;
 use super::artifacts::log;
+use super::artifacts::{REPORT, config_of};
 use super::config::{RunConfig, StageKind};
 use super::progress::{clock, thousands};
 use super::report::{Measure, Report, Row, UnitResult, measure};
 use super::run::units;
 use super::task::Unit;
 use crate::atomic::write_file;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::objectives::scores::Scores;
 
 /// A unit with all that its folder and the log say of it.
@@ -53,7 +53,8 @@ struct Page<'a> {
 /// Writes the report of the run in `folder`, finished or not.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::DiskFull`]; [`Error::Folder`] where a file of the run is damaged.
+/// [`Error::Io`](crate::Error::Io), [`Error::DiskFull`](crate::Error::DiskFull);
+/// [`Error::Folder`](crate::Error::Folder) where a file of the run is damaged.
 pub fn write(folder: &Path, config: &RunConfig) -> Result<()> {
     let metrics = folder.join("metrics.jsonl");
     let lines = if metrics.exists() {
@@ -169,12 +170,12 @@ impl Page<'_> {
             .tiles {
                 @if let Some((told, split, measure)) = measured {
                     .tile {
-                        b { (format!("{:.2}", measure.value)) }
+                        b { (measure.shown()) }
                         span { (split) " " (measure.name) " of " (told.unit.name) ", the best model" }
                     }
                 }
                 @if let Some(result) = best.and_then(|t| t.result.as_ref()) {
-                    .tile { b { (thousands(result.parameters as f64)) } span { "parameters of it" } }
+                    .tile { b { (thousands(result.parameters as f64)) } span { "parameters" } }
                 }
                 .tile { b { (thousands(tokens as f64)) } span { "tokens read in training" } }
                 .tile { b { (seconds(all)) } span { "all stages and repeats together" } }
@@ -218,9 +219,11 @@ impl Page<'_> {
                     }
                 } }
             } }
-            p.note {
-                "Intervals are of 95 %: Student's t over repeats, Wilson's over the test texts where there is one run."
-                @if best.is_some() { " In bold the stage of the best model, chosen on validation texts." }
+            @if high > 0.0 {
+                p.note { "Intervals are of 95 %: Student's t over repeats, Wilson's over the texts where there is one run." }
+            }
+            @if rows.len() > 1 && best.is_some() {
+                p.note { "In bold the stage of the best model, chosen on validation texts." }
             }
         }
     }
@@ -298,7 +301,7 @@ impl Page<'_> {
                 (Chart { title: "learning rate", lines: rate, is_ratio: false, is_wide: false }.draw())
             }
             p.note {
-                "Over steps. Faint: each step's loss; solid: their exponential mean over a fortieth of the steps; "
+                "Over steps. Faint: each step's loss; solid: their exponential mean over a fortieth of the steps, or five; "
                 "dashed with dots: validation; ringed: the checkpoint that was kept. "
                 "Of several runs the line is the mean and the band reaches from the lowest to the highest."
             }
@@ -468,17 +471,11 @@ fn best_points(units: &[&Told], curves: &[Vec<Point>]) -> Vec<Point> {
     best.collect()
 }
 
-/// The report's path, for who says where it is.
+/// Writes the report of a run's folder again; its path.
 ///
 /// # Errors
-/// [`Error::Folder`] where there is no run.
-pub fn remake(folder: &Path) -> Result<std::path::PathBuf> {
-    let config = folder.join("config.toml");
-    if !config.is_file() {
-        let problem = "is not a run folder (it has no config.toml)";
-        return Err(Error::folder(folder, problem));
-    }
-    let config = RunConfig::read(&config, &super::config::Overrides::default())?;
-    write(folder, &config)?;
+/// [`Error::Folder`](crate::Error::Folder) where there is no run; as [`write()`].
+pub fn remake(folder: &Path) -> Result<PathBuf> {
+    write(folder, &config_of(folder)?)?;
     Ok(folder.join(REPORT))
 }

@@ -58,9 +58,9 @@ impl UnitLog {
     }
 }
 
-/// An exponential mean over about a fortieth of the points, unbiased at its beginning, and thinned.
+/// An exponential mean over about a fortieth of the points, or five, unbiased at its beginning, and thinned.
 pub fn smooth(points: &[Point]) -> Vec<Point> {
-    let span = (points.len() as f64 / 40.0).max(1.0);
+    let span = (points.len() as f64 / 40.0).max(5.0);
     let decay = 1.0 - 2.0 / (span + 1.0);
     let (mut mean, mut weight) = (0.0, 0.0);
     let smoothed = points.iter().map(|&(step, value)| {

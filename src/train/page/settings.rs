@@ -2,11 +2,16 @@
 
 use maud::{Markup, html};
 
-use crate::train::config::RunConfig;
+use crate::train::config::{RunConfig, Source};
 
 /// The settings that are asked for first, and all of them as the run file that they make.
 pub fn settings(config: &RunConfig) -> Markup {
-    let table = toml::Table::try_from(config).unwrap_or_default();
+    let mut table = toml::Table::try_from(config).unwrap_or_default();
+    if config.data.source != Source::Demo
+        && let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut)
+    {
+        data.remove("demo");
+    }
     let value = |table: &toml::Table, key: &str| table.get(key).map(shown);
     let stages = table.get("stage").and_then(toml::Value::as_array);
     let stages = stages
