@@ -6,7 +6,7 @@
 //! check the references themselves, by central differences and against PyTorch.
 //!
 //! Shapes: T time, B batch, C width, V vocabulary, I and H the input and state of an LSTM; row-major,
-//! sequences time-major.
+//! sequences time-major. Where the lengths of what they are given do not fit each other, they panic.
 
 // The loops are the formulas: one index, several arrays.
 #![allow(clippy::needless_range_loop)]
