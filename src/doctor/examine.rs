@@ -163,8 +163,7 @@ fn contexts(gpu: &Gpu) -> Vec<Gpu> {
 /// Examines an adapter. `progress` is told what is being tried.
 ///
 /// # Errors
-/// Where no adapter can be opened, or where what is wrong cannot be kept. A device that fails on the way
-/// is in the report.
+/// Where no adapter can be opened. A device that fails on the way is in the report.
 pub fn examine(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let began = Instant::now();
     let gpu = Gpu::open_whole(&AdapterChoice {
@@ -184,6 +183,7 @@ pub fn examine(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Repo
         steps: Vec::new(),
         left_out: Vec::new(),
         wrong: Vec::new(),
+        not_kept: None,
         stopped: None,
         seconds: 0.0,
     };
@@ -197,7 +197,11 @@ pub fn examine(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Repo
     let mut findings = gpu.findings();
     judge(&report.kernels, &mut findings);
     if options.keep && report.stopped.is_none() {
-        gpu.keep(&findings)?;
+        report.not_kept = match gpu.keep(&findings) {
+            Ok(None) if !findings.is_empty() => Some("there is no cache folder".into()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
     }
     report.left_out = findings.names().into_iter().map(String::from).collect();
     report.wrong = findings.wrong.into_iter().collect();

@@ -91,6 +91,8 @@ pub struct Report {
     pub left_out: Vec<String>,
     /// Kernels that are wrong and that nothing can take the place of.
     pub wrong: Vec<String>,
+    /// Why later runs will not know what was found.
+    pub not_kept: Option<String>,
     /// What ended the examination before its time.
     pub stopped: Option<String>,
     /// Seconds that it took.
@@ -195,7 +197,9 @@ impl Report {
         if let Some(why) = &self.stopped {
             let _ = writeln!(out, "The examination ended early: {why}");
         }
-        if !self.left_out.is_empty() {
+        if let Some(why) = &self.not_kept {
+            let _ = writeln!(out, "Later runs will not know what was found here: {why}");
+        } else if !self.left_out.is_empty() {
             let _ = writeln!(
                 out,
                 "melos leaves out on this adapter from now on: {}. Another driver is examined anew.",
