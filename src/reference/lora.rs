@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::float::Float;
 
 /// x (n, i), W (o, i) or with `in_out` (i, o), b (o), A (r, i), B (rows, r), y (n, o):
-/// y[n][o] = b[o] + Σ_i x[n][i]·W[o][i] + s·Σ_r B[o][r]·Σ_i drop(x)[n][i]·A[r][i], the last for the
-/// outputs in `rows` only.
+/// `y[n][o] = b[o] + Σ_i x[n][i]·W[o][i] + s·Σ_r B[o][r]·Σ_i drop(x)[n][i]·A[r][i]`, the last for
+/// the outputs in `rows` only.
 #[derive(Clone, Debug)]
 pub struct Lora {
     /// rows of x

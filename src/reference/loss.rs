@@ -7,7 +7,7 @@ use super::matmul::{MatMul, matmul_bwd, matmul_epilogue};
 pub struct CrossEntropy<F> {
     /// Σ_n weight_n · CE_n
     pub loss: F,
-    /// CE_n = logsumexp(logits_n) - logits_n[target_n], unweighted; 0 for an ignored row
+    /// `CE_n = logsumexp(logits_n) - logits_n[target_n]`, unweighted; 0 for an ignored row
     pub row_loss: Vec<F>,
     /// logsumexp of each row, ignored ones too
     pub row_lse: Vec<F>,

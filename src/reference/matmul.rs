@@ -1,4 +1,4 @@
-//! Matrix products, row-major, batched: C[b] = act(op(A[b]) · op(B[b]) + bias), then C += what was
+//! Matrix products, row-major, batched: `C[b] = op(A[b]) · op(B[b]) + bias`, then C += what was
 //! there when accumulating.
 
 use super::float::Float;

@@ -22,7 +22,7 @@ pub fn select_rows_bwd<F: Float>(n: usize, width: usize, rows: &[u32], dy: &[F])
     dx
 }
 
-/// (B, C): the mean of the first lens[b] of the T rows of x (B, T, C); zeros of none.
+/// (B, C): the mean of the first `lens[b]` of the T rows of x (B, T, C); zeros of none.
 pub fn mean_pool<F: Float>(x: &[F], steps: usize, width: usize, lens: &[u32]) -> Vec<F> {
     let mut y = vec![F::ZERO; lens.len() * width];
     for (b, len) in lens.iter().enumerate() {
