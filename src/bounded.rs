@@ -151,7 +151,7 @@ fn values(text: &[u8]) -> usize {
 }
 
 /// What a call into a library gives, or the message that it panicked with: some panic at files that are
-/// not as they wrote them.
+/// not as they wrote them, and wgpu has no other way to tell of some failures of drivers.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
 }

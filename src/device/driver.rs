@@ -1,17 +1,11 @@
 //! The opened device itself, and what its driver reports.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::adapter::{Caps, caps_of};
 use super::lock::lock;
-use crate::error::{Error, Result, panic_message};
-
-/// What a call into wgpu gives, or the message that it panicked with: of some failures of drivers it has
-/// no other way to tell.
-fn guarded<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_message(&*panic))
-}
+use crate::bounded::guarded;
+use crate::error::{Error, Result};
 
 /// A device with its queue.
 pub(super) struct Driver {

@@ -19,7 +19,7 @@ use super::{half, optimizers, plain};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::Candidate;
-use crate::ops::{self, Binary, LstmForm, Unary};
+use crate::ops::{Binary, LstmForm, Unary};
 use crate::reference::attention::Attention;
 use crate::reference::lora::Lora;
 use crate::reference::loss::TargetLoss;
@@ -132,14 +132,7 @@ fn sums(gpu: &Gpu) -> Result<Vec<Evidence>> {
     let parts = [65, 3].map(|w| input(&[5, w], data.normal(5 * w, 1.0)));
     all.push(prove(&Concat(vec![65, 3]), gpu, &parts)?);
     for (row, first, width) in [(63, 60, 3), (12, 4, 4)] {
-        let slice = Slice {
-            name: "columns",
-            run: ops::columns,
-            first,
-            width,
-            row,
-            given: (first, width),
-        };
+        let slice = Slice::columns(row, first, width);
         let x = input(&[65, row], data.normal(65 * row, 1.0));
         all.push(prove(&slice, gpu, &[x])?);
     }

@@ -2,19 +2,46 @@
 
 use crate::doctor::proof::Op;
 use crate::error::Result;
+use crate::ops;
 use crate::reference::Float;
 use crate::reference::tolerance::{self, Tolerance};
 use crate::tensor::{Tape, Tensor};
 
 /// Runs of `width` elements, `row` apart, from `first` on.
 pub struct Slice {
-    pub name: &'static str,
-    pub run: fn(&Tape, &Tensor, usize, usize) -> Result<Tensor>,
-    pub first: usize,
-    pub width: usize,
-    pub row: usize,
+    name: &'static str,
+    run: fn(&Tape, &Tensor, usize, usize) -> Result<Tensor>,
+    first: usize,
+    width: usize,
+    row: usize,
     /// What `run` is given: a place in the sequence, or a first column and a number of columns.
-    pub given: (usize, usize),
+    given: (usize, usize),
+}
+
+impl Slice {
+    /// Columns `first..first + width` of rows of `row`.
+    pub fn columns(row: usize, first: usize, width: usize) -> Slice {
+        Slice {
+            name: "columns",
+            run: ops::columns,
+            first,
+            width,
+            row,
+            given: (first, width),
+        }
+    }
+
+    /// Place `index` of sequences of `steps` rows of `width`.
+    pub fn column(steps: usize, width: usize, index: usize) -> Slice {
+        Slice {
+            name: "column",
+            run: |tape, x, index, _| ops::column(tape, x, index),
+            first: index * width,
+            width,
+            row: steps * width,
+            given: (index, 0),
+        }
+    }
 }
 
 impl Op for Slice {

@@ -11,12 +11,6 @@ use crate::tensor::{DType, Tensor};
 
 use super::{Case, Training, tokens};
 
-const ADAMW: OptimizerKind = OptimizerKind::AdamW {
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.01,
-};
 /// Tokens of a sequence.
 const STEPS: usize = 128;
 
@@ -47,7 +41,7 @@ pub fn masked_lm(precision: DType) -> Case {
         };
         let v = Vars::new();
         let model = bert::masked_lm(&v, &config)?;
-        let training = Training::with(gpu, &v, ADAMW, precision, |_| true)?;
+        let training = Training::with(gpu, &v, OptimizerKind::ADAMW, precision, |_| true)?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let count = BATCH * STEPS;
         let masked: Vec<u32> = (0..count as u32)
@@ -104,7 +98,9 @@ pub fn lora(precision: DType) -> Case {
             ..LoraPlan::of(names, &update)
         };
         v.adapt(&plan)?;
-        let training = Training::with(gpu, &v, ADAMW, precision, |name| plan.trains(name))?;
+        let training = Training::with(gpu, &v, OptimizerKind::ADAMW, precision, |name| {
+            plan.trains(name)
+        })?;
         let (ids, lens) = ids(gpu, config.vocab_size, BATCH)?;
         let labels: Vec<u32> = (0..BATCH as u32).map(|b| b % 2).collect();
         let targets = Tensor::from_slice(gpu, [BATCH], &labels)?;

@@ -18,12 +18,6 @@ use crate::tensor::{DType, ParamStore, Rule, Tape, Tensor};
 pub(super) use tokens::tokens;
 
 const BATCH: usize = 32;
-const ADAM: OptimizerKind = OptimizerKind::Adam {
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.0,
-};
 
 /// A model and a batch's length.
 #[derive(Clone, Copy)]
@@ -61,7 +55,7 @@ pub(super) struct Training {
 impl Training {
     /// All parameters in f32.
     pub(super) fn new(gpu: &Gpu, v: &Vars) -> Result<Training> {
-        Training::with(gpu, v, ADAM, DType::F32, |_| true)
+        Training::with(gpu, v, OptimizerKind::ADAM, DType::F32, |_| true)
     }
 
     /// Only those parameters that `trained` names, with activations, and the matrices of the
