@@ -12,7 +12,7 @@ use melos::text::bucket::{BucketBatches, BucketOptions, Keep, LENGTHS, SequenceB
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;
 use melos::text::lm::{LmBatch, LmBatches, LmOptions};
-use melos::text::split::{holdout, k_fold};
+use melos::text::split::{holdout, k_fold, sample};
 use melos::text::tokenizer::{EOS, PAD, Tokenizer, TokenizerOptions, UNK};
 
 /// Document `i` has `lengths[i]` words, all different from those of other documents.
@@ -450,6 +450,34 @@ fn holdout_takes_its_share_of_each_class() {
         assert_eq!(count, (total[&class] as f64 * 0.25).round() as usize);
     }
     assert_eq!((rest, held), holdout(&documents, &from, 0.25, 1).unwrap());
+}
+
+#[test]
+fn a_sample_has_every_class_in_its_share_and_a_larger_one_has_it_too() {
+    let documents = documents(&some_lengths(200));
+    let from = documents.labelled();
+    let total = by_class(&documents, &from);
+    let mut smaller = Vec::new();
+    for count in [1, 7, 40, from.len()] {
+        let chosen = sample(&documents, &from, count, true, 3);
+        assert_eq!(chosen.len(), count);
+        assert!(chosen.is_sorted_by(|a, b| a < b));
+        assert!(smaller.iter().all(|doc| chosen.contains(doc)));
+        for (class, of) in by_class(&documents, &chosen) {
+            let share = total[&class] as f64 * count as f64 / from.len() as f64;
+            assert!(
+                (of as f64 - share).abs() <= 1.0,
+                "{of} of class {class:?}, {share} expected"
+            );
+        }
+        smaller = chosen;
+    }
+    assert_eq!(smaller, from);
+    assert_ne!(
+        sample(&documents, &from, 40, true, 3),
+        sample(&documents, &from, 40, true, 4)
+    );
+    assert_eq!(sample(&documents, &from, 40, false, 3).len(), 40);
 }
 
 #[test]

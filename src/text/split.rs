@@ -77,6 +77,36 @@ pub fn holdout_texts(
     hold(documents, BTreeMap::from([(None, docs)]), fraction)
 }
 
+/// So many of the documents, ascending; `by_class`, every class in its share. Of one seed, the fewer
+/// are among the more.
+pub fn sample(
+    documents: &Documents,
+    from: &[u32],
+    count: usize,
+    by_class: bool,
+    seed: u64,
+) -> Vec<u32> {
+    let classes = if by_class {
+        classes(documents, from, seed, 5)
+    } else {
+        let mut docs = from.to_vec();
+        shuffle(&mut docs, None, seed, 5);
+        BTreeMap::from([(None, docs)])
+    };
+    // Half-way marks, so that the first so many hold of each class what its share comes to.
+    let mut marked: Vec<(f64, u32)> = (classes.into_values())
+        .flat_map(|docs| {
+            let size = docs.len() as f64;
+            let marks = docs.into_iter().enumerate();
+            marks.map(move |(place, doc)| ((place as f64 + 0.5) / size, doc))
+        })
+        .collect();
+    marked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut chosen: Vec<u32> = marked.into_iter().take(count).map(|(_, doc)| doc).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
 fn hold(
     documents: &Documents,
     classes: BTreeMap<Option<u32>, Vec<u32>>,

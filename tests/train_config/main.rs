@@ -326,6 +326,7 @@ fn impossible_values_are_refused_where_they_stand() {
             "stage.finetune.dropout.output",
         ),
         ("stage.finetune.seeds=[1, 1]", "stage.finetune.seeds"),
+        ("stage.finetune.train_texts=0", "stage.finetune.train_texts"),
         ("stage.finetune.folds=1", "stage.finetune.folds"),
         ("stage.finetune.run_folds=2", "stage.finetune.run_folds"),
         ("stage.finetune.folds=5", "stage.finetune.folds"),

@@ -68,6 +68,7 @@ impl StageConfig {
             seeds: Vec::new(),
             folds: None,
             run_folds: None,
+            train_texts: None,
             lr: 1e-3,
             batch: 32,
             clip_norm: None,

@@ -41,6 +41,8 @@ pub struct StageConfig {
     pub folds: Option<usize>,
     /// Run only the first so many folds of the cross-validation.
     pub run_folds: Option<usize>,
+    /// Learn from only so many of the texts that there are to learn from; absent: from all.
+    pub train_texts: Option<usize>,
     /// Highest learning rate.
     pub lr: f64,
     /// Texts (or parallel streams of text) per step.

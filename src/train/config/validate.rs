@@ -130,6 +130,11 @@ impl RunConfig {
             "should be at most 1048576",
         )?;
         require(
+            stage.train_texts != Some(0),
+            || at("train_texts"),
+            "should be at least 1; leave it out to learn from all",
+        )?;
+        require(
             stage.clip_norm.is_none_or(|c| c > 0.0 && c.is_finite()),
             || at("clip_norm"),
             "should be a positive number; leave it out for no clipping",

@@ -165,12 +165,26 @@ impl Data {
     /// The documents that a stage reads, divided for one unit.
     pub fn parts(&self, stage: &StageConfig, unit: &Unit) -> Result<Parts> {
         self.require_folds(stage, unit)?;
-        match (stage.objective.labels(), stage.objective.problem()) {
+        let mut parts = match (stage.objective.labels(), stage.objective.problem()) {
             (Labelled::None, _) => self.text(stage, unit),
             (Labelled::OfWords, _) => self.tagged_parts(unit),
             (Labelled::OfTexts, Problem::SingleLabel) => self.labelled(unit),
             (Labelled::OfTexts, _) => self.any_labelled(unit),
+        }?;
+        if let Some(count) = stage.train_texts.filter(|_| !self.all) {
+            if count > parts.train.len() {
+                let there = parts.train.len();
+                let message = format!(
+                    "is {count}, and there are {there} texts to learn from; leave it out for all of them"
+                );
+                let place = format!("stage.{}.train_texts", stage.name);
+                return Err(Error::value(place, message));
+            }
+            let by_class = stage.objective.problem() == Problem::SingleLabel;
+            let documents = &self.documents;
+            parts.train = split::sample(documents, &parts.train, count, by_class, unit.seed);
         }
+        Ok(parts)
     }
 
     /// Texts whose words have labels, divided for one unit.
