@@ -42,8 +42,7 @@ fn documents(lengths: &[usize]) -> Arc<Documents> {
         text,
         pair: None,
         label: (i % 10 != 9).then(|| if i % 3 == 0 { "pos" } else { "neg" }.to_owned()),
-        split: None,
-        line: None,
+        ..Example::default()
     });
     Arc::new(Documents::from_examples(examples, &tokenizer).unwrap())
 }

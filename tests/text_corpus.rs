@@ -46,10 +46,9 @@ fn all(source: &Source) -> Result<Vec<Example>> {
 fn example(text: &str, label: Option<&str>, split: Option<Split>) -> Example {
     Example {
         text: text.into(),
-        pair: None,
         label: label.map(str::to_owned),
         split,
-        line: None,
+        ..Example::default()
     }
 }
 

@@ -51,8 +51,7 @@ fn batches_frame_texts_and_pairs_as_transformers_does() {
             text: case.text.clone(),
             pair: case.pair.clone(),
             label: None,
-            split: None,
-            line: None,
+            ..Example::default()
         };
         let documents = Arc::new(Documents::from_examples([example], &tokenizer).unwrap());
         let length = case.ids.len();
@@ -84,8 +83,7 @@ fn rows_too_short_for_a_doubled_separator_are_refused() {
         text: "A film".into(),
         pair: Some("A plot".into()),
         label: None,
-        split: None,
-        line: None,
+        ..Example::default()
     };
     let documents = Arc::new(Documents::from_examples([example], &tokenizer).unwrap());
     let batches = |max_len| {

@@ -110,8 +110,7 @@ fn characters_of_a_morpheme_are_known_to_belong_together() {
         text: "unaffable film".into(),
         pair: None,
         label: None,
-        split: None,
-        line: None,
+        ..Example::default()
     };
     let documents = Documents::from_examples([example], &wordpiece).unwrap();
     assert_eq!(documents.continues(0, 1), None);

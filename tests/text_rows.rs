@@ -41,8 +41,7 @@ fn documents(lengths: &[(usize, usize)]) -> (Arc<Documents>, Tokenizer) {
             text: next(text),
             pair: (pair > 0).then(|| next(pair)),
             label: (doc % 3 != 2).then(|| ["no", "yes"][doc % 2].to_owned()),
-            split: None,
-            line: None,
+            ..Example::default()
         })
         .collect();
     let options = TokenizerOptions {
@@ -381,4 +380,43 @@ fn a_vocabulary_without_what_is_needed_is_refused() {
     assert!(error.unwrap().to_string().contains("no eos_token"));
     let error = LabelledBatches::new(documents, &[0], &none, LABELLED, 1).err();
     assert!(error.unwrap().to_string().contains("which padding needs"));
+}
+
+#[test]
+fn texts_that_are_scored_come_by_length_with_little_padding() {
+    // 70 texts of 1 to 20 words, in no order of their lengths.
+    let lengths: Vec<_> = (0..70).map(|n| (n * 7 % 20 + 1, 0)).collect();
+    let (documents, tokenizer) = documents(&lengths);
+    let all = documents.filter(|_| true);
+    let options = LabelledOptions {
+        batch: 32,
+        max_len: 20,
+        buckets: true,
+        shuffle: false,
+        ..LABELLED
+    };
+    let mut stream = LabelledBatches::new(documents, &all, &bert(&tokenizer), options, 0).unwrap();
+    let (mut seen, mut lengths, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..stream.batches_per_epoch() {
+        let batch = stream.next_batch();
+        let docs = batch.docs.iter().filter(|doc| **doc != NO_DOC);
+        seen.extend(docs.copied());
+        let lens = batch.inputs.lens.iter().filter(|len| **len > 0);
+        lengths.extend(lens.copied());
+        let longest = batch.inputs.lens.iter().max().copied().unwrap() as usize;
+        assert!((longest..longest + 4).contains(&batch.inputs.time));
+        shapes.push((
+            batch.inputs.time,
+            batch.inputs.ids.len() / batch.inputs.time,
+        ));
+    }
+    // The rows that are empty are those of the shortest; what is too long is cut.
+    assert_eq!(
+        shapes.iter().map(|shape| shape.1).collect::<Vec<_>>(),
+        [32; 3]
+    );
+    assert_eq!(shapes.last().unwrap().0, 20);
+    assert!(lengths.is_sorted() && lengths.len() == 70, "{lengths:?}");
+    seen.sort_unstable();
+    assert_eq!(seen, all);
 }

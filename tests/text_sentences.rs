@@ -255,8 +255,7 @@ fn parts_have_their_sizes_and_share_nothing() {
         text: format!("w{i}"),
         pair: None,
         label: None,
-        split: None,
-        line: None,
+        ..Example::default()
     };
     let options = TokenizerOptions {
         min_frequency: 1,

@@ -1,26 +1,27 @@
 //! `melos embed`.
 
-use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::input::Input;
 use super::model_options::ModelOptions;
 use super::output;
-use super::predict::{each_batch, each_of_stdin};
+use super::sheet::{self, Fields, Sheet};
 use crate::atomic::write_file_with;
-use crate::bounded;
 use crate::error::{Error, Result};
 use crate::inference::{Embedder, Pooling, SentenceOptions};
+use crate::text::Example;
 
 /// Turn texts into vectors, as sentence-transformers does.
 #[derive(Debug, Args)]
 pub struct Embed {
     /// Model folder, an adapter's, or a run's (its best model).
     model: PathBuf,
-    /// A text, or a file of one text per line; `-` or nothing: lines from standard input.
-    text: Option<String>,
+    #[command(flatten)]
+    input: Input,
     /// How tokens become one vector [default: as the folder says, else mean].
     #[arg(long)]
     pooling: Option<PoolingName>,
@@ -33,8 +34,8 @@ pub struct Embed {
     /// Tokens of a text that are read [default: as the folder says].
     #[arg(long, value_name = "N")]
     max_len: Option<usize>,
-    /// File to write: .npy for one array of float32, else one JSON object per line [default: JSON
-    /// lines on standard output].
+    /// File to write: .npy for one array of float32; .csv, .tsv or .jsonl for a row for each text, its
+    /// own columns and the vector [default: JSON lines on standard output].
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -78,66 +79,45 @@ impl Embed {
             Embedder::open(gpu, folder, base, adjust)
         })?;
         let Some(path) = &self.out else {
-            return self.each(&mut |texts| {
+            return self.input.each(None, &mut |examples| {
+                let (_, texts) = split(examples);
                 let vectors = model.embed(&texts)?;
                 let mut lines = texts.iter().zip(&vectors);
                 lines
                     .try_for_each(|(text, embedding)| output::print_json(&Line { text, embedding }))
             });
         };
-        let (mut texts, mut vectors) = (Vec::new(), Vec::new());
-        self.each(&mut |new| {
-            vectors.extend(model.embed(&new)?);
-            texts.extend(new);
-            Ok(())
-        })?;
-        let is_array = path.extension().is_some_and(|e| e == "npy");
-        write_file_with(path, |out| {
-            if is_array {
-                write_npy(out, model.width(), &vectors)
-            } else {
-                write_lines(out, &texts, &vectors)
-            }
-        })
-    }
-
-    /// Hands on the texts in batches.
-    fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
-        let text = self.text.as_deref().filter(|text| *text != "-");
-        match text {
-            None => each_of_stdin(show),
-            Some(text) if is_there(Path::new(text)) => {
-                let file = bounded::open(Path::new(text))?;
-                each_batch(BufReader::new(file), Path::new(text), show)
-            }
-            // Most likely the name is misspelt.
-            Some(text) if is_name(text) => Err(Error::FileMissing { path: text.into() }),
-            Some(text) => show(vec![text.to_string()]),
+        let end = sheet::ending(path);
+        if end == "npy" {
+            let mut vectors = Vec::new();
+            self.input.each(None, &mut |examples| {
+                vectors.extend(model.embed(&split(examples).1)?);
+                Ok(())
+            })?;
+            return write_file_with(path, |out| write_npy(out, model.width(), &vectors));
         }
+        let mut out = Sheet::begin(path)?;
+        self.input.each(None, &mut |examples| {
+            let (mut rows, texts) = split(examples);
+            for (row, vector) in rows.iter_mut().zip(model.embed(&texts)?) {
+                let numbers = vector.into_iter().map(sheet::number);
+                if end == "csv" || end == "tsv" {
+                    for (n, x) in numbers.enumerate() {
+                        sheet::add(row, &format!("e{n}"), x);
+                    }
+                } else {
+                    sheet::add(row, "embedding", numbers.collect());
+                }
+            }
+            out.write(rows)
+        })?;
+        out.finish()
     }
 }
 
-/// Whether there is a file of this name, or what only looks like one.
-fn is_there(path: &Path) -> bool {
-    path.is_file() || bounded::special(path).is_some()
-}
-
-/// Whether an argument looks like the name of a file of texts rather than like a text.
-fn is_name(text: &str) -> bool {
-    let end = text.rsplit_once('.').map(|(_, end)| end.to_lowercase());
-    let is_text = matches!(
-        end.as_deref(),
-        Some("txt" | "text" | "csv" | "tsv" | "json" | "jsonl")
-    );
-    is_text && !text.contains(char::is_whitespace)
-}
-
-fn write_lines(out: &mut dyn Write, texts: &[String], vectors: &[Vec<f32>]) -> std::io::Result<()> {
-    for (text, embedding) in texts.iter().zip(vectors) {
-        serde_json::to_writer(&mut *out, &Line { text, embedding })?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
+/// Rows, and texts.
+fn split(examples: Vec<Example>) -> (Vec<Fields>, Vec<String>) {
+    examples.into_iter().map(|e| (e.row, e.text)).unzip()
 }
 
 /// NumPy's format, version 1.0: a magic, a header padded to 64 bytes, the numbers.

@@ -1,34 +1,41 @@
 //! `melos predict`.
 
-use std::io::{BufRead, stdin};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::input::{From, Input};
 use super::model_options::ModelOptions;
 use super::output;
+use super::sheet::{self, Fields, Sheet};
+use super::words::Words;
 use crate::error::{Error, Result};
 use crate::inference::{self, Prediction, Tagger, Word};
-use crate::text::Example;
-use crate::text::corpus::Lines;
+use crate::objectives::Problem;
+use crate::text::corpus::{is_tagged, read_tagged};
+use crate::text::{Column, Example};
 use crate::train::{run, tasks};
 
-/// Texts read from standard input before the model sees them: one batch.
-const AT_ONCE: usize = 64;
-
-/// Predict the label of a text, or of each of its words.
+/// Predict the label of each text, or of each of its words.
 #[derive(Debug, Args)]
 pub struct Predict {
     /// Model folder, or a run folder (its best model).
     model: PathBuf,
-    /// The text; `-` or nothing: one text per line from standard input.
-    text: Option<String>,
-    /// Texts are pairs: a tab stands between the first and the second.
+    #[command(flatten)]
+    input: Input,
+    /// Column (by name or number) or key of a second text [default: there is none].
+    #[arg(long, value_name = "COLUMN")]
+    pair_column: Option<Column>,
+    /// Texts are pairs: a tab stands between the first and the second [default: as the model says].
     #[arg(long)]
     pairs: bool,
-    /// One JSON object per text.
-    #[arg(long)]
+    /// File to write: a row for each text, its own columns and those of the answer, as .csv, .tsv or
+    /// .jsonl; of words a row each, or as .conll [default: standard output, in brief].
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// One JSON object per text on standard output.
+    #[arg(long, conflicts_with = "out")]
     json: bool,
     #[command(flatten)]
     options: ModelOptions,
@@ -46,45 +53,77 @@ impl Predict {
         let (base, adapter) = (&self.options.base, &self.options.adapter);
         let (base, adapter) = (base.as_deref(), adapter.as_deref());
         if inference::is_tagger(&folder, base)? {
-            let tagger = Tagger::open(tasks::open_gpu(adapter)?, &folder, base)?;
-            return self.each(&mut |texts| {
-                let mut texts = texts.iter();
-                texts.try_for_each(|text| self.print_words(text, tagger.tag(text)?))
-            });
+            return self.words(&mut Tagger::open(tasks::open_gpu(adapter)?, &folder, base)?);
         }
+        let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
         let mut model = inference::open_model(&folder, base, adapter)?;
-        self.each(&mut |texts| {
-            let examples = texts.into_iter().map(|text| self.example(text));
-            inference::predict(model.as_mut(), examples.collect::<Result<Vec<_>>>()?)?
-                .iter()
-                .try_for_each(|p| self.print(p))
-        })
+        let pairs = self.pairs || model.pairs() == Some(true);
+        self.input.each(self.pair_column.as_ref(), &mut |texts| {
+            let mut rows: Vec<Fields> = Vec::new();
+            let mut examples = Vec::new();
+            for mut example in texts {
+                rows.push(std::mem::take(&mut example.row));
+                examples.push(self.example(example, pairs)?);
+            }
+            let answers = inference::predict(model.as_mut(), examples)?;
+            match &mut out {
+                None => answers.iter().try_for_each(|answer| self.print(answer)),
+                Some(out) => {
+                    let problem = model.problem();
+                    for (row, answer) in rows.iter_mut().zip(answers) {
+                        extend(row, answer, problem);
+                    }
+                    out.write(rows)
+                }
+            }
+        })?;
+        out.map_or(Ok(()), Sheet::finish)
     }
 
-    fn each(&self, show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
-        match &self.text {
-            Some(text) if text != "-" => show(vec![text.clone()]),
-            _ => each_of_stdin(show),
+    /// The labels of words.
+    fn words(&self, tagger: &mut Tagger) -> Result<()> {
+        let mut out = self.out.as_deref().map(Words::begin).transpose()?;
+        let mut show = |rows: Vec<Fields>, texts: Vec<String>, words: Vec<Vec<Word>>| match &mut out
+        {
+            Some(out) => out.write(rows, words),
+            None => (texts.iter().zip(words))
+                .try_for_each(|(text, words)| self.print_words(text, words)),
+        };
+        match self.input.from()? {
+            From::Path(path) if is_tagged(path)? => {
+                let texts = read_tagged(&self.input.source(path))?;
+                let texts: Vec<Vec<String>> = texts.into_iter().map(|text| text.words).collect();
+                let words = tagger.tag_words(&texts)?;
+                let joined: Vec<String> = texts.iter().map(|words| words.join(" ")).collect();
+                show(vec![Fields::new(); texts.len()], joined, words)?;
+            }
+            _ => self.input.each(None, &mut |examples| {
+                let (rows, texts): (Vec<Fields>, Vec<String>) =
+                    examples.into_iter().map(|e| (e.row, e.text)).unzip();
+                let words = tagger.tag(&texts)?;
+                show(rows, texts, words)
+            })?,
         }
+        out.map_or(Ok(()), Words::finish)
     }
 
     /// A text or a pair of texts to be classified.
-    fn example(&self, text: String) -> Result<Example> {
-        let (text, pair) = match (self.pairs, text.split_once('\t')) {
-            (false, _) => (text, None),
-            (true, Some((text, pair))) => (text.to_string(), Some(pair.to_string())),
-            (true, None) => {
-                return Err(Error::ConfigValue {
-                    place: "--pairs".into(),
-                    message: format!("needs a tab between two texts; '{text}' has none"),
-                });
-            }
-        };
-        Ok(Example {
-            text,
-            pair,
-            ..Example::default()
-        })
+    fn example(&self, example: Example, pairs: bool) -> Result<Example> {
+        if example.pair.is_some() || !pairs {
+            return Ok(example);
+        }
+        match example.text.split_once('\t') {
+            Some((text, pair)) => Ok(Example {
+                text: text.to_string(),
+                pair: Some(pair.to_string()),
+                ..example
+            }),
+            None if self.pairs => Err(Error::ConfigValue {
+                place: "--pairs".into(),
+                message: format!("needs a tab between two texts; '{}' has none", example.text),
+            }),
+            None => Ok(example),
+        }
     }
 
     fn print(&self, prediction: &Prediction) -> Result<()> {
@@ -105,83 +144,16 @@ impl Predict {
     }
 }
 
-/// Hands on lines in batches, so that a long file needs no more memory than a short one. What is no
-/// text ends it, once the lines before have been answered.
-pub(super) fn each_batch(
-    input: impl BufRead,
-    name: &Path,
-    show: &mut dyn FnMut(Vec<String>) -> Result<()>,
-) -> Result<()> {
-    let mut lines = Lines::of(input, name)?;
-    loop {
-        let mut texts = Vec::new();
-        let wrong = loop {
-            match lines.next() {
-                Ok(Some(line)) => texts.push(line.to_owned()),
-                Ok(None) => break None,
-                Err(error) => break Some(error),
-            }
-            if texts.len() == AT_ONCE {
-                break None;
-            }
-        };
-        let ends = texts.len() < AT_ONCE;
-        if !texts.is_empty() {
-            show(texts)?;
+/// Adds an answer to a text's row: what was predicted, and the probability of each class.
+fn extend(row: &mut Fields, answer: Prediction, problem: Problem) {
+    match (problem, answer.probabilities.first()) {
+        (Problem::Regression, Some((_, y))) if answer.probabilities.len() == 1 => {
+            sheet::add(row, "prediction", sheet::number(*y));
+            return;
         }
-        match wrong {
-            Some(error) => return Err(error),
-            None if ends => return Ok(()),
-            None => {}
-        }
+        _ => sheet::add(row, "prediction", answer.label.into()),
     }
-}
-
-/// [`each_batch`] of standard input.
-pub(super) fn each_of_stdin(show: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<()> {
-    each_batch(stdin().lock(), Path::new("standard input"), show)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_come_in_batches_and_bad_ones_are_named() {
-        let mut sizes = Vec::new();
-        let text = "ein Film\r\n".repeat(AT_ONCE + 1);
-        let name = Path::new("somewhere");
-        each_batch(text.as_bytes(), name, &mut |t| {
-            assert!(t.iter().all(|x| x == "ein Film"));
-            sizes.push(t.len());
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(sizes, [AT_ONCE, 1]);
-        let mut answered = Vec::new();
-        let error = each_batch(&b"gut\nsch\xf6n\nnie\n"[..], name, &mut |t| {
-            answered.extend(t);
-            Ok(())
-        })
-        .unwrap_err();
-        assert_eq!(answered, ["gut"]);
-        assert!(matches!(error, Error::NotUtf8 { line: 2, .. }), "{error}");
-        let error = error.to_string();
-        assert!(error.contains("somewhere"), "{error}");
-    }
-
-    #[test]
-    fn marks_and_encodings_are_no_part_of_a_text() {
-        let text = "\u{feff}ein Film\n\nzwei 走\n";
-        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for bytes in [text.as_bytes(), &wide] {
-            let mut found = Vec::new();
-            each_batch(bytes, Path::new("x"), &mut |t| {
-                found.extend(t);
-                Ok(())
-            })
-            .unwrap();
-            assert_eq!(found, ["ein Film", "", "zwei 走"]);
-        }
+    for (label, p) in answer.probabilities {
+        sheet::add(row, &format!("p_{label}"), sheet::number(p));
     }
 }

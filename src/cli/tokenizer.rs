@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::choice::choice;
+use super::input::each_of_stdin;
 use super::output;
-use super::predict::each_of_stdin;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::morphemes::{self, Dictionary};
 use crate::text::tokenizer::{Encoding, Family, Subword};

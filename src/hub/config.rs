@@ -27,7 +27,7 @@ pub fn complete(config: &Value, architecture: Architecture, dtype: FloatType) ->
     sorted(&Value::Object(keys))
 }
 
-/// The labels of a classifier, as `id2label` and `label2id`.
+/// The labels of a classifier, as `id2label` and `label2id`; of what, is not known.
 pub fn set_labels(config: &mut Value, labels: &[String]) {
     if let Some(keys) = config.as_object_mut() {
         let ids = labels.iter().enumerate();
@@ -36,6 +36,7 @@ pub fn set_labels(config: &mut Value, labels: &[String]) {
         keys.insert("id2label".into(), by_id.into());
         keys.insert("label2id".into(), by_label.into());
         keys.remove("num_labels");
+        keys.remove("text_pairs");
     }
 }
 

@@ -18,6 +18,11 @@ pub trait Model {
         Problem::SingleLabel
     }
 
+    /// Whether it was trained on pairs of texts, where it says so.
+    fn pairs(&self) -> Option<bool> {
+        None
+    }
+
     /// Probabilities of the labels (or the numbers predicted), per text or pair of texts.
     ///
     /// # Errors

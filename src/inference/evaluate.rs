@@ -40,6 +40,7 @@ pub fn open_model(
         folder: folder.to_path_buf(),
         base: base.map(Path::to_path_buf),
         labels: source.labels().unwrap_or_default(),
+        pairs: source.config.labels().text_pairs,
         classifier: None,
     }))
 }
@@ -58,6 +59,7 @@ struct Trained {
     folder: PathBuf,
     base: Option<PathBuf>,
     labels: Vec<String>,
+    pairs: Option<bool>,
     /// Opened when it is first used.
     classifier: Option<Classifier>,
 }
@@ -93,6 +95,10 @@ impl Model for Trained {
     fn problem(&self) -> Problem {
         let classifier = self.classifier.as_ref();
         classifier.map_or(Problem::SingleLabel, Classifier::problem)
+    }
+
+    fn pairs(&self) -> Option<bool> {
+        self.pairs
     }
 
     fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {

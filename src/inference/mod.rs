@@ -7,6 +7,7 @@ mod evaluate;
 mod fill_mask;
 mod generate;
 mod predict;
+mod rows;
 mod sentence_options;
 mod tag;
 

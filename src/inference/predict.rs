@@ -62,15 +62,18 @@ impl Classifier {
     /// For each text, or pair of texts, the probabilities of the labels, or the numbers.
     ///
     /// # Errors
-    /// [`Error::Folder`] for pairs where the model reads one text at a time; those of the tokeniser and
-    /// of the device.
+    /// [`Error::ConfigValue`] for pairs where the model reads single texts, and single texts where it reads
+    /// pairs; those of the tokeniser and of the device.
     pub fn predict(&mut self, texts: &[Example]) -> Result<Vec<Vec<f32>>> {
         let loaded = &self.loaded;
         let single = loaded.config.reading() != Reading::Rows;
         if single && texts.iter().any(|text| text.pair.is_some()) {
             let one = loaded.config.family().one();
-            let problem = format!("is {one}, which reads one text at a time; give it no pairs");
-            return Err(Error::folder(&loaded.folder, problem));
+            let message = format!("is for models that read two texts at once; {one} reads one");
+            return Err(Error::value("pair_column", message));
+        }
+        for text in texts {
+            loaded.config.labels().check_pairs(text.pair.is_some())?;
         }
         let examples = texts.iter().cloned();
         let documents = Arc::new(Documents::from_examples(examples, &loaded.tokenizer)?);

@@ -35,6 +35,10 @@ pub struct Labels {
     /// What they mean; derived from their number where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem_type: Option<ProblemType>,
+    /// Whether they are of pairs of texts, of which transformers says nothing; melos does of what it
+    /// trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pairs: Option<bool>,
 }
 
 impl Labels {
@@ -54,7 +58,27 @@ impl Labels {
             ),
             num_labels: None,
             problem_type: problem,
+            text_pairs: None,
         }
+    }
+
+    /// Refuses single texts where the labels are known to be of pairs, and pairs where they are of single
+    /// texts.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`].
+    pub fn check_pairs(&self, pairs: bool) -> Result<()> {
+        let message = match self.text_pairs {
+            Some(true) if !pairs => {
+                "the model was trained on pairs of texts, and these are single ones; name the column of \
+                 the second text with --pair-column, or put a tab between the two"
+            }
+            Some(false) if pairs => {
+                "the model was trained on single texts, and these are pairs; leave the second text out"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::value("pair_column", message))
     }
 
     /// Their number; two where nothing says otherwise, as in transformers.

@@ -13,12 +13,21 @@ use crate::{Error, Result};
 /// and the longest, where documents are few.
 pub const LENGTHS: [usize; 12] = [16, 32, 48, 64, 96, 128, 192, 256, 400, 600, 1000, 2000];
 
+/// The length to which texts of up to `length` tokens are padded where they come sorted by their length: at
+/// most an eighth more of it or 3 tokens, so that few shapes occur and little is padding.
+pub fn padded(length: usize, most: usize) -> usize {
+    let step = (length.next_power_of_two() / 16).max(4);
+    length.next_multiple_of(step).min(most.max(length))
+}
+
 /// The shapes of batches.
 pub(super) struct Shape {
     /// B, rows of every batch.
     pub(super) batch: usize,
     /// Padded lengths, ascending; the last one holds every item.
     pub(super) lengths: Vec<usize>,
+    /// Whether items come sorted by length instead, each batch [`padded`] by itself.
+    pub(super) sorted: bool,
     /// Draw the order anew for every epoch; otherwise by length, then by number.
     pub(super) shuffle: bool,
 }
@@ -30,7 +39,16 @@ impl Shape {
         Self {
             batch,
             lengths: shorter.chain([max_len]).collect(),
+            sorted: false,
             shuffle,
+        }
+    }
+
+    /// Of batches that are read once, in whatever order: by length.
+    pub(super) fn sorted(batch: usize, max_len: usize) -> Self {
+        Self {
+            sorted: true,
+            ..Self::new(batch, max_len, false, false)
         }
     }
 }
@@ -183,10 +201,29 @@ impl Epochs {
         let Shape {
             batch,
             lengths,
+            sorted,
             shuffle,
         } = &self.shape;
         let key = |purpose| [purpose, self.position.epoch];
         let mut items = self.items.clone();
+        self.planned = Some(self.position.epoch);
+        if *sorted {
+            items.sort_by_key(|&(item, length)| (length, item));
+            let most = lengths.last().copied().unwrap_or(usize::MAX);
+            let plan = |items: &[(u32, usize)]| Plan {
+                time: padded(items.last().map_or(1, |(_, length)| *length), most),
+                items: items.iter().map(|(item, _)| *item).collect(),
+            };
+            // The one that is not full is that of the shortest: all have as many rows.
+            let (rest, full) = items.split_at(items.len() % batch);
+            let rest = Some(rest).filter(|rest| !rest.is_empty());
+            self.plan = rest
+                .into_iter()
+                .chain(full.chunks(*batch))
+                .map(plan)
+                .collect();
+            return;
+        }
         if *shuffle {
             Rng::new(self.position.seed, &key(0xB0)).shuffle(&mut items);
         }
@@ -215,6 +252,5 @@ impl Epochs {
             Rng::new(self.position.seed, &key(0xB1)).shuffle(&mut plan);
         }
         self.plan = plan;
-        self.planned = Some(self.position.epoch);
     }
 }

@@ -26,7 +26,8 @@ pub struct LabelledOptions {
     /// Which end of a single text that is too long is kept. Of a pair the longer text is cut at
     /// its end, as transformers does (`longest_first`).
     pub keep: Keep,
-    /// Pad to one of a few lengths; otherwise every batch is `max_len` long.
+    /// Pad to one of a few lengths, or, where nothing is shuffled, sort by length and pad as little as can be;
+    /// otherwise every batch is `max_len` long.
     pub buckets: bool,
     /// Draw the order anew for every epoch.
     pub shuffle: bool,
@@ -34,7 +35,10 @@ pub struct LabelledOptions {
 
 impl LabelledOptions {
     fn shape(&self) -> Shape {
-        Shape::new(self.batch, self.max_len, self.buckets, self.shuffle)
+        match (self.buckets, self.shuffle) {
+            (true, false) => Shape::sorted(self.batch, self.max_len),
+            _ => Shape::new(self.batch, self.max_len, self.buckets, self.shuffle),
+        }
     }
 
     /// How many tokens are read of a document's text and of its second one, which has a row to

@@ -164,8 +164,8 @@ fn a_run_starts_from_an_lstms_folder_as_from_any() {
     assert_eq!(config["lstm"]["hidden_size"], 16);
     assert_eq!(config["objective"], "classifier");
     w.good(&["predict", "next", "a good film"]);
-    let refused = w.refused(&["predict", "next", "--pairs", "a\tb"], 5);
-    assert!(refused.contains("reads one text at a time"), "{refused}");
+    let refused = w.refused(&["predict", "next", "--pairs", "a\tb"], 2);
+    assert!(refused.contains("an LSTM reads one"), "{refused}");
     w.write(
         "pairs.csv",
         "text,pair,label\na,b,yes\nc,d,no\ne,f,yes\ng,h,no\n",

@@ -46,8 +46,7 @@ fn corpus(lengths: &[usize]) -> (Arc<Documents>, Vocabulary) {
         text,
         pair: None,
         label: None,
-        split: None,
-        line: None,
+        ..Example::default()
     });
     let documents = Documents::from_examples(examples, &tokenizer).unwrap();
     let size = tokenizer.vocab_size() + 1;

@@ -151,8 +151,7 @@ fn tokenising_many_keeps_the_order() {
         text: text.clone(),
         pair: None,
         label: None,
-        split: None,
-        line: None,
+        ..Example::default()
     };
     let documents = Documents::from_examples(texts.iter().map(example), &tokenizer).unwrap();
     assert_eq!(documents.len(), texts.len());
@@ -168,8 +167,7 @@ fn labels_are_checked() {
         text: "the film".into(),
         pair: None,
         label: label.map(str::to_owned),
-        split: None,
-        line: None,
+        ..Example::default()
     };
     let labels = [Some("b"), Some("a"), Some("c"), None, Some("a")];
     let documents = Documents::from_examples(labels.map(example), &tokenizer).unwrap();

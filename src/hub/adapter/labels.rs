@@ -10,30 +10,34 @@ use crate::error::{Error, Result};
 /// The file with them in an adapter's folder.
 pub const LABELS: &str = "labels.json";
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Labels {
-    labels: Vec<String>,
+/// What an adapter's outputs are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterLabels {
+    /// Their names, in order.
+    pub labels: Vec<String>,
+    /// Whether they are of pairs of texts, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pairs: Option<bool>,
 }
 
-/// What the file says of these names.
-pub fn labels_file(names: &[String]) -> Vec<u8> {
-    let labels = Labels {
-        labels: names.to_vec(),
-    };
-    // Strings: this cannot fail.
-    serde_json::to_vec_pretty(&labels).unwrap_or_default()
+impl AdapterLabels {
+    /// As the file has them.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings: this cannot fail.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
 }
 
 /// The names, where the folder has them.
-pub(super) fn read(folder: &Path) -> Result<Option<Vec<String>>> {
+pub(super) fn read(folder: &Path) -> Result<Option<AdapterLabels>> {
     let path = folder.join(LABELS);
     if !path.exists() {
         return Ok(None);
     }
     let text = bounded::read(&path, bounded::SETTINGS)?;
-    let labels: Labels = bounded::json(&text).map_err(|e| Error::Folder {
+    let labels = bounded::json(&text).map_err(|e| Error::Folder {
         path,
         problem: format!("is damaged: {e}; delete it, and labels go by their numbers"),
     })?;
-    Ok(Some(labels.labels))
+    Ok(Some(labels))
 }

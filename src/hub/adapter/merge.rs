@@ -69,7 +69,12 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
     let mut config = base.config.clone();
     if let Some(labels) = labels_of(adapter, architecture) {
         match &adapter.labels {
-            Some(names) if names.len() == labels => set_labels(&mut config, names),
+            Some(names) if names.labels.len() == labels => {
+                set_labels(&mut config, &names.labels);
+                if let Some(pairs) = names.text_pairs {
+                    config["text_pairs"] = pairs.into();
+                }
+            }
             _ if labels == num_labels(&config) => {}
             _ => {
                 let names: Vec<String> = (0..labels).map(|n| format!("LABEL_{n}")).collect();

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, MOST_RANK, Target, Targets};
-pub use labels::{LABELS, labels_file};
+pub use labels::{AdapterLabels, LABELS};
 pub use merge::{Adapted, adapt, merge, merged_weight};
 
 use serde_json::json;
@@ -41,7 +41,7 @@ pub struct Adapter {
     /// Its configuration.
     pub config: AdapterConfig,
     /// Names of the outputs of its head, where its folder has [`LABELS`].
-    pub labels: Option<Vec<String>>,
+    pub labels: Option<AdapterLabels>,
     file: TensorFile,
 }
 

@@ -147,6 +147,10 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
             "has no {role}: none of its keys ({keys}) is '{key}'"
         ))
     };
+    let row = match source.rows {
+        true => object.clone().into_iter().collect(),
+        false => Vec::new(),
+    };
     let mut text = |role: &str, key: &str| match object.get_mut(key).map(Value::take) {
         None => Err(lacks(&object, role, key)),
         Some(Value::String(text)) => Ok(text),
@@ -166,6 +170,7 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
             .map(|key| text("pair", key))
             .transpose()?,
         label: match &keys.label {
+            _ if source.rows => None,
             None => None,
             Some(key) => match object.get(key) {
                 None if !source.label_optional => return Err(lacks(&object, "label", key)),
@@ -175,6 +180,7 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
         },
         split: None,
         line: Some(line),
+        row,
     })
 }
 

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, bounded};
@@ -46,6 +47,8 @@ pub struct Example {
     pub split: Option<Split>,
     /// The line of its file on which it begins, from 1, where lines tell texts apart.
     pub line: Option<u64>,
+    /// All that its row holds, by column or key, where [`Source::rows`] asks for it.
+    pub row: Vec<(String, Value)>,
 }
 
 /// A text by itself.
@@ -216,6 +219,8 @@ pub struct Source {
     /// When false, labels are dropped, examples of the source's own test part are left out (a
     /// model must not see them), and all others count as [`Split::Unsup`].
     pub labelled: bool,
+    /// Whether examples keep all that their rows hold. Labels are then left there, unread.
+    pub rows: bool,
 }
 
 impl Source {
@@ -225,6 +230,15 @@ impl Source {
             path: path.into(),
             labelled: true,
             ..Self::default()
+        }
+    }
+
+    /// A corpus whose texts a model is asked about: all parts of it, whole rows, with labels or without.
+    pub fn asked(path: impl Into<PathBuf>) -> Self {
+        Self {
+            label_optional: true,
+            rows: true,
+            ..Self::new(path)
         }
     }
 
@@ -327,6 +341,17 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
             example.split = Some(Split::Unsup);
         }
         example.split = source.split.or(example.split);
+        if source.rows && example.row.is_empty() {
+            let named = |(name, value): (&str, Option<&String>)| {
+                value.map(|value| (name.to_owned(), value.as_str().into()))
+            };
+            let fields = [
+                ("text", Some(&example.text)),
+                ("pair", example.pair.as_ref()),
+                ("label", example.label.as_ref()),
+            ];
+            example.row = fields.into_iter().filter_map(named).collect();
+        }
         let Some(end) = source.sentence_end.as_ref().filter(|end| !end.is_empty()) else {
             return sink(example);
         };
@@ -349,7 +374,7 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Jsonl => json::read(source, &mut pass),
         Format::Txt => plain::read_lines(&source.path, &mut pass),
         Format::Wikitext => plain::read_wikitext(&source.path, &mut pass),
-        Format::Folder => plain::read_folder(&source.path, &mut pass),
+        Format::Folder => plain::read_folder(source, &mut pass),
         Format::Whole => plain::read_whole(&source.path, &mut pass),
     }?;
     match count {

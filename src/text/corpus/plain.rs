@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Example, Sink, lines};
+use super::{Example, Sink, Source, lines};
 use crate::{Result, bounded};
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
@@ -80,19 +80,31 @@ pub(super) fn is_text(file: &Path) -> bool {
     name.ends_with(".txt") && !name.starts_with('.') && !NOTES.contains(&&*name)
 }
 
-pub(super) fn read_folder(path: &Path, sink: &mut Sink) -> Result<()> {
+pub(super) fn read_folder(source: &Source, sink: &mut Sink) -> Result<()> {
+    let path = &source.path;
+    let mut of_file = |name: &Path, text: &str| {
+        pass(text, &mut |mut example| {
+            if source.rows {
+                let name = name.to_string_lossy().into_owned();
+                let text = example.text.as_str().into();
+                example.row = vec![("file".into(), name.into()), ("text".into(), text)];
+            }
+            sink(example)
+        })
+    };
     if !path.is_dir() {
         return lines::for_each_in_tar(path, &mut |name, reader| {
             if is_text(name) {
                 let text = lines::read_text(reader, &lines::entry_name(path, name))?;
-                pass(&text, sink)?;
+                of_file(name, &text)?;
             }
             Ok(true)
         });
     }
     for file in lines::files_below(path)? {
         if is_text(&file) {
-            pass(&lines::read_file(&file)?, sink)?;
+            let name = file.strip_prefix(path).unwrap_or(&file);
+            of_file(name, &lines::read_file(&file)?)?;
         }
     }
     Ok(())

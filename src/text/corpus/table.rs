@@ -78,6 +78,7 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     let header = header(source, &table.rows);
     let mut row = ByteRecord::new();
     let mut columns = None;
+    let mut names: Vec<String> = Vec::new();
     let mut first: Option<FirstRow> = None;
     while reader
         .read_byte_record(&mut row)
@@ -106,6 +107,9 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             Some(columns) => columns,
             None => {
                 let settled = columns.insert(settle(source, &fields, header, &table.rows)?);
+                if source.rows {
+                    names = names_of(&fields, header);
+                }
                 if header != Header::None {
                     continue;
                 }
@@ -114,6 +118,7 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
         };
         let label = match columns
             .label
+            .filter(|_| !source.rows)
             .map(|label| clean_label(source, fields[label]))
         {
             None => None,
@@ -131,6 +136,9 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             label,
             split: None,
             line: Some(table.places.line(&place)),
+            row: (names.iter().zip(&fields))
+                .map(|(name, field)| (name.clone(), (*field).into()))
+                .collect(),
         })?;
     }
     match first {
@@ -147,6 +155,22 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the columns are called: their headers, or their numbers; each has a name of its own.
+fn names_of(first: &[&str], header: Header) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(first.len());
+    for (column, field) in first.iter().enumerate() {
+        let name = match header {
+            Header::None => column.to_string(),
+            _ => field.trim().to_string(),
+        };
+        names.push(match names.contains(&name) {
+            true => format!("{name}_{column}"),
+            false => name,
+        });
+    }
+    names
 }
 
 /// A first row taken for data. Where its label is a word that no other row has, it was a header

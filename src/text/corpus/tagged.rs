@@ -17,7 +17,8 @@ const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 
 /// Reads a file of texts whose words have labels: `.jsonl` (`.ndjson`, `.json`) holds an object for each text
 /// with a list of `tokens` and one of `tags`; any other a word a line, its label in the last column, an empty
-/// line after each text (CoNLL). The source's columns say otherwise.
+/// line after each text (CoNLL). The source's columns say otherwise. With [`Source::rows`] labels
+/// may be missing, and none are read.
 ///
 /// # Errors
 /// [`Error::FileMissing`], [`Error::Io`], [`Error::NotUtf8`], [`Error::MalformedRow`];
@@ -115,7 +116,10 @@ fn read_json(source: &Source) -> Result<Vec<TaggedText>> {
             })
         };
         let words = list(&source.text, "text", &WORDS)?;
-        let tags = list(&source.label, "label", &TAGS)?;
+        let tags = match source.rows {
+            true => vec![String::new(); words.len()],
+            false => list(&source.label, "label", &TAGS)?,
+        };
         if words.len() != tags.len() {
             let (words, tags) = (words.len(), tags.len());
             let message = format!("expected as many tags as tokens, found {tags} and {words}");
@@ -154,6 +158,11 @@ fn read_conll(source: &Source) -> Result<Vec<TaggedText>> {
             finish(&mut text, &mut texts);
         } else if !line.starts_with("-DOCSTART-") {
             let columns: Vec<&str> = line.split_whitespace().collect();
+            if let (true, Some(word)) = (source.rows, columns.get(word)) {
+                text.words.push(word.to_string());
+                text.tags.push(String::new());
+                continue;
+            }
             let label = label.unwrap_or(columns.len() - 1);
             let (Some(word), Some(tag), true) =
                 (columns.get(word), columns.get(label), word != label)

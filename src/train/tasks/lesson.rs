@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::data::{Data, Parts, located};
 use crate::error::{Error, Result};
-use crate::models::{Config, Pretrained, Reading, tokenizer_of};
+use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
 use crate::objectives::Labelled;
 use crate::objectives::batch::Batches;
 use crate::objectives::criterion::{Criterion, Purpose, Setup};
@@ -41,7 +41,14 @@ impl Lesson {
         let labels = match found.map_err(|error| located(error, config))? {
             None => None,
             Some((labels, kept)) => {
-                model.set_labels(labels.of_config());
+                let pairs = pairs(data, stage);
+                if let (StageKind::Evaluate, Some(pairs)) = (stage.kind, pairs) {
+                    model.labels().check_pairs(pairs)?;
+                }
+                model.set_labels(ModelLabels {
+                    text_pairs: pairs,
+                    ..labels.of_config()
+                });
                 if model.reading() == Reading::Rows {
                     model.set_padding(Frame::of(data.tokenizer.vocabulary())?.pad);
                 }
@@ -83,15 +90,20 @@ fn named(error: Error, stage: &StageConfig) -> Error {
     }
 }
 
+/// Whether labels are learned of pairs of texts, where they are learned of texts.
+fn pairs(data: &Data, stage: &StageConfig) -> Option<bool> {
+    let documents = &data.documents;
+    let pair = |doc| documents.texts(doc).1.is_some();
+    (stage.objective.labels() == Labelled::OfTexts).then(|| (0..documents.len() as u32).any(pair))
+}
+
 /// Refuses texts that a model cannot read as they are.
 fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) -> Result<()> {
     if config.reading() == Reading::Rows {
         return Ok(());
     }
-    let pairs = data
-        .documents
-        .filter(|d| data.documents.texts(d).1.is_some());
-    if !pairs.is_empty() {
+    let documents = &data.documents;
+    if (0..documents.len() as u32).any(|doc| documents.texts(doc).1.is_some()) {
         let one = config.family().one();
         let message = format!("is for models that read two texts at once; {one} reads one");
         return Err(Error::value("data.pair_column", message));

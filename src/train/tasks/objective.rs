@@ -13,7 +13,7 @@ use super::lesson::Lesson;
 use super::start::Started;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::adapter::{LABELS, labels_file};
+use crate::hub::adapter::{AdapterLabels, LABELS};
 use crate::hub::{self, Array, Layout};
 use crate::models::{Config, Cut, Network};
 use crate::objectives::criterion::{Criterion, Scorer};
@@ -216,8 +216,11 @@ impl Task for ObjectiveTask {
             }));
         };
         if architecture.head().has_labels() {
-            let text = labels_file(&self.config.labels().names());
-            companions.push((LABELS.into(), text));
+            let labels = AdapterLabels {
+                labels: self.config.labels().names(),
+                text_pairs: self.config.labels().text_pairs,
+            };
+            companions.push((LABELS.into(), labels.to_json()));
         }
         Ok(ModelFiles::Adapter {
             config: Box::new(adapter.config(files.base.as_deref())),

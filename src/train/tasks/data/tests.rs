@@ -19,7 +19,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         pair: None,
         label: None,
         split: (n >= 50).then_some(Split::Unsup),
-        line: None,
+        ..Example::default()
     };
     let options = options(&config);
     let texts = (0..80).map(|n| example(n).text);
