@@ -261,7 +261,7 @@ fn the_model_is_that_of_the_best_step() {
         .filter(|v| v["unit"] == "first" && v["split"] == "validation")
         .map(|v| {
             let scores: Scores = serde_json::from_value(v["scores"].clone()).unwrap();
-            (v["step"].as_u64().unwrap(), scores.to_minimise())
+            (v["step"].as_u64().unwrap(), scores.to_minimise()[0])
         })
         .collect();
     assert_eq!(errors.len(), 40);

@@ -138,6 +138,7 @@ impl<'a> Trainer<'a> {
                 seed: unit.seed,
                 evaluated: true,
                 best: None,
+                tie: 0.0,
                 loss: None,
                 position: task.position(),
                 sealed: true,
@@ -296,10 +297,11 @@ impl<'a> Trainer<'a> {
         self.drain(task)?;
         self.state.evaluated = true;
         let scores = self.score(task, Split::Validation, self.state.step)?;
-        let value = scores.as_ref().map(|s| s.to_minimise() as f32);
-        let best = value.is_some_and(|v| self.state.best.is_none_or(|(b, _)| v < b));
-        if let (Some(value), true) = (value, best) {
-            self.state.best = Some((value, self.state.step));
+        let best = scores.as_ref().is_some_and(|s| self.is_best(s));
+        if let (Some(scores), true) = (&scores, best) {
+            let [value, tie] = scores.to_minimise();
+            self.state.best = Some((value as f32, self.state.step));
+            self.state.tie = tie as f32;
         }
         // Without save_every there is a checkpoint at every evaluation; and always of the best,
         // and of the end.
@@ -308,6 +310,13 @@ impl<'a> Trainer<'a> {
         }
         self.validation = scores.or(self.validation.take());
         Ok(())
+    }
+
+    /// Whether scores are better than the best so far.
+    fn is_best(&self, scores: &Scores) -> bool {
+        let now = scores.to_minimise().map(|part| part as f32);
+        let best = self.state.best.map(|(value, _)| [value, self.state.tie]);
+        best.is_none_or(|best| now < best)
     }
 
     /// Scores a split with the weights of the step `scored`, and tells everyone.
@@ -319,11 +328,7 @@ impl<'a> Trainer<'a> {
         if !scores.loss.is_finite() {
             return Err(self.diverged("the loss on held-out text", step, scores.loss as f32));
         }
-        let best = split == Split::Validation
-            && self
-                .state
-                .best
-                .is_none_or(|(b, _)| (scores.to_minimise() as f32) < b);
+        let best = split == Split::Validation && self.is_best(&scores);
         let event = Event::Evaluation {
             unit: &self.unit.name,
             step,
@@ -341,20 +346,9 @@ impl<'a> Trainer<'a> {
         };
         self.events
             .scalar(step, &format!("{prefix}/loss"), scores.loss as f32)?;
-        let error = scores.classes.as_ref().map(|classes| classes.error);
-        let others = [
-            ("perplexity", scores.perplexity),
-            ("accuracy", scores.accuracy),
-            ("next_sentence", scores.next_sentence),
-            ("f1", scores.f1),
-            ("correlation", scores.correlation),
-            ("error", error),
-        ];
-        for (name, value) in others {
-            if let Some(value) = value {
-                self.events
-                    .scalar(step, &format!("{prefix}/{name}"), value as f32)?;
-            }
+        for (name, value) in &scores.metrics {
+            self.events
+                .scalar(step, &format!("{prefix}/{name}"), *value as f32)?;
         }
         Ok(Some(scores))
     }

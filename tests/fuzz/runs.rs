@@ -137,6 +137,7 @@ pub fn checkpoint() -> Target {
         seed: 1,
         evaluated: false,
         best: Some((0.5, 7)),
+        tie: 0.0,
         loss: None,
         position: serde_json::json!({ "epoch": 0, "batch": 7 }),
         sealed: true,

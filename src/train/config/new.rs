@@ -72,6 +72,7 @@ impl StageConfig {
             batch: 32,
             clip_norm: None,
             eval_every: None,
+            metric: None,
             save_every: None,
             keep: 2,
             budget: Budget::default(),

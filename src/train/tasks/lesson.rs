@@ -41,6 +41,12 @@ impl Lesson {
         let labels = match found.map_err(|error| located(error, config))? {
             None => None,
             Some((labels, kept)) => {
+                if let Some(message) = stage.metric.and_then(|metric| labels.refuses(metric)) {
+                    return Err(Error::value(
+                        format!("stage.{}.metric", stage.name),
+                        message,
+                    ));
+                }
                 model.set_labels(labels.of_config());
                 if model.reading() == Reading::Rows {
                     model.set_padding(Frame::of(data.tokenizer.vocabulary())?.pad);
