@@ -47,6 +47,12 @@ pub struct UnitResult {
     pub seconds: f64,
     /// The step whose weights the model has.
     pub best_step: Option<u64>,
+    /// Whether it ended before its budget, for want of patience.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// What its evaluations warn of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// That model's scores on the validation split.
     pub validation: Option<Scores>,
     /// That model's scores on the test split.
@@ -435,6 +441,8 @@ mod tests {
             tokens_per_second: 1234.5,
             seconds: 2.0,
             best_step: Some(5),
+            stopped_early: false,
+            warnings: Vec::new(),
             validation: Some(test.clone()),
             test: Some(test),
         }

@@ -1,8 +1,6 @@
 //! The loop that trains one unit: schedule, budget, evaluation, checkpoints, resume.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::artifacts::checkpoints::{Checkpoint, Checkpoints};
@@ -13,45 +11,11 @@ use super::config::{Budget, StageConfig};
 use super::progress::{Event, Progress};
 use super::report::UnitResult;
 use super::state::TrainerState;
+use super::stop::StopFlag;
 use super::task::{Split, StepContext, Task, TaskInfo, Unit};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
-
-/// Set from a signal handler (or another thread): finish the step, write a checkpoint, stop.
-#[derive(Debug, Clone, Default)]
-pub struct StopFlag {
-    raised: Arc<AtomicBool>,
-    idle: Arc<AtomicBool>,
-}
-
-impl StopFlag {
-    /// Asks the loop to stop.
-    pub fn raise(&self) {
-        self.raised.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to.
-    pub fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
-    }
-
-    /// The flag itself, for a signal handler.
-    pub fn shared(&self) -> Arc<AtomicBool> {
-        self.raised.clone()
-    }
-
-    /// Whether there is no step to finish: while texts are read, made tokens of or scored outside of the
-    /// loop, a program may end at once, and loses nothing.
-    pub fn idle(&self) -> Arc<AtomicBool> {
-        self.idle.clone()
-    }
-
-    /// Says whether there is a step to finish.
-    pub(super) fn set_idle(&self, idle: bool) {
-        self.idle.store(idle, Ordering::Relaxed);
-    }
-}
 
 /// How a unit ended.
 #[derive(Debug)]
@@ -139,6 +103,7 @@ impl<'a> Trainer<'a> {
                 evaluated: true,
                 best: None,
                 tie: 0.0,
+                since_best: 0,
                 loss: None,
                 position: task.position(),
                 sealed: true,
@@ -184,7 +149,7 @@ impl<'a> Trainer<'a> {
             if !self.state.evaluated && self.evaluation_is_due() {
                 self.evaluate(task)?;
             }
-            if self.state.step >= self.total {
+            if self.state.step >= self.total || self.is_out_of_patience() {
                 return self.finish(task);
             }
             let step = self.state.step;
@@ -289,6 +254,12 @@ impl<'a> Trainer<'a> {
         self.take_losses(losses, &task.loss_scales())
     }
 
+    /// Whether as many evaluations as the stage bears were no better than the best.
+    fn is_out_of_patience(&self) -> bool {
+        let bears = self.stage.patience;
+        self.state.evaluated && bears.is_some_and(|bears| self.state.since_best >= bears)
+    }
+
     fn evaluation_is_due(&self) -> bool {
         self.state.step.is_multiple_of(self.eval_every) || self.state.step == self.total
     }
@@ -303,9 +274,13 @@ impl<'a> Trainer<'a> {
             self.state.best = Some((value as f32, self.state.step));
             self.state.tie = tie as f32;
         }
+        if scores.is_some() {
+            self.state.since_best = if best { 0 } else { self.state.since_best + 1 };
+        }
         // Without save_every there is a checkpoint at every evaluation; and always of the best,
         // and of the end.
-        if best || self.stage.save_every.is_none() || self.state.step == self.total {
+        let last = self.state.step == self.total || self.is_out_of_patience();
+        if best || last || self.stage.save_every.is_none() {
             self.save(task)?;
         }
         self.validation = scores.or(self.validation.take());
@@ -406,6 +381,8 @@ impl<'a> Trainer<'a> {
             tokens_per_second: self.tokens_per_second(),
             seconds,
             best_step: self.state.best.map(|(_, step)| step),
+            stopped_early: self.state.step < self.total,
+            warnings: Vec::new(),
             validation: self.validation.take(),
             test,
         };

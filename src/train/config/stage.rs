@@ -53,6 +53,8 @@ pub struct StageConfig {
     /// By what the best checkpoint is chosen; absent: what is usual for what is learned.
     #[serde(with = "metrics::by_name")]
     pub metric: Option<&'static Metric>,
+    /// Evaluations in a row that may be no better than the best; absent: any number.
+    pub patience: Option<u64>,
     /// Steps between checkpoints; absent: at every evaluation.
     pub save_every: Option<u64>,
     /// Checkpoints kept, besides the best.

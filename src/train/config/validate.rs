@@ -167,6 +167,16 @@ impl RunConfig {
         (stage.kind.fits(&stage.objective)).map_err(|message| wrong(at("objective"), message))?;
         (stage.objective.check()).map_err(|option| wrong(at(&option.key), option.message))?;
         check_metric(stage)?;
+        require(
+            stage.patience != Some(0),
+            || at("patience"),
+            "should be at least 1 evaluation; leave it out to train to the end",
+        )?;
+        require(
+            stage.patience.is_none() || self.data.validation > 0.0,
+            || at("patience"),
+            "needs texts for validation; set data.validation above 0",
+        )?;
         self.check_tuning(stage)?;
         self.validate_repeats(stage)
     }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Line};
-use self::series::{Point, UnitLog, band, rough, smooth};
+pub(super) use self::series::UnitLog;
+use self::series::{Point, band, rough, smooth};
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::curves::OKABE_ITO;
 use super::artifacts::log;
@@ -221,6 +222,9 @@ impl Page<'_> {
             } }
             @if high > 0.0 {
                 p.note { "Intervals are of 95 %: Student's t over repeats, Wilson's over the texts where there is one run." }
+            }
+            @for unit in &self.report.units {
+                @for warning in &unit.warnings { p.note { b { (unit.unit) ": " } (warning) } }
             }
             @if rows.len() > 1 && best.is_some() {
                 p.note { "In bold the stage of the best model, chosen on validation texts." }
