@@ -261,7 +261,7 @@ fn the_model_is_that_of_the_best_step() {
         .filter(|v| v["unit"] == "first" && v["split"] == "validation")
         .map(|v| {
             let scores: Scores = serde_json::from_value(v["scores"].clone()).unwrap();
-            (v["step"].as_u64().unwrap(), scores.to_minimise())
+            (v["step"].as_u64().unwrap(), scores.to_minimise()[0])
         })
         .collect();
     assert_eq!(errors.len(), 40);
@@ -417,4 +417,69 @@ fn missing_data_is_said_before_anything_is_made() {
         "/nowhere/rt.tar.gz: there is no such file or folder"
     );
     assert!(!out.exists());
+}
+
+#[test]
+fn a_run_without_patience_stops_early_and_so_does_the_one_that_was_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    // So high a rate that the best comes early.
+    let set = [
+        "stage.*.lr=2.0",
+        "stage.first.schedule={kind=\"constant\"}",
+        "stage.*.eval_every=2",
+        "stage.*.save_every=5",
+        "stage.*.patience=3",
+    ];
+    let whole = dir.path().join("whole");
+    let none = || (Plot::default(), StopFlag::default());
+    let (plot, flag) = none();
+    let report = finish(begin(config(&set), &whole, &plot, &flag));
+    let first = &report.units[0];
+    assert!(first.stopped_early && first.steps < 40, "{first:?}");
+    assert_eq!(first.steps, first.best_step.unwrap() + 3 * 2);
+    assert!(
+        whole
+            .join(format!("first/checkpoint-{}", first.steps))
+            .is_dir()
+    );
+    // Between two checkpoints, at the best, before the end, at the end.
+    let best = first.best_step.unwrap();
+    for stop_at in [best - 1, best, best + 3, first.steps - 1, first.steps] {
+        let folder = dir.path().join(format!("stopped-{stop_at}"));
+        let flag = StopFlag::default();
+        let plot = Plot {
+            stop_at: Some((stop_at, flag.clone())),
+            ..Plot::default()
+        };
+        let mut outcome = begin(config(&set), &folder, &plot, &flag);
+        while let Ok(Outcome::Interrupted { .. }) = outcome {
+            let (plot, flag) = none();
+            outcome = go(resume(&folder), &plot, &flag);
+        }
+        finish(outcome);
+        for (a, b) in essence(&whole).into_iter().zip(essence(&folder)) {
+            assert!(a == b, "{} differs after a stop at step {stop_at}", a.0);
+        }
+    }
+}
+
+#[test]
+fn patience_is_checked() {
+    let refused = |set: &[&str]| {
+        let set = set.iter().map(|s| s.to_string()).collect();
+        let overrides = Overrides { scale: None, set };
+        let error = RunConfig::parse(RUN, "toy.toml", &overrides).unwrap_err();
+        assert!(matches!(error, Error::ConfigValue { .. }), "{error}");
+        error.to_string()
+    };
+    let none = refused(&["stage.first.patience=0"]);
+    assert!(
+        none.starts_with("stage.first.patience: should be at least 1"),
+        "{none}"
+    );
+    let blind = refused(&["stage.first.patience=2", "data.validation=0"]);
+    assert!(
+        blind.contains("stage.first.patience: needs texts for validation"),
+        "{blind}"
+    );
 }

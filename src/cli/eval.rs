@@ -8,12 +8,14 @@ use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
 use crate::inference;
+use crate::objectives::scores::ClassScores;
 use crate::text::Column;
 use crate::train::config::{DataConfig, Source};
 use crate::train::progress::brief;
+use crate::train::report::markdown;
 use crate::train::run;
 
-/// Score a model on text: accuracy, error and F1, or a language model's perplexity.
+/// Score a model on text: the metrics of what it learned, its classes one by one, the confusion matrix.
 #[derive(Debug, Args)]
 pub struct Eval {
     /// Model folder, or a run folder (its best model).
@@ -30,7 +32,7 @@ pub struct Eval {
     /// Column (by name or number) or key of a second text [default: there is none].
     #[arg(long, value_name = "COLUMN")]
     pair_column: Option<Column>,
-    /// All scores as one JSON object, with the confusion matrix.
+    /// All scores as one JSON object: every metric, the classes, the confusion matrix.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -54,16 +56,15 @@ impl Eval {
         if self.json {
             return output::print_json(&scores);
         }
-        let mut text = format!("{}\n", brief(&scores));
-        if let Some(classes) = &scores.classes {
-            text += &format!(
-                "accuracy {:.2} % of {} texts\n",
-                100.0 * classes.accuracy,
-                scores.examples
-            );
-            for (label, f1) in model.labels().iter().zip(&classes.f1) {
-                text += &format!("F1 {f1:.3}  {label}\n");
+        let mut text = format!("{} answers, {}\n", scores.examples, brief(&scores));
+        let tables = [("class", &scores.classes), ("entity", &scores.entities)];
+        for (what, classes) in tables {
+            if let Some(classes) = classes {
+                text += &format!("\n{}", markdown(&classes.table(what)));
             }
+        }
+        if let Some(matrix) = scores.classes.as_ref().and_then(ClassScores::matrix) {
+            text += &format!("\n{}", markdown(&matrix));
         }
         output::print(&text)
     }

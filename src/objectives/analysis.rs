@@ -17,8 +17,6 @@ const TEXT: usize = 2000;
 /// The answers of an evaluation, seen one by one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// What the rows and columns of the confusion matrix stand for; empty for numbers.
-    pub classes: Vec<String>,
     /// The most wrong answers, worst first.
     pub worst: Vec<Answer>,
 }
@@ -86,10 +84,6 @@ pub(super) fn of_texts(
         wrong(labels, *doc, target, &shown(labels.problem, row))
     });
     Ok(Analysis {
-        classes: match labels.problem {
-            Problem::Regression => Vec::new(),
-            _ => labels.names.clone(),
-        },
         worst: setup.worst(known.collect())?,
     })
 }

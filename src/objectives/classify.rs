@@ -8,6 +8,7 @@ use super::analysis;
 use super::batch::{Batch, Batches, Named, Targets};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
+use super::evidence::Asked;
 use super::feed::Feed;
 use super::labels::{self, Labels};
 use super::scores::Scores;
@@ -48,6 +49,17 @@ pub enum Problem {
     MultiLabel,
     /// A number.
     Regression,
+}
+
+impl Problem {
+    /// What a model is asked.
+    pub fn asked(self) -> Asked {
+        match self {
+            Problem::SingleLabel => Asked::Label,
+            Problem::MultiLabel => Asked::Labels,
+            Problem::Regression => Asked::Number,
+        }
+    }
 }
 
 impl From<Problem> for ProblemType {
@@ -105,6 +117,10 @@ impl Objective for Classify {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn asked(&self) -> Asked {
+        self.problem.asked()
     }
 
     fn kept_end(&self) -> Keep {

@@ -200,6 +200,11 @@ impl LanguageTally {
         self.targets += count;
         Ok(count)
     }
+
+    /// The sum of all losses, and how many targets there are.
+    pub fn sums(&self) -> (f64, u64) {
+        (self.loss, self.targets)
+    }
 }
 
 impl Tally for LanguageTally {

@@ -6,6 +6,7 @@ use super::batch::{Batches, Named, Targets};
 use super::classify::{Classification, Classify};
 use super::coverage::Coverage;
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
+use super::evidence::Asked;
 use super::feed::Feed;
 use super::sa::shifted_tokens;
 use super::{LENGTH, Labelled, Objective, WrongOption, check_length, require};
@@ -77,6 +78,10 @@ impl Objective for Joint {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::Label
     }
 
     fn passes(&self) -> usize {

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use super::Problem;
 use super::batch::Targets;
+use super::entities;
+use super::evidence::{Asked, Evidence};
+use super::metrics::Metric;
 use super::scores::{Scores, argmax, softmax};
 use crate::error::{Error, Result};
 use crate::models;
@@ -217,6 +220,22 @@ impl Labels {
         self.targets.get(label as usize).map(Vec::as_slice)
     }
 
+    /// Why these labels have no value of a metric, where that shows only by the labels.
+    pub fn refuses(&self, metric: &Metric) -> Option<String> {
+        let classes = self.names.len();
+        let words = metric.asked == [Asked::Words];
+        if words && !entities::are_marked(&self.names) {
+            let found = self.names.iter().take(3).cloned().collect::<Vec<_>>();
+            let found = found.join(", ");
+            return Some(format!(
+                "needs labels that mark entities, as B-PER, I-PER, O, and the data have {found}, …; take accuracy or macro_f1"
+            ));
+        }
+        (metric.asked == [Asked::Label] && classes != 2).then(|| {
+            format!("is of two classes, and the data have {classes}; take macro_f1, micro_f1 or weighted_f1")
+        })
+    }
+
     /// The model's number of each of the data's classes.
     pub fn numbers(&self) -> Vec<i32> {
         self.targets.iter().map(|t| class(t) as i32).collect()
@@ -280,55 +299,33 @@ pub fn scores(
                 counts[argmax(&probabilities)] += 1;
                 loss -= f64::from(p.max(f32::MIN_POSITIVE)).ln();
             }
-            Scores::classifier(loss, confusion)
+            Scores::of(&Evidence::label(loss, confusion)?, &labels.names)
         }
         Problem::MultiLabel => {
-            let (mut loss, mut exact, mut texts) = (0.0, 0u64, 0u64);
-            let (mut hits, mut said, mut true_) = (0u64, 0u64, 0u64);
-            for (target, row) in known {
-                let mut all = true;
-                for (&t, &z) in target.iter().zip(row) {
+            let mut loss = 0.0;
+            let texts = known.map(|(target, row)| {
+                let pair = |(&t, &z): (&f32, &f32)| {
                     // log(1 + e^-|z|) + max(z, 0) - z t: the stable form.
-                    let z = f64::from(z);
-                    loss += (-z.abs()).exp().ln_1p() + z.max(0.0) - z * f64::from(t);
-                    let (says, is) = (z > 0.0, t > 0.5);
-                    all &= says == is;
-                    hits += u64::from(says && is);
-                    said += u64::from(says);
-                    true_ += u64::from(is);
-                }
-                exact += u64::from(all);
-                texts += 1;
-            }
-            let mut scores = Scores::mean(loss / labels.names.len() as f64, texts)?;
-            scores.accuracy = Some(exact as f64 / texts as f64);
-            scores.f1 = Some(2.0 * hits as f64 / (said + true_).max(1) as f64);
-            Ok(scores)
+                    let wide = f64::from(z);
+                    loss += (-wide.abs()).exp().ln_1p() + wide.max(0.0) - wide * f64::from(t);
+                    (t > 0.5, z > 0.0)
+                };
+                target.iter().zip(row).map(pair).collect()
+            });
+            let classes = labels.names.len();
+            let counted = Evidence::labels(0.0, classes, texts.collect::<Vec<_>>());
+            let evidence = Evidence {
+                loss: loss / classes as f64,
+                ..counted
+            };
+            Scores::of(&evidence, &labels.names)
         }
         Problem::Regression => {
-            let pairs: Vec<(f64, f64)> = known
-                .filter_map(|(t, row)| Some((f64::from(*t.first()?), f64::from(*row.first()?))))
-                .collect();
-            let loss = pairs.iter().map(|(t, y)| (t - y).powi(2)).sum();
-            let mut scores = Scores::mean(loss, pairs.len() as u64)?;
-            scores.correlation = pearson(&pairs);
-            Ok(scores)
+            let pairs = known
+                .filter_map(|(t, row)| Some((f64::from(*t.first()?), f64::from(*row.first()?))));
+            Scores::of(&Evidence::numbers(pairs.collect()), &[])
         }
     }
-}
-
-/// Pearson's correlation; `None` where one side does not vary.
-fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
-    let n = pairs.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
-    let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
-    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
-    for (x, y) in pairs {
-        xy += (x - mx) * (y - my);
-        xx += (x - mx).powi(2);
-        yy += (y - my).powi(2);
-    }
-    (xx > 0.0 && yy > 0.0).then(|| xy / (xx * yy).sqrt())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Batch, Batches, Named, Targets};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, LanguageTally, Purpose, Setup, Tally, able};
+use super::evidence::{Asked, Evidence};
 use super::feed::Feed;
 use super::scores::Scores;
 use super::{AnyObjective, LENGTH, Objective, Problem, WrongOption, check_length, require};
@@ -102,6 +103,10 @@ impl Objective for Mlm {
         Some(Head::MaskedLm)
     }
 
+    fn asked(&self) -> Asked {
+        Asked::MaskedTokens
+    }
+
     fn length(&self) -> usize {
         self.max_len
     }
@@ -163,6 +168,10 @@ impl Objective for MlmNsp {
 
     fn head(&self) -> Option<Head> {
         Some(Head::NextSentence)
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::MaskedTokens
     }
 
     fn length(&self) -> usize {
@@ -359,9 +368,11 @@ impl Tally for Guesses {
     }
 
     fn scores(&self) -> Result<Scores> {
-        let mut scores = self.words.scores()?;
-        scores.accuracy = Some(self.hits as f64 / scores.examples as f64);
-        scores.next_sentence = (self.pairs > 0).then(|| self.next_hits as f64 / self.pairs as f64);
-        Ok(scores)
+        let (loss, tokens) = self.words.sums();
+        let evidence = Evidence {
+            next_sentence: (self.pairs > 0).then_some([self.next_hits, self.pairs]),
+            ..Evidence::masked_tokens(loss, tokens, self.hits)
+        };
+        Scores::of(&evidence, &[])
     }
 }

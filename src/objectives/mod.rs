@@ -7,8 +7,12 @@ pub mod analysis;
 pub mod batch;
 pub mod coverage;
 pub mod criterion;
+mod entities;
+pub mod evidence;
 pub mod feed;
 pub mod labels;
+pub mod measures;
+pub mod metrics;
 pub mod scores;
 
 pub(crate) mod classify;
@@ -42,6 +46,7 @@ use crate::models::Cut;
 use crate::schema::{self, Fault};
 use crate::text::Keep;
 use criterion::{Criterion, Setup};
+use evidence::Asked;
 
 /// All objectives, in the order in which they are listed.
 pub const OBJECTIVES: &[Registered] = &[
@@ -66,6 +71,11 @@ pub trait Objective: Options {
     /// What it learns labels of.
     fn labels(&self) -> Labelled {
         Labelled::None
+    }
+
+    /// What a model is asked that is scored; by one of the metrics of that its best checkpoint is chosen.
+    fn asked(&self) -> Asked {
+        Asked::Tokens
     }
 
     /// What its work is counted in.

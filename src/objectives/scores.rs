@@ -1,69 +1,177 @@
 //! Scores of a model on a set of texts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
+use super::evidence::{Asked, Confusion, Counts, Evidence};
+use super::metrics::{self, METRICS, Metric};
 use crate::error::{Error, Result};
 
 /// What an evaluation gives.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Texts (classifier) or tokens (language model) scored.
+    /// Texts (classifier), words or tokens (language model) scored.
     pub examples: u64,
-    /// Mean cross entropy in nats, per text or per token.
+    /// Mean loss in nats, per text, word or token; of numbers the mean squared error.
     pub loss: f64,
-    /// exp(loss), for language models and autoencoders.
+    /// What was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perplexity: Option<f64>,
-    /// Share of masked tokens, or of texts with all their labels, that were predicted right.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-    /// Share of right next-sentence predictions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_sentence: Option<f64>,
-    /// F1 over all labels of all texts together (micro), for several labels a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub f1: Option<f64>,
-    /// Pearson's correlation, for numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub correlation: Option<f64>,
-    /// For classifiers.
+    pub asked: Option<Asked>,
+    /// By what the best checkpoint is chosen.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "metrics::by_name"
+    )]
+    pub metric: Option<&'static Metric>,
+    /// All metrics that have a value, by their names.
+    #[serde(flatten)]
+    pub metrics: BTreeMap<String, f64>,
+    /// Each class, where labels were asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<ClassScores>,
+    /// Each kind of entity, where the labels of words mark some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities: Option<ClassScores>,
     /// The answers one by one, where texts have some; not written with the scores.
     #[serde(skip)]
     pub analysis: Option<Analysis>,
 }
 
-/// How well labels were predicted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Classes whose confusion matrix is still read.
+pub const MATRIX: usize = 20;
+
+/// Classes one by one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
-    /// Share of right labels.
-    pub accuracy: f64,
-    /// 1 − accuracy.
-    pub error: f64,
-    /// Mean of the classes' F1.
-    pub macro_f1: f64,
-    /// F1 per class.
+    /// What they are called.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Share of what was said that is there.
+    #[serde(default)]
+    pub precision: Vec<f64>,
+    /// Share of what is there that was said.
+    #[serde(default)]
+    pub recall: Vec<f64>,
+    /// The harmonic mean of both.
     pub f1: Vec<f64>,
-    /// `confusion[true][predicted]`: numbers of texts.
-    pub confusion: Vec<Vec<u64>>,
+    /// How often each is there.
+    #[serde(default)]
+    pub support: Vec<u64>,
+    /// `confusion[true][predicted]`, where each answer is one class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Confusion,
+}
+
+impl ClassScores {
+    fn new(counts: &[Counts], names: Vec<String>, confusion: Confusion) -> Self {
+        let each = |of: fn(&Counts) -> f64| counts.iter().map(of).collect();
+        Self {
+            names,
+            precision: each(Counts::precision),
+            recall: each(Counts::recall),
+            f1: each(Counts::f1),
+            support: counts.iter().map(|c| c.there).collect(),
+            confusion,
+        }
+    }
+
+    /// Rows of cells for each class, the first of them the head; `what` says what a class is.
+    pub fn table(&self, what: &str) -> Vec<Vec<String>> {
+        let head = [what, "precision", "recall", "F1", "support"];
+        let mut rows = vec![head.map(String::from).to_vec()];
+        let each = self.names.iter().zip(&self.precision).zip(&self.recall);
+        let each = each.zip(&self.f1).zip(&self.support);
+        rows.extend(each.map(|((((name, precision), recall), f1), support)| {
+            let share = |share: &f64| format!("{share:.3}");
+            let [precision, recall, f1] = [precision, recall, f1].map(share);
+            vec![name.clone(), precision, recall, f1, support.to_string()]
+        }));
+        rows
+    }
+
+    /// Rows of cells of the confusion matrix, the first of them the head; `None` where there is none, or
+    /// it is too large to be read.
+    pub fn matrix(&self) -> Option<Vec<Vec<String>>> {
+        if self.confusion.is_empty() || self.confusion.len() > MATRIX {
+            return None;
+        }
+        let head = ["true \\ predicted".to_string()];
+        let head: Vec<String> = head.into_iter().chain(self.names.clone()).collect();
+        let rows = self.names.iter().zip(&self.confusion).map(|(name, row)| {
+            let counts = row.iter().map(u64::to_string);
+            [name.clone()].into_iter().chain(counts).collect()
+        });
+        Some([head].into_iter().chain(rows).collect())
+    }
+
+    /// Answers that are right.
+    pub fn right(&self) -> u64 {
+        (0..self.confusion.len())
+            .map(|c| self.confusion[c][c])
+            .sum()
+    }
+
+    /// How often each class was predicted, where each answer is one class.
+    pub fn predicted(&self) -> Vec<u64> {
+        (0..self.confusion.len())
+            .map(|class| self.confusion.iter().map(|row| row[class]).sum())
+            .collect()
+    }
 }
 
 impl Scores {
+    /// The scores that follow from counted answers; `names` are those of the classes.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] where there is nothing to score.
+    pub fn of(evidence: &Evidence, names: &[String]) -> Result<Self> {
+        if evidence.answers == 0 {
+            return Err(Error::Metric {
+                what: "the scores",
+                message: "there is no text to score; check the data and max_len".into(),
+            });
+        }
+        let asked = evidence.asked;
+        // A number that JSON cannot hold, as a perplexity beyond all bounds, is none.
+        let value = |metric: &Metric| {
+            let value = (metric.of)(evidence).filter(|value| value.is_finite());
+            Some((metric.name.to_string(), value?))
+        };
+        let fit = METRICS
+            .iter()
+            .filter(|m| m.asked.contains(&asked) && m.name != LOSS);
+        let usual = metrics::usual(asked, evidence.entities.is_some());
+        let (classes, confusion) = (&evidence.classes, evidence.confusion.clone());
+        let entities = evidence.entities.as_ref().map(|kinds| {
+            let counts: Vec<Counts> = kinds.values().copied().collect();
+            ClassScores::new(&counts, kinds.keys().cloned().collect(), Vec::new())
+        });
+        Ok(Self {
+            examples: evidence.answers,
+            loss: evidence.loss / evidence.answers as f64,
+            asked: Some(asked),
+            metric: usual.first().and_then(|name| metrics::find(name)),
+            metrics: fit.filter_map(value).collect(),
+            classes: (!classes.is_empty())
+                .then(|| ClassScores::new(classes, names.to_vec(), confusion)),
+            entities,
+            analysis: None,
+        })
+    }
+
     /// Scores that are a mean loss and nothing else.
     ///
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn mean(loss_sum: f64, examples: u64) -> Result<Self> {
-        Self::of("the loss", loss_sum, examples)
-    }
-
-    fn of(what: &'static str, loss_sum: f64, examples: u64) -> Result<Self> {
         Ok(Self {
-            examples,
-            loss: mean(what, loss_sum, examples)?,
-            ..Self::default()
+            metric: metrics::find(LOSS),
+            metrics: BTreeMap::new(),
+            asked: None,
+            ..Self::language(loss_sum, examples)?
         })
     }
 
@@ -72,11 +180,7 @@ impl Scores {
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn language(loss_sum: f64, tokens: u64) -> Result<Self> {
-        let scores = Self::of("perplexity", loss_sum, tokens)?;
-        Ok(Self {
-            perplexity: Some(scores.loss.exp()),
-            ..scores
-        })
+        Self::of(&Evidence::tokens(loss_sum, tokens), &[])
     }
 
     /// Scores of a classifier: `loss_sum` over texts, and how often each true class (outer) was
@@ -84,119 +188,83 @@ impl Scores {
     ///
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score or the matrix is not square.
-    pub fn classifier(loss_sum: f64, confusion: Vec<Vec<u64>>) -> Result<Self> {
-        let classes = ClassScores::new(confusion)?;
-        let texts = classes.confusion.iter().flatten().sum();
-        Ok(Self {
-            classes: Some(classes),
-            ..Self::mean(loss_sum, texts)?
-        })
-    }
-
-    /// Whether numbers were to be said: the loss is then the mean squared error, and nothing else may be
-    /// known.
-    pub fn is_of_numbers(&self) -> bool {
-        let others = [self.perplexity, self.accuracy, self.f1];
-        self.classes.is_none() && others.iter().all(Option::is_none)
-    }
-
-    /// What the best checkpoint is chosen by, lower is better: the error of a classifier (ties
-    /// are broken by the loss), the loss of anything else.
-    pub fn to_minimise(&self) -> f64 {
-        match &self.classes {
-            // Errors differ by 1/examples at least, so a loss squeezed below that only breaks ties.
-            Some(c) => {
-                c.error + (self.loss / (1.0 + self.loss)).max(0.0) / (2.0 * self.examples as f64)
-            }
-            None => self.loss,
-        }
-    }
-}
-
-fn mean(what: &'static str, sum: f64, count: u64) -> Result<f64> {
-    if count == 0 {
-        return Err(Error::Metric {
-            what,
-            message: "there is no text to score; check the data and max_len".into(),
-        });
-    }
-    Ok(sum / count as f64)
-}
-
-/// Labels that cannot be scored.
-fn bad(message: String) -> Error {
-    Error::Metric {
-        what: "the accuracy",
-        message,
-    }
-}
-
-impl ClassScores {
-    /// From `confusion[true][predicted]`.
-    ///
-    /// A class that is neither there nor predicted has F1 = 0, as in scikit-learn.
-    ///
-    /// # Errors
-    /// [`Error::Metric`] where the matrix is empty, not square or all zero.
-    pub fn new(confusion: Vec<Vec<u64>>) -> Result<Self> {
-        let k = confusion.len();
-        if k == 0 || confusion.iter().any(|row| row.len() != k) {
-            return Err(bad(format!(
-                "the confusion matrix is not square ({k} rows)"
-            )));
-        }
-        let total: u64 = confusion.iter().flatten().sum();
-        if total == 0 {
-            return Err(bad("there is no text to score".into()));
-        }
-        let right: u64 = (0..k).map(|c| confusion[c][c]).sum();
-        let f1: Vec<f64> = (0..k)
-            .map(|c| {
-                let there: u64 = confusion[c].iter().sum();
-                let predicted: u64 = confusion.iter().map(|row| row[c]).sum();
-                // F1 = 2·tp / (2·tp + fp + fn), and the denominator is there + predicted.
-                match there + predicted {
-                    0 => 0.0,
-                    sum => 2.0 * confusion[c][c] as f64 / sum as f64,
-                }
-            })
+    pub fn classifier(loss_sum: f64, confusion: Confusion) -> Result<Self> {
+        let names: Vec<String> = (0..confusion.len())
+            .map(|class| class.to_string())
             .collect();
-        let accuracy = right as f64 / total as f64;
-        Ok(Self {
-            accuracy,
-            error: (total - right) as f64 / total as f64,
-            macro_f1: f1.iter().sum::<f64>() / k as f64,
-            f1,
-            confusion,
-        })
+        Self::of(&Evidence::label(loss_sum, confusion)?, &names)
     }
 
-    /// From true and predicted labels, each below `classes`.
-    ///
-    /// # Errors
-    /// [`Error::Metric`] where the lists differ in length or a label is out of range.
-    pub fn from_labels(truth: &[usize], predicted: &[usize], classes: usize) -> Result<Self> {
-        if truth.len() != predicted.len() {
-            let (truth, predicted) = (truth.len(), predicted.len());
-            return Err(bad(format!("{truth} labels and {predicted} predictions")));
+    /// The same, to be judged by another metric.
+    pub fn by(self, metric: Option<&'static Metric>) -> Self {
+        Self {
+            metric: metric.or(self.metric),
+            ..self
         }
-        let mut confusion = vec![vec![0; classes]; classes];
-        for (&t, &p) in truth.iter().zip(predicted) {
-            let cell = confusion.get_mut(t).and_then(|row| row.get_mut(p));
-            let beyond = || format!("label {t} or prediction {p} is not below {classes}");
-            *cell.ok_or_else(|| bad(beyond()))? += 1;
-        }
-        Self::new(confusion)
     }
 
-    /// Texts with a wrong label.
-    pub fn wrong(&self) -> u64 {
-        let right: u64 = (0..self.confusion.len())
-            .map(|c| self.confusion[c][c])
-            .sum();
-        self.confusion.iter().flatten().sum::<u64>() - right
+    /// The value of a metric, where it has one.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        if name == LOSS {
+            return Some(self.loss);
+        }
+        // Scores of before there were metrics have a confusion matrix.
+        let counted = || {
+            let classes = self.classes.as_ref()?;
+            let evidence = Evidence::label(0.0, classes.confusion.clone()).ok()?;
+            (metrics::find(name)?.of)(&evidence)
+        };
+        let known = self.metrics.get(name).copied();
+        known.or_else(|| counted().filter(|_| self.metric.is_none()))
+    }
+
+    /// The metric that they are judged by: of scores of before there were metrics the error, or the loss.
+    pub fn metric(&self) -> Option<&'static Metric> {
+        let old = if self.classes.is_some() { ERROR } else { LOSS };
+        self.metric.or_else(|| metrics::find(old))
+    }
+
+    /// The metrics that are told, with their values: the one that they are judged by first.
+    pub fn told(&self) -> Vec<(&'static Metric, f64)> {
+        let mut names: Vec<&str> = self.metric().map(|m| m.name).into_iter().collect();
+        if let Some(asked) = self.asked {
+            names.extend(metrics::usual(asked, self.entities.is_some()));
+        }
+        let mut told: Vec<(&'static Metric, f64)> = Vec::new();
+        for name in names {
+            if let (Some(metric), Some(value)) = (metrics::find(name), self.value(name))
+                && told.iter().all(|(m, _)| *m != metric)
+            {
+                told.push((metric, value));
+            }
+        }
+        told
+    }
+
+    /// What the best checkpoint is chosen by, lower is better: the metric, and of equals the loss. What
+    /// has no value is worse than all that has.
+    pub fn to_minimise(&self) -> [f64; 2] {
+        let Some(metric) = self.metric() else {
+            return [self.loss, 0.0];
+        };
+        match (metric.name, self.value(metric.name)) {
+            // The loss orders as perplexity does, and is never too large.
+            ("loss" | "perplexity", _) => [self.loss, 0.0],
+            ("error" | "accuracy", _) if self.value(ERROR).is_some() => {
+                let error = self.value(ERROR).unwrap_or(1.0);
+                // Errors differ by 1/examples at least, so a loss squeezed below that only breaks ties.
+                let tie = (self.loss / (1.0 + self.loss)).max(0.0);
+                [error + tie / (2.0 * self.examples as f64), 0.0]
+            }
+            (_, Some(value)) if metric.higher_is_better => [-value, self.loss],
+            (_, Some(value)) => [value, self.loss],
+            (_, None) => [f64::from(f32::MAX), self.loss],
+        }
     }
 }
+
+const LOSS: &str = "loss";
+const ERROR: &str = "error";
 
 /// Probabilities of classes.
 pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -221,31 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn three_classes_by_hand() {
-        // class 0: 4 right of 5 there, 6 predicted: F1 = 8/11; class 1: 2 of 3, 2: 4/5; class 2: 1 of 2, 2: 2/4
-        let truth = [0, 0, 0, 0, 0, 1, 1, 1, 2, 2];
-        let guess = [0, 0, 0, 0, 2, 1, 1, 0, 2, 0];
-        let s = ClassScores::from_labels(&truth, &guess, 3).unwrap();
-        near(s.accuracy, 0.7);
-        near(s.error, 0.3);
-        near(s.f1[0], 8.0 / 11.0);
-        near(s.f1[1], 4.0 / 5.0);
-        near(s.f1[2], 0.5);
-        near(s.macro_f1, (8.0 / 11.0 + 0.8 + 0.5) / 3.0);
-        assert_eq!(s.confusion, [[4, 0, 1], [1, 2, 0], [1, 0, 1]]);
-        assert_eq!(s.wrong(), 3);
-    }
-
-    #[test]
-    fn a_class_never_seen_counts_as_zero() {
-        let s = ClassScores::from_labels(&[0, 0], &[0, 0], 2).unwrap();
-        near(s.macro_f1, 0.5);
-    }
-
-    #[test]
     fn perplexity_of_a_uniform_guess_is_the_vocabulary() {
         let s = Scores::language(7.0 * 50f64.ln(), 7).unwrap();
-        near(s.perplexity.unwrap(), 50.0);
+        near(s.value("perplexity").unwrap(), 50.0);
     }
 
     #[test]
@@ -258,12 +304,51 @@ mod tests {
     }
 
     #[test]
+    fn another_metric_chooses_otherwise() {
+        // One class for all: fewer errors, and nothing learned.
+        let lazy = Scores::classifier(1.0, vec![vec![0, 3], vec![0, 7]]).unwrap();
+        let fair = Scores::classifier(9.0, vec![vec![2, 1], vec![3, 4]]).unwrap();
+        assert!(lazy.to_minimise() < fair.to_minimise());
+        let by_mcc = |s: &Scores| s.clone().by(metrics::find("mcc"));
+        assert!(by_mcc(&fair).to_minimise() < by_mcc(&lazy).to_minimise());
+    }
+
+    #[test]
+    fn what_has_no_value_is_worse_than_the_worst() {
+        let of = |said: [f64; 3]| {
+            let numbers = [1.0, 2.0, 3.0].into_iter().zip(said).collect();
+            Scores::of(&Evidence::numbers(numbers), &[]).unwrap()
+        };
+        let (flat, upside_down) = (of([2.0; 3]), of([9.0, 5.0, 1.0]));
+        assert_eq!(flat.value("spearman"), None);
+        near(upside_down.value("spearman").unwrap(), -1.0);
+        assert!(upside_down.to_minimise() < flat.to_minimise());
+        // Of equals the loss decides.
+        assert!(flat.to_minimise() < of([99.0; 3]).to_minimise());
+    }
+
+    #[test]
+    fn scores_of_before_there_were_metrics_are_read() {
+        let old = r#"{"examples":10,"loss":0.5,"classes":{"accuracy":0.7,"error":0.3,"macro_f1":0.6,
+            "f1":[0.8,0.4],"confusion":[[6,1],[2,1]]}}"#;
+        let old: Scores = serde_json::from_str(old).unwrap();
+        near(old.value("error").unwrap(), 0.3);
+        let now = Scores::classifier(5.0, vec![vec![6, 1], vec![2, 1]]).unwrap();
+        assert_eq!(old.to_minimise(), now.to_minimise());
+        assert_eq!(old.told()[0].0.name, "error");
+        let old: Scores =
+            serde_json::from_str(r#"{"examples":3,"loss":2.0,"perplexity":7.4}"#).unwrap();
+        assert_eq!(old.value("perplexity"), Some(7.4));
+        assert_eq!(old.to_minimise(), [2.0, 0.0]);
+    }
+
+    #[test]
     fn nothing_to_score_is_an_error() {
         assert!(Scores::language(0.0, 0).is_err());
-        assert!(ClassScores::new(vec![]).is_err());
-        assert!(ClassScores::new(vec![vec![0, 0], vec![0, 0]]).is_err());
-        assert!(ClassScores::new(vec![vec![1], vec![0, 1]]).is_err());
-        assert!(ClassScores::from_labels(&[0], &[5], 2).is_err());
-        assert!(ClassScores::from_labels(&[0], &[], 2).is_err());
+        assert!(Scores::classifier(0.0, vec![]).is_err());
+        assert!(Scores::classifier(0.0, vec![vec![0, 0], vec![0, 0]]).is_err());
+        assert!(Scores::classifier(0.0, vec![vec![1], vec![0, 1]]).is_err());
+        assert!(Evidence::of_labels(&[0], &[5], 2).is_err());
+        assert!(Evidence::of_labels(&[0], &[], 2).is_err());
     }
 }

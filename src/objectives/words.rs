@@ -1,5 +1,6 @@
 //! "token_classify": the label of every word.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use super::batch::{Batch, Batches, Named, Targets};
 use super::classify::check_smoothing;
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, able};
+use super::entities;
+use super::evidence::{Asked, Counts, Evidence};
 use super::feed::Feed;
 use super::labels::Labels;
 use super::scores::Scores;
@@ -68,6 +71,10 @@ impl Objective for Words {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::Words
     }
 
     fn kept_end(&self) -> Keep {
@@ -176,9 +183,7 @@ impl Criterion for Tagging {
             wrong: Vec::new(),
             confusion: vec![vec![0; classes]; classes],
             loss: 0.0,
-            hits: 0,
-            said: 0,
-            there: 0,
+            entities: entities::are_marked(&self.labels.names).then(BTreeMap::new),
         })
     }
 }
@@ -198,10 +203,8 @@ struct Labelling<'a> {
     wrong: Vec<Wrong>,
     confusion: Vec<Vec<u64>>,
     loss: f64,
-    /// Entities that were found, that were said to be there, that are there.
-    hits: usize,
-    said: usize,
-    there: usize,
+    /// Entities by their kind, where the labels mark some.
+    entities: Option<BTreeMap<String, Counts>>,
 }
 
 impl Tally for Labelling<'_> {
@@ -231,69 +234,22 @@ impl Tally for Labelling<'_> {
                     off: is.len() as f64 / pairs.len() as f64,
                 });
             }
-            let truth = entities(&pairs.iter().map(|p| name(p.0)).collect::<Vec<_>>());
-            let guess = entities(&pairs.iter().map(|p| name(p.1)).collect::<Vec<_>>());
-            self.hits += guess.iter().filter(|span| truth.contains(span)).count();
-            self.said += guess.len();
-            self.there += truth.len();
+            if let Some(found) = &mut self.entities {
+                let (truth, said): (Vec<&str>, Vec<&str>) =
+                    pairs.iter().map(|&(t, g)| (name(t), name(g))).unzip();
+                entities::count(found, &truth, &said);
+            }
         }
         Ok(())
     }
 
     fn scores(&self) -> Result<Scores> {
-        let mut scores = Scores::classifier(self.loss, self.confusion.clone())?;
-        // Of entities, where the labels mark some.
-        let all = (self.said + self.there) as f64;
-        scores.f1 = (self.there > 0).then(|| 2.0 * self.hits as f64 / all);
+        let (confusion, entities) = (self.confusion.clone(), self.entities.clone());
+        let evidence = Evidence::words(self.loss, confusion, entities)?;
+        let mut scores = Scores::of(&evidence, self.names)?;
         scores.analysis = Some(Analysis {
-            classes: self.names.to_vec(),
             worst: self.setup.worst(self.wrong.clone())?,
         });
         Ok(scores)
-    }
-}
-
-/// An entity: its kind, its first word, one past its last.
-type Span<'a> = (&'a str, usize, usize);
-
-/// The entities that labels of the form B-KIND, I-KIND, O mark; as seqeval's default reads them, an
-/// I- without a beginning begins one.
-fn entities<'a>(labels: &[&'a str]) -> Vec<Span<'a>> {
-    let mut spans: Vec<Span<'a>> = Vec::new();
-    let mut open: Option<(&str, usize)> = None;
-    for (at, label) in labels.iter().chain([&"O"]).enumerate() {
-        let (mark, kind) = label.split_once('-').unwrap_or(("O", ""));
-        let goes_on = mark == "I" && open.is_some_and(|(k, _)| k == kind);
-        if goes_on {
-            continue;
-        }
-        if let Some((kind, start)) = open.take() {
-            spans.push((kind, start, at));
-        }
-        if mark == "B" || mark == "I" {
-            open = Some((kind, at));
-        }
-    }
-    spans
-}
-
-#[cfg(test)]
-mod tests {
-    use super::entities;
-
-    #[test]
-    fn entities_are_read_as_seqeval_does() {
-        let labels = [
-            "B-PER", "I-PER", "O", "I-LOC", "B-LOC", "I-PER", "O", "B-PER",
-        ];
-        let expected = [
-            ("PER", 0, 2),
-            ("LOC", 3, 4),
-            ("LOC", 4, 5),
-            ("PER", 5, 6),
-            ("PER", 7, 8),
-        ];
-        assert_eq!(entities(&labels), expected);
-        assert_eq!(entities(&["O", "NOUN"]), []);
     }
 }

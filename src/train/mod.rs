@@ -4,6 +4,7 @@
 //! run one after the other. [`run`] drives a whole run, `trainer` one unit, and a [`Task`] is
 //! what a unit trains: the only part that knows a model and a GPU.
 
+mod advice;
 pub mod artifacts;
 pub mod config;
 pub mod estimate;
@@ -19,6 +20,7 @@ pub mod run;
 mod session;
 pub mod state;
 pub(crate) mod stats;
+mod stop;
 pub mod survey;
 pub mod task;
 pub mod tasks;
@@ -29,5 +31,5 @@ pub use crate::objectives::scores::Scores;
 pub use config::{Overrides, RunConfig, StageConfig};
 pub use session::{fit, train};
 pub use state::TensorMap;
+pub use stop::StopFlag;
 pub use task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest, Unit};
-pub use trainer::StopFlag;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::task::Split;
+use crate::objectives::metrics::Form;
 use crate::objectives::scores::Scores;
 
 /// One thing that happened. Serialised, it is a line of `--json` and of `metrics.jsonl`.
@@ -256,27 +257,17 @@ pub fn sentence(event: &Event<'_>) -> Option<String> {
 /// Scores on one line.
 pub fn brief(scores: &Scores) -> String {
     let mut text = format!("loss {:.4}", scores.loss);
-    if let Some(p) = scores.perplexity {
-        text += &format!(", perplexity {p:.2}");
-    }
-    let shares = [
-        ("accuracy", scores.accuracy),
-        ("next sentence", scores.next_sentence),
-    ];
-    for (name, share) in shares {
-        if let Some(share) = share {
-            text += &format!(", {name} {:.2} %", 100.0 * share);
+    for (metric, value) in scores.told() {
+        if metric.name == "loss" {
+            continue;
         }
-    }
-    if let Some(f1) = scores.f1 {
-        text += &format!(", micro F1 {f1:.3}");
-    }
-    if let Some(r) = scores.correlation {
-        text += &format!(", correlation {r:.3}");
-    }
-    if let Some(c) = &scores.classes {
-        let error = 100.0 * c.error;
-        text += &format!(", error {error:.2} %, macro F1 {:.3}", c.macro_f1);
+        let unit = if metric.form == Form::Percent {
+            " %"
+        } else {
+            ""
+        };
+        let name = metric.title.trim_end_matches(" %");
+        text += &format!(", {name} {}{unit}", metric.shown(value));
     }
     text
 }

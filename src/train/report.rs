@@ -1,15 +1,18 @@
 //! What a run comes to: one row per stage, as a table and as `results.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{RunConfig, StageKind};
+use super::config::{RunConfig, StageConfig, StageKind};
 use super::progress::thousands;
 use super::stats::{Interval, student_t, wilson};
 use crate::atomic::write_file;
 use crate::bounded;
 use crate::error::{Error, Result};
+use crate::objectives::evidence::Asked;
+use crate::objectives::metrics::{self, Form, METRICS, Metric};
 use crate::objectives::scores::Scores;
 
 const DONE: &str = "done.json";
@@ -44,6 +47,12 @@ pub struct UnitResult {
     pub seconds: f64,
     /// The step whose weights the model has.
     pub best_step: Option<u64>,
+    /// Whether it ended before its budget, for want of patience.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// What its evaluations warn of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// That model's scores on the validation split.
     pub validation: Option<Scores>,
     /// That model's scores on the test split.
@@ -88,6 +97,16 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_file(path, &text)
 }
 
+/// A metric of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Mean {
+    /// With its 95 % interval: Student's t over repeats; of a share of answers of one run Wilson's.
+    Within(Interval),
+    /// Of one run.
+    Plain(f64),
+}
+
 /// One stage's row.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
@@ -97,19 +116,13 @@ pub struct Row {
     pub kind: StageKind,
     /// Units behind the row.
     pub repeats: usize,
-    /// Error of a classifier, 0 to 1, with its 95 % interval: Student's t over repeats, Wilson's over the
-    /// texts where there is one unit. Of the test texts, or where the run has none those for validation.
-    pub error: Option<Interval>,
-    /// Mean perplexity, of the test split or else the validation split.
-    pub perplexity: Option<f64>,
-    /// Mean accuracy on masked tokens, or with several labels a text, likewise.
-    pub accuracy: Option<f64>,
-    /// Mean F1 of several labels a text, or of entities, likewise.
-    pub f1: Option<f64>,
-    /// Mean squared error of numbers, likewise.
-    pub squared_error: Option<f64>,
-    /// Mean correlation of numbers, likewise.
-    pub correlation: Option<f64>,
+    /// By what the stage's best checkpoint is chosen.
+    #[serde(with = "metrics::by_name")]
+    pub metric: Option<&'static Metric>,
+    /// The metrics by their names: means over the repeats, of the test texts; where the run has none, of
+    /// those for validation.
+    #[serde(flatten)]
+    pub metrics: BTreeMap<&'static str, Mean>,
     /// Numbers that the model has.
     pub parameters: u64,
     /// Those of them that were trained.
@@ -143,16 +156,16 @@ impl Report {
         let rows = stages.iter().filter_map(|stage| {
             let own = units.iter().filter(|u| u.stage == stage.name);
             let own: Vec<&UnitResult> = own.collect();
-            (!own.is_empty()).then(|| row(&stage.name, stage.kind, &own, tested(&units)))
+            (!own.is_empty()).then(|| row(stage, &own, &units))
         });
         let kind_of = |u: &UnitResult| stages.iter().find(|s| s.name == u.stage).map(|s| s.kind);
         let score = |u: &UnitResult| {
             let scores = u.validation.as_ref().or(u.test.as_ref());
-            scores.map_or(f64::MAX, Scores::to_minimise)
+            scores.map_or([f64::MAX; 2], Scores::to_minimise)
         };
         let best = |kind| {
             let own = units.iter().filter(|u| kind_of(u) == Some(kind));
-            own.min_by(|a, b| score(a).total_cmp(&score(b)))
+            own.min_by(|a, b| by_score(&score(a), &score(b)))
         };
         let model = best(StageKind::Finetune).or_else(|| best(StageKind::Pretrain));
         Self {
@@ -178,58 +191,84 @@ impl Report {
 
     /// The table's rows of cells, the first of them the head.
     pub fn cells(&self) -> Vec<Vec<String>> {
-        const TRAINED: usize = 7;
-        let error = match tested(&self.units) {
-            true => "test error % (95 %)",
-            false => "validation error % (95 %)",
-        };
-        let head = [
-            "model",
-            error,
-            "perplexity",
-            "accuracy %",
-            "F1",
-            "squared error",
-            "correlation",
-            "trained %",
-            "peak MiB",
-            "runs",
-            "tokens/s",
-            "seconds",
-        ];
-        let mut cells = vec![head.map(String::from)];
+        let shown: Vec<&Metric> = (METRICS.iter())
+            .filter(|metric| {
+                self.rows
+                    .iter()
+                    .any(|r| r.metrics.contains_key(metric.name))
+            })
+            .collect();
+        let mut head = vec!["model".to_string()];
+        head.extend(shown.iter().map(|metric| self.title(metric)));
+        let rest = ["trained %", "peak MiB", "runs", "tokens/s", "seconds"];
+        head.extend(rest.map(String::from));
+        let trained = 1 + shown.len();
+        let mut cells = vec![head];
         let known = |cell: Option<String>| cell.unwrap_or("–".into());
         for row in &self.rows {
             let trains = row.kind != StageKind::Evaluate;
             let mebibytes = |bytes| thousands(bytes as f64 / f64::from(1 << 20));
-            cells.push([
-                row.model.clone(),
-                known(row.error.map(|e| interval(&e, row.repeats))),
-                known(row.perplexity.map(|p| format!("{p:.2}"))),
-                known(row.accuracy.map(|a| format!("{:.2}", 100.0 * a))),
-                known(row.f1.map(|f1| format!("{f1:.3}"))),
-                known(row.squared_error.map(|e| format!("{e:.4}"))),
-                known(row.correlation.map(|c| format!("{c:.3}"))),
+            let value = |metric: &&Metric| {
+                let mean = row.metrics.get(metric.name);
+                known(mean.map(|mean| cell(metric, mean, row.repeats)))
+            };
+            let mut line = vec![row.model.clone()];
+            line.extend(shown.iter().map(value));
+            line.extend([
                 known(trains.then(|| percent(row.trainable, row.parameters))),
                 known(row.peak_memory.map(mebibytes)),
                 row.repeats.to_string(),
                 known(trains.then(|| thousands(row.tokens_per_second))),
                 thousands(row.seconds),
             ]);
+            cells.push(line);
         }
-        let says = |column: usize, cell: &str| cell != "–" && (column != TRAINED || cell != "100");
+        let says = |column: usize, cell: &str| cell != "–" && (column != trained || cell != "100");
         let kept: Vec<usize> = (0..cells[0].len())
             .filter(|&column| cells[1..].iter().any(|row| says(column, &row[column])))
             .collect();
-        let cut = |row: &[String; 12]| kept.iter().map(|&column| row[column].clone()).collect();
+        let cut = |row: &Vec<String>| kept.iter().map(|&column| row[column].clone()).collect();
         cells.iter().map(cut).collect()
+    }
+
+    /// A metric's column: of labels the part of the data that was scored, and whether there are intervals.
+    fn title(&self, metric: &Metric) -> String {
+        let part = match (is_of_language(metric), tested(metric, &self.units)) {
+            (true, _) => "",
+            (false, true) => "test ",
+            (false, false) => "validation ",
+        };
+        let within = |row: &Row| row.interval(metric.name).is_some();
+        let interval = if self.rows.iter().any(within) {
+            " (95 %)"
+        } else {
+            ""
+        };
+        format!("{part}{}{interval}", metric.title)
     }
 }
 
-/// Whether classes were asked for on texts for testing.
-fn tested(units: &[UnitResult]) -> bool {
-    let classes = |u: &UnitResult| u.test.as_ref().is_some_and(|s| s.classes.is_some());
-    units.iter().any(classes)
+/// Whether a metric is one of texts without labels: those of all stages are compared, whatever was scored.
+fn is_of_language(metric: &Metric) -> bool {
+    metric
+        .asked
+        .iter()
+        .all(|asked| matches!(asked, Asked::Tokens | Asked::MaskedTokens))
+}
+
+/// Whether a metric is known of texts for testing.
+fn tested(metric: &Metric, units: &[UnitResult]) -> bool {
+    let known = |u: &UnitResult| {
+        u.test
+            .as_ref()
+            .is_some_and(|s| s.value(metric.name).is_some())
+    };
+    units.iter().any(known)
+}
+
+/// The order of two scores, as [`Scores::to_minimise`] gives them, the better first.
+pub fn by_score(a: &[f64; 2], b: &[f64; 2]) -> std::cmp::Ordering {
+    a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]))
 }
 
 /// A score by its name, as it is shown.
@@ -256,58 +295,55 @@ impl Measure {
     }
 }
 
-/// Of all scores the one that says most about what is learned.
+/// The score by which a model is judged.
 pub fn measure(scores: &Scores) -> Option<Measure> {
-    let of = |name, value: Option<f64>| {
-        value.map(|value| Measure {
-            name,
-            value,
-            is_ratio: false,
-        })
-    };
-    let error = scores.classes.as_ref().map(|c| 100.0 * c.error);
-    let perplexity = of("perplexity", scores.perplexity).map(|m| Measure {
-        is_ratio: true,
-        ..m
-    });
-    (of("correlation", scores.correlation))
-        .or(of("F1", scores.f1))
-        .or(of("error %", error))
-        .or(perplexity)
-        .or(of("accuracy %", scores.accuracy.map(|a| 100.0 * a)))
+    let metric = scores.metric()?;
+    Some(Measure {
+        name: metric.title,
+        value: metric.in_unit(scores.value(metric.name)?),
+        is_ratio: metric.form == Form::Ratio,
+    })
 }
 
-fn row(name: &str, kind: StageKind, units: &[&UnitResult], tested: bool) -> Row {
+impl Row {
+    /// The interval of a metric, where there is one.
+    pub fn interval(&self, metric: &str) -> Option<Interval> {
+        match self.metrics.get(metric) {
+            Some(Mean::Within(interval)) => Some(*interval),
+            _ => None,
+        }
+    }
+}
+
+fn row(stage: &StageConfig, units: &[&UnitResult], all: &[UnitResult]) -> Row {
     let n = units.len() as f64;
-    let judged = units.iter().map(|u| match tested {
-        true => &u.test,
-        false => &u.validation,
-    });
-    let classes: Vec<_> = judged
-        .filter_map(|s| s.as_ref()?.classes.as_ref())
-        .collect();
-    let error = match classes[..] {
-        [one] => wilson(one.wrong(), one.confusion.iter().flatten().sum()),
-        _ => student_t(&classes.iter().map(|c| c.error).collect::<Vec<_>>()),
-    };
-    let mean = |of: fn(&Scores) -> Option<f64>| {
-        let scores = units.iter();
-        let all: Vec<f64> = scores
-            .filter_map(|u| of(u.test.as_ref().or(u.validation.as_ref())?))
-            .collect();
-        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
-    };
+    let either = |u: &UnitResult| u.test.clone().or_else(|| u.validation.clone());
+    let scores: Vec<Scores> = units.iter().filter_map(|u| either(u)).collect();
+    let told: Vec<&'static Metric> = scores.iter().flat_map(|s| s.told()).map(|t| t.0).collect();
+    let is_told =
+        |metric: &&'static Metric| metric.name != "macro_f1" || stage.metric == Some(metric);
+    let mut metrics = BTreeMap::new();
+    for metric in told.into_iter().filter(is_told) {
+        let judged =
+            units
+                .iter()
+                .filter_map(|u| match (is_of_language(metric), tested(metric, all)) {
+                    (true, _) => either(u),
+                    (false, true) => u.test.clone(),
+                    (false, false) => u.validation.clone(),
+                });
+        let judged: Vec<Scores> = judged.collect();
+        if let Some(mean) = mean(metric, &judged) {
+            metrics.insert(metric.name, mean);
+        }
+    }
     let first = units.first();
     Row {
-        model: name.into(),
-        kind,
+        model: stage.name.clone(),
+        kind: stage.kind,
         repeats: units.len(),
-        error,
-        perplexity: mean(|s| s.perplexity),
-        accuracy: mean(|s| s.accuracy),
-        f1: mean(|s| s.f1),
-        squared_error: mean(|s| s.is_of_numbers().then_some(s.loss)),
-        correlation: mean(|s| s.correlation),
+        metric: scores.first().and_then(Scores::metric),
+        metrics,
         parameters: first.map_or(0, |u| u.parameters),
         trainable: first.map_or(0, |u| u.trainable),
         peak_memory: units.iter().filter_map(|u| u.peak_memory).max(),
@@ -316,13 +352,31 @@ fn row(name: &str, kind: StageKind, units: &[&UnitResult], tested: bool) -> Row 
     }
 }
 
+/// The mean of a metric over runs, with its interval where one is known.
+fn mean(metric: &Metric, runs: &[Scores]) -> Option<Mean> {
+    let values: Vec<f64> = runs.iter().filter_map(|s| s.value(metric.name)).collect();
+    if let Some(interval) = student_t(&values) {
+        return Some(Mean::Within(interval));
+    }
+    let (value, scores) = (*values.first()?, runs.first()?);
+    let classes = scores.classes.as_ref().filter(|c| !c.confusion.is_empty());
+    let right = classes.map(|classes| classes.right());
+    let hits = match (metric.name, right) {
+        ("accuracy", Some(right)) => Some(right),
+        ("error", Some(right)) => Some(scores.examples - right.min(scores.examples)),
+        _ => None,
+    };
+    let interval = hits.and_then(|hits| wilson(hits, scores.examples));
+    Some(interval.map_or(Mean::Plain(value), Mean::Within))
+}
+
 /// "20.31 ± 0.82" for repeats; "20.31 (19.52 to 21.12)" for one run, whose interval is lopsided.
-fn interval(error: &Interval, repeats: usize) -> String {
-    let (mean, low, high) = (100.0 * error.mean, 100.0 * error.low, 100.0 * error.high);
-    if repeats > 1 {
-        format!("{mean:.2} ± {:.2}", 100.0 * error.half_width())
-    } else {
-        format!("{mean:.2} ({low:.2} to {high:.2})")
+fn cell(metric: &Metric, mean: &Mean, repeats: usize) -> String {
+    let shown = |value: f64| metric.shown(value);
+    match mean {
+        Mean::Plain(value) => shown(*value),
+        Mean::Within(i) if repeats > 1 => format!("{} ± {}", shown(i.mean), shown(i.half_width())),
+        Mean::Within(i) => format!("{} ({} to {})", shown(i.mean), shown(i.low), shown(i.high)),
     }
 }
 
@@ -387,6 +441,8 @@ mod tests {
             tokens_per_second: 1234.5,
             seconds: 2.0,
             best_step: Some(5),
+            stopped_early: false,
+            warnings: Vec::new(),
             validation: Some(test.clone()),
             test: Some(test),
         }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::advice::Done;
 use super::artifacts::RunFolder;
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::card;
@@ -12,11 +13,12 @@ use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
-use super::page;
+use super::page::{self, UnitLog};
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
+use super::stop::StopFlag;
 use super::task::{Split, Task, TaskRequest, Unit};
-use super::trainer::{StopFlag, Trainer, UnitEnd};
+use super::trainer::{Trainer, UnitEnd};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::hub;
@@ -155,7 +157,7 @@ pub fn train(
             let message = format!("{}: {note}", unit.name);
             progress.event(&Event::Note { message: &message });
         }
-        let result = if stage.kind == StageKind::Evaluate {
+        let mut result = if stage.kind == StageKind::Evaluate {
             stop.set_idle(true);
             let result = evaluate_unit(task.as_mut(), stage, unit, &path, progress);
             stop.set_idle(false);
@@ -180,6 +182,11 @@ pub fn train(
                 }
             }
         };
+        result.warnings = warnings(stage, &result, &folder)?;
+        for warning in &result.warnings {
+            let message = format!("{}: {warning}", unit.name);
+            progress.event(&Event::Note { message: &message });
+        }
         UnitAnalysis::of(&result, info.coverage.clone()).write(&path)?;
         result.write(&path)?;
         results.push(result);
@@ -192,6 +199,24 @@ pub fn train(
         folder: folder.path().to_path_buf(),
         report,
     })
+}
+
+/// What the evaluations of a unit that is done warn of.
+fn warnings(stage: &StageConfig, result: &UnitResult, folder: &RunFolder) -> Result<Vec<String>> {
+    let log = UnitLog::of(&log::read(&folder.metrics())?, &result.unit);
+    let losses: Vec<f64> = log.loss.iter().map(|(_, loss)| *loss).collect();
+    let parts = [("test", &result.test), ("validation", &result.validation)];
+    let scores = parts
+        .into_iter()
+        .find_map(|(part, s)| Some((part, s.as_ref()?)));
+    let done = Done {
+        stage,
+        evaluations: &log.scores,
+        losses: &losses,
+        scores,
+        stopped_early: result.stopped_early,
+    };
+    Ok(done.warnings())
 }
 
 /// An error of the device with what there is to go on from, and what to try.
@@ -343,6 +368,8 @@ fn evaluate_unit(
         tokens_per_second: 0.0,
         seconds: began.elapsed().as_secs_f64(),
         best_step: None,
+        stopped_early: false,
+        warnings: Vec::new(),
         validation,
         test,
     })

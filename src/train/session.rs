@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::config::RunConfig;
 use super::progress::Progress;
 use super::run::{self, Outcome, Start, resolve_model};
+use super::stop::StopFlag;
 use super::tasks::TaskFactory;
-use super::trainer::StopFlag;
 use crate::error::Result;
 
 impl From<RunConfig> for Start {

@@ -98,6 +98,12 @@ pub struct TrainerState {
     pub evaluated: bool,
     /// Best validation score so far and its step, whose checkpoint is the best; lower is better.
     pub best: Option<(f32, u64)>,
+    /// What decided between it and one of the same score, lower is better.
+    #[serde(default)]
+    pub tie: f32,
+    /// Evaluations since that were no better.
+    #[serde(default)]
+    pub since_best: u64,
     /// The last known losses, for the message of a run that resumes.
     pub loss: Option<f32>,
     /// The task's data position.

@@ -1,8 +1,6 @@
 //! The loop that trains one unit: schedule, budget, evaluation, checkpoints, resume.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::artifacts::checkpoints::{Checkpoint, Checkpoints};
@@ -13,45 +11,11 @@ use super::config::{Budget, StageConfig};
 use super::progress::{Event, Progress};
 use super::report::UnitResult;
 use super::state::TrainerState;
+use super::stop::StopFlag;
 use super::task::{Split, StepContext, Task, TaskInfo, Unit};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
-
-/// Set from a signal handler (or another thread): finish the step, write a checkpoint, stop.
-#[derive(Debug, Clone, Default)]
-pub struct StopFlag {
-    raised: Arc<AtomicBool>,
-    idle: Arc<AtomicBool>,
-}
-
-impl StopFlag {
-    /// Asks the loop to stop.
-    pub fn raise(&self) {
-        self.raised.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked to.
-    pub fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
-    }
-
-    /// The flag itself, for a signal handler.
-    pub fn shared(&self) -> Arc<AtomicBool> {
-        self.raised.clone()
-    }
-
-    /// Whether there is no step to finish: while texts are read, made tokens of or scored outside of the
-    /// loop, a program may end at once, and loses nothing.
-    pub fn idle(&self) -> Arc<AtomicBool> {
-        self.idle.clone()
-    }
-
-    /// Says whether there is a step to finish.
-    pub(super) fn set_idle(&self, idle: bool) {
-        self.idle.store(idle, Ordering::Relaxed);
-    }
-}
 
 /// How a unit ended.
 #[derive(Debug)]
@@ -138,6 +102,8 @@ impl<'a> Trainer<'a> {
                 seed: unit.seed,
                 evaluated: true,
                 best: None,
+                tie: 0.0,
+                since_best: 0,
                 loss: None,
                 position: task.position(),
                 sealed: true,
@@ -183,7 +149,7 @@ impl<'a> Trainer<'a> {
             if !self.state.evaluated && self.evaluation_is_due() {
                 self.evaluate(task)?;
             }
-            if self.state.step >= self.total {
+            if self.state.step >= self.total || self.is_out_of_patience() {
                 return self.finish(task);
             }
             let step = self.state.step;
@@ -288,6 +254,12 @@ impl<'a> Trainer<'a> {
         self.take_losses(losses, &task.loss_scales())
     }
 
+    /// Whether as many evaluations as the stage bears were no better than the best.
+    fn is_out_of_patience(&self) -> bool {
+        let bears = self.stage.patience;
+        self.state.evaluated && bears.is_some_and(|bears| self.state.since_best >= bears)
+    }
+
     fn evaluation_is_due(&self) -> bool {
         self.state.step.is_multiple_of(self.eval_every) || self.state.step == self.total
     }
@@ -296,18 +268,30 @@ impl<'a> Trainer<'a> {
         self.drain(task)?;
         self.state.evaluated = true;
         let scores = self.score(task, Split::Validation, self.state.step)?;
-        let value = scores.as_ref().map(|s| s.to_minimise() as f32);
-        let best = value.is_some_and(|v| self.state.best.is_none_or(|(b, _)| v < b));
-        if let (Some(value), true) = (value, best) {
-            self.state.best = Some((value, self.state.step));
+        let best = scores.as_ref().is_some_and(|s| self.is_best(s));
+        if let (Some(scores), true) = (&scores, best) {
+            let [value, tie] = scores.to_minimise();
+            self.state.best = Some((value as f32, self.state.step));
+            self.state.tie = tie as f32;
+        }
+        if scores.is_some() {
+            self.state.since_best = if best { 0 } else { self.state.since_best + 1 };
         }
         // Without save_every there is a checkpoint at every evaluation; and always of the best,
         // and of the end.
-        if best || self.stage.save_every.is_none() || self.state.step == self.total {
+        let last = self.state.step == self.total || self.is_out_of_patience();
+        if best || last || self.stage.save_every.is_none() {
             self.save(task)?;
         }
         self.validation = scores.or(self.validation.take());
         Ok(())
+    }
+
+    /// Whether scores are better than the best so far.
+    fn is_best(&self, scores: &Scores) -> bool {
+        let now = scores.to_minimise().map(|part| part as f32);
+        let best = self.state.best.map(|(value, _)| [value, self.state.tie]);
+        best.is_none_or(|best| now < best)
     }
 
     /// Scores a split with the weights of the step `scored`, and tells everyone.
@@ -319,11 +303,7 @@ impl<'a> Trainer<'a> {
         if !scores.loss.is_finite() {
             return Err(self.diverged("the loss on held-out text", step, scores.loss as f32));
         }
-        let best = split == Split::Validation
-            && self
-                .state
-                .best
-                .is_none_or(|(b, _)| (scores.to_minimise() as f32) < b);
+        let best = split == Split::Validation && self.is_best(&scores);
         let event = Event::Evaluation {
             unit: &self.unit.name,
             step,
@@ -341,20 +321,9 @@ impl<'a> Trainer<'a> {
         };
         self.events
             .scalar(step, &format!("{prefix}/loss"), scores.loss as f32)?;
-        let error = scores.classes.as_ref().map(|classes| classes.error);
-        let others = [
-            ("perplexity", scores.perplexity),
-            ("accuracy", scores.accuracy),
-            ("next_sentence", scores.next_sentence),
-            ("f1", scores.f1),
-            ("correlation", scores.correlation),
-            ("error", error),
-        ];
-        for (name, value) in others {
-            if let Some(value) = value {
-                self.events
-                    .scalar(step, &format!("{prefix}/{name}"), value as f32)?;
-            }
+        for (name, value) in &scores.metrics {
+            self.events
+                .scalar(step, &format!("{prefix}/{name}"), *value as f32)?;
         }
         Ok(Some(scores))
     }
@@ -412,6 +381,8 @@ impl<'a> Trainer<'a> {
             tokens_per_second: self.tokens_per_second(),
             seconds,
             best_step: self.state.best.map(|(_, step)| step),
+            stopped_early: self.state.step < self.total,
+            warnings: Vec::new(),
             validation: self.validation.take(),
             test,
         };

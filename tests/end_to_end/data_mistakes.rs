@@ -164,7 +164,7 @@ fn numbers_have_their_scores_in_the_table_and_their_mistakes_a_line() {
         .collect();
     w.write("own.csv", format!("text,label\n{rows}"));
     let table = w.good(&["train", "run.toml", "--quiet", "--out", "out"]);
-    says(&table, &["squared error", "correlation"]);
+    says(&table, &["squared error", "test Spearman's correlation"]);
     w.write("own.csv", format!("text,label\n{rows}never,inf\n"));
     let error = w.refused(&["train", "run.toml", "--out", "bad"], 4);
     says(&error, &["'own.csv' line 32", "'inf' is no finite number"]);

@@ -78,7 +78,7 @@ fn every_way(w: &Workplace, mask: &str, targets: &[&str], anew: &[&str], whole: 
     w.good(&["merge", "base", "lora/lora", "merged"]);
     for model in ["finetune/finetune", "lora/lora", "merged"] {
         let scores = parsed(&w.good(&["eval", model, "--json", "--data", "films.csv"]));
-        assert_eq!(scores["classes"]["accuracy"], 1.0, "{model}: {scores}");
+        assert_eq!(scores["accuracy"], 1.0, "{model}: {scores}");
         for (text, label) in [("good film", "yes"), ("bad film", "no")] {
             let said = parsed(&w.good(&["predict", model, text, "--json"]));
             assert_eq!(said["label"], label, "{model}: {said}");

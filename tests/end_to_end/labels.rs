@@ -62,8 +62,7 @@ fn train<'a>(out: &'a str, init: &'a str, data: &'a str, more: &[&'a str]) -> Ve
 
 fn accuracy(w: &Workplace, model: &str, data: &str) -> f64 {
     let scores = json(&w.good(&["eval", model, "--json", "--data", data]));
-    let of_classes = scores["classes"]["accuracy"].as_f64();
-    let found = of_classes.or(scores["accuracy"].as_f64());
+    let found = scores["accuracy"].as_f64();
     found.unwrap_or_else(|| panic!("{scores}"))
 }
 

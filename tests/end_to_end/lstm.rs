@@ -56,7 +56,7 @@ fn numbers_are_learned_from_every_state_and_from_the_last() {
         assert!(good > 0.75 && bad < -0.75, "{gain}: {good} {bad}");
         let results = json(&String::from_utf8(w.read("run/results.json")).unwrap());
         let test = &results["units"][0]["test"];
-        assert!(test["correlation"].as_f64().unwrap() > 0.9, "{test}");
+        assert!(test["pearson"].as_f64().unwrap() > 0.9, "{test}");
         // A folder alone is scored as at the end of the run.
         let scores = json(&w.good(&[
             "eval",

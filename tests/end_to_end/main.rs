@@ -8,6 +8,7 @@ mod families;
 mod japanese;
 mod labels;
 mod lstm;
+mod metrics;
 mod mixed;
 mod profile;
 mod reading;

@@ -147,12 +147,12 @@ fn pretraining_finetuning_and_joint_training_leave_what_they_should() {
     );
     assert_eq!(scores["examples"], 20);
     assert_eq!(
-        scores["classes"]["error"].as_f64(),
+        scores["error"].as_f64(),
         row("lm-lstm")["error"]["mean"].as_f64()
     );
     let said = w.good(&["eval", "out/lm-lstm", "--data", test]);
     assert!(
-        said.contains("of 20 texts") && said.contains("F1"),
+        said.contains("20 answers, ") && said.contains("F1"),
         "{said}"
     );
     let said = w.good(&["eval", "out/lm", "--data", test]);

@@ -212,7 +212,7 @@ fn pairs_of_texts_are_classified() {
         "second",
     ];
     let scores = json(&w.good(&eval));
-    assert_eq!(scores["classes"]["accuracy"], 1.0, "{scores}");
+    assert_eq!(scores["accuracy"], 1.0, "{scores}");
     for (pair, label) in [
         ("one\ttwo", "next"),
         ("two\tone", "not"),
@@ -373,7 +373,7 @@ fn next_sentences_several_labels_numbers_and_words() {
     };
     let several = finetune("several.toml", "tags", "problem = \"multi_label\"");
     assert!(
-        (0.0..=1.0).contains(&several["f1"].as_f64().unwrap()),
+        (0.0..=1.0).contains(&several["micro_f1"].as_f64().unwrap()),
         "{several}"
     );
     let predicted = json(&w.good(&["predict", "run-several.toml", "good film", "--json"]));
@@ -405,9 +405,9 @@ fn next_sentences_several_labels_numbers_and_words() {
     w.good(&["train", "words.toml", "--quiet", "--out", "words"]);
     let results = json(&String::from_utf8(w.read("words/results.json")).unwrap());
     // Six words, each always with the same label.
-    assert_eq!(results["units"][0]["test"]["f1"], 1.0, "{results}");
+    assert_eq!(results["units"][0]["test"]["entity_f1"], 1.0, "{results}");
     let again = json(&w.good(&["eval", "words", "--json", "--data", "words.conll"]));
-    assert_eq!(again["f1"], 1.0, "{again}");
+    assert_eq!(again["entity_f1"], 1.0, "{again}");
     let tagged = json(&w.good(&["predict", "words", "Dionys in Syrakus", "--json"]));
     let words: Vec<(&str, &str)> = tagged["words"]
         .as_array()

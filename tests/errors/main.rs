@@ -16,7 +16,7 @@ use common::gpu;
 use melos::Error;
 use melos::device::{AdapterChoice, Gpu, Groups};
 use melos::kernels::{KernelError, Target, Variant};
-use melos::objectives::scores::{ClassScores, Scores};
+use melos::objectives::scores::Scores;
 use melos::tensor::{DType, Tensor};
 use melos::text::tokenizer::Tokenizer;
 use melos::train::artifacts::RunFolder;
@@ -296,11 +296,11 @@ fn nothing_to_measure() {
     refused!(
         Scores::language(0.0, 0).map(drop),
         Error::Metric { .. },
-        "perplexity"
+        "there is no text to score"
     );
     let crooked = vec![vec![1], vec![1, 2]];
     refused!(
-        ClassScores::new(crooked).map(drop),
+        Scores::classifier(0.0, crooked).map(drop),
         Error::Metric { .. },
         "cannot compute"
     );

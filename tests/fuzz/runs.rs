@@ -137,6 +137,8 @@ pub fn checkpoint() -> Target {
         seed: 1,
         evaluated: false,
         best: Some((0.5, 7)),
+        tie: 0.0,
+        since_best: 0,
         loss: None,
         position: serde_json::json!({ "epoch": 0, "batch": 7 }),
         sealed: true,

@@ -1,4 +1,4 @@
-//! `analysis.json` in a unit's folder: its worst answers, the names of its classes, what was read.
+//! `analysis.json` in a unit's folder: its worst answers, what was read.
 
 use std::path::Path;
 

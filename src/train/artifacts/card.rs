@@ -9,6 +9,7 @@ use crate::atomic::write_file;
 use crate::error::Result;
 use crate::hub::Head;
 use crate::hub::adapter::ADAPTER_CONFIG;
+use crate::objectives::metrics;
 use crate::objectives::scores::Scores;
 use crate::text::TokenizerKind;
 use crate::train::config::{RunConfig, Source, StageConfig};
@@ -49,20 +50,23 @@ struct Card<'a> {
 type Metric = (&'static str, &'static str, f64);
 
 fn metrics(scores: &Scores) -> Vec<Metric> {
-    let classes = scores.classes.as_ref();
-    let all = [
-        ("accuracy", "accuracy", classes.map(|c| c.accuracy)),
-        ("accuracy", "accuracy", scores.accuracy),
-        ("f1", "macro F1", classes.map(|c| c.macro_f1)),
-        ("f1", "F1", scores.f1),
-        ("pearsonr", "Pearson's correlation", scores.correlation),
-        ("perplexity", "perplexity", scores.perplexity),
-        ("loss", "loss", Some(scores.loss)),
-    ];
-    let known = all.into_iter();
-    known
-        .filter_map(|(id, name, value)| Some((id, name, value?)))
-        .collect()
+    let accuracy = metrics::find("accuracy");
+    let accuracy = accuracy.and_then(|m| Some((m, scores.value(m.name)?)));
+    let known = accuracy.into_iter().chain(scores.told());
+    let mut all: Vec<Metric> = Vec::new();
+    for (metric, value) in known {
+        // The Hub knows the accuracy, of which the error is the rest.
+        let is_new = all.iter().all(|(_, title, _)| *title != metric.title);
+        if metric.name != "error" && metric.name != "loss" && is_new {
+            all.push((metric.hub, metric.title, value));
+        }
+    }
+    all.push(("loss", "loss", scores.loss));
+    for (_, title, _) in &mut all {
+        // As a share of 1.
+        *title = title.trim_end_matches(" %");
+    }
+    all
 }
 
 /// The Hub's name of a model in its cache (`models--ORG--NAME`), where a path leads there.

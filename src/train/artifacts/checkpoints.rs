@@ -303,6 +303,8 @@ mod tests {
             seed: 3,
             evaluated: true,
             best: Some((0.5, step.min(10))),
+            tie: 0.0,
+            since_best: 0,
             loss: Some(0.1),
             position: serde_json::json!({ "epoch": 0, "batch": step }),
             sealed: true,

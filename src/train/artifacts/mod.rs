@@ -12,7 +12,7 @@
 //!     events.out.tfevents… for TensorBoard
 //!     checkpoint-120/      tensors.safetensors, trainer.json, SHA256SUMS
 //!     model/               model.safetensors, config.json, tokenizer.json, README.md (its card)
-//!     analysis.json        worst answers, names of classes, what was cut off
+//!     analysis.json        worst answers, what was cut off
 //!     done.json            the unit's result; a unit that has one is not run again
 //!   .lock                  held by the process that works here
 //! ```

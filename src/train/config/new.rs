@@ -73,6 +73,8 @@ impl StageConfig {
             batch: 32,
             clip_norm: None,
             eval_every: None,
+            metric: None,
+            patience: None,
             save_every: None,
             keep: 2,
             budget: Budget::default(),

@@ -10,6 +10,7 @@ use super::model::{Dropout, LstmModel};
 use super::tuning::{Lora, UnfreezeEvery};
 use crate::error::{Error, Result};
 use crate::models::lstm;
+use crate::objectives::metrics::{self, Metric};
 use crate::objectives::{self, AnyObjective, OBJECTIVES, Objective, Registered};
 use crate::optim::OptimizerKind;
 use crate::optim::schedule::Schedule;
@@ -51,6 +52,11 @@ pub struct StageConfig {
     pub clip_norm: Option<f32>,
     /// Steps between evaluations; absent: once per epoch.
     pub eval_every: Option<u64>,
+    /// By what the best checkpoint is chosen; absent: what is usual for what is learned.
+    #[serde(with = "metrics::by_name")]
+    pub metric: Option<&'static Metric>,
+    /// Evaluations in a row that may be no better than the best; absent: any number.
+    pub patience: Option<u64>,
     /// Steps between checkpoints; absent: at every evaluation.
     pub save_every: Option<u64>,
     /// Checkpoints kept, besides the best.

@@ -6,6 +6,7 @@ use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, Stage
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::models::most;
+use crate::objectives::metrics::{self, Metric};
 use crate::schema::nearest;
 use crate::train::artifacts::OWN_NAMES;
 use crate::train::run::units;
@@ -170,6 +171,17 @@ impl RunConfig {
         }
         (stage.kind.fits(&stage.objective)).map_err(|message| wrong(at("objective"), message))?;
         (stage.objective.check()).map_err(|option| wrong(at(&option.key), option.message))?;
+        check_metric(stage)?;
+        require(
+            stage.patience != Some(0),
+            || at("patience"),
+            "should be at least 1 evaluation; leave it out to train to the end",
+        )?;
+        require(
+            stage.patience.is_none() || self.data.validation > 0.0,
+            || at("patience"),
+            "needs texts for validation; set data.validation above 0",
+        )?;
         self.check_tuning(stage)?;
         self.validate_repeats(stage)
     }
@@ -279,6 +291,22 @@ impl RunConfig {
             }
         }
     }
+}
+
+/// Refuses a metric that the objective's answers do not have.
+fn check_metric(stage: &StageConfig) -> Result<()> {
+    let asked = stage.objective.asked();
+    let fits = |metric: &&Metric| metric.asked.contains(&asked);
+    let Some(metric) = stage.metric.filter(|metric| !fits(metric)) else {
+        return Ok(());
+    };
+    let (place, about) = (format!("stage.{}.metric", stage.name), asked.about());
+    let known = metrics::fitting(asked).join(", ");
+    let message = format!(
+        "\"{}\" says nothing of {about}; what does: {known}",
+        metric.name
+    );
+    Err(wrong(place, message))
 }
 
 impl DataConfig {

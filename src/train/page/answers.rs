@@ -3,18 +3,16 @@
 use maud::{Markup, html};
 
 use crate::objectives::analysis::{Analysis, Answer};
-use crate::objectives::scores::ClassScores;
+use crate::objectives::scores::{ClassScores, MATRIX, Scores};
 use crate::train::progress::thousands;
-
-/// Classes whose matrix is still read; of more, the commonest confusions are told.
-const MATRIX: usize = 20;
 
 /// Confusions that are told.
 const CONFUSIONS: usize = 12;
 
 /// Everything about the answers to one set of texts.
-pub fn answers(classes: Option<&ClassScores>, analysis: Option<&Analysis>) -> Markup {
-    let known = analysis.map(|a| &a.classes[..]).unwrap_or_default();
+pub fn answers(scores: &Scores, analysis: Option<&Analysis>) -> Markup {
+    let classes = scores.classes.as_ref();
+    let known = classes.map(|c| &c.names[..]).unwrap_or_default();
     let name = |class: usize| {
         known
             .get(class)
@@ -24,13 +22,14 @@ pub fn answers(classes: Option<&ClassScores>, analysis: Option<&Analysis>) -> Ma
     html! {
         @if let Some(classes) = classes {
             @if classes.confusion.len() <= MATRIX {
-                (matrix(&classes.confusion, &name))
-                (each(classes, &name))
+                @if !classes.confusion.is_empty() { (matrix(&classes.confusion, &name)) }
+                (each("class", classes))
             } @else {
                 (confusions(&classes.confusion, &name))
-                details { summary { "each class" } (each(classes, &name)) }
+                details { summary { "each class" } (each("class", classes)) }
             }
         }
+        @if let Some(entities) = &scores.entities { h3 { "Entities" } (each("entity", entities)) }
         @if let Some(analysis) = analysis {
             @if !analysis.worst.is_empty() { (worst(&analysis.worst)) }
         }
@@ -92,30 +91,15 @@ fn confusions(confusion: &[Vec<u64>], name: &dyn Fn(usize) -> String) -> Markup 
     }
 }
 
-fn each(classes: &ClassScores, name: &dyn Fn(usize) -> String) -> Markup {
-    let confusion = &classes.confusion;
-    let share = |part: u64, of: u64| match of {
-        0 => "–".to_string(),
-        of => format!("{:.3}", part as f64 / of as f64),
-    };
+fn each(what: &str, classes: &ClassScores) -> Markup {
+    let rows = classes.table(what);
     html! {
-        .scroll { table {
-            thead { tr {
-                th { "class" } th.number { "precision" } th.number { "recall" }
-                th.number { "F1" } th.number { "texts" }
+        @if rows.len() > 1 { .scroll { table {
+            thead { tr { @for (at, cell) in rows[0].iter().enumerate() { th .number[at > 0] { (cell) } } } }
+            tbody { @for row in &rows[1..] {
+                tr { @for (at, cell) in row.iter().enumerate() { td .number[at > 0] { (cell) } } }
             } }
-            tbody { @for (class, f1) in classes.f1.iter().enumerate() {
-                @let there: u64 = confusion[class].iter().sum();
-                @let said: u64 = confusion.iter().map(|row| row[class]).sum();
-                tr {
-                    td { (name(class)) }
-                    td.number { (share(confusion[class][class], said)) }
-                    td.number { (share(confusion[class][class], there)) }
-                    td.number { (format!("{f1:.3}")) }
-                    td.number { (thousands(there as f64)) }
-                }
-            } }
-        } }
+        } } }
     }
 }
 

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Line};
-use self::series::{Point, UnitLog, band, rough, smooth};
+pub(super) use self::series::UnitLog;
+use self::series::{Point, band, rough, smooth};
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::curves::OKABE_ITO;
 use super::artifacts::log;
 use super::artifacts::{REPORT, config_of};
 use super::config::{RunConfig, StageKind};
 use super::progress::{clock, thousands};
-use super::report::{Measure, Report, Row, UnitResult, measure};
+use super::report::{Measure, Report, Row, UnitResult, by_score, measure};
 use super::run::units;
 use super::task::Unit;
 use crate::atomic::write_file;
@@ -195,7 +196,7 @@ impl Page<'_> {
         let best = self.best().map(|t| &self.config.stages[t.unit.stage].name);
         let high = rows
             .iter()
-            .filter_map(|r| r.error)
+            .filter_map(|r| r.interval("error"))
             .map(|e| e.high)
             .fold(0.0, f64::max);
         let stage = |row: &Row| self.config.stages.iter().position(|s| s.name == row.model);
@@ -209,7 +210,7 @@ impl Page<'_> {
                 tbody { @for (row, cells) in rows.iter().zip(&cells[1..]) {
                     tr .best-row[Some(&row.model) == best] {
                         @for (column, cell) in cells.iter().enumerate() { td .number[column > 0] { (cell) } }
-                        @if high > 0.0 { td { @if let Some(error) = row.error {
+                        @if high > 0.0 { td { @if let Some(error) = row.interval("error") {
                             .whisker style=(format!("--c:var(--c{})", colour(stage(row).unwrap_or(0)))) {
                                 @let share = |value: f64| 100.0 * value / high;
                                 i style=(format!("left:{:.1}%;width:{:.1}%", share(error.low.max(0.0)), share(error.high - error.low.max(0.0)))) {}
@@ -221,6 +222,9 @@ impl Page<'_> {
             } }
             @if high > 0.0 {
                 p.note { "Intervals are of 95 %: Student's t over repeats, Wilson's over the texts where there is one run." }
+            }
+            @for unit in &self.report.units {
+                @for warning in &unit.warnings { p.note { b { (unit.unit) ": " } (warning) } }
             }
             @if rows.len() > 1 && best.is_some() {
                 p.note { "In bold the stage of the best model, chosen on validation texts." }
@@ -356,8 +360,8 @@ impl Page<'_> {
                 )
             };
             let least = |a: &&(&Told, _), b: &&(&Told, _)| {
-                let of = |t: &Told| validated(t).unwrap_or(f64::MAX);
-                of(a.0).total_cmp(&of(b.0))
+                let of = |t: &Told| validated(t).unwrap_or([f64::MAX; 2]);
+                by_score(&of(a.0), &of(b.0))
             };
             let Some((told, (split, scores))) = scored.iter().min_by(least) else {
                 continue;
@@ -377,7 +381,7 @@ impl Page<'_> {
                         (told.unit.name) ", " (thousands(scores.examples as f64)) " answers of the " (split) " part"
                         @if *of > 1 { "; of " (of) " runs the best on validation texts" }
                     }
-                    (answers::answers(scores.classes.as_ref(), told.analysis.answers.as_ref()))
+                    (answers::answers(scores, told.analysis.answers.as_ref()))
                 }
             }
         }

@@ -41,6 +41,12 @@ impl Lesson {
         let labels = match found.map_err(|error| located(error, config))? {
             None => None,
             Some((labels, kept)) => {
+                if let Some(message) = stage.metric.and_then(|metric| labels.refuses(metric)) {
+                    return Err(Error::value(
+                        format!("stage.{}.metric", stage.name),
+                        message,
+                    ));
+                }
                 let pairs = pairs(data, stage);
                 if let (StageKind::Evaluate, Some(pairs)) = (stage.kind, pairs) {
                     model.labels().check_pairs(pairs)?;

@@ -18,6 +18,7 @@ use crate::hub::{self, Array, Layout};
 use crate::models::{Config, Cut, Network};
 use crate::objectives::criterion::{Criterion, Scorer};
 use crate::objectives::feed::{Carried, Feed, Passes};
+use crate::objectives::metrics::Metric;
 use crate::objectives::scores::Scores;
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
@@ -38,6 +39,8 @@ pub(super) struct ObjectiveTask {
     info: TaskInfo,
     passes: Passes,
     scorer: Scorer,
+    /// By what scores are judged, where the stage says.
+    metric: Option<&'static Metric>,
     files: Files,
 }
 
@@ -110,6 +113,7 @@ impl ObjectiveTask {
             info,
             passes: Passes::default(),
             scorer: Scorer::default(),
+            metric: stage.metric,
             files: Files {
                 layout: started.layout,
                 adapter: started.adapter,
@@ -165,7 +169,7 @@ impl Task for ObjectiveTask {
         };
         let (gpu, network) = (&self.engine.gpu, &*self.network);
         let scores = self.scorer.scores(gpu, network, &*self.criterion, docs)?;
-        Ok(Some(scores))
+        Ok(Some(scores.by(self.metric)))
     }
 
     fn save(&mut self) -> Result<TensorMap> {
