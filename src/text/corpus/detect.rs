@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::{Format, Source, imdb, lines, plain, rotten, unknown_format};
+use super::by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
+use super::{Format, Source, columns, imdb, lines, plain, unknown_format};
 use crate::{Error, Result};
 
 pub(super) const FORMATS: &str =
-    "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext, folder and whole";
+    "imdb, rotten-tomatoes, subjectivity, trec, csv, tsv, jsonl, txt, wikitext, folder and whole";
 
 /// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
 pub(super) fn is_json_lines(name: &str) -> bool {
@@ -27,7 +28,7 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     let found = if path.is_dir() {
         of_folder(path)?
     } else {
-        of_file(path)?
+        of_file(source)?
     };
     // A sentence may run over several lines.
     let found = match found {
@@ -48,15 +49,19 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     if imdb::root(path).is_some() {
         return Ok(Some(Format::Imdb));
     }
-    if rotten::root(path).is_some() {
+    if ROTTEN_TOMATOES.root(path).is_some() {
         return Ok(Some(Format::RottenTomatoes));
+    }
+    if SUBJECTIVITY.root(path).is_some() {
+        return Ok(Some(Format::Subjectivity));
     }
     let files = lines::files_below(path)?;
     let texts = files.iter().any(|file| plain::is_text(file));
     Ok(texts.then_some(Format::Folder))
 }
 
-fn of_file(path: &Path) -> Result<Option<Format>> {
+fn of_file(source: &Source) -> Result<Option<Format>> {
+    let path = &source.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_lowercase();
     if name.ends_with(".tgz") {
@@ -66,15 +71,34 @@ fn of_file(path: &Path) -> Result<Option<Format>> {
     if is_json_lines(name) {
         return Ok(Some(Format::Jsonl));
     }
+    if SUBJECTIVITY.class(path).is_some() {
+        return Ok(Some(Format::Subjectivity));
+    }
     Ok(match name.rsplit_once('.').map(|(_, end)| end) {
         Some("tar") => of_archive(path)?,
         Some("csv") => Some(Format::Csv),
         Some("tsv" | "tab") => Some(Format::Tsv),
+        Some("txt" | "text") if is_table(source)? => Some(Format::Tsv),
         Some("txt" | "text") => Some(Format::Txt),
+        Some("label") => Some(Format::Trec),
         Some("tokens") => Some(Format::Wikitext),
         Some("pos" | "neg") => Some(Format::RottenTomatoes),
         _ => None,
     })
+}
+
+/// Whether a text begins with a header: two names or more that are known, with tabs between them, as MRPC
+/// and SNLI are published.
+fn is_table(source: &Source) -> Result<bool> {
+    let mut lines = lines::Lines::open(&source.path)?;
+    // What cannot be read as text is refused where it is read.
+    let Ok(Some(first)) = lines.next() else {
+        return Ok(false);
+    };
+    let known = first
+        .split('\t')
+        .filter(|name| columns::is_known(source, name));
+    Ok(first.contains('\t') && known.count() > 1)
 }
 
 /// Looks at the archive's names until one is telling.
@@ -83,8 +107,10 @@ fn of_archive(path: &Path) -> Result<Option<Format>> {
     lines::for_each_in_tar(path, &mut |name, _| {
         if imdb::place(name).is_some() {
             found = Some(Format::Imdb);
-        } else if rotten::class(name).is_some() {
+        } else if ROTTEN_TOMATOES.class(name).is_some() {
             found = Some(Format::RottenTomatoes);
+        } else if SUBJECTIVITY.class(name).is_some() {
+            found = Some(Format::Subjectivity);
         } else if plain::is_text(name) {
             texts = true;
         }

@@ -3,6 +3,8 @@
 //! [`read`] pushes the examples of a [`Source`] into a closure. It streams: at no time is more
 //! than one document (for a word-level wiki, one article) in memory.
 
+mod by_file;
+mod columns;
 mod decode;
 mod describe;
 mod detect;
@@ -12,9 +14,9 @@ mod json;
 mod lines;
 mod objects;
 mod plain;
-mod rotten;
 mod table;
 mod tagged;
+mod trec;
 
 pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, bounded};
+use by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
 
 /// What reads an example; its error ends the reading.
 pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
@@ -80,6 +83,10 @@ pub enum Format {
     Imdb,
     /// Sentence polarity data v1.0 (Pang & Lee, ACL 2005): tar.gz, folder, or one of the two files.
     RottenTomatoes,
+    /// Subjectivity data v1.0 (Pang & Lee, ACL 2004): tar.gz, folder, or one of the two files.
+    Subjectivity,
+    /// TREC's questions (Li & Roth, COLING 2002): a `.label` file.
+    Trec,
     /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks). Semicolons, tabs or
     /// bars where the first rows say so.
     Csv,
@@ -196,7 +203,8 @@ pub struct Source {
     /// The text column (csv, tsv, jsonl). By default a header such as `text`, `review` or
     /// `sentence`; without one the column with the most text.
     pub text: Option<Column>,
-    /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
+    /// The column of the second text of a pair (csv, tsv, jsonl). By default, where labels are learned and no
+    /// text is named, that of two headers that belong together, such as `premise` and `hypothesis`.
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label means unlabelled, unless
@@ -251,7 +259,8 @@ impl Source {
     /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
     pub fn content_hash(&self) -> Result<String> {
         let files = match self.resolve_format()? {
-            Format::RottenTomatoes => rotten::files(&self.path)?,
+            Format::RottenTomatoes => ROTTEN_TOMATOES.files(&self.path)?,
+            Format::Subjectivity => SUBJECTIVITY.files(&self.path)?,
             _ => lines::files_below(&self.path)?,
         };
         hash_files(&self.path, &files)
@@ -312,8 +321,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// Those of `sink`, and [`Error::FileMissing`], [`Error::Io`], [`Error::NotUtf8`],
 /// [`Error::MalformedRow`], [`Error::ColumnMissing`], [`Error::UnknownFormat`],
-/// [`Error::EmptyText`] when there was no example, [`Error::EmptyClass`] when an IMDB or Rotten
-/// Tomatoes corpus lacks one of its two classes.
+/// [`Error::ConfigValue`] where several columns may be the one, [`Error::EmptyText`] when there was no
+/// example, [`Error::EmptyClass`] when an IMDB or Rotten Tomatoes corpus lacks one of its two classes.
 pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     let format = source.resolve_format()?;
     let mut count = 0;
@@ -343,7 +352,9 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     };
     match format {
         Format::Imdb => imdb::read(source, &mut pass),
-        Format::RottenTomatoes => rotten::read(source, &mut pass),
+        Format::RottenTomatoes => ROTTEN_TOMATOES.read(source, &mut pass),
+        Format::Subjectivity => SUBJECTIVITY.read(source, &mut pass),
+        Format::Trec => trec::read(source, &mut pass),
         Format::Csv => table::read(source, b',', &mut pass),
         Format::Tsv => table::read(source, b'\t', &mut pass),
         Format::Jsonl => json::read(source, &mut pass),

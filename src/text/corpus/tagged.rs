@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::columns::{column_missing, listed};
 use super::describe::Described;
 use super::objects::{self, malformed};
-use super::table::column_missing;
 use super::{Column, Source, detect, lines};
 use crate::text::labelled::TaggedText;
 use crate::{Error, Result};
@@ -99,8 +99,15 @@ fn read_json(source: &Source) -> Result<Vec<TaggedText>> {
             let values = match column {
                 Some(column) => {
                     let keys: Vec<&String> = object.keys().collect();
-                    let missing =
-                        || column_missing(source, &Some(column.clone()), role, &keys, "its key");
+                    let missing = || {
+                        column_missing(
+                            source,
+                            &Some(column.clone()),
+                            role,
+                            listed(&keys),
+                            "its key",
+                        )
+                    };
                     Some(object.get(&column.to_string()).ok_or_else(missing)?)
                 }
                 None => names.iter().find_map(|name| object.get(*name)),
@@ -135,12 +142,12 @@ fn read_conll(source: &Source) -> Result<Vec<TaggedText>> {
         None => Ok(None),
         Some(Column::Index(number)) => Ok(Some(*number)),
         named => {
-            let columns = ["a word and its labels, without names"];
+            let columns = "a word and its labels, without names";
             Err(column_missing(
                 source,
                 named,
                 role,
-                &columns,
+                columns.into(),
                 "its number (from 0)",
             ))
         }

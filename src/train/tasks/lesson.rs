@@ -93,7 +93,10 @@ fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) 
         .filter(|d| data.documents.texts(d).1.is_some());
     if !pairs.is_empty() {
         let one = config.family().one();
-        let message = format!("is for models that read two texts at once; {one} reads one");
+        let message = format!(
+            "is for models that read two texts at once, as the pairs of the data; {one} reads one: name its \
+             column with --text COLUMN (data.text_column)"
+        );
         return Err(Error::value("data.pair_column", message));
     }
     // Its words have no names but their numbers.
