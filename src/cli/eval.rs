@@ -22,13 +22,13 @@ pub struct Eval {
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Column (by name or number) or key of the text [default: found by its name].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "text")]
     text_column: Option<Column>,
     /// Column (by name or number) or key of the label [default: found by its name].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "label")]
     label_column: Option<Column>,
     /// Column (by name or number) or key of a second text [default: there is none].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "pair")]
     pair_column: Option<Column>,
     /// All scores as one JSON object, with the confusion matrix.
     #[arg(long)]

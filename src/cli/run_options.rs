@@ -26,6 +26,24 @@ pub struct RunOptions {
     /// Further text to pretrain on; labels in it are not read.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     unlabelled: Vec<PathBuf>,
+    /// Column (by name, or by number from 0) or key of the text [default: found by its name].
+    #[arg(long, value_name = "COLUMN", visible_alias = "text-column")]
+    text: Option<String>,
+    /// That of the second text of a pair [default: found by its name, where --text is not given].
+    #[arg(long, value_name = "COLUMN", visible_alias = "pair-column")]
+    pair: Option<String>,
+    /// That of the label [default: found by its name].
+    #[arg(long, value_name = "COLUMN", visible_alias = "label-column")]
+    label: Option<String>,
+    /// Learning rate of the stages that fine-tune; where none does, of those that pretrain.
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Passes over the data, of the same stages.
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// Texts a step, of the same stages.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Transformer's model folder, or an adapter's (or a run's), to start from instead of random
     /// weights.
     #[arg(long, value_name = "DIR")]
@@ -46,9 +64,24 @@ pub struct RunOptions {
 
 impl RunOptions {
     fn overrides(&self) -> Overrides {
+        let columns = [
+            ("text", &self.text),
+            ("pair", &self.pair),
+            ("label", &self.label),
+        ];
+        let columns = columns.into_iter().filter_map(|(role, column)| {
+            let name = toml::Value::String(column.clone()?);
+            Some(format!("data.{role}_column={name}"))
+        });
+        let main = [
+            self.lr.map(|rate| format!("lr={rate}")),
+            self.epochs.map(|n| format!("budget={{ epochs = {n} }}")),
+            self.batch.map(|n| format!("batch={n}")),
+        ];
         Overrides {
             scale: self.scale.clone(),
-            set: self.set.clone(),
+            main: main.into_iter().flatten().collect(),
+            set: columns.chain(self.set.iter().cloned()).collect(),
         }
     }
 
@@ -68,6 +101,12 @@ impl RunOptions {
             ("--init", self.init.is_some()),
             ("--seed", self.seed.is_some()),
             ("--unlabelled", !self.unlabelled.is_empty()),
+            ("--text", self.text.is_some()),
+            ("--pair", self.pair.is_some()),
+            ("--label", self.label.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--epochs", self.epochs.is_some()),
+            ("--batch", self.batch.is_some()),
         ];
         match used.iter().find(|(_, used)| *used) {
             None => Ok(None),

@@ -9,6 +9,7 @@ mod labels;
 mod lstm;
 mod mixed;
 mod profile;
+mod published;
 mod reading;
 mod report;
 mod resume;

@@ -222,7 +222,10 @@ mod tests {
             let set = set.iter().map(|s| s.to_string()).collect();
             let config = preset("demo")
                 .unwrap()
-                .config(&Overrides { scale: None, set })
+                .config(&Overrides {
+                    set,
+                    ..Overrides::default()
+                })
                 .unwrap();
             Fingerprint::of_settings(&config).unwrap()
         };
