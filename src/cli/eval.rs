@@ -41,7 +41,7 @@ impl Eval {
     pub(super) fn run(self) -> Result<()> {
         let folder = run::resolve_model(&self.model)?;
         let data = DataConfig {
-            path: Some(self.data),
+            path: self.data.into(),
             text_column: self.text_column,
             label_column: self.label_column,
             pair_column: self.pair_column,

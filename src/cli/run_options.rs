@@ -19,8 +19,8 @@ pub struct RunOptions {
     /// A run file that comes with melos; `melos presets` lists them.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file. To
-    /// pretrain: any text, several paths if need be.
+    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or csv, tsv, jsonl, parquet files with
+    /// the same columns, or a folder of them. To pretrain: any text.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Further text to pretrain on; labels in it are not read.
@@ -91,9 +91,9 @@ impl RunOptions {
         if self.file.is_some() || self.preset.is_some() {
             return self.config().map(Some);
         }
-        if let Some((data, more)) = self.data.split_first() {
+        if let Some(data) = self.data.first() {
             let config = survey::plain(data, &self.overrides())?;
-            return self.complete(config, more).map(Some);
+            return self.complete(config).map(Some);
         }
         let used = [
             ("--set", !self.set.is_empty()),
@@ -120,37 +120,27 @@ impl RunOptions {
     /// The run they describe, checked.
     pub(super) fn config(&self) -> Result<RunConfig> {
         let overrides = self.overrides();
-        let mut config = match (&self.file, &self.preset) {
+        let config = match (&self.file, &self.preset) {
             (Some(file), _) => RunConfig::read(file, &overrides)?,
             (None, Some(name)) => preset(name)?.config(&overrides)?,
             (None, None) => PRESETS[0].config(&overrides)?,
         };
-        if let Some((data, more)) = self.data.split_first() {
-            if config.data.source == Source::Demo {
-                return Err(Error::ConfigValue {
-                    place: "--data".into(),
-                    message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
-                });
-            }
-            config.data.path = Some(data.clone());
-            return self.complete(config, more);
+        if config.data.source == Source::Demo && !self.data.is_empty() {
+            let message =
+                "the demo makes its own text; choose a preset for real data, as --preset lstm-rt";
+            return Err(Error::value("--data", message));
         }
-        self.complete(config, &[])
+        self.complete(config)
     }
 
-    /// A run with what every run may be told; `more` are the data beside the first.
-    fn complete(&self, mut config: RunConfig, more: &[PathBuf]) -> Result<RunConfig> {
+    /// A run with what every run may be told.
+    fn complete(&self, mut config: RunConfig) -> Result<RunConfig> {
+        if !self.data.is_empty() {
+            config.data.path = self.data.iter().cloned().collect();
+        }
         if let Some(seed) = self.seed {
             config.seed = seed;
         }
-        let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-        if learns && !more.is_empty() {
-            return Err(Error::ConfigValue {
-                place: "--data".into(),
-                message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
-            });
-        }
-        config.data.unlabelled.extend_from_slice(more);
         config.data.unlabelled.extend_from_slice(&self.unlabelled);
         if let Some(init) = &self.init {
             start_from(&mut config, init)?;

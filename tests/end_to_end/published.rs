@@ -131,3 +131,32 @@ fn scores_of_pairs_are_learned_as_numbers() {
         &["text 'sentence1', second text 'sentence2', label 'score'"],
     );
 }
+
+#[test]
+fn several_files_are_one_data_set() {
+    let w = run(LSTM, "");
+    let part = |from: usize| {
+        "text,label\n".to_string() + &rows(|n| format!("said {} so,{}\n", from + n, n % 2))
+    };
+    w.write("a.csv", part(0));
+    w.write("b.csv", part(20));
+    let count = |options: &[&str]| {
+        let survey = w.good(&[&["doctor", "run.toml", "--json"], options].concat());
+        let survey: serde_json::Value = serde_json::from_str(&survey).unwrap();
+        survey["rows"]["rows"].as_u64().unwrap()
+    };
+    assert_eq!(count(&["--data", "a.csv"]), 20);
+    assert_eq!(count(&["--data", "a.csv", "--data", "b.csv"]), 40);
+    assert_eq!(count(&["--set", "data.path=['a.csv', 'b.csv']"]), 40);
+    trained(&w, &["--data", "a.csv", "b.csv", "--out", "both"]);
+    let config = String::from_utf8(w.read("both/config.toml")).unwrap();
+    says(&config, &["a.csv", "b.csv"]);
+    // What was trained on is remembered, file by file.
+    let print = String::from_utf8(w.read("both/fingerprint.json")).unwrap();
+    says(&print, &["data.path[0]", "data.path[1]"]);
+    w.write("c.csv", "review,stars\nso,1\n");
+    let refused = w.refused(&["train", "run.toml", "--data", "a.csv", "c.csv"], 2);
+    says(&refused, &["data.path", "a.csv", "c.csv", "label 'stars'"]);
+    let refused = w.refused(&["train", "run.toml", "--set", "data.path=[]"], 2);
+    says(&refused, &["data.path: is an empty list"]);
+}

@@ -56,6 +56,8 @@ const PAIRS: [[&str; 2]; 13] = [
     ["string1", "string2"],
     ["#1 string", "#2 string"],
 ];
+/// Names of what only numbers the rows.
+const NUMBERS: [&str; 3] = ["id", "idx", "index"];
 /// The label of those whose annotators did not agree, in files with a `gold_label`.
 const NO_GOLD: &str = "-";
 
@@ -143,8 +145,11 @@ impl Offer<'_> {
         }
         let needs_label = learns && label.is_none();
         let count = self.names.len();
+        let numbers =
+            |at: usize| Some(at) != text && NUMBERS.iter().any(|n| self.place(n) == Some(at));
         let only_one_left = matches!(self.are, Names::None | Names::Header)
-            && count == 2 + usize::from(pair.is_some());
+            && count == 2 + usize::from(pair.is_some())
+            && !(0..count).any(numbers);
         if needs_label && !only_one_left {
             return Err(self.missing(&None, "label"));
         }

@@ -83,8 +83,16 @@ pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
         Format::Tsv => table::describe(source, b'\t', &mut described)?,
         Format::Trec => trec::describe(source, &mut described)?,
         Format::Jsonl => json::describe(source, &mut described)?,
+        Format::Parquet => {
+            described.encoding = None;
+            json::describe(source, &mut described)?;
+        }
         // Their encoding is that of each file in them.
-        Format::Imdb | Format::RottenTomatoes | Format::Subjectivity | Format::Folder => {
+        Format::Imdb
+        | Format::RottenTomatoes
+        | Format::Subjectivity
+        | Format::Folder
+        | Format::Tables => {
             described.encoding = None;
         }
         _ => {}

@@ -3,18 +3,28 @@
 use std::path::Path;
 
 use super::by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
-use super::{Format, Source, columns, imdb, lines, plain, unknown_format};
+use super::{Format, Source, columns, imdb, lines, plain, tables, unknown_format};
 use crate::{Error, Result};
 
-pub(super) const FORMATS: &str =
-    "imdb, rotten-tomatoes, subjectivity, trec, csv, tsv, jsonl, txt, wikitext, folder and whole";
+pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder and whole";
 
 /// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
-pub(super) fn is_json_lines(name: &str) -> bool {
+fn is_json_lines(name: &str) -> bool {
     matches!(
         name.rsplit_once('.'),
         Some((_, "jsonl" | "ndjson" | "json"))
     )
+}
+
+fn is_parquet(name: &str) -> bool {
+    matches!(name.rsplit_once('.'), Some((_, "parquet" | "pq")))
+}
+
+/// Whether a file's name is one of objects with keys.
+pub(super) fn holds_objects(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    let name = name.trim_end_matches(".gz");
+    is_json_lines(name) || is_parquet(name)
 }
 
 pub(super) fn format(source: &Source) -> Result<Format> {
@@ -38,8 +48,8 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     found.ok_or_else(|| {
         let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
-             .csv, .tsv, .jsonl, .json, .txt or .tokens (each also with .gz), and it is no folder or archive \
-             with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
+             .csv, .tsv, .jsonl, .json, .parquet, .txt or .tokens (each also with .gz), and it is no folder \
+             of such files or archive with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
         );
         unknown_format(path, message)
     })
@@ -57,7 +67,13 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     }
     let files = lines::files_below(path)?;
     let texts = files.iter().any(|file| plain::is_text(file));
-    Ok(texts.then_some(Format::Folder))
+    let tables = files.iter().any(|file| tables::is_table(file));
+    let format = if texts {
+        Some(Format::Folder)
+    } else {
+        tables.then_some(Format::Tables)
+    };
+    Ok(format)
 }
 
 fn of_file(source: &Source) -> Result<Option<Format>> {
@@ -70,6 +86,9 @@ fn of_file(source: &Source) -> Result<Option<Format>> {
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     if is_json_lines(name) {
         return Ok(Some(Format::Jsonl));
+    }
+    if is_parquet(name) {
+        return Ok(Some(Format::Parquet));
     }
     if SUBJECTIVITY.class(path).is_some() {
         return Ok(Some(Format::Subjectivity));

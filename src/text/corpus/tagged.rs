@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const WORDS: [&str; 2] = ["tokens", "words"];
 const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 
-/// Reads a file of texts whose words have labels: `.jsonl` (`.ndjson`, `.json`) holds an object for each text
+/// Reads a file of texts whose words have labels: `.jsonl` (`.ndjson`, `.json`, `.parquet`) holds an object for each text
 /// with a list of `tokens` and one of `tags`; any other a word a line, its label in the last column, an empty
 /// line after each text (CoNLL). The source's columns say otherwise.
 ///
@@ -25,9 +25,7 @@ const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 /// text.
 pub fn read_tagged(source: &Source) -> Result<Vec<TaggedText>> {
     let path = &source.path;
-    let name = path.to_string_lossy().to_lowercase();
-    let name = name.trim_end_matches(".gz");
-    let texts = if detect::is_json_lines(name) {
+    let texts = if detect::holds_objects(path) {
         read_json(source)
     } else {
         read_conll(source)
@@ -46,7 +44,7 @@ pub fn read_tagged(source: &Source) -> Result<Vec<TaggedText>> {
 pub fn is_tagged(path: &Path) -> Result<bool> {
     let name = path.to_string_lossy().to_lowercase();
     let name = name.trim_end_matches(".gz");
-    if detect::is_json_lines(name) {
+    if detect::holds_objects(path) {
         let keys = first_keys(path)?;
         let has = |names: &[&str]| names.iter().any(|name| keys.iter().any(|key| key == name));
         return Ok(has(&WORDS) && has(&TAGS));
@@ -70,9 +68,8 @@ fn first_keys(path: &Path) -> Result<Vec<String>> {
 
 /// What a file is read as: see [`Described`].
 pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()> {
-    let name = source.path.to_string_lossy().to_lowercase();
     let asked = |column: &Option<Column>| column.as_ref().map(Column::to_string);
-    if detect::is_json_lines(name.trim_end_matches(".gz")) {
+    if detect::holds_objects(&source.path) {
         let keys = first_keys(&source.path)?;
         let usual = |names: &[&str]| {
             let known = names

@@ -6,6 +6,7 @@
 mod merge;
 mod model;
 mod new;
+mod paths;
 mod presets;
 mod rates;
 mod stage;
