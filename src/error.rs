@@ -179,7 +179,7 @@ pub enum Error {
     },
     /// A column that was asked for, or is needed, is not in the file.
     #[error(
-        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: data.{role}_column in a run file, --{role}-column elsewhere"
+        "'{path}' has no {role} column{wanted}; it has: {available}; name one by {by}: --{role} COLUMN, or data.{role}_column in a run file"
     )]
     ColumnMissing {
         /// The file.

@@ -172,7 +172,7 @@ fn keys_are_found_by_name_and_by_content() {
         let error = all(source).unwrap_err().to_string();
         assert!(error.contains(&format!("has no {role} column")), "{error}");
         assert!(
-            error.contains(&format!("it has: {keys}; name one by its key")),
+            error.contains(&format!("it has: {keys}")) && error.contains("; name one by its key"),
             "{error}"
         );
         assert!(error.contains(&format!("data.{role}_column")), "{error}");
@@ -180,7 +180,7 @@ fn keys_are_found_by_name_and_by_content() {
     missing(
         &place.source("c.jsonl", "{\"says\":\"a b\",\"mood\":1}\n{\"mood\":2}\n"),
         "label",
-        "says, mood",
+        "says, mood (first row: a b)",
     );
     let numbers = unlabelled(place.source("d.jsonl", "{\"a\":1,\"b\":\"2026-01-02\"}\n"));
     missing(&numbers, "text", "a, b");

@@ -24,13 +24,13 @@ pub struct Eval {
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Column (by name or number) or key of the text [default: found by its name].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "text")]
     text_column: Option<Column>,
     /// Column (by name or number) or key of the label [default: found by its name].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "label")]
     label_column: Option<Column>,
     /// Column (by name or number) or key of a second text [default: there is none].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "pair")]
     pair_column: Option<Column>,
     /// All scores as one JSON object: every metric, the classes, the confusion matrix.
     #[arg(long)]
@@ -43,7 +43,7 @@ impl Eval {
     pub(super) fn run(self) -> Result<()> {
         let folder = run::resolve_model(&self.model)?;
         let data = DataConfig {
-            path: Some(self.data),
+            path: self.data.into(),
             text_column: self.text_column,
             label_column: self.label_column,
             pair_column: self.pair_column,

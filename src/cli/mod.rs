@@ -98,7 +98,8 @@ fn program() -> ExitCode {
     // Warnings by default; RUST_LOG=melos=debug for more. The library warns of vocabularies with gaps,
     // which are real and kept.
     env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("warn,tokenizers::models=error"),
+        env_logger::Env::default()
+            .default_filter_or("warn,melos::text::corpus=info,tokenizers::models=error"),
     )
     // As the crate itself writes them, but readable.
     .format(|out, record| {

@@ -19,13 +19,31 @@ pub struct RunOptions {
     /// A run file that comes with melos; `melos presets` lists them.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or a csv, tsv, jsonl file. To
-    /// pretrain: any text, several paths if need be.
+    /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or csv, tsv, jsonl, parquet files with
+    /// the same columns, or a folder of them. To pretrain: any text.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Further text to pretrain on; labels in it are not read.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     unlabelled: Vec<PathBuf>,
+    /// Column (by name, or by number from 0) or key of the text [default: found by its name].
+    #[arg(long, value_name = "COLUMN", visible_alias = "text-column")]
+    text: Option<String>,
+    /// That of the second text of a pair [default: found by its name, where --text is not given].
+    #[arg(long, value_name = "COLUMN", visible_alias = "pair-column")]
+    pair: Option<String>,
+    /// That of the label [default: found by its name].
+    #[arg(long, value_name = "COLUMN", visible_alias = "label-column")]
+    label: Option<String>,
+    /// Learning rate of the stages that fine-tune; where none does, of those that pretrain.
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Passes over the data, of the same stages.
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// Texts a step, of the same stages.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Transformer's model folder, or an adapter's (or a run's), to start from instead of random
     /// weights.
     #[arg(long, value_name = "DIR")]
@@ -46,9 +64,24 @@ pub struct RunOptions {
 
 impl RunOptions {
     fn overrides(&self) -> Overrides {
+        let columns = [
+            ("text", &self.text),
+            ("pair", &self.pair),
+            ("label", &self.label),
+        ];
+        let columns = columns.into_iter().filter_map(|(role, column)| {
+            let name = toml::Value::String(column.clone()?);
+            Some(format!("data.{role}_column={name}"))
+        });
+        let main = [
+            self.lr.map(|rate| format!("lr={rate}")),
+            self.epochs.map(|n| format!("budget={{ epochs = {n} }}")),
+            self.batch.map(|n| format!("batch={n}")),
+        ];
         Overrides {
             scale: self.scale.clone(),
-            set: self.set.clone(),
+            main: main.into_iter().flatten().collect(),
+            set: columns.chain(self.set.iter().cloned()).collect(),
         }
     }
 
@@ -58,9 +91,9 @@ impl RunOptions {
         if self.file.is_some() || self.preset.is_some() {
             return self.config().map(Some);
         }
-        if let Some((data, more)) = self.data.split_first() {
+        if let Some(data) = self.data.first() {
             let config = survey::plain(data, &self.overrides())?;
-            return self.complete(config, more).map(Some);
+            return self.complete(config).map(Some);
         }
         let used = [
             ("--set", !self.set.is_empty()),
@@ -68,6 +101,12 @@ impl RunOptions {
             ("--init", self.init.is_some()),
             ("--seed", self.seed.is_some()),
             ("--unlabelled", !self.unlabelled.is_empty()),
+            ("--text", self.text.is_some()),
+            ("--pair", self.pair.is_some()),
+            ("--label", self.label.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--epochs", self.epochs.is_some()),
+            ("--batch", self.batch.is_some()),
         ];
         match used.iter().find(|(_, used)| *used) {
             None => Ok(None),
@@ -81,37 +120,27 @@ impl RunOptions {
     /// The run they describe, checked.
     pub(super) fn config(&self) -> Result<RunConfig> {
         let overrides = self.overrides();
-        let mut config = match (&self.file, &self.preset) {
+        let config = match (&self.file, &self.preset) {
             (Some(file), _) => RunConfig::read(file, &overrides)?,
             (None, Some(name)) => preset(name)?.config(&overrides)?,
             (None, None) => PRESETS[0].config(&overrides)?,
         };
-        if let Some((data, more)) = self.data.split_first() {
-            if config.data.source == Source::Demo {
-                return Err(Error::ConfigValue {
-                    place: "--data".into(),
-                    message: "the demo makes its own text; choose a preset for real data, as --preset lstm-rt".into(),
-                });
-            }
-            config.data.path = Some(data.clone());
-            return self.complete(config, more);
+        if config.data.source == Source::Demo && !self.data.is_empty() {
+            let message =
+                "the demo makes its own text; choose a preset for real data, as --preset lstm-rt";
+            return Err(Error::value("--data", message));
         }
-        self.complete(config, &[])
+        self.complete(config)
     }
 
-    /// A run with what every run may be told; `more` are the data beside the first.
-    fn complete(&self, mut config: RunConfig, more: &[PathBuf]) -> Result<RunConfig> {
+    /// A run with what every run may be told.
+    fn complete(&self, mut config: RunConfig) -> Result<RunConfig> {
+        if !self.data.is_empty() {
+            config.data.path = self.data.iter().cloned().collect();
+        }
         if let Some(seed) = self.seed {
             config.seed = seed;
         }
-        let learns = config.stages.iter().any(|s| s.objective.needs_labels());
-        if learns && !more.is_empty() {
-            return Err(Error::ConfigValue {
-                place: "--data".into(),
-                message: "labelled text is one file, folder or archive; give further text to pretrain on with --unlabelled".into(),
-            });
-        }
-        config.data.unlabelled.extend_from_slice(more);
         config.data.unlabelled.extend_from_slice(&self.unlabelled);
         if let Some(init) = &self.init {
             start_from(&mut config, init)?;

@@ -18,11 +18,17 @@ use crate::train::run::{Accept, Outcome, Start};
 use crate::train::{self, tasks};
 
 /// What describes a new run, and so does not go with --resume.
-const NEW_RUN: [&str; 9] = [
+const NEW_RUN: [&str; 15] = [
     "file",
     "preset",
     "data",
     "unlabelled",
+    "text",
+    "pair",
+    "label",
+    "lr",
+    "epochs",
+    "batch",
     "init",
     "scale",
     "set",

@@ -11,6 +11,7 @@ mod lstm;
 mod metrics;
 mod mixed;
 mod profile;
+mod published;
 mod reading;
 mod report;
 mod resume;

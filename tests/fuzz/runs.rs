@@ -103,6 +103,7 @@ pub fn run_file() -> Target {
             let overrides = Overrides {
                 scale: Some("small".into()),
                 set: sets.map(str::to_string).collect(),
+                ..Overrides::default()
             };
             let _ = RunConfig::parse(text, "run.toml", &overrides);
             config.settle();

@@ -26,8 +26,8 @@ budget = { epochs = 3 }
 
 fn with(set: &[&str]) -> Result<RunConfig, Error> {
     let overrides = Overrides {
-        scale: None,
         set: set.iter().map(|s| s.to_string()).collect(),
+        ..Overrides::default()
     };
     RunConfig::parse(BASE, "test.toml", &overrides)
 }
@@ -84,7 +84,7 @@ fn the_presets_are_the_papers_models() {
         );
         let overrides = Overrides {
             scale: Some("small".into()),
-            set: vec![],
+            ..Overrides::default()
         };
         let small = preset(name).unwrap().config(&overrides).unwrap();
         assert_eq!(
@@ -126,7 +126,7 @@ fn the_novels_stages_differ_in_their_masks_alone() {
     for scale in [None, Some("base".to_string())] {
         let overrides = Overrides {
             scale: scale.clone(),
-            set: vec![],
+            ..Overrides::default()
         };
         let config = preset.config(&overrides).unwrap();
         let masked: Vec<_> = (config.stages.iter())
@@ -382,7 +382,7 @@ fn unknown_presets_and_scales_have_suggestions() {
     );
     let overrides = Overrides {
         scale: Some("smal".into()),
-        set: vec![],
+        ..Overrides::default()
     };
     let error = preset("lstm-rt")
         .unwrap()
@@ -418,4 +418,35 @@ fn where_the_text_comes_from_is_settled_by_the_data() {
     );
     assert_eq!(config.stages[1].folds, Some(10));
     config.check().unwrap();
+}
+
+#[test]
+fn what_most_runs_change_is_set_where_it_matters_most() {
+    let of = |name: &str, main: &[&str], set: &[&str]| {
+        let overrides = Overrides {
+            main: main.iter().map(ToString::to_string).collect(),
+            set: set.iter().map(ToString::to_string).collect(),
+            ..Overrides::default()
+        };
+        let config = preset(name).unwrap().config(&overrides).unwrap();
+        let stages = config.stages.into_iter();
+        stages
+            .map(|s| (s.lr, s.batch, s.budget))
+            .collect::<Vec<_>>()
+    };
+    let main = ["lr=0.25", "batch=7", "budget={ epochs = 2.5 }"];
+    let changed = (0.25, 7, Budget::Epochs(2.5));
+    // Where a stage fine-tunes, the pretraining stays as it was.
+    let before = of("lm-lstm-rt", &[], &[]);
+    assert_eq!(of("lm-lstm-rt", &main, &[]), [before[0], changed]);
+    assert_ne!(before[1], changed);
+    assert_eq!(of("gpt2", &main, &[]), [changed]);
+    // All that fine-tune, and `--set` has the last word.
+    assert!(
+        of("demo", &main, &[])[2..]
+            .iter()
+            .all(|stage| *stage == changed)
+    );
+    let last = of("gpt2", &main, &["stage.pretrain.batch=9"]);
+    assert_eq!(last, [(0.25, 9, Budget::Epochs(2.5))]);
 }

@@ -33,8 +33,8 @@ fn run_of(objective: &Registered) -> String {
 
 fn parse(text: &str, set: &[&str]) -> Result<RunConfig, Error> {
     let overrides = Overrides {
-        scale: None,
         set: set.iter().map(|s| s.to_string()).collect(),
+        ..Overrides::default()
     };
     RunConfig::parse(text, "test.toml", &overrides)
 }
@@ -183,7 +183,7 @@ fn a_key_of_all_stages_reaches_those_that_have_it() {
     let scale = format!("{BASE}\n[scale.small.stage.\"*\"]\nbptt = 5\n");
     let overrides = Overrides {
         scale: Some("small".into()),
-        set: vec![],
+        ..Overrides::default()
     };
     let c = RunConfig::parse(&scale, "test.toml", &overrides).unwrap();
     assert_eq!(lengths(&c), [5, 64]);

@@ -4,8 +4,8 @@ use super::*;
 
 fn bert(set: &[&str]) -> Result<RunConfig, Error> {
     let overrides = Overrides {
-        scale: None,
         set: set.iter().map(|s| s.to_string()).collect(),
+        ..Overrides::default()
     };
     RunConfig::parse(BERT, "test.toml", &overrides)
 }

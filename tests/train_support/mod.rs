@@ -108,8 +108,8 @@ impl Toy {
 /// A run file, with values set in it.
 pub fn run_file(text: &str, set: &[&str]) -> RunConfig {
     let overrides = Overrides {
-        scale: None,
         set: set.iter().map(|s| s.to_string()).collect(),
+        ..Overrides::default()
     };
     RunConfig::parse(text, "toy.toml", &overrides).unwrap()
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Format, Source, json, lines, table, tagged};
+use super::columns::{Columns, Offer};
+use super::{Format, Source, json, lines, table, tagged, trec};
 use crate::Result;
 
 /// What a source is read as.
@@ -30,6 +31,18 @@ pub struct Described {
     pub label: Option<String>,
     /// Whether nothing but the content says which is the text.
     pub guessed: bool,
+}
+
+impl Described {
+    /// With the columns that were chosen.
+    pub(super) fn take(&mut self, offer: &Offer, columns: &Columns) {
+        let name = |column: usize| offer.name(column);
+        self.columns = (0..offer.names.len()).map(name).collect();
+        self.text = Some(name(columns.text));
+        self.pair = columns.pair.map(name);
+        self.label = columns.label.map(name);
+        self.guessed = columns.guessed;
+    }
 }
 
 /// What the first row of a table is.
@@ -68,9 +81,20 @@ pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
     match format {
         Format::Csv => table::describe(source, b',', &mut described)?,
         Format::Tsv => table::describe(source, b'\t', &mut described)?,
+        Format::Trec => trec::describe(source, &mut described)?,
         Format::Jsonl => json::describe(source, &mut described)?,
+        Format::Parquet => {
+            described.encoding = None;
+            json::describe(source, &mut described)?;
+        }
         // Their encoding is that of each file in them.
-        Format::Imdb | Format::RottenTomatoes | Format::Folder => described.encoding = None,
+        Format::Imdb
+        | Format::RottenTomatoes
+        | Format::Subjectivity
+        | Format::Folder
+        | Format::Tables => {
+            described.encoding = None;
+        }
         _ => {}
     }
     Ok(described)

@@ -2,18 +2,29 @@
 
 use std::path::Path;
 
-use super::{Format, Source, imdb, lines, plain, rotten, unknown_format};
+use super::by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
+use super::{Format, Source, columns, imdb, lines, plain, tables, unknown_format};
 use crate::{Error, Result};
 
-pub(super) const FORMATS: &str =
-    "imdb, rotten-tomatoes, csv, tsv, jsonl, txt, wikitext, folder and whole";
+pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder and whole";
 
 /// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
-pub(super) fn is_json_lines(name: &str) -> bool {
+fn is_json_lines(name: &str) -> bool {
     matches!(
         name.rsplit_once('.'),
         Some((_, "jsonl" | "ndjson" | "json"))
     )
+}
+
+fn is_parquet(name: &str) -> bool {
+    matches!(name.rsplit_once('.'), Some((_, "parquet" | "pq")))
+}
+
+/// Whether a file's name is one of objects with keys.
+pub(super) fn holds_objects(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    let name = name.trim_end_matches(".gz");
+    is_json_lines(name) || is_parquet(name)
 }
 
 pub(super) fn format(source: &Source) -> Result<Format> {
@@ -27,7 +38,7 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     let found = if path.is_dir() {
         of_folder(path)?
     } else {
-        of_file(path)?
+        of_file(source)?
     };
     // A sentence may run over several lines.
     let found = match found {
@@ -37,8 +48,8 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     found.ok_or_else(|| {
         let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
-             .csv, .tsv, .jsonl, .json, .txt or .tokens (each also with .gz), and it is no folder or archive \
-             with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
+             .csv, .tsv, .jsonl, .json, .parquet, .txt or .tokens (each also with .gz), and it is no folder \
+             of such files or archive with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
         );
         unknown_format(path, message)
     })
@@ -48,15 +59,25 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
     if imdb::root(path).is_some() {
         return Ok(Some(Format::Imdb));
     }
-    if rotten::root(path).is_some() {
+    if ROTTEN_TOMATOES.root(path).is_some() {
         return Ok(Some(Format::RottenTomatoes));
+    }
+    if SUBJECTIVITY.root(path).is_some() {
+        return Ok(Some(Format::Subjectivity));
     }
     let files = lines::files_below(path)?;
     let texts = files.iter().any(|file| plain::is_text(file));
-    Ok(texts.then_some(Format::Folder))
+    let tables = files.iter().any(|file| tables::is_table(file));
+    let format = if texts {
+        Some(Format::Folder)
+    } else {
+        tables.then_some(Format::Tables)
+    };
+    Ok(format)
 }
 
-fn of_file(path: &Path) -> Result<Option<Format>> {
+fn of_file(source: &Source) -> Result<Option<Format>> {
+    let path = &source.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_lowercase();
     if name.ends_with(".tgz") {
@@ -66,15 +87,37 @@ fn of_file(path: &Path) -> Result<Option<Format>> {
     if is_json_lines(name) {
         return Ok(Some(Format::Jsonl));
     }
+    if is_parquet(name) {
+        return Ok(Some(Format::Parquet));
+    }
+    if SUBJECTIVITY.class(path).is_some() {
+        return Ok(Some(Format::Subjectivity));
+    }
     Ok(match name.rsplit_once('.').map(|(_, end)| end) {
         Some("tar") => of_archive(path)?,
         Some("csv") => Some(Format::Csv),
         Some("tsv" | "tab") => Some(Format::Tsv),
+        Some("txt" | "text") if is_table(source)? => Some(Format::Tsv),
         Some("txt" | "text") => Some(Format::Txt),
+        Some("label") => Some(Format::Trec),
         Some("tokens") => Some(Format::Wikitext),
         Some("pos" | "neg") => Some(Format::RottenTomatoes),
         _ => None,
     })
+}
+
+/// Whether a text begins with a header: two names or more that are known, with tabs between them, as MRPC
+/// and SNLI are published.
+fn is_table(source: &Source) -> Result<bool> {
+    let mut lines = lines::Lines::open(&source.path)?;
+    // What cannot be read as text is refused where it is read.
+    let Ok(Some(first)) = lines.next() else {
+        return Ok(false);
+    };
+    let known = first
+        .split('\t')
+        .filter(|name| columns::is_known(source, name));
+    Ok(first.contains('\t') && known.count() > 1)
 }
 
 /// Looks at the archive's names until one is telling.
@@ -83,8 +126,10 @@ fn of_archive(path: &Path) -> Result<Option<Format>> {
     lines::for_each_in_tar(path, &mut |name, _| {
         if imdb::place(name).is_some() {
             found = Some(Format::Imdb);
-        } else if rotten::class(name).is_some() {
+        } else if ROTTEN_TOMATOES.class(name).is_some() {
             found = Some(Format::RottenTomatoes);
+        } else if SUBJECTIVITY.class(name).is_some() {
+            found = Some(Format::Subjectivity);
         } else if plain::is_text(name) {
             texts = true;
         }

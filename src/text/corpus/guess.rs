@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex};
 
 use csv::{Position, ReaderBuilder};
 
-use super::{Source, lines, table};
+use super::{Source, columns, lines};
 use crate::{Error, Result};
 
 /// Bytes that are looked at.
@@ -48,9 +48,14 @@ pub(super) fn parser(separator: u8, own: u8) -> ReaderBuilder {
     let mut builder = ReaderBuilder::new();
     builder
         .delimiter(separator)
-        .quoting(own != b'\t' || separator != b'\t')
+        .quoting(!unquoted(separator, own))
         .has_headers(false);
     builder
+}
+
+/// Whether a quotation mark is a character like any other.
+pub(super) fn unquoted(separator: u8, own: u8) -> bool {
+    own == b'\t' && separator == b'\t'
 }
 
 /// Opens a table whose name says that `own` separates its fields.
@@ -120,7 +125,7 @@ fn separator(source: &Source, sample: &[u8], own: u8) -> u8 {
     let named = |separator: u8| {
         let rows = rows(sample, separator, own);
         let first = rows.first().map(Vec::as_slice).unwrap_or_default();
-        first.iter().any(|field| table::is_known(source, field)) && first.len() > 1
+        first.iter().any(|field| columns::is_known(source, field)) && first.len() > 1
     };
     let fits = |separator: u8| {
         let rows = rows(sample, separator, own);
@@ -129,7 +134,7 @@ fn separator(source: &Source, sample: &[u8], own: u8) -> u8 {
     };
     let own_column = rows(sample, own, own).first().is_some_and(
         // The header of a single column.
-        |first| first.len() == 1 && table::is_known(source, &first[0]),
+        |first| first.len() == 1 && columns::is_known(source, &first[0]),
     );
     if own_column || named(own) || fits(own) {
         return own;
@@ -206,13 +211,13 @@ fn letters(text: &str) -> usize {
         .count()
 }
 
-/// Says once what was guessed: a table is read by what trains a tokeniser and then by what uses it.
-pub(super) fn say(path: &Path, guess: String) {
+/// Says once what was taken: a table is read by what trains a tokeniser and then by what uses it.
+pub(super) fn say(path: &Path, level: log::Level, guess: String) {
     static SAID: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
     let message = format!("'{}': {guess}", path.display());
     let mut said = SAID.lock().unwrap_or_else(|e| e.into_inner());
     if said.insert(message.clone()) {
-        log::warn!("{message}");
+        log::log!(level, "{message}");
     }
 }
 

@@ -73,17 +73,22 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         })?;
     }
     if source.labelled && counts != [0, 0] {
-        check_classes(&counts, path, "train")?;
+        check_classes(&CLASSES, &counts, path, "train")?;
     }
     Ok(())
 }
 
 /// Both classes must have examples: half a data set is a broken download.
-pub(super) fn check_classes(counts: &[usize; 2], path: &Path, part: &str) -> Result<()> {
+pub(super) fn check_classes(
+    classes: &[&str; 2],
+    counts: &[usize; 2],
+    path: &Path,
+    part: &str,
+) -> Result<()> {
     match counts.iter().position(|&count| count == 0) {
         None => Ok(()),
         Some(class) => Err(Error::EmptyClass {
-            class: CLASSES[class].into(),
+            class: classes[class].into(),
             place: format!("'{}' ({part})", path.display()),
             needed: 1,
             found: 0,

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use super::columns::{Columns, Names, Offer, listed};
 use super::describe::Described;
 use super::objects::{self, Object, kind, malformed};
-use super::table::{self, LABEL_NAMES, TEXT_NAMES};
-use super::{Column, Example, LabelKind, Sink, Source, clean_label, guess};
+use super::{Example, LabelKind, Sink, Source};
 use crate::Result;
 
 /// Objects by which the keys are chosen.
@@ -13,13 +13,10 @@ const SAMPLE: usize = 100;
 
 /// The keys that are read.
 struct Keys {
+    columns: Columns,
     text: String,
     pair: Option<String>,
     label: Option<String>,
-    /// Whether nothing but the content says which is the text.
-    guessed: bool,
-    /// All that there are.
-    all: Vec<String>,
 }
 
 /// What the objects are read as: see [`Described`].
@@ -37,12 +34,10 @@ pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()>
         read?;
     }
     if !first.is_empty() {
-        let keys = choose(source, &first)?;
-        described.columns = keys.all;
-        described.text = Some(keys.text);
-        described.pair = keys.pair;
-        described.label = keys.label;
-        described.guessed = keys.guessed;
+        offered(source, &first, |offer| {
+            described.take(offer, &offer.choose()?);
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -76,65 +71,42 @@ fn begin(source: &Source, first: Vec<(u64, Object)>, sink: &mut Sink) -> Result<
 }
 
 fn choose(source: &Source, first: &[(u64, Object)]) -> Result<Keys> {
+    offered(source, first, |offer| {
+        let columns = offer.choose()?;
+        let name = |column: usize| offer.names[column].to_string();
+        Ok(Keys {
+            text: name(columns.text),
+            pair: columns.pair.map(name),
+            label: columns.label.map(name),
+            columns,
+        })
+    })
+}
+
+/// The keys of the first objects and what stands under them, to choose from.
+fn offered<T>(
+    source: &Source,
+    first: &[(u64, Object)],
+    choose: impl FnOnce(&Offer) -> Result<T>,
+) -> Result<T> {
     let mut names: Vec<&str> = Vec::new();
     for key in first.iter().flat_map(|(_, object)| object.keys()) {
         if !names.contains(&key.as_str()) {
             names.push(key);
         }
     }
-    let missing = |wanted: &Option<Column>, role| {
-        table::column_missing(source, wanted, role, &names, "its key")
+    // What is no string is no text.
+    let field = |object: &Object, name: &str| match object.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
     };
-    let wanted = |column: &Option<Column>, role| -> Result<Option<String>> {
-        let Some(wanted) = column else {
-            return Ok(None);
-        };
-        // A number may be a key as well.
-        let name = wanted.to_string();
-        if names.contains(&&*name) {
-            return Ok(Some(name));
-        }
-        Err(missing(column, role))
-    };
-    let usual = |usual: &[&str]| {
-        let is = |name: &&str| names.iter().find(|n| n.eq_ignore_ascii_case(name));
-        usual.iter().find_map(is).map(ToString::to_string)
-    };
-    let pair = wanted(&source.pair, "pair")?;
-    let label = match wanted(&source.label, "label")? {
-        _ if !source.labelled => None,
-        None => usual(&LABEL_NAMES),
-        label => label,
-    };
-    if label.is_none() && source.labelled && !source.label_optional {
-        return Err(missing(&None, "label"));
-    }
-    let by_content = || {
-        let field = |object: &Object, name: &str| match object.get(name) {
-            Some(Value::String(text)) => text.clone(),
-            _ => String::new(),
-        };
-        let row = |(_, object): &(u64, Object)| names.iter().map(|n| field(object, n)).collect();
-        let rows: Vec<Vec<String>> = first.iter().map(row).collect();
-        let taken = [label.clone(), pair.clone(), usual(&LABEL_NAMES)];
-        let free = |at: usize| !taken.iter().flatten().any(|taken| taken == names[at]);
-        let name = names[guess::text_column(&rows, free)?];
-        let keys = table::listed(&names);
-        guess::say(
-            &source.path,
-            format!("took key '{name}' for the text, of the keys {keys}"),
-        );
-        Some(name.to_string())
-    };
-    let told = wanted(&source.text, "text")?.or_else(|| usual(&TEXT_NAMES));
-    let guessed = told.is_none();
-    let text = (told.or_else(by_content)).ok_or_else(|| missing(&None, "text"))?;
-    Ok(Keys {
-        text,
-        pair,
-        label,
-        guessed,
-        all: names.iter().map(ToString::to_string).collect(),
+    let row = |(_, object): &(u64, Object)| names.iter().map(|n| field(object, n)).collect();
+    let rows: Vec<Vec<String>> = first.iter().map(row).collect();
+    choose(&Offer {
+        source,
+        names: &names,
+        are: Names::Keys,
+        rows: &rows,
     })
 }
 
@@ -142,7 +114,7 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
     let wrong = |message: String| malformed(&source.path, line, message);
     let lacks = |object: &Object, role: &str, key: &str| {
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
-        let keys = table::listed(&keys);
+        let keys = listed(&keys);
         wrong(format!(
             "has no {role}: none of its keys ({keys}) is '{key}'"
         ))
@@ -175,7 +147,7 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
             Some(key) => match object.get(key) {
                 None if !source.label_optional => return Err(lacks(&object, "label", key)),
                 None => None,
-                Some(value) => label(source, value).map_err(wrong)?,
+                Some(value) => label(source, &keys.columns, value).map_err(wrong)?,
             },
         },
         split: None,
@@ -185,13 +157,13 @@ fn example(source: &Source, keys: &Keys, line: u64, mut object: Object) -> Resul
 }
 
 /// The label that a value says; or what is wrong with it.
-fn label(source: &Source, value: &Value) -> Result<Option<String>, String> {
+fn label(source: &Source, columns: &Columns, value: &Value) -> Result<Option<String>, String> {
     let several = source.label_kind == LabelKind::Several;
     match value {
         Value::Null => Ok(None),
         Value::Array(list) if several => joined(list).map(Some),
         value => match scalar(value) {
-            Some(name) => clean_label(source, &name),
+            Some(name) => columns.clean(source, &name),
             None => Err(format!(
                 "the label should be a string, number or boolean, found {}{}",
                 kind(value),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use encoding_rs::WINDOWS_1252;
 use flate2::read::MultiGzDecoder;
 
 use super::decode::{self, Utf8};
@@ -150,6 +151,15 @@ pub(super) fn read_bytes(reader: impl Read, name: &Path) -> Result<Vec<u8>> {
         return Err(bounded::too_long(name, bounded::TEXT));
     }
     Ok(bytes)
+}
+
+/// The whole of one text of an older collection: UTF-8 where it is, else Windows-1252.
+pub(super) fn read_any(reader: &mut dyn Read, name: &Path) -> Result<String> {
+    let bytes = read_bytes(reader, name)?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => WINDOWS_1252.decode(error.as_bytes()).0.into_owned(),
+    })
 }
 
 /// The whole of a file on disk.

@@ -3,6 +3,9 @@
 //! [`read`] pushes the examples of a [`Source`] into a closure. It streams: at no time is more
 //! than one document (for a word-level wiki, one article) in memory.
 
+mod by_file;
+mod columnar;
+mod columns;
 mod decode;
 mod describe;
 mod detect;
@@ -12,13 +15,15 @@ mod json;
 mod lines;
 mod objects;
 mod plain;
-mod rotten;
 mod table;
+mod tables;
 mod tagged;
+mod trec;
 
 pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
+pub use tables::same_columns;
 pub use tagged::{is_tagged, read_tagged};
 
 use std::io::Read;
@@ -30,6 +35,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, bounded};
+use by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
 
 /// What reads an example; its error ends the reading.
 pub type Sink<'a> = dyn FnMut(Example) -> Result<()> + 'a;
@@ -83,6 +89,10 @@ pub enum Format {
     Imdb,
     /// Sentence polarity data v1.0 (Pang & Lee, ACL 2005): tar.gz, folder, or one of the two files.
     RottenTomatoes,
+    /// Subjectivity data v1.0 (Pang & Lee, ACL 2004): tar.gz, folder, or one of the two files.
+    Subjectivity,
+    /// TREC's questions (Li & Roth, COLING 2002): a `.label` file.
+    Trec,
     /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks). Semicolons, tabs or
     /// bars where the first rows say so.
     Csv,
@@ -90,12 +100,17 @@ pub enum Format {
     Tsv,
     /// One JSON object a line.
     Jsonl,
+    /// Apache Parquet, uncompressed or by snappy or gzip.
+    Parquet,
     /// One document a line; empty lines are skipped.
     Txt,
     /// WikiText `*.tokens`: one document an article, which a ` = Title = ` line begins.
     Wikitext,
     /// A folder or a tar archive: each `.txt` file in it or below it is one document.
     Folder,
+    /// A folder of csv, tsv, jsonl or parquet files. Where one is called `train…`, names tell the parts:
+    /// `dev…` or `validation…` and `test…` are the others.
+    Tables,
     /// One document: all of the file.
     Whole,
 }
@@ -119,7 +134,7 @@ fn unknown_format(path: &Path, message: impl Into<String>) -> Error {
     }
 }
 
-/// A column of a csv or tsv file, or a key of a jsonl file: its name, or a column's number.
+/// A column of a csv, tsv or parquet file, or a key of a jsonl file: its name, or (csv, tsv) its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Column {
@@ -196,10 +211,11 @@ pub struct Source {
     pub path: PathBuf,
     /// The format; by default told from the path.
     pub format: Option<Format>,
-    /// The text column (csv, tsv, jsonl). By default a header such as `text`, `review` or
+    /// The text column (csv, tsv, jsonl, parquet). By default a header such as `text`, `review` or
     /// `sentence`; without one the column with the most text.
     pub text: Option<Column>,
-    /// The column of the second text of a pair (csv, tsv, jsonl). By default there is none.
+    /// The column of the second text of a pair (csv, tsv, jsonl, parquet). By default, where labels are learned and no
+    /// text is named, that of two headers that belong together, such as `premise` and `hypothesis`.
     pub pair: Option<Column>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label means unlabelled, unless
@@ -258,6 +274,17 @@ impl Source {
         detect::format(self)
     }
 
+    /// The files that it is, where it is a folder of tables; else itself.
+    ///
+    /// # Errors
+    /// Those of [`resolve_format`](Self::resolve_format) and of reading the first rows of a test file.
+    pub fn files(&self) -> Result<Vec<Source>> {
+        match self.resolve_format()? {
+            Format::Tables => tables::files(self),
+            _ => Ok(vec![self.clone()]),
+        }
+    }
+
     /// sha256 of the source's bytes (of a folder: of its files' names and bytes, in sorted
     /// order), in hexadecimal. Two sources with equal hashes hold the same text.
     ///
@@ -265,7 +292,8 @@ impl Source {
     /// [`Error::FileMissing`], [`Error::Io`], [`Error::UnknownFormat`].
     pub fn content_hash(&self) -> Result<String> {
         let files = match self.resolve_format()? {
-            Format::RottenTomatoes => rotten::files(&self.path)?,
+            Format::RottenTomatoes => ROTTEN_TOMATOES.files(&self.path)?,
+            Format::Subjectivity => SUBJECTIVITY.files(&self.path)?,
             _ => lines::files_below(&self.path)?,
         };
         hash_files(&self.path, &files)
@@ -326,10 +354,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// Those of `sink`, and [`Error::FileMissing`], [`Error::Io`], [`Error::NotUtf8`],
 /// [`Error::MalformedRow`], [`Error::ColumnMissing`], [`Error::UnknownFormat`],
-/// [`Error::EmptyText`] when there was no example, [`Error::EmptyClass`] when an IMDB or Rotten
-/// Tomatoes corpus lacks one of its two classes.
+/// [`Error::ConfigValue`] where several columns may be the one, [`Error::EmptyText`] when there was no
+/// example, [`Error::EmptyClass`] when an IMDB or Rotten Tomatoes corpus lacks one of its two classes.
 pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     let format = source.resolve_format()?;
+    if format == Format::Tables {
+        let files = source.files()?;
+        return files
+            .iter()
+            .try_fold(0, |all, file| Ok(all + read(file, sink)?));
+    }
     let mut count = 0;
     let mut pass = |mut example: Example| {
         count += 1;
@@ -368,14 +402,18 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
     };
     match format {
         Format::Imdb => imdb::read(source, &mut pass),
-        Format::RottenTomatoes => rotten::read(source, &mut pass),
+        Format::RottenTomatoes => ROTTEN_TOMATOES.read(source, &mut pass),
+        Format::Subjectivity => SUBJECTIVITY.read(source, &mut pass),
+        Format::Trec => trec::read(source, &mut pass),
         Format::Csv => table::read(source, b',', &mut pass),
         Format::Tsv => table::read(source, b'\t', &mut pass),
-        Format::Jsonl => json::read(source, &mut pass),
+        Format::Jsonl | Format::Parquet => json::read(source, &mut pass),
         Format::Txt => plain::read_lines(&source.path, &mut pass),
         Format::Wikitext => plain::read_wikitext(&source.path, &mut pass),
         Format::Folder => plain::read_folder(source, &mut pass),
         Format::Whole => plain::read_whole(&source.path, &mut pass),
+        // Its files were read above.
+        Format::Tables => Ok(()),
     }?;
     match count {
         0 => Err(Error::EmptyText {

@@ -1,4 +1,4 @@
-//! The objects of a JSON file: one a line, or all in one list.
+//! The objects of a file: of JSON, one a line or all in one list, or the rows of a Parquet file.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use super::lines;
+use super::{columnar, lines};
 use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
@@ -19,10 +19,13 @@ use crate::{Error, Result};
 pub(super) type Object = Map<String, Value>;
 
 /// What becomes of an object that begins on this line.
-type Each<'a> = dyn FnMut(u64, Object) -> Result<()> + 'a;
+pub(super) type Each<'a> = dyn FnMut(u64, Object) -> Result<()> + 'a;
 
-/// Gives each object of a file to `each`, with the line on which it begins.
+/// Gives each object of a file to `each`, with the line on which it begins; a row, with its number.
 pub(super) fn read(path: &Path, each: &mut Each) -> Result<()> {
+    if columnar::is_parquet(path)? {
+        return columnar::read(path, each);
+    }
     let mut reader = lines::open(path)?;
     let start = reader.fill_buf().map_err(|e| Error::read(path, e))?;
     let mark = "\u{feff}".as_bytes();

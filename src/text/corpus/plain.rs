@@ -65,7 +65,8 @@ fn is_title(line: &str) -> bool {
 }
 
 /// Notes that come with a collection and are none of its texts.
-const NOTES: [&str; 5] = [
+const NOTES: [&str; 6] = [
+    "classes.txt",
     "readme.txt",
     "license.txt",
     "copying.txt",

@@ -2,43 +2,18 @@
 
 use csv::{ByteRecord, ErrorKind};
 
+use super::columns::{Columns, Names, Offer, is_known, short};
 use super::describe::{Described, HeaderRow};
 use super::guess::Places;
 use super::objects::malformed;
-use super::{Column, Example, Sink, Source, clean_label, guess, lines};
+use super::{Column, Example, Sink, Source, guess, lines};
 use crate::bounded::{self, Allowance, Metered};
 use crate::{Error, Result};
 
-/// Headers and keys taken for the text, in this order of preference.
-pub(super) const TEXT_NAMES: [&str; 8] = [
-    "text", "review", "sentence", "content", "document", "body", "comment", "ref",
-];
-/// Headers and keys taken for the label.
-pub(super) const LABEL_NAMES: [&str; 7] = [
-    "label",
-    "labels",
-    "class",
-    "sentiment",
-    "polarity",
-    "target",
-    "category",
-];
-
-/// What names a column.
-const BY: &str = "its header or number (from 0)";
 /// Bytes that are kept of a field beside its own.
 const FIELD: u64 = 32;
 const TOO_LONG: &str =
     "begins a row that is longer than any text; is a quotation mark missing at the end of a field?";
-
-/// Which columns to read; settled by the first row.
-struct Columns {
-    text: usize,
-    pair: Option<usize>,
-    label: Option<usize>,
-    /// Whether nothing but the content says which is the text.
-    guessed: bool,
-}
 
 /// What a table is read as: see [`Described`].
 pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> Result<()> {
@@ -47,23 +22,21 @@ pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> R
     let Some(first) = table.rows.first() else {
         return Ok(());
     };
-    let fields: Vec<&str> = first.iter().map(String::as_str).collect();
-    let header = header(source, &table.rows);
-    let columns = settle(source, &fields, header, &table.rows)?;
-    described.header = Some(match header {
-        Header::None => HeaderRow::None,
-        Header::Named => HeaderRow::Known,
-        Header::Guessed => HeaderRow::Guessed,
+    let names: Vec<&str> = first.iter().map(String::as_str).collect();
+    let are = header(source, &table.rows);
+    described.header = Some(match are {
+        Names::None => HeaderRow::None,
+        Names::Guessed => HeaderRow::Guessed,
+        Names::Header | Names::Keys => HeaderRow::Known,
     });
-    described.columns = match header {
-        Header::None => (0..first.len()).map(|column| column.to_string()).collect(),
-        _ => first.iter().map(short).collect(),
+    let rows = below(are, &table.rows);
+    let offer = Offer {
+        source,
+        names: &names,
+        are,
+        rows,
     };
-    let name = |column: usize| described.columns[column].clone();
-    described.text = Some(name(columns.text));
-    described.pair = columns.pair.map(name);
-    described.label = columns.label.map(name);
-    described.guessed = columns.guessed;
+    described.take(&offer, &offer.choose()?);
     Ok(())
 }
 
@@ -74,8 +47,11 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     allowance.set(bounded::TEXT);
     let heavy = Some((table.separator, FIELD));
     let reader = Metered::new(table.reader, &allowance, heavy);
-    let mut reader = guess::parser(table.separator, own).from_reader(reader);
-    let header = header(source, &table.rows);
+    let mut parser = guess::parser(table.separator, own);
+    // Where nothing is quoted, a few texts may be broken in two by a line break of their own.
+    let mut broken = guess::unquoted(table.separator, own).then(Broken::default);
+    let mut reader = parser.flexible(broken.is_some()).from_reader(reader);
+    let are = header(source, &table.rows);
     let mut row = ByteRecord::new();
     let mut columns = None;
     let mut names: Vec<String> = Vec::new();
@@ -102,28 +78,36 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let line = table.places.line(&place);
+        if let Some(broken) = &mut broken
+            && !broken.fits(fields.len(), line)
+        {
+            continue;
+        }
         let begins = columns.is_none();
-        let columns = match &columns {
+        let columns: &Columns = match &columns {
             Some(columns) => columns,
             None => {
-                let settled = columns.insert(settle(source, &fields, header, &table.rows)?);
+                let offer = Offer {
+                    source,
+                    names: &fields,
+                    are,
+                    rows: below(are, &table.rows),
+                };
+                let chosen = columns.insert(offer.choose()?);
                 if source.rows {
-                    names = names_of(&fields, header);
+                    names = names_of(&fields, are);
                 }
-                if header != Header::None {
+                if are != Names::None {
                     continue;
                 }
-                settled
+                chosen
             }
         };
-        let label = match columns
-            .label
-            .filter(|_| !source.rows)
-            .map(|label| clean_label(source, fields[label]))
-        {
+        let label = match columns.label.filter(|_| !source.rows) {
             None => None,
-            Some(label) => label
-                .map_err(|message| malformed(&source.path, table.places.line(&place), message))?,
+            Some(at) => (columns.clean(source, fields[at]))
+                .map_err(|message| malformed(&source.path, line, message))?,
         };
         match &mut first {
             Some(first) => first.compare(&label),
@@ -135,11 +119,14 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             pair: columns.pair.map(|pair| fields[pair].to_owned()),
             label,
             split: None,
-            line: Some(table.places.line(&place)),
+            line: Some(line),
             row: (names.iter().zip(&fields))
                 .map(|(name, field)| (name.clone(), (*field).into()))
                 .collect(),
         })?;
+    }
+    if let Some(broken) = broken {
+        broken.check(source)?;
     }
     match first {
         Some(first) if first.is_header() && source.label.is_some() => {
@@ -151,18 +138,25 @@ pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
             Err(malformed(&source.path, 1, message))
         }
         Some(first) if first.is_header() => {
-            Err(column_missing(source, &None, "label", &first.fields, BY))
+            let fields: Vec<&str> = first.fields.iter().map(String::as_str).collect();
+            let offer = Offer {
+                source,
+                names: &fields,
+                are: Names::None,
+                rows: below(are, &table.rows),
+            };
+            Err(offer.missing(&None, "label"))
         }
         _ => Ok(()),
     }
 }
 
 /// What the columns are called: their headers, or their numbers; each has a name of its own.
-fn names_of(first: &[&str], header: Header) -> Vec<String> {
+fn names_of(first: &[&str], are: Names) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(first.len());
     for (column, field) in first.iter().enumerate() {
-        let name = match header {
-            Header::None => column.to_string(),
+        let name = match are {
+            Names::None => column.to_string(),
             _ => field.trim().to_string(),
         };
         names.push(match names.contains(&name) {
@@ -217,10 +211,7 @@ fn row_error(source: &Source, places: Places, error: csv::Error) -> Error {
         } => Error::MalformedRow {
             path,
             line,
-            message: format!(
-                "expected {expected_len} fields as in the first row, found {len}; quote fields \
-                 that hold the separator or a line break"
-            ),
+            message: unequal(expected_len, len),
         },
         _ => Error::MalformedRow {
             path,
@@ -230,148 +221,72 @@ fn row_error(source: &Source, places: Places, error: csv::Error) -> Error {
     }
 }
 
+fn unequal(expected: u64, found: u64) -> String {
+    format!(
+        "expected {expected} fields as in the first row, found {found}; quote fields that hold the \
+         separator or a line break"
+    )
+}
+
+/// Rows that have more or fewer fields than the first, where nothing is quoted.
+#[derive(Default)]
+struct Broken {
+    expected: Option<usize>,
+    rows: u64,
+    broken: u64,
+    /// The first: its line and its number of fields.
+    first: Option<(u64, usize)>,
+}
+
+impl Broken {
+    /// One in so many may be left out.
+    const FEW: u64 = 1000;
+
+    fn fits(&mut self, fields: usize, line: u64) -> bool {
+        self.rows += 1;
+        let fits = *self.expected.get_or_insert(fields) == fields;
+        if !fits {
+            self.broken += 1;
+            self.first.get_or_insert((line, fields));
+        }
+        fits
+    }
+
+    fn check(self, source: &Source) -> Result<()> {
+        let (Some((line, found)), Some(expected)) = (self.first, self.expected) else {
+            return Ok(());
+        };
+        let (broken, rows) = (self.broken, self.rows);
+        if broken * Self::FEW > rows {
+            let message = unequal(expected as u64, found as u64);
+            return Err(malformed(&source.path, line, message));
+        }
+        let said = format!(
+            "left out {broken} of {rows} rows, which do not have the {expected} fields of the first; the first of \
+             them: line {line}"
+        );
+        guess::say(&source.path, log::Level::Warn, said);
+        Ok(())
+    }
+}
+
 /// What the first row is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Header {
-    /// A row as the others.
-    None,
-    /// A header with a name that is known, or that should be one.
-    Named,
-    /// A header, by the look of it.
-    Guessed,
-}
-
-/// Whether a field of the first row is a name that was asked for, or a usual one.
-pub(super) fn is_known(source: &Source, field: &str) -> bool {
-    let name = field.trim();
-    let usual = name.to_lowercase();
-    TEXT_NAMES.contains(&&*usual)
-        || LABEL_NAMES.contains(&&*usual)
-        || [&source.text, &source.pair, &source.label]
-            .into_iter()
-            .any(|column| matches!(column, Some(Column::Name(wanted)) if wanted == name))
-}
-
-fn header(source: &Source, rows: &[Vec<String>]) -> Header {
+fn header(source: &Source, rows: &[Vec<String>]) -> Names {
     let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
     let columns = [&source.text, &source.pair, &source.label];
     let first = rows.first().map(Vec::as_slice).unwrap_or_default();
     match source.header {
-        Some(true) => Header::Named,
-        Some(false) => Header::None,
-        None if columns.into_iter().any(named) => Header::Named,
-        None if first.iter().any(|field| is_known(source, field)) => Header::Named,
-        None if guess::is_header(rows) => Header::Guessed,
-        None => Header::None,
+        Some(true) => Names::Header,
+        Some(false) => Names::None,
+        None if columns.into_iter().any(named) => Names::Header,
+        None if first.iter().any(|field| is_known(source, field)) => Names::Header,
+        None if guess::is_header(rows) => Names::Guessed,
+        None => Names::None,
     }
 }
 
-fn settle(
-    source: &Source,
-    first: &[&str],
-    header: Header,
-    rows: &[Vec<String>],
-) -> Result<Columns> {
-    let by_name = |names: &[&str]| {
-        let is = |name: &&str| {
-            first
-                .iter()
-                .position(|f| f.trim().eq_ignore_ascii_case(name))
-        };
-        match header {
-            Header::None => None,
-            _ => names.iter().find_map(is),
-        }
-    };
-    let wanted = |column: &Option<Column>, role| match column {
-        None => Ok(None),
-        Some(Column::Index(index)) if *index < first.len() => Ok(Some(*index)),
-        Some(Column::Name(name)) if first.iter().any(|f| f.trim() == name) => {
-            Ok(first.iter().position(|f| f.trim() == name))
-        }
-        Some(_) => Err(column_missing(source, column, role, first, BY)),
-    };
-    let mut label = if source.labelled {
-        wanted(&source.label, "label")?.or_else(|| by_name(&LABEL_NAMES))
-    } else {
-        None
-    };
-    let pair = wanted(&source.pair, "pair")?;
-    let needs_label = source.labelled && !source.label_optional && label.is_none();
-    if needs_label && (header == Header::Guessed || first.len() != 2 || pair.is_some()) {
-        return Err(column_missing(source, &None, "label", first, BY));
-    }
-    let data = &rows[usize::from(header != Header::None && !rows.is_empty())..];
-    let by_content = || {
-        // Rows may have more fields than the first.
-        let others = |column| {
-            column < first.len() && ![label, pair, by_name(&LABEL_NAMES)].contains(&Some(column))
-        };
-        let column = guess::text_column(data, others)?;
-        if first.len() > 1 {
-            let column = match header {
-                Header::None => format!("number {column} (from 0)"),
-                _ => format!("'{}'", short(first[column])),
-            };
-            let columns = listed(first);
-            guess::say(
-                &source.path,
-                format!("took column {column} for the text, of the columns {columns}"),
-            );
-        }
-        Some(column)
-    };
-    let told = wanted(&source.text, "text")?.or_else(|| by_name(&TEXT_NAMES));
-    let guessed = told.is_none() && first.len() > 1;
-    let text = told
-        .or_else(by_content)
-        .ok_or_else(|| column_missing(source, &None, "text", first, BY))?;
-    if header == Header::Guessed {
-        let names = listed(first);
-        guess::say(
-            &source.path,
-            format!("took its first row for a header: {names}"),
-        );
-    }
-    if needs_label {
-        label = Some(1 - text);
-    }
-    Ok(Columns {
-        text,
-        pair,
-        label,
-        guessed,
-    })
-}
-
-/// A long text in a file without header would hide the message.
-fn short(name: impl AsRef<str>) -> String {
-    name.as_ref().chars().take(24).collect()
-}
-
-/// Names with commas between them.
-pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
-    let names: Vec<String> = names.iter().map(short).collect();
-    names.join(", ")
-}
-
-/// The error of a column (or key) that is not there; `by` is what names one.
-pub(super) fn column_missing<S: AsRef<str>>(
-    source: &Source,
-    wanted: &Option<Column>,
-    role: &'static str,
-    available: &[S],
-    by: &'static str,
-) -> Error {
-    Error::ColumnMissing {
-        path: source.path.clone(),
-        role,
-        wanted: match wanted {
-            None => String::new(),
-            Some(Column::Index(index)) => format!(" number {index}"),
-            Some(Column::Name(name)) => format!(" '{name}'"),
-        },
-        available: listed(available),
-        by,
-    }
+/// The rows below the header, where there is one.
+fn below(are: Names, rows: &[Vec<String>]) -> &[Vec<String>] {
+    let header = usize::from(are != Names::None && !rows.is_empty());
+    &rows[header..]
 }

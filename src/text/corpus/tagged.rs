@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::columns::{column_missing, listed};
 use super::describe::Described;
 use super::objects::{self, malformed};
-use super::table::column_missing;
 use super::{Column, Source, detect, lines};
 use crate::text::labelled::TaggedText;
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const WORDS: [&str; 2] = ["tokens", "words"];
 const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 
-/// Reads a file of texts whose words have labels: `.jsonl` (`.ndjson`, `.json`) holds an object for each text
+/// Reads a file of texts whose words have labels: `.jsonl` (`.ndjson`, `.json`, `.parquet`) holds an object for each text
 /// with a list of `tokens` and one of `tags`; any other a word a line, its label in the last column, an empty
 /// line after each text (CoNLL). The source's columns say otherwise. With [`Source::rows`] labels
 /// may be missing, and none are read.
@@ -26,9 +26,7 @@ const TAGS: [&str; 4] = ["tags", "labels", "ner_tags", "pos_tags"];
 /// text.
 pub fn read_tagged(source: &Source) -> Result<Vec<TaggedText>> {
     let path = &source.path;
-    let name = path.to_string_lossy().to_lowercase();
-    let name = name.trim_end_matches(".gz");
-    let texts = if detect::is_json_lines(name) {
+    let texts = if detect::holds_objects(path) {
         read_json(source)
     } else {
         read_conll(source)
@@ -47,7 +45,7 @@ pub fn read_tagged(source: &Source) -> Result<Vec<TaggedText>> {
 pub fn is_tagged(path: &Path) -> Result<bool> {
     let name = path.to_string_lossy().to_lowercase();
     let name = name.trim_end_matches(".gz");
-    if detect::is_json_lines(name) {
+    if detect::holds_objects(path) {
         let keys = first_keys(path)?;
         let has = |names: &[&str]| names.iter().any(|name| keys.iter().any(|key| key == name));
         return Ok(has(&WORDS) && has(&TAGS));
@@ -71,9 +69,8 @@ fn first_keys(path: &Path) -> Result<Vec<String>> {
 
 /// What a file is read as: see [`Described`].
 pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()> {
-    let name = source.path.to_string_lossy().to_lowercase();
     let asked = |column: &Option<Column>| column.as_ref().map(Column::to_string);
-    if detect::is_json_lines(name.trim_end_matches(".gz")) {
+    if detect::holds_objects(&source.path) {
         let keys = first_keys(&source.path)?;
         let usual = |names: &[&str]| {
             let known = names
@@ -100,8 +97,15 @@ fn read_json(source: &Source) -> Result<Vec<TaggedText>> {
             let values = match column {
                 Some(column) => {
                     let keys: Vec<&String> = object.keys().collect();
-                    let missing =
-                        || column_missing(source, &Some(column.clone()), role, &keys, "its key");
+                    let missing = || {
+                        column_missing(
+                            source,
+                            &Some(column.clone()),
+                            role,
+                            listed(&keys),
+                            "its key",
+                        )
+                    };
                     Some(object.get(&column.to_string()).ok_or_else(missing)?)
                 }
                 None => names.iter().find_map(|name| object.get(*name)),
@@ -139,12 +143,12 @@ fn read_conll(source: &Source) -> Result<Vec<TaggedText>> {
         None => Ok(None),
         Some(Column::Index(number)) => Ok(Some(*number)),
         named => {
-            let columns = ["a word and its labels, without names"];
+            let columns = "a word and its labels, without names";
             Err(column_missing(
                 source,
                 named,
                 role,
-                &columns,
+                columns.into(),
                 "its number (from 0)",
             ))
         }

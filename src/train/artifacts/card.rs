@@ -110,7 +110,7 @@ impl Card<'_> {
             Source::Imdb => "IMDB".into(),
             Source::Rt => "Rotten Tomatoes".into(),
             Source::Files => {
-                let name = data.path.as_ref().or(data.unlabelled.first());
+                let name = data.path.first().or(data.unlabelled.first());
                 let name = name.and_then(|path| path.file_name());
                 name.map_or("files".into(), |name| name.to_string_lossy().into_owned())
             }

@@ -76,7 +76,6 @@ impl Fingerprint {
         let (data, tokenizer) = (&config.data, &config.tokenizer);
         let vectors = config.model.lstm().and_then(|m| m.word_vectors.as_ref());
         for (key, path) in [
-            ("data.path", &data.path),
             ("data.test", &data.test),
             ("model.word_vectors", &vectors.cloned()),
             ("tokenizer.file", &tokenizer.file),
@@ -85,6 +84,13 @@ impl Fingerprint {
             if let Some(path) = path {
                 add(key.into(), path)?;
             }
+        }
+        for (number, path) in data.path.iter().enumerate() {
+            let key = match data.path.len() {
+                1 => "data.path".into(),
+                _ => format!("data.path[{number}]"),
+            };
+            add(key, path)?;
         }
         for (number, path) in data.unlabelled.iter().enumerate() {
             add(format!("data.unlabelled[{number}]"), path)?;
@@ -222,7 +228,10 @@ mod tests {
             let set = set.iter().map(|s| s.to_string()).collect();
             let config = preset("demo")
                 .unwrap()
-                .config(&Overrides { scale: None, set })
+                .config(&Overrides {
+                    set,
+                    ..Overrides::default()
+                })
                 .unwrap();
             Fingerprint::of_settings(&config).unwrap()
         };

@@ -45,6 +45,23 @@ impl Merge {
         Ok(())
     }
 
+    /// The names of the stages that fine-tune, or of those that pretrain where none does.
+    pub(super) fn main_stages(&self) -> Vec<String> {
+        let stages = self.table.get("stage").and_then(Value::as_array);
+        let of_kind = |kind: &str| -> Vec<String> {
+            let stages = stages.into_iter().flatten();
+            let own =
+                stages.filter(|stage| stage.get("kind").and_then(Value::as_str) == Some(kind));
+            own.filter_map(stage_name).map(String::from).collect()
+        };
+        let [finetune, pretrain] = ["finetune", "pretrain"].map(of_kind);
+        if finetune.is_empty() {
+            pretrain
+        } else {
+            finetune
+        }
+    }
+
     fn overlay_stages(&mut self, over: Table) -> Result<()> {
         let Some(Value::Array(stages)) = self.table.get_mut("stage") else {
             return Err(Error::ConfigMissing {

@@ -6,6 +6,7 @@
 mod merge;
 mod model;
 mod new;
+mod paths;
 mod presets;
 mod rates;
 mod stage;
@@ -43,6 +44,9 @@ const RUN_FILE: u64 = 1 << 20;
 pub struct Overrides {
     /// `--scale NAME`: the run file's `[scale.NAME]` is laid over it.
     pub scale: Option<String>,
+    /// `--lr` and its like: `key=value` of the stages that fine-tune, or of all that pretrain where none
+    /// does.
+    pub main: Vec<String>,
     /// `--set key=value`, in order.
     pub set: Vec<String>,
 }
@@ -94,6 +98,11 @@ impl RunConfig {
                 return Err(unknown_name("scale", wanted, known));
             };
             merge.overlay(over.clone())?;
+        }
+        for text in &overrides.main {
+            for stage in merge.main_stages() {
+                merge.overlay(merge::parse_set(&format!("stage.{stage}.{text}"))?)?;
+            }
         }
         for text in &overrides.set {
             merge.overlay(merge::parse_set(text)?)?;

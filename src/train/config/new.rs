@@ -14,7 +14,7 @@ impl DataConfig {
     /// Texts in a csv, tsv, jsonl or txt file.
     pub fn files(path: impl Into<PathBuf>) -> DataConfig {
         DataConfig {
-            path: Some(path.into()),
+            path: path.into().into(),
             ..DataConfig::new(Source::Files)
         }
     }

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::model::ModelConfig;
+pub use super::paths::Paths;
 use super::stage::StageConfig;
 pub use crate::text::Column;
 pub use crate::text::TokenizerKind;
@@ -83,9 +84,9 @@ impl Default for TokenizerConfig {
 pub struct DataConfig {
     /// What `path` holds.
     pub source: Source,
-    /// Archive, folder or file(s) of labelled text; `--data`.
-    #[serde(default)]
-    pub path: Option<PathBuf>,
+    /// Archive, folder or files of labelled text, one data set; `--data`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub path: Paths,
     /// Test text, where it is a file of its own (source "files").
     #[serde(default)]
     pub test: Option<PathBuf>,

@@ -314,7 +314,7 @@ impl DataConfig {
     pub fn new(source: Source) -> Self {
         Self {
             source,
-            path: None,
+            path: Default::default(),
             test: None,
             unlabelled: Vec::new(),
             text_column: None,
@@ -333,7 +333,7 @@ impl DataConfig {
     /// # Errors
     /// [`Error::ConfigValue`] where no path is given, [`Error::Folder`] where nothing is there.
     pub fn require(&self) -> Result<()> {
-        if self.path.is_none() && self.source != Source::Demo {
+        if self.path.is_empty() && self.source != Source::Demo {
             return Err(wrong(
                 "data.path",
                 "is not set; say where the data are with --data PATH",

@@ -68,6 +68,8 @@ fn labelled(path: &Path, overrides: &Overrides) -> Result<Labelled> {
         label: column("data.label_column")?,
         ..Source::new(path)
     };
+    // Of a folder of tables, by the first: the others have the same columns.
+    let source = source.files()?.into_iter().next().unwrap_or(source);
     let format = source.resolve_format()?;
     match corpus::describe(&source, false) {
         Ok(described) if described.label.is_some() => Ok(Labelled::OfTexts),

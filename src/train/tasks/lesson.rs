@@ -111,7 +111,10 @@ fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) 
     let documents = &data.documents;
     if (0..documents.len() as u32).any(|doc| documents.texts(doc).1.is_some()) {
         let one = config.family().one();
-        let message = format!("is for models that read two texts at once; {one} reads one");
+        let message = format!(
+            "is for models that read two texts at once, as the pairs of the data; {one} reads one: name its \
+             column with --text COLUMN (data.text_column)"
+        );
         return Err(Error::value("data.pair_column", message));
     }
     // Its words have no names but their numbers.

@@ -6,6 +6,7 @@ use crate::cache::cache_folder;
 use crate::error::{Error, Result};
 use crate::models::tokenizer_of;
 use crate::objectives::Problem;
+use crate::text::corpus;
 use crate::text::{Documents, Format, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
 use crate::train::config::{ModelConfig, RunConfig, Source as DataSource};
 use crate::train::run::resolve_model;
@@ -130,7 +131,10 @@ pub(super) fn cache(folder: &Path) -> PathBuf {
 }
 
 /// The files that a run file names; labels must be there where a stage learns them.
-pub(super) fn sources(config: &RunConfig) -> Vec<Source> {
+///
+/// # Errors
+/// Files of `path` with different columns; those of reading their first rows.
+pub(super) fn sources(config: &RunConfig) -> Result<Vec<Source>> {
     let data = &config.data;
     let learned: Vec<Problem> = (config.stages.iter())
         .filter(|stage| stage.objective.needs_labels())
@@ -162,12 +166,20 @@ pub(super) fn sources(config: &RunConfig) -> Vec<Source> {
     let mut sources = Vec::new();
     // With a test file of its own, everything else is for training.
     let split = data.test.as_ref().map(|_| Split::Train);
-    sources.extend(data.path.as_ref().map(|path| labelled(path, split)));
-    let test = data.test.as_ref();
-    sources.extend(test.map(|path| labelled(path, Some(Split::Test))));
-    sources.extend(data.unlabelled.iter().map(Source::unlabelled));
+    for path in data.path.iter() {
+        sources.extend(labelled(path, split).files()?);
+    }
+    if sources.len() > 1 {
+        corpus::same_columns(&sources)?;
+    }
+    for path in data.test.iter() {
+        sources.extend(labelled(path, Some(Split::Test)).files()?);
+    }
+    for path in &data.unlabelled {
+        sources.extend(Source::unlabelled(path).files()?);
+    }
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();
     }
-    sources
+    Ok(sources)
 }

@@ -8,8 +8,8 @@ use crate::train::run::units;
 /// 50 texts of a novel and 30 of others, none with a label.
 fn novel(set: &[&str]) -> (RunConfig, Data) {
     let overrides = Overrides {
-        scale: None,
         set: set.iter().map(|s| s.to_string()).collect(),
+        ..Overrides::default()
     };
     let preset = preset("hashire-merosu").unwrap();
     let mut config = preset.config(&overrides).unwrap();

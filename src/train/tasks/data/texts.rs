@@ -31,7 +31,7 @@ impl Texts {
     /// Those of a run file.
     ///
     /// # Errors
-    /// Those of reading texts whose words have labels.
+    /// Those of reading texts whose words have labels, and the first rows of files.
     pub fn of(config: &RunConfig) -> Result<Texts> {
         let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
         Ok(if config.stages.iter().any(by_word) {
@@ -46,7 +46,7 @@ impl Texts {
                 test: sizes.test,
             }))
         } else {
-            Texts::Files(sources(config))
+            Texts::Files(sources(config)?)
         })
     }
 
@@ -82,10 +82,9 @@ impl Texts {
 /// Files of texts with labelled words.
 fn tagged(data: &DataConfig) -> Result<Vec<TaggedFile>> {
     let split = data.test.as_ref().map(|_| Split::Train);
-    let files = [(&data.path, split), (&data.test, Some(Split::Test))];
-    let files = files
-        .into_iter()
-        .filter_map(|(path, split)| Some((path.clone()?, split)));
+    let own = data.path.iter().map(|path| (path.clone(), split));
+    let test = data.test.iter();
+    let files = own.chain(test.map(|path| (path.clone(), Some(Split::Test))));
     let read = |(path, split): (PathBuf, Option<Split>)| {
         let texts = corpus::read_tagged(&Source {
             text: data.text_column.clone(),

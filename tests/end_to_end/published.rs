@@ -1,0 +1,162 @@
+//! Data as they are published, trained on with `--data FILE` and at most options.
+
+use super::support::{Workplace, stage};
+
+fn run(model: &str, lines: &str) -> Workplace {
+    let head = format!(
+        "name = \"own\"\n[tokenizer]\n{model}\n[data]\nsource = \"files\"\nvalidation = 0.2\ntest_share = 0.2\n\
+         [defaults.finetune]\nobjective = \"classify\"\nbatch = 4\nmax_len = 12\nbudget = {{ steps = 2 }}\n"
+    );
+    Workplace::with(&head, &[stage("finetune", "finetune", lines)])
+}
+
+const LSTM: &str = "min_frequency = 1\n[model]\nembedding = 8\nhidden = 8";
+const BERT: &str = "kind = \"wordpiece\"\nvocabulary = 200\nmin_frequency = 1\n[model]\nkind = \"bert\"\nhidden = 16\n\
+                    layers = 1\nheads = 2\nmax_positions = 16";
+
+fn rows(row: impl Fn(usize) -> String) -> String {
+    (0..20).map(row).collect()
+}
+
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "'{word}' is not in: {text}");
+    }
+}
+
+/// Trains to a good end; what was said on the way.
+fn trained(w: &Workplace, options: &[&str]) -> String {
+    let out = w.run(&[&["train", "run.toml"], options].concat());
+    let error = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{options:?}: {error}");
+    error
+}
+
+#[test]
+fn a_table_without_header_and_options_for_what_is_changed_most() {
+    let w = run(LSTM, "");
+    let cola = rows(|n| format!("gj04\t{}\t\tThey drank the \"pub {n} times.\n", n % 2));
+    w.write("train.tsv", cola);
+    let refused = w.refused(&["train", "run.toml", "--data", "train.tsv"], 4);
+    says(
+        &refused,
+        &["no label column", "--label COLUMN, or data.label_column"],
+    );
+    let options = [
+        "--label", "1", "--lr", "0.01", "--epochs", "1", "--batch", "5",
+    ];
+    let said = trained(
+        &w,
+        &[&["--data", "train.tsv", "--out", "a"][..], &options].concat(),
+    );
+    says(&said, &["text '3', label '1', by number (from 0)"]);
+    let config = String::from_utf8(w.read("a/config.toml")).unwrap();
+    says(
+        &config,
+        &["label_column = 1", "lr = 0.01", "epochs = 1.0", "batch = 5"],
+    );
+    // What is named is read, and what is set stands over the options.
+    let options = [
+        "--text",
+        "0",
+        "--label",
+        "1",
+        "--batch",
+        "5",
+        "--set",
+        "stage.finetune.batch=6",
+    ];
+    trained(
+        &w,
+        &[&["--data", "train.tsv", "--out", "b"][..], &options].concat(),
+    );
+    let config = String::from_utf8(w.read("b/config.toml")).unwrap();
+    says(&config, &["text_column = 0", "batch = 6"]);
+    let refused = w.refused(
+        &[
+            "train",
+            "run.toml",
+            "--data",
+            "train.tsv",
+            "--label",
+            "1",
+            "--lr",
+            "0",
+        ],
+        2,
+    );
+    says(&refused, &["stage.finetune.lr"]);
+}
+
+#[test]
+fn pairs_train_a_model_that_reads_two_texts() {
+    let mrpc = "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n".to_string()
+        + &rows(|n| {
+            format!(
+                "{}\t{n}\t{n}\tHe said \"{n} things.\tShe \"heard {n}.\r\n",
+                n % 2
+            )
+        });
+    let w = run(BERT, "");
+    w.write("train.tsv", &mrpc);
+    let said = trained(&w, &["--data", "train.tsv"]);
+    says(
+        &said,
+        &["text '#1 String', second text '#2 String', label 'Quality'"],
+    );
+    let lstm = run(LSTM, "");
+    lstm.write("train.tsv", &mrpc);
+    let refused = lstm.refused(&["train", "run.toml", "--data", "train.tsv"], 2);
+    says(
+        &refused,
+        &["data.pair_column", "--text COLUMN (data.text_column)"],
+    );
+    trained(&lstm, &["--data", "train.tsv", "--text", "#1 string"]);
+}
+
+#[test]
+fn scores_of_pairs_are_learned_as_numbers() {
+    let sts = "index\tgenre\tsource1\tsource2\tsentence1\tsentence2\tscore\n".to_string()
+        + &rows(|n| {
+            format!(
+                "{n}\tnews\tnone\tnone\tA \"plane {n}\tA kite {n}\t{}.25\n",
+                n % 5
+            )
+        });
+    let w = run(BERT, "problem = \"regression\"");
+    w.write("train.tsv", sts);
+    let said = trained(&w, &["--data", "train.tsv"]);
+    says(
+        &said,
+        &["text 'sentence1', second text 'sentence2', label 'score'"],
+    );
+}
+
+#[test]
+fn several_files_are_one_data_set() {
+    let w = run(LSTM, "");
+    let part = |from: usize| {
+        "text,label\n".to_string() + &rows(|n| format!("said {} so,{}\n", from + n, n % 2))
+    };
+    w.write("a.csv", part(0));
+    w.write("b.csv", part(20));
+    let count = |options: &[&str]| {
+        let survey = w.good(&[&["doctor", "run.toml", "--json"], options].concat());
+        let survey: serde_json::Value = serde_json::from_str(&survey).unwrap();
+        survey["rows"]["rows"].as_u64().unwrap()
+    };
+    assert_eq!(count(&["--data", "a.csv"]), 20);
+    assert_eq!(count(&["--data", "a.csv", "--data", "b.csv"]), 40);
+    assert_eq!(count(&["--set", "data.path=['a.csv', 'b.csv']"]), 40);
+    trained(&w, &["--data", "a.csv", "b.csv", "--out", "both"]);
+    let config = String::from_utf8(w.read("both/config.toml")).unwrap();
+    says(&config, &["a.csv", "b.csv"]);
+    // What was trained on is remembered, file by file.
+    let print = String::from_utf8(w.read("both/fingerprint.json")).unwrap();
+    says(&print, &["data.path[0]", "data.path[1]"]);
+    w.write("c.csv", "review,stars\nso,1\n");
+    let refused = w.refused(&["train", "run.toml", "--data", "a.csv", "c.csv"], 2);
+    says(&refused, &["data.path", "a.csv", "c.csv", "label 'stars'"]);
+    let refused = w.refused(&["train", "run.toml", "--set", "data.path=[]"], 2);
+    says(&refused, &["data.path: is an empty list"]);
+}
