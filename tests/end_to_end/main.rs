@@ -8,6 +8,7 @@ mod japanese;
 mod labels;
 mod lstm;
 mod mixed;
+mod one_text;
 mod profile;
 mod published;
 mod reading;
