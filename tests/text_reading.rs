@@ -4,9 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use melos::text::corpus::{Example, Source, Split, read, read_tagged};
+use melos::text::corpus::{Example, Format, Source, Split, read, read_tagged};
 use melos::text::split::holdout;
-use melos::text::{LabelKind, Tokenizer, TokenizerKind, TokenizerOptions, tokenise};
+use melos::text::{
+    CausalBatches, CausalLayout, CausalOptions, LabelKind, LmBatches, LmOptions, Stream, Tokenizer,
+    TokenizerKind, TokenizerOptions, tokenise,
+};
 use melos::{Error, Result};
 use tempfile::TempDir;
 
@@ -403,4 +406,112 @@ fn of_several_books_every_end_is_held_out() {
         read(&shelf(3, 20)).in_pieces(64, false, vocabulary).len(),
         3
     );
+}
+
+#[test]
+fn pieces_of_a_text_are_read_on_as_the_text_was() {
+    let root = folder();
+    let options = TokenizerOptions {
+        kind: TokenizerKind::Bpe,
+        vocab_size: 300,
+        min_frequency: 1,
+        ..TokenizerOptions::default()
+    };
+    let play = |name: &str| -> String {
+        (0..120)
+            .map(|n| format!("{name} {n}:\n  Line {n}, said so.\n\n"))
+            .collect()
+    };
+    let paths = ["a", "b"].map(|name| write(&root, &format!("{name}.txt"), play(name)));
+    let sources = paths.each_ref().map(|path| {
+        let source = Source::new(path).one_text(None, true).unwrap();
+        assert_eq!(source.format, Some(Format::Whole));
+        source
+    });
+    let tokenizer = Tokenizer::train(&sources, &options).unwrap();
+    let vocabulary = tokenizer.vocabulary();
+    let documents = tokenise(&sources, &tokenizer, None).unwrap();
+    assert_eq!(documents.len(), 2);
+    let whole = [documents.ids(0).to_vec(), documents.ids(1).to_vec()];
+    assert!(
+        tokenizer
+            .decode(&whole[0])
+            .unwrap()
+            .contains("a 7:\n  Line 7, said so.\n\na 8")
+    );
+    let cut = std::sync::Arc::new(documents.in_pieces(64, true, vocabulary));
+    assert!(cut.len() > 20);
+    let all: Vec<u32> = (0..cut.len() as u32).collect();
+    let eos = vocabulary.need("eos_token", "this test").unwrap();
+    let orders = [[0, 1], [1, 0]].map(|order| {
+        let text = |n: usize| [&whole[n][..], &[eos]].concat();
+        [vec![eos], text(order[0]), text(order[1])].concat()
+    });
+    let mut found = Vec::new();
+    for seed in 0..8 {
+        let options = CausalOptions {
+            batch: 1,
+            max_len: 50,
+            layout: CausalLayout::Stream,
+            buckets: false,
+            shuffle: seed > 0,
+            prompt_loss: false,
+        };
+        let mut batches = CausalBatches::new(cut.clone(), &all, vocabulary, options, seed).unwrap();
+        assert_eq!(batches.tokens_per_epoch() as usize, orders[0].len() - 1);
+        // Windows come in any order; each is a stretch of one of the two orders of the texts.
+        let mut windows = Vec::new();
+        for _ in 0..orders[0].len().div_ceil(50) {
+            let batch = batches.next_at(0.0);
+            let length = batch.inputs.lens[0] as usize;
+            let mut window = batch.inputs.ids[..length].to_vec();
+            window.push(batch.targets[length - 1] as u32);
+            windows.push(window);
+        }
+        let fits = |order: &Vec<u32>| {
+            let is =
+                |window: &Vec<u32>| order.windows(window.len()).any(|part| part == &window[..]);
+            windows.iter().all(is)
+        };
+        let order = orders.iter().position(fits);
+        found.push(order.unwrap_or_else(|| panic!("{seed}: a window is no part of the texts")));
+    }
+    assert_eq!(found[0], 0);
+    assert!(found.contains(&1));
+    // An LSTM's lanes, too: of one text in pieces, and of that text as it was.
+    let lm = |documents: melos::text::Documents| {
+        let all: Vec<u32> = (0..documents.len() as u32).collect();
+        let options = LmOptions {
+            batch: 3,
+            window: 11,
+            shuffle: true,
+            word_dropout: 0.0,
+        };
+        let mut batches = LmBatches::new(std::sync::Arc::new(documents), &all, options, 5).unwrap();
+        let count = batches.batches_per_epoch();
+        (0..count).map(|_| batches.next_at(0.0)).collect::<Vec<_>>()
+    };
+    let one = || tokenise(&sources[..1], &tokenizer, None).unwrap();
+    assert_eq!(lm(one()), lm(one().in_pieces(64, true, vocabulary)));
+}
+
+#[test]
+fn a_txt_is_lines_or_one_text_as_it_is_asked_for() {
+    let root = folder();
+    let path = write(&root, "a.txt", "one\r\n\r\n  two\r\n");
+    let read_as = |told: Option<bool>, by_default: bool| {
+        texts(&Source::new(&path).one_text(told, by_default).unwrap())
+    };
+    for (told, by_default) in [(None, true), (Some(true), false)] {
+        assert_eq!(read_as(told, by_default), ["one\n\n  two"]);
+    }
+    for (told, by_default) in [(None, false), (Some(false), true)] {
+        assert_eq!(read_as(told, by_default), ["one", "two"]);
+    }
+    // What is no .txt is left as it is.
+    let table = write(&root, "a.csv", "text\none\ntwo\n");
+    let source = Source::unlabelled(&table)
+        .one_text(Some(true), true)
+        .unwrap();
+    assert_eq!(texts(&source), ["one", "two"]);
 }

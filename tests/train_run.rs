@@ -467,7 +467,10 @@ fn a_run_without_patience_stops_early_and_so_does_the_one_that_was_interrupted()
 fn patience_is_checked() {
     let refused = |set: &[&str]| {
         let set = set.iter().map(|s| s.to_string()).collect();
-        let overrides = Overrides { set, ..Overrides::default() };
+        let overrides = Overrides {
+            set,
+            ..Overrides::default()
+        };
         let error = RunConfig::parse(RUN, "toy.toml", &overrides).unwrap_err();
         assert!(matches!(error, Error::ConfigValue { .. }), "{error}");
         error.to_string()

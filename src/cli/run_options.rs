@@ -127,7 +127,7 @@ impl RunOptions {
         };
         if config.data.source == Source::Demo && !self.data.is_empty() {
             let message =
-                "the demo makes its own text; choose a preset for real data, as --preset lstm-rt";
+                "the demo makes its own text; choose a preset for your own, as --preset lstm";
             return Err(Error::value("--data", message));
         }
         self.complete(config)

@@ -1,8 +1,8 @@
 //! Batches for causal language models, batch-major.
 //!
 //! ```text
-//! stream     <eos> doc <eos> doc <eos> …, cut in windows of T: every token, and the <eos> after
-//!            each document, is a target exactly once in an epoch, so perplexity is over all text
+//! stream     <eos> text <eos> text <eos> …, cut in windows of T: every token, and the <eos> after
+//!            each text, is a target exactly once in an epoch, so perplexity is over all text
 //! documents  a row each: <eos> text <eos>; of a pair: prompt <eos> answer <eos>, where by default
 //!            only the answer is to be said (Hu et al., "LoRA", ICLR 2022, appendix D on E2E)
 //! ```
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{IGNORE, Position};
 use super::documents::Documents;
 use super::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
+use super::joined::Joined;
 use super::rng::Rng;
 use super::sequences::{Frame, Rows, check_shape};
 use super::vocabulary::Vocabulary;
@@ -69,10 +70,10 @@ pub struct Causal {
     options: CausalOptions,
     frame: Frame,
     eos: u32,
-    /// The documents, in the order of the stream.
+    /// The documents, for a row each.
     order: Vec<u32>,
-    /// Where each of them begins in the stream, and the end of the last one.
-    starts: Vec<u64>,
+    /// The same as a stream.
+    joined: Joined,
 }
 
 impl CausalBatches {
@@ -93,19 +94,14 @@ impl CausalBatches {
         let frame = Frame::none(vocabulary.roles().pad.unwrap_or(eos));
         let full = which.iter().copied();
         let full = full.filter(|&doc| !documents.ids(doc).is_empty());
-        let mut order = ordered(full, "the text for a causal language model")?;
-        if options.shuffle && options.layout == CausalLayout::Stream {
-            Rng::new(seed, &[0xCA5]).shuffle(&mut order);
-        }
-        let mut starts = vec![0];
-        for &doc in &order {
-            let before = starts.last().copied().unwrap_or(0);
-            starts.push(before + documents.ids(doc).len() as u64 + 1);
-        }
+        let order = ordered(full, "the text for a causal language model")?;
+        let shuffles = options.shuffle && options.layout == CausalLayout::Stream;
+        let rng = shuffles.then(|| Rng::new(seed, &[0xCA5]));
+        let joined = Joined::new(documents.clone(), &order, eos, rng);
         let max_len = options.max_len;
         let lengths: Vec<usize> = match options.layout {
             CausalLayout::Stream => {
-                let total = starts.last().copied().unwrap_or(0);
+                let total = joined.len();
                 let starts = (0..total).step_by(max_len);
                 starts
                     .map(|start| (total - start).min(max_len as u64) as usize)
@@ -130,7 +126,7 @@ impl CausalBatches {
                 frame,
                 eos,
                 order,
-                starts,
+                joined,
             },
         })
     }
@@ -144,9 +140,9 @@ impl CausalBatches {
         })
     }
 
-    /// Tokens of the documents and one `<eos>` for each: of a stream, the targets in an epoch.
+    /// Tokens of the texts and one `<eos>` for each: of a stream, the targets in an epoch.
     pub fn tokens_per_epoch(&self) -> u64 {
-        self.maker.starts.last().copied().unwrap_or(0)
+        self.maker.joined.len()
     }
 }
 
@@ -185,17 +181,9 @@ impl Causal {
     fn window(&self, row: u32) -> Vec<u32> {
         let length = self.options.max_len;
         let from = u64::from(row) * length as u64;
-        // The document in which the first target lies; its place in it.
-        let first = self.starts.partition_point(|&start| start <= from) - 1;
-        let skip = (from - self.starts[first]) as usize;
-        let text = |&doc: &u32| self.documents.ids(doc).iter().copied().chain([self.eos]);
-        let before = match skip.checked_sub(1) {
-            None => self.eos,
-            Some(place) => self.documents.ids(self.order[first])[place],
-        };
-        let targets = self.order[first..].iter().flat_map(text).skip(skip);
-        std::iter::once(before)
-            .chain(targets.take(length))
+        let targets = self.joined.targets(from).take(length);
+        std::iter::once(self.joined.before(from))
+            .chain(targets)
             .collect()
     }
 

@@ -281,6 +281,13 @@ impl Documents {
         Some((text.end - 1 - doc) as f64 / text.len() as f64)
     }
 
+    /// Whether the document behind this one is the next piece of the same text.
+    pub(super) fn goes_on(&self, doc: u32) -> bool {
+        let at = self.pieces.partition_point(|range| range.end <= doc);
+        let text = self.pieces.get(at);
+        text.is_some_and(|range| range.contains(&doc) && range.contains(&(doc + 1)))
+    }
+
     /// The number, among the texts that were read, of the one that a document is or is a piece of; and
     /// whether it is a piece.
     pub fn text_of(&self, doc: u32) -> (u32, bool) {

@@ -1,7 +1,7 @@
 //! Batches for language-model pretraining: one long stream of text in B lanes.
 //!
-//! The documents, in an order drawn anew for every epoch, form the stream
-//! `<eos> doc <eos> doc <eos> ...`, which is cut in B lanes of equal length. A batch is the next
+//! The texts, in an order drawn anew for every epoch, form the stream
+//! `<eos> text <eos> text <eos> ...`, which is cut in B lanes of equal length. A batch is the next
 //! T tokens of every lane: the state at the end of one window is where the next one begins
 //! (truncated back-propagation through time). Every token of the text is a target exactly once
 //! in an epoch, so perplexity is over all of it.
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{IGNORE, Position, drop_words};
 use super::documents::Documents;
 use super::epochs::{Stream, ordered};
+use super::joined::Joined;
 use super::rng::Rng;
 use super::tokenizer::{EOS, PAD};
 use crate::kernels::token_index::TokenIndex;
@@ -56,10 +57,10 @@ pub struct LmBatch {
 pub struct LmBatches {
     documents: Arc<Documents>,
     options: LmOptions,
-    /// The documents in this epoch's order.
+    /// The documents, ascending.
     order: Vec<u32>,
-    /// Where each of them begins in the stream, and the end of the last one.
-    starts: Vec<u64>,
+    /// Their texts in this epoch's order.
+    joined: Joined,
     position: Position,
     planned: Option<u64>,
 }
@@ -84,11 +85,12 @@ impl LmBatches {
         )?;
         let full = which.iter().copied();
         let full = full.filter(|&doc| !documents.ids(doc).is_empty());
+        let order = ordered(full, "the text to pretrain on")?;
         let mut batches = Self {
-            order: ordered(full, "the text to pretrain on")?,
+            joined: Joined::new(documents.clone(), &order, EOS, None),
+            order,
             documents,
             options,
-            starts: Vec::new(),
             position: Position::start(seed),
             planned: None,
         };
@@ -96,9 +98,9 @@ impl LmBatches {
         Ok(batches)
     }
 
-    /// Targets in an epoch: all tokens of the documents and one `<eos>` for each document.
+    /// Targets in an epoch: all tokens of the texts and one `<eos>` for each text.
     pub fn tokens_per_epoch(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.joined.len()
     }
 
     /// Targets of one lane.
@@ -110,34 +112,11 @@ impl LmBatches {
         if self.planned == Some(self.position.epoch) {
             return;
         }
-        self.order.sort_unstable();
-        if self.options.shuffle {
-            Rng::new(self.position.seed, &[0x111, self.position.epoch]).shuffle(&mut self.order);
-        }
-        let mut start = 0;
-        self.starts.clear();
-        self.starts.push(0);
-        for &doc in &self.order {
-            start += self.documents.ids(doc).len() as u64 + 1;
-            self.starts.push(start);
-        }
-        self.planned = Some(self.position.epoch);
-    }
-
-    /// The targets from place `from` on: the rest of the document there, its `<eos>`, the next.
-    fn tokens_from(&self, from: u64) -> impl Iterator<Item = u32> + '_ {
-        let first = self.starts.partition_point(|&start| start <= from) - 1;
-        let skip = (from - self.starts[first]) as usize;
-        let text = |&doc: &u32| self.documents.ids(doc).iter().copied().chain([EOS]);
-        self.order[first..].iter().flat_map(text).skip(skip)
-    }
-
-    /// The input at target place `from`: the token before it, `<eos>` at the very beginning.
-    fn token_before(&self, from: u64) -> u32 {
-        let before = from
-            .checked_sub(1)
-            .and_then(|place| self.tokens_from(place).next());
-        before.unwrap_or(EOS)
+        let Position { seed, epoch, .. } = self.position;
+        let shuffles = self.options.shuffle;
+        let rng = shuffles.then(|| Rng::new(seed, &[0x111, epoch]));
+        self.joined = Joined::new(self.documents.clone(), &self.order, EOS, rng);
+        self.planned = Some(epoch);
     }
 }
 
@@ -178,8 +157,8 @@ impl Stream for LmBatches {
                 continue;
             }
             *len = (to - from) as u32;
-            let mut input = self.token_before(from);
-            for (t, next) in self.tokens_from(from).take(*len as usize).enumerate() {
+            let mut input = self.joined.before(from);
+            for (t, next) in self.joined.targets(from).take(*len as usize).enumerate() {
                 ids[t * batch + b] = input;
                 targets[t * batch + b] = next as i32;
                 input = next;

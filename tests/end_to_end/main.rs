@@ -10,6 +10,7 @@ mod labels;
 mod lstm;
 mod metrics;
 mod mixed;
+mod one_text;
 mod profile;
 mod published;
 mod reading;

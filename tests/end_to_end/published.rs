@@ -160,3 +160,133 @@ fn several_files_are_one_data_set() {
     let refused = w.refused(&["train", "run.toml", "--set", "data.path=[]"], 2);
     says(&refused, &["data.path: is an empty list"]);
 }
+
+/// What makes a preset of the paper small enough for a test.
+const TINY: [&str; 10] = [
+    "--scale",
+    "small",
+    "--set",
+    "model.embedding=8",
+    "--set",
+    "model.hidden=8",
+    "--set",
+    "stage.*.budget={ steps = 2 }",
+    "--set",
+    "stage.finetune.max_len=16",
+];
+
+#[test]
+fn lstms_on_files_of_ones_own() {
+    let w = Workplace::with("", &[]);
+    let reviews: String = (0..40)
+        .map(|n| format!("so fine {n} a film,{}\n", n % 2))
+        .collect();
+    w.write("reviews.csv", format!("review,sentiment\n{reviews}"));
+    w.write("more.txt", rows(|n| format!("another text {n}\n")));
+    for preset in ["lstm", "lm-lstm", "sa-lstm"] {
+        let run = [
+            "train",
+            "--quiet",
+            "--preset",
+            preset,
+            "--data",
+            "reviews.csv",
+            "--out",
+            preset,
+        ];
+        let table = w.good(&[&run[..], &TINY].concat());
+        says(&table, &["test error %"]);
+    }
+    let more = ["--unlabelled", "more.txt", "--out", "more"];
+    let run = [
+        "train",
+        "--quiet",
+        "--preset",
+        "lm-lstm",
+        "--data",
+        "reviews.csv",
+    ];
+    w.good(&[&run[..], &more, &TINY].concat());
+    let config = String::from_utf8(w.read("more/config.toml")).unwrap();
+    says(&config, &["text = \"unlabelled\""]);
+    // A file of one's own given to a data set's preset.
+    for preset in ["lstm-imdb", "sa-lstm-rt", "lstm-20ng"] {
+        let refused = w.refused(&["train", "--preset", preset, "--data", "reviews.csv"], 2);
+        says(
+            &refused,
+            &[
+                "'reviews.csv'",
+                "--preset lstm, lm-lstm or sa-lstm",
+                "data.source",
+            ],
+        );
+    }
+}
+
+#[test]
+fn newsgroups_and_dbpedia_are_read_as_they_are_distributed() {
+    let w = Workplace::with("", &[]);
+    for (part, count) in [("20news-bydate-train", 12), ("20news-bydate-test", 4)] {
+        for group in ["alt.atheism", "sci.space"] {
+            let folder = format!("news/{part}/{group}");
+            std::fs::create_dir_all(w.path(&folder)).unwrap();
+            for n in 0..count {
+                let mut posting =
+                    format!("From: someone {n}\nSubject: {group}\n\nIt is so {n}, ").into_bytes();
+                // Latin-1, as old postings are.
+                posting.extend(b"na\xefve.\n");
+                w.write(&format!("{folder}/{}", 1000 + n), posting);
+            }
+        }
+    }
+    let survey = |preset: &str, data: &str| -> serde_json::Value {
+        let run = ["doctor", "--json", "--preset", preset, "--data", data];
+        serde_json::from_str(&w.good(&[&run[..], &TINY].concat())).unwrap()
+    };
+    let news = survey("lm-lstm-20ng", "news");
+    let stage = &news["stages"][1];
+    assert_eq!(stage["test"]["texts"], 8);
+    assert_eq!(stage["labels"]["classes"][1]["name"], "sci.space");
+    assert_eq!(news["rows"]["unreadable"], 0);
+    assert_eq!(news["rows"]["garbled"], 0);
+    std::process::Command::new("tar")
+        .args(["-czf", "20news-bydate.tar.gz", "-C", "news", "."])
+        .current_dir(w.path(""))
+        .status()
+        .unwrap();
+    assert_eq!(
+        survey("lstm-20ng", "20news-bydate.tar.gz")["stages"][0]["test"]["texts"],
+        8
+    );
+    std::fs::create_dir_all(w.path("dbpedia_csv")).unwrap();
+    let table = |from: usize, count: usize| -> String {
+        let row = |n: usize| {
+            let class = 1 + n % 2;
+            format!("{class},\"E. D. \"\"Abbott\"\" {n}\",\" Abbott of Farnham {n}, a company.\"\n")
+        };
+        (from..from + count).map(row).collect()
+    };
+    w.write("dbpedia_csv/train.csv", table(0, 24));
+    w.write("dbpedia_csv/test.csv", table(24, 6));
+    w.write(
+        "dbpedia_csv/classes.txt",
+        "Company\nEducationalInstitution\n",
+    );
+    w.write(
+        "dbpedia_csv/readme.txt",
+        "DBpedia Ontology Classification Dataset\n",
+    );
+    let dbpedia = survey("sa-lstm-dbpedia", "dbpedia_csv");
+    let stage = &dbpedia["stages"][1];
+    assert_eq!(stage["test"]["texts"], 6);
+    assert_eq!(stage["labels"]["classes"].as_array().unwrap().len(), 2);
+    // Bytes, one for a letter.
+    assert_eq!(
+        stage["lengths"]["median"],
+        " Abbott of Farnham 10, a company.".len()
+    );
+    for (preset, data) in [("lm-lstm-20ng", "news"), ("lm-lstm-dbpedia", "dbpedia_csv")] {
+        let run = ["train", "--quiet", "--preset", preset, "--data", data];
+        says(&w.good(&[&run[..], &TINY].concat()), &["test error %"]);
+    }
+}

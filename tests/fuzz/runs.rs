@@ -25,7 +25,7 @@ pub fn run_file() -> Target {
             "../../presets/hashire-merosu.toml",
             "../../presets/bert-mlm-nsp.toml",
             "../../presets/gpt2.toml",
-            "../../presets/sa-lstm-imdb.toml",
+            "../../presets/finetune.toml",
             "fuzz/seeds/run.toml",
         ]
         .map(fixture)

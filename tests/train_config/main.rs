@@ -75,6 +75,12 @@ fn the_presets_are_the_papers_models() {
         "lstm-rt",
         "lm-lstm-rt",
         "sa-lstm-rt",
+        "lstm",
+        "lm-lstm",
+        "sa-lstm",
+        "lstm-20ng",
+        "lm-lstm-20ng",
+        "sa-lstm-20ng",
     ] {
         let big = preset(name).unwrap().config(&Overrides::default()).unwrap();
         assert_eq!(

@@ -83,8 +83,8 @@ impl Collection {
         };
         match self.files(&source.path)?.as_slice() {
             [first, second] => {
-                pass(0, &mut lines::open(first)?, first)?;
-                pass(1, &mut lines::open(second)?, second)?;
+                pass(0, &mut lines::open_bytes(first)?, first)?;
+                pass(1, &mut lines::open_bytes(second)?, second)?;
             }
             _ => lines::for_each_in_tar(&source.path, &mut |name, reader| {
                 if let Some(class) = self.class(name) {

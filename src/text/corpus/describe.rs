@@ -91,6 +91,7 @@ pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
         Format::Imdb
         | Format::RottenTomatoes
         | Format::Subjectivity
+        | Format::Newsgroups
         | Format::Folder
         | Format::Tables => {
             described.encoding = None;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
-use super::{Format, Source, columns, imdb, lines, plain, tables, unknown_format};
+use super::{Format, Source, columns, imdb, lines, newsgroups, plain, tables, unknown_format};
 use crate::{Error, Result};
 
-pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder and whole";
+pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, newsgroups, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder and whole";
 
 /// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
 fn is_json_lines(name: &str) -> bool {
@@ -66,6 +66,9 @@ fn of_folder(path: &Path) -> Result<Option<Format>> {
         return Ok(Some(Format::Subjectivity));
     }
     let files = lines::files_below(path)?;
+    if files.iter().any(|file| newsgroups::place(file).is_some()) {
+        return Ok(Some(Format::Newsgroups));
+    }
     let texts = files.iter().any(|file| plain::is_text(file));
     let tables = files.iter().any(|file| tables::is_table(file));
     let format = if texts {
@@ -130,6 +133,8 @@ fn of_archive(path: &Path) -> Result<Option<Format>> {
             found = Some(Format::RottenTomatoes);
         } else if SUBJECTIVITY.class(name).is_some() {
             found = Some(Format::Subjectivity);
+        } else if newsgroups::place(name).is_some() {
+            found = Some(Format::Newsgroups);
         } else if plain::is_text(name) {
             texts = true;
         }

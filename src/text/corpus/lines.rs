@@ -21,6 +21,11 @@ pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(reader))
 }
 
+/// Opens a file whose encoding is yet to be told.
+pub(super) fn open_bytes(path: &Path) -> Result<impl Read> {
+    unpack(path)
+}
+
 /// What a file of text is read as.
 pub(super) fn encoding(path: &Path) -> Result<&'static str> {
     let mut reader = unpack(path)?;

@@ -13,6 +13,7 @@ mod guess;
 mod imdb;
 mod json;
 mod lines;
+mod newsgroups;
 mod objects;
 mod plain;
 mod table;
@@ -93,6 +94,8 @@ pub enum Format {
     Subjectivity,
     /// TREC's questions (Li & Roth, COLING 2002): a `.label` file.
     Trec,
+    /// 20 Newsgroups: the tar.gz or its folder, a folder for each group.
+    Newsgroups,
     /// Comma separated, RFC 4180 quoting (a quoted field may hold line breaks). Semicolons, tabs or
     /// bars where the first rows say so.
     Csv,
@@ -404,6 +407,7 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Imdb => imdb::read(source, &mut pass),
         Format::RottenTomatoes => ROTTEN_TOMATOES.read(source, &mut pass),
         Format::Subjectivity => SUBJECTIVITY.read(source, &mut pass),
+        Format::Newsgroups => newsgroups::read(source, &mut pass),
         Format::Trec => trec::read(source, &mut pass),
         Format::Csv => table::read(source, b',', &mut pass),
         Format::Tsv => table::read(source, b'\t', &mut pass),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Example, Sink, Source, lines};
+use super::{Example, Format, Sink, Source, guess, lines};
 use crate::{Result, bounded};
 
 pub(super) fn read_lines(path: &Path, sink: &mut Sink) -> Result<()> {
@@ -62,6 +62,38 @@ fn is_title(line: &str) -> bool {
         .strip_prefix("= ")
         .and_then(|rest| rest.strip_suffix(" ="));
     inner.is_some_and(|title| !title.starts_with("= ") && !title.ends_with(" ="))
+}
+
+/// Bytes of a `.txt` that is taken as one text where nothing says so: it is made tokens of as a whole.
+const ONE: u64 = 32 << 20;
+
+impl Source {
+    /// The same source, where a `.txt` is one text as `one_text` says or, where it says nothing,
+    /// `by_default`; which is said.
+    ///
+    /// # Errors
+    /// Those of [`Source::resolve_format`].
+    pub fn one_text(self, one_text: Option<bool>, by_default: bool) -> Result<Source> {
+        if self.resolve_format()? != Format::Txt {
+            return Ok(self);
+        }
+        let small = || self.path.metadata().is_ok_and(|file| file.len() <= ONE);
+        let one = one_text.unwrap_or_else(|| by_default && small());
+        if one_text.is_none() {
+            let said = match one {
+                true => "one text, lines and all (data.one_text = false: a text on each line)",
+                false => "a text on each line (data.one_text = true: one text, lines and all)",
+            };
+            guess::say(&self.path, log::Level::Info, said.into());
+        }
+        Ok(match one {
+            true => Source {
+                format: Some(Format::Whole),
+                ..self
+            },
+            false => self,
+        })
+    }
 }
 
 /// Notes that come with a collection and are none of its texts.

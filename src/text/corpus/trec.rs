@@ -28,7 +28,7 @@ pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()>
 
 pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
     let columns = offer(source).choose()?;
-    let text = lines::read_any(&mut lines::open(&source.path)?, &source.path)?;
+    let text = lines::read_any(&mut lines::open_bytes(&source.path)?, &source.path)?;
     for (line, row) in (1..).zip(text.split('\n').map(str::trim)) {
         if row.is_empty() {
             continue;

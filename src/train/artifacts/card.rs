@@ -109,6 +109,7 @@ impl Card<'_> {
             Source::Demo => "melos's synthetic reviews".into(),
             Source::Imdb => "IMDB".into(),
             Source::Rt => "Rotten Tomatoes".into(),
+            Source::Newsgroups => "20 Newsgroups".into(),
             Source::Files => {
                 let name = data.path.first().or(data.unlabelled.first());
                 let name = name.and_then(|path| path.file_name());

@@ -105,6 +105,10 @@ pub struct DataConfig {
     /// Cut every text after each occurrence of this, as "。", and leave its line breaks out.
     #[serde(default)]
     pub sentence_end: Option<String>,
+    /// Whether a .txt is one text, lines and all, and not a text on each line; absent: where all that is
+    /// learned is a language model that reads on from left to right, as GPT-2 does.
+    #[serde(default)]
+    pub one_text: Option<bool>,
     /// Share of the training text held out to choose the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
@@ -151,7 +155,10 @@ pub enum Source {
     Imdb,
     /// Rotten Tomatoes (Pang & Lee 2005): its tar.gz, folder or two files, Windows-1252.
     Rt,
-    /// csv, tsv, jsonl, txt.
+    /// 20 Newsgroups by date: its tar.gz or its folder.
+    #[serde(rename = "20ng")]
+    Newsgroups,
+    /// csv, tsv, jsonl, parquet, txt.
     Files,
 }
 

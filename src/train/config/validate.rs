@@ -1,6 +1,7 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::bounded;
@@ -8,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::models::most;
 use crate::objectives::metrics::{self, Metric};
 use crate::schema::nearest;
+use crate::text::{self, Format};
 use crate::train::artifacts::OWN_NAMES;
 use crate::train::run::units;
 
@@ -218,8 +220,10 @@ impl RunConfig {
             || at("run_folds"),
             "should be between 1 and folds",
         )?;
-        let fixed_test =
-            matches!(self.data.source, Source::Imdb | Source::Demo) || self.data.test.is_some();
+        let fixed_test = matches!(
+            self.data.source,
+            Source::Imdb | Source::Newsgroups | Source::Demo
+        ) || self.data.test.is_some();
         require(
             !(stage.folds.is_some() && fixed_test),
             || at("folds"),
@@ -280,9 +284,13 @@ impl RunConfig {
                 stage.text = match data.source {
                     Source::Imdb => TextChoice::All,
                     Source::Demo => TextChoice::Unlabelled,
-                    Source::Rt | Source::Files if data.unlabelled.is_empty() => TextChoice::Train,
+                    Source::Rt | Source::Newsgroups | Source::Files
+                        if data.unlabelled.is_empty() =>
+                    {
+                        TextChoice::Train
+                    }
                     Source::Files if !learns_labels => TextChoice::All,
-                    Source::Rt | Source::Files => TextChoice::Unlabelled,
+                    Source::Rt | Source::Newsgroups | Source::Files => TextChoice::Unlabelled,
                 };
             }
             if stage.text == TextChoice::Unlabelled {
@@ -321,6 +329,7 @@ impl DataConfig {
             pair_column: None,
             label_column: None,
             sentence_end: None,
+            one_text: None,
             validation: 0.1,
             test_share: 0.1,
             demo: DemoSizes::default(),
@@ -339,11 +348,37 @@ impl DataConfig {
                 "is not set; say where the data are with --data PATH",
             ));
         }
+        self.require_kind()?;
         let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
         paths.try_for_each(|path| match path.exists() {
             true => bounded::refuse_special(path),
             false => Err(Error::folder(path, "there is no such file or folder")),
         })
+    }
+}
+
+impl DataConfig {
+    /// Refuses files of one's own where a data set of this name is meant.
+    fn require_kind(&self) -> Result<()> {
+        use Format::{Csv, Jsonl, Parquet, Tables, Tsv, Txt};
+        if matches!(self.source, Source::Files | Source::Demo) {
+            return Ok(());
+        }
+        let own = |path: &&PathBuf| {
+            let format = text::Source::new(path.as_path()).resolve_format();
+            matches!(format, Ok(Csv | Jsonl | Parquet | Tables | Tsv | Txt))
+        };
+        match self.path.iter().find(own) {
+            None => Ok(()),
+            Some(path) => Err(wrong(
+                "data.source",
+                format!(
+                    "says another data set than '{}' is; for your own texts take --preset lstm, lm-lstm or sa-lstm, \
+                     or set data.source = \"files\"",
+                    path.display()
+                ),
+            )),
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
+use crate::hub::Head;
 use crate::models::tokenizer_of;
 use crate::objectives::Problem;
 use crate::text::corpus;
 use crate::text::{Documents, Format, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
-use crate::train::config::{ModelConfig, RunConfig, Source as DataSource};
+use crate::train::config::{ModelConfig, RunConfig, Source as DataSource, StageConfig, StageKind};
 use crate::train::run::resolve_model;
 
 pub(super) fn options(config: &RunConfig) -> TokenizerOptions {
@@ -151,6 +152,7 @@ pub(super) fn sources(config: &RunConfig) -> Result<Vec<Source>> {
     let format = match data.source {
         DataSource::Imdb => Some(Format::Imdb),
         DataSource::Rt => Some(Format::RottenTomatoes),
+        DataSource::Newsgroups => Some(Format::Newsgroups),
         DataSource::Files | DataSource::Demo => None,
     };
     let labelled = |path: &Path, split: Option<Split>| Source {
@@ -166,17 +168,31 @@ pub(super) fn sources(config: &RunConfig) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     // With a test file of its own, everything else is for training.
     let split = data.test.as_ref().map(|_| Split::Train);
+    // What writes text must learn its lines.
+    let writes = |stage: &StageConfig| match stage.objective.head() {
+        Some(Head::CausalLm) => stage.objective.reads_on(),
+        // One that is only scored may have been pretrained on short texts.
+        Some(Head::RecurrentLm) => stage.kind == StageKind::Pretrain,
+        _ => false,
+    };
+    let writes = config.stages.iter().all(writes);
+    let files = |source: Source| -> Result<Vec<Source>> {
+        let files = source.files()?.into_iter();
+        files
+            .map(|file| file.one_text(data.one_text, writes))
+            .collect()
+    };
     for path in data.path.iter() {
-        sources.extend(labelled(path, split).files()?);
+        sources.extend(files(labelled(path, split))?);
     }
     if sources.len() > 1 {
         corpus::same_columns(&sources)?;
     }
     for path in data.test.iter() {
-        sources.extend(labelled(path, Some(Split::Test)).files()?);
+        sources.extend(files(labelled(path, Some(Split::Test)))?);
     }
     for path in &data.unlabelled {
-        sources.extend(Source::unlabelled(path).files()?);
+        sources.extend(files(Source::unlabelled(path))?);
     }
     for source in &mut sources {
         source.sentence_end = data.sentence_end.clone();
