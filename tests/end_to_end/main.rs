@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod bad_input;
+mod class_weights;
 mod data_mistakes;
 mod families;
 mod japanese;
