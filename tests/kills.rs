@@ -53,6 +53,7 @@ fn go(folder: &Path) {
     let start = match folder.join("config.toml").exists() {
         true => Start::Resume {
             folder: folder.to_path_buf(),
+            set: Vec::new(),
             accept: Accept::default(),
         },
         false => Start::New {

@@ -88,6 +88,7 @@ fn stopped(config: RunConfig, out: &Path) {
 fn resume(folder: &Path, accept: Accept) -> Result<Vec<String>> {
     let start = Start::Resume {
         folder: folder.to_path_buf(),
+        set: Vec::new(),
         accept,
     };
     let mut notes = Notes::default();

@@ -53,7 +53,7 @@ pub struct RunOptions {
     scale: Option<String>,
     /// Change one key, as stage.finetune.lr=0.001 or stage.*.batch=16; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(super) set: Vec<String>,
     /// Seed of the run.
     #[arg(long)]
     seed: Option<u64>,

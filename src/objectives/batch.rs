@@ -34,6 +34,8 @@ pub struct Targets {
     shares: Vec<f32>,
     /// Answers that count.
     count: usize,
+    /// What they count together.
+    mass: f64,
 }
 
 /// Answers.
@@ -48,8 +50,10 @@ impl Targets {
     /// A class each; one below 0 does not count. The loss is a mean over the others.
     pub fn classes(classes: Vec<i32>) -> Targets {
         let counts = |&class: &i32| if class < 0 { 0.0 } else { 1.0 };
+        let count = classes.iter().filter(|&&class| class >= 0).count();
         Targets {
-            count: classes.iter().filter(|&&class| class >= 0).count(),
+            count,
+            mass: count as f64,
             shares: classes.iter().map(counts).collect(),
             wanted: Wanted::Classes(classes),
         }
@@ -60,10 +64,12 @@ impl Targets {
         let zeros = vec![0.0; width];
         let values = answers.iter().flat_map(|a| a.unwrap_or(&zeros));
         let counts = |answer: &Option<&[f32]>| if answer.is_some() { 1.0 } else { 0.0 };
+        let count = answers.iter().flatten().count();
         Targets {
             wanted: Wanted::Numbers(values.copied().collect(), width),
             shares: answers.iter().map(counts).collect(),
-            count: answers.iter().flatten().count(),
+            count,
+            mass: count as f64,
         }
     }
 
@@ -71,6 +77,21 @@ impl Targets {
     pub fn shared(mut self, shares: Vec<f32>, count: usize) -> Targets {
         self.shares = shares;
         self.count = count;
+        self.mass = count as f64;
+        self
+    }
+
+    /// The same classes, each counting as much more as its weight says. The loss is a weighted mean, as
+    /// PyTorch's.
+    pub fn weighted(mut self, weights: &[f32]) -> Targets {
+        if let Wanted::Classes(classes) = &self.wanted {
+            for (share, class) in self.shares.iter_mut().zip(classes) {
+                let class = usize::try_from(*class).ok();
+                let weight = class.and_then(|class| weights.get(class)).copied();
+                *share *= weight.unwrap_or(1.0);
+            }
+            self.mass = self.shares.iter().map(|&share| f64::from(share)).sum();
+        }
         self
     }
 
@@ -92,14 +113,15 @@ impl Targets {
         self.shares.len()
     }
 
-    /// Weights by which the losses of a step's batches add up to their mean; `total` answers of the
-    /// step count.
-    pub(super) fn weights(&self, total: usize) -> Vec<f32> {
+    /// Weights by which the losses of a step's batches add up to their mean; all answers of the step count
+    /// `total` together.
+    pub(super) fn weights(&self, total: f64) -> Vec<f32> {
+        let total = if total > 0.0 { total } else { 1.0 };
         let width = match self.wanted {
             Wanted::Classes(_) => 1,
             Wanted::Numbers(_, width) => width,
         };
-        let weight = |share: &f32| share / total.max(1) as f32 / width as f32;
+        let weight = |share: &f32| share / total as f32 / width as f32;
         self.shares.iter().map(weight).collect()
     }
 }
@@ -200,6 +222,11 @@ impl Batch {
         self.answers(name).map_or(0, Targets::count)
     }
 
+    /// What the answers of that name count together.
+    pub(super) fn mass(&self, name: &str) -> f64 {
+        self.answers(name).map_or(0.0, |targets| targets.mass)
+    }
+
     /// Its rows with a document, and that document's number.
     pub fn documents(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         let rows = self.docs.iter().copied().enumerate();
@@ -271,14 +298,29 @@ mod tests {
     fn weights_of_a_step_add_up_to_a_mean() {
         let one = Targets::classes(vec![3, -1, 0]);
         let other = Targets::classes(vec![-1, -1, 7]);
-        let total = one.count() + other.count();
+        let total = one.mass + other.mass;
         assert_eq!(one.weights(total), [1.0 / 3.0, 0.0, 1.0 / 3.0]);
         assert_eq!(other.weights(total), [0.0, 0.0, 1.0 / 3.0]);
         // Two answers of two numbers each: a quarter for each number.
         let (a, b) = ([1.0, 2.0], [3.0, 4.0]);
         let numbers = Targets::numbers(&[Some(&a), None, Some(&b)], 2);
-        assert_eq!(numbers.weights(2), [0.25, 0.0, 0.25]);
+        assert_eq!(numbers.weights(numbers.mass), [0.25, 0.0, 0.25]);
         // Nothing counts: no division by nothing.
-        assert_eq!(Targets::classes(vec![-1]).weights(0), [0.0]);
+        assert_eq!(Targets::classes(vec![-1]).weights(0.0), [0.0]);
+    }
+
+    #[test]
+    fn weighted_classes_add_up_to_a_weighted_mean() {
+        // torch.nn.CrossEntropyLoss(weight=[1, 0.5, 4]) divides by the weights of the targets.
+        let of = |classes: &[i32]| Targets::classes(classes.to_vec()).weighted(&[1.0, 0.5, 4.0]);
+        let (one, other) = (of(&[2, -1, 0]), of(&[1, 1, 1]));
+        assert_eq!((one.mass, other.mass), (5.0, 1.5));
+        assert_eq!(one.weights(6.5), [4.0f32 / 6.5, 0.0, 1.0 / 6.5]);
+        assert_eq!(other.weights(other.mass), [1.0f32 / 3.0; 3]);
+        assert_eq!(one.count(), 2);
+        // A text of two words that count together as much as its class.
+        let shared = Targets::classes(vec![1, 1]).shared(vec![0.25, 0.75], 1);
+        let shared = shared.weighted(&[1.0, 0.5]);
+        assert_eq!(shared.weights(shared.mass), [0.25, 0.75]);
     }
 }

@@ -12,7 +12,9 @@ use super::evidence::Asked;
 use super::feed::Feed;
 use super::labels::{self, Labels};
 use super::scores::Scores;
-use super::{AnyObjective, LENGTH, Labelled, Objective, WrongOption, check_length, require};
+use super::{
+    AnyObjective, ClassWeights, LENGTH, Labelled, Objective, WrongOption, check_length, require,
+};
 use crate::error::Result;
 use crate::hub::Head;
 use crate::models::{Answers, Cut, Network, ProblemType, Reading};
@@ -36,6 +38,8 @@ pub struct Classify {
     /// Share of a target's probability that is spread evenly over all classes in training
     /// (Szegedy et al. 2016, section 7).
     pub label_smoothing: f32,
+    /// How much the answers of each class count in training; absent: all the same.
+    pub class_weights: Option<ClassWeights>,
 }
 
 /// What a label is: transformers' `problem_type`.
@@ -94,6 +98,7 @@ impl Default for Classify {
             kept_end: Keep::default(),
             problem: Problem::default(),
             label_smoothing: 0.0,
+            class_weights: None,
         }
     }
 }
@@ -117,6 +122,10 @@ impl Objective for Classify {
 
     fn length(&self) -> usize {
         self.max_len
+    }
+
+    fn class_weights(&self) -> Option<&ClassWeights> {
+        self.class_weights.as_ref()
     }
 
     fn asked(&self) -> Asked {
@@ -148,7 +157,16 @@ impl Objective for Classify {
             self.label_smoothing == 0.0 || self.problem == Problem::SingleLabel,
             "label_smoothing",
             "is for texts of one label each (problem = \"single_label\")",
-        )
+        )?;
+        let Some(weights) = &self.class_weights else {
+            return Ok(());
+        };
+        require(
+            self.problem == Problem::SingleLabel,
+            "class_weights",
+            "are for texts of one label each (problem = \"single_label\")",
+        )?;
+        weights.check()
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -198,11 +216,18 @@ impl Classification {
     }
 
     /// What is said of the texts of a batch for this purpose.
-    pub(super) fn answering(&self, purpose: Purpose) -> Answering {
+    pub(super) fn answering(&self, docs: &[u32], purpose: Purpose) -> Answering {
         let labels = self.setup.labels.clone();
+        let weights = labels.as_ref().zip(self.options.class_weights.as_ref());
+        let weights = weights.map(|(labels, weights)| {
+            let target = |&doc: &u32| labels.target(&self.setup.documents, doc);
+            let classes = docs.iter().filter_map(target).map(labels::class);
+            weights.of(&labels.names, classes)
+        });
         Answering {
             documents: self.setup.documents.clone(),
             labels: labels.filter(|_| purpose != Purpose::Scoring),
+            weights,
             reading: self.setup.config.reading(),
         }
     }
@@ -224,6 +249,8 @@ pub(super) struct Answering {
     documents: Arc<Documents>,
     /// `None`: nothing is to be said.
     labels: Option<Arc<Labels>>,
+    /// Of each class.
+    weights: Option<Vec<f32>>,
     reading: Reading,
 }
 
@@ -232,7 +259,8 @@ impl Answering {
     fn rows(&self, b: LabelledBatch) -> Batch {
         let (last, of) = (last_tokens(&b.inputs), b.inputs.ids.len());
         let targets = self.targets(&b.docs);
-        answered(Batch::of_rows(b.inputs).rows("last", last, of), targets).of(b.docs)
+        let batch = Batch::of_rows(b.inputs).rows("last", last, of);
+        self.answered(batch, targets).of(b.docs)
     }
 
     /// Of texts that are read step by step.
@@ -247,7 +275,15 @@ impl Answering {
         let batch = Batch::new(b.time, work)
             .ids("ids", b.ids, b.index, [b.time, b.batch])
             .numbers("lens", b.lens);
-        answered(batch, targets).of(b.docs)
+        self.answered(batch, targets).of(b.docs)
+    }
+
+    fn answered(&self, batch: Batch, targets: Option<Targets>) -> Batch {
+        match (targets, &self.weights) {
+            (Some(targets), Some(weights)) => batch.targets("targets", targets.weighted(weights)),
+            (Some(targets), None) => batch.targets("targets", targets),
+            (None, _) => batch,
+        }
     }
 
     fn targets(&self, docs: &[u32]) -> Option<Targets> {
@@ -277,13 +313,6 @@ impl Answering {
     }
 }
 
-fn answered(batch: Batch, targets: Option<Targets>) -> Batch {
-    match targets {
-        Some(targets) => batch.targets("targets", targets),
-        None => batch,
-    }
-}
-
 /// Where each row's last token stands in the flattened batch, by which decoders classify; `u32::MAX`
 /// for an empty row.
 fn last_tokens(rows: &Rows) -> Vec<u32> {
@@ -305,7 +334,7 @@ impl Criterion for Classification {
 
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
         let (documents, seed) = (self.setup.documents.clone(), purpose.seed());
-        let (work, answering) = (self.work(docs), self.answering(purpose));
+        let (work, answering) = (self.work(docs), self.answering(docs, purpose));
         if let Reading::Steps { .. } = answering.reading {
             let options = self.bucket_options(purpose, false);
             let stream = BucketBatches::new(documents, docs, options, seed)?;

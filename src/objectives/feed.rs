@@ -79,7 +79,7 @@ impl Feed {
                         }
                         Wanted::Numbers(numbers, _) => values.write(numbers)?,
                     }
-                    let total = step.iter().map(|b| b.count(name)).sum();
+                    let total = step.iter().map(|b| b.mass(name)).sum();
                     weights.write(&targets.weights(total))?;
                 }
                 _ => return Err(missing(name)),

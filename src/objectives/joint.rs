@@ -144,7 +144,7 @@ impl Criterion for Both {
         let options = self.labels.bucket_options(purpose, true);
         let documents = self.labels.setup.documents.clone();
         let stream = BucketBatches::new(documents, docs, options, purpose.seed())?;
-        let (answering, writes) = (self.labels.answering(purpose), self.writes);
+        let (answering, writes) = (self.labels.answering(docs, purpose), self.writes);
         let named = move |mut b: SequenceBatch| {
             let (shape, decoder) = ([b.time, b.batch], b.decoder.take());
             let batch = answering.steps(b);

@@ -259,7 +259,7 @@ impl Labels {
 }
 
 /// The class of a target with a single 1.
-fn class(target: &[f32]) -> usize {
+pub(super) fn class(target: &[f32]) -> usize {
     target.iter().position(|&x| x == 1.0).unwrap_or(0)
 }
 

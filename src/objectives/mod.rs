@@ -15,6 +15,7 @@ pub mod measures;
 pub mod metrics;
 pub mod scores;
 
+mod class_weights;
 pub(crate) mod classify;
 mod clm;
 mod joint;
@@ -23,6 +24,7 @@ mod mlm;
 mod sa;
 mod words;
 
+pub use class_weights::ClassWeights;
 pub use classify::{Classify, Problem};
 pub use clm::Clm;
 pub use joint::{Auxiliary, Joint};
@@ -115,6 +117,11 @@ pub trait Objective: Options {
     /// Which end of a longer text it reads.
     fn kept_end(&self) -> Keep {
         Keep::default()
+    }
+
+    /// How much the answers of each class count in training.
+    fn class_weights(&self) -> Option<&ClassWeights> {
+        None
     }
 
     /// What a label is.

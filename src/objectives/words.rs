@@ -15,7 +15,9 @@ use super::evidence::{Asked, Counts, Evidence};
 use super::feed::Feed;
 use super::labels::Labels;
 use super::scores::Scores;
-use super::{AnyObjective, LENGTH, Labelled, Objective, Problem, WrongOption, check_length};
+use super::{
+    AnyObjective, ClassWeights, LENGTH, Labelled, Objective, Problem, WrongOption, check_length,
+};
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::models::{Answers, Cut, Network, classification_loss};
@@ -35,6 +37,8 @@ pub struct Words {
     /// Share of a target's probability that is spread evenly over all classes in training
     /// (Szegedy et al. 2016, section 7).
     pub label_smoothing: f32,
+    /// How much the answers of each class count in training; absent: all the same.
+    pub class_weights: Option<ClassWeights>,
 }
 
 impl Words {
@@ -48,6 +52,7 @@ impl Default for Words {
             max_len: LENGTH,
             kept_end: Keep::default(),
             label_smoothing: 0.0,
+            class_weights: None,
         }
     }
 }
@@ -73,6 +78,10 @@ impl Objective for Words {
         self.max_len
     }
 
+    fn class_weights(&self) -> Option<&ClassWeights> {
+        self.class_weights.as_ref()
+    }
+
     fn asked(&self) -> Asked {
         Asked::Words
     }
@@ -92,7 +101,10 @@ impl Objective for Words {
 
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
-        check_smoothing(self.label_smoothing)
+        check_smoothing(self.label_smoothing)?;
+        self.class_weights
+            .as_ref()
+            .map_or(Ok(()), ClassWeights::check)
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -129,12 +141,23 @@ impl Criterion for Tagging {
         let stream = TaggedBatches::new(tagged, docs, vocabulary, options, purpose.seed())?;
         // The model's number of each label of the data.
         let numbers = self.labels.numbers();
+        let weights = self.options.class_weights.as_ref();
+        let weights = weights.filter(|_| purpose != Purpose::Scoring);
+        let weights = weights.map(|weights| {
+            let labels = docs.iter().flat_map(|&doc| self.tagged.labels(doc));
+            let class = |label: u32| usize::try_from(*numbers.get(label as usize)?).ok();
+            weights.of(&self.labels.names, labels.filter_map(class))
+        });
         let named = move |b: TaggedBatch| {
             let number = |&label: &i32| match usize::try_from(label) {
                 Ok(label) => numbers.get(label).copied().unwrap_or(IGNORE),
                 Err(_) => IGNORE,
             };
             let targets = Targets::classes(b.labels.iter().map(number).collect());
+            let targets = match &weights {
+                Some(weights) => targets.weighted(weights),
+                None => targets,
+            };
             Batch::of_rows(b.inputs)
                 .targets("targets", targets)
                 .of(b.docs)

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::config::{RunConfig, StageConfig, StageKind};
+pub use super::markdown::markdown;
 use super::progress::thousands;
 use super::stats::{Interval, student_t, wilson};
 use crate::atomic::write_file;
@@ -66,6 +67,15 @@ impl UnitResult {
     /// [`Error::Io`] or [`Error::DiskFull`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join(DONE), self)
+    }
+
+    /// Removes `done.json`, so that the unit goes on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(folder: &Path) -> Result<()> {
+        let path = folder.join(DONE);
+        std::fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
     }
 
     /// Whether the unit in a folder is done.
@@ -387,38 +397,6 @@ pub fn percent(part: u64, whole: u64) -> String {
     } else {
         format!("{:.2}", 100.0 * part as f64 / whole as f64)
     }
-}
-
-/// Rows of cells as a Markdown table with aligned columns; the first row is the head.
-pub fn markdown<R: AsRef<[String]>>(cells: &[R]) -> String {
-    let columns = cells.first().map_or(0, |row| row.as_ref().len());
-    let width = |column: usize| {
-        let widths = cells.iter().map(|row| row.as_ref()[column].chars().count());
-        widths.max().unwrap_or(0).max(3)
-    };
-    let mut text = String::new();
-    for (index, row) in cells.iter().enumerate() {
-        for (column, cell) in row.as_ref().iter().enumerate() {
-            let pad = " ".repeat(width(column) - cell.chars().count());
-            // Names stand to the left, numbers to the right.
-            text += &match column {
-                0 => format!("| {cell}{pad} "),
-                _ => format!("| {pad}{cell} "),
-            };
-        }
-        text += "|\n";
-        if index == 0 {
-            for column in 0..columns {
-                let dashes = "-".repeat(width(column));
-                text += &match column {
-                    0 => format!("| {dashes} "),
-                    _ => format!("| {}: ", &dashes[1..]),
-                };
-            }
-            text += "|\n";
-        }
-    }
-    text
 }
 
 #[cfg(test)]

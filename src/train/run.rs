@@ -13,6 +13,7 @@ use super::artifacts::curves::{curves, draw};
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
+use super::longer::lengthen;
 use super::page::{self, UnitLog};
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
@@ -37,6 +38,8 @@ pub enum Start {
     Resume {
         /// The folder.
         folder: PathBuf,
+        /// Longer budgets of stages, as `--set` has them.
+        set: Vec<String>,
         /// What it goes on in spite of.
         accept: Accept,
     },
@@ -91,8 +94,13 @@ pub fn train(
             let folder = RunFolder::create(&config, out.as_deref())?;
             (folder, *config, Accept::default())
         }
-        Start::Resume { folder, accept } => {
+        Start::Resume {
+            folder,
+            set,
+            accept,
+        } => {
             let (folder, config) = RunFolder::open(&folder)?;
+            let config = lengthen(&folder, config, &set, progress)?;
             (folder, config, accept)
         }
     };

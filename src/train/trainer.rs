@@ -109,6 +109,14 @@ impl<'a> Trainer<'a> {
                 sealed: true,
             },
         };
+        if state.step > total {
+            let done = state.step;
+            let message = format!("comes to {total} steps, and {done} are done; give more");
+            return Err(Error::value(
+                format!("stage.{}.budget", stage.name),
+                message,
+            ));
+        }
         log.rewind(&unit.name, state.step, state.evaluated)?;
         let events = EventWriter::create(&folder, last_good.is_some().then_some(state.step))?;
         progress.event(&Event::Start {

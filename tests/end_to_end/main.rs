@@ -3,6 +3,7 @@
 
 mod asking;
 mod bad_input;
+mod class_weights;
 mod data_mistakes;
 mod families;
 mod japanese;

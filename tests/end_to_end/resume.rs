@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::{Workplace, stage};
+use super::support::{Workplace, head, stage};
 
 /// Lines in `metrics.jsonl` after which the run is stopped.
 const ENOUGH: usize = 12;
@@ -122,6 +122,51 @@ fn a_classifier() {
         &["classifier"],
         "-TERM",
     );
+}
+
+#[test]
+fn a_stage_that_is_done_is_trained_on_by_its_budget() {
+    let stages = |steps: u64| {
+        let lines = format!("budget = {{ steps = {steps} }}\neval_every = 5");
+        [
+            stage("a", "finetune", &lines),
+            stage("b", "finetune", "init = \"a\""),
+        ]
+    };
+    let w = Workplace::new(&stages(30));
+    w.good(&["train", "run.toml", "--quiet", "--out", "whole"]);
+    w.write("run.toml", head() + &stages(15).concat());
+    w.good(&["train", "run.toml", "--quiet", "--out", "grown"]);
+    let set = ["--set", "stage.a.budget.steps=30"];
+    let out = w.run(&[&["train", "--resume", "grown"], &set[..]].concat());
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    for line in [
+        "a: is kept, and goes on from",
+        "checkpoint-15",
+        "b: begins with 'a'",
+        "trained again",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    for unit in ["a", "b"] {
+        let read = |out: &str| w.read(&format!("{out}/{unit}/model/model.safetensors"));
+        assert!(read("whole") == read("grown"), "{unit}: other bits");
+    }
+    let error = w.refused(&["train", "--resume", "grown", "--set", "stage.a.lr=1"], 2);
+    assert!(
+        error.contains("stage.a.lr: cannot become another"),
+        "{error}"
+    );
+    let plan = w.good(&[
+        "train",
+        "--resume",
+        "grown",
+        "--dry-run",
+        "--set",
+        "stage.a.budget.steps=77",
+    ]);
+    assert!(plan.contains("77"), "{plan}");
 }
 
 /// A run file of one stage that takes a while.

@@ -4,7 +4,7 @@ use super::support::{Workplace, stage};
 use super::transformers::{BERT, head, json};
 
 /// Loss of the first step and of the test, where nothing is learned and nothing dropped.
-fn losses(w: &Workplace, name: &str, head: &str, lines: &str) -> [f64; 2] {
+pub fn losses(w: &Workplace, name: &str, head: &str, lines: &str) -> [f64; 2] {
     let set = "lr = 1e-30\nbudget = { steps = 1 }\nbatch = 16";
     let lines = format!("{set}\n{lines}");
     w.write(
@@ -25,7 +25,7 @@ fn losses(w: &Workplace, name: &str, head: &str, lines: &str) -> [f64; 2] {
 
 /// A run file on other data, of a model that drops nothing. No text is held out: which would be
 /// depends on the labels.
-fn on(data: &str) -> String {
+pub fn on(data: &str) -> String {
     let model = format!("{BERT}\ndropout = 0.0\nattention_dropout = 0.0");
     let head = head("wordpiece", &model)
         .replace("vocabulary = 400", "vocabulary = 60")

@@ -132,6 +132,28 @@ impl Fingerprint {
         write_file(&path, &text)
     }
 
+    /// The keys of settings that are different `now`.
+    pub fn changed_keys(&self, now: &Self) -> Vec<String> {
+        let null = Value::Null;
+        let other = |(_, was, is): &Pair<'_, Value>| was.unwrap_or(&null) != is.unwrap_or(&null);
+        let pairs = both(&self.settings, &now.settings).into_iter();
+        pairs
+            .filter(other)
+            .map(|(key, ..)| key.to_string())
+            .collect()
+    }
+
+    /// The same with these settings as they are `now`.
+    pub fn with(mut self, now: &Self, keys: &[String]) -> Self {
+        for key in keys {
+            match now.settings.get(key) {
+                Some(value) => self.settings.insert(key.clone(), value.clone()),
+                None => self.settings.remove(key),
+            };
+        }
+        self
+    }
+
     /// What is different `now`, a few words each. Data are compared where both know of some.
     pub fn changes(&self, now: &Self) -> Vec<String> {
         let said = |value: Option<&Value>| match value {

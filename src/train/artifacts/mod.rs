@@ -180,6 +180,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// Its `config.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
     /// A unit's folder.
     pub fn unit(&self, unit: &Unit) -> PathBuf {
         self.path.join(&unit.name)

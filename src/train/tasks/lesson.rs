@@ -47,6 +47,13 @@ impl Lesson {
                         message,
                     ));
                 }
+                let weights = stage.objective.class_weights();
+                if let Some(label) = weights.and_then(|w| w.unknown(&labels.names)) {
+                    let place = format!("stage.{}.class_weights.{label}", stage.name);
+                    let known = labels.names.join(", ");
+                    let message = format!("is no label of the data; they have: {known}");
+                    return Err(Error::value(place, message));
+                }
                 let pairs = pairs(data, stage);
                 if let (StageKind::Evaluate, Some(pairs)) = (stage.kind, pairs) {
                     model.labels().check_pairs(pairs)?;
