@@ -11,11 +11,9 @@ use melos::text::bucket::Keep;
 use melos::text::causal::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
 use melos::text::corpus::Example;
 use melos::text::documents::Documents;
-use melos::text::labelled::{
-    LabelledBatches, LabelledOptions, TaggedBatches, TaggedDocuments, TaggedText,
-};
 use melos::text::tokenizer::{Tokenizer, TokenizerOptions};
 use melos::text::vocabulary::{Roles, Vocabulary};
+use melos::text::{LabelledBatches, LabelledOptions, TaggedBatches, TaggedDocuments, TaggedText};
 
 const PAD: u32 = 0;
 const CLS: u32 = 2;

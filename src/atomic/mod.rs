@@ -23,6 +23,8 @@ pub use file::{NewFile, write_file_with};
 pub use folder::{NewFolder, remove_folder};
 #[cfg(feature = "train")]
 pub use leftovers::{clear, clear_own, is_leftover_of};
+#[cfg(feature = "fetch")]
+pub(crate) use seal::digest;
 #[cfg(feature = "train")]
 pub use seal::{SUMS, check_seal};
 

@@ -40,7 +40,8 @@ fn sums(folder: &Path) -> io::Result<String> {
     Ok(lines.iter().map(line).collect())
 }
 
-fn digest(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file, in hexadecimal.
+pub(crate) fn digest(path: &Path) -> io::Result<String> {
     let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
     let mut buffer = vec![0; 1 << 20];
     loop {

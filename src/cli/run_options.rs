@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::error::{Error, Result};
+use crate::hub;
 use crate::train::config::{
     ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
 };
@@ -45,8 +46,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Transformer's model folder, or an adapter's (or a run's), to start from instead of random
-    /// weights.
-    #[arg(long, value_name = "DIR")]
+    /// weights; or a model of the Hugging Face Hub, as org/name or org/name@revision, which is fetched.
+    #[arg(long, value_name = "DIR|NAME")]
     init: Option<PathBuf>,
     /// Lay the run file's [scale.NAME] over it; presets have `small`.
     #[arg(long, value_name = "NAME")]
@@ -162,8 +163,12 @@ fn start_from(config: &mut RunConfig, init: &Path) -> Result<()> {
         }
         _ => config.model = ModelConfig::Pretrained(PretrainedModel::default()),
     }
-    // As a path that cannot be taken for a stage's name, and that holds wherever the run is resumed.
-    let path = std::path::absolute(init).unwrap_or_else(|_| init.to_path_buf());
+    // As a path that cannot be taken for a stage's name, and that holds wherever the run is resumed; so
+    // does a name on the Hub.
+    let path = match hub::model_name(init) {
+        Some(_) => init.to_path_buf(),
+        None => std::path::absolute(init).unwrap_or_else(|_| init.to_path_buf()),
+    };
     let none = config.stages.iter_mut().filter(|s| s.init.is_none());
     for stage in none {
         stage.init = Some(path.display().to_string());

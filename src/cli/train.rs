@@ -134,7 +134,10 @@ impl Train {
         let config = match &self.resume {
             Some(folder) => {
                 let set = self.options.set.clone();
-                let overrides = Overrides { scale: None, set };
+                let overrides = Overrides {
+                    set,
+                    ..Overrides::default()
+                };
                 RunConfig::read(&folder.join("config.toml"), &overrides)?
             }
             None => self.options.config()?,

@@ -22,6 +22,7 @@ mod array;
 mod checkpoint;
 mod config;
 mod convert;
+mod fetch;
 mod file;
 mod format;
 mod inspect;
@@ -35,6 +36,7 @@ pub use checkpoint::{
 };
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};
+pub use fetch::{local, model_name};
 pub use file::{TensorFile, write as write_tensors};
 pub use format::{Architecture, Class, Format, Head, Layout, OTHER, num_labels};
 pub use inspect::{AdapterSummary, Summary, Tensor, inspect};

@@ -79,7 +79,7 @@ impl Pretrained {
         }
         let adapter = adapter::read(folder)?;
         let base = match base {
-            Some(base) => base.to_path_buf(),
+            Some(base) => hub::local(base)?,
             None => adapter.base_folder()?,
         };
         let checkpoint = open(&base)?;

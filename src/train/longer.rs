@@ -34,8 +34,8 @@ pub fn lengthen(
         return Ok(config);
     }
     let overrides = Overrides {
-        scale: None,
         set: set.to_vec(),
+        ..Overrides::default()
     };
     let wanted = RunConfig::read(&folder.config(), &overrides)?;
     let (was, now) = (

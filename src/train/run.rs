@@ -410,11 +410,13 @@ fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result
     Ok(())
 }
 
-/// The model folder of the run or unit at `path`; what is neither is `path` itself, whatever that is.
+/// The model folder of the run or unit at `path`, or of that name on the Hub; what is none of them is `path`
+/// itself, whatever that is.
 ///
 /// # Errors
 /// [`Error::Folder`] for a run without a finished model.
 pub fn model_of_run(path: &Path) -> Result<PathBuf> {
+    let path = &hub::local(path)?;
     let of_run = ["config.toml", "results.json", "done.json"];
     if of_run.iter().any(|name| path.join(name).is_file()) {
         resolve_model(path)
@@ -423,11 +425,12 @@ pub fn model_of_run(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The model folder meant by `path`: itself, a unit's, or the best of a run.
+/// The model folder meant by `path`: itself, a unit's, the best of a run, or [that of the Hub](hub::local).
 ///
 /// # Errors
 /// [`Error::Folder`] where there is no model.
 pub fn resolve_model(path: &Path) -> Result<PathBuf> {
+    let path = &hub::local(path)?;
     let is_model = |p: &Path| {
         let has = |name| p.join(name).exists();
         let weights = has(hub::WEIGHTS) || has(hub::INDEX);

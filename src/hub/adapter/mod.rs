@@ -27,6 +27,7 @@ use super::file::{self, PYTORCH, TensorFile};
 use super::format::Layout;
 use crate::atomic::NewFolder;
 use crate::error::{Error, Result};
+use crate::hub::fetch::{local, model_name};
 use crate::ops::WeightLayout;
 
 /// The file with an adapter's tensors.
@@ -109,7 +110,7 @@ impl Adapter {
     /// from the folder that the adapter lies in.
     ///
     /// # Errors
-    /// [`Error::Folder`] where it names none, or one that is not there: it may be a model of the Hub.
+    /// [`Error::Folder`] where it names none, or one that is not there and cannot be fetched.
     pub fn base_folder(&self) -> Result<PathBuf> {
         let missing = |problem: String| Error::folder(&self.path, problem);
         let named = self.config.base_model_name_or_path.as_deref();
@@ -120,13 +121,14 @@ impl Adapter {
         };
         let beside = self.path.parent().map(|parent| parent.join(named));
         let folders = [Some(PathBuf::from(named)), beside];
-        (folders.into_iter().flatten())
-            .find(|folder| folder.join(CONFIG).exists())
-            .ok_or_else(|| {
-                missing(format!(
-                    "is an adapter for the base model '{named}', which is not there; give it with --base DIR"
-                ))
-            })
+        let folder = (folders.into_iter().flatten()).find(|folder| folder.join(CONFIG).exists());
+        match folder {
+            Some(folder) => Ok(folder),
+            None if model_name(Path::new(named)).is_some() => local(Path::new(named)),
+            None => Err(missing(format!(
+                "is an adapter for the base model '{named}', which is not there; give it with --base DIR"
+            ))),
+        }
     }
 
     /// Places every tensor in `model`.

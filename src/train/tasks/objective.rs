@@ -1,7 +1,7 @@
 //! One [`Task`] for all objectives: an objective says what a batch is, what its loss and its scores, the
 //! task does the rest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -117,8 +117,16 @@ impl ObjectiveTask {
             files: Files {
                 layout: started.layout,
                 adapter: started.adapter,
-                // As a path that holds wherever melos or PEFT is started.
-                base: started.base.map(|b| b.canonicalize().unwrap_or(b)),
+                // As a path that holds wherever melos or PEFT is started, or by its name on the Hub.
+                base: match stage
+                    .init
+                    .as_deref()
+                    .map(Path::new)
+                    .and_then(hub::model_name)
+                {
+                    Some(name) => Some(name.into()),
+                    None => started.base.map(|b| b.canonicalize().unwrap_or(b)),
+                },
                 companions,
             },
         })
