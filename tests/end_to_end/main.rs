@@ -1,6 +1,7 @@
 //! The program from outside, on a GPU: whole runs on the texts in `tests/data`, seconds each.
 #![cfg(feature = "cli")]
 
+mod average;
 mod bad_input;
 mod class_weights;
 mod data_mistakes;
