@@ -20,6 +20,7 @@ use crate::hub::Head;
 use crate::models::{Answers, Cut, Network, ProblemType, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::NO_DOC;
+use crate::text::{self, Maker};
 use crate::text::{
     BucketBatches, BucketOptions, Documents, Frame, Keep, LabelledBatch, LabelledBatches, Rows,
     SequenceBatch,
@@ -35,11 +36,24 @@ pub struct Classify {
     pub kept_end: Keep,
     /// What a label is.
     pub problem: Problem,
+    /// Which texts an epoch of training has.
+    pub sampling: Sampling,
     /// Share of a target's probability that is spread evenly over all classes in training
     /// (Szegedy et al. 2016, section 7).
     pub label_smoothing: f32,
     /// How much the answers of each class count in training; absent: all the same.
     pub class_weights: Option<ClassWeights>,
+}
+
+/// Which texts an epoch of training has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Each once.
+    #[default]
+    All,
+    /// As many as there are, the same number of each class.
+    Balanced,
 }
 
 /// What a label is: transformers' `problem_type`.
@@ -97,6 +111,7 @@ impl Default for Classify {
             max_len: LENGTH,
             kept_end: Keep::default(),
             problem: Problem::default(),
+            sampling: Sampling::default(),
             label_smoothing: 0.0,
             class_weights: None,
         }
@@ -157,6 +172,17 @@ impl Objective for Classify {
             self.label_smoothing == 0.0 || self.problem == Problem::SingleLabel,
             "label_smoothing",
             "is for texts of one label each (problem = \"single_label\")",
+        )?;
+        let balanced = self.sampling == Sampling::Balanced;
+        require(
+            !balanced || self.problem == Problem::SingleLabel,
+            "sampling",
+            "\"balanced\" is for texts of one label each (problem = \"single_label\")",
+        )?;
+        require(
+            !balanced || self.class_weights != Some(ClassWeights::Balanced),
+            "sampling",
+            "\"balanced\" and class_weights = \"balanced\" do the same; set one of them",
         )?;
         let Some(weights) = &self.class_weights else {
             return Ok(());
@@ -229,6 +255,22 @@ impl Classification {
             labels: labels.filter(|_| purpose != Purpose::Scoring),
             weights,
             reading: self.setup.config.reading(),
+        }
+    }
+
+    /// A stream of the texts, sampled as the options say.
+    fn sampled<M: Maker>(&self, stream: text::Batches<M>, purpose: Purpose) -> text::Batches<M> {
+        let Setup {
+            documents, labels, ..
+        } = &self.setup;
+        match labels {
+            Some(labels)
+                if self.options.sampling == Sampling::Balanced && purpose != Purpose::Scoring =>
+            {
+                let class = |doc| labels.target(documents, doc).map(labels::class);
+                stream.balanced(labels.names.len(), class)
+            }
+            _ => stream,
         }
     }
 
@@ -337,7 +379,7 @@ impl Criterion for Classification {
         let (work, answering) = (self.work(docs), self.answering(docs, purpose));
         if let Reading::Steps { .. } = answering.reading {
             let options = self.bucket_options(purpose, false);
-            let stream = BucketBatches::new(documents, docs, options, seed)?;
+            let stream = self.sampled(BucketBatches::new(documents, docs, options, seed)?, purpose);
             return Ok(Box::new(Named::new(stream, work, move |b| {
                 answering.steps(b)
             })));
@@ -346,6 +388,7 @@ impl Criterion for Classification {
         let options = setup.rows(options.max_len, options.kept_end, purpose);
         let vocabulary = self.setup.tokenizer.vocabulary();
         let stream = LabelledBatches::new(documents, docs, vocabulary, options, seed)?;
+        let stream = self.sampled(stream, purpose);
         Ok(Box::new(Named::new(stream, work, move |b| {
             answering.rows(b)
         })))

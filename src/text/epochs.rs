@@ -117,6 +117,23 @@ impl<M: Maker> Batches<M> {
         self.epochs.items.len()
     }
 
+    /// The same stream, each of whose epochs has as many items, the same number of each class: those of a
+    /// rare one several times, of a common one others in every epoch. `class` says an item's, below
+    /// `classes`; items without one are left out.
+    pub fn balanced(mut self, classes: usize, class: impl Fn(u32) -> Option<usize>) -> Self {
+        let mut groups = vec![Vec::new(); classes];
+        for (at, (item, _)) in self.epochs.items.iter().enumerate() {
+            if let Some(group) = class(*item).and_then(|class| groups.get_mut(class)) {
+                group.push(at);
+            }
+        }
+        groups.retain(|group| !group.is_empty());
+        self.epochs.groups = groups;
+        self.epochs.planned = None;
+        self.epochs.plan();
+        self
+    }
+
     /// The padded lengths T that occur, ascending: the shapes to prepare.
     pub fn lengths(&self) -> Vec<usize> {
         self.epochs.lengths()
@@ -148,6 +165,8 @@ impl<M: Maker> Stream for Batches<M> {
 pub struct Epochs {
     /// Items with their lengths.
     items: Vec<(u32, usize)>,
+    /// The places of each class's items, where classes are balanced.
+    groups: Vec<Vec<usize>>,
     shape: Shape,
     plan: Vec<Plan>,
     planned: Option<u64>,
@@ -159,6 +178,7 @@ impl Epochs {
     pub(super) fn new(items: Vec<u32>, lengths: Vec<usize>, shape: Shape, seed: u64) -> Self {
         let mut epochs = Self {
             items: items.into_iter().zip(lengths).collect(),
+            groups: Vec::new(),
             shape,
             plan: Vec::new(),
             planned: None,
@@ -194,6 +214,26 @@ impl Epochs {
         (self.plan[position.index as usize].clone(), position)
     }
 
+    /// As many items as there are, each class's in turn, in an order of its own that begins anew when all of
+    /// them have come.
+    fn drawn(&self, key: &[u64; 2]) -> Vec<(u32, usize)> {
+        let mut rng = Rng::new(self.position.seed, key);
+        let mut groups = self.groups.clone();
+        // What is left over when all classes have had as much falls to others in every epoch.
+        rng.shuffle(&mut groups);
+        let mut drawn = Vec::with_capacity(self.items.len());
+        for (class, group) in groups.iter_mut().enumerate() {
+            let share = (self.items.len() + class) / self.groups.len();
+            for nth in 0..share {
+                if nth % group.len() == 0 {
+                    rng.shuffle(group);
+                }
+                drawn.push(self.items[group[nth % group.len()]]);
+            }
+        }
+        drawn
+    }
+
     fn plan(&mut self) {
         if self.planned == Some(self.position.epoch) {
             return;
@@ -205,9 +245,9 @@ impl Epochs {
             shuffle,
         } = &self.shape;
         let key = |purpose| [purpose, self.position.epoch];
-        let mut items = self.items.clone();
         self.planned = Some(self.position.epoch);
         if *sorted {
+            let mut items = self.items.clone();
             items.sort_by_key(|&(item, length)| (length, item));
             let most = lengths.last().copied().unwrap_or(usize::MAX);
             let plan = |items: &[(u32, usize)]| Plan {
@@ -224,6 +264,10 @@ impl Epochs {
                 .collect();
             return;
         }
+        let mut items = match self.groups[..] {
+            [] => self.items.clone(),
+            _ => self.drawn(&key(0xB2)),
+        };
         if *shuffle {
             Rng::new(self.position.seed, &key(0xB0)).shuffle(&mut items);
         }
@@ -252,5 +296,78 @@ impl Epochs {
             Rng::new(self.position.seed, &key(0xB1)).shuffle(&mut plan);
         }
         self.plan = plan;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Maker for Nothing {
+        type Batch = (Plan, Position);
+
+        fn make(&self, plan: &Plan, position: Position, _: f64) -> (Plan, Position) {
+            (plan.clone(), position)
+        }
+    }
+
+    /// Ten items, of which 8 and 9 are of a rare class and 7 is of none.
+    fn stream(seed: u64) -> Batches<Nothing> {
+        let shape = Shape::new(4, 8, true, true);
+        let epochs = Epochs::new((0..10).collect(), vec![5; 10], shape, seed);
+        let stream = Batches {
+            maker: Nothing,
+            epochs,
+        };
+        stream.balanced(3, |item| match item {
+            7 => None,
+            item => Some(if item < 7 { 0 } else { 2 }),
+        })
+    }
+
+    fn epoch(stream: &mut Batches<Nothing>) -> Vec<u32> {
+        let batches = (0..stream.batches_per_epoch()).map(|_| stream.next_batch().0.items);
+        batches.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn a_balanced_epoch_has_each_class_as_often() {
+        let mut stream = stream(3);
+        assert_eq!(stream.batches_per_epoch(), 3);
+        let mut common = std::collections::BTreeSet::new();
+        let mut orders = Vec::new();
+        for _ in 0..20 {
+            let items = epoch(&mut stream);
+            let of =
+                |range: std::ops::Range<u32>| items.iter().filter(|i| range.contains(i)).count();
+            assert_eq!((items.len(), of(0..7), of(8..10), of(7..8)), (10, 5, 5, 0));
+            // Each of the rare twice, and one of them a third time; of the common none twice.
+            let twice = |item: u32| items.iter().filter(|i| **i == item).count();
+            assert_eq!([twice(8), twice(9)].iter().min(), Some(&2));
+            assert!((0..7).all(|item| twice(item) <= 1), "{items:?}");
+            common.extend(items.iter().copied().filter(|item| *item < 7));
+            orders.push(items);
+        }
+        assert_eq!(
+            common.len(),
+            7,
+            "all of the common class come in some epoch"
+        );
+        orders.dedup();
+        assert_eq!(orders.len(), 20);
+    }
+
+    #[test]
+    fn a_balanced_stream_goes_on_from_any_position() {
+        let mut whole = stream(5);
+        let batches: Vec<_> = (0..14).map(|_| whole.next_batch()).collect();
+        for (plan, position) in &batches {
+            let mut other = stream(5);
+            other.seek(*position);
+            assert_eq!(&other.next_batch().0, plan);
+        }
+        assert_ne!(epoch(&mut stream(5)), epoch(&mut stream(6)));
     }
 }

@@ -19,7 +19,7 @@ pub struct Estimate {
     pub trainable: u64,
     /// Bytes of weights and their gradients.
     pub weights: u64,
-    /// Bytes of optimiser state.
+    /// Bytes of optimiser state, and of the average of the parameters.
     pub optimizer: u64,
     /// Bytes of activations saved for the backward pass, and their gradients.
     pub activations: u64,
@@ -100,11 +100,14 @@ impl Estimate {
         let largest_fixed = s.largest_parameter;
         // What is written once more than it is read ends with an <eos>.
         let largest_per_text = number * ((length + passes - 1) * of.widest) as u64;
+        // An average has its sum, and room to put parameters aside.
+        let averages = if stage.ema.is_some() { 2 } else { 0 };
+        let states = stage.optimizer.state_names().len() as u64 + averages;
         Self {
             parameters: s.parameters,
             trainable: s.trainable,
             weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
-            optimizer: F32 * s.trainable * stage.optimizer.state_names().len() as u64,
+            optimizer: F32 * s.trainable * states,
             activations: number * rows * per_token(of.recomputed.filter(|_| stage.checkpointing)),
             batch: stage.batch as u64,
             checkpointed: recomputed.map(|kept| number * rows * per_token(Some(kept))),

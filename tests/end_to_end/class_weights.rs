@@ -107,3 +107,30 @@ fn a_run_with_weights_and_patience_resumes_with_its_bits() {
     let done = json(&String::from_utf8(w.read("stopped/a/done.json")).unwrap());
     assert_eq!(done["stopped_early"], true, "{done}");
 }
+
+#[test]
+fn balanced_sampling_shows_each_class_as_often_and_resumes_with_its_bits() {
+    let lines = "sampling = \"balanced\"\nbudget = { steps = 300 }";
+    let w = Workplace::new(&[stage("a", "finetune", lines)]);
+    resumes_in(&w, &["a"], "-TERM");
+
+    // Nothing is learned: an epoch's mean loss is the mean of the classes' losses, of which there are
+    // 12 texts and 2.
+    let w = Workplace::with("", &[]);
+    let films = ["good", "fine", "odd", "old", "long", "sad"];
+    let mut rows: Vec<String> = films.map(|word| format!("{word} film,often")).into();
+    rows.push("bad film,rare".into());
+    w.write(
+        "texts.csv",
+        format!("text,label\n{}\n", vec![rows.join("\n"); 2].join("\n")),
+    );
+    let files = "path = 'texts.csv'\ntest = 'texts.csv'";
+    let run = |name: &str, lines: &str| losses(&w, name, &on(files), lines)[0];
+    let weighed = run("weights", "class_weights = \"balanced\"");
+    let (all, sampled) = (run("all", ""), run("sampled", "sampling = \"balanced\""));
+    // 7 texts of each class; which of the common ones differ little.
+    assert!(
+        (sampled - weighed).abs() < 0.1 * (all - weighed).abs(),
+        "{sampled} {weighed} {all}"
+    );
+}

@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod asking;
+mod average;
 mod bad_input;
 mod class_weights;
 mod data_mistakes;

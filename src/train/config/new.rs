@@ -79,6 +79,7 @@ impl StageConfig {
             keep: 2,
             budget: Budget::default(),
             optimizer: OptimizerKind::default(),
+            ema: None,
             schedule: Schedule::default(),
             dropout: None,
             accumulate: 1,

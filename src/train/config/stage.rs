@@ -65,6 +65,9 @@ pub struct StageConfig {
     pub budget: Budget,
     /// The optimiser.
     pub optimizer: OptimizerKind,
+    /// Score and write an exponential moving average of the parameters, of which each step counts so much of
+    /// the next; absent: the parameters themselves.
+    pub ema: Option<f64>,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// This stage's own dropout; absent: the model's.

@@ -175,6 +175,18 @@ impl RunConfig {
         (stage.objective.check()).map_err(|option| wrong(at(&option.key), option.message))?;
         check_metric(stage)?;
         require(
+            stage
+                .ema
+                .is_none_or(|decay| decay > 0.0 && (decay as f32) < 1.0),
+            || at("ema"),
+            "should be more than 0 and less than 1, as 0.999",
+        )?;
+        require(
+            stage.ema.is_none() || stage.kind != StageKind::Evaluate,
+            || at("ema"),
+            "an evaluate stage trains nothing",
+        )?;
+        require(
             stage.patience != Some(0),
             || at("patience"),
             "should be at least 1 evaluation; leave it out to train to the end",

@@ -1,9 +1,11 @@
 //! What all objectives share: parameters, optimiser, recorded steps, losses on their way back,
 //! and the tensors of a checkpoint.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::Path;
 
+use super::average::Average;
 use crate::device::{Gpu, Readback, Recording};
 use crate::error::Result;
 use crate::hub::Array;
@@ -34,6 +36,8 @@ pub(super) struct EngineOptions {
     /// Micro-batches of a step.
     pub accumulate: usize,
     pub precision: Precision,
+    /// What each step counts of the next in the average of parameters, where there is one.
+    pub ema: Option<f64>,
     pub seed: u64,
 }
 
@@ -46,6 +50,7 @@ pub(super) struct Engine {
     optimizer: Optimizer,
     step_state: StepState,
     options: EngineOptions,
+    average: Option<Average>,
     /// Sum of the losses of a step's micro-batches.
     loss: Tensor,
     /// The update at the store's level, and its report: (loss, norm of the gradient, loss scale
@@ -75,6 +80,8 @@ impl Engine {
         let before: Vec<u64> = (0..=last as u64).map(|level| level * every).collect();
         let step_state = StepState::with_levels(&gpu, options.seed, &before)?;
         let loss = Tensor::zeros(&gpu, [1])?;
+        let average = options.ema.map(|decay| Average::new(&gpu, &store, decay));
+        let average = average.transpose()?;
         Ok(Engine {
             gpu,
             store,
@@ -82,6 +89,7 @@ impl Engine {
             optimizer,
             step_state,
             options,
+            average,
             loss,
             update: None,
             pending: VecDeque::new(),
@@ -147,6 +155,9 @@ impl Engine {
             self.update = Some(self.gpu.record(|| {
                 let (store, state) = (&self.store, &self.step_state);
                 let norm = self.optimizer.step(store, state, self.options.clip_norm)?;
+                if let Some(average) = &self.average {
+                    average.record(store)?;
+                }
                 let scale = self.optimizer.loss_scale().tensor();
                 let report = Tensor::empty(&self.gpu, [3], DType::F32)?;
                 report.set_range(0, 1, Some(&self.loss))?;
@@ -158,6 +169,9 @@ impl Engine {
         }
         if let Some((recording, report)) = &self.update {
             self.gpu.replay(recording)?;
+            if let Some(average) = &mut self.average {
+                average.count();
+            }
             self.pending.push_back((cx.step, report.read()?));
         }
         Ok(())
@@ -210,9 +224,21 @@ impl Engine {
         self.arrived.push((step, loss));
     }
 
-    /// The parameters under their names.
+    /// Runs `of` on the parameters by which the model is judged: their average, where there is one.
+    /// Training goes on from where it was.
+    pub fn judged<T>(&self, of: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let Some(average) = &self.average else {
+            return of(self);
+        };
+        average.put(&self.store)?;
+        let result = of(self);
+        average.put_back(&self.store)?;
+        result
+    }
+
+    /// The parameters by which the model is judged, under their names.
     pub fn parameters(&self) -> Result<TensorMap> {
-        parameters(&self.store, |_| true)
+        self.judged(|engine| parameters(&engine.store, |_| true))
     }
 
     /// What training changes: parameters that are trained at some level, buffers, and optimiser
@@ -221,6 +247,9 @@ impl Engine {
         let mut tensors = parameters(&self.store, |spec| self.changes(spec))?;
         for (name, tensor) in (self.optimizer_slices()?.into_iter()).chain(self.loss_scale()) {
             tensors.insert(name, Array::whole(tensor.dims(), tensor.to_vec()?));
+        }
+        if let Some(average) = &self.average {
+            average.save(&mut tensors);
         }
         Ok(tensors)
     }
@@ -237,6 +266,11 @@ impl Engine {
 
     /// Puts back what [`Engine::save`] gave, besides the tensors in `others`.
     pub fn load(&mut self, tensors: &TensorMap, others: &[(String, Tensor)]) -> Result<()> {
+        let mut tensors = Cow::Borrowed(tensors);
+        if let Some(average) = &mut self.average {
+            average.load(tensors.to_mut());
+        }
+        let tensors = &*tensors;
         let mut all: Vec<(String, Tensor)> = self.optimizer_slices()?;
         for spec in self.store.specs() {
             // A frozen one is as it was when the stage began, then and now.
@@ -259,7 +293,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The optimiser's state for each parameter, as `optimizer.STATE.PARAMETER`.
+    /// The optimiser's state for each parameter, as `optimizer.STATE.PARAMETER`, and what is averaged.
     fn optimizer_slices(&self) -> Result<Vec<(String, Tensor)>> {
         let mut slices = Vec::new();
         for spec in self.store.specs() {
@@ -271,6 +305,9 @@ impl Engine {
                 let slice = flat.window(place.start, spec.shape.clone())?;
                 slices.push((format!("optimizer.{kind}.{}", spec.name), slice));
             }
+        }
+        if let Some(average) = &self.average {
+            slices.extend(average.slices(&self.store)?);
         }
         Ok(slices)
     }

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod ahead;
+mod average;
 mod data;
 mod engine;
 mod lesson;

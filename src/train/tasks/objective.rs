@@ -175,8 +175,9 @@ impl Task for ObjectiveTask {
         let Some(docs) = self.parts.held_out(split) else {
             return Ok(None);
         };
-        let (gpu, network) = (&self.engine.gpu, &*self.network);
-        let scores = self.scorer.scores(gpu, network, &*self.criterion, docs)?;
+        let (network, criterion, scorer) = (&*self.network, &*self.criterion, &mut self.scorer);
+        let scores =
+            (self.engine).judged(|engine| scorer.scores(&engine.gpu, network, criterion, docs))?;
         Ok(Some(scores.by(self.metric)))
     }
 

@@ -309,6 +309,7 @@ pub fn start(
         }),
         accumulate: stage.accumulate,
         precision: stage.precision,
+        ema: stage.ema.filter(|_| stage.kind != StageKind::Evaluate),
         seed,
     };
     Ok(Started {
