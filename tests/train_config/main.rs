@@ -492,7 +492,9 @@ fn a_kind_may_be_named_alone() {
     assert_eq!(config.stages[0].optimizer.state_names().len(), 1);
     let error = refused("stage.finetune.optimizer=adamx");
     assert!(
-        error.starts_with("stage.finetune.optimizer.kind: unknown choice 'adamx': did you mean 'adam"),
+        error.starts_with(
+            "stage.finetune.optimizer.kind: unknown choice 'adamx': did you mean 'adam"
+        ),
         "{error}"
     );
 }
