@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde::de::value::StringDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Unexpected, Visitor};
 use toml::{Table, Value};
 
 use crate::error::Error;
@@ -66,7 +66,15 @@ impl Fault {
     pub(crate) fn wrong_type(expected: &str, found: &Value) -> Self {
         Self::new(Kind::Type {
             expected: expected.to_string(),
-            found: found.type_str().to_string(),
+            found: words(match found {
+                Value::String(text) => Unexpected::Str(text),
+                Value::Integer(number) => Unexpected::Signed(*number),
+                Value::Float(number) => Unexpected::Float(*number),
+                Value::Boolean(flag) => Unexpected::Bool(*flag),
+                Value::Datetime(_) => Unexpected::Other("a date"),
+                Value::Array(_) => Unexpected::Seq,
+                Value::Table(_) => Unexpected::Map,
+            }),
         })
     }
 
@@ -118,6 +126,24 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:?}", self.path.join("."), self.kind)
+    }
+}
+
+/// What stands somewhere, in the user's words.
+fn words(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(flag) => flag.to_string(),
+        Unexpected::Unsigned(number) => format!("the number {number}"),
+        Unexpected::Signed(number) => format!("the number {number}"),
+        Unexpected::Float(number) => format!("the number {number}"),
+        Unexpected::Str(text) => {
+            let short: String = text.chars().take(40).collect();
+            format!("the text \"{short}\"")
+        }
+        Unexpected::Seq => "a list".into(),
+        Unexpected::Map => "a table".into(),
+        Unexpected::Other(what) => what.into(),
+        other => other.to_string(),
     }
 }
 
@@ -178,22 +204,30 @@ impl de::Error for Fault {
         Self::new(Kind::Message(message.to_string()))
     }
 
-    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         // serde's words for Rust's types are not the user's.
-        let expected = match expected.to_string().as_str() {
-            "f32" | "f64" => "a number".into(),
-            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
-            "i32" | "i64" => "a whole number".into(),
-            "a boolean" => "true or false".into(),
-            other => other.to_string(),
+        let expected = expected.to_string();
+        let expected = match expected.as_str() {
+            "f32" | "f64" => "a number, as 0.001",
+            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, as 32",
+            "i32" | "i64" => "a whole number, as -1",
+            "a boolean" => "true or false",
+            "a string" => "text in quotes, as \"a name\"",
+            "path string" => "a path in quotes, as \"reviews.csv\"",
+            "a sequence" => "a list, as [1, 2]",
+            other if other == "a map" || other.starts_with("struct ") => {
+                "a table of keys, as { key = value }"
+            }
+            other if other.contains("tagged enum") => "a name, or a table, as { kind = \"name\" }",
+            other => other,
         };
         Self::new(Kind::Type {
-            expected,
-            found: found.to_string(),
+            expected: expected.into(),
+            found: words(found),
         })
     }
 
-    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::invalid_type(found, expected)
     }
 

@@ -10,8 +10,8 @@ DATA is a folder with `rt-polaritydata`, `aclImdb_text.tar.gz`, `amazon_reviews.
     pairs.csv     sentence1,sentence2,label  2,000 of E2E's descriptions, each with what it was written for or
                                            with what another one was
     words.conll   word TAB label           2,000 of E2E's sentences, what they name marked with B- and I-
-    stars.csv     text,score               2,000 ends of IMDB's reviews, and the stars given
-    topics.jsonl  text,labels              3,000 of Amazon's reviews: what kind of thing, and whether it was liked
+    stars.csv     text,score               1,000 ends of IMDB's reviews, and the stars given
+    topics.jsonl  text,labels              1,500 of Amazon's reviews: what kind of thing, and whether it was liked
     book.txt      one long text            WikiText-2's validation part, 1.1 MB
 """
 
@@ -88,7 +88,7 @@ def stars(data, path):
             if re.search(r"/train/(pos|neg)/\d+_\d+\.txt$", member.name):
                 text = tar.extractfile(member).read().decode("utf-8").replace("<br />", " ")
                 rows.append((" ".join(text.split()[-60:]), int(member.name[:-4].rsplit("_", 1)[1])))
-    table(path, ["text", "score"], random.Random(1).sample(rows, 2000))
+    table(path, ["text", "score"], random.Random(1).sample(rows, 1000))
 
 
 def topics(data, path):
@@ -99,7 +99,7 @@ def topics(data, path):
             if form == "raw" and label != "-1":
                 liked = ["liked"] if label == "1" else []
                 rows.append({"text": " ".join(text.split()[:60]), "labels": [category, *liked]})
-    chosen = random.Random(1).sample(rows, 3000)
+    chosen = random.Random(1).sample(rows, 1500)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen), encoding="utf-8")
 
 

@@ -53,7 +53,8 @@ pub struct Train {
     /// Go on although the data or the settings are not those that the run was begun with.
     #[arg(long, requires = "resume", conflicts_with_all = NEW_RUN)]
     accept_changed_data: bool,
-    /// Only say what would be done: parameters, steps, memory against the adapter's limits.
+    /// Only read the data and say what would be done: columns, classes, lengths, steps, parameters, memory
+    /// against the adapter's limits.
     #[arg(long)]
     dry_run: bool,
     /// No progress, only the result.

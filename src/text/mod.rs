@@ -20,8 +20,7 @@ pub mod classes;
 pub mod corpus;
 pub mod demo;
 pub mod documents;
-pub mod joined;
-mod labelled;
+pub mod labelled;
 pub mod lm;
 pub mod masked;
 pub mod masking;
@@ -35,6 +34,7 @@ pub mod vocabulary;
 
 mod cache;
 mod epochs;
+mod joined;
 mod words;
 
 pub use batch::Position;

@@ -2,17 +2,22 @@
 
 use serde::Serialize;
 
-use super::config::{Budget, RunConfig, StageConfig, StageKind};
+use super::config::{Budget, RunConfig, Source, StageConfig, StageKind};
 use super::estimate::{DataSizes, Estimate, mebibytes};
 use super::fit::AdapterLimits;
 use super::progress::thousands;
 use super::report::{markdown, percent};
-use super::tasks::planned;
+use super::survey::{self, Survey};
+use super::task::TaskInfo;
+use super::tasks::{fits_some_data, planned};
+use super::trainer::total_steps;
 use crate::error::Result;
 
 /// What a run would be, for `--dry-run`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
+    /// What is in the data, where the run file or the command line name some.
+    pub data: Option<Survey>,
     /// One entry per stage: name, repeats, budget, size.
     pub stages: Vec<PlannedStage>,
     /// The adapter, where one was found.
@@ -28,30 +33,59 @@ pub struct PlannedStage {
     pub repeats: usize,
     /// Its budget.
     pub budget: Budget,
-    /// Its steps, where they do not depend on the data, as where all its sequences are full.
+    /// Its steps, where the data or the budget tell.
     pub steps: Option<u64>,
-    /// Its size, at the full vocabulary and two classes.
+    /// Steps of a pass over the data, where these are there.
+    pub steps_per_epoch: Option<u64>,
+    /// Its size, with the vocabulary and the classes of the data; without data, at the full vocabulary and
+    /// two classes.
     pub size: Estimate,
 }
 
-/// Works out what a run would be.
+/// Works out what a run would be; its data are read, where it has some.
 ///
 /// # Errors
-/// As [`planned`].
+/// As [`planned`] and [`survey::before_training`]; [`Error::DoesNotFit`](crate::Error::DoesNotFit) for a
+/// stage that no data could make fit.
 pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> {
     let mut config = config.clone();
     config.settle();
-    let sizes = DataSizes {
-        vocabulary: config.tokenizer.vocabulary,
-        classes: 2,
+    let given = &config.data;
+    let named = !given.path.is_empty() || given.test.is_some() || !given.unlabelled.is_empty();
+    let data = match named || given.source == Source::Demo {
+        false => None,
+        true => Some(survey::before_training(&config).or_else(|error| {
+            // A batch beyond all bounds is first of all one that does not fit.
+            adapter
+                .iter()
+                .try_for_each(|limits| fits_some_data(&config, limits))?;
+            Err(error)
+        })?),
     };
-    let stage = |stage: &StageConfig| -> Result<PlannedStage> {
+    let stage = |(at, stage): (usize, &StageConfig)| -> Result<PlannedStage> {
+        let found = data.as_ref().and_then(|data| data.stages.get(at));
+        let labels = found.and_then(|found| found.labels.as_ref());
+        let sizes = DataSizes {
+            vocabulary: data.as_ref().map_or(config.tokenizer.vocabulary, |data| {
+                data.tokenizer.vocabulary
+            }),
+            classes: labels.map_or(2, |labels| labels.classes.len()),
+        };
+        let info = found.map(|found| TaskInfo {
+            steps_per_epoch: found.batches.div_ceil(stage.accumulate as u64),
+            work_per_epoch: found.work,
+            ..TaskInfo::default()
+        });
         Ok(PlannedStage {
             name: stage.name.clone(),
             repeats: stage.repeats(),
             budget: stage.budget,
+            steps_per_epoch: info.as_ref().map(|info| info.steps_per_epoch),
             steps: match (stage.kind, stage.budget) {
                 (StageKind::Evaluate, _) => Some(0),
+                (_, budget) if let Some(info) = &info => {
+                    Some(total_steps(budget, info, &stage.name)?)
+                }
                 (_, Budget::Steps(n)) => Some(n),
                 (_, Budget::Tokens(n)) if stage.objective.fills() => {
                     let tokens = stage.batch * stage.objective.length() * stage.accumulate;
@@ -62,8 +96,13 @@ pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> 
             size: planned(&config, stage, sizes)?,
         })
     };
-    let stages = config.stages.iter().map(stage).collect::<Result<_>>()?;
-    Ok(Plan { stages, adapter })
+    let stages = config.stages.iter().enumerate();
+    let stages = stages.map(stage).collect::<Result<_>>()?;
+    Ok(Plan {
+        data,
+        stages,
+        adapter,
+    })
 }
 
 impl Plan {
@@ -86,6 +125,7 @@ impl Plan {
             "stage",
             "runs",
             "steps",
+            "an epoch",
             "parameters",
             "trained %",
             "weights",
@@ -109,6 +149,7 @@ impl Plan {
                 stage.name.clone(),
                 stage.repeats.to_string(),
                 steps,
+                (stage.steps_per_epoch).map_or("–".into(), |n| thousands(n as f64)),
                 thousands(stage.size.parameters as f64),
                 percent(stage.size.trainable, stage.size.parameters),
                 mebibytes(stage.size.weights),
@@ -125,8 +166,15 @@ impl Plan {
             Some(limits) => limits.sentence() + "\n",
             None => "there is no adapter: sizes are not checked\n".into(),
         };
+        let (data, of) = match &self.data {
+            Some(data) => (
+                data.data() + "\n",
+                "with the vocabulary and classes of the data",
+            ),
+            None => (String::new(), "at the full vocabulary and 2 classes"),
+        };
         format!(
-            "{}\nPer run, estimated from its sizes at the full vocabulary and 2 classes; {limits}",
+            "{data}{}\nPer run, estimated from its sizes {of}; {limits}",
             markdown(&cells)
         )
     }

@@ -14,7 +14,7 @@ fn lines(w: &Workplace) {
 fn texts_to_pretrain_on() {
     let w = Workplace::new();
     lines(&w);
-    let data = files("path = \"a.txt\"\nvalidation = 0\ntest_share = 0");
+    let data = files("path = \"a.txt\"\none_text = false\nvalidation = 0\ntest_share = 0");
     let model = |kind: &str| format!("[model]\nkind = \"{kind}\"\n{SIZES}");
     let bert = format!("{PIECES}{}", model("bert"));
     let gpt = format!(

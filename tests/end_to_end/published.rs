@@ -290,3 +290,87 @@ fn newsgroups_and_dbpedia_are_read_as_they_are_distributed() {
         says(&w.good(&[&run[..], &TINY].concat()), &["test error %"]);
     }
 }
+
+#[test]
+fn a_dry_run_reads_the_data() {
+    let w = run(LSTM, "accumulate = 2\nbudget = { epochs = 3 }");
+    let table: String = (0..60)
+        .map(|n| {
+            format!(
+                "{} {}\t{}\n",
+                "word ".repeat(1 + n % 20),
+                n % 7,
+                ["bad", "fair", "good"][n % 3]
+            )
+        })
+        .collect();
+    w.write("own.tsv", format!("review\tsentiment\n{table}"));
+    let dry = ["train", "run.toml", "--dry-run", "--data", "own.tsv"];
+    let said = w.good(&dry);
+    says(
+        &said,
+        &[
+            "own.tsv: tsv, UTF-8, fields separated by '\\t'; text: review; label: sentiment",
+            "60 rows, 0 empty",
+            "| training   |",
+            "| fair  |",
+            "lengths: half of the texts have",
+            "cut: ",
+            "with the vocabulary and classes of the data",
+        ],
+    );
+    assert!(!w.path("runs").exists());
+    let json = w.good(&[&dry[..], &["--json"]].concat());
+    let plan: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let (stage, data) = (&plan["stages"][0], &plan["data"]);
+    // Sixty texts: twelve to test on, ten of the rest to choose by; four a batch, two batches a step.
+    let learned = data["stages"][0]["train"]["texts"].as_u64().unwrap();
+    assert_eq!(
+        data["stages"][0]["labels"]["classes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    let an_epoch = stage["steps_per_epoch"].as_u64().unwrap();
+    assert!(an_epoch >= learned.div_ceil(8), "{learned} {an_epoch}");
+    assert_eq!(stage["steps"], 3 * an_epoch);
+    // The sizes are those of the run: words, and three classes.
+    let words = data["tokenizer"]["vocabulary"].as_u64().unwrap();
+    assert_eq!(
+        stage["size"]["parameters"],
+        words * 8 + 4 * 8 * (8 + 8 + 2) + 8 * 3 + 3
+    );
+    w.good(&[
+        "train", "run.toml", "--quiet", "--data", "own.tsv", "--out", "real",
+    ]);
+    let done: serde_json::Value =
+        serde_json::from_slice(&w.read("real/finetune/done.json")).unwrap();
+    assert_eq!(done["steps"], stage["steps"]);
+    // What training would end with, it ends with.
+    let wrong = |options: &[&str], code: i32, words: &[&str]| {
+        says(&w.refused(&[&dry[..3], options].concat(), code), words);
+    };
+    wrong(&["--data", "none.tsv"], 5, &["none.tsv"]);
+    wrong(
+        &["--data", "own.tsv", "--unlabelled", "none.txt"],
+        5,
+        &["none.txt"],
+    );
+    wrong(
+        &["--data", "own.tsv", "--label", "mood"],
+        2,
+        &["label column 'mood'"],
+    );
+    w.write(
+        "one.tsv",
+        "text\tlabel\na text\tx\nanother\tx\nand more\tx\n",
+    );
+    wrong(
+        &["--data", "one.tsv"],
+        4,
+        &["labelled examples of two classes"],
+    );
+    w.write("cut.tsv", "text\tlabel\na text\tx\nanother\n");
+    wrong(&["--data", "cut.tsv"], 4, &["cut.tsv' line 3"]);
+}

@@ -253,7 +253,7 @@ fn run_files_with_faults() {
         config("model.hidden='x'"),
         Error::ConfigType { .. },
         "model.hidden",
-        "string"
+        "the text"
     );
     refused!(
         config("model.hidden=0"),

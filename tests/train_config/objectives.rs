@@ -246,7 +246,7 @@ fn an_objectives_options_are_checked_where_they_stand() {
         (
             "clm",
             "packing=1",
-            "packing should be true or false, found integer",
+            "packing should be true or false, found the number",
         ),
         (
             "classify",

@@ -152,7 +152,25 @@ fn check_known<'a>(
     ))
 }
 
+/// Keys whose value is a table with a `kind`, and may be that kind's name alone.
+const BY_KIND: [&str; 2] = ["optimizer", "schedule"];
+
+/// A bare name as the table that it stands for.
+pub(super) fn of_kind(key: &str, value: Value) -> Value {
+    match value {
+        Value::String(kind) if BY_KIND.contains(&key) => Value::Table(Table::from_iter([(
+            "kind".to_string(),
+            Value::String(kind),
+        )])),
+        value => value,
+    }
+}
+
 fn overlay_value(base: &mut Table, key: String, value: Value) {
+    let value = of_kind(&key, value);
+    if let Some(old) = base.get_mut(&key) {
+        *old = of_kind(&key, std::mem::replace(old, Value::Boolean(false)));
+    }
     match (base.get_mut(&key), value) {
         (Some(Value::Table(old)), Value::Table(new)) if !replaces(&key, old, &new) => {
             for (key, value) in new {

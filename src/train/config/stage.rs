@@ -6,6 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
+use super::merge;
 use super::model::{Dropout, LstmModel};
 use super::tuning::{Lora, UnfreezeEvery};
 use crate::error::{Error, Result};
@@ -112,6 +113,10 @@ impl StageConfig {
         }
         let (own, shared): (Table, Table) = table
             .into_iter()
+            .map(|(key, value)| {
+                let value = merge::of_kind(&key, value);
+                (key, value)
+            })
             .partition(|(key, _)| objective.keys().contains(&key.as_str()));
         if let Some(key) = shared
             .keys()

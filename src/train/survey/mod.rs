@@ -68,6 +68,19 @@ impl TokenizerSurvey {
 /// A run file that cannot be used; data that cannot be read. Data that can be read and not be trained on
 /// are what is said of a stage.
 pub fn survey(config: &RunConfig) -> Result<Survey> {
+    look(config, false)
+}
+
+/// The same for who is about to train: what of the data a stage would refuse is an error, and no batch is
+/// made.
+///
+/// # Errors
+/// As [`survey`]; those that training would end with before its first step.
+pub fn before_training(config: &RunConfig) -> Result<Survey> {
+    look(config, true)
+}
+
+fn look(config: &RunConfig, strict: bool) -> Result<Survey> {
     let mut config = config.clone();
     config.check()?;
     config.data.require()?;
@@ -89,7 +102,7 @@ pub fn survey(config: &RunConfig) -> Result<Survey> {
     };
     let mut pretrained = Default::default();
     let stages = (config.stages.iter())
-        .map(|one| stage::survey(config, one, &data, &raw, &mut pretrained))
+        .map(|one| stage::survey(config, one, (&data, &raw), &mut pretrained, strict))
         .collect::<Result<Vec<_>>>()?;
     let mut survey = Survey {
         name: config.name.clone(),

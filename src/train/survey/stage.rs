@@ -39,6 +39,8 @@ pub struct StageSurvey {
     pub coverage: Coverage,
     /// Batches of an epoch.
     pub batches: u64,
+    /// What a budget of tokens counts, in an epoch.
+    pub work: u64,
     /// The first batch.
     pub batch: Batch,
 }
@@ -107,13 +109,14 @@ pub fn unknown(data: &Data, docs: &[u32]) -> u64 {
     docs.iter().map(|doc| count(doc) as u64).sum()
 }
 
-/// Surveys a stage; what it is pretrained on goes into `pretrained`.
+/// Surveys a stage; what it is pretrained on goes into `pretrained`. A `strict` survey fails where the stage
+/// would, and makes no batch.
 pub fn survey(
     config: &RunConfig,
     stage: &StageConfig,
-    data: &Data,
-    raw: &Raw,
+    (data, raw): (&Data, &Raw),
     pretrained: &mut HashSet<u128>,
+    strict: bool,
 ) -> Result<StageSurvey> {
     let mut survey = StageSurvey {
         name: stage.name.clone(),
@@ -135,7 +138,7 @@ pub fn survey(
     let lesson = Lesson::prepare(data, config, (stage, unit), &mut model, &mut source);
     let mut lesson = match lesson {
         Ok(lesson) => lesson,
-        Err(error @ Error::ConfigValue { .. }) => return Err(error),
+        Err(error) if strict || matches!(error, Error::ConfigValue { .. }) => return Err(error),
         Err(error) => {
             survey.refused = Some(error.to_string());
             return Ok(survey);
@@ -161,6 +164,10 @@ pub fn survey(
     survey.lengths = lengths(data, &parts.train);
     survey.coverage = lesson.criterion.coverage(&parts.train)?;
     survey.batches = lesson.stream.per_epoch();
+    survey.work = lesson.stream.work_per_epoch();
+    if strict {
+        return Ok(survey);
+    }
     let first = lesson.stream.next(1, 1);
     survey.batch = shown(&first, model.reading(), data)?;
     Ok(survey)

@@ -15,19 +15,7 @@ const ROWS: usize = 3;
 impl Survey {
     /// All of it as text: what is read, what each stage makes of it, what may be wrong.
     pub fn table(&self) -> String {
-        let mut text = String::new();
-        self.files.iter().for_each(|f| text += &file(f));
-        let (rows, tokenizer) = (&self.rows, &self.tokenizer);
-        text += &format!(
-            "{} rows, {} empty, {} repeated; {} tokens of a vocabulary of {}, {:.2} % of them unknown\n",
-            thousands(rows.rows as f64),
-            rows.empty,
-            rows.repeated,
-            thousands(tokenizer.tokens as f64),
-            thousands(tokenizer.vocabulary as f64),
-            100.0 * tokenizer.unknown_share()
-        );
-        self.stages.iter().for_each(|s| text += &stage(s));
+        let mut text = self.data();
         if self.warnings.is_empty() {
             text += "\nnothing to warn of\n";
         }
@@ -41,6 +29,24 @@ impl Survey {
             let (key, message) = (&warning.key, &warning.message);
             let _ = write!(text, "\nwarning: {key}: {message}{stages}\n");
         }
+        text
+    }
+
+    /// What is read, and what each stage makes of it.
+    pub fn data(&self) -> String {
+        let mut text = String::new();
+        self.files.iter().for_each(|f| text += &file(f));
+        let (rows, tokenizer) = (&self.rows, &self.tokenizer);
+        text += &format!(
+            "{} rows, {} empty, {} repeated; {} tokens of a vocabulary of {}, {:.2} % of them unknown\n",
+            thousands(rows.rows as f64),
+            rows.empty,
+            rows.repeated,
+            thousands(tokenizer.tokens as f64),
+            thousands(tokenizer.vocabulary as f64),
+            100.0 * tokenizer.unknown_share()
+        );
+        self.stages.iter().for_each(|s| text += &stage(s));
         text
     }
 }
@@ -119,7 +125,10 @@ fn stage(stage: &StageSurvey) -> String {
             places.texts
         );
     }
-    text + &batch(&stage.batch, stage.batches)
+    match stage.batch.rows {
+        0 => text,
+        _ => text + &batch(&stage.batch, stage.batches),
+    }
 }
 
 fn labels(stage: &StageSurvey) -> String {

@@ -91,15 +91,7 @@ impl TaskFactory {
         if config.stages.iter().any(|s| s.precision == Precision::F16) {
             gpu.require_f16()?;
         }
-        let limits = AdapterLimits::of(gpu, config);
-        let sizes = DataSizes {
-            vocabulary: 0,
-            classes: 2,
-        };
-        config
-            .stages
-            .iter()
-            .try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, &limits))
+        fits_some_data(config, &AdapterLimits::of(gpu, config))
     }
 
     /// The device, opened by whoever asks first.
@@ -109,6 +101,16 @@ impl TaskFactory {
             none => none.insert(open_gpu(adapter)?),
         })
     }
+}
+
+/// Refuses a stage that fits no data: the vocabulary is taken at its smallest.
+pub(super) fn fits_some_data(config: &RunConfig, limits: &AdapterLimits) -> Result<()> {
+    let sizes = DataSizes {
+        vocabulary: 0,
+        classes: 2,
+    };
+    let mut stages = config.stages.iter();
+    stages.try_for_each(|stage| planned(config, stage, sizes)?.check(&stage.name, limits))
 }
 
 /// The task of a unit, its memory allocated.
