@@ -79,7 +79,7 @@ impl Embed {
             Embedder::open(gpu, folder, base, adjust)
         })?;
         let Some(path) = &self.out else {
-            return self.input.each(None, &mut |examples| {
+            return self.input.each(None, false, &mut |examples| {
                 let (_, texts) = split(examples);
                 let vectors = model.embed(&texts)?;
                 let mut lines = texts.iter().zip(&vectors);
@@ -90,14 +90,14 @@ impl Embed {
         let end = sheet::ending(path);
         if end == "npy" {
             let mut vectors = Vec::new();
-            self.input.each(None, &mut |examples| {
+            self.input.each(None, false, &mut |examples| {
                 vectors.extend(model.embed(&split(examples).1)?);
                 Ok(())
             })?;
             return write_file_with(path, |out| write_npy(out, model.width(), &vectors));
         }
         let mut out = Sheet::begin(path)?;
-        self.input.each(None, &mut |examples| {
+        self.input.each(None, false, &mut |examples| {
             let (mut rows, texts) = split(examples);
             for (row, vector) in rows.iter_mut().zip(model.embed(&texts)?) {
                 let numbers = vector.into_iter().map(sheet::number);

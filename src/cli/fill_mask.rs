@@ -38,7 +38,7 @@ impl FillMask {
         let model = self.options.open(&self.model, Filler::open)?;
         let line = |g: &Guess| format!("{:.4}  {}\t{}\n", g.score, g.token_str, g.sequence);
         let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
-        self.input.each(None, &mut |examples| {
+        self.input.each(None, false, &mut |examples| {
             for Example { text, row, .. } in examples {
                 let blanks = model.fill(&text, self.top)?;
                 match &mut out {

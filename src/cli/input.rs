@@ -26,7 +26,7 @@ pub struct Input {
     #[arg(long, value_name = "PATH", conflicts_with = "input")]
     data: Option<PathBuf>,
     /// Column (by name or number) or key of the text [default: found by its name].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", visible_alias = "text")]
     text_column: Option<Column>,
 }
 
@@ -68,11 +68,11 @@ impl Input {
 
     /// Hands on all texts with their rows, in order and in portions, so that a long file needs no more
     /// memory than a short one. What is no text ends it, once those before have been answered. Of a file
-    /// of a table or JSON, `pair` is the second text.
+    /// of a table or JSON, `pair` is the second text, or one of a usual name, if they are `pairs`.
     ///
     /// # Errors
     /// Those of reading and of `each`.
-    pub(super) fn each(&self, pair: Option<&Column>, each: &mut Each) -> Result<()> {
+    pub(super) fn each(&self, pair: Option<&Column>, pairs: bool, each: &mut Each) -> Result<()> {
         let path = match self.from()? {
             From::Text(text) => return each(vec![alone(text.to_string())]),
             From::Stdin => {
@@ -82,6 +82,7 @@ impl Input {
         };
         let source = Source {
             pair: pair.cloned(),
+            pairs: Some(pairs),
             ..self.source(path)
         };
         let (mut texts, mut lines, mut count) = (Vec::new(), 0, 0);

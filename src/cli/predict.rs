@@ -24,8 +24,9 @@ pub struct Predict {
     model: PathBuf,
     #[command(flatten)]
     input: Input,
-    /// Column (by name or number) or key of a second text [default: there is none].
-    #[arg(long, value_name = "COLUMN")]
+    /// Column (by name or number) or key of a second text [default: found by its name, where the model
+    /// was trained on pairs].
+    #[arg(long, value_name = "COLUMN", visible_alias = "pair")]
     pair_column: Option<Column>,
     /// Texts are pairs: a tab stands between the first and the second [default: as the model says].
     #[arg(long)]
@@ -58,25 +59,26 @@ impl Predict {
         let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
         let mut model = inference::open_model(&folder, base, adapter)?;
         let pairs = self.pairs || model.pairs() == Some(true);
-        self.input.each(self.pair_column.as_ref(), &mut |texts| {
-            let mut rows: Vec<Fields> = Vec::new();
-            let mut examples = Vec::new();
-            for mut example in texts {
-                rows.push(std::mem::take(&mut example.row));
-                examples.push(self.example(example, pairs)?);
-            }
-            let answers = inference::predict(model.as_mut(), examples)?;
-            match &mut out {
-                None => answers.iter().try_for_each(|answer| self.print(answer)),
-                Some(out) => {
-                    let problem = model.problem();
-                    for (row, answer) in rows.iter_mut().zip(answers) {
-                        extend(row, answer, problem);
-                    }
-                    out.write(rows)
+        self.input
+            .each(self.pair_column.as_ref(), pairs, &mut |texts| {
+                let mut rows: Vec<Fields> = Vec::new();
+                let mut examples = Vec::new();
+                for mut example in texts {
+                    rows.push(std::mem::take(&mut example.row));
+                    examples.push(self.example(example, pairs)?);
                 }
-            }
-        })?;
+                let answers = inference::predict(model.as_mut(), examples)?;
+                match &mut out {
+                    None => answers.iter().try_for_each(|answer| self.print(answer)),
+                    Some(out) => {
+                        let problem = model.problem();
+                        for (row, answer) in rows.iter_mut().zip(answers) {
+                            extend(row, answer, problem);
+                        }
+                        out.write(rows)
+                    }
+                }
+            })?;
         out.map_or(Ok(()), Sheet::finish)
     }
 
@@ -97,7 +99,7 @@ impl Predict {
                 let joined: Vec<String> = texts.iter().map(|words| words.join(" ")).collect();
                 show(vec![Fields::new(); texts.len()], joined, words)?;
             }
-            _ => self.input.each(None, &mut |examples| {
+            _ => self.input.each(None, false, &mut |examples| {
                 let (rows, texts): (Vec<Fields>, Vec<String>) =
                     examples.into_iter().map(|e| (e.row, e.text)).unzip();
                 let words = tagger.tag(&texts)?;

@@ -1,7 +1,7 @@
 //! Data that a run cannot be made of, and settings that do not fit them: what is said, and what is done
 //! without a word.
 
-use super::support::{Workplace, data, stage};
+use super::support::{Workplace, data, files, stage};
 
 /// A run over a file of its own, with the settings of `lines` under `[data]`.
 fn run(lines: &str, stages: &[String]) -> Workplace {
@@ -175,4 +175,26 @@ fn numbers_have_their_scores_in_the_table_and_their_mistakes_a_line() {
         2,
     );
     says(&error, &["stage.a.folds: is 31", "30 texts"]);
+}
+
+#[test]
+fn what_a_later_stage_lacks_is_said_before_the_first_one_trains() {
+    let place = Workplace::new(&[]);
+    place.write("texts.txt", "one text of a few words\n".repeat(40));
+    let train = [
+        "train",
+        "--preset",
+        "lm-lstm",
+        "--data",
+        "texts.txt",
+        "--out",
+        "run",
+    ];
+    let said = place.refused(&[&train[..], &["--scale", "small"]].concat(), 4);
+    assert!(said.contains("needs labelled examples"), "{said}");
+    let begun = files(&place.path("run"));
+    assert!(
+        !begun.iter().any(|file| file.ends_with("trainer.json")),
+        "{begun:?}"
+    );
 }

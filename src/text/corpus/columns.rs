@@ -135,7 +135,7 @@ impl Offer<'_> {
         };
         let learns = source.labelled && !source.label_optional;
         if text.is_none()
-            && (learns || pair.is_some())
+            && (source.pairs.unwrap_or(learns) || pair.is_some())
             && let Some((first, second)) = self.known_pair(pair, label)?
         {
             (text, pair) = (Some(first), Some(second));

@@ -220,6 +220,8 @@ pub struct Source {
     /// The column of the second text of a pair (csv, tsv, jsonl, parquet). By default, where labels are learned and no
     /// text is named, that of two headers that belong together, such as `premise` and `hypothesis`.
     pub pair: Option<Column>,
+    /// Whether a second text is looked for where none is named; by default where labels are learned.
+    pub pairs: Option<bool>,
     /// The label column. By default a header such as `label`, `class` or `sentiment`; without a
     /// header the other one of two columns. An empty label means unlabelled, unless
     /// [`LabelKind::Several`] apply.

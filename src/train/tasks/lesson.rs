@@ -11,6 +11,7 @@ use crate::objectives::criterion::{Criterion, Purpose, Setup};
 use crate::objectives::labels::Labels;
 use crate::text::Frame;
 use crate::train::config::{RunConfig, StageConfig, StageKind};
+use crate::train::run::units;
 use crate::train::task::Unit;
 
 /// What a stage is taught with: the texts of one unit, and what is made of them. There is no device yet.
@@ -89,6 +90,21 @@ impl Lesson {
             criterion,
         })
     }
+}
+
+/// Refuses data that a later stage could not learn from, before an earlier one takes its hours.
+///
+/// # Errors
+/// Texts that cannot be divided, or lack the labels that are learned.
+pub fn require(data: &Data, config: &RunConfig) -> Result<()> {
+    units(config).iter().try_for_each(|unit| {
+        let stage = &config.stages[unit.stage];
+        // What a stage is scored on may have labels that its model alone knows.
+        if stage.kind != StageKind::Evaluate {
+            labels(data, None, stage).map_err(|error| located(error, config))?;
+        }
+        (data.parts(stage, unit).map(drop)).map_err(|error| located(error, config))
+    })
 }
 
 /// A size that batches refuse, by the key that sets it.

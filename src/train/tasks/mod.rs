@@ -56,6 +56,9 @@ impl TaskFactory {
             Some(data) => data,
             none => {
                 let data = Data::open(request.config, request.folder, self.all_texts)?;
+                if !self.all_texts {
+                    lesson::require(&data, request.config)?;
+                }
                 none.insert(Arc::new(data))
             }
         };
