@@ -14,6 +14,7 @@ mod fill_mask;
 mod generate;
 mod inspect;
 mod kernels;
+mod lr_find;
 mod man;
 mod merge;
 mod model_options;
@@ -80,6 +81,7 @@ commands! {
     Report(report::ReportCommand),
     Runs(runs::Runs),
     Profile(profile::Profile),
+    LrFind(lr_find::LrFind),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
     Completions(completions::Completions) with Cli::command(),
