@@ -15,6 +15,7 @@ mod generate;
 mod input;
 mod inspect;
 mod kernels;
+mod lr_find;
 mod man;
 mod merge;
 mod model_options;
@@ -83,6 +84,7 @@ commands! {
     Report(report::ReportCommand),
     Runs(runs::Runs),
     Profile(profile::Profile),
+    LrFind(lr_find::LrFind),
     Tune(tune::Tune),
     Tokenizer(tokenizer::TokenizerCommand),
     Completions(completions::Completions) with Cli::command(),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod estimate;
 pub mod fit;
 mod longer;
+pub(crate) mod lr_find;
 mod machine;
 mod markdown;
 pub mod page;

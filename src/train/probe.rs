@@ -1,4 +1,4 @@
-//! A few training steps of a stage, for `melos profile` and `melos tune`: what they learn is not kept.
+//! A few training steps of a stage, for `melos profile`, `melos tune` and `melos lr-find`: what they learn is not kept.
 
 use tempfile::TempDir;
 
@@ -110,6 +110,30 @@ impl Probe {
         let losses = self.task.drain()?;
         self.check(&losses)?;
         Ok(tokens)
+    }
+
+    /// Runs the steps from the first batch on, each with its rate, as long as its loss lets it `go_on`.
+    pub fn sweep(
+        &mut self,
+        rate: impl Fn(u64) -> f64,
+        mut go_on: impl FnMut(f32) -> bool,
+    ) -> Result<()> {
+        self.task.seek(&self.start)?;
+        for step in 1..=self.count {
+            let sent = self.task.train_step(&StepContext {
+                step,
+                total: self.total,
+                lr: rate(step) as f32,
+                seed: self.unit.seed,
+            });
+            sent.map_err(|e| self.info.explain(&self.stage().name, e))?;
+            let losses = self.task.poll_losses()?;
+            if !losses.into_iter().all(|(_, loss)| go_on(loss)) {
+                return Ok(());
+            }
+        }
+        self.task.drain()?.into_iter().all(|(_, loss)| go_on(loss));
+        Ok(())
     }
 
     /// Numbers that are not finite take another time than those of a run that learns.

@@ -9,6 +9,7 @@ mod data_mistakes;
 mod families;
 mod japanese;
 mod labels;
+mod lr_find;
 mod lstm;
 mod metrics;
 mod mixed;
