@@ -52,6 +52,9 @@ pub fn plan(config: &RunConfig, adapter: Option<AdapterLimits>) -> Result<Plan> 
     config.settle();
     let given = &config.data;
     let named = !given.path.is_empty() || given.test.is_some() || !given.unlabelled.is_empty();
+    if named {
+        given.require()?;
+    }
     let data = match named || given.source == Source::Demo {
         false => None,
         true => Some(survey::before_training(&config).or_else(|error| {

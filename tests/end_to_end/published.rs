@@ -352,6 +352,9 @@ fn a_dry_run_reads_the_data() {
         says(&w.refused(&[&dry[..3], options].concat(), code), words);
     };
     wrong(&["--data", "none.tsv"], 5, &["none.tsv"]);
+    // Before it is said that the model is too large.
+    let huge = ["--data", "none.tsv", "--set", "model.hidden=16384"];
+    wrong(&huge, 5, &["none.tsv"]);
     wrong(
         &["--data", "own.tsv", "--unlabelled", "none.txt"],
         5,

@@ -52,6 +52,7 @@ targets! {
     texts::jsonl: 80,
     texts::plain: 60,
     texts::tagged: 40,
+    texts::parquet: 40,
     texts::archive: 50,
     texts::vectors: 50,
     runs::run_file: 60,

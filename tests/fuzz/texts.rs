@@ -124,7 +124,12 @@ pub fn plain() -> Target {
         read: Box::new(|folder, input| {
             let text = source(folder, "a.txt", input);
             read(&text)?;
-            let formats = [Format::Whole, Format::Wikitext, Format::RottenTomatoes];
+            let formats = [
+                Format::Whole,
+                Format::Wikitext,
+                Format::RottenTomatoes,
+                Format::Trec,
+            ];
             let format = Some(formats[input.len() % formats.len()]);
             let _ = read(&Source {
                 format,
@@ -148,6 +153,26 @@ pub fn tagged() -> Target {
         read: Box::new(|folder, input| {
             let name = if input.contains(&b'{') { "b.jsonl" } else { "b.conll" };
             corpus::read_tagged(&source(folder, name, input)).map(drop)
+        }),
+    }
+}
+
+pub fn parquet() -> Target {
+    let seeds = ["snappy", "gzip", "none", "words", "binary"];
+    Target {
+        seeds: seeds
+            .map(|name| fixture(&format!("parquet/{name}.parquet")))
+            .to_vec(),
+        words: &["PAR1", "sentence1", "label", "\x15\x04", "\u{feff}"],
+        read: Box::new(|folder, input| {
+            let rows = source(folder, "a.parquet", input);
+            // A table of texts or one of words: either is well.
+            corpus::read_tagged(&rows).map(drop).or_else(|_| {
+                read(&Source {
+                    label_optional: true,
+                    ..rows
+                })
+            })
         }),
     }
 }

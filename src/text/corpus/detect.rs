@@ -48,8 +48,8 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     found.ok_or_else(|| {
         let message = format!(
             "it is not an IMDB or Rotten Tomatoes archive or folder, its name does not end in \
-             .csv, .tsv, .jsonl, .json, .parquet, .txt or .tokens (each also with .gz), and it is no folder \
-             of such files or archive with .txt files; rename it, or state the format where a command has --format (one of {FORMATS})"
+             .csv, .tsv, .jsonl, .json, .parquet, .txt or .tokens (each also with .gz), and it is no folder or archive \
+             with .txt files, nor a folder of tables; rename it, or state the format where a command has --format (one of {FORMATS})"
         );
         unknown_format(path, message)
     })
