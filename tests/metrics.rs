@@ -80,7 +80,7 @@ fn one_label_each_is_scored_as_scikit_learn_does() {
         let (truth, said) = (list(&case["truth"], whole), list(&case["said"], whole));
         let evidence = Evidence::of_labels(&truth, &said, whole(&case["classes"])).unwrap();
         holds(&case, &evidence, &["loss", "perplexity"]);
-        let scores = Scores::of(&evidence, &[]).unwrap();
+        let scores = Scores::of(evidence, &[]).unwrap();
         let classes = scores.classes.as_ref().unwrap();
         let each = ["precision", "recall", "f1", "support"].map(|key| &case[key]);
         same_classes(classes, each);
@@ -131,7 +131,7 @@ fn entities_are_scored_as_seqeval_does() {
             .collect();
         let evidence = Evidence::of_entities(&pairs);
         holds(&case, &evidence, &["loss", "perplexity"]);
-        let scores = Scores::of(&evidence, &[]).unwrap();
+        let scores = Scores::of(evidence, &[]).unwrap();
         let (found, kinds) = (scores.entities.unwrap(), case["kinds"].as_object().unwrap());
         let names: Vec<&String> = kinds.keys().collect();
         assert_eq!(found.names.iter().collect::<Vec<_>>(), names);

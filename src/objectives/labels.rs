@@ -299,7 +299,7 @@ pub fn scores(
                 counts[argmax(&probabilities)] += 1;
                 loss -= f64::from(p.max(f32::MIN_POSITIVE)).ln();
             }
-            Scores::of(&Evidence::label(loss, confusion)?, &labels.names)
+            Scores::of(Evidence::label(loss, confusion)?, &labels.names)
         }
         Problem::MultiLabel => {
             let mut loss = 0.0;
@@ -318,12 +318,12 @@ pub fn scores(
                 loss: loss / classes as f64,
                 ..counted
             };
-            Scores::of(&evidence, &labels.names)
+            Scores::of(evidence, &labels.names)
         }
         Problem::Regression => {
             let pairs = known
                 .filter_map(|(t, row)| Some((f64::from(*t.first()?), f64::from(*row.first()?))));
-            Scores::of(&Evidence::numbers(pairs.collect()), &[])
+            Scores::of(Evidence::numbers(pairs.collect()), &[])
         }
     }
 }

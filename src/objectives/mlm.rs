@@ -373,6 +373,6 @@ impl Tally for Guesses {
             next_sentence: (self.pairs > 0).then_some([self.next_hits, self.pairs]),
             ..Evidence::masked_tokens(loss, tokens, self.hits)
         };
-        Scores::of(&evidence, &[])
+        Scores::of(evidence, &[])
     }
 }

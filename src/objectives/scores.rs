@@ -127,7 +127,7 @@ impl Scores {
     ///
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
-    pub fn of(evidence: &Evidence, names: &[String]) -> Result<Self> {
+    pub fn of(evidence: Evidence, names: &[String]) -> Result<Self> {
         if evidence.answers == 0 {
             return Err(Error::Metric {
                 what: "the scores",
@@ -137,14 +137,15 @@ impl Scores {
         let asked = evidence.asked;
         // A number that JSON cannot hold, as a perplexity beyond all bounds, is none.
         let value = |metric: &Metric| {
-            let value = (metric.of)(evidence).filter(|value| value.is_finite());
+            let value = (metric.of)(&evidence).filter(|value| value.is_finite());
             Some((metric.name.to_string(), value?))
         };
         let fit = METRICS
             .iter()
             .filter(|m| m.asked.contains(&asked) && m.name != LOSS);
+        let metrics = fit.filter_map(value).collect();
         let usual = metrics::usual(asked, evidence.entities.is_some());
-        let (classes, confusion) = (&evidence.classes, evidence.confusion.clone());
+        let (classes, confusion) = (&evidence.classes, evidence.confusion);
         let entities = evidence.entities.as_ref().map(|kinds| {
             let counts: Vec<Counts> = kinds.values().copied().collect();
             ClassScores::new(&counts, kinds.keys().cloned().collect(), Vec::new())
@@ -154,7 +155,7 @@ impl Scores {
             loss: evidence.loss / evidence.answers as f64,
             asked: Some(asked),
             metric: usual.first().and_then(|name| metrics::find(name)),
-            metrics: fit.filter_map(value).collect(),
+            metrics,
             classes: (!classes.is_empty())
                 .then(|| ClassScores::new(classes, names.to_vec(), confusion)),
             entities,
@@ -180,7 +181,7 @@ impl Scores {
     /// # Errors
     /// [`Error::Metric`] where there is nothing to score.
     pub fn language(loss_sum: f64, tokens: u64) -> Result<Self> {
-        Self::of(&Evidence::tokens(loss_sum, tokens), &[])
+        Self::of(Evidence::tokens(loss_sum, tokens), &[])
     }
 
     /// Scores of a classifier: `loss_sum` over texts, and how often each true class (outer) was
@@ -192,7 +193,7 @@ impl Scores {
         let names: Vec<String> = (0..confusion.len())
             .map(|class| class.to_string())
             .collect();
-        Self::of(&Evidence::label(loss_sum, confusion)?, &names)
+        Self::of(Evidence::label(loss_sum, confusion)?, &names)
     }
 
     /// The same, to be judged by another metric.
@@ -317,7 +318,7 @@ mod tests {
     fn what_has_no_value_is_worse_than_the_worst() {
         let of = |said: [f64; 3]| {
             let numbers = [1.0, 2.0, 3.0].into_iter().zip(said).collect();
-            Scores::of(&Evidence::numbers(numbers), &[]).unwrap()
+            Scores::of(Evidence::numbers(numbers), &[]).unwrap()
         };
         let (flat, upside_down) = (of([2.0; 3]), of([9.0, 5.0, 1.0]));
         assert_eq!(flat.value("spearman"), None);

@@ -269,7 +269,7 @@ impl Tally for Labelling<'_> {
     fn scores(&self) -> Result<Scores> {
         let (confusion, entities) = (self.confusion.clone(), self.entities.clone());
         let evidence = Evidence::words(self.loss, confusion, entities)?;
-        let mut scores = Scores::of(&evidence, self.names)?;
+        let mut scores = Scores::of(evidence, self.names)?;
         scores.analysis = Some(Analysis {
             worst: self.setup.worst(self.wrong.clone())?,
         });

@@ -219,6 +219,7 @@ impl Found {
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour(4)));
             chart
                 .configure_series_labels()
+                .position(SeriesLabelPosition::LowerLeft)
                 .background_style(WHITE.mix(0.8))
                 .border_style(BLACK.mix(0.3))
                 .draw()?;

@@ -325,25 +325,26 @@ impl Row {
     }
 }
 
+/// The scores of the test texts, or else of those for validation.
+fn either(unit: &UnitResult) -> Option<&Scores> {
+    unit.test.as_ref().or(unit.validation.as_ref())
+}
+
 fn row(stage: &StageConfig, units: &[&UnitResult], all: &[UnitResult]) -> Row {
     let n = units.len() as f64;
-    let either = |u: &UnitResult| u.test.clone().or_else(|| u.validation.clone());
-    let scores: Vec<Scores> = units.iter().filter_map(|u| either(u)).collect();
+    let scores: Vec<&Scores> = units.iter().filter_map(|u| either(u)).collect();
     let told: Vec<&'static Metric> = scores.iter().flat_map(|s| s.told()).map(|t| t.0).collect();
     let is_told =
         |metric: &&'static Metric| metric.name != "macro_f1" || stage.metric == Some(metric);
     let mut metrics = BTreeMap::new();
     for metric in told.into_iter().filter(is_told) {
-        let judged =
-            units
-                .iter()
-                .filter_map(|u| match (is_of_language(metric), tested(metric, all)) {
-                    (true, _) => either(u),
-                    (false, true) => u.test.clone(),
-                    (false, false) => u.validation.clone(),
-                });
-        let judged: Vec<Scores> = judged.collect();
-        if let Some(mean) = mean(metric, &judged) {
+        let part = (is_of_language(metric), tested(metric, all));
+        let judged = units.iter().filter_map(|u| match part {
+            (true, _) => either(u),
+            (false, true) => u.test.as_ref(),
+            (false, false) => u.validation.as_ref(),
+        });
+        if let Some(mean) = mean(metric, &judged.collect::<Vec<_>>()) {
             metrics.insert(metric.name, mean);
         }
     }
@@ -352,7 +353,7 @@ fn row(stage: &StageConfig, units: &[&UnitResult], all: &[UnitResult]) -> Row {
         model: stage.name.clone(),
         kind: stage.kind,
         repeats: units.len(),
-        metric: scores.first().and_then(Scores::metric),
+        metric: scores.first().and_then(|s| s.metric()),
         metrics,
         parameters: first.map_or(0, |u| u.parameters),
         trainable: first.map_or(0, |u| u.trainable),
@@ -363,7 +364,7 @@ fn row(stage: &StageConfig, units: &[&UnitResult], all: &[UnitResult]) -> Row {
 }
 
 /// The mean of a metric over runs, with its interval where one is known.
-fn mean(metric: &Metric, runs: &[Scores]) -> Option<Mean> {
+fn mean(metric: &Metric, runs: &[&Scores]) -> Option<Mean> {
     let values: Vec<f64> = runs.iter().filter_map(|s| s.value(metric.name)).collect();
     if let Some(interval) = student_t(&values) {
         return Some(Mean::Within(interval));

@@ -158,6 +158,12 @@ impl<'a> Trainer<'a> {
                 self.evaluate(task)?;
             }
             if self.state.step >= self.total || self.is_out_of_patience() {
+                if self.state.step < self.total {
+                    let (unit, no_better) = (&self.unit.name, self.state.since_best);
+                    let message =
+                        format!("{unit}: stops early, {no_better} evaluations were no better");
+                    self.progress.event(&Event::Note { message: &message });
+                }
                 return self.finish(task);
             }
             let step = self.state.step;
