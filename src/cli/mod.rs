@@ -103,13 +103,13 @@ fn program() -> ExitCode {
         env_logger::Env::default()
             .default_filter_or("warn,melos::text::corpus=info,tokenizers::models=error"),
     )
-    // As the crate itself writes them, but readable.
+    // As the crate itself writes them, but readable, and without the time, which progress tells.
     .format(|out, record| {
         let style = out.default_level_style(record.level());
-        let (time, level) = (out.timestamp(), record.level());
+        let level = record.level();
         let text = readable::message(&record.args().to_string());
         let target = record.target();
-        writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {text}")
+        writeln!(out, "[{style}{level:<5}{style:#} {target}] {text}")
     })
     .init();
     signals::outlive_file_limits();
