@@ -99,27 +99,12 @@ mod remote {
     use crate::bounded;
     use crate::error::{Error, Result};
     use crate::hub::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS};
-    use crate::hub::{CONFIG, INDEX, WEIGHTS};
+    use crate::hub::{COMPANIONS, CONFIG, INDEX, WEIGHTS};
 
     /// How often a file is begun or gone on with before it is given up.
     const TRIES: usize = 5;
-    /// What is fetched beside the weights, from the top of a model.
-    const FILES: [&str; 14] = [
-        CONFIG,
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.txt",
-        "vocab.json",
-        "merges.txt",
-        "modules.json",
-        "sentence_bert_config.json",
-        "config_sentence_transformers.json",
-        ADAPTER_CONFIG,
-        LABELS,
-    ];
+    /// What is fetched beside the weights and what belongs to every model.
+    const FILES: [&str; 3] = [CONFIG, ADAPTER_CONFIG, LABELS];
 
     /// What this process has fetched already: a run asks for its model more than once.
     static KNOWN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
@@ -216,7 +201,9 @@ mod remote {
             let repo = api.repo(self.repo(&info.sha));
             let wanted = |file: &&&str| {
                 let module = file.strip_suffix("/config.json");
-                FILES.contains(*file) || module.is_some_and(|module| module.ends_with("_Pooling"))
+                FILES.contains(*file)
+                    || COMPANIONS.contains(*file)
+                    || module.is_some_and(|module| module.ends_with("_Pooling"))
             };
             let mut folder = PathBuf::new();
             for file in there.iter().filter(wanted).chain([&weights]) {

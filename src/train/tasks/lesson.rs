@@ -92,12 +92,14 @@ impl Lesson {
     }
 }
 
-/// Refuses data that a later stage could not learn from, before an earlier one takes its hours.
+/// Refuses data that a unit after `first` could not learn from, before that takes its hours.
 ///
 /// # Errors
 /// Texts that cannot be divided, or lack the labels that are learned.
-pub fn require(data: &Data, config: &RunConfig) -> Result<()> {
-    units(config).iter().try_for_each(|unit| {
+pub fn require(data: &Data, config: &RunConfig, first: &Unit) -> Result<()> {
+    let units = units(config);
+    let later = units.iter().skip_while(|unit| unit.name != first.name);
+    later.skip(1).try_for_each(|unit| {
         let stage = &config.stages[unit.stage];
         // What a stage is scored on may have labels that its model alone knows.
         if stage.kind != StageKind::Evaluate {

@@ -57,7 +57,7 @@ impl TaskFactory {
             none => {
                 let data = Data::open(request.config, request.folder, self.all_texts)?;
                 if !self.all_texts {
-                    lesson::require(&data, request.config)?;
+                    lesson::require(&data, request.config, request.unit)?;
                 }
                 none.insert(Arc::new(data))
             }
