@@ -4,8 +4,9 @@ import re
 import tarfile
 from collections import Counter
 
-# As melos' tokeniser of kind "word" cuts: runs of letters, digits and apostrophes, and other marks one by one.
-WORD = re.compile(r"[\w']+|[^\w\s]")
+# As melos' tokeniser of kind "word" cuts; Python's `re` has no \p{L}, and `[^\W\d_]` is near enough.
+LETTER = r"[^\W\d_]"
+WORD = re.compile(rf"{LETTER}+n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|{LETTER}+|\d+|\.\.+|--+|[^\s]")
 VOCABULARY = 10_000
 SIZE = 128
 
