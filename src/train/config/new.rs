@@ -4,13 +4,31 @@
 use std::path::PathBuf;
 
 use super::{
-    Budget, DataConfig, ModelConfig, OptimizerKind, Part, Precision, PretrainedModel, RunConfig,
-    Source, StageConfig, StageKind, TextChoice, TokenizerConfig,
+    Budget, DataConfig, DemoSizes, ModelConfig, OptimizerKind, Part, Precision, PretrainedModel,
+    RunConfig, Source, StageConfig, StageKind, TextChoice, TokenizerConfig,
 };
 use crate::objectives::AnyObjective;
 use crate::optim::schedule::Schedule;
 
 impl DataConfig {
+    /// Data of this kind, with everything else by default.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            path: Default::default(),
+            test: None,
+            unlabelled: Vec::new(),
+            text_column: None,
+            pair_column: None,
+            label_column: None,
+            sentence_end: None,
+            one_text: None,
+            validation: 0.1,
+            test_share: 0.1,
+            demo: DemoSizes::default(),
+        }
+    }
+
     /// Texts in a csv, tsv, jsonl or txt file.
     pub fn files(path: impl Into<PathBuf>) -> DataConfig {
         DataConfig {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Budget, DataConfig, DemoSizes, RunConfig, Source, StageConfig, StageKind, TextChoice};
+use super::{Budget, DataConfig, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::models::most;
@@ -330,24 +330,6 @@ fn check_metric(stage: &StageConfig) -> Result<()> {
 }
 
 impl DataConfig {
-    /// Data of this kind, with everything else by default.
-    pub fn new(source: Source) -> Self {
-        Self {
-            source,
-            path: Default::default(),
-            test: None,
-            unlabelled: Vec::new(),
-            text_column: None,
-            pair_column: None,
-            label_column: None,
-            sentence_end: None,
-            one_text: None,
-            validation: 0.1,
-            test_share: 0.1,
-            demo: DemoSizes::default(),
-        }
-    }
-
     /// Checks that the files are there: every source but the demo is somewhere on the user's
     /// disk.
     ///
