@@ -67,6 +67,36 @@ fn base(folder: &Path) -> PathBuf {
     run(config, folder).model().unwrap()
 }
 
+/// An example, built with the profile, the features and, from the package's folder, the settings of cargo
+/// that this test has: what was built for it is used again.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    // TARGET/PROFILE/deps/TEST
+    let folders: Vec<&Path> = test.ancestors().collect();
+    let profile = match folders[2].file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        own => own,
+    };
+    let features = [
+        ("default", cfg!(feature = "default")),
+        ("train", cfg!(feature = "train")),
+        ("fetch", cfg!(feature = "fetch")),
+        ("cli", cfg!(feature = "cli")),
+    ];
+    let on: Vec<&str> = (features.into_iter())
+        .filter_map(|(name, on)| on.then_some(name))
+        .collect();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", name, "--profile", profile])
+        .args(["--no-default-features", "--features", &on.join(",")])
+        .arg("--target-dir")
+        .arg(folders[3])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.unwrap().success());
+    Command::new(folders[2].join("examples").join(name))
+}
+
 #[test]
 fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
     let place = tempfile::tempdir().unwrap();
@@ -109,13 +139,7 @@ fn a_run_from_a_program_leaves_what_the_command_line_leaves_and_answers() {
     assert!(scores.examples > 0);
 
     // The example, as a user runs it, on the same base.
-    let release = (!cfg!(debug_assertions)).then_some("--release");
-    let shown = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", "finetune_lora"])
-        .args(release)
-        .arg("--manifest-path")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .arg("--")
+    let shown = example("finetune_lora")
         .args([&base, &data("reviews.csv")])
         .current_dir(place.path())
         .output()

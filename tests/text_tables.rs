@@ -82,6 +82,11 @@ fn parquet_says_what_pyarrow_wrote() {
     assert_eq!(binary[1].text, "and so on");
     let words = fixture("words.parquet");
     assert!(is_tagged(&words).unwrap());
+    let described = describe(&Source::new(&words), true).unwrap();
+    assert_eq!(
+        (described.format.as_str(), described.encoding),
+        ("parquet", None)
+    );
     let texts = read_tagged(&Source::new(&words)).unwrap();
     assert_eq!(texts[0].words, ["EU", "rejects", "it"]);
     assert_eq!(texts[0].tags, ["3", "0", "0"]);

@@ -29,7 +29,7 @@ pub struct Eval {
     /// Column (by name or number) or key of the label [default: found by its name].
     #[arg(long, value_name = "COLUMN", visible_alias = "label")]
     label_column: Option<Column>,
-    /// Column (by name or number) or key of a second text [default: there is none].
+    /// Column (by name or number) or key of a second text [default: found by its name].
     #[arg(long, value_name = "COLUMN", visible_alias = "pair")]
     pair_column: Option<Column>,
     /// All scores as one JSON object: every metric, the classes, the confusion matrix.

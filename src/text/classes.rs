@@ -12,6 +12,16 @@ pub fn is_unnamed(name: &str) -> bool {
     name.starts_with("LABEL_") && number(name).is_some()
 }
 
+/// Different numbers from which on they may well be amounts: stars and scores have as many.
+const AMOUNTS: usize = 5;
+
+/// Whether names look like amounts, not like classes: all are numbers, and many of them or not whole.
+pub fn may_be_amounts<S: AsRef<str>>(names: &[S]) -> bool {
+    let number = |name: &S| name.as_ref().parse().ok().filter(|x: &f64| x.is_finite());
+    let numbers: Option<Vec<f64>> = names.iter().map(number).collect();
+    numbers.is_some_and(|all| all.len() >= AMOUNTS || all.iter().any(|x| x.fract() != 0.0))
+}
+
 /// Each name once, in the order in which classes are numbered: as numbers where all of them are,
 /// otherwise as strings.
 pub fn sorted<S: AsRef<str> + Ord>(names: impl IntoIterator<Item = S>) -> Vec<S> {
@@ -72,6 +82,18 @@ mod tests {
         // Rust reads these as numbers, which no order knows.
         assert_eq!(sorted(["nan", "inf", "2", "10"]), ["10", "2", "inf", "nan"]);
         assert!(sorted(Vec::<String>::new()).is_empty());
+    }
+
+    #[test]
+    fn many_numbers_or_broken_ones_may_be_amounts() {
+        assert!(may_be_amounts(&["1", "2", "3", "4", "5"]));
+        assert!(may_be_amounts(&["0.0", "2.5"]));
+        assert!(!may_be_amounts(&["0", "1"]));
+        // As tables write whole numbers in a column with gaps.
+        assert!(!may_be_amounts(&["0.0", "1.0", "2.0"]));
+        assert!(!may_be_amounts(&["1", "2", "3", "4", "5", "many"]));
+        assert!(!may_be_amounts(&unnamed(7)));
+        assert!(!may_be_amounts::<&str>(&[]));
     }
 
     #[test]

@@ -69,6 +69,69 @@ fn a_rare_class_is_counted_as_it_stands_in_the_file() {
 }
 
 #[test]
+fn numbers_that_look_like_amounts_lead_to_regression_and_lists_to_several_labels() {
+    let w = run("path = 'own.csv'", &[stage("a", "finetune", "")]);
+    let train = ["train", "run.toml", "--quiet", "--dry-run"];
+    let remedy = "--set stage.a.problem=regression";
+    let scores = ["0.25", "1.5", "4.75"].map(|score| (score, 1));
+    w.write("own.csv", table(&scores));
+    let error = w.run(&train);
+    assert_eq!(error.status.code(), Some(4));
+    let error = String::from_utf8_lossy(&error.stderr).into_owned();
+    says(error.lines().last().unwrap(), &["'0.25' has 1", remedy]);
+    // Enough of each to be classes.
+    let said = |classes: &[(&str, usize)]| {
+        w.write("own.csv", table(classes));
+        let out = w.run(&train);
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8_lossy(&out.stderr).contains(remedy)
+    };
+    let stars = ["1", "2", "3", "4", "5"].map(|star| (star, 9));
+    assert!(said(&stars));
+    assert!(!said(&stars[..2]) && !said(&[("x", 9), ("y", 9)]));
+
+    w.write(
+        "own.jsonl",
+        "{\"text\": \"so\", \"labels\": [\"x\", \"y\"]}\n",
+    );
+    let error = w.refused(&[&train[..], &["--data", "own.jsonl"]].concat(), 4);
+    says(&error, &["--set stage.NAME.problem=multi_label"]);
+}
+
+#[test]
+fn words_with_labels_lead_to_the_objective_that_learns_them() {
+    let w = run("path = 'own.csv'", &[stage("a", "finetune", "")]);
+    let words = "Melos B-PER\nran O\n\nDionys B-PER\nin O\n\n".repeat(9);
+    w.write("own.conll", &words);
+    let object = "{\"tokens\": [\"Melos\", \"ran\"], \"tags\": [1, 0]}\n";
+    w.write("own.jsonl", object.repeat(18));
+    let bert = [
+        "--set",
+        "model={kind=\"bert\", hidden=16, layers=1, heads=2, max_positions=16}",
+    ];
+    let pieces = ["--set", "tokenizer.kind=wordpiece"];
+    let set = ["--set", "stage.a.objective=token_classify"];
+    for file in ["own.conll", "own.jsonl"] {
+        let train = ["train", "run.toml", "--dry-run", "--data", file];
+        let error = w.refused(&train, 2);
+        says(
+            &error,
+            &["stage.a.objective", file, "--preset finetune --init DIR"],
+        );
+        let bert = [&train[..], &bert, &pieces].concat();
+        let error = w.refused(&bert, 2);
+        says(&error, &["stage.a.objective", file, &set.join(" ")]);
+        // As it says.
+        w.good(&[&bert[..], &set].concat());
+    }
+    // Of texts that have labels as well, the words' are not asked for.
+    let both = object.replace('{', "{\"text\": \"Melos ran\", \"label\": \"LABEL\", ");
+    let both = ["x", "y"].map(|label| both.replace("LABEL", label).repeat(9));
+    w.write("both.jsonl", both.concat());
+    w.good(&["train", "run.toml", "--dry-run", "--data", "both.jsonl"]);
+}
+
+#[test]
 fn a_label_of_the_test_file_is_named_with_its_line() {
     let w = run(
         "path = 'own.csv'\ntest = 'test.csv'",

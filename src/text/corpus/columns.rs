@@ -104,13 +104,20 @@ pub(super) struct Offer<'a> {
     pub(super) rows: &'a [Vec<String>],
 }
 
+/// Whether a name is a usual one of a text, or of one of a pair.
+pub(super) fn is_text(name: &str) -> bool {
+    let usual = name.trim().to_lowercase();
+    let usual = usual.as_str();
+    TEXT.into_iter().any(|names| names.contains(&usual))
+        || PAIRS.iter().any(|pair| pair.contains(&usual))
+}
+
 /// Whether a field of a first row is a name that was asked for, or a usual one.
 pub(super) fn is_known(source: &Source, field: &str) -> bool {
     let name = field.trim();
     let usual = name.to_lowercase();
-    let usual = usual.as_str();
-    (TEXT.into_iter().chain(LABEL)).any(|names| names.contains(&usual))
-        || PAIRS.iter().any(|pair| pair.contains(&usual))
+    is_text(name)
+        || LABEL.iter().any(|names| names.contains(&usual.as_str()))
         || [&source.text, &source.pair, &source.label]
             .into_iter()
             .any(|column| matches!(column, Some(Column::Name(wanted)) if wanted == name))

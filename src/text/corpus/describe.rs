@@ -74,10 +74,7 @@ pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
         return Ok(described);
     }
     let format = source.resolve_format()?;
-    described.format = serde_json::to_value(format)
-        .ok()
-        .and_then(|name| name.as_str().map(String::from))
-        .unwrap_or_default();
+    described.format = format.name();
     match format {
         Format::Csv => table::describe(source, b',', &mut described)?,
         Format::Tsv => table::describe(source, b'\t', &mut described)?,

@@ -168,7 +168,9 @@ fn label(source: &Source, columns: &Columns, value: &Value) -> Result<Option<Str
                 "the label should be a string, number or boolean, found {}{}",
                 kind(value),
                 match value {
-                    Value::Array(_) => "; a list of labels needs problem = \"multi_label\"",
+                    Value::Array(_) => {
+                        "; a list of labels needs problem = \"multi_label\" (--set stage.NAME.problem=multi_label)"
+                    }
                     _ => "",
                 }
             )),

@@ -25,7 +25,7 @@ pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
 pub use tables::same_columns;
-pub use tagged::{is_tagged, read_tagged};
+pub use tagged::{is_only_tagged, is_tagged, read_tagged};
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,15 @@ pub enum Format {
     Tables,
     /// One document: all of the file.
     Whole,
+}
+
+impl Format {
+    /// Its name, as a run file or the command line has it.
+    fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        let name = name.and_then(|name| name.as_str().map(String::from));
+        name.unwrap_or_default()
+    }
 }
 
 impl std::str::FromStr for Format {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::columns::{column_missing, listed};
+use super::columns::{column_missing, is_text, listed};
 use super::describe::Described;
 use super::objects::{self, malformed};
-use super::{Column, Source, detect, lines};
+use super::{Column, Format, Source, detect, lines};
 use crate::text::labelled::TaggedText;
 use crate::{Error, Result};
 
@@ -53,6 +53,17 @@ pub fn is_tagged(path: &Path) -> Result<bool> {
     Ok(name.ends_with(".conll") || name.ends_with(".conllu") || name.ends_with(".bio"))
 }
 
+/// Whether a file looks like texts whose words have labels and holds no other text.
+///
+/// # Errors
+/// Those of reading its beginning.
+pub fn is_only_tagged(path: &Path) -> Result<bool> {
+    if !is_tagged(path)? {
+        return Ok(false);
+    }
+    Ok(!detect::holds_objects(path) || !first_keys(path)?.iter().any(|key| is_text(key)))
+}
+
 /// The keys of the first object.
 fn first_keys(path: &Path) -> Result<Vec<String>> {
     let mut keys = None;
@@ -78,7 +89,11 @@ pub(super) fn describe(source: &Source, described: &mut Described) -> Result<()>
                 .find(|name| keys.iter().any(|key| key == *name));
             known.map(ToString::to_string)
         };
-        described.format = "jsonl".into();
+        let format = source.resolve_format()?;
+        described.format = format.name();
+        if format == Format::Parquet {
+            described.encoding = None;
+        }
         described.text = asked(&source.text).or_else(|| usual(&WORDS));
         described.label = asked(&source.label).or_else(|| usual(&TAGS));
         described.columns = keys;

@@ -26,6 +26,8 @@ pub(in crate::train) struct Data {
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
     pub tagged: Option<Arc<TaggedDocuments>>,
+    /// What to do if classes are amounts, where they look like it.
+    amounts: Option<String>,
     validation: f64,
     test_share: f64,
     seed: u64,
@@ -109,10 +111,15 @@ impl Data {
             documents.tokens(),
             tokenizer.vocab_size(),
         );
+        let amounts = held_out::amounts(config, &documents).filter(|_| !all);
+        if let Some(amounts) = &amounts {
+            log::warn!("{amounts}");
+        }
         Ok(Data {
             tokenizer: Arc::new(tokenizer),
             documents: Arc::new(documents),
             tagged,
+            amounts,
             validation: config.data.validation,
             test_share: config.data.test_share,
             seed: config.seed,

@@ -3,7 +3,7 @@
 use super::Data;
 use crate::error::{Error, Result};
 use crate::objectives::{Labelled, Problem};
-use crate::text::{Documents, Split, Tokenizer, split};
+use crate::text::{Documents, Split, Tokenizer, classes, split};
 use crate::train::config::{RunConfig, StageConfig};
 use crate::train::task::Unit;
 
@@ -23,6 +23,23 @@ pub(super) fn cut(documents: Documents, config: &RunConfig, tokenizer: &Tokenize
         length.is_none(),
         tokenizer.vocabulary(),
     )
+}
+
+/// What is said where numbers are learned as classes and look like amounts.
+pub(super) fn amounts(config: &RunConfig, documents: &Documents) -> Option<String> {
+    let as_classes = |stage: &&StageConfig| {
+        let (labels, problem) = (stage.objective.labels(), stage.objective.problem());
+        labels == Labelled::OfTexts && problem == Problem::SingleLabel
+    };
+    let stage = config.stages.iter().find(as_classes)?;
+    let names = documents.label_names();
+    let (count, name) = (names.len(), &stage.name);
+    classes::may_be_amounts(names).then(|| {
+        format!(
+            "the labels are {count} numbers, taken for classes; if they are amounts, as stars or scores: \
+             --set stage.{name}.problem=regression"
+        )
+    })
 }
 
 impl Data {
@@ -109,10 +126,13 @@ impl Data {
             place: place.into(),
             needed,
             found,
-            remedy: format!(
-                "{others}add examples, that every part has one, leave the class out, or do without a part: {}",
-                keys.join(" or ")
-            ),
+            remedy: match &self.amounts {
+                Some(amounts) => format!("{others}{amounts}"),
+                None => format!(
+                    "{others}add examples, that every part has one, leave the class out, or do without a part: {}",
+                    keys.join(" or ")
+                ),
+            },
         })
     }
 

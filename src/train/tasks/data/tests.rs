@@ -32,6 +32,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         test_share: config.data.test_share,
         seed: config.seed,
         tagged: None,
+        amounts: None,
         all: false,
         learns: false,
         given: false,

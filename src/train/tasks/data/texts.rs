@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::read::sources;
 use crate::error::{Error, Result};
-use crate::objectives::Labelled;
+use crate::objectives::{Labelled, OBJECTIVES};
 use crate::text::demo::{self, DemoOptions};
 use crate::text::{Example, Source, Split, TaggedText, corpus};
-use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageConfig};
+use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageConfig, StageKind};
 
 /// Where the texts of a run come from.
 pub(in crate::train) enum Texts {
@@ -46,6 +46,7 @@ impl Texts {
                 test: sizes.test,
             }))
         } else {
+            refuse_words(config)?;
             Texts::Files(sources(config)?)
         })
     }
@@ -77,6 +78,41 @@ impl Texts {
             }
         }
     }
+}
+
+/// Refuses files of words with labels, which no stage learns: else one would hear of columns or formats.
+fn refuse_words(config: &RunConfig) -> Result<()> {
+    let data = &config.data;
+    let told = data.text_column.is_some();
+    for path in data.path.iter().chain(&data.test).filter(|_| !told) {
+        if !path.is_file() || !corpus::is_only_tagged(path)? {
+            continue;
+        }
+        let mut objectives = OBJECTIVES.iter().map(|o| o.standard());
+        let objective = objectives.find(|o| o.labels() == Labelled::OfWords);
+        let name = objective.as_ref().map_or("", |o| o.name());
+        let set = |stage: &str| format!("--set stage.{stage}.objective={name}");
+        let learns = |stage: &&StageConfig| {
+            stage.objective.needs_labels() && stage.kind != StageKind::Evaluate
+        };
+        let stage = config.stages.iter().find(learns);
+        let message = match stage.filter(|_| config.model.lstm().is_none()) {
+            Some(stage) => format!("{name} learns these: {}", set(&stage.name)),
+            None => format!(
+                "take a file of texts; what learns these is a transformer: --preset finetune --init DIR {}",
+                set("finetune")
+            ),
+        };
+        let path = path.display();
+        let place = stage.map_or("data.path".into(), |s| {
+            format!("stage.{}.objective", s.name)
+        });
+        return Err(Error::value(
+            place,
+            format!("every word of '{path}' has a label; {message}"),
+        ));
+    }
+    Ok(())
 }
 
 /// Files of texts with labelled words.
