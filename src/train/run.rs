@@ -264,7 +264,12 @@ fn hold_to_begin(
         now = now.with_data(config, path)?;
     }
     let changes = match Fingerprint::read(path)? {
-        Some(begun) => begun.changes(&now),
+        Some(begun) => {
+            let written = bounded::read_text(&folder.config(), bounded::SETTINGS)?;
+            // It was read already: it is TOML.
+            now = now.known(&begun, &written.parse().unwrap_or_default());
+            begun.changes(&now)
+        }
         None => return now.write(path),
     };
     if changes.is_empty() {

@@ -132,6 +132,18 @@ impl Fingerprint {
         write_file(&path, &text)
     }
 
+    /// Without the keys that neither `begun` nor the run file, as it is `written`, knows: those of a later
+    /// version, which stand at what was done before there was a choice.
+    pub fn known(mut self, begun: &Self, written: &toml::Table) -> Self {
+        let mut keys = BTreeMap::new();
+        if let Ok(written) = serde_json::to_value(written) {
+            flatten("", written, &mut keys);
+        }
+        self.settings
+            .retain(|key, _| begun.settings.contains_key(key) || keys.contains_key(key));
+        self
+    }
+
     /// The keys of settings that are different `now`.
     pub fn changed_keys(&self, now: &Self) -> Vec<String> {
         let null = Value::Null;
@@ -283,6 +295,30 @@ mod tests {
             "{found:?}"
         );
         assert!(found[0].ends_with(" and is 0.25"), "{found:?}");
+    }
+
+    #[test]
+    fn a_key_of_a_later_version_is_no_change_unless_the_run_file_has_it() {
+        let config = preset("demo")
+            .unwrap()
+            .config(&Overrides::default())
+            .unwrap();
+        let now = Fingerprint::of_settings(&config).unwrap();
+        let key = "stage.lstm.keep_prob";
+        let later = |value: &str| {
+            let mut later = now.clone();
+            later.settings.insert(key.into(), value.into());
+            later
+        };
+        let table = |text: &str| text.parse::<toml::Table>().unwrap();
+        let silent = table("[[stage]]\nname = \"lstm\"\nlr = 0.1\n");
+        assert!(now.changes(&later("all").known(&now, &silent)).is_empty());
+        let says = table("[[stage]]\nname = \"lstm\"\nkeep_prob = \"all\"\n");
+        let found = now.changes(&later("all").known(&now, &says));
+        assert_eq!(found, [format!("{key} was not set and is \"all\"")]);
+        // One that the run began with counts, wherever it stands now.
+        let found = later("few").changes(&later("all").known(&later("few"), &silent));
+        assert_eq!(found, [format!("{key} was \"few\" and is \"all\"")]);
     }
 
     #[test]
