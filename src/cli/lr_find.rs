@@ -8,7 +8,6 @@ use super::output;
 use super::run_options::RunOptions;
 use crate::error::Result;
 use crate::train::lr_find::{self, Range};
-use crate::train::probe::ProbeOptions;
 use crate::train::tasks::TaskFactory;
 
 /// Find a learning rate: try rising ones for a few steps and say where the loss falls fastest.
@@ -39,11 +38,7 @@ pub struct LrFind {
 impl LrFind {
     pub(super) fn run(self) -> Result<()> {
         let config = self.options.config()?;
-        let options = ProbeOptions {
-            stage: self.stage.as_deref(),
-            steps: self.steps,
-            adapter: self.options.adapter.as_deref(),
-        };
+        let options = self.options.probe(self.stage.as_deref(), self.steps);
         let range = Range {
             from: self.from,
             to: self.to,

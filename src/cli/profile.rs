@@ -8,7 +8,6 @@ use super::output;
 use super::run_options::RunOptions;
 use crate::error::Result;
 use crate::train::artifacts::trace;
-use crate::train::probe::ProbeOptions;
 use crate::train::profile;
 use crate::train::tasks::TaskFactory;
 
@@ -34,11 +33,7 @@ pub struct Profile {
 impl Profile {
     pub(super) fn run(self) -> Result<()> {
         let config = self.options.config()?;
-        let options = ProbeOptions {
-            stage: self.stage.as_deref(),
-            steps: self.steps,
-            adapter: self.options.adapter.as_deref(),
-        };
+        let options = self.options.probe(self.stage.as_deref(), self.steps);
         let profile = profile::profile(&config, &options, &mut TaskFactory::default())?;
         output::show(self.json, &profile, || profile.table())?;
         match &self.trace {

@@ -9,6 +9,7 @@ use crate::hub;
 use crate::train::config::{
     ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
 };
+use crate::train::probe::ProbeOptions;
 use crate::train::survey;
 
 /// A run file or preset, and what is changed in it.
@@ -64,6 +65,15 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// A few steps of a stage of this run, on the adapter that is asked for.
+    pub(super) fn probe<'a>(&'a self, stage: Option<&'a str>, steps: u64) -> ProbeOptions<'a> {
+        ProbeOptions {
+            stage,
+            steps,
+            adapter: self.adapter.as_deref(),
+        }
+    }
+
     fn overrides(&self) -> Overrides {
         let columns = [
             ("text", &self.text),

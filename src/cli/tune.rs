@@ -9,7 +9,6 @@ use super::run_options::RunOptions;
 use crate::atomic;
 use crate::bounded;
 use crate::error::Result;
-use crate::train::probe::ProbeOptions;
 use crate::train::tasks::{TaskFactory, open_gpu};
 use crate::train::tune;
 
@@ -41,11 +40,7 @@ impl Tune {
             return self.take_over(path);
         }
         let config = self.options.config()?;
-        let options = ProbeOptions {
-            stage: self.stage.as_deref(),
-            steps: self.steps,
-            adapter: self.options.adapter.as_deref(),
-        };
+        let options = self.options.probe(self.stage.as_deref(), self.steps);
         let tuned = tune::tune(&config, &options, &mut TaskFactory::default())?;
         if let Some(path) = &self.export {
             atomic::write_file(path, tuned.table.as_bytes())?;

@@ -41,8 +41,8 @@ fn is_weighted(
     }
 }
 
-#[test]
-fn texts_count_by_the_weight_of_their_class_in_training_and_not_in_scores() {
+/// Twelve texts of a class and two of another, and the lines of a run file that name them.
+fn uneven() -> (Workplace, &'static str) {
     let w = Workplace::with("", &[]);
     let films = ["good", "fine", "odd", "old", "long", "sad"];
     let mut rows: Vec<String> = films.map(|word| format!("{word} film,often")).into();
@@ -51,7 +51,12 @@ fn texts_count_by_the_weight_of_their_class_in_training_and_not_in_scores() {
         "texts.csv",
         format!("text,label\n{}\n", vec![rows.join("\n"); 2].join("\n")),
     );
-    let files = "path = 'texts.csv'\ntest = 'texts.csv'";
+    (w, "path = 'texts.csv'\ntest = 'texts.csv'")
+}
+
+#[test]
+fn texts_count_by_the_weight_of_their_class_in_training_and_not_in_scores() {
+    let (w, files) = uneven();
     let run = |name: &str, lines: &str| losses(&w, name, &on(files), lines);
     is_weighted([12.0, 2.0], run, |w| format!("{{ rare = {w:?} }}"));
     let error = |lines: &str| {
@@ -116,15 +121,7 @@ fn balanced_sampling_shows_each_class_as_often_and_resumes_with_its_bits() {
 
     // Nothing is learned: an epoch's mean loss is the mean of the classes' losses, of which there are
     // 12 texts and 2.
-    let w = Workplace::with("", &[]);
-    let films = ["good", "fine", "odd", "old", "long", "sad"];
-    let mut rows: Vec<String> = films.map(|word| format!("{word} film,often")).into();
-    rows.push("bad film,rare".into());
-    w.write(
-        "texts.csv",
-        format!("text,label\n{}\n", vec![rows.join("\n"); 2].join("\n")),
-    );
-    let files = "path = 'texts.csv'\ntest = 'texts.csv'";
+    let (w, files) = uneven();
     let run = |name: &str, lines: &str| losses(&w, name, &on(files), lines)[0];
     let weighed = run("weights", "class_weights = \"balanced\"");
     let (all, sampled) = (run("all", ""), run("sampled", "sampling = \"balanced\""));

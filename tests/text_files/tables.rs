@@ -1,5 +1,4 @@
 //! Parquet files, and several files that are one data set.
-#![cfg(feature = "train")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,24 +1,13 @@
 //! Data sets as they are published: their columns are known by their names, their quotation marks do not
 //! pair, some have no header.
-#![cfg(feature = "train")]
 
 use std::fs;
-use std::path::PathBuf;
 
 use melos::text::corpus::{Example, Format, Source, describe, read};
 use melos::text::{Column, LabelKind};
 use melos::{Error, Result};
-use tempfile::TempDir;
 
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn write(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).unwrap();
-    path
-}
+use super::{folder, write};
 
 type Row = (String, Option<String>, Option<String>);
 
