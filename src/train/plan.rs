@@ -174,7 +174,10 @@ impl Plan {
                 data.data() + "\n",
                 "with the vocabulary and classes of the data",
             ),
-            None => (String::new(), "at the full vocabulary and 2 classes"),
+            None => (
+                String::new(),
+                "without data (--data PATH), at the full vocabulary and 2 classes",
+            ),
         };
         format!(
             "{data}{}\nPer run, estimated from its sizes {of}; {limits}",
