@@ -23,6 +23,9 @@ pub const SENTENCE_LIMITS: &str = "sentence_bert_config.json";
 /// A model's configuration.
 pub const CONFIG: &str = "config.json";
 
+/// A model's card: what it is, and what it scored.
+pub const CARD: &str = "README.md";
+
 /// Files that stand beside the weights and belong to the same model: tokenisers, and how to use
 /// it. Paths within the folder.
 pub const COMPANIONS: &[&str] = &[
@@ -436,14 +439,24 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`].
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let mut found = Vec::new();
-        for name in COMPANIONS {
-            let path = self.folder().join(name);
-            if path.exists() {
-                let bytes = bounded::read(&path, bounded::TOKENIZER)?;
-                found.push((name.to_string(), bytes));
-            }
+        let found = COMPANIONS.iter().map(|name| self.beside(name));
+        Ok(found
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    /// A file beside the weights, by its name, where there is one: name and content.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn beside(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let path = self.folder().join(name);
+        if !path.exists() {
+            return Ok(None);
         }
-        Ok(found)
+        let bytes = bounded::read(&path, bounded::TOKENIZER)?;
+        Ok(Some((name.to_string(), bytes)))
     }
 }

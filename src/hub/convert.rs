@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{CARD, Checkpoint};
 use super::format::Architecture;
 use super::report::LoadReport;
 use super::save::{Model, SaveOptions, save};
@@ -50,11 +50,16 @@ pub fn convert(
     let layout = input.layout(architecture)?;
     let report = input.report(&layout)?;
     report.require(&input.path, |_| false)?;
+    let mut companions = input.companions()?;
+    // Of another class it would tell what the model is not.
+    if input.architecture().is_ok_and(|own| own == architecture) {
+        companions.extend(input.beside(CARD)?);
+    }
     let mut model = Model {
         architecture,
         config: input.config.clone(),
         tensors: Default::default(),
-        companions: input.companions()?,
+        companions,
     };
     for (name, _) in layout.tensors {
         let array = input.array(&name)?;

@@ -31,8 +31,8 @@ mod save;
 
 pub use array::{Array, FloatType};
 pub use checkpoint::{
-    COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open, read_json,
-    without_weights,
+    CARD, COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open,
+    read_json, without_weights,
 };
 pub use config::{complete, generation, set_labels};
 pub use convert::{convert, require_empty};

@@ -76,6 +76,24 @@ fn inspect_shows_a_model_that_does_not_fit_its_configuration() {
 }
 
 #[test]
+fn a_models_card_goes_with_it_but_not_to_another_class() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let model = at("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture("bert_pretraining").join(file), model.join(file)).unwrap();
+    }
+    std::fs::write(model.join("README.md"), "what it scored").unwrap();
+    let (same, other) = (at("same"), at("other"));
+    done(&["convert", path(&model), path(&same), "--dtype", "f16"]);
+    let card = std::fs::read_to_string(same.join("README.md")).unwrap();
+    assert_eq!(card, "what it scored");
+    done(&["convert", path(&model), path(&other), "--as", "BertModel"]);
+    assert!(!other.join("README.md").exists());
+}
+
+#[test]
 fn convert_and_merge_write_models_that_open() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -7,15 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::atomic::write_file;
 use crate::error::Result;
-use crate::hub::Head;
 use crate::hub::adapter::ADAPTER_CONFIG;
+use crate::hub::{CARD, Head};
 use crate::objectives::metrics;
 use crate::objectives::scores::Scores;
 use crate::text::TokenizerKind;
 use crate::train::config::{RunConfig, Source, StageConfig};
 use crate::train::report::{Report, UnitResult, markdown};
-
-const CARD: &str = "README.md";
 
 /// Writes the card of every model of a finished run. One that is there is its user's by now, and stays.
 ///

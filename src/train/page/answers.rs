@@ -63,7 +63,8 @@ fn matrix(confusion: &[Vec<u64>], name: &dyn Fn(usize) -> String) -> Markup {
 fn cell(count: u64, of: u64, right: bool) -> Markup {
     let share = 100.0 * count as f64 / of.max(1) as f64;
     html! {
-        td .right[right] style=(format!("--share:{share:.1}%")) title=(format!("{share:.1} % of {}", thousands(of as f64))) {
+        // Dark writing cannot be read on the deep colours, nor light writing on the pale ones.
+        td .right[right] .deep[share > 60.0] style=(format!("--share:{share:.1}%")) title=(format!("{share:.1} % of {}", thousands(of as f64))) {
             (thousands(count as f64))
         }
     }
