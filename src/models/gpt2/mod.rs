@@ -151,10 +151,10 @@ fn layer(v: &Vars, config: &Gpt2Config, index: usize) -> Result<PreNormBlock> {
         projections: Projections::Joint(Box::new(conv("attn.c_attn", width, 3 * width, range)?)),
         output: conv("attn.c_proj", width, width, residual)?,
         options: AttentionOptions {
-            heads: config.n_head,
             causal: true,
             dropout: config.attn_pdrop,
             scale: Some(config.attention_scale(index)),
+            ..AttentionOptions::new(config.n_head)
         },
     };
     let feed_forward_norm = norm("ln_2")?;
