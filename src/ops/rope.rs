@@ -16,7 +16,7 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// For positions 0..P: `turns` holds (cosine, sine) of R/2 angles for each of them in turn.
+    /// For positions 0..P, inside a recording too: `turns` holds (cosine, sine) of R/2 angles for each of them in turn.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are as many for each position; [`Error::TooLarge`].
@@ -35,7 +35,7 @@ impl RopeTable {
         let mut all: Vec<f32> = turns.iter().flatten().copied().collect();
         all.resize(rows * pairs * 2, 0.0);
         Ok(RopeTable {
-            table: Tensor::from_slice(gpu, [rows, pairs, 2], &all)?,
+            table: Tensor::constant(gpu, [rows, pairs, 2], &all)?,
             positions,
         })
     }
