@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::gguf::GGUF;
 use super::heads::gpt2;
 use super::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
 use crate::error::Result;
@@ -39,6 +40,7 @@ static FORMAT: Format = Format {
     label_layers: &["score"],
     optional: &[],
     targets: &["c_attn"],
+    gguf: Some(&GGUF),
     told: |_| None,
     defaults,
     declare: |json, head| declared(&Gpt2Config::from_json(json)?, head),

@@ -5,6 +5,8 @@ mod cache;
 mod config;
 #[cfg(feature = "train")]
 mod family;
+#[cfg(feature = "train")]
+mod gguf;
 mod heads;
 
 use std::sync::Arc;
