@@ -116,10 +116,9 @@ impl Asked {
         let state = StepState::new(gpu, 1)?;
         let own = gpu.memory().in_use;
         let options = AttentionOptions {
-            heads: HEADS,
             causal: self.causal,
             dropout: self.dropout,
-            scale: None,
+            ..AttentionOptions::new(HEADS)
         };
         let (recording, out) = gpu.record(|| {
             let tape = Tape::training(gpu, state.tensor());

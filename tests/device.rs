@@ -226,10 +226,8 @@ fn the_work_of_lstm_steps_and_attention_is_counted() {
     );
     for causal in [false, true] {
         let options = AttentionOptions {
-            heads: 2,
             causal,
-            dropout: 0.0,
-            scale: None,
+            ..AttentionOptions::new(2)
         };
         let found = counted(&gpu, || {
             ops::attention(&tape, &q, &kv, &kv, None, &options).map(drop)
@@ -373,10 +371,9 @@ fn a_long_attention_is_made_in_rows_with_the_same_bits() {
     let [q, k, v] = [queries, keys, keys].map(tensor);
     let lens = Tensor::from_slice(&gpu, [batch], &[70u32, 41]).unwrap();
     let options = AttentionOptions {
-        heads: 2,
         causal: true,
         dropout: 0.25,
-        scale: None,
+        ..AttentionOptions::new(2)
     };
     let state = StepState::new(&gpu, 9).unwrap();
     let make = |most| {

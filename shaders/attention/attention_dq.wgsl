@@ -29,16 +29,17 @@ fn attention_dq(
     let c = lid % 8u;
     let t = tile + r * 4u;
     let valid = valid_keys(batch);
-    let visible = seen(columns(t), valid);
+    let low = unseen(columns(t), valid);
+    let high = seen(columns(t), valid);
+    let begin = unseen(vec4<u32>(tile), valid).x / 32u * 32u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let query = tile + 4u * c;
     let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));
     let lse = vec4<f32>(stats[at.x], stats[at.y], stats[at.z], stats[at.w]);
     let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
-    let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc = array<array<vec4<f32>, 4>, SLICES>();
-    for (var s0 = 0u; s0 < end; s0 += 32u) {
+    for (var s0 = begin; s0 < end; s0 += 32u) {
         var f = array<vec4<f32>, 4>();
         var g = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
@@ -67,8 +68,8 @@ fn attention_dq(
         }
 #endif
         for (var j = 0u; j < 4u; j++) {
-            let ds = p.scale * power(f[j] * factor - lse) * (g[j] - delta);
-            f[j] = select(vec4<f32>(0.0), ds, vec4<u32>(key + j) < visible);
+            let ds = slopes(f[j]) * power(scores(f[j]) - lse) * (g[j] - delta);
+            f[j] = select(vec4<f32>(0.0), ds, between(vec4<u32>(key + j), low, high));
         }
         put_factors(lid, f);
         for (var i = 0u; i < SLICES; i++) {

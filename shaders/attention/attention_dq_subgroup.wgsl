@@ -30,7 +30,9 @@ fn attention_dq_subgroup(
     let sequence = batch * p.heads + head;
     let t = tile + lid * 4u;
     let valid = valid_keys(batch);
-    let visible = seen(columns(t), valid);
+    let low = unseen(columns(t), valid);
+    let high = seen(columns(t), valid);
+    let begin = unseen(vec4<u32>(tile), valid).x / 8u * 8u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
         q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));
@@ -41,10 +43,9 @@ fn attention_dq_subgroup(
     let delta = vec4<f32>(stats[at.x + 1u], stats[at.y + 1u], stats[at.z + 1u], stats[at.w + 1u]);
     let row = block_row(lane);
     let column = block_column(lane);
-    let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc = array<array<vec4<f32>, 8>, GROUPS>();
-    for (var s = 0u; s < end; s += 8u) {
+    for (var s = begin; s < end; s += 8u) {
         var f = array<vec4<f32>, 8>();
         var g = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
@@ -68,8 +69,8 @@ fn attention_dq_subgroup(
         }
 #endif
         for (var j = 0u; j < 8u; j++) {
-            let ds = p.scale * power(f[j] * factor - lse) * (g[j] - delta);
-            f[j] = select(vec4<f32>(0.0), ds, vec4<u32>(s + j) < visible);
+            let ds = slopes(f[j]) * power(scores(f[j]) - lse) * (g[j] - delta);
+            f[j] = select(vec4<f32>(0.0), ds, between(vec4<u32>(s + j), low, high));
         }
         // Values beyond the valid keys may be anything, infinite too: 0 times one need not be 0.
         for (var i = 0u; i < GROUPS; i++) {

@@ -1,7 +1,8 @@
 // Attention, tiled with online softmax, over workgroup memory.
 //
 //   o[t] = sum_s drop(softmax_s(scale q[t] . k[s])) v[s],   lse[t] = log2 sum_s 2^(log2(e) scale q[t] . k[s])
-//   over the keys s < lens[b], and s <= max(lens[b] - T, 0) + t if causal; o = 0 where there is none
+//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t;
+//   o = 0 where there is none; SOFTCAP: cap tanh(score / cap) for each score
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
 // Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 64, each with 32 queries and COLS columns of
@@ -33,17 +34,18 @@ fn attention_fwd(
     let c = lid % 8u;
     let t = tile + r * 4u;
     let valid = valid_keys(batch);
-    let visible = seen(columns(t), valid);
+    let low = unseen(columns(t), valid);
+    let high = seen(columns(t), valid);
+    let begin = unseen(vec4<u32>(tile), valid).x / 32u * 32u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     // What this invocation fetches of a slice: four rows from 4 c on, four columns from 4 r on.
     let rows = array<u32, 4>(q_place(batch, head, tile + 4u * c), q_place(batch, head, tile + 4u * c + 1u),
         q_place(batch, head, tile + 4u * c + 2u), q_place(batch, head, tile + 4u * c + 3u));
-    let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc = array<array<vec4<f32>, 4>, SLICES>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
-    for (var s0 = 0u; s0 < end; s0 += 32u) {
+    for (var s0 = begin; s0 < end; s0 += 32u) {
         var f = array<vec4<f32>, 4>();
         let key = s0 + 4u * c;
         let keys = array<u32, 4>(k_place(batch, head, key), k_place(batch, head, key + 1u),
@@ -57,7 +59,7 @@ fn attention_fwd(
             f = add_scores(lid, f);
         }
         for (var j = 0u; j < 4u; j++) {
-            f[j] = select(vec4<f32>(MASKED), f[j] * factor, vec4<u32>(key + j) < visible);
+            f[j] = select(vec4<f32>(MASKED), scores(f[j]), between(vec4<u32>(key + j), low, high));
         }
         parts[c * 8u + r] = max(max(f[0], f[1]), max(f[2], f[3]));
         workgroupBarrier();

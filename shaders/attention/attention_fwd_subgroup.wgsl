@@ -1,7 +1,8 @@
 // Attention, tiled with online softmax, by subgroup broadcast.
 //
 //   o[t] = sum_s drop(softmax_s(scale q[t] . k[s])) v[s],   lse[t] = log2 sum_s 2^(log2(e) scale q[t] . k[s])
-//   over the keys s < lens[b], and s <= max(lens[b] - T, 0) + t if causal; o = 0 where there is none
+//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t;
+//   o = 0 where there is none; SOFTCAP: cap tanh(score / cap) for each score
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
 // Dispatch: (ceil(T / 32) blocks, NH, B) workgroups of 8, in subgroups of 8 lanes or more;
@@ -31,18 +32,19 @@ fn attention_fwd_subgroup(
     let sequence = batch * p.heads + head;
     let t = tile + lid * 4u;
     let valid = valid_keys(batch);
-    let visible = seen(columns(t), valid);
+    let low = unseen(columns(t), valid);
+    let high = seen(columns(t), valid);
+    let begin = unseen(vec4<u32>(tile), valid).x / 8u * 8u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
         q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));
     let row = block_row(lane);
     let column = block_column(lane);
-    let factor = vec4<f32>(p.scale * LOG2E);
 
     var acc = array<array<vec4<f32>, 8>, GROUPS>();
     var top = vec4<f32>(NO_SCORE);
     var sum = vec4<f32>(0.0);
-    for (var s = 0u; s < end; s += 8u) {
+    for (var s = begin; s < end; s += 8u) {
         var f = array<vec4<f32>, 8>();
         let k_lo = k_place(batch, head, s + row);
         let k_hi = k_place(batch, head, s + row + 4u);
@@ -53,7 +55,7 @@ fn attention_fwd_subgroup(
         }
         let before = top;
         for (var j = 0u; j < 8u; j++) {
-            f[j] = select(vec4<f32>(MASKED), f[j] * factor, vec4<u32>(s + j) < visible);
+            f[j] = select(vec4<f32>(MASKED), scores(f[j]), between(vec4<u32>(s + j), low, high));
             top = max(top, f[j]);
         }
         let old = power(before - top);

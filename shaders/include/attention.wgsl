@@ -1,16 +1,21 @@
 // What the attention kernels share: sizes, the inputs, which keys a query sees, the dropout mask.
 //
 // q, k and v are matrices of rows (B, T) or (B, S) and of NH D columns, each at its own place in
-// rows that may hold more: (B, T, 3C) packs all three. F16: these, the result and all gradients hold
+// rows that may hold more: (B, T, 3C) packs all three. NH / KH heads of q share a head of k and v
+// (Ainslie et al. 2023, grouped-query attention). F16: these, the result and all gradients hold
 // f16; what is computed is f32. IMAGE: q, k, v and the upstream gradient are images, a line for each
 // row, of heads of a multiple of 4 columns; CPU drivers read those faster (see matmul_image).
 #include "stored.wgsl"
+#if SOFTCAP
+#include "math.wgsl"
+#endif
 #include "philox.wgsl"
 
 struct Params {
     queries: u32,      // T
     keys: u32,         // S
     heads: u32,        // NH
+    group: u32,        // NH / KH: heads of q that share a head of k and v
     width: u32,        // D
     q_row: u32,        // floats from one row of q to the next
     q_first: u32,      // column of q's first head
@@ -20,6 +25,7 @@ struct Params {
     v_first: u32,      // column of v's first head
     blocks: u32,       // workgroups that share the D columns of a result: ceil(D / COLS)
     causal: u32,       // 1: a query sees no later key
+    window: u32,       // keys that a query sees at most, its own the last of them; causal only
     has_lens: u32,     // 0: every key counts
     lens_at: u32,      // where lens starts in control: 8 with DROPOUT, else 0
     layer: u32,        // tells this dropout's random stream from the model's others
@@ -27,6 +33,7 @@ struct Params {
     accumulate: u32,   // 1: add to dq, or to dk
     accumulate_v: u32, // 1: add to dv
     scale: f32,        // factor of the scores, 1 / sqrt(D)
+    cap: f32,          // bound of the scores; SOFTCAP only
     keep: f32,         // 1 / (1 - p); DROPOUT only
     first_row: u32,    // first of the queries (dkv: of the keys) of this dispatch, a multiple of 32
     rows: u32,         // queries (dkv: keys) of this dispatch; the grid says the same in tiles
@@ -59,6 +66,44 @@ fn seen(t: vec4<u32>, valid: u32) -> vec4<u32> {
     return select(all, min(all, t + 1u + cached(valid)), vec4<bool>(p.causal != 0u));
 }
 
+// The first key that each of four queries sees.
+fn unseen(t: vec4<u32>, valid: u32) -> vec4<u32> {
+    let after = t + 1u + cached(valid);
+    return select(vec4<u32>(0u), max(after, vec4<u32>(p.window)) - p.window, vec4<bool>(p.causal != 0u));
+}
+
+// Which of four keys are between the first that a query sees and the first that it does not.
+fn between(key: vec4<u32>, low: vec4<u32>, high: vec4<u32>) -> vec4<bool> {
+    return key - low < max(high, low) - low;
+}
+
+// Scores of q . k, in powers of two.
+fn scores(dots: vec4<f32>) -> vec4<f32> {
+#if SOFTCAP
+    return LOG2E * p.cap * bounded(dots);
+#else
+    return dots * vec4<f32>(p.scale * LOG2E);
+#endif
+}
+
+// What the gradients of scores are multiplied by for those of q . k.
+fn slopes(dots: vec4<f32>) -> vec4<f32> {
+#if SOFTCAP
+    let t = bounded(dots);
+    return p.scale * (1.0 - t * t);
+#else
+    return vec4<f32>(p.scale);
+#endif
+}
+
+#if SOFTCAP
+// Of scores bounded by cap tanh(score / cap), the tanh (Bello et al. 2016, logit clipping).
+fn bounded(dots: vec4<f32>) -> vec4<f32> {
+    let x = dots * (p.scale / p.cap);
+    return vec4<f32>(tanh_stable(x.x), tanh_stable(x.y), tanh_stable(x.z), tanh_stable(x.w));
+}
+#endif
+
 // 2^x for x <= 0, or a rounding error above it. Far below, 0: the next product would be a denormal
 // number, and CPU drivers are slow on those.
 fn power(x: vec4<f32>) -> vec4<f32> {
@@ -76,11 +121,11 @@ fn q_base(batch: u32, head: u32, t: u32) -> u32 {
 }
 
 fn k_base(batch: u32, head: u32, s: u32) -> u32 {
-    return (batch * p.keys + min(s, p.keys - 1u)) * p.k_row + p.k_first + head * p.width;
+    return (batch * p.keys + min(s, p.keys - 1u)) * p.k_row + p.k_first + head / p.group * p.width;
 }
 
 fn v_base(batch: u32, head: u32, s: u32) -> u32 {
-    return (batch * p.keys + min(s, p.keys - 1u)) * p.v_row + p.v_first + head * p.width;
+    return (batch * p.keys + min(s, p.keys - 1u)) * p.v_row + p.v_first + head / p.group * p.width;
 }
 
 #if IMAGE
@@ -103,11 +148,11 @@ fn q_place(batch: u32, head: u32, t: u32) -> u32 {
 }
 
 fn k_place(batch: u32, head: u32, s: u32) -> u32 {
-    return place(batch * p.keys + min(s, p.keys - 1u), p.k_first + head * p.width);
+    return place(batch * p.keys + min(s, p.keys - 1u), p.k_first + head / p.group * p.width);
 }
 
 fn v_place(batch: u32, head: u32, s: u32) -> u32 {
-    return place(batch * p.keys + min(s, p.keys - 1u), p.v_first + head * p.width);
+    return place(batch * p.keys + min(s, p.keys - 1u), p.v_first + head / p.group * p.width);
 }
 
 // The texel of columns d .. d + 4 of the row at a place; they are zero beyond column D.

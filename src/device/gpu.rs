@@ -272,6 +272,13 @@ impl Gpu {
         buffer.map_err(|none| self.out_of_memory(none))
     }
 
+    /// New memory that holds `bytes`, a multiple of 4 of them, whatever is queued or recorded.
+    pub(crate) fn alloc_filled(&self, bytes: &[u8]) -> Result<Arc<Buffer>> {
+        let buffer = self.context.pool.filled(&self.driver().device, bytes);
+        self.driver().check()?;
+        buffer.map_err(|none| self.out_of_memory(none))
+    }
+
     fn scope(&self) -> Scope {
         if self.is_recording() {
             Scope::Recording

@@ -18,6 +18,10 @@ pub(super) enum Scope {
     Recording,
 }
 
+const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
 /// Bytes of device memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryStats {
@@ -75,9 +79,7 @@ impl Pool {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size,
-                usage: wgpu::BufferUsages::STORAGE
-                    | wgpu::BufferUsages::COPY_SRC
-                    | wgpu::BufferUsages::COPY_DST,
+                usage: USAGES,
                 mapped_at_creation: false,
             })
         })?;
@@ -85,6 +87,40 @@ impl Pool {
             raw: Some(raw),
             size,
             scope,
+            home: Arc::downgrade(&self.0),
+        }))
+    }
+
+    /// New memory that holds `bytes` from the start. It never belongs to recordings, which hold on to it.
+    pub(super) fn filled(
+        &self,
+        device: &wgpu::Device,
+        bytes: &[u8],
+    ) -> Result<Arc<Buffer>, NoMemory> {
+        let size = size_class(bytes.len() as u64);
+        let raw = lock(&self.0).hand_out(device, size, None, || {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: USAGES,
+                mapped_at_creation: true,
+            })
+        })?;
+        match raw.slice(..bytes.len() as u64).get_mapped_range_mut() {
+            Ok(mut view) => view.copy_from_slice(bytes),
+            // What could not be mapped was not allocated.
+            Err(_) => {
+                return Err(NoMemory {
+                    bytes: size,
+                    held: 0,
+                });
+            }
+        }
+        raw.unmap();
+        Ok(Arc::new(Buffer {
+            raw: Some(raw),
+            size,
+            scope: Scope::Eager,
             home: Arc::downgrade(&self.0),
         }))
     }

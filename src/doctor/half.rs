@@ -7,8 +7,9 @@ use super::operators::dropout::Dropout;
 use super::operators::elementwise::{OfOne, OfTwo};
 use super::operators::lora::{self, Adapted};
 use super::operators::loss::Loss;
-use super::operators::norm::{Norm, Used};
+use super::operators::norm::{Norm, Rms, Used};
 use super::operators::products::Linear;
+use super::operators::rotary::{Gated, Rotary};
 use super::operators::rows::{HalfRows, Rows};
 use super::operators::select::{Pool, Select};
 
@@ -16,7 +17,7 @@ use super::proof::{Input, Rounding, half, input, prove};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::Candidate;
-use crate::ops::{Binary, Unary};
+use crate::ops::{Binary, Gate, Unary};
 use crate::reference::attention::Attention;
 use crate::reference::matmul::MatMul;
 use crate::reference::{Data, tolerance};
@@ -63,6 +64,32 @@ pub(super) fn elements(gpu: &Gpu) -> Result<Vec<Evidence>> {
                 Some(_) => prove(&Rounding(op, tolerance::HALF), gpu, &inputs)?,
             });
         }
+    }
+    for (residual, width) in [(None, 63), (Some(Used::Both), 260)] {
+        let mut data = Data::new(width as u64);
+        let mut inputs = vec![normal(&mut data, &[width])];
+        let count = 1 + usize::from(residual.is_some());
+        inputs.extend((0..count).map(|_| half(normal(&mut data, &[9, width]))));
+        let op = Rms {
+            residual,
+            offset: 1.0,
+            eps: 1e-5,
+        };
+        all.push(match residual {
+            None => prove(&op, gpu, &inputs)?,
+            Some(_) => prove(&Rounding(op, tolerance::HALF), gpu, &inputs)?,
+        });
+    }
+    for (width, pairs) in [(16, 8), (10, 3)] {
+        let mut data = Data::new(width as u64);
+        let op = Rotary::new(gpu, &mut data, [2, 7, 3, width], pairs, true)?;
+        let x = half(normal(&mut data, &[2, 7, 3 * width]));
+        all.push(prove(&op, gpu, &[x])?);
+    }
+    for (f, n) in [(Gate::Silu, 260), (Gate::GeluTanh, 63)] {
+        let mut data = Data::new(n as u64);
+        let pair = [0, 1].map(|_| half(normal(&mut data, &[n])));
+        all.push(prove(&Gated(f), gpu, &pair)?);
     }
     Ok(all)
 }

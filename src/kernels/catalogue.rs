@@ -134,6 +134,7 @@ include_files! {
     "attention_tile.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
+    "gate.wgsl"
     "grad_state.wgsl"
     "half.wgsl"
     "linear.wgsl"
@@ -192,6 +193,10 @@ kernels! {
         "embedding_bwd"
         "embedding_fwd"
     }
+    "gated" {
+        "gated_bwd"
+        "gated_fwd"
+    }
     "loss" {
         "softmax_xent"
         "target_loss_bwd"
@@ -216,6 +221,9 @@ kernels! {
         "layer_norm_bwd"
         "layer_norm_bwd_weights"
         "layer_norm_fwd"
+        "rms_norm_bwd"
+        "rms_norm_bwd_weights"
+        "rms_norm_fwd"
     }
     "optim" {
         "adagrad"
@@ -228,6 +236,9 @@ kernels! {
         "grad_norm_partial"
         "sum_all"
         "sum_cols"
+    }
+    "rope" {
+        "rope"
     }
     "rows" {
         "gather_rows"

@@ -10,6 +10,7 @@ use super::Labels;
 use super::bert::BERT;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
+use super::llama::{GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3};
 use super::lstm::LSTM_FAMILY;
 use super::network::Network;
 use super::roberta::{ROBERTA, XLM_ROBERTA};
@@ -24,8 +25,16 @@ use crate::text::tokenizer::Family as Specials;
 pub static FAMILIES: &[&dyn Family] = &[
     &BERT,
     &DISTILBERT,
+    &GEMMA,
+    &GEMMA2,
+    &GEMMA3,
     &GPT2,
+    &LLAMA,
     &LSTM_FAMILY,
+    &MISTRAL,
+    &PHI3,
+    &QWEN2,
+    &QWEN3,
     &ROBERTA,
     &XLM_ROBERTA,
 ];

@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod decoder;
 pub mod distilbert;
 pub mod encoder;
 #[cfg(feature = "train")]
@@ -9,6 +10,7 @@ mod family;
 pub mod gpt2;
 mod heads;
 mod inputs;
+pub mod llama;
 pub mod lstm;
 mod network;
 #[cfg(feature = "train")]

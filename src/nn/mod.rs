@@ -1,14 +1,18 @@
 //! Layers: named parameters and a forward pass made of operators.
 
+mod decoder;
 mod linear;
 mod lora;
 mod lstm;
+mod rope;
 mod transformer;
 mod vars;
 
+pub use decoder::{DecoderBlock, GateLayers, GatedFeedForward, RmsNorm, RotaryAttention};
 pub use linear::{Linear, LinearShape};
 pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
+pub use rope::{Rope, RopeScaling};
 pub use transformer::{
     FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections, SelfAttention,
     Wanted, first_rows,

@@ -12,11 +12,11 @@ use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
 const OP: &str = "layer_norm";
 
 /// Invocations of one workgroup of the row kernels.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Rows whose gradients by the weights one invocation adds up: few enough that a batch of 2,048
 /// rows fills a GPU, so many that the partial sums are small beside what is read.
-const ROWS_PER_SPLIT: usize = 32;
+pub(super) const ROWS_PER_SPLIT: usize = 32;
 
 /// What [`layer_norm`] gives.
 pub struct Normed {
@@ -149,7 +149,7 @@ fn normalise(
 
 /// Invocations that share a row. CPU drivers run 8 abreast and pay for barriers, so that 8 rows
 /// should share one; few rows should still keep a GPU busy.
-fn row_lanes(caps: &Caps, rows: usize) -> usize {
+pub(super) fn row_lanes(caps: &Caps, rows: usize) -> usize {
     match (caps.is_cpu, rows) {
         (true, _) => 8,
         (false, ..64) => 64,
@@ -157,7 +157,7 @@ fn row_lanes(caps: &Caps, rows: usize) -> usize {
     }
 }
 
-fn row_variant(caps: &Caps, x: &Tensor) -> Variant {
+pub(super) fn row_variant(caps: &Caps, x: &Tensor) -> Variant {
     let (rows, cols) = (x.shape().rows(), x.shape().last());
     stored(x, lanes(cols)).with("LANES", row_lanes(caps, rows) as u32)
 }

@@ -13,10 +13,16 @@ pub struct Attention {
     pub keys: usize,
     /// NH
     pub heads: usize,
+    /// KH: NH / KH neighbouring heads of queries read one of keys and values.
+    pub kv_heads: usize,
     /// D
     pub width: usize,
     /// A query sees no key after its own place; the last query stands at the last valid key.
     pub causal: bool,
+    /// Keys that a query sees at most, up to its own place.
+    pub window: Option<usize>,
+    /// Scores become cap · tanh(score / cap).
+    pub softcap: Option<f64>,
     /// Keys of each row that count; all without.
     pub lens: Option<Vec<u32>>,
     /// Of the scores; 1 / √D without.
@@ -36,8 +42,11 @@ impl Attention {
             queries,
             keys: queries,
             heads,
+            kv_heads: heads,
             width,
             causal: false,
+            window: None,
+            softcap: None,
             lens: None,
             scale: None,
             dropout: None,
@@ -47,7 +56,8 @@ impl Attention {
     fn sees(&self, b: usize, t: usize, s: usize) -> bool {
         let len = self.lens.as_ref().map_or(self.keys, |l| l[b] as usize);
         let own = len.min(self.keys).saturating_sub(self.queries) + t;
-        s < len && (!self.causal || s <= own)
+        let near = self.window.is_none_or(|w| s + w > own);
+        s < len && (!self.causal || s <= own && near)
     }
 
     fn factor<F: Float>(&self, b: usize, h: usize, t: usize, s: usize) -> F {
@@ -62,9 +72,27 @@ impl Attention {
             .map_or(F::ONE / F::of(self.width as f64).sqrt(), F::of)
     }
 
-    /// Where column 0 of a head starts, in (B, rows, C).
-    fn at(&self, rows: usize, b: usize, row: usize, h: usize) -> usize {
-        ((b * rows + row) * self.heads + h) * self.width
+    /// Where column 0 of a head of queries starts, in (B, T, NH, D).
+    fn query(&self, b: usize, t: usize, h: usize) -> usize {
+        ((b * self.queries + t) * self.heads + h) * self.width
+    }
+
+    /// Where column 0 of the keys, or values, of a head of queries starts, in (B, S, KH, D).
+    fn key(&self, b: usize, s: usize, h: usize) -> usize {
+        let own = h * self.kv_heads / self.heads;
+        ((b * self.keys + s) * self.kv_heads + own) * self.width
+    }
+
+    /// (value, slope) of a score, from a product of query and key.
+    fn score<F: Float>(&self, dot: F) -> (F, F) {
+        let score = self.scale::<F>() * dot;
+        match self.softcap {
+            Some(cap) => {
+                let t = (score / F::of(cap)).tanh();
+                (F::of(cap) * t, self.scale::<F>() * (F::ONE - t * t))
+            }
+            None => (score, self.scale()),
+        }
     }
 
     fn dot<F: Float>(&self, a: &[F], at: usize, b: &[F], bt: usize) -> F {
@@ -77,11 +105,11 @@ impl Attention {
 
     /// The weights of one query before dropout, 0 for keys that it does not see.
     fn weights<F: Float>(&self, q: &[F], k: &[F], [b, h, t]: [usize; 3]) -> Vec<F> {
-        let row = self.at(self.queries, b, t, h);
+        let row = self.query(b, t, h);
         let scores: Vec<Option<F>> = (0..self.keys)
             .map(|s| {
-                let dot = || self.dot(q, row, k, self.at(self.keys, b, s, h));
-                self.sees(b, t, s).then(|| self.scale::<F>() * dot())
+                let dot = || self.dot(q, row, k, self.key(b, s, h));
+                self.sees(b, t, s).then(|| self.score(dot()).0)
             })
             .collect();
         let Some(top) = scores.iter().flatten().copied().reduce(F::max) else {
@@ -114,12 +142,12 @@ impl Attention {
         let mut out = vec![F::ZERO; q.len()];
         self.each_query(|[b, h, t]| {
             let weights = self.weights(q, k, [b, h, t]);
-            let row = self.at(self.queries, b, t, h);
+            let row = self.query(b, t, h);
             for (s, weight) in weights.into_iter().enumerate() {
                 if self.sees(b, t, s) {
                     let weight = weight * self.factor(b, h, t, s);
                     for d in 0..self.width {
-                        out[row + d] += weight * v[self.at(self.keys, b, s, h) + d];
+                        out[row + d] += weight * v[self.key(b, s, h) + d];
                     }
                 }
             }
@@ -133,13 +161,13 @@ impl Attention {
         let (mut dq, mut dk, mut dv) = (zeros(q), zeros(k), zeros(v));
         self.each_query(|[b, h, t]| {
             let weights = self.weights(q, k, [b, h, t]);
-            let row = self.at(self.queries, b, t, h);
+            let row = self.query(b, t, h);
             let seen: Vec<usize> = (0..self.keys).filter(|s| self.sees(b, t, *s)).collect();
             // Gradients of the weights before dropout, and their mean under the weights.
             let mut dweights = vec![F::ZERO; self.keys];
             let mut mean = F::ZERO;
             for &s in &seen {
-                let key = self.at(self.keys, b, s, h);
+                let key = self.key(b, s, h);
                 let factor: F = self.factor(b, h, t, s);
                 for d in 0..self.width {
                     dv[key + d] += weights[s] * factor * dout[row + d];
@@ -148,8 +176,9 @@ impl Attention {
                 mean += weights[s] * dweights[s];
             }
             for &s in &seen {
-                let key = self.at(self.keys, b, s, h);
-                let dscore = self.scale::<F>() * weights[s] * (dweights[s] - mean);
+                let key = self.key(b, s, h);
+                let slope = self.score(self.dot(q, row, k, key)).1;
+                let dscore = slope * weights[s] * (dweights[s] - mean);
                 for d in 0..self.width {
                     dq[row + d] += dscore * k[key + d];
                     dk[key + d] += dscore * q[row + d];

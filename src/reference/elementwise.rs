@@ -103,6 +103,15 @@ pub fn normal_cdf(x: f64) -> f64 {
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
+/// (value, slope) of x·Φ(x), GELU in its erf form; libm has no erf here, so f32 gets f64's value
+/// rounded.
+pub fn gelu<F: Float>(x: F) -> (F, F) {
+    let x = x.f64();
+    let (below, root) = (normal_cdf(x), std::f64::consts::TAU.sqrt());
+    let slope = below + x * (-0.5 * x * x).exp() / root;
+    (F::of(x * below), F::of(slope))
+}
+
 const GELU_SCALE: f64 = 0.797_884_560_802_865_4; // √(2/π)
 const GELU_CUBIC: f64 = 0.044715;
 

@@ -23,6 +23,7 @@ pub mod lstm;
 pub mod matmul;
 pub mod norm;
 pub mod optim;
+pub mod rope;
 pub mod rows;
 pub mod tolerance;
 

@@ -1,4 +1,5 @@
-//! Layer normalisation (Ba et al. 2016, eq. 4) over the last axis, biased variance as in PyTorch.
+//! Layer normalisation (Ba et al. 2016, eq. 4) over the last axis, biased variance as in PyTorch, and
+//! root-mean-square normalisation (Zhang and Sennrich 2019, eq. 4).
 
 use super::float::Float;
 
@@ -63,4 +64,47 @@ pub fn layer_norm_bwd<F: Float>(x: &[F], gamma: &[F], eps: f64, dy: &[F]) -> Lay
         }
     }
     grads
+}
+
+/// 1 / √(mean square + eps) of a row.
+fn rstd<F: Float>(row: &[F], eps: f64) -> F {
+    let squares = row.iter().fold(F::ZERO, |sum, x| sum + *x * *x);
+    F::ONE / (squares / F::of(row.len() as f64) + F::of(eps)).sqrt()
+}
+
+/// y (N, C) of x (N, C), with factors `offset` + gamma (C).
+pub fn rms_norm<F: Float>(x: &[F], gamma: &[F], offset: f64, eps: f64) -> Vec<F> {
+    let mut y = Vec::with_capacity(x.len());
+    for row in x.chunks(gamma.len()) {
+        let rstd = rstd(row, eps);
+        for (c, x) in row.iter().enumerate() {
+            y.push(*x * rstd * (F::of(offset) + gamma[c]));
+        }
+    }
+    y
+}
+
+/// (dx, dgamma), from the gradient of y.
+pub fn rms_norm_bwd<F: Float>(
+    x: &[F],
+    gamma: &[F],
+    offset: f64,
+    eps: f64,
+    dy: &[F],
+) -> (Vec<F>, Vec<F>) {
+    let width = gamma.len();
+    let (mut dx, mut dgamma) = (Vec::with_capacity(x.len()), vec![F::ZERO; width]);
+    for (row, dy) in x.chunks(width).zip(dy.chunks(width)) {
+        let rstd = rstd(row, eps);
+        let mut mean = F::ZERO;
+        for c in 0..width {
+            dgamma[c] += dy[c] * row[c] * rstd;
+            mean += dy[c] * (F::of(offset) + gamma[c]) * row[c] * rstd;
+        }
+        mean = mean / F::of(width as f64);
+        for c in 0..width {
+            dx.push(rstd * (dy[c] * (F::of(offset) + gamma[c]) - row[c] * rstd * mean));
+        }
+    }
+    (dx, dgamma)
 }

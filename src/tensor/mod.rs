@@ -39,6 +39,20 @@ impl fmt::Debug for Tensor {
     }
 }
 
+/// Refuses what no binding can hold.
+fn check_size(gpu: &Gpu, bytes: u64, what: &str) -> Result<()> {
+    let limit = gpu.caps().limits.max_storage_buffer_binding_size;
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: what.to_string(),
+        bytes,
+        limit,
+        limit_name: "one storage binding",
+    })
+}
+
 impl Tensor {
     /// A tensor of unspecified contents.
     ///
@@ -52,15 +66,7 @@ impl Tensor {
         }
         let bytes = bytes(shape.len(), dtype);
         let what = format!("a tensor of shape {shape}");
-        let limit = gpu.caps().limits.max_storage_buffer_binding_size;
-        if bytes > limit {
-            return Err(Error::TooLarge {
-                what,
-                bytes,
-                limit,
-                limit_name: "one storage binding",
-            });
-        }
+        check_size(gpu, bytes, &what)?;
         let buffer = gpu.alloc(bytes, &what)?;
         Ok(Tensor::view(gpu, buffer, 0, shape, dtype))
     }
@@ -101,6 +107,26 @@ impl Tensor {
         let tensor = Tensor::empty(gpu, shape, T::DTYPE)?;
         tensor.write(values)?;
         Ok(tensor)
+    }
+
+    /// A tensor that holds these values and is never written: it may be made inside a recording.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when their number is not the shape's; [`Error::TooLarge`].
+    pub fn constant(gpu: &Gpu, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        let shape = shape.into();
+        if values.is_empty() || values.len() != shape.len() {
+            return Err(Error::Shape {
+                op: "constant",
+                arg: "values",
+                expected: shape.to_string(),
+                found: format!("{} values", values.len()),
+            });
+        }
+        let what = format!("a tensor of shape {shape}");
+        check_size(gpu, bytes(shape.len(), DType::F32), &what)?;
+        let buffer = gpu.alloc_filled(bytemuck::cast_slice(values))?;
+        Ok(Tensor::view(gpu, buffer, 0, shape, DType::F32))
     }
 
     /// Overwrites all values from the host, after everything queued so far.

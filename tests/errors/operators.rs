@@ -200,10 +200,9 @@ fn attention_arguments() {
     let x = floats(gpu, &[2, 3, 12]);
     let with = |heads, dropout, scale| {
         let options = AttentionOptions {
-            heads,
-            causal: false,
             dropout,
             scale,
+            ..AttentionOptions::new(heads)
         };
         ops::attention(&tape, &x, &x, &x, None, &options)
     };
@@ -231,10 +230,8 @@ fn attention_arguments() {
         "a finite number"
     );
     let options = AttentionOptions {
-        heads: 3,
         causal: true,
-        dropout: 0.0,
-        scale: None,
+        ..AttentionOptions::new(3)
     };
     let attend = |q: &Tensor, k: &Tensor, v: &Tensor, lens: Option<&Tensor>| {
         ops::attention(&tape, q, k, v, lens, &options)

@@ -130,10 +130,8 @@ fn nothing_behind_the_valid_keys_is_used() {
             let inputs = [upload(t, &q), upload(s, &fill(&k)), upload(s, &fill(&v))];
             let on_device = Tensor::from_slice(gpu, [batch], &lens.map(|l| l as u32)).unwrap();
             let options = AttentionOptions {
-                heads: 2,
                 causal: true,
-                dropout: 0.0,
-                scale: None,
+                ..AttentionOptions::new(2)
             };
             let state = StepState::new(gpu, 1).unwrap();
             let tape = Tape::training(gpu, state.tensor());
@@ -166,10 +164,8 @@ fn inference_drops_nothing() {
         let state = StepState::new(gpu, 1).unwrap();
         let run = |tape: Tape, dropout| {
             let options = AttentionOptions {
-                heads: 2,
-                causal: false,
                 dropout,
-                scale: None,
+                ..AttentionOptions::new(2)
             };
             let out = ops::attention_packed(&tape, &x, None, &options).unwrap();
             out.to_vec::<f32>().unwrap()
@@ -201,10 +197,8 @@ fn long_sequences_are_seen_to_their_end() {
         let state = StepState::new(&gpu, 1).unwrap();
         let tape = Tape::training(&gpu, state.tensor());
         let options = AttentionOptions {
-            heads: 1,
-            causal: false,
-            dropout: 0.0,
             scale: Some(1.0),
+            ..AttentionOptions::new(1)
         };
         let out = ops::attention(&tape, &inputs[0], &inputs[1], &inputs[2], None, &options);
         let out = out.unwrap();

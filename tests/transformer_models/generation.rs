@@ -1,7 +1,8 @@
 //! The key-value cache: token by token the same logits as all at once.
 
 use melos::Error;
-use melos::models::gpt2::{Gpt2Cache, Gpt2Config, Gpt2LmHead, Gpt2Step};
+use melos::models::decoder::{KeyValueCache, Step};
+use melos::models::gpt2::{Gpt2Config, gpt2_lm};
 use melos::models::{CausalLm, Tokens};
 use melos::nn::{HiddenAct, Vars};
 use melos::ops::{RowSelection, TokenIds};
@@ -38,7 +39,7 @@ fn argmax(logits: &[f32]) -> u32 {
 fn cached_steps_are_the_whole_pass() {
     let gpu = gpu();
     let v = Vars::new();
-    let model = Gpt2LmHead::new(&v, &config()).unwrap();
+    let model = gpt2_lm(&v, &config()).unwrap();
     v.store(&gpu, 5, |_| 0.0).unwrap();
     // What follows the last token of each row, from a pass over all of it.
     let whole = |rows: &[Vec<u32>]| {
@@ -64,9 +65,9 @@ fn cached_steps_are_the_whole_pass() {
 
     let mut data = Data::new(2);
     let mut rows: Vec<Vec<u32>> = [5, 2, 4].map(|len| data.ids(len, VOCAB as u32)).to_vec();
-    let mut cache = Gpt2Cache::new(&gpu, &model.gpt2, rows.len(), CAPACITY).unwrap();
-    let prefill = Gpt2Step::new(&gpu, &model, &cache, 5).unwrap();
-    let step = Gpt2Step::new(&gpu, &model, &cache, 1).unwrap();
+    let mut cache = KeyValueCache::new(&gpu, &model.layers, rows.len(), CAPACITY).unwrap();
+    let prefill = Step::new(&gpu, &model, &cache, 5).unwrap();
+    let step = Step::new(&gpu, &model, &cache, 1).unwrap();
     // Twice: a cleared cache must not remember.
     for _ in 0..2 {
         let prompts: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
@@ -99,9 +100,9 @@ fn cached_steps_are_the_whole_pass() {
 fn what_the_cache_cannot_hold() {
     let gpu = gpu();
     let v = Vars::new();
-    let model = Gpt2LmHead::new(&v, &config()).unwrap();
+    let model = gpt2_lm(&v, &config()).unwrap();
     v.store(&gpu, 5, |_| 0.0).unwrap();
-    let result = Gpt2Cache::new(&gpu, &model.gpt2, 1, CAPACITY + 1).map(|_| ());
+    let result = KeyValueCache::new(&gpu, &model.layers, 1, CAPACITY + 1).map(|_| ());
     assert!(matches!(
         result,
         Err(Error::Argument {
@@ -109,8 +110,8 @@ fn what_the_cache_cannot_hold() {
             ..
         })
     ));
-    let mut cache = Gpt2Cache::new(&gpu, &model.gpt2, 1, 4).unwrap();
-    let step = Gpt2Step::new(&gpu, &model, &cache, 2).unwrap();
+    let mut cache = KeyValueCache::new(&gpu, &model.layers, 1, 4).unwrap();
+    let step = Step::new(&gpu, &model, &cache, 2).unwrap();
     for wrong in [&[][..], &[&[1, 2, 3][..]], &[&[]], &[&[1], &[2]]] {
         let result = step.run(&mut cache, wrong);
         assert!(matches!(result, Err(Error::Shape { .. })), "{wrong:?}");

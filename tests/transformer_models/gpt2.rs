@@ -1,7 +1,7 @@
 //! GPT-2 with each of its heads, and adapted.
 
 use melos::Result;
-use melos::models::gpt2::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
+use melos::models::gpt2::{Gpt2Config, gpt2_classifier, gpt2_lm};
 use melos::models::{CausalLm, Classifier, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
 use melos::ops;
@@ -23,11 +23,11 @@ fn gpt2<M>(
 }
 
 fn language_model(name: &str, plan: &LoraPlan) -> Model {
-    let (model, lm, _) = gpt2(name, "gpt2_lm", Gpt2LmHead::new, plan);
+    let (model, lm, _) = gpt2(name, "gpt2_lm", gpt2_lm, plan);
     let (ids, lens) = (model.ids(), model.lens());
     let inputs = Tokens::new(&ids, &lens);
     let tape = model.inference();
-    model.hidden_states(&lm.gpt2.hidden_states(&tape, &ids).unwrap());
+    model.hidden_states(&lm.layers.hidden_states(&tape, &ids).unwrap());
     let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
     model.near_inside("act.logits", &logits);
     // The target of a position is the label of the next.
@@ -51,10 +51,10 @@ fn language_model_is_transformers() {
 #[test]
 fn classifier_is_transformers() {
     let (none, name) = (LoraPlan::default(), "gpt2_classifier");
-    let (model, classifier, _) = gpt2(name, name, Gpt2ForSequenceClassification::new, &none);
+    let (model, classifier, _) = gpt2(name, name, gpt2_classifier, &none);
     let ids = model.ids();
     let tape = model.inference();
-    model.hidden_states(&classifier.gpt2.hidden_states(&tape, &ids).unwrap());
+    model.hidden_states(&classifier.layers.hidden_states(&tape, &ids).unwrap());
     let steps = model.fixture.shape("input.ids")[1] as u32;
     let lens = model.fixture.u32("input.lens");
     let last: Vec<u32> = (0..)
@@ -116,7 +116,7 @@ fn lora_is_pefts() {
 #[test]
 fn merged_lora_is_pefts() {
     let plan = adapted();
-    let (model, _, v) = gpt2("gpt2_lora", "gpt2_lm", Gpt2LmHead::new, &plan);
+    let (model, _, v) = gpt2("gpt2_lora", "gpt2_lm", gpt2_lm, &plan);
     v.merge().unwrap();
     let merged = model.fixture.names("merged.");
     assert_eq!(merged.len(), 2);

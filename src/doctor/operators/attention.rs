@@ -62,6 +62,11 @@ impl Attend {
         })
     }
 
+    /// Those of queries, and of keys or values.
+    fn widths(&self) -> [usize; 2] {
+        [self.shape.heads, self.shape.kv_heads].map(|heads| heads * self.shape.width)
+    }
+
     /// q, k and v of the inputs.
     fn split<F: Float>(&self, inputs: &[Vec<F>]) -> [Vec<F>; 3] {
         match self.layout {
@@ -69,12 +74,10 @@ impl Attend {
             Layout::Same => return [0, 1, 2].map(|_| inputs[0].clone()),
             Layout::Packed => {}
         }
-        let c = self.shape.heads * self.shape.width;
-        [0, 1, 2].map(|i| {
-            let rows = inputs[0].chunks(3 * c);
-            rows.flat_map(|row| &row[i * c..(i + 1) * c])
-                .copied()
-                .collect()
+        let [c, kv] = self.widths();
+        [0..c, c..c + kv, c + kv..c + 2 * kv].map(|part| {
+            let rows = inputs[0].chunks(c + 2 * kv);
+            rows.flat_map(|row| &row[part.clone()]).copied().collect()
         })
     }
 
@@ -88,12 +91,11 @@ impl Attend {
             }
             Layout::Packed => {}
         }
-        let c = self.shape.heads * self.shape.width;
+        let [c, kv] = self.widths();
         let rows = 0..self.shape.batch * self.shape.queries;
         let row = |r: usize| {
-            parts
-                .iter()
-                .flat_map(move |p| p[r * c..(r + 1) * c].to_vec())
+            let each = parts.iter().zip([c, kv, kv]);
+            each.flat_map(move |(p, c)| p[r * c..(r + 1) * c].to_vec())
         };
         vec![rows.flat_map(row).collect()]
     }
@@ -104,15 +106,14 @@ impl Attend {
             batch,
             queries,
             keys,
-            heads,
             width,
             ..
         } = self.shape;
         let mut data = Data::new((queries * 3 + keys * 5 + width) as u64);
-        let c = heads * width;
+        let [c, kv] = self.widths();
         let shapes = match self.layout {
-            Layout::Separate => [queries, keys, keys].map(|t| [batch, t, c]).to_vec(),
-            Layout::Packed => vec![[batch, queries, 3 * c]],
+            Layout::Separate => vec![[batch, queries, c], [batch, keys, kv], [batch, keys, kv]],
+            Layout::Packed => vec![[batch, queries, c + 2 * kv]],
             Layout::Same => vec![[batch, queries, c]],
         };
         shapes
@@ -126,19 +127,26 @@ impl Op for Attend {
     fn name(&self) -> String {
         let Attention {
             heads,
+            kv_heads,
             causal,
+            window,
+            softcap,
             lens,
             ..
         } = &self.shape;
         format!(
-            "attention, {heads} heads, causal {causal}, lens {lens:?}, dropout {}",
+            "attention, {heads} heads to {kv_heads}, causal {causal}, window {window:?}, cap {softcap:?}, \
+             lens {lens:?}, dropout {}",
             self.dropout
         )
     }
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let options = AttentionOptions {
             heads: self.shape.heads,
+            kv_heads: Some(self.shape.kv_heads),
             causal: self.shape.causal,
+            window: self.shape.window,
+            softcap: self.shape.softcap.map(|cap| cap as f32),
             dropout: self.dropout,
             scale: self.shape.scale.map(|s| s as f32),
         };

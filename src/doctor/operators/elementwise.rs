@@ -45,13 +45,7 @@ impl OfOne {
                 let alpha = F::of(alpha.into());
                 (alpha * x + F::of(beta.into()), alpha)
             }
-            // x·Φ(x); libm has no erf here, so f32 gets f64's value rounded.
-            Unary::Gelu => {
-                let x = x.f64();
-                let (below, root) = (literal::normal_cdf(x), std::f64::consts::TAU.sqrt());
-                let slope = below + x * (-0.5 * x * x).exp() / root;
-                (F::of(x * below), F::of(slope))
-            }
+            Unary::Gelu => literal::gelu(x),
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod loss;
 pub mod lstm;
 pub mod norm;
 pub mod products;
+pub mod rotary;
 pub mod rows;
 pub mod select;

@@ -1,11 +1,11 @@
-//! Layer normalisation, with dropout and residual before it.
+//! Layer normalisation, with dropout and residual before it, and root-mean-square normalisation.
 
 use crate::doctor::operators::dropout::kept;
 use crate::doctor::proof::{Input, Op, input};
 use crate::error::Result;
 use crate::ops;
 use crate::reference::elementwise::dropout;
-use crate::reference::norm::{layer_norm, layer_norm_bwd};
+use crate::reference::norm::{layer_norm, layer_norm_bwd, rms_norm, rms_norm_bwd};
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::tensor::{Tape, Tensor};
@@ -128,6 +128,69 @@ impl Op for Frozen {
     }
     fn backward_kernels(&self) -> &'static [&'static str] {
         self.op.backward_kernels()
+    }
+}
+
+/// Root-mean-square normalisation of inputs gamma, x and, unless `residual` is none, a residual.
+pub struct Rms {
+    pub residual: Option<Used>,
+    pub offset: f32,
+    pub eps: f32,
+}
+
+impl Rms {
+    fn sum<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<F> {
+        match inputs.get(2) {
+            Some(residual) => {
+                let both = inputs[1].iter().zip(residual);
+                both.map(|(a, b)| *a + *b).collect()
+            }
+            None => inputs[1].clone(),
+        }
+    }
+}
+
+impl Op for Rms {
+    fn name(&self) -> String {
+        format!("rms_norm {:?}, offset {}", self.residual, self.offset)
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (gamma, x) = (&inputs[0], &inputs[1]);
+        let n = ops::rms_norm(tape, x, inputs.get(2), gamma, self.offset, self.eps)?;
+        Ok(match self.residual {
+            None | Some(Used::Y) => vec![n.y],
+            Some(Used::Sum) => vec![n.sum],
+            Some(Used::Both) => vec![n.y, n.sum],
+        })
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let sum = self.sum(inputs);
+        let y = rms_norm(&sum, &inputs[0], self.offset.into(), self.eps.into());
+        match self.residual {
+            None | Some(Used::Y) => vec![y],
+            Some(Used::Sum) => vec![sum],
+            Some(Used::Both) => vec![y, sum],
+        }
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        let zeros = vec![F::ZERO; inputs[1].len()];
+        let (dy, dsum) = match self.residual {
+            None | Some(Used::Y) => (&dy[0], &zeros),
+            Some(Used::Sum) => (&zeros, &dy[0]),
+            Some(Used::Both) => (&dy[0], &dy[1]),
+        };
+        let (offset, eps) = (self.offset.into(), self.eps.into());
+        let (dx, dgamma) = rms_norm_bwd(&self.sum(inputs), &inputs[0], offset, eps, dy);
+        let dx: Vec<F> = dx.iter().zip(dsum).map(|(a, b)| *a + *b).collect();
+        let mut grads = vec![dgamma, dx.clone()];
+        grads.extend(self.residual.map(|_| dx));
+        grads
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::LAYER_NORM, tolerance::LAYER_NORM_BWD)
+    }
+    fn backward_kernels(&self) -> &'static [&'static str] {
+        &["rms_norm_bwd", "sum_cols"]
     }
 }
 

@@ -5,7 +5,7 @@ use super::{LstmConfig, Step, Training, tokens};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::models::bert::{self, BertConfig};
-use crate::models::gpt2::{Gpt2Config, Gpt2LmHead};
+use crate::models::gpt2::{Gpt2Config, gpt2_lm};
 use crate::models::lstm::LstmLanguageModel;
 use crate::models::{CausalLm, MaskedLm, MaskedTokens, RecurrentLm, Tokens};
 use crate::nn::Vars;
@@ -157,7 +157,7 @@ fn causal_lm(gpu: &Gpu) -> Result<Step> {
         attn_pdrop: 0.0,
         ..Gpt2Config::default()
     };
-    let model = Gpt2LmHead::new(&v, &config)?;
+    let model = gpt2_lm(&v, &config)?;
     let training = start(gpu, &v)?;
     let text = tokens(VOCAB, BATCH * STEPS);
     let next = text

@@ -22,9 +22,17 @@ pub struct Gguf {
     pub spaces: Spaces,
     /// Completes `config.json` by what no table tells.
     pub read: fn(&GgufFile, &mut Map<String, Value>) -> Result<()>,
-    /// Metadata that no table tells, of a complete `config.json`, by its name behind that of the
-    /// architecture; or why a reader would load such a model wrongly.
-    pub write: fn(&Value) -> Result<Vec<(&'static str, Meta)>, String>,
+    /// What no table tells of a complete `config.json`; or why a reader would load such a model wrongly.
+    pub write: fn(&Value) -> Result<Told, String>,
+}
+
+/// What a family puts into a file beside what its tables tell.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Metadata, by its name behind that of the architecture.
+    pub metadata: Vec<(&'static str, Meta)>,
+    /// Tensors that follow from the configuration: name and numbers.
+    pub tensors: Vec<(&'static str, Vec<f32>)>,
 }
 
 /// A number of the metadata, and of `config.json`.
@@ -240,7 +248,7 @@ mod tests {
         ignored: &[],
         spaces: Spaces::First,
         read: |_, _| Ok(()),
-        write: |_| Ok(Vec::new()),
+        write: |_| Ok(Told::default()),
     };
 
     #[test]

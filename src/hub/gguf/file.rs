@@ -430,7 +430,8 @@ impl GgufFile {
         ))
     }
 
-    pub(super) fn bad(&self, problem: impl Into<String>) -> Error {
+    /// That something is wrong with the file.
+    pub(crate) fn bad(&self, problem: impl Into<String>) -> Error {
         Error::TensorFile {
             file: self.path.clone(),
             tensor: None,

@@ -17,7 +17,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use blocks::BlockType;
-pub use family::{Gguf, Key, Name, Number, Placed, Spaces, real};
+pub use family::{Gguf, Key, Name, Number, Placed, Spaces, Told, real};
 pub use file::{GgufFile, Stored};
 pub(super) use model::GgufModel;
 pub use value::{List, Value};

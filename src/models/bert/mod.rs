@@ -71,10 +71,8 @@ fn layer(v: &Vars, config: &BertConfig) -> Result<PostNormBlock> {
         ])),
         output: linear(&result, "dense", width, width)?,
         options: AttentionOptions {
-            heads: config.num_attention_heads,
-            causal: false,
             dropout: config.attention_probs_dropout_prob,
-            scale: None,
+            ..AttentionOptions::new(config.num_attention_heads)
         },
     };
     own.module("dropout");

@@ -71,10 +71,8 @@ fn layer(v: &Vars, config: &DistilBertConfig) -> Result<PostNormBlock> {
         ])),
         output: project("out_lin")?,
         options: AttentionOptions {
-            heads: config.n_heads,
-            causal: false,
             dropout: config.attention_dropout,
-            scale: None,
+            ..AttentionOptions::new(config.n_heads)
         },
     };
     own.module("dropout");

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::gguf::GGUF;
-use super::heads::gpt2;
-use super::{Gpt2Config, Gpt2ForSequenceClassification, Gpt2LmHead};
+use super::{Gpt2Config, gpt2, gpt2_classifier, gpt2_lm};
 use crate::error::Result;
 use crate::hub::{Format, Head};
 use crate::models::config::{class, declared, no_head, written};
@@ -131,8 +130,8 @@ impl Config for Gpt2Config {
     fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
         Ok(match head {
             Head::Layers | Head::Base => Box::new(gpt2(v, self)?),
-            Head::CausalLm => Box::new(Gpt2LmHead::new(v, self)?),
-            Head::Sequence => Box::new(Gpt2ForSequenceClassification::new(v, self)?),
+            Head::CausalLm => Box::new(gpt2_lm(v, self)?),
+            Head::Sequence => Box::new(gpt2_classifier(v, self)?),
             _ => return Err(no_head(&GPT2)),
         })
     }

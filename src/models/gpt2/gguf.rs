@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hub::gguf::{Gguf, Key, Meta, Placed, Spaces};
+use crate::hub::gguf::{Gguf, Key, Meta, Placed, Spaces, Told};
 
 pub(super) static GGUF: Gguf = Gguf {
     architecture: "gpt2",
@@ -96,7 +96,7 @@ pub(super) static GGUF: Gguf = Gguf {
 };
 
 /// llama.cpp's GPT-2 is the plain one.
-fn write(config: &Value) -> Result<Vec<(&'static str, Meta)>, String> {
+fn write(config: &Value) -> Result<Told, String> {
     for (key, plain) in [
         ("activation_function", json!("gelu_new")),
         ("scale_attn_weights", json!(true)),
@@ -110,5 +110,8 @@ fn write(config: &Value) -> Result<Vec<(&'static str, Meta)>, String> {
     let width = config["n_embd"].as_u64().unwrap_or(0) as u32;
     let inner = config["n_inner"].is_null();
     let inner = inner.then_some(("feed_forward_length", Meta::Whole(width.saturating_mul(4))));
-    Ok(inner.into_iter().collect())
+    Ok(Told {
+        metadata: inner.into_iter().collect(),
+        tensors: Vec::new(),
+    })
 }

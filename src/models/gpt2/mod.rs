@@ -1,22 +1,19 @@
 //! GPT-2 (Radford et al. 2019), with the parameter names and the values of transformers'
 //! `GPT2Model`.
 
-mod cache;
 mod config;
 #[cfg(feature = "train")]
 mod family;
 #[cfg(feature = "train")]
 mod gguf;
-mod heads;
 
 use std::sync::Arc;
 
-pub use cache::{Gpt2Cache, Gpt2Step};
 pub use config::Gpt2Config;
 #[cfg(feature = "train")]
 pub use family::GPT2;
-pub use heads::{Gpt2ForSequenceClassification, Gpt2LmHead};
 
+use super::decoder::{DecoderClassifier, DecoderLayers, DecoderLm, KeyValueCache, Place};
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -33,6 +30,8 @@ pub struct Gpt2 {
     dropout: f32,
     layers: Vec<Arc<PreNormBlock>>,
     norm: LayerNorm,
+    width: usize,
+    longest: usize,
     /// Whether layers are computed again on the way back instead of kept.
     pub checkpointing: bool,
 }
@@ -66,13 +65,10 @@ impl Gpt2 {
                 .map(|n| layer(n).map(Arc::new))
                 .collect::<Result<_>>()?,
             norm: v.layer_norm("ln_f", width, config.layer_norm_epsilon)?,
+            width,
+            longest: config.n_positions,
             checkpointing: false,
         })
-    }
-
-    /// The word embeddings (V, C), which the language model's output layer shares.
-    pub fn words(&self) -> &Param {
-        &self.words
     }
 
     /// The sum of the embeddings (B, T, C).
@@ -102,25 +98,11 @@ impl Gpt2 {
         tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &wanted))
     }
 
-    /// The last layer's output, normalised (B, T, C), or only the wanted rows of it, for ids (B, T)
-    /// padded on the right: no token sees what follows it, so padding changes nothing before it.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for a sequence longer than there are positions.
-    pub fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
-        let embedded = self.embed(tape, ids)?;
-        let last = (0..self.layers.len()).try_fold(embedded, |x, l| {
-            let wanted = wanted.of_layer(l, self.layers.len());
-            self.layer(tape, l, &x, wanted)
-        })?;
-        Ok(self.norm.forward(tape, &last, None)?.y)
-    }
-
     /// As transformers' `hidden_states`: the embeddings and every layer's output, (B, T, C) each,
     /// the last normalised.
     ///
     /// # Errors
-    /// As [`Gpt2::forward`].
+    /// As [`DecoderLayers::forward`].
     pub fn hidden_states(&self, tape: &Tape, ids: &TokenIds) -> Result<Vec<Tensor>> {
         let mut states = vec![self.embed(tape, ids)?];
         for index in 0..self.layers.len() {
@@ -153,10 +135,10 @@ fn layer(v: &Vars, config: &Gpt2Config, index: usize) -> Result<PreNormBlock> {
         projections: Projections::Joint(Box::new(conv("attn.c_attn", width, 3 * width, range)?)),
         output: conv("attn.c_proj", width, width, residual)?,
         options: AttentionOptions {
-            heads: config.n_head,
             causal: true,
             dropout: config.attn_pdrop,
             scale: Some(config.attention_scale(index)),
+            ..AttentionOptions::new(config.n_head)
         },
     };
     let feed_forward_norm = norm("ln_2")?;
@@ -187,4 +169,101 @@ impl Network for Gpt2 {
     fn set_checkpointing(&mut self, on: bool) {
         self.checkpointing = on;
     }
+}
+
+impl DecoderLayers for Gpt2 {
+    fn words(&self) -> &Param {
+        &self.words
+    }
+
+    fn positions(&self) -> usize {
+        self.longest
+    }
+
+    fn kept(&self) -> Vec<usize> {
+        vec![self.width; self.layers.len()]
+    }
+
+    fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
+        let embedded = self.embed(tape, ids)?;
+        let last = (0..self.layers.len()).try_fold(embedded, |x, l| {
+            let wanted = wanted.of_layer(l, self.layers.len());
+            self.layer(tape, l, &x, wanted)
+        })?;
+        Ok(self.norm.forward(tape, &last, None)?.y)
+    }
+
+    fn read(
+        &self,
+        tape: &Tape,
+        place: &Place,
+        cache: &KeyValueCache,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
+        let words = ops::embedding(tape, &self.words.get()?, &place.ids)?;
+        let positions = ops::embedding(tape, &self.positions.get()?, &place.positions)?;
+        let mut x = ops::add(tape, &words, &positions)?;
+        for (index, (layer, kept)) in self.layers.iter().zip(cache.layers()).enumerate() {
+            let wanted = wanted.of_layer(index, self.layers.len());
+            x = read_layer(tape, layer, &x, place, kept, wanted)?;
+        }
+        Ok(self.norm.forward(tape, &x, None)?.y)
+    }
+}
+
+fn read_layer(
+    tape: &Tape,
+    layer: &PreNormBlock,
+    x: &Tensor,
+    place: &Place,
+    (keys, values): &(Tensor, Tensor),
+    wanted: &Wanted,
+) -> Result<Tensor> {
+    let Projections::Joint(c_attn) = &layer.attention.projections else {
+        let (value, expected) = ("queries, keys and values apart", "GPT-2's joint projection");
+        return Err(Error::argument("generate", "layer", value, expected));
+    };
+    let width = x.shape().last();
+    let normed = layer.attention_norm.forward(tape, x, None)?.y;
+    let qkv = c_attn.forward(tape, &normed)?;
+    ops::cache_append(&qkv, width, &place.starts, keys)?;
+    ops::cache_append(&qkv, 2 * width, &place.starts, values)?;
+    let q = ops::columns(tape, &qkv, 0, width)?;
+    let options = &layer.attention.options;
+    let context = ops::attention(tape, &q, keys, values, Some(&place.lens), options)?;
+    let context = wanted.of(tape, &context)?;
+    let a = layer.attention.output.forward(tape, &context)?;
+    layer.finish(tape, &wanted.of(tape, x)?, &a)
+}
+
+/// Predicts every next token (`GPT2LMHeadModel`).
+pub type Gpt2LmHead = DecoderLm<Gpt2>;
+
+/// Classifies whole sequences by their last token, or predicts numbers from it
+/// (`GPT2ForSequenceClassification`).
+pub type Gpt2ForSequenceClassification = DecoderClassifier<Gpt2>;
+
+/// The layers, declared under `transformer.`.
+fn gpt2(v: &Vars, config: &Gpt2Config) -> Result<Gpt2> {
+    Gpt2::new(&v.at("transformer").depth(Depth::Top), config)
+}
+
+/// Declares the language model.
+///
+/// # Errors
+/// As [`Gpt2::new`].
+pub fn gpt2_lm(v: &Vars, config: &Gpt2Config) -> Result<Gpt2LmHead> {
+    let shape = [config.vocab_size, config.n_embd];
+    let own =
+        (!config.tie_word_embeddings).then_some((shape, Init::Normal(config.initializer_range)));
+    DecoderLm::new(v, gpt2(v, config)?, own, None)
+}
+
+/// Declares the classifier.
+///
+/// # Errors
+/// As [`Gpt2::new`].
+pub fn gpt2_classifier(v: &Vars, config: &Gpt2Config) -> Result<Gpt2ForSequenceClassification> {
+    let shape = LinearShape::new(config.n_embd, config.labels.count());
+    DecoderClassifier::new(v, gpt2(v, config)?, shape.normal(config.initializer_range))
 }

@@ -17,6 +17,7 @@ pub(super) struct Params {
     pub queries: u32,
     pub keys: u32,
     pub heads: u32,
+    pub group: u32,
     pub width: u32,
     pub q_row: u32,
     pub q_first: u32,
@@ -26,6 +27,7 @@ pub(super) struct Params {
     pub v_first: u32,
     pub blocks: u32,
     pub causal: u32,
+    pub window: u32,
     pub has_lens: u32,
     pub lens_at: u32,
     pub layer: u32,
@@ -33,6 +35,7 @@ pub(super) struct Params {
     pub accumulate: u32,
     pub accumulate_v: u32,
     pub scale: f32,
+    pub cap: f32,
     pub keep: f32,
     /// First query, or key, of a dispatch, and how many it has: [`Form::dispatch`] fills them in.
     pub first_row: u32,
@@ -53,6 +56,8 @@ pub(super) struct Flags {
     pub half: bool,
     /// What is read of rows is copied into images first.
     pub image: bool,
+    /// Scores are bounded.
+    pub softcap: bool,
 }
 
 /// Which form of the kernels runs, and its geometry.
@@ -79,17 +84,24 @@ pub(super) fn images(gpu: &Gpu, tensors: &[&Tensor], width: usize) -> Result<boo
 const TILE: u32 = 32;
 
 impl Form {
-    /// The form for heads of `width` columns and as many queries or keys: as `MELOS_KERNELS`
+    /// The form for heads of `width` columns, `group` of them to one of the keys, and so many queries or
+    /// keys: as `MELOS_KERNELS`
     /// forces, else by broadcast on CPU adapters and over workgroup memory on GPUs, where eight
     /// lanes a workgroup would leave most of the machine idle.
-    pub(super) fn of(gpu: &Gpu, width: usize, longest: usize, flags: Flags) -> Result<Form> {
+    pub(super) fn of(
+        gpu: &Gpu,
+        [width, group]: [usize; 2],
+        longest: usize,
+        flags: Flags,
+    ) -> Result<Form> {
         let caps = gpu.caps();
         let subgroup = match gpu.rung() {
             Some(rung) => rung.broadcasts(),
             None => caps.is_cpu && caps.broadcasts(),
         };
         let form = Form::new(subgroup, width as u32, flags);
-        let limit = form.longest(gpu.is_checked());
+        // One kernel loops over all heads of a group.
+        let limit = form.longest(gpu.is_checked()) / group;
         if caps.is_cpu && longest > limit {
             return Err(Error::Kernel {
                 kernel: "attention".into(),
@@ -152,6 +164,7 @@ impl Form {
             .with("VEC4", self.flags.vec4)
             .with("F16", self.flags.half)
             .with("IMAGE", self.flags.image)
+            .with("SOFTCAP", self.flags.softcap)
             .with("DROPOUT", self.flags.dropout);
         let form = if self.subgroup { "_subgroup" } else { "" };
         gpu.kernel(&format!("attention_{name}{form}"), &variant)
@@ -165,10 +178,10 @@ impl Form {
         kernel: &Arc<Kernel>,
         params: &Params,
         bindings: &[Bound<'_>],
-        (rows, batch): (u32, usize),
+        [rows, heads, batch]: [u32; 3],
         work: f64,
     ) -> Result<()> {
-        let columns = f64::from(params.heads) * f64::from(self.width) * batch as f64;
+        let columns = f64::from(params.heads) * f64::from(self.width) * f64::from(batch);
         let most = match gpu.most_of_dispatch() {
             Some(most) => ((most / (work * columns)) as u32 / TILE)
                 .max(1)
@@ -182,7 +195,7 @@ impl Form {
                 ..*params
             };
             let groups = params.rows.div_ceil(TILE) * self.blocks;
-            let grid = Groups::Grid([groups, params.heads, batch as u32]);
+            let grid = Groups::Grid([groups, heads, batch]);
             gpu.dispatch(kernel, &params, bindings, grid)?;
         }
         Ok(())
@@ -201,7 +214,7 @@ impl Form {
         let written = [Some(out), stats.map(|s| &s.0)].into_iter().flatten();
         let read = read.iter().map(Operand::binding);
         let bindings: Vec<_> = read.chain(written.map(Tensor::binding)).collect();
-        let rows = (params.queries, out.dims()[0]);
+        let rows = [params.queries, params.heads, out.dims()[0] as u32];
         let work = 4.0 * f64::from(params.keys);
         self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }
@@ -244,7 +257,7 @@ impl Form {
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dq].map(Tensor::binding);
         let bindings: Vec<_> = read.chain(others).collect();
-        let rows = (params.queries, stats.0.dims()[0]);
+        let rows = [params.queries, params.heads, stats.0.dims()[0] as u32];
         let work = 6.0 * f64::from(params.keys);
         self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }
@@ -267,7 +280,8 @@ impl Form {
         let read = read.iter().chain([dout]).map(Operand::binding);
         let others = [&stats.0, dk, unused.as_ref().unwrap_or(dv)].map(Tensor::binding);
         let bindings: Vec<_> = read.chain(others).collect();
-        let rows = (params.keys, stats.0.dims()[0]);
+        let heads = params.heads / params.group;
+        let rows = [params.keys, heads, stats.0.dims()[0] as u32];
         let work = 8.0 * f64::from(params.queries);
         self.dispatch(gpu, &kernel, params, &bindings, rows, work)
     }

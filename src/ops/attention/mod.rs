@@ -14,19 +14,47 @@ const OP: &str = "attention";
 /// How attention attends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionOptions {
-    /// Number of heads; divides the width C into heads of width D = C / heads.
+    /// Number of heads (NH); divides the width C of queries into heads of width D = C / heads.
     pub heads: usize,
+    /// Number of heads of keys and values (KH), each for NH / KH neighbouring heads of queries (Ainslie
+    /// et al. 2023); as many as of queries if `None`.
+    pub kv_heads: Option<usize>,
     /// A query sees no key after its own position: query t of row b is at the position
     /// max(lens\[b\] − T, 0) + t of the keys. So a batch padded on the right works (T = S), and so
     /// does a cache of capacity S whose first lens\[b\] keys count, those of the T queries last.
     pub causal: bool,
+    /// With `causal`: how many keys a query sees at most, its own the last of them (Beltagy et al. 2020,
+    /// sliding window).
+    pub window: Option<usize>,
+    /// Scores become cap · tanh(score / cap), for this cap (Gemma 2).
+    pub softcap: Option<f32>,
     /// Probability with which a weight is dropped while training, rounded to a multiple of 2⁻¹⁶.
     pub dropout: f32,
     /// Factor of the scores; 1 / √D if `None`.
     pub scale: Option<f32>,
 }
 
-/// Where queries, keys or values lie: columns `first..first + C` of the rows of a tensor.
+impl AttentionOptions {
+    /// Of `heads` heads in which every query sees every key.
+    pub fn new(heads: usize) -> AttentionOptions {
+        AttentionOptions {
+            heads,
+            kv_heads: None,
+            causal: false,
+            window: None,
+            softcap: None,
+            dropout: 0.0,
+            scale: None,
+        }
+    }
+
+    /// KH
+    fn kv_heads(&self) -> usize {
+        self.kv_heads.unwrap_or(self.heads)
+    }
+}
+
+/// Where queries, keys or values lie: columns of the rows of a tensor, from `first` on.
 #[derive(Clone)]
 struct Part {
     tensor: Tensor,
@@ -39,15 +67,16 @@ impl Part {
     }
 }
 
-/// softmax(scale · q·kᵀ)·v for every head: q (B, T, C), k and v (B, S, C) → (B, T, C), all f32 or
-/// all f16.
+/// softmax(scale · q·kᵀ)·v for every head: q (B, T, NH·D), k and v (B, S, KH·D) → (B, T, NH·D), all
+/// f32 or all f16.
 ///
-/// Head h has columns h·D..(h + 1)·D. `lens` (B) u32 says how many keys of each row count, from
+/// Head h has columns h·D..(h + 1)·D, and reads head h·KH/NH of k and v. `lens` (B) u32 says how many keys of each row count, from
 /// the first on; what lies behind them is never used and may hold anything. A query that sees no
 /// key has output and gradient 0. Memory for the backward: two numbers for each query and head.
 ///
 /// # Errors
-/// [`Error::Argument`] unless the heads divide C, 0 ≤ dropout < 1 and the scale is finite;
+/// [`Error::Argument`] unless the heads divide C and their number is a multiple of KH, 0 ≤ dropout < 1,
+/// the scale is finite, the cap above 0 and the window causal and above 0;
 /// [`Error::Shape`], [`Error::DType`]; [`Error::Kernel`] for more keys or queries than a software
 /// adapter can loop over.
 pub fn attention(
@@ -61,8 +90,10 @@ pub fn attention(
     let [batch, queries, width] = dims(q, "q", "(B, T, C)")?;
     let [_, keys, _] = dims(k, "k", "(B, S, C)")?;
     q.expect_float(OP, "q")?;
-    k.expect(OP, "k", &[batch, keys, width], q.dtype())?;
-    v.expect(OP, "v", &[batch, keys, width], q.dtype())?;
+    options.check(width)?;
+    let kv_width = width / options.heads * options.kv_heads();
+    k.expect(OP, "k", &[batch, keys, kv_width], q.dtype())?;
+    v.expect(OP, "v", &[batch, keys, kv_width], q.dtype())?;
     let parts = [q, k, v].map(|tensor| Part {
         tensor: tensor.clone(),
         first: 0,
@@ -70,24 +101,27 @@ pub fn attention(
     attend(tape, parts, [batch, queries, keys, width], lens, options)
 }
 
-/// As [`attention`], with queries, keys and values side by side: qkv (B, T, 3C).
-/// The gradient has the same layout; nothing is copied.
+/// As [`attention`], with queries, keys and values side by side: qkv (B, T, (NH + 2 KH)·D), which is
+/// (B, T, 3C) with as many heads of each. The gradient has the same layout; nothing is copied.
 ///
 /// # Errors
-/// As [`attention`]; [`Error::Shape`] unless the last axis is a multiple of 3.
+/// As [`attention`]; [`Error::Shape`] unless the last axis holds so many heads.
 pub fn attention_packed(
     tape: &Tape,
     qkv: &Tensor,
     lens: Option<&Tensor>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
-    let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, 3C)")?;
+    let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, (NH + 2 KH) D)")?;
     qkv.expect_float(OP, "qkv")?;
-    if !columns.is_multiple_of(3) {
-        return Err(qkv.wrong_shape(OP, "qkv", "(B, T, 3C)"));
+    let heads = options.heads + 2 * options.kv_heads();
+    if heads == 0 || !columns.is_multiple_of(heads) {
+        let expected = format!("(B, T, C) with C a multiple of {heads} heads");
+        return Err(qkv.wrong_shape(OP, "qkv", expected));
     }
-    let width = columns / 3;
-    let parts = [0, width, 2 * width].map(|first| Part {
+    let [width, kv_width] = [options.heads, options.kv_heads()].map(|h| h * (columns / heads));
+    options.check(width)?;
+    let parts = [0, width, width + kv_width].map(|first| Part {
         tensor: qkv.clone(),
         first,
     });
@@ -105,6 +139,23 @@ impl AttentionOptions {
         if self.heads == 0 || !width.is_multiple_of(self.heads) {
             let value = format!("{} for a width of {width}", self.heads);
             return bad("heads", value, "a divisor of the width");
+        }
+        let kv_heads = self.kv_heads();
+        if kv_heads == 0 || !self.heads.is_multiple_of(kv_heads) {
+            let value = format!("{kv_heads} for {} heads of queries", self.heads);
+            return bad("kv_heads", value, "a divisor of the number of heads");
+        }
+        match self.window {
+            Some(0) => return bad("window", "0".into(), "1 or more keys"),
+            Some(window) if !self.causal => {
+                return bad("window", window.to_string(), "none unless causal");
+            }
+            _ => {}
+        }
+        if let Some(cap) = self.softcap
+            && !(cap > 0.0 && cap.is_finite())
+        {
+            return bad("softcap", cap.to_string(), "a finite number above 0");
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return bad("dropout", self.dropout.to_string(), "0 <= p < 1");
@@ -125,7 +176,6 @@ fn attend(
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     let [q, k, v] = &parts;
-    options.check(width)?;
     if let Some(lens) = lens {
         lens.expect(OP, "lens", &[batch], DType::U32)?;
     }
@@ -140,8 +190,10 @@ fn attend(
         dropout: state.is_some(),
         half: q.tensor.is_half(),
         image: form::images(gpu, &tensors, head_width)?,
+        softcap: options.softcap.is_some(),
     };
-    let form = Form::of(gpu, head_width, queries.max(keys), flags)?;
+    let group = options.heads / options.kv_heads();
+    let form = Form::of(gpu, [head_width, group], queries.max(keys), flags)?;
     let (control, lens_at) = control(state, lens)?;
     // Without lens and dropout nothing is read of it.
     let control = control.unwrap_or_else(|| q.tensor.clone());
@@ -149,6 +201,7 @@ fn attend(
         queries: queries as u32,
         keys: keys as u32,
         heads: options.heads as u32,
+        group: group as u32,
         width: head_width as u32,
         q_row: q.row(),
         q_first: q.first as u32,
@@ -158,11 +211,13 @@ fn attend(
         v_first: v.first as u32,
         blocks: form.blocks(),
         causal: u32::from(options.causal),
+        window: options.window.map_or(u32::MAX, |w| w as u32),
         has_lens: u32::from(lens.is_some()),
         lens_at,
         layer: state.map_or(0, |_| tape.next_layer()),
         threshold,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
+        cap: options.softcap.unwrap_or(0.0),
         keep: 65_536.0 / (65_536 - threshold) as f32,
         ..Params::default()
     };

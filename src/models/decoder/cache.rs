@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::{Gpt2, Gpt2LmHead};
+use super::{DecoderLayers, DecoderLm};
 use crate::device::{Gpu, Recording};
 use crate::error::{Error, Result};
 use crate::models::network::Writer;
-use crate::nn::{PreNormBlock, Projections, Wanted};
-use crate::ops::{self, RowSelection, TokenIds, TokenIndex};
+use crate::nn::Wanted;
+use crate::ops::{RowSelection, TokenIds, TokenIndex};
 use crate::tensor::{DType, Tape, Tensor};
 
 const OP: &str = "generate";
 
 /// The keys and values of every layer, for B sequences of up to S tokens.
-pub struct Gpt2Cache {
-    /// (B, S, C), a pair for each layer.
+pub struct KeyValueCache {
+    /// (B, S, KH·D), keys and values of each layer.
     layers: Vec<(Tensor, Tensor)>,
     rows: usize,
     capacity: usize,
@@ -23,26 +23,36 @@ pub struct Gpt2Cache {
     filled: Vec<usize>,
 }
 
-impl Gpt2Cache {
+impl KeyValueCache {
     /// An empty cache for `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors
     /// [`Error::Argument`] for a capacity beyond the model's positions; [`Error::TooLarge`].
-    pub fn new(gpu: &Gpu, model: &Gpt2, rows: usize, capacity: usize) -> Result<Gpt2Cache> {
-        let [positions, width] = model.positions.get()?.dims2(OP, "positions")?;
-        if capacity > positions {
-            let expected = "at most n_positions of config.json; generate fewer tokens";
+    pub fn new(
+        gpu: &Gpu,
+        layers: &dyn DecoderLayers,
+        rows: usize,
+        capacity: usize,
+    ) -> Result<KeyValueCache> {
+        if capacity > layers.positions() {
+            let expected = "at most the positions that config.json says; generate fewer tokens";
             return Err(Error::argument(OP, "capacity", capacity, expected));
         }
-        let room = || Tensor::empty(gpu, [rows, capacity, width], DType::F32);
-        Ok(Gpt2Cache {
-            layers: (0..model.layers.len())
-                .map(|_| Ok((room()?, room()?)))
+        let room = |width: usize| Tensor::empty(gpu, [rows, capacity, width], DType::F32);
+        let kept = layers.kept().into_iter();
+        Ok(KeyValueCache {
+            layers: kept
+                .map(|width| Ok((room(width)?, room(width)?)))
                 .collect::<Result<_>>()?,
             rows,
             capacity,
             filled: vec![0; rows],
         })
+    }
+
+    /// Keys and values of each layer, (B, S, KH·D).
+    pub fn layers(&self) -> &[(Tensor, Tensor)] {
+        &self.layers
     }
 
     /// Tokens of each row that are in the cache.
@@ -62,7 +72,7 @@ impl Gpt2Cache {
 }
 
 /// Reading T more tokens of every sequence, recorded: T = the prompt's length at first, then 1.
-pub struct Gpt2Step {
+pub struct Step {
     gpu: Gpu,
     place: Place,
     last: RowSelection,
@@ -72,12 +82,17 @@ pub struct Gpt2Step {
     logits: Tensor,
 }
 
-impl Gpt2Step {
+impl Step {
     /// Records reading `steps` tokens of every sequence of `cache`.
     ///
     /// # Errors
-    /// As [`Gpt2::forward`].
-    pub fn new(gpu: &Gpu, model: &Gpt2LmHead, cache: &Gpt2Cache, steps: usize) -> Result<Gpt2Step> {
+    /// As [`DecoderLayers::forward`].
+    pub fn new<L: DecoderLayers>(
+        gpu: &Gpu,
+        model: &DecoderLm<L>,
+        cache: &KeyValueCache,
+        steps: usize,
+    ) -> Result<Step> {
         let rows = cache.rows;
         let place = Place {
             ids: TokenIds::empty(gpu, rows, steps)?,
@@ -89,10 +104,10 @@ impl Gpt2Step {
         let (recording, logits) = gpu.record(|| {
             let tape = Tape::inference(gpu);
             let wanted = Wanted::Rows(last.clone());
-            let hidden = model.gpt2.read(&tape, &place, cache, &wanted)?;
+            let hidden = model.layers.read(&tape, &place, cache, &wanted)?;
             model.decode(&tape, &hidden)
         })?;
-        Ok(Gpt2Step {
+        Ok(Step {
             gpu: gpu.clone(),
             place,
             last,
@@ -108,7 +123,7 @@ impl Gpt2Step {
     /// # Errors
     /// [`Error::Shape`] for another number of rows or tokens; [`Error::Argument`] when the cache is
     /// full.
-    pub fn run(&self, cache: &mut Gpt2Cache, tokens: &[&[u32]]) -> Result<Vec<f32>> {
+    pub fn run(&self, cache: &mut KeyValueCache, tokens: &[&[u32]]) -> Result<Vec<f32>> {
         let fits = |row: &&[u32]| (1..=self.steps).contains(&row.len());
         if tokens.len() != cache.rows || !tokens.iter().all(fits) {
             let lens: Vec<String> = tokens.iter().map(|row| row.len().to_string()).collect();
@@ -158,36 +173,36 @@ impl Gpt2Step {
 }
 
 /// Sequences that a model writes, each pass recorded once for its length.
-pub(super) struct Gpt2Writer<'a> {
+pub(super) struct DecoderWriter<'a, L> {
     gpu: Gpu,
-    model: &'a Gpt2LmHead,
-    cache: Gpt2Cache,
-    steps: HashMap<usize, Gpt2Step>,
+    model: &'a DecoderLm<L>,
+    cache: KeyValueCache,
+    steps: HashMap<usize, Step>,
 }
 
-impl<'a> Gpt2Writer<'a> {
+impl<'a, L: DecoderLayers> DecoderWriter<'a, L> {
     pub fn new(
         gpu: &Gpu,
-        model: &'a Gpt2LmHead,
+        model: &'a DecoderLm<L>,
         rows: usize,
         capacity: usize,
-    ) -> Result<Gpt2Writer<'a>> {
-        Ok(Gpt2Writer {
+    ) -> Result<DecoderWriter<'a, L>> {
+        Ok(DecoderWriter {
             gpu: gpu.clone(),
             model,
-            cache: Gpt2Cache::new(gpu, &model.gpt2, rows, capacity)?,
+            cache: KeyValueCache::new(gpu, &model.layers, rows, capacity)?,
             steps: HashMap::new(),
         })
     }
 }
 
-impl Writer for Gpt2Writer<'_> {
+impl<L: DecoderLayers> Writer for DecoderWriter<'_, L> {
     fn read(&mut self, tokens: &[&[u32]]) -> Result<Vec<f32>> {
         let steps = tokens.iter().map(|row| row.len()).max().unwrap_or(0).max(1);
         let step = match self.steps.entry(steps) {
             Entry::Occupied(step) => step.into_mut(),
             Entry::Vacant(place) => {
-                place.insert(Gpt2Step::new(&self.gpu, self.model, &self.cache, steps)?)
+                place.insert(Step::new(&self.gpu, self.model, &self.cache, steps)?)
             }
         };
         step.run(&mut self.cache, tokens)
@@ -195,59 +210,13 @@ impl Writer for Gpt2Writer<'_> {
 }
 
 /// Where the tokens of a step stand.
-struct Place {
+pub struct Place {
     /// (B, T)
-    ids: TokenIds,
+    pub ids: TokenIds,
     /// (B, T)
-    positions: TokenIds,
+    pub positions: TokenIds,
     /// (B) u32, tokens before them.
-    starts: Tensor,
+    pub starts: Tensor,
     /// (B) u32, tokens with them.
-    lens: Tensor,
-}
-
-impl Gpt2 {
-    /// The wanted ones of the hidden states (B, T, C) of tokens that follow those in the cache, and
-    /// appends theirs.
-    fn read(
-        &self,
-        tape: &Tape,
-        place: &Place,
-        cache: &Gpt2Cache,
-        wanted: &Wanted,
-    ) -> Result<Tensor> {
-        let words = ops::embedding(tape, &self.words.get()?, &place.ids)?;
-        let positions = ops::embedding(tape, &self.positions.get()?, &place.positions)?;
-        let mut x = ops::add(tape, &words, &positions)?;
-        for (index, (layer, kept)) in self.layers.iter().zip(&cache.layers).enumerate() {
-            let wanted = wanted.of_layer(index, self.layers.len());
-            x = read_layer(tape, layer, &x, place, kept, wanted)?;
-        }
-        Ok(self.norm.forward(tape, &x, None)?.y)
-    }
-}
-
-fn read_layer(
-    tape: &Tape,
-    layer: &PreNormBlock,
-    x: &Tensor,
-    place: &Place,
-    (keys, values): &(Tensor, Tensor),
-    wanted: &Wanted,
-) -> Result<Tensor> {
-    let Projections::Joint(c_attn) = &layer.attention.projections else {
-        let (value, expected) = ("queries, keys and values apart", "GPT-2's joint projection");
-        return Err(Error::argument(OP, "layer", value, expected));
-    };
-    let width = x.shape().last();
-    let normed = layer.attention_norm.forward(tape, x, None)?.y;
-    let qkv = c_attn.forward(tape, &normed)?;
-    ops::cache_append(&qkv, width, &place.starts, keys)?;
-    ops::cache_append(&qkv, 2 * width, &place.starts, values)?;
-    let q = ops::columns(tape, &qkv, 0, width)?;
-    let options = &layer.attention.options;
-    let context = ops::attention(tape, &q, keys, values, Some(&place.lens), options)?;
-    let context = wanted.of(tape, &context)?;
-    let a = layer.attention.output.forward(tape, &context)?;
-    layer.finish(tape, &wanted.of(tape, x)?, &a)
+    pub lens: Tensor,
 }
