@@ -56,7 +56,7 @@ impl FloatType {
         }
     }
 
-    fn encode(self, values: &[f32]) -> Vec<u8> {
+    pub(super) fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             FloatType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             FloatType::F16 => (values.iter())
@@ -68,7 +68,7 @@ impl FloatType {
         }
     }
 
-    fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         let pairs = || bytes.as_chunks::<2>().0.iter();
         match self {
             FloatType::F32 => (bytes.as_chunks::<4>().0.iter())

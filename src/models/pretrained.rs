@@ -31,7 +31,7 @@ enum Files {
     Merged(BTreeMap<String, Array<'static>>),
 }
 
-/// Opens a model folder, or a bare `.safetensors` file, of any family.
+/// Opens a model folder, a bare `.safetensors` file or a GGUF file, of any family.
 ///
 /// # Errors
 /// As [`hub::open`].
@@ -44,11 +44,14 @@ pub fn is_adapter(folder: &Path) -> bool {
     folder.join(adapter::ADAPTER_CONFIG).exists()
 }
 
-/// The tokeniser in a model's folder, which is read as the family's models read texts.
+/// The tokeniser in a model's folder, which is read as the family's models read texts, or in a GGUF file.
 ///
 /// # Errors
-/// Those of the tokeniser and of [`read_config`].
+/// Those of the tokeniser, of [`read_config`] and of a GGUF file.
 pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenizer> {
+    if hub::gguf::is_gguf(folder) {
+        return Tokenizer::of_files(&open(folder)?.companions()?, folder);
+    }
     let path = folder.join(hub::CONFIG);
     if is_adapter(folder) || !path.exists() {
         return Tokenizer::open_with(folder, dictionary);
@@ -60,7 +63,7 @@ pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenize
 }
 
 impl Pretrained {
-    /// Opens a model folder, or an adapter's with its base: `base`, or where its configuration says.
+    /// Opens a model folder, a GGUF file, or an adapter's folder with its base: `base`, or where its configuration says.
     ///
     /// # Errors
     /// Those of [`hub::open`] and [`adapter`]; [`Error::Folder`] where the base is not to be found.

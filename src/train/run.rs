@@ -430,7 +430,7 @@ pub fn model_of_run(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The model folder meant by `path`: itself, a unit's, the best of a run, or [that of the Hub](hub::local).
+/// The model folder (or GGUF file) meant by `path`: itself, a unit's, the best of a run, or [that of the Hub](hub::local).
 ///
 /// # Errors
 /// [`Error::Folder`] where there is no model.
@@ -441,7 +441,7 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
         let weights = has(hub::WEIGHTS) || has(hub::INDEX);
         (weights && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
     };
-    if is_model(path) {
+    if is_model(path) || hub::gguf::is_gguf(path) {
         return Ok(path.to_path_buf());
     }
     if is_model(&path.join("model")) {
