@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use super::blocks::BlockType;
 use super::value::{Kind, Value};
+use crate::blocks::BlockType;
 use crate::bounded;
 use crate::error::{Error, Result};
 

@@ -177,7 +177,9 @@ fn estimate(
         total.parameters += len;
         total.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
         total.halved += if rule.dtype == DType::F16 { len } else { 0 };
-        total.largest_parameter = total.largest_parameter.max(len * rule.dtype.size());
+        total.largest_parameter = total
+            .largest_parameter
+            .max(rule.dtype.bytes(spec.shape.len()));
     }
     Ok(Estimate::of(&total, stage))
 }
