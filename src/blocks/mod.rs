@@ -146,6 +146,33 @@ impl BlockType {
         }
     }
 
+    /// Whether numbers can be packed so, not only read.
+    pub fn packs(self) -> bool {
+        !matches!(self, BlockType::Q2K | BlockType::Q3K)
+    }
+
+    /// Where in a block the numbers stand that scale all others, in f16 but NF4's, which is an f32.
+    pub fn scales(self) -> &'static [usize] {
+        match self {
+            BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+            BlockType::Q2K => &[80, 82],
+            BlockType::Q3K => &[108],
+            BlockType::Q6K => &[208],
+            _ => &[0],
+        }
+    }
+
+    /// The first number among those that scale blocks which is infinite or none; of packed types.
+    pub fn not_finite(self, bytes: &[u8]) -> Option<f32> {
+        let of = |block: &[u8], at: usize| match self {
+            BlockType::Nf4 => f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+            _ => half_at(block, at),
+        };
+        let blocks = bytes.chunks_exact(self.bytes());
+        let mut all = blocks.flat_map(|block| self.scales().iter().map(move |at| of(block, *at)));
+        all.find(|scale| !scale.is_finite())
+    }
+
     /// The numbers of whole blocks; of a tensor, or of some of its rows.
     pub fn dequantise(self, bytes: &[u8]) -> Vec<f32> {
         if let Some(float) = self.float_type() {

@@ -32,16 +32,8 @@ pub fn blocks(data: &mut Data, kind: BlockType, count: usize) -> (Vec<u8>, Vec<f
     let size = kind.bytes();
     let drawn = data.ids(count * size, 256);
     let mut bytes: Vec<u8> = drawn.iter().map(|b| *b as u8).collect();
-    // Where scales stand in f16; NF4's is an f32.
-    let scales: &[usize] = match kind {
-        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
-        BlockType::Q2K => &[80, 82],
-        BlockType::Q3K => &[108],
-        BlockType::Q6K => &[208],
-        _ => &[0],
-    };
     for block in bytes.chunks_mut(size) {
-        for at in scales {
+        for at in kind.scales() {
             let scale = data.uniform(1, -0.02, 0.02)[0];
             match kind {
                 BlockType::Nf4 => block[*at..at + 4].copy_from_slice(&scale.to_le_bytes()),
