@@ -108,6 +108,7 @@ impl Card<'_> {
             Source::Imdb => "IMDB".into(),
             Source::Rt => "Rotten Tomatoes".into(),
             Source::Newsgroups => "20 Newsgroups".into(),
+            Source::Dbpedia => "DBpedia".into(),
             Source::Files => {
                 let name = data.path.first().or(data.unlabelled.first());
                 let name = name.and_then(|path| path.file_name());

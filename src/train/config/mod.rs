@@ -3,6 +3,7 @@
 //! The order in which a run file comes together: the file (or preset), then `[scale.NAME]`
 //! where one is asked for, then each `--set`, then `[defaults.KIND]` under the stages.
 
+mod data;
 mod merge;
 mod model;
 mod new;
