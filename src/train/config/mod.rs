@@ -113,6 +113,16 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// The stages that fine-tune, or those that pretrain where none does.
+    pub fn main_stages(&self) -> Vec<&StageConfig> {
+        let kinds = [StageKind::Finetune, StageKind::Pretrain];
+        let of_kind = |kind| self.stages.iter().filter(move |s| s.kind == kind).collect();
+        let mut found = kinds.into_iter().map(of_kind);
+        found
+            .find(|stages: &Vec<_>| !stages.is_empty())
+            .unwrap_or_default()
+    }
+
     fn read_table(mut table: Table) -> std::result::Result<Self, Fault> {
         let stages = match table.remove("stage") {
             None => Vec::new(),
