@@ -27,7 +27,7 @@ pub(crate) use lines::Lines;
 pub(super) use lines::open;
 pub use table::is_numbered;
 pub use tables::same_columns;
-pub use tagged::{is_only_tagged, is_tagged, read_tagged};
+pub use tagged::{Words, is_cut, is_only_tagged, is_tagged, read_tagged, read_words};
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
