@@ -9,7 +9,7 @@ use super::artifacts::RunFolder;
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::card;
 use super::artifacts::checkpoints::Checkpoints;
-use super::artifacts::curves::{curves, draw};
+use super::artifacts::curves::draw_all;
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
@@ -390,29 +390,8 @@ fn evaluate_unit(
 
 /// Curves and report of what is done.
 fn show(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
-    draw_curves(config, folder, units)?;
+    draw_all(folder.path(), config, units)?;
     page::write(folder.path(), config)
-}
-
-/// One chart for the pretraining, one for the fine-tuning: their losses have nothing in common.
-fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
-    let lines = log::read(&folder.metrics())?;
-    for (kind, name) in [
-        (StageKind::Pretrain, "pretrain"),
-        (StageKind::Finetune, "finetune"),
-    ] {
-        let chosen = curves(&lines, |unit| {
-            let stage = &config.stages[units.iter().find(|u| u.name == unit)?.stage];
-            (stage.kind == kind).then(|| stage.name.clone())
-        });
-        let title = format!("{}: {name}", config.name);
-        draw(
-            &folder.path().join(format!("loss-{name}.svg")),
-            &title,
-            &chosen,
-        )?;
-    }
-    Ok(())
 }
 
 /// The model folder of the run or unit at `path`, or of that name on the Hub; what is none of them is `path`
