@@ -226,6 +226,34 @@ fn runs_are_listed_and_cleaned_and_their_models_have_cards() {
     assert_eq!(result["metrics"][0]["value"], done["test"]["accuracy"]);
     assert!(!front.contains("base_model") && !front.contains("language"));
 
+    // Where the time went is measured in parts, which add up to the whole and a few are not nothing.
+    let spent = &done["spent"];
+    let part = |name: &str| {
+        spent[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {done}"))
+    };
+    let after = ["first_steps", "steps", "evaluation", "files"].map(part);
+    assert!(
+        after.iter().all(|s| *s > 0.0) && part("reading") > 0.0 && part("model") > 0.0,
+        "{spent}"
+    );
+    let seconds = done["seconds"].as_f64().unwrap();
+    let sum: f64 = after.iter().sum();
+    assert!(
+        sum <= seconds && sum > 0.5 * seconds,
+        "{sum} of {seconds}: {spent}"
+    );
+    assert_eq!(read(&w, "run/several.2/done.json")["spent"]["reading"], 0.0);
+    for name in [
+        "reading text",
+        "first steps",
+        "evaluation",
+        "checkpoints and models",
+    ] {
+        assert!(page(&w).contains(name), "{name}");
+    }
+
     // Nothing goes without a yes; of what is not done, nothing at all.
     let last = "run/several.2/done.json";
     let kept = w.read(last);
