@@ -21,7 +21,6 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::models::Labels as ModelLabels;
-use crate::tensor::DType;
 use crate::text::{Roles, Vocabulary, WordVectors};
 pub(super) use data::{Data, Parts, Texts};
 pub(super) use lesson::Lesson;
