@@ -5,10 +5,12 @@
 //! and tensors. A file is then read as a folder would be: see `model`.
 
 mod blocks;
+mod export;
 mod family;
 mod file;
 mod model;
 mod pre;
+mod said;
 mod tokenizer;
 mod value;
 mod write;
@@ -17,6 +19,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use blocks::BlockType;
+pub use export::{Quant, export};
 pub use family::{Gguf, Key, Name, Number, Placed, Spaces, Told, real};
 pub use file::{GgufFile, Stored};
 pub(super) use model::GgufModel;

@@ -40,6 +40,7 @@ pub(super) mod kind {
     pub const CONTROL: i32 = 3;
     pub const USER: i32 = 4;
     pub const UNUSED: i32 = 5;
+    pub const BYTE: i32 = 6;
 }
 
 /// The space of SentencePiece.
