@@ -2,6 +2,7 @@
 //
 //     ask tokens FILE         texts from standard input, each behind its length in bytes and a line break;
 //                             a line of ids for each, without BOS
+//     ask special FILE        the same, special tokens in the texts as what they are
 //     ask greedy FILE N       the same of prompts: N tokens more, the most probable ones; a line of ids for each
 //     ask quantise TYPE ROW   f32 numbers from standard input, as blocks of ggml's type of that number
 
@@ -28,8 +29,9 @@ static void show(const std::vector<llama_token> &ids) {
 }
 
 int main(int argc, char **argv) {
-    const std::string what = argc > 3 || (argc > 2 && std::string(argv[1]) == "tokens") ? argv[1] : "";
-    if (what.empty()) return 2;
+    const std::string what = argc > 2 ? argv[1] : "";
+    const bool only_tokens = what == "tokens" || what == "special";
+    if (!only_tokens && argc != 4) return 2;
     if (what == "quantise") {
         const std::string in{std::istreambuf_iterator<char>(std::cin), {}};
         const auto type = static_cast<ggml_type>(std::atoi(argv[2]));
@@ -43,7 +45,7 @@ int main(int argc, char **argv) {
     }
     llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
     llama_model_params options = llama_model_default_params();
-    options.vocab_only = what == "tokens";
+    options.vocab_only = only_tokens;
     llama_model *model = llama_model_load_from_file(argv[2], options);
     if (!model) {
         std::fprintf(stderr, "llama.cpp does not open %s\n", argv[2]);
@@ -54,7 +56,7 @@ int main(int argc, char **argv) {
     while (std::getline(std::cin, line)) {
         std::string text(std::strtoul(line.c_str(), nullptr, 10), '\0');
         std::cin.read(text.data(), text.size());
-        if (what == "tokens") {
+        if (only_tokens) {
             show(tokens(vocab, text, false));
             continue;
         }

@@ -47,6 +47,7 @@ pub struct GgufFile {
 struct Place {
     kind: Kind,
     start: usize,
+    end: usize,
 }
 
 /// A tensor as it lies in a file.
@@ -156,7 +157,7 @@ impl GgufFile {
             1 => {
                 return Err(self.bad("is of version 1; convert the model again with llama.cpp"));
             }
-            v if v.swap_bytes() <= VERSION => {
+            v if v != 0 && v.swap_bytes() <= VERSION => {
                 return Err(self.bad("is for machines of the other byte order; take the usual one"));
             }
             v => return Err(self.bad(format!("is of version {v}; versions 2 and 3 are read"))),
@@ -185,7 +186,8 @@ impl GgufFile {
             if places.contains_key(&name) {
                 return Err(self.damaged(&format!("'{name}' stands twice in its header")));
             }
-            places.insert(name, Place { kind, start });
+            let end = cursor.at;
+            places.insert(name, Place { kind, start, end });
         }
         let mut found: Vec<(String, Vec<usize>, u32, usize)> = Vec::new();
         for _ in 0..tensors {
@@ -338,7 +340,7 @@ impl GgufFile {
     /// A value of the metadata.
     pub fn value(&self, key: &str) -> Option<Value<'_>> {
         let place = self.keys.get(key)?;
-        Value::read(place.kind, self.map.get(place.start..)?)
+        Value::read(place.kind, self.map.get(place.start..place.end)?)
     }
 
     /// A value of the metadata, if it is there, of the kind that `read` takes.

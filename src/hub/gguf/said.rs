@@ -22,10 +22,16 @@ pub(super) fn tokenizer(
     let json = file(files, "tokenizer.json")?
         .ok_or("it has no tokenizer.json, without which no reader opens such a file")?;
     let config = file(files, "tokenizer_config.json")?.unwrap_or_default();
-    let all = Tokenizer::new(&json, rows)?;
-    let mut metadata = match &json["model"]["byte_fallback"] {
-        Value::Bool(true) => all.sentence_pieces()?,
-        _ => all.byte_level()?,
+    let mut all = Tokenizer::new(&json, rows)?;
+    let pieces = json["model"]["byte_fallback"] == true;
+    if let Some(unknown) = named(&config, "unk_token").filter(|_| pieces)
+        && let Some(id) = all.ids.get(unknown)
+    {
+        all.kinds[*id] = kind::UNKNOWN;
+    }
+    let mut metadata = match pieces {
+        true => all.sentence_pieces()?,
+        false => all.byte_level()?,
     };
     metadata.push((TOKENS.into(), Meta::Texts(all.tokens.clone())));
     metadata.push((KINDS.into(), Meta::Wholes(all.kinds.clone())));
@@ -97,7 +103,8 @@ impl<'a> Tokenizer<'a> {
         }
         let vocabulary = model["vocab"].as_object().into_iter().flatten();
         // Rows without a token have one that nothing is cut into.
-        let mut tokens: Vec<String> = (0..rows).map(|id| format!("[PAD{id}]")).collect();
+        let unused = |id: usize| format!("[PAD{id}]");
+        let mut tokens: Vec<String> = (0..rows).map(unused).collect();
         let mut kinds = vec![kind::UNUSED; rows];
         let mut ids = HashMap::new();
         let mut place = |token: &'a str, id: &Value, of: i32| {
@@ -115,10 +122,10 @@ impl<'a> Tokenizer<'a> {
         for (token, id) in vocabulary {
             let byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
             let fallback = model["byte_fallback"] == true;
-            let of = if byte && fallback {
-                kind::BYTE
-            } else {
-                kind::NORMAL
+            let of = match id.as_u64() {
+                _ if byte && fallback => kind::BYTE,
+                Some(id) if *token == unused(id as usize) => kind::UNUSED,
+                _ => kind::NORMAL,
             };
             place(token, id, of)?;
         }
