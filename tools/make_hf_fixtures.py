@@ -86,13 +86,21 @@ def roberta_config(kind=transformers.RobertaConfig, **more):
     )
 
 
+def kin_config(kind, **more):
+    """Llama and its kin."""
+    sizes = dict(vocab_size=V, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, intermediate_size=20,
+                 num_hidden_layers=2, max_position_embeddings=P, pad_token_id=PAD, bos_token_id=CLS,
+                 eos_token_id=SEP, attention_dropout=0.0, attn_implementation="eager")
+    return kind(**sizes | more)
+
+
 # --- data -------------------------------------------------------------------------------------
 
 
 def randomise(model, rng):
     """Parameters at scales at which attention is not uniform and gradients are not small."""
     for name, parameter in model.named_parameters():
-        norm = "LayerNorm" in name or "layer_norm" in name or ".ln_" in name
+        norm = "LayerNorm" in name or "norm" in name or ".ln_" in name
         if name.endswith("weight") and norm:
             values = 1 + normal(rng, *parameter.shape, scale=0.2)
         else:
@@ -316,21 +324,21 @@ def causal_labels(call, tensors):
     return labels
 
 
-def gpt2_lm(name, seed):
+def causal_lm(name, seed, model):
     rng = np.random.RandomState(seed)
-    model = transformers.GPT2LMHeadModel(gpt2_config())
     randomise(model, rng)
     folder(model, name)
     call, tensors = inputs_of(rng, model, types=False)
+    if "GPT2" not in type(model).__name__:
+        del call["attention_mask"]  # a window of nothing but padding would be NaN there
     labels = causal_labels(call, tensors)
     tensors |= train(model, call, labels, causal_loss(labels), same_name)
-    write(name, "GPT2LMHeadModel; the logits at t predict the label at t + 1; mean over these", name,
+    write(name, f"{type(model).__name__}; the logits at t predict the label at t + 1; mean over these", name,
           tensors)
 
 
-def gpt2_classifier(name, seed):
+def last_classifier(name, seed, model):
     rng = np.random.RandomState(seed)
-    model = transformers.GPT2ForSequenceClassification(gpt2_config(n_layer=1, num_labels=3))
     randomise(model, rng)
     folder(model, name)
     call, tensors = inputs_of(rng, model, types=False)
@@ -338,8 +346,7 @@ def gpt2_classifier(name, seed):
     tensors["input.labels"] = i32(labels)
     loss_of = lambda out: F.cross_entropy(out.logits, labels)
     tensors |= train(model, call, labels, loss_of, same_name)
-    write(name, "GPT2ForSequenceClassification, one layer; logits of each row's last token", name,
-          tensors)
+    write(name, f"{type(model).__name__}, one layer; logits of each row's last token", name, tensors)
 
 
 # --- adapters ---------------------------------------------------------------------------------
@@ -427,6 +434,77 @@ def roberta():
     mlm("xlm_roberta_mlm", 56, transformers.XLMRobertaForMaskedLM(config), types=False)
 
 
+def llama():
+    t = transformers
+    llama3 = dict(rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                  original_max_position_embeddings=8)
+    # Windows and caps so small that they matter to so short texts.
+    for seed, name, model, kind, more in (
+        (61, "llama_lm", t.LlamaForCausalLM, t.LlamaConfig,
+         dict(rope_parameters=llama3, attention_bias=True, mlp_bias=True)),
+        (62, "mistral_lm", t.MistralForCausalLM, t.MistralConfig, dict(sliding_window=3, tie_word_embeddings=True, num_hidden_layers=1)),
+        (63, "qwen2_lm", t.Qwen2ForCausalLM, t.Qwen2Config,
+         dict(use_sliding_window=True, sliding_window=4, max_window_layers=1,
+              rope_parameters=dict(rope_type="yarn", rope_theta=50.0, factor=2.0,
+                                   original_max_position_embeddings=7))),
+        (64, "qwen3_lm", t.Qwen3ForCausalLM, t.Qwen3Config,
+         dict(head_dim=6, num_hidden_layers=1, rope_parameters=dict(rope_type="linear", rope_theta=100.0, factor=2.0))),
+        (65, "gemma_lm", t.GemmaForCausalLM, t.GemmaConfig, dict(head_dim=6, num_hidden_layers=1)),
+        (66, "gemma2_lm", t.Gemma2ForCausalLM, t.Gemma2Config,
+         dict(head_dim=4, sliding_window=3, query_pre_attn_scalar=5, attn_logit_softcapping=2.0,
+              final_logit_softcapping=3.0)),
+        (67, "gemma3_lm", t.Gemma3ForCausalLM, t.Gemma3TextConfig,
+         dict(head_dim=4, sliding_window=3, query_pre_attn_scalar=5,
+              layer_types=["sliding_attention", "full_attention"])),
+        (68, "phi3_lm", t.Phi3ForCausalLM, t.Phi3Config,
+         dict(hidden_size=32, intermediate_size=12, num_hidden_layers=1, original_max_position_embeddings=8,
+              rope_parameters=dict(rope_type="longrope", rope_theta=100.0, partial_rotary_factor=0.5,
+                                   short_factor=[1.0, 1.5], long_factor=[2.0, 3.0]))),
+    ):
+        causal_lm(name, seed, model(kin_config(kind, **more)))
+    config = kin_config(t.LlamaConfig, num_hidden_layers=1, num_labels=3)
+    last_classifier("llama_classifier", 71, t.LlamaForSequenceClassification(config))
+    config = kin_config(t.LlamaConfig, num_hidden_layers=1, num_labels=5, classifier_dropout=0.0)
+    token_classifier("llama_token_classifier", 72, t.LlamaForTokenClassification(config), types=False)
+    adapter("llama_lora", 73, t.LlamaForCausalLM, False, "llama_lm",
+            LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=6, lora_dropout=0.0, target_modules="all-linear"),
+            causal_labels, lambda out, labels: causal_loss(labels)(out), "LoRA on all linear layers but the last")
+    rope()
+
+
+def rope():
+    """The angles of real models' settings, and of each kind of scaling."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    cases = []
+    for length, theta, width, positions, scaling in (
+        (10, 500000.0, 64, 131072, dict(rope_type="llama3", factor=32.0, low_freq_factor=1.0,
+                                        high_freq_factor=4.0, original_max_position_embeddings=8192)),
+        (10, 10000.0, 64, 2048, dict(rope_type="linear", factor=4.0)),
+        (3000, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
+        (10, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
+        (10, 1000000.0, 128, 131072, dict(rope_type="yarn", factor=4.0,
+                                          original_max_position_embeddings=32768)),
+        (10, 10000.0, 128, 16384, dict(rope_type="yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, mscale=0.7,
+                                       mscale_all_dim=1.2, original_max_position_embeddings=4096,
+                                       truncate=False)),
+        (4096, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(48)],
+                                         long_factor=[1 + i / 3 for i in range(48)])),
+        (4097, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(48)],
+                                         long_factor=[1 + i / 3 for i in range(48)])),
+    ):
+        # Rounded to what the file holds.
+        config = transformers.LlamaConfig(hidden_size=2 * width, num_attention_heads=2,
+                                          max_position_embeddings=positions,
+                                          rope_parameters=dict(rope_theta=theta, **scaling))
+        make = ROPE_INIT_FUNCTIONS[scaling["rope_type"]]
+        frequencies, scale = make(config, "cpu", seq_len=length)
+        cases.append(dict(length=length, config=json.loads(config.to_json_string()), scale=scale,
+                          frequencies=[float(f"{f:.9g}") for f in frequencies.tolist()]))
+    (OUT / "rope.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+
+
 def main():
     shutil.rmtree(HF, ignore_errors=True)
     HF.mkdir(parents=True)
@@ -445,8 +523,9 @@ def main():
     config = bert_config(num_hidden_layers=1, num_labels=5)
     token_classifier("bert_token_classifier", 36, transformers.BertForTokenClassification(config),
                      types=True)
-    gpt2_lm("gpt2_lm", 37)
-    gpt2_classifier("gpt2_classifier", 38)
+    causal_lm("gpt2_lm", 37, transformers.GPT2LMHeadModel(gpt2_config()))
+    model = transformers.GPT2ForSequenceClassification(gpt2_config(n_layer=1, num_labels=3))
+    last_classifier("gpt2_classifier", 38, model)
     adapter("bert_lora", 39, transformers.BertForSequenceClassification, True, "bert_classifier",
             LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, lora_dropout=0.0,
                        target_modules=["query", "value"]),
@@ -460,6 +539,7 @@ def main():
             "rank-stabilised LoRA on c_attn: layer 0 has r 3, alpha 5; layer 1 r 4, alpha 6")
     distilbert()
     roberta()
+    llama()
     total = sum(f.stat().st_size for f in OUT.rglob("*") if f.is_file())
     print(f"tests/fixtures: {total:,} bytes")
     assert total < 2 << 20

@@ -1,12 +1,18 @@
 //! A model from files, an adapter merged into its base: what training starts from and inference uses.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::family::{Config, Reading, formats, read_config};
+use crate::blocks::BlockType;
 use crate::error::{Error, Result};
-use crate::hub::{self, Architecture, Array, Checkpoint, Layout, LoadReport, adapter};
-use crate::tensor::ParamStore;
+use crate::hub::{
+    self, Architecture, Array, Checkpoint, ElementType, Format, Layout, LoadReport, adapter,
+};
+use crate::nn::Vars;
+use crate::ops::WeightLayout;
+use crate::tensor::{DType, ParamStore};
 use crate::text::Tokenizer;
 
 /// A model from files: its configuration and its tensors by canonical name.
@@ -200,6 +206,45 @@ impl Pretrained {
         }
     }
 
+    /// The matrices of a model that can be held in blocks, with what they are held in: `base`, or else what
+    /// their file has them in.
+    pub fn packed(
+        &self,
+        vars: &Vars,
+        format: &Format,
+        base: Option<BlockType>,
+    ) -> BTreeMap<String, BlockType> {
+        let linears = vars.linears().into_iter();
+        let rows = linears.filter(|(_, shape)| shape.layout == WeightLayout::OutIn);
+        let mut able: BTreeSet<String> = rows.map(|(name, _)| format!("{name}.weight")).collect();
+        able.extend(format.vocabulary.iter().map(|name| (*name).to_string()));
+        let kind_of = |name: &str| match &self.files {
+            Files::Model(checkpoint) => match checkpoint.info(name)?.dtype {
+                ElementType::Packed(kind) => Some(kind).filter(|k| k.float_type().is_none()),
+                ElementType::Plain(_) => None,
+            },
+            Files::Merged(_) => None,
+        };
+        let specs = vars.specs().into_iter();
+        let kinds = specs.filter(|spec| able.contains(&spec.name)).map(|spec| {
+            let kind = base.or_else(|| kind_of(&spec.name));
+            let whole = |kind: &BlockType| spec.shape.last().is_multiple_of(kind.elements());
+            (spec.name.clone(), kind.filter(whole))
+        });
+        kinds
+            .filter_map(|(name, kind)| Some((name, kind?)))
+            .collect()
+    }
+
+    /// A tensor's blocks, where the file has it in blocks of this kind.
+    fn blocks(&self, name: &str, kind: BlockType) -> Result<Option<Cow<'_, [u8]>>> {
+        let Files::Model(checkpoint) = &self.files else {
+            return Ok(None);
+        };
+        let found = checkpoint.blocks(name)?.filter(|(found, _)| *found == kind);
+        Ok(found.map(|(_, bytes)| bytes))
+    }
+
     /// Overwrites the parameters of `store` that it has, those but `missing`; the others stay as they
     /// began.
     ///
@@ -207,18 +252,28 @@ impl Pretrained {
     /// Those of reading; [`Error::TensorFile`] for a number that is not finite.
     pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
         for spec in store.specs().filter(|spec| brings(&spec.name, missing)) {
-            let values = self.values(&spec.name)?;
-            if let Some(wrong) = values.iter().find(|x| !x.is_finite()) {
-                return Err(Error::TensorFile {
+            let tensor = store.get(&spec.name)?;
+            let check = |wrong: Option<f32>| match wrong {
+                Some(wrong) => Err(Error::TensorFile {
                     file: self.path.clone(),
                     tensor: Some(spec.name.clone()),
                     problem: format!(
                         "holds {wrong}, with which nothing can be computed; copy the model again, or \
                          take one from before its training diverged"
                     ),
-                });
+                }),
+                None => Ok(()),
+            };
+            if let DType::Packed(kind) = tensor.dtype()
+                && let Some(blocks) = self.blocks(&spec.name, kind)?
+            {
+                check(kind.not_finite(&blocks))?;
+                tensor.write_blocks(&blocks)?;
+                continue;
             }
-            store.get(&spec.name)?.write_rounded(&values)?;
+            let values = self.values(&spec.name)?;
+            check(values.iter().copied().find(|x| !x.is_finite()))?;
+            tensor.write_rounded(&values)?;
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ impl Rope {
     }
 
     /// What cosines and sines are multiplied by.
-    fn scale(&self) -> f32 {
+    pub fn scale(&self) -> f32 {
         match self.scaling {
             RopeScaling::Yarn { scale, .. } | RopeScaling::LongRope { scale, .. } => scale as f32,
             _ => 1.0,

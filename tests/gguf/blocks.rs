@@ -8,7 +8,8 @@ const FILE: &str = "blocks.safetensors";
 
 #[test]
 fn blocks_have_the_numbers_that_the_gguf_package_finds() {
-    for kind in BlockType::all() {
+    // NF4 is none of GGUF's.
+    for kind in BlockType::all().filter(|kind| kind.name() != "NF4") {
         let name = kind.name();
         let blocks = raw(FILE, &format!("{name}.blocks"));
         let expected = floats(FILE, &format!("{name}.values"));

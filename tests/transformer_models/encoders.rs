@@ -107,6 +107,14 @@ pub fn tagger(model: &Model, tagger: &EncoderTagger) {
     let inputs = batch.inputs();
     let tape = model.inference();
     model.hidden_states(&tagger.encoder.hidden_states(&tape, &inputs).unwrap());
+    labels_tokens(model, tagger);
+}
+
+/// Of any family's: the logits, and how they train.
+pub fn labels_tokens(model: &Model, tagger: &dyn Tagger) {
+    let batch = Batch::of(model);
+    let inputs = batch.inputs();
+    let tape = model.inference();
     model.near_inside("act.logits", &tagger.logits(&tape, &inputs).unwrap());
     let labels = model.fixture.u32("input.labels");
     let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));

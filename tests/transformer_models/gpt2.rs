@@ -30,13 +30,7 @@ fn language_model(name: &str, plan: &LoraPlan) -> Model {
     model.hidden_states(&lm.layers.hidden_states(&tape, &ids).unwrap());
     let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
     model.near_inside("act.logits", &logits);
-    // The target of a position is the label of the next.
-    let steps = model.fixture.shape("input.ids")[1];
-    let labels = model.fixture.u32("input.labels");
-    let shifted: Vec<u32> = labels
-        .chunks(steps)
-        .flat_map(|row| [&row[1..], &[u32::MAX]].concat())
-        .collect();
+    let shifted = model.next_tokens();
     let (targets, weights) = (model.u32s(&shifted), model.mean_weights(&shifted));
     model.covers_all();
     model.trains_alike(|tape| lm.loss(tape, &inputs, &targets, &weights));
@@ -55,13 +49,7 @@ fn classifier_is_transformers() {
     let ids = model.ids();
     let tape = model.inference();
     model.hidden_states(&classifier.layers.hidden_states(&tape, &ids).unwrap());
-    let steps = model.fixture.shape("input.ids")[1] as u32;
-    let lens = model.fixture.u32("input.lens");
-    let last: Vec<u32> = (0..)
-        .zip(&lens)
-        .map(|(b, len)| b * steps + len - 1)
-        .collect();
-    let last = model.selection(&last);
+    let last = model.last_tokens();
     let lens = model.lens();
     let inputs = Tokens {
         last: Some(&last),

@@ -11,6 +11,7 @@ mod distilbert;
 mod encoders;
 mod generation;
 mod gpt2;
+mod llama;
 mod mixed;
 mod roberta;
 mod support;

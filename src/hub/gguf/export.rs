@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::blocks::BlockType;
 use super::family::{Gguf, Number, Placed, Told, reordered, transposed};
 use super::said;
 use super::write::{Head as Tensor, Meta, write};
 use crate::atomic::write_file_with;
+use crate::blocks::BlockType;
 use crate::error::{Error, Result};
 use crate::hub::array::FloatType;
 use crate::hub::checkpoint::Checkpoint;

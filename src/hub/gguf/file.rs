@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use super::blocks::BlockType;
 use super::value::{Kind, Value};
+use crate::blocks::BlockType;
 use crate::bounded;
 use crate::error::{Error, Result};
 
@@ -230,7 +230,8 @@ impl GgufFile {
         (data, offset, alignment): (usize, usize, usize),
     ) -> Result<Stored> {
         let kind = BlockType::numbered(kind).map_err(|other| {
-            let read: Vec<&str> = BlockType::all().map(BlockType::name).collect();
+            let read = BlockType::all().filter(|kind| kind.number().is_some());
+            let read: Vec<&str> = read.map(BlockType::name).collect();
             let problem = format!(
                 "is packed as {other}, which is not read here; take a file of another kind: {}",
                 read.join(", ")

@@ -4,7 +4,6 @@
 //! What a family has to say of such files is a [`Gguf`] of its `Format`: the architecture's name, sizes
 //! and tensors. A file is then read as a folder would be: see `model`.
 
-mod blocks;
 mod export;
 mod family;
 mod file;
@@ -18,7 +17,7 @@ mod write;
 use std::io::Read;
 use std::path::Path;
 
-pub use blocks::BlockType;
+pub use crate::blocks::BlockType;
 pub use export::{Quant, export};
 pub use family::{Gguf, Key, Name, Number, Placed, Spaces, Told, real};
 pub use file::{GgufFile, Stored};

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::blocks::BlockType;
 use super::family::{Gguf, Placed, in_order, reordered, transposed};
 use super::file::GgufFile;
 use super::tokenizer;
+use crate::blocks::BlockType;
 use crate::error::Result;
 use crate::hub::array::Array;
 use crate::hub::format::{Format, Head};

@@ -1,8 +1,8 @@
 //! Writing GGUF files.
 
+use crate::blocks::BlockType;
 use std::io::{self, Write};
 
-use super::blocks::BlockType;
 use super::file::{ALIGNMENT, DEFAULT_ALIGNMENT, MAGIC, VERSION};
 use super::value::Kind;
 
@@ -70,7 +70,9 @@ pub(super) fn write(
         for side in tensor.shape.iter().rev() {
             put_count(&mut header, *side);
         }
-        header.extend_from_slice(&tensor.kind.number().to_le_bytes());
+        // What GGUF does not have is refused before.
+        let number = tensor.kind.number().unwrap_or(u32::MAX);
+        header.extend_from_slice(&number.to_le_bytes());
         put_count(&mut header, offset);
         offset += tensor.bytes()?.next_multiple_of(DEFAULT_ALIGNMENT);
     }

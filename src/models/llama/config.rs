@@ -63,6 +63,31 @@ pub(super) struct Read {
 }
 
 impl LlamaConfig {
+    /// The configuration in a `config.json`, of the family that `model_type` names.
+    ///
+    /// # Errors
+    /// [`crate::Error::ModelConfig`] for another family, or when a field has the wrong type or value.
+    pub fn from_json(json: &Value) -> Result<LlamaConfig> {
+        let kind = json["model_type"].as_str().unwrap_or_default();
+        let unknown = || {
+            wrong(
+                "model_type",
+                format!("is '{kind}', which is no kin of Llama's"),
+            )
+        };
+        LlamaConfig::read(Kin::named(kind).ok_or_else(unknown)?, json)
+    }
+
+    /// The angles that position 1 turns each pair of columns by in texts of `steps` positions, and what
+    /// cosines and sines are multiplied by.
+    ///
+    /// # Errors
+    /// [`crate::Error::ModelConfig`].
+    pub fn angles(&self, steps: usize) -> Result<(Vec<f32>, f32)> {
+        let rope = self.derived()?.rope.full.rope();
+        Ok((rope.frequencies(steps), rope.scale()))
+    }
+
     /// The configuration in a `config.json` of this family.
     ///
     /// # Errors

@@ -3,14 +3,12 @@
 use serde_json::{Value, json};
 
 use super::kin::{self, Kin};
-use super::{Llama, LlamaConfig, gguf};
+use super::{LlamaConfig, gguf};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
 use crate::models::config::{class, declared, no_head, written};
-use crate::models::decoder::{DecoderClassifier, DecoderLm, DecoderTagger};
 use crate::models::{Config, Dropouts, Extent, Family, Labels, Network, Sizes};
-use crate::nn::{LinearShape, Vars};
-use crate::tensor::{Depth, Init};
+use crate::nn::Vars;
 use crate::text::tokenizer::Family as Specials;
 
 /// One of the families.
@@ -226,23 +224,11 @@ impl Config for LlamaConfig {
     }
 
     fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
-        let layers = Llama::new(&v.at("model").depth(Depth::Top), self)?;
-        let read = self.derived()?;
-        let labels = LinearShape::new(self.hidden_size, self.labels.count());
-        let labels = labels.normal(self.initializer_range);
         Ok(match head {
-            Head::Layers | Head::Base => Box::new(layers),
-            Head::CausalLm => {
-                let shape = [self.vocab_size, self.hidden_size];
-                let init = Init::Normal(self.initializer_range);
-                let own = (!self.tie_word_embeddings).then_some((shape, init));
-                Box::new(DecoderLm::new(v, layers, own, read.logit_cap)?)
-            }
-            Head::Sequence => Box::new(DecoderClassifier::new(v, layers, labels)?),
-            Head::Token => {
-                let dropout = read.token_dropout;
-                Box::new(DecoderTagger::new(v, layers, labels, dropout)?)
-            }
+            Head::Layers | Head::Base => Box::new(self.layers(v)?),
+            Head::CausalLm => Box::new(self.language_model(v)?),
+            Head::Sequence => Box::new(self.classifier(v)?),
+            Head::Token => Box::new(self.tagger(v)?),
             _ => return Err(no_head(self.family())),
         })
     }

@@ -70,6 +70,13 @@ impl Kin {
     pub fn llama() -> &'static Kin {
         &LLAMA
     }
+
+    pub fn named(model_type: &str) -> Option<&'static Kin> {
+        let all = [
+            &LLAMA, &MISTRAL, &QWEN2, &QWEN3, &GEMMA, &GEMMA2, &GEMMA3, &PHI3,
+        ];
+        all.into_iter().find(|kin| kin.model_type == model_type)
+    }
 }
 
 /// Llama 1 to 3.3, SmolLM, TinyLlama.

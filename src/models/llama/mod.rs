@@ -15,7 +15,9 @@ pub use config::LlamaConfig;
 #[cfg(feature = "train")]
 pub use family::{GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3};
 
-use super::decoder::{DecoderLayers, KeyValueCache, Place};
+use super::decoder::{
+    DecoderClassifier, DecoderLayers, DecoderLm, DecoderTagger, KeyValueCache, Place,
+};
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -118,6 +120,46 @@ impl Llama {
             *last = self.norm.forward(tape, last, None)?.y;
         }
         Ok(states)
+    }
+}
+
+impl LlamaConfig {
+    /// Declares the layers, under `model.`.
+    fn layers(&self, v: &Vars) -> Result<Llama> {
+        Llama::new(&v.at("model").depth(Depth::Top), self)
+    }
+
+    /// Declares what predicts every next token (`LlamaForCausalLM`).
+    ///
+    /// # Errors
+    /// As [`Llama::new`].
+    pub fn language_model(&self, v: &Vars) -> Result<DecoderLm<Llama>> {
+        let shape = [self.vocab_size, self.hidden_size];
+        let init = Init::Normal(self.initializer_range);
+        let own = (!self.tie_word_embeddings).then_some((shape, init));
+        DecoderLm::new(v, self.layers(v)?, own, self.derived()?.logit_cap)
+    }
+
+    fn score(&self) -> LinearShape {
+        LinearShape::new(self.hidden_size, self.labels.count()).normal(self.initializer_range)
+    }
+
+    /// Declares what classifies whole sequences by their last token, or predicts numbers from it
+    /// (`LlamaForSequenceClassification`).
+    ///
+    /// # Errors
+    /// As [`Llama::new`].
+    pub fn classifier(&self, v: &Vars) -> Result<DecoderClassifier<Llama>> {
+        DecoderClassifier::new(v, self.layers(v)?, self.score())
+    }
+
+    /// Declares what classifies every token (`LlamaForTokenClassification`).
+    ///
+    /// # Errors
+    /// As [`Llama::new`].
+    pub fn tagger(&self, v: &Vars) -> Result<DecoderTagger<Llama>> {
+        let dropout = self.derived()?.token_dropout;
+        DecoderTagger::new(v, self.layers(v)?, self.score(), dropout)
     }
 }
 

@@ -167,7 +167,7 @@ fn estimate(
     let mut total = ModelSizes {
         parameters: 0,
         trainable: 0,
-        halved: 0,
+        held: 0,
         largest_parameter: 0,
         extent: sizes.extent(),
     };
@@ -176,8 +176,10 @@ fn estimate(
         let rule = built.rule(&spec, stage);
         total.parameters += len;
         total.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
-        total.halved += if rule.dtype == DType::F16 { len } else { 0 };
-        total.largest_parameter = total.largest_parameter.max(len * rule.dtype.size());
+        total.held += rule.dtype.bytes(spec.shape.len());
+        total.largest_parameter = total
+            .largest_parameter
+            .max(rule.dtype.bytes(spec.shape.len()));
     }
     Ok(Estimate::of(&total, stage))
 }

@@ -1,14 +1,17 @@
-//! The ways in which GGUF packs numbers: blocks of 32 or 256 that share a scale. Read bit for bit as the
-//! `gguf` package of Python reads them, and written as it, or llama.cpp, writes them.
+//! The ways in which frozen weights are packed: blocks of 32 or 256 numbers that share a scale, as in GGUF,
+//! read bit for bit as its Python package reads them, and written as it, or llama.cpp, writes them; and
+//! blocks of 64, NF4.
 
+mod float;
 mod k;
 mod k_quantise;
 mod legacy;
+mod nf4;
+
+pub use float::FloatType;
 
 use half::f16;
 use rayon::prelude::*;
-
-use crate::hub::array::FloatType;
 
 /// Blocks that are packed or unpacked as one piece of work.
 const PIECE: usize = 512;
@@ -30,23 +33,25 @@ pub enum BlockType {
     Q4K,
     Q5K,
     Q6K,
+    Nf4,
 }
 
-/// Type, its number in files, its name, numbers and bytes of a block.
-const TYPES: [(BlockType, u32, &str, usize, usize); 13] = [
-    (BlockType::F32, 0, "F32", 1, 4),
-    (BlockType::F16, 1, "F16", 1, 2),
-    (BlockType::Bf16, 30, "BF16", 1, 2),
-    (BlockType::Q8_0, 8, "Q8_0", 32, 34),
-    (BlockType::Q4_0, 2, "Q4_0", 32, 18),
-    (BlockType::Q4_1, 3, "Q4_1", 32, 20),
-    (BlockType::Q5_0, 6, "Q5_0", 32, 22),
-    (BlockType::Q5_1, 7, "Q5_1", 32, 24),
-    (BlockType::Q2K, 10, "Q2_K", 256, 84),
-    (BlockType::Q3K, 11, "Q3_K", 256, 110),
-    (BlockType::Q4K, 12, "Q4_K", 256, 144),
-    (BlockType::Q5K, 13, "Q5_K", 256, 176),
-    (BlockType::Q6K, 14, "Q6_K", 256, 210),
+/// Type, its number in GGUF, its name, numbers and bytes of a block.
+const TYPES: [(BlockType, Option<u32>, &str, usize, usize); 14] = [
+    (BlockType::F32, Some(0), "F32", 1, 4),
+    (BlockType::F16, Some(1), "F16", 1, 2),
+    (BlockType::Bf16, Some(30), "BF16", 1, 2),
+    (BlockType::Q8_0, Some(8), "Q8_0", 32, 34),
+    (BlockType::Q4_0, Some(2), "Q4_0", 32, 18),
+    (BlockType::Q4_1, Some(3), "Q4_1", 32, 20),
+    (BlockType::Q5_0, Some(6), "Q5_0", 32, 22),
+    (BlockType::Q5_1, Some(7), "Q5_1", 32, 24),
+    (BlockType::Q2K, Some(10), "Q2_K", 256, 84),
+    (BlockType::Q3K, Some(11), "Q3_K", 256, 110),
+    (BlockType::Q4K, Some(12), "Q4_K", 256, 144),
+    (BlockType::Q5K, Some(13), "Q5_K", 256, 176),
+    (BlockType::Q6K, Some(14), "Q6_K", 256, 210),
+    (BlockType::Nf4, None, "NF4", 64, 36),
 ];
 
 /// Types of llama.cpp that are not read.
@@ -77,8 +82,8 @@ const OTHERS: [(u32, &str); 22] = [
 
 impl BlockType {
     /// The type with this number in files, or what is known of a number that is none.
-    pub(super) fn numbered(number: u32) -> Result<BlockType, String> {
-        let found = TYPES.iter().find(|(_, id, ..)| *id == number);
+    pub(crate) fn numbered(number: u32) -> Result<BlockType, String> {
+        let found = TYPES.iter().find(|(_, id, ..)| *id == Some(number));
         found.map(|(kind, ..)| *kind).ok_or_else(|| {
             let other = OTHERS.iter().find(|(id, _)| *id == number);
             other.map_or(format!("unknown type {number}"), |(_, name)| {
@@ -92,20 +97,26 @@ impl BlockType {
         TYPES.iter().map(|(kind, ..)| *kind)
     }
 
-    fn row(self) -> &'static (BlockType, u32, &'static str, usize, usize) {
+    fn row(self) -> &'static (BlockType, Option<u32>, &'static str, usize, usize) {
         // Every type has its row; the tests hold that.
         let at = TYPES.iter().position(|(kind, ..)| *kind == self);
         &TYPES[at.unwrap_or(0)]
     }
 
-    /// Its number in files.
-    pub(super) fn number(self) -> u32 {
+    /// Its number in GGUF, which does not have all.
+    pub(crate) fn number(self) -> Option<u32> {
         self.row().1
     }
 
     /// llama.cpp's name for it.
     pub fn name(self) -> &'static str {
         self.row().2
+    }
+
+    /// The type of that name, in any case, with or without its underline.
+    pub fn named(name: &str) -> Option<BlockType> {
+        let plain = |name: &str| name.to_lowercase().replace('_', "");
+        BlockType::all().find(|kind| plain(kind.name()) == plain(name))
     }
 
     /// Numbers of a block; a row of a tensor is whole blocks.
@@ -133,6 +144,33 @@ impl BlockType {
             BlockType::Bf16 => Some(FloatType::Bf16),
             _ => None,
         }
+    }
+
+    /// Whether numbers can be packed so, not only read.
+    pub fn packs(self) -> bool {
+        !matches!(self, BlockType::Q2K | BlockType::Q3K)
+    }
+
+    /// Where in a block the numbers stand that scale all others, in f16 but NF4's, which is an f32.
+    pub fn scales(self) -> &'static [usize] {
+        match self {
+            BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+            BlockType::Q2K => &[80, 82],
+            BlockType::Q3K => &[108],
+            BlockType::Q6K => &[208],
+            _ => &[0],
+        }
+    }
+
+    /// The first number among those that scale blocks which is infinite or none; of packed types.
+    pub fn not_finite(self, bytes: &[u8]) -> Option<f32> {
+        let of = |block: &[u8], at: usize| match self {
+            BlockType::Nf4 => f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+            _ => half_at(block, at),
+        };
+        let blocks = bytes.chunks_exact(self.bytes());
+        let mut all = blocks.flat_map(|block| self.scales().iter().map(move |at| of(block, *at)));
+        all.find(|scale| !scale.is_finite())
     }
 
     /// The numbers of whole blocks; of a tensor, or of some of its rows.
@@ -187,6 +225,7 @@ impl BlockType {
             BlockType::Q4K => k::unpack_q4(block, out),
             BlockType::Q5K => k::unpack_q5(block, out),
             BlockType::Q6K => k::unpack_q6(block, out),
+            BlockType::Nf4 => nf4::unpack(block, out),
         }
     }
 
@@ -200,6 +239,7 @@ impl BlockType {
             BlockType::Q4K => k_quantise::pack_q4(values, block),
             BlockType::Q5K => k_quantise::pack_q5(values, block),
             BlockType::Q6K => k_quantise::pack_q6(values, block),
+            BlockType::Nf4 => nf4::pack(values, block),
             BlockType::F32 | BlockType::F16 | BlockType::Bf16 | BlockType::Q2K | BlockType::Q3K => {
             }
         }
@@ -225,7 +265,8 @@ mod tests {
     #[test]
     fn every_type_has_a_row_a_number_and_a_name_of_its_own() {
         for (kind, number, name, elements, bytes) in TYPES {
-            assert_eq!(BlockType::numbered(number), Ok(kind));
+            assert_eq!(number.map(BlockType::numbered), number.map(|_| Ok(kind)));
+            assert_eq!(BlockType::named(&name.to_lowercase()), Some(kind));
             assert_eq!((kind.number(), kind.name()), (number, name));
             assert_eq!(kind.bytes_of(elements * 3), Some(bytes * 3));
             assert_eq!(kind.bytes_of(elements * 3 + 1).is_some(), elements == 1);
@@ -251,6 +292,8 @@ mod tests {
             (BlockType::Q4K, 15.0),
             (BlockType::Q5K, 31.0),
             (BlockType::Q6K, 64.0),
+            // Its steps are widest at the ends.
+            (BlockType::Nf4, 6.5),
         ] {
             let bytes = kind.quantise(&values).unwrap();
             assert_eq!(Some(bytes.len()), kind.bytes_of(values.len()));

@@ -1,0 +1,140 @@
+//! Llama and its kin with each of their heads, and adapted.
+
+use melos::models::llama::LlamaConfig;
+use melos::models::{CausalLm, Classifier, Tokens};
+use melos::nn::{LoraPlan, LoraUpdate, Vars};
+use melos::ops;
+use serde_json::Value;
+
+use crate::common::fixture::fixtures;
+use crate::common::gpu;
+use crate::encoders;
+use crate::reference::tolerance;
+use crate::support::{self, Model};
+
+fn config(folder: &str) -> LlamaConfig {
+    LlamaConfig::from_json(&support::config(folder)).unwrap()
+}
+
+fn language_model(name: &str, folder: &str, plan: &LoraPlan) -> (Model, Vars) {
+    let v = Vars::new();
+    let lm = config(folder).language_model(&v).unwrap();
+    let model = Model::new(gpu(), name, folder, &v, plan);
+    let (ids, lens) = (model.ids(), model.lens());
+    let inputs = Tokens::new(&ids, &lens);
+    let tape = model.inference();
+    model.hidden_states(&lm.layers.hidden_states(&tape, &ids).unwrap());
+    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
+    model.near_inside("act.logits", &logits);
+    let shifted = model.next_tokens();
+    let (targets, weights) = (model.u32s(&shifted), model.mean_weights(&shifted));
+    model.covers_all();
+    model.trains_alike(|tape| lm.loss(tape, &inputs, &targets, &weights));
+    (model, v)
+}
+
+macro_rules! language_models_are_transformers {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            language_model(stringify!($name), stringify!($name), &LoraPlan::default());
+        }
+    )*};
+}
+
+language_models_are_transformers! {
+    llama_lm mistral_lm qwen2_lm qwen3_lm gemma_lm gemma2_lm gemma3_lm phi3_lm
+}
+
+#[test]
+fn classifier_is_transformers() {
+    let (name, v) = ("llama_classifier", Vars::new());
+    let classifier = config(name).classifier(&v).unwrap();
+    let model = Model::new(gpu(), name, name, &v, &LoraPlan::default());
+    let (ids, lens, last) = (model.ids(), model.lens(), model.last_tokens());
+    let inputs = Tokens {
+        last: Some(&last),
+        ..Tokens::new(&ids, &lens)
+    };
+    let logits = classifier.logits(&model.inference(), &inputs).unwrap();
+    model.near("act.logits", &logits, tolerance::TRANSFORMER);
+    let labels = model.fixture.u32("input.labels");
+    let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
+    model.covers_all();
+    model.trains_alike(|tape| {
+        let logits = classifier.logits(tape, &inputs)?;
+        ops::cross_entropy(tape, &logits, &targets, &weights)
+    });
+}
+
+#[test]
+fn token_classifier_is_transformers() {
+    let (name, v) = ("llama_token_classifier", Vars::new());
+    let tagger = config(name).tagger(&v).unwrap();
+    let model = Model::new(gpu(), name, name, &v, &LoraPlan::default());
+    encoders::labels_tokens(&model, &tagger);
+}
+
+/// On all linear layers but the last.
+fn adapted() -> LoraPlan {
+    let v = Vars::new();
+    config("llama_lm").language_model(&v).unwrap();
+    let update = LoraUpdate {
+        rank: 2,
+        scale: 3.0,
+        dropout: 0.0,
+        part: None,
+    };
+    let modules = v.linears().into_iter();
+    LoraPlan {
+        modules: modules
+            .map(|(name, _)| (name, vec![update.clone()]))
+            .collect(),
+        modules_to_save: vec![],
+    }
+}
+
+#[test]
+fn lora_is_pefts() {
+    let plan = adapted();
+    assert_eq!(plan.modules.len(), 14);
+    language_model("llama_lora", "llama_lm", &plan);
+}
+
+#[test]
+fn merged_lora_is_pefts() {
+    let v = Vars::new();
+    let _lm = config("llama_lm").language_model(&v).unwrap();
+    let model = Model::new(gpu(), "llama_lora", "llama_lm", &v, &adapted());
+    v.merge().unwrap();
+    let merged = model.fixture.names("merged.");
+    assert_eq!(merged.len(), 14);
+    for name in merged {
+        let param = model.store.get(&name).unwrap();
+        model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
+    }
+}
+
+/// Of real models' settings and of each kind of scaling: the angles of transformers.
+#[test]
+fn rotary_angles_are_transformers() {
+    let cases = std::fs::read_to_string(fixtures().join("rope.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in &cases {
+        let config = LlamaConfig::from_json(&case["config"]).unwrap();
+        let (frequencies, scale) = config
+            .angles(case["length"].as_u64().unwrap() as usize)
+            .unwrap();
+        let kind = &case["config"]["rope_parameters"]["rope_type"];
+        let want = case["frequencies"].as_array().unwrap().iter();
+        let want: Vec<f64> = want.map(|f| f.as_f64().unwrap()).collect();
+        for (got, want) in frequencies.iter().zip(&want) {
+            let off = (f64::from(*got) - want).abs() / want;
+            assert!(off < 3e-7, "{kind}: {got} for {want}");
+        }
+        assert_eq!(frequencies.len(), want.len());
+        let want = case["scale"].as_f64().unwrap();
+        assert!((f64::from(scale) - want).abs() < 1e-6 * want, "{kind}");
+    }
+}
