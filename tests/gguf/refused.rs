@@ -6,7 +6,7 @@ use melos::hub::gguf::{GgufFile, Value};
 use melos::models::open;
 use tempfile::TempDir;
 
-use crate::support::{Made, fixture, flag, list, real, said, texts, tiny, whole};
+use crate::support::{Entry, Made, fixture, flag, list, real, said, texts, tiny, whole};
 
 fn refused(made: &Made, words: &[&str]) {
     let folder = TempDir::new().unwrap();
@@ -105,7 +105,7 @@ fn a_header_that_lies_is_refused() {
 #[test]
 fn tensors_that_lie_are_refused_by_their_names() {
     let good = tiny();
-    let first = |change: &dyn Fn(&mut (String, Vec<u64>, u32, u64))| {
+    let first = |change: &dyn Fn(&mut Entry)| {
         let mut made = good.clone();
         change(&mut made.tensors[0]);
         made

@@ -29,13 +29,15 @@ pub fn floats(file: &str, tensor: &str) -> Vec<f32> {
     numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
+/// Name, sides from the fastest on, type, offset.
+pub type Entry = (String, Vec<u64>, u32, u64);
+
 /// A GGUF file put together by hand.
 #[derive(Clone)]
 pub struct Made {
     pub version: u32,
     pub keys: Vec<(String, Vec<u8>)>,
-    /// Name, sides from the fastest on, type, offset.
-    pub tensors: Vec<(String, Vec<u64>, u32, u64)>,
+    pub tensors: Vec<Entry>,
     pub data: Vec<u8>,
     /// What the header says of their numbers, if not the truth.
     pub counts: Option<[u64; 2]>,

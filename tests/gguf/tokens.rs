@@ -61,7 +61,7 @@ fn roles_frames_and_templates_are_handed_on() {
         let tokenizer = tokenizer_of(path, None).unwrap();
         let framed = tokenizer.encoding("a", None, true).unwrap().ids;
         let bare = tokenizer.encode("a").unwrap();
-        (tokenizer.vocabulary().roles().clone(), framed, bare)
+        (tokenizer.vocabulary().roles(), framed, bare)
     };
     // SentencePiece's begin with BOS where nothing is said.
     let (found, framed, bare) = roles(&fixture("llama.gguf"));

@@ -6,7 +6,8 @@
 
 MELOS is the program. Compared are
     the ids of the first N lines of --texts and of some odd ones, with transformers' and llama.cpp's;
-    the greedy text after a few prompts, likewise.
+    the greedy text after a few prompts, with transformers' and, of a file of f32 numbers, with llama.cpp's: of
+    others it rounds what goes into a product as well, which may lead to other words.
 
 llama.cpp: the source distribution of llama-cpp-python on PyPI has it whole in vendor/llama.cpp (SOURCE). With
 cmake and ninja from PyPI, a C++ compiler and some minutes:
@@ -116,7 +117,9 @@ def main():
         all_ids = model.generate(ids, max_new_tokens=args.tokens, do_sample=False)[0, ids.shape[1]:]
         theirs.append(tokenizer.decode(all_ids, skip_special_tokens=True))
     good &= compare("greedy text, transformers", ours, theirs, PROMPTS)
-    if args.llama:
+    import gguf
+    kind = gguf.GGUFReader(args.file).get_field("general.file_type")
+    if args.llama and kind is not None and kind.contents() == gguf.LlamaFileType.ALL_F32:
         found = llama_ids(program, ["greedy", args.file, str(args.tokens)], PROMPTS)
         begun = llama_ids(program, ["tokens", args.file], PROMPTS)
         bos = tokenizer.bos_token_id
