@@ -38,21 +38,23 @@ fn shifted(x: &[f32], search: &Search) -> (f32, f32) {
         sum_w += weight(x);
         sum_x += weight(x) * x;
     }
-    let steps = |inverse: f32, x: f32| nearest(inverse * (x - least)).clamp(0, search.most) as f32;
-    let error = |inverse: f32, scale: f32, shift: f32| {
+    // The steps of a number, and their error, where they begin at `low`.
+    let steps =
+        |inverse: f32, low: f32, x: f32| nearest(inverse * (x - low)).clamp(0, search.most) as f32;
+    let error = |inverse: f32, low: f32, scale: f32, shift: f32| {
         x.iter().fold(0.0, |sum, &x| {
-            let off = scale * steps(inverse, x) + shift - x;
+            let off = scale * steps(inverse, low, x) + shift - x;
             sum + weight(x) * (off * off)
         })
     };
     let plain = most / (largest - least);
-    let mut best = (1.0 / plain, least);
-    let mut best_error = error(plain, best.0, best.1);
+    let (mut best, mut low) = (1.0 / plain, least);
+    let mut best_error = error(plain, low, best, low);
     for tried in 0..=search.tries {
-        let inverse = (search.from + search.step * tried as f32 + most) / (largest - least);
+        let inverse = (search.from + search.step * tried as f32 + most) / (largest - low);
         let (mut sum_l, mut sum_l2, mut sum_xl) = (0.0, 0.0, 0.0);
         for &x in x {
-            let (l, w) = (steps(inverse, x), weight(x));
+            let (l, w) = (steps(inverse, low, x), weight(x));
             sum_l += w * l;
             sum_l2 += w * l * l;
             sum_xl += w * l * x;
@@ -64,13 +66,13 @@ fn shifted(x: &[f32], search: &Search) -> (f32, f32) {
             if shift > 0.0 {
                 (scale, shift) = (sum_xl / sum_l2, 0.0);
             }
-            let found = error(inverse, scale, shift);
+            let found = error(inverse, low, scale, shift);
             if found < best_error {
-                (best, best_error) = ((scale, shift), found);
+                (best, low, best_error) = (scale, shift, found);
             }
         }
     }
-    (best.0, -best.1)
+    (best, -low)
 }
 
 /// The scales of 8 sub-blocks in 6 bits each, then the steps of all numbers with them.

@@ -50,8 +50,9 @@ pub(super) fn unpack_centred(block: &[u8], out: &mut [f32], high: Option<usize>,
 
 /// The number that is largest, by its sign, has the lowest step.
 pub(super) fn pack_centred(values: &[f32], block: &mut [u8], high: Option<usize>, centre: i8) {
-    let largest = values.iter().fold(0.0, |most: f32, x| {
-        // The first of equals.
+    let first = values.first().copied().unwrap_or(0.0);
+    let largest = values.iter().fold(first, |most: f32, x| {
+        // The first of equals, of zeros too.
         if x.abs() > most.abs() { *x } else { most }
     });
     let scale = largest / -f32::from(centre);

@@ -108,9 +108,7 @@ pub enum Placed {
 /// How a tokeniser of SentencePiece treats spaces, of which GGUF says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spaces {
-    /// A text begins with one, unless it does.
-    First,
-    /// One is put before a text.
+    /// One is put before a text, and behind special tokens.
     Before,
     /// None is put anywhere, and words are cut behind them.
     AsTheyAre,
@@ -246,7 +244,7 @@ mod tests {
             ),
         ],
         ignored: &[],
-        spaces: Spaces::First,
+        spaces: Spaces::Before,
         read: |_, _| Ok(()),
         write: |_| Ok(Told::default()),
     };

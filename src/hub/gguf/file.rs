@@ -47,6 +47,7 @@ pub struct GgufFile {
 struct Place {
     kind: Kind,
     start: usize,
+    end: usize,
 }
 
 /// A tensor as it lies in a file.
@@ -156,7 +157,7 @@ impl GgufFile {
             1 => {
                 return Err(self.bad("is of version 1; convert the model again with llama.cpp"));
             }
-            v if v.swap_bytes() <= VERSION => {
+            v if v != 0 && v.swap_bytes() <= VERSION => {
                 return Err(self.bad("is for machines of the other byte order; take the usual one"));
             }
             v => return Err(self.bad(format!("is of version {v}; versions 2 and 3 are read"))),
@@ -185,7 +186,8 @@ impl GgufFile {
             if places.contains_key(&name) {
                 return Err(self.damaged(&format!("'{name}' stands twice in its header")));
             }
-            places.insert(name, Place { kind, start });
+            let end = cursor.at;
+            places.insert(name, Place { kind, start, end });
         }
         let mut found: Vec<(String, Vec<usize>, u32, usize)> = Vec::new();
         for _ in 0..tensors {
@@ -228,7 +230,8 @@ impl GgufFile {
         (data, offset, alignment): (usize, usize, usize),
     ) -> Result<Stored> {
         let kind = BlockType::numbered(kind).map_err(|other| {
-            let read: Vec<&str> = BlockType::all().map(BlockType::name).collect();
+            let read = BlockType::all().filter(|kind| kind.number().is_some());
+            let read: Vec<&str> = read.map(BlockType::name).collect();
             let problem = format!(
                 "is packed as {other}, which is not read here; take a file of another kind: {}",
                 read.join(", ")
@@ -338,7 +341,7 @@ impl GgufFile {
     /// A value of the metadata.
     pub fn value(&self, key: &str) -> Option<Value<'_>> {
         let place = self.keys.get(key)?;
-        Value::read(place.kind, self.map.get(place.start..)?)
+        Value::read(place.kind, self.map.get(place.start..place.end)?)
     }
 
     /// A value of the metadata, if it is there, of the kind that `read` takes.

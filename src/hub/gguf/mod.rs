@@ -4,10 +4,12 @@
 //! What a family has to say of such files is a [`Gguf`] of its `Format`: the architecture's name, sizes
 //! and tensors. A file is then read as a folder would be: see `model`.
 
+mod export;
 mod family;
 mod file;
 mod model;
 mod pre;
+mod said;
 mod tokenizer;
 mod value;
 mod write;
@@ -16,6 +18,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use crate::blocks::BlockType;
+pub use export::{Quant, export};
 pub use family::{Gguf, Key, Name, Number, Placed, Spaces, Told, real};
 pub use file::{GgufFile, Stored};
 pub(super) use model::GgufModel;

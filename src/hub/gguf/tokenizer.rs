@@ -37,9 +37,11 @@ pub(super) const ROLES: [(&str, &str); 4] = [
 /// Kinds of tokens.
 pub(super) mod kind {
     pub const NORMAL: i32 = 1;
+    pub const UNKNOWN: i32 = 2;
     pub const CONTROL: i32 = 3;
     pub const USER: i32 = 4;
     pub const UNUSED: i32 = 5;
+    pub const BYTE: i32 = 6;
 }
 
 /// The space of SentencePiece.
@@ -185,19 +187,12 @@ impl<'a> Vocabulary<'a> {
         let prefixed = self.file.flag(ADD_SPACE)?.unwrap_or(true);
         let spaces = if prefixed { spaces } else { Spaces::AsTheyAre };
         let replaced = json!({ "type": "Replace", "pattern": { "String": " " }, "content": SPACE });
-        let (normalizer, pre_tokenizer) = match spaces {
-            Spaces::First => {
-                let first = json!({
-                    "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": false,
-                });
-                (Value::Null, first)
-            }
+        let normalizer = match spaces {
             Spaces::Before => {
                 let before = json!({ "type": "Prepend", "prepend": SPACE });
-                let both = json!({ "type": "Sequence", "normalizers": [before, replaced] });
-                (both, Value::Null)
+                json!({ "type": "Sequence", "normalizers": [before, replaced] })
             }
-            Spaces::AsTheyAre => (replaced, Value::Null),
+            Spaces::AsTheyAre => replaced,
         };
         let mut decoders = vec![
             json!({ "type": "Replace", "pattern": { "String": SPACE }, "content": " " }),
@@ -209,7 +204,7 @@ impl<'a> Vocabulary<'a> {
         }
         let json = json!({
             "normalizer": normalizer,
-            "pre_tokenizer": pre_tokenizer,
+            "pre_tokenizer": null,
             "decoder": { "type": "Sequence", "decoders": decoders },
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": self.role(UNKNOWN),

@@ -76,11 +76,11 @@ pub enum Value<'a> {
 }
 
 /// A list of values of one kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct List<'a> {
     item: Kind,
     count: usize,
-    /// From its first value on.
+    /// Its values.
     bytes: &'a [u8],
 }
 
@@ -138,6 +138,12 @@ impl<'a> Value<'a> {
             Value::Text(text) => format!("'{}'", text.chars().take(40).collect::<String>()),
             Value::List(list) => format!("a list of {}", list.count),
         }
+    }
+}
+
+impl std::fmt::Debug for List<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {:?}", self.count, self.item)
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) static GGUF: Gguf = Gguf {
         ),
     ],
     ignored: &[],
-    spaces: Spaces::First,
+    spaces: Spaces::Before,
     read: |_, _| Ok(()),
     write,
 };

@@ -182,11 +182,11 @@ macro_rules! architectures {
 }
 
 architectures! {
-    LLAMA LLAMA_GGUF = "llama" KEYS LLAMA_NAMES First;
+    LLAMA LLAMA_GGUF = "llama" KEYS LLAMA_NAMES Before;
     // Read as a Llama, which it is but for its windows.
-    MISTRAL MISTRAL_GGUF = "llama" KEYS LLAMA_NAMES First;
-    QWEN2 QWEN2_GGUF = "qwen2" KEYS QWEN_NAMES First;
-    QWEN3 QWEN3_GGUF = "qwen3" KEYS QWEN_NAMES First;
+    MISTRAL MISTRAL_GGUF = "llama" KEYS LLAMA_NAMES Before;
+    QWEN2 QWEN2_GGUF = "qwen2" KEYS QWEN_NAMES Before;
+    QWEN3 QWEN3_GGUF = "qwen3" KEYS QWEN_NAMES Before;
     GEMMA GEMMA_GGUF = "gemma" KEYS GEMMA_NAMES AsTheyAre;
     GEMMA2 GEMMA2_GGUF = "gemma2" GEMMA_KEYS LATER_GEMMA_NAMES AsTheyAre;
     GEMMA3 GEMMA3_GGUF = "gemma3" GEMMA_KEYS LATER_GEMMA_NAMES AsTheyAre;
