@@ -255,7 +255,7 @@ impl Tensor {
             }
             DType::Packed(kind) => {
                 let words: Vec<u32> = self.read()?.wait()?;
-                let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..];
+                let bytes = bytemuck::cast_slice::<u32, u8>(&words);
                 Ok(kind.dequantise(&bytes[..self.dtype.bytes(self.len()) as usize]))
             }
             _ => self.to_vec(),

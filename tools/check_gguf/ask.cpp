@@ -63,6 +63,8 @@ int main(int argc, char **argv) {
         std::vector<llama_token> ids = tokens(vocab, text, true), all = ids;
         llama_context_params context_options = llama_context_default_params();
         context_options.n_ctx = 512;
+        // More threads than free cores wait for each other, busily.
+        context_options.n_threads = context_options.n_threads_batch = 1;
         llama_context *context = llama_init_from_model(model, context_options);
         for (int n = std::atoi(argv[3]); n > 0; n--) {
             if (llama_decode(context, llama_batch_get_one(ids.data(), ids.size()))) return 1;
