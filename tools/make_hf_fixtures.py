@@ -444,7 +444,7 @@ def llama():
          dict(rope_parameters=llama3, attention_bias=True, mlp_bias=True, tie_word_embeddings=False)),
         (62, "mistral_lm", t.MistralForCausalLM, t.MistralConfig, dict(sliding_window=3)),
         (63, "qwen2_lm", t.Qwen2ForCausalLM, t.Qwen2Config,
-         dict(num_hidden_layers=2, use_sliding_window=True, sliding_window=4, max_window_layers=1,
+         dict(use_sliding_window=True, sliding_window=4, max_window_layers=0,
               rope_parameters=dict(rope_type="yarn", rope_theta=50.0, factor=2.0,
                                    original_max_position_embeddings=7))),
         (64, "qwen3_lm", t.Qwen3ForCausalLM, t.Qwen3Config,
@@ -482,17 +482,17 @@ def rope():
         (10, 10000.0, 64, 2048, dict(rope_type="linear", factor=4.0)),
         (3000, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
         (10, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
-        (10, 1000000.0, 128, 131072, dict(rope_type="yarn", factor=4.0,
+        (10, 1000000.0, 64, 131072, dict(rope_type="yarn", factor=4.0,
                                           original_max_position_embeddings=32768)),
-        (10, 10000.0, 128, 16384, dict(rope_type="yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, mscale=0.7,
+        (10, 10000.0, 64, 16384, dict(rope_type="yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, mscale=0.7,
                                        mscale_all_dim=1.2, original_max_position_embeddings=4096,
                                        truncate=False)),
-        (4096, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
-                                         short_factor=[1 + i / 100 for i in range(48)],
-                                         long_factor=[1 + i / 3 for i in range(48)])),
-        (4097, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
-                                         short_factor=[1 + i / 100 for i in range(48)],
-                                         long_factor=[1 + i / 3 for i in range(48)])),
+        (4096, 10000.0, 32, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(16)],
+                                         long_factor=[1 + i / 3 for i in range(16)])),
+        (4097, 10000.0, 32, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(16)],
+                                         long_factor=[1 + i / 3 for i in range(16)])),
     ):
         # Rounded to what the file holds.
         config = transformers.LlamaConfig(hidden_size=2 * width, num_attention_heads=2,
@@ -500,7 +500,7 @@ def rope():
                                           rope_parameters=dict(rope_theta=theta, **scaling))
         make = ROPE_INIT_FUNCTIONS[scaling["rope_type"]]
         frequencies, scale = make(config, "cpu", seq_len=length)
-        cases.append(dict(length=length, config=json.loads(config.to_json_string()), scale=scale,
+        cases.append(dict(length=length, config=json.loads(config.to_json_string(use_diff=True)), scale=scale,
                           frequencies=[float(f"{f:.9g}") for f in frequencies.tolist()]))
     (OUT / "rope.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
