@@ -108,4 +108,6 @@ pub(super) const PRESETS: &[Preset] = &[
     file!("hashire-merosu"),
     file!("finetune"),
     file!("lora"),
+    file!("sft"),
+    file!("sft-full"),
 ];

@@ -46,7 +46,7 @@ fn help_lists_the_exit_codes() {
 #[test]
 fn presets_are_listed_and_shown() {
     let list = text(&melos(&["presets"]).stdout);
-    assert_eq!(list.lines().count(), 22);
+    assert_eq!(list.lines().count(), 24);
     assert!(list.starts_with("demo "));
     let shown = text(&melos(&["presets", "show", "lm-lstm-rt"]).stdout);
     assert!(shown.contains("[scale.small]"));

@@ -9,6 +9,7 @@ Needed only to remake the fixtures; the files are committed.
     snappy, gzip, none, zstd   the same rows in two groups: strings (one of them null), integers, floats,
                                a boolean, lists of labels
     words                      lists of words and of numbers for them, as Hugging Face's conll2003 has
+    chat                       conversations in lists of structs, beside a system message
     binary                     text that is not said to be text, in dictionary pages of version 2
 """
 
@@ -45,6 +46,9 @@ def main():
         }
     )
     pq.write_table(words, OUT / "words.parquet")
+    turns = [[("human", "a"), ("gpt", "b")], [("human", "c"), ("gpt", "d")]]
+    turns = [[{"from": role, "value": text} for role, text in talk] for talk in turns]
+    pq.write_table(pa.table({"conversations": turns, "system": [None, "S"]}), OUT / "chat.parquet")
     binary = pa.table({"text": [b"so it goes", b"and so on"], "label": ["a", "b"]})
     pq.write_table(binary, OUT / "binary.parquet", data_page_version="2.0")
 

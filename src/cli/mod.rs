@@ -99,10 +99,9 @@ pub fn main() -> ExitCode {
 fn program() -> ExitCode {
     // Warnings by default; RUST_LOG=melos=debug for more. The library warns of vocabularies with gaps,
     // which are real and kept.
-    env_logger::Builder::from_env(
-        env_logger::Env::default()
-            .default_filter_or("warn,melos::text::corpus=info,tokenizers::models=error"),
-    )
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(
+        "warn,melos::text::corpus=info,melos::text::chat=info,tokenizers::models=error",
+    ))
     // As the crate itself writes them, but readable, and without the time, which progress tells.
     .format(|out, record| {
         let style = out.default_level_style(record.level());

@@ -88,6 +88,7 @@ impl Classifier {
         let criterion = classify.criterion(Setup {
             documents,
             tagged: None,
+            chats: None,
             tokenizer: loaded.tokenizer.clone(),
             config: loaded.config.clone(),
             labels: None,

@@ -14,6 +14,7 @@ use crate::nn::Vars;
 use crate::ops::WeightLayout;
 use crate::tensor::{DType, ParamStore};
 use crate::text::Tokenizer;
+use crate::text::chat::Template;
 
 /// A model from files: its configuration and its tensors by canonical name.
 pub struct Pretrained {
@@ -65,6 +66,25 @@ pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenize
     match read_config(&hub::read_json(&path)?, folder)?.reading() {
         Reading::Rows => Tokenizer::open_with(folder, dictionary),
         Reading::Steps { .. } => Tokenizer::load(folder),
+    }
+}
+
+/// The template of a model: in its folder or, for an adapter without one, in that of its base.
+///
+/// # Errors
+/// Those of reading.
+pub fn template_of(
+    folder: &Path,
+    base: Option<&Path>,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Template>> {
+    let own = Template::of_folder(folder, tokenizer)?;
+    if own.is_some() || !is_adapter(folder) {
+        return Ok(own);
+    }
+    match base {
+        Some(base) => Template::of_folder(base, tokenizer),
+        None => Template::of_folder(&adapter::read(folder)?.base_folder()?, tokenizer),
     }
 }
 

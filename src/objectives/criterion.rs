@@ -11,6 +11,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Reading};
 use crate::tensor::{Tape, Tensor};
+use crate::text::chat::ChatDocuments;
 use crate::text::{Documents, Keep, LabelledOptions, TaggedDocuments, Tokenizer};
 
 /// The texts that something is learned of or asked about, and how.
@@ -20,6 +21,8 @@ pub struct Setup {
     pub documents: Arc<Documents>,
     /// The same with a label on every word, where they have some.
     pub tagged: Option<Arc<TaggedDocuments>>,
+    /// What of them is learned, where they are conversations.
+    pub chats: Option<Arc<ChatDocuments>>,
     /// What made tokens of them.
     pub tokenizer: Arc<Tokenizer>,
     /// The model.

@@ -22,6 +22,7 @@ mod joint;
 mod lm;
 mod mlm;
 mod sa;
+mod sft;
 mod words;
 
 pub use class_weights::ClassWeights;
@@ -31,6 +32,7 @@ pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
 pub use mlm::{Mlm, MlmNsp};
 pub use sa::Sa;
+pub use sft::Sft;
 pub use words::Words;
 
 use std::any::Any;
@@ -47,6 +49,7 @@ use crate::hub::Head;
 use crate::models::Cut;
 use crate::schema::{self, Fault};
 use crate::text::Keep;
+use crate::text::chat::Learn;
 use criterion::{Criterion, Setup};
 use evidence::Asked;
 
@@ -60,6 +63,7 @@ pub const OBJECTIVES: &[Registered] = &[
     Registered::of::<Classify>(),
     Registered::of::<Joint>(),
     Registered::of::<Words>(),
+    Registered::of::<Sft>(),
 ];
 
 /// An objective and its options.
@@ -121,6 +125,12 @@ pub trait Objective: Options {
 
     /// How much the answers of each class count in training.
     fn class_weights(&self) -> Option<&ClassWeights> {
+        None
+    }
+
+    /// The chat template that it names (none: the model's own) and what of conversations is learned, where
+    /// it reads some.
+    fn conversation(&self) -> Option<(Option<&str>, Learn)> {
         None
     }
 
@@ -195,6 +205,8 @@ pub enum Labelled {
     OfTexts,
     /// One of each word.
     OfWords,
+    /// An answer of each of the assistant's turns in a conversation.
+    OfTurns,
 }
 
 /// The objective of a stage, whichever it is.
@@ -214,6 +226,11 @@ impl AnyObjective {
 
     /// Whether it learns from labels.
     pub fn needs_labels(&self) -> bool {
+        matches!(self.labels(), Labelled::OfTexts | Labelled::OfWords)
+    }
+
+    /// Whether it learns what was written down for it: labels, or answers.
+    pub fn is_supervised(&self) -> bool {
         self.labels() != Labelled::None
     }
 }

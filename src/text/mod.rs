@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! corpus (files -> examples) -> tokenizer (text -> ids) -> documents (cached ids) -> batches
+//! chat (files -> conversations) -> the model's template -> ids, and which of them are learned -> batches
 //!
 //! batches, time-major (T, B) for LSTMs     lm      the stream of all text in lanes
 //!                                          bucket  whole documents
 //!          batch-major (B, T) for          masked  masked LM: sentences, packed blocks, pairs
 //!          transformers                   causal  windows of the stream, prompts with answers
+//!                                         chat    conversations, of which answers are learned
 //!                                          labelled  texts, pairs, words with labels
 //! ```
 //!
@@ -16,6 +18,7 @@
 pub mod batch;
 pub mod bucket;
 pub mod causal;
+pub mod chat;
 pub mod classes;
 pub mod corpus;
 pub mod demo;

@@ -17,6 +17,7 @@ mod lines;
 mod newsgroups;
 mod objects;
 mod plain;
+mod rows;
 mod table;
 mod tables;
 mod tagged;
@@ -25,6 +26,7 @@ mod trec;
 pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
+pub use rows::rows;
 pub use table::is_numbered;
 pub use tables::same_columns;
 pub use tagged::{Words, is_cut, is_only_tagged, is_tagged, read_tagged, read_words};
@@ -134,7 +136,7 @@ impl Format {
     }
 
     /// Its name, as a run file or the command line has it.
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let name = serde_json::to_value(self).ok();
         let name = name.and_then(|name| name.as_str().map(String::from));
         name.unwrap_or_default()

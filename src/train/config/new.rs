@@ -123,7 +123,7 @@ mod tests {
     fn what_is_not_given_is_as_in_a_run_file() {
         for objective in OBJECTIVES {
             let objective = objective.standard();
-            let kind = if objective.needs_labels() {
+            let kind = if objective.is_supervised() {
                 StageKind::Finetune
             } else {
                 StageKind::Pretrain

@@ -242,10 +242,10 @@ impl StageKind {
             Self::Finetune => ("a finetune stage learns labels", true),
             Self::Evaluate => return Ok(()),
         };
-        if objective.needs_labels() == labels {
+        if objective.is_supervised() == labels {
             return Ok(());
         }
-        let others = objectives::listed(|o| o.needs_labels() == labels);
+        let others = objectives::listed(|o| o.is_supervised() == labels);
         Err(format!("{begin}: expected {others}"))
     }
 }

@@ -62,7 +62,7 @@ pub fn survey(data: &Data, stage: &StageConfig, parts: &Parts) -> Option<LabelSu
     let mut survey = LabelSurvey::default();
     let problem = stage.objective.problem();
     match stage.objective.labels() {
-        Labelled::None => return None,
+        Labelled::None | Labelled::OfTurns => return None,
         Labelled::OfWords => {
             survey.of = "words";
             let tagged = data.tagged.as_deref()?;

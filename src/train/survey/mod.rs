@@ -18,6 +18,7 @@ use super::config::RunConfig;
 use super::tasks::{Data, Texts};
 use crate::error::{Error, Result};
 use crate::text::Source;
+use crate::text::chat;
 use crate::text::corpus::{self, Described};
 pub use labels::{Class, LabelSurvey, Numbers};
 pub use plain::plain;
@@ -121,6 +122,17 @@ fn described(config: &RunConfig, texts: &Texts) -> Result<Vec<Described>> {
     match texts {
         Texts::Made(_) => Ok(Vec::new()),
         Texts::Files(sources) => sources.iter().map(|s| corpus::describe(s, false)).collect(),
+        Texts::Chats(sources) => {
+            let of = |source: &Source| {
+                Ok(Described {
+                    path: source.path.clone(),
+                    format: source.resolve_format()?.name(),
+                    text: Some(chat::form(source)?.to_string()),
+                    ..Described::default()
+                })
+            };
+            sources.iter().map(of).collect()
+        }
         Texts::Tagged(_) => {
             let data = &config.data;
             let files = data.path.iter().chain(&data.test);

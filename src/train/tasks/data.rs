@@ -1,5 +1,6 @@
 //! The text of a run: read, tokenised and divided once, shared by all stages and repeats.
 
+mod chats;
 mod held_out;
 mod read;
 #[cfg(test)]
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::models::Reading;
 use crate::objectives::{Labelled, Problem};
+use crate::text::chat::{self, ChatDocuments};
 use crate::text::rng::Rng;
 use crate::text::{Documents, Split, TaggedDocuments, TaggedText, Tokenizer, split, tokenise};
 use crate::train::config::{RunConfig, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
+use chats::Scribe;
 use read::{given, options, tokenizer};
 pub(in crate::train) use texts::{Texts, located};
 
@@ -26,6 +29,10 @@ pub(in crate::train) struct Data {
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
     pub tagged: Option<Arc<TaggedDocuments>>,
+    /// What of the same texts is learned, where they are conversations.
+    pub chats: Option<Arc<ChatDocuments>>,
+    /// The chat template that made texts of these.
+    pub template: Option<String>,
     /// What to do if classes are amounts, where they look like it.
     amounts: Option<String>,
     validation: f64,
@@ -67,7 +74,17 @@ impl Data {
         let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let texts = Texts::of(config)?;
-        let (tokenizer, documents) = if let Texts::Files(sources) = &texts {
+        let (mut chats, mut template) = (None, None);
+        let (tokenizer, documents) = if let Texts::Chats(sources) = &texts {
+            let tokenizer = given(config)?.ok_or_else(|| {
+                let message = "is not set; say which model to start from with --init DIR";
+                Error::value("stage.init", message)
+            })?;
+            let scribe = Scribe::of(config, &tokenizer)?;
+            let (documents, learned) = chat::read(sources, &scribe.encoder(&tokenizer))?;
+            (chats, template) = (Some(Arc::new(learned)), scribe.text());
+            (tokenizer, documents)
+        } else if let Texts::Files(sources) = &texts {
             let tokenizer = tokenizer(config, sources, &cache)?;
             let documents = tokenise(sources, &tokenizer, Some(&cache))?;
             let documents = if all {
@@ -119,6 +136,8 @@ impl Data {
             tokenizer: Arc::new(tokenizer),
             documents: Arc::new(documents),
             tagged,
+            chats,
+            template,
             amounts,
             validation: config.data.validation,
             test_share: config.data.test_share,
@@ -175,6 +194,7 @@ impl Data {
         let mut parts = match (stage.objective.labels(), stage.objective.problem()) {
             (Labelled::None, _) => self.text(stage, unit),
             (Labelled::OfWords, _) => self.tagged_parts(unit),
+            (Labelled::OfTurns, _) => Ok(self.any(unit, |_| true)),
             (Labelled::OfTexts, Problem::SingleLabel) => self.labelled(unit),
             (Labelled::OfTexts, _) => self.any_labelled(unit),
         }?;
@@ -219,21 +239,26 @@ impl Data {
         if self.all {
             return self.all_labelled();
         }
+        Ok(self.any(unit, |doc| self.documents.label(doc).is_some()))
+    }
+
+    /// The documents of one unit for which `is` holds, divided by chance.
+    fn any(&self, unit: &Unit, is: impl Fn(u32) -> bool) -> Parts {
         let documents = &self.documents;
-        let test = documents.labelled_in(Split::Test);
-        let validation = documents.labelled_in(Split::Validation);
+        let of = |split| documents.filter(|d| documents.split(d) == Some(split) && is(d));
+        let (test, validation) = (of(Split::Test), of(Split::Validation));
         let rest = documents.filter(|d| {
             let held = matches!(documents.split(d), Some(Split::Test | Split::Validation));
-            documents.label(d).is_some() && !held
+            is(d) && !held
         });
         if unit.fold.is_none() && !validation.is_empty() && !test.is_empty() {
-            return Ok(Parts {
+            return Parts {
                 train: rest,
                 validation,
                 test,
-            });
+            };
         }
-        Ok(self.divide(unit, [rest, validation].concat(), test))
+        self.divide(unit, [rest, validation].concat(), test)
     }
 
     /// Divides texts by chance: a fold's, or what is not for testing already.

@@ -77,6 +77,7 @@ impl Lesson {
         let criterion = stage.objective.criterion(Setup {
             documents: data.documents.clone(),
             tagged: data.tagged.clone(),
+            chats: data.chats.clone(),
             tokenizer: data.tokenizer.clone(),
             config: model.clone(),
             labels,
@@ -162,7 +163,7 @@ fn labels(
     let known = known.as_deref();
     let fixed = stage.kind == StageKind::Evaluate;
     Ok(match stage.objective.labels() {
-        Labelled::None => None,
+        Labelled::None | Labelled::OfTurns => None,
         Labelled::OfTexts => {
             let (documents, problem) = (&data.documents, stage.objective.problem());
             Some(Labels::new(documents, problem, known, fixed)?)

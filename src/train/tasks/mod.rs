@@ -21,6 +21,7 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::models::Labels as ModelLabels;
+use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
 pub(super) use data::{Data, Parts, Texts};
 pub(super) use lesson::Lesson;
@@ -141,7 +142,10 @@ fn make(
     };
     let taught = (stage, unit);
     let lesson = Lesson::prepare(&data, request.config, taught, &mut config, &mut source)?;
-    let companions = data.tokenizer_files(config.reading(), stage.objective.needs_labels())?;
+    let mut companions = data.tokenizer_files(config.reading(), stage.objective.needs_labels())?;
+    if let Some(template) = &data.template {
+        companions.push((chat::FILE.into(), template.clone().into_bytes()));
+    }
     let batches = lesson.stream.per_epoch();
     let started = start::start(gpu, request, config, source, vectors, batches)?;
     ObjectiveTask::new(started, lesson, companions, stage, size)

@@ -84,7 +84,7 @@ impl ObjectiveTask {
         let (all, trained) = engine.store.counts();
         let (objective, accumulate) = (&stage.objective, stage.accumulate);
         let (train, test) = (parts.train.len(), parts.test.len());
-        let texts = if objective.needs_labels() {
+        let texts = if objective.is_supervised() {
             format!("{train} texts to learn from, {test} to test on")
         } else {
             format!("{train} texts, vocabulary {}", config.vocab_size())

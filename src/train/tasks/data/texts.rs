@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::chats;
 use super::read::sources;
 use crate::error::{Error, Result};
 use crate::objectives::{Labelled, OBJECTIVES};
 use crate::text::demo::{self, DemoOptions};
-use crate::text::{Example, Source, Split, TaggedText, corpus};
+use crate::text::{Example, Source, Split, TaggedText, chat, corpus};
 use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageConfig, StageKind};
 
 /// Where the texts of a run come from.
@@ -15,6 +16,8 @@ pub(in crate::train) enum Texts {
     Files(Vec<Source>),
     /// Files of texts with a label on every word.
     Tagged(Vec<TaggedFile>),
+    /// Files of conversations.
+    Chats(Vec<Source>),
     /// Texts of the generator.
     Made(Vec<Example>),
 }
@@ -36,6 +39,8 @@ impl Texts {
         let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
         Ok(if config.stages.iter().any(by_word) {
             Texts::Tagged(tagged(&config.data)?)
+        } else if config.stages.iter().any(chats::reads) {
+            Texts::Chats(chats::sources(&config.data)?)
         } else if config.data.source == DataSource::Demo {
             let sizes = &config.data.demo;
             Texts::Made(demo::examples(&DemoOptions {
@@ -71,6 +76,18 @@ impl Texts {
                     };
                     each(&file.path, example)
                 })
+            }),
+            Texts::Chats(sources) => sources.iter().try_for_each(|source| {
+                let read = chat::each(source, &mut |line, said| {
+                    let example = Example {
+                        text: said.said(),
+                        split: source.split,
+                        line: Some(line),
+                        ..Example::default()
+                    };
+                    each(&source.path, example)
+                });
+                read.map(drop)
             }),
             Texts::Made(examples) => {
                 let mut examples = examples.iter().cloned();

@@ -1,0 +1,148 @@
+//! "sft": supervised fine-tuning on conversations and instructions.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, Batches, Named, Targets};
+use super::coverage::{Coverage, Read};
+use super::criterion::{Criterion, Purpose, Setup, able};
+use super::feed::Feed;
+use super::{Labelled, Objective, WrongOption, check_length, require};
+use crate::error::{Error, Result};
+use crate::hub::Head;
+use crate::models::Network;
+use crate::tensor::{Tape, Tensor};
+use crate::text::CausalBatch;
+use crate::text::chat::{ChatBatches, ChatDocuments, ChatOptions, Learn};
+
+/// Predicts each next token of what the assistant says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sft {
+    /// Tokens of the longest row; of longer ones the end is cut off.
+    pub max_len: usize,
+    /// The chat template: a built-in one's name or a file; absent: the model's own.
+    pub template: Option<String>,
+    /// What is learned: the assistant's turns, or all.
+    pub learn: Learn,
+    /// Several conversations in a row: not yet possible.
+    pub packing: bool,
+}
+
+impl Sft {
+    /// Its name in the run file.
+    pub const NAME: &'static str = "sft";
+}
+
+impl Default for Sft {
+    fn default() -> Self {
+        Self {
+            max_len: 1024,
+            template: None,
+            learn: Learn::default(),
+            packing: false,
+        }
+    }
+}
+
+impl Objective for Sft {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "the assistant's turns of conversations"
+    }
+
+    fn labels(&self) -> Labelled {
+        Labelled::OfTurns
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(Head::CausalLm)
+    }
+
+    fn length(&self) -> usize {
+        self.max_len
+    }
+
+    fn conversation(&self) -> Option<(Option<&str>, Learn)> {
+        Some((self.template.as_deref(), self.learn))
+    }
+
+    fn check(&self) -> Result<(), WrongOption> {
+        check_length("max_len", self.max_len)?;
+        let message = "is not possible yet: conversations in one row would see each other; leave it out, rows of \
+                       like length share a batch";
+        require(!self.packing, "packing", message)
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        let chats = setup.chats.clone().ok_or_else(|| Error::NoLabels {
+            what: "supervised fine-tuning".into(),
+            found: "no conversations".into(),
+        })?;
+        let options = self.clone();
+        Ok(Box::new(Answers {
+            options,
+            chats,
+            setup,
+        }))
+    }
+}
+
+/// Conversations, and the tokens of their answers.
+struct Answers {
+    options: Sft,
+    chats: Arc<ChatDocuments>,
+    setup: Setup,
+}
+
+impl Criterion for Answers {
+    fn title(&self) -> String {
+        "supervised fine-tuning".into()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        let max_len = self.options.max_len;
+        let left = |doc: &u32| self.chats.learned_of(*doc, max_len) > 0;
+        if !docs.is_empty() && !docs.iter().any(left) {
+            let expected = "more: of no conversation an answer is left to learn";
+            return Err(Error::argument(Sft::NAME, "max_len", max_len, expected));
+        }
+        let options = ChatOptions {
+            batch: self.setup.batch,
+            max_len,
+            shuffle: purpose.shuffles(),
+        };
+        let (documents, chats) = (self.setup.documents.clone(), self.chats.clone());
+        let vocabulary = self.setup.tokenizer.vocabulary();
+        let stream =
+            ChatBatches::new(documents, chats, docs, vocabulary, &options, purpose.seed())?;
+        let work = stream.tokens_per_epoch(docs);
+        Ok(Box::new(Named::new(stream, work, |b: CausalBatch| {
+            Batch::of_rows(b.inputs).targets("targets", Targets::classes(b.targets))
+        })))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let read = |&doc: &u32| {
+            let tokens = self.setup.documents.ids(doc).len();
+            let kept = [usize::MAX, self.options.max_len];
+            Read {
+                tokens,
+                read: tokens.min(self.options.max_len),
+                second_cut: false,
+                answers: kept.map(|most| self.chats.learned_of(doc, most)),
+            }
+        };
+        Ok(Coverage::of(Some("tokens to learn"), docs.iter().map(read)))
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let model = able(network.as_causal_lm(), Sft::NAME)?;
+        let (targets, weights) = feed.targets("targets")?;
+        model.loss(tape, &feed.tokens()?, targets, weights)
+    }
+}

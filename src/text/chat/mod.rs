@@ -1,0 +1,26 @@
+//! Conversations: from rows of files to tokens of which some are learned.
+//!
+//! ```text
+//! forms      rows of json, jsonl, csv and parquet files in the usual forms -> examples
+//! messages   the messages of an example, in one spelling and checked
+//! template   the model's own chat template: messages -> text
+//! encode     text -> tokens, and which of them are learned
+//! documents  all of them, numbered
+//! batches    rows of tokens with targets
+//! ```
+
+mod batches;
+mod documents;
+mod encode;
+mod forms;
+mod messages;
+mod pairs;
+mod python;
+mod template;
+
+pub use batches::{ChatBatches, ChatOptions, Turns};
+pub use documents::{ChatDocuments, each, read};
+pub use encode::{Encoded, Encoder, Learn};
+pub use forms::{Example, Form, Read, Row, form, rows};
+pub use messages::{Message, check, text_of};
+pub use template::{BUILT_IN, FILE, Template};
