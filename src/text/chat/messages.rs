@@ -27,7 +27,7 @@ const ROLES: [(&str, &str); 14] = [
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// A message of this role.
-pub(super) fn message(role: &str, content: impl Into<String>) -> Message {
+pub fn message(role: &str, content: impl Into<String>) -> Message {
     let mut message = Message::new();
     message.insert("role".into(), role.into());
     message.insert("content".into(), content.into().into());
