@@ -32,6 +32,8 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         test_share: config.data.test_share,
         seed: config.seed,
         tagged: None,
+        chats: None,
+        template: None,
         amounts: None,
         all: false,
         learns: false,
