@@ -48,7 +48,7 @@ pub fn code(error: &Error) -> u8 {
         Error::ColumnMissing { wanted, .. } if !wanted.is_empty() => USAGE,
         // What the user wrote on the command line or in a run file, refused by what reads it.
         Error::Argument {
-            op: "fill-mask" | "generate" | "embed" | "predict",
+            op: "fill-mask" | "generate" | "chat" | "embed" | "predict",
             ..
         } => USAGE,
         Error::NoSteps { .. }

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::model_options::ModelOptions;
 use super::output;
+use super::sampling_options::SamplingOptions;
 use crate::error::Result;
-use crate::inference::{Generator, Sampling};
+use crate::inference::Generator;
 
 /// Let a language model write on after a prompt.
 #[derive(Debug, Args)]
@@ -16,30 +17,11 @@ pub struct Generate {
     model: PathBuf,
     /// The text to go on with; may be empty.
     prompt: String,
-    /// Always take the most probable token.
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
-    greedy: bool,
-    /// Logits are divided by it: below 1 safer, above 1 bolder.
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    temperature: f32,
-    /// Draw among so many of the most probable tokens; 0: all.
-    #[arg(long, value_name = "K", default_value_t = 50)]
-    top_k: usize,
-    /// Draw among the most probable tokens that have this probability together.
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f32,
-    /// Make tokens that stand there already so many times less likely.
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Seed of the draws.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingOptions,
     /// Most tokens to write.
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_tokens: usize,
-    /// Stop where this text appears; may be repeated.
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
     /// One JSON object at the end instead of a stream: prompt and text.
     #[arg(long)]
     json: bool,
@@ -50,15 +32,7 @@ pub struct Generate {
 impl Generate {
     pub(super) fn run(self) -> Result<()> {
         let model = self.options.open(&self.model, Generator::open)?;
-        let sampling = Sampling {
-            temperature: if self.greedy { 0.0 } else { self.temperature },
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-            seed: self.seed,
-            max_tokens: self.max_tokens,
-            stop: self.stop,
-        };
+        let sampling = self.sampling.sampling(self.max_tokens);
         if self.json {
             let text = model.generate(&self.prompt, &sampling, &mut |_| Ok(()))?;
             let line = serde_json::json!({ "prompt": self.prompt, "text": text });

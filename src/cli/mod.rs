@@ -2,9 +2,11 @@
 
 mod bars;
 mod boundary;
+mod chat;
 mod choice;
 mod completions;
 mod convert;
+mod data;
 mod devices;
 mod doctor;
 mod embed;
@@ -27,6 +29,7 @@ mod readable;
 mod report;
 mod run_options;
 mod runs;
+mod sampling_options;
 mod sheet;
 mod signals;
 mod tokenizer;
@@ -73,6 +76,7 @@ commands! {
     Predict(predict::Predict),
     FillMask(fill_mask::FillMask),
     Generate(generate::Generate),
+    Chat(chat::Chat),
     Embed(embed::Embed),
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
@@ -83,6 +87,7 @@ commands! {
     Presets(presets::Presets),
     Report(report::ReportCommand),
     Runs(runs::Runs),
+    Data(data::Data),
     Profile(profile::Profile),
     LrFind(lr_find::LrFind),
     Tune(tune::Tune),

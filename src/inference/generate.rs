@@ -3,116 +3,18 @@
 
 use std::path::Path;
 
+use super::sampling::{OP, Sampling};
+use super::writing::Writing;
 use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::text::rng::Rng;
 
-const OP: &str = "generate";
-
-/// How the next token is chosen; named as in transformers' `generate`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by it; 0: always the most probable token.
-    pub temperature: f32,
-    /// Choose among so many of the most probable tokens; 0: all.
-    pub top_k: usize,
-    /// Choose among the most probable tokens that have this probability together.
-    pub top_p: f32,
-    /// Tokens that stand there already become so many times less likely (Keskar et al. 2019).
-    pub repetition_penalty: f32,
-    /// Seed of the draws.
-    pub seed: u64,
-    /// Most tokens to write.
-    pub max_tokens: usize,
-    /// Texts that end the writing where they appear; they are left out.
-    pub stop: Vec<String>,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Sampling {
-            temperature: 1.0,
-            top_k: 50,
-            top_p: 1.0,
-            repetition_penalty: 1.0,
-            seed: 1,
-            max_tokens: 100,
-            stop: Vec::new(),
-        }
-    }
-}
-
-impl Sampling {
-    fn check(&self) -> Result<()> {
-        let (temperature, top_p) = (self.temperature, self.top_p);
-        let penalty = self.repetition_penalty;
-        let (arg, value, expected) = if !(temperature >= 0.0 && temperature.is_finite()) {
-            ("temperature", temperature, "0 or a positive number")
-        } else if !(top_p > 0.0 && top_p <= 1.0) {
-            ("top_p", top_p, "more than 0, at most 1")
-        } else if !(penalty > 0.0 && penalty.is_finite()) {
-            ("repetition_penalty", penalty, "a positive number")
-        } else {
-            return Ok(());
-        };
-        Err(Error::argument(OP, arg, value, expected))
-    }
-
-    /// The next token for these logits, after the tokens `before`.
-    fn choose(&self, logits: &mut [f32], before: &[u32], rng: &mut Rng) -> u32 {
-        if self.repetition_penalty != 1.0 {
-            let mut seen = before.to_vec();
-            seen.sort_unstable();
-            seen.dedup();
-            for id in seen {
-                if let Some(z) = logits.get_mut(id as usize) {
-                    *z = if *z > 0.0 {
-                        *z / self.repetition_penalty
-                    } else {
-                        *z * self.repetition_penalty
-                    };
-                }
-            }
-        }
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let logit = |id: &u32| logits[*id as usize];
-        if self.temperature == 0.0 {
-            // The first of equals.
-            let last = order.iter().rev();
-            let best = last.max_by(|a, b| logit(a).total_cmp(&logit(b)));
-            return best.copied().unwrap_or(0);
-        }
-        order.sort_by(|a, b| logit(b).total_cmp(&logit(a)));
-        if self.top_k > 0 {
-            order.truncate(self.top_k);
-        }
-        let peak = order.first().map_or(0.0, logit);
-        let temperature = f64::from(self.temperature);
-        let weight = |id: &u32| (f64::from(logit(id) - peak) / temperature).exp();
-        let weights: Vec<f64> = order.iter().map(weight).collect();
-        let sum: f64 = weights.iter().sum();
-        // Those before which less than top_p is reached: at least one.
-        let (mut kept, mut mass) = (0, 0.0);
-        while kept < weights.len() && (kept == 0 || mass < f64::from(self.top_p) * sum) {
-            mass += weights[kept];
-            kept += 1;
-        }
-        let mut left = rng.unit() * mass;
-        for (id, weight) in order.iter().zip(&weights).take(kept) {
-            left -= weight;
-            if left < 0.0 {
-                return *id;
-            }
-        }
-        order.get(kept.saturating_sub(1)).copied().unwrap_or(0)
-    }
-}
-
 /// A causal language model.
 pub struct Generator {
     loaded: Loaded,
+    ends: Vec<u32>,
 }
 
 impl Generator {
@@ -122,7 +24,8 @@ impl Generator {
     /// [`Error::Folder`] for another model; those of reading.
     pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Generator> {
         let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::CausalLm))?;
-        Ok(Generator { loaded })
+        let ends = loaded.ends()?;
+        Ok(Generator { loaded, ends })
     }
 
     /// Writes on after `prompt` until the model ends the text, a stop text appears, so many tokens
@@ -140,13 +43,11 @@ impl Generator {
     ) -> Result<String> {
         sampling.check()?;
         let tokenizer = &self.loaded.tokenizer;
-        let roles = tokenizer.vocabulary().roles();
-        let [own_begin, own_end] = self.loaded.config.ends();
-        let end = own_end.or(roles.eos);
+        let [begin, _] = self.loaded.config.ends();
         let mut ids = tokenizer.encode(prompt)?;
         if ids.is_empty() {
             // A text of its own begins after the end of another.
-            ids.extend(own_begin.or(end));
+            ids.extend(begin.or(self.ends.first().copied()));
         }
         let positions = self.loaded.config.positions();
         if ids.is_empty() || ids.len() > positions {
@@ -159,145 +60,18 @@ impl Generator {
         let model = model.ok_or_else(|| self.loaded.cannot(Head::CausalLm))?;
         let mut writer = model.writer(&self.loaded.gpu, 1, room)?;
         let mut rng = Rng::new(sampling.seed, &[0x6E4]);
-        let known = tokenizer.vocab_size().min(self.loaded.config.vocab_size());
-        let mut written = Written {
-            text: String::new(),
-            stop: &sampling.stop,
-        };
-        let mut logits = match sampling.max_tokens {
-            0 => return Ok(String::new()),
-            _ => writer.read(&[&ids])?,
-        };
-        while ids.len() - begin < sampling.max_tokens {
-            logits.truncate(known);
-            let id = sampling.choose(&mut logits, &ids, &mut rng);
-            if Some(id) == end {
-                break;
-            }
-            ids.push(id);
-            let text = tokenizer.decode(&ids[begin..])?;
-            if !written.advance(&text, show)? || ids.len() > room {
-                return Ok(written.text);
-            }
-            if ids.len() == room {
-                break;
-            }
-            logits = writer.read(&[&[id]])?;
+        if sampling.max_tokens == 0 {
+            return Ok(String::new());
         }
-        written.show(&tokenizer.decode(&ids[begin..])?, show)?;
-        Ok(written.text)
-    }
-}
-
-/// The text so far, of which only what can no longer change is shown.
-struct Written<'a> {
-    text: String,
-    stop: &'a [String],
-}
-
-impl Written<'_> {
-    /// Takes the text of all tokens so far; false when it is at its end.
-    fn advance(&mut self, all: &str, show: &mut dyn FnMut(&str) -> Result<()>) -> Result<bool> {
-        let stops = self.stop.iter().filter(|s| !s.is_empty());
-        if let Some(at) = stops.filter_map(|stop| all.find(stop.as_str())).min() {
-            self.show(&all[..at], show)?;
-            return Ok(false);
-        }
-        // A character may lack bytes that are still to come, and a stop text its end.
-        let whole = all.trim_end_matches('\u{FFFD}');
-        let open = |stop: &String| {
-            let ends = stop.char_indices().map(|(at, _)| at).skip(1);
-            ends.filter(|&at| whole.ends_with(&stop[..at]))
-                .max()
-                .unwrap_or(0)
+        let writing = Writing {
+            tokenizer,
+            sampling,
+            ends: &self.ends,
+            known: tokenizer.vocab_size().min(self.loaded.config.vocab_size()),
+            room,
         };
-        let held = self.stop.iter().map(open).max().unwrap_or(0);
-        self.show(&whole[..whole.len() - held], show)?;
-        Ok(true)
-    }
-
-    /// Shows what is new up to there.
-    fn show(&mut self, until: &str, show: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        if let Some(new) = until.strip_prefix(self.text.as_str())
-            && !new.is_empty()
-        {
-            show(new)?;
-            self.text = until.to_string();
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draws(sampling: &Sampling, logits: &[f32], before: &[u32]) -> Vec<u32> {
-        let mut rng = Rng::new(sampling.seed, &[1]);
-        let choose = |_| sampling.choose(&mut logits.to_vec(), before, &mut rng);
-        (0..4000).map(choose).collect()
-    }
-
-    #[test]
-    fn draws_follow_temperature_top_k_and_top_p() {
-        let logits = [0.0, 2f32.ln(), 5f32.ln(), 0.0];
-        let all = Sampling {
-            top_k: 0,
-            ..Sampling::default()
-        };
-        let share = |draws: &[u32], id| {
-            draws.iter().filter(|&&d| d == id).count() as f64 / draws.len() as f64
-        };
-        let found = draws(&all, &logits, &[]);
-        // 4 standard deviations of a share of 4000 draws are at most 0.032.
-        for (id, want) in [(0, 1.0), (1, 2.0), (2, 5.0), (3, 1.0)] {
-            assert!((share(&found, id) - want / 9.0).abs() < 0.032, "{id}");
-        }
-        let greedy = Sampling {
-            temperature: 0.0,
-            ..all.clone()
-        };
-        assert!(draws(&greedy, &logits, &[]).iter().all(|&d| d == 2));
-        let two = Sampling {
-            top_k: 2,
-            ..all.clone()
-        };
-        let found = draws(&two, &logits, &[]);
-        assert_eq!(share(&found, 1) + share(&found, 2), 1.0);
-        assert!((share(&found, 2) - 5.0 / 7.0).abs() < 0.032);
-        // 5/9 alone is less than 0.6, with 2/9 more than it.
-        let nucleus = Sampling {
-            top_p: 0.6,
-            ..all.clone()
-        };
-        let found = draws(&nucleus, &logits, &[]);
-        assert_eq!(share(&found, 1) + share(&found, 2), 1.0);
-        assert!(share(&found, 1) > 0.2);
-        let penalised = Sampling {
-            repetition_penalty: 100.0,
-            temperature: 0.0,
-            ..all
-        };
-        assert!(draws(&penalised, &logits, &[2]).iter().all(|&d| d == 1));
-    }
-
-    #[test]
-    fn what_may_be_a_stop_text_is_held_back() {
-        let mut written = Written {
-            text: String::new(),
-            stop: &["END".into()],
-        };
-        let mut shown = Vec::new();
-        let mut show = |text: &str| {
-            shown.push(text.to_string());
-            Ok(())
-        };
-        assert!(written.advance("a é\u{FFFD}", &mut show).unwrap());
-        assert!(written.advance("a éêE", &mut show).unwrap());
-        assert!(written.advance("a éêEN", &mut show).unwrap());
-        assert!(written.advance("a éêENd E", &mut show).unwrap());
-        assert!(!written.advance("a éêENd END of it", &mut show).unwrap());
-        assert_eq!(shown, ["a é", "ê", "ENd ",]);
-        assert_eq!(written.text, "a éêENd ");
+        let logits = writer.read(&[&ids])?;
+        let mut read = |id: u32| writer.read(&[&[id]]);
+        writing.go(&mut ids, logits, &mut rng, &mut read, show)
     }
 }

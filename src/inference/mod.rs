@@ -2,30 +2,37 @@
 //! Hugging Face folders, PEFT adapters with their base, or what `melos train` has left.
 
 mod answers;
+mod chat;
 mod embed;
 mod evaluate;
 mod fill_mask;
 mod generate;
 mod predict;
 mod rows;
+mod sampling;
 mod sentence_options;
 mod tag;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 pub use answers::{Model, Prediction, predict};
+pub use chat::{Chat, ChatModel};
 pub use embed::Embedder;
 pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};
-pub use generate::{Generator, Sampling};
+pub use generate::Generator;
 pub use predict::Classifier;
+pub use sampling::Sampling;
 pub use sentence_options::{Pooling, SentenceOptions};
 pub use tag::{Tagger, Word, is_tagger};
 
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::{Architecture, Head};
+use crate::hub::{self, Architecture, Head};
 use crate::models::{Config, Network, Pretrained, tokenizer_of};
 use crate::nn::Vars;
 use crate::objectives::batch::Batch;
@@ -39,6 +46,8 @@ use crate::text::{Rows, Tokenizer};
 pub(crate) struct Loaded {
     pub gpu: Gpu,
     folder: PathBuf,
+    /// Where the base of an adapter stands.
+    base: Option<PathBuf>,
     pub config: Box<dyn Config>,
     pub network: Box<dyn Network>,
     pub tokenizer: Arc<Tokenizer>,
@@ -95,10 +104,39 @@ impl Loaded {
         Ok(Loaded {
             gpu,
             folder: folder.to_path_buf(),
+            base: source.base,
             config,
             network,
             tokenizer,
         })
+    }
+
+    /// All tokens that end a text: those of config.json and of generation_config.json, and the tokeniser's.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] for a generation_config.json that is damaged.
+    fn ends(&self) -> Result<Vec<u32>> {
+        let [_, own] = self.config.ends();
+        let mut ends: Vec<u32> = own.into_iter().collect();
+        let folders = [Some(&self.folder), self.base.as_ref()];
+        for folder in folders.into_iter().flatten() {
+            for name in [hub::CONFIG, "generation_config.json"] {
+                let path = folder.join(name);
+                if folder.is_dir() && path.exists() {
+                    ends.extend(ends_of(&hub::read_json(&path)?));
+                }
+            }
+        }
+        if ends.is_empty() {
+            ends.extend(self.tokenizer.vocabulary().roles().eos);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        // The model's own first: it is what begins a text where nothing else does.
+        if let Some(at) = own.and_then(|own| ends.iter().position(|end| *end == own)) {
+            ends.swap(0, at);
+        }
+        Ok(ends)
     }
 
     /// That the model has no such head.
@@ -127,6 +165,16 @@ impl Loaded {
         let feed = Feed::new(&self.gpu, &batch, Vec::new())?;
         feed.write(&batch, &[])?;
         Ok(feed)
+    }
+}
+
+/// The tokens that end a text, of a configuration: one or a list.
+fn ends_of(config: &Value) -> Vec<u32> {
+    let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    match config.get("eos_token_id") {
+        Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
     }
 }
 

@@ -152,6 +152,9 @@ pub trait Writer {
     /// [`crate::Error::Shape`] for another number of rows or a row without tokens;
     /// [`crate::Error::Argument`] beyond the capacity.
     fn read(&mut self, tokens: &[&[u32]]) -> Result<Vec<f32>>;
+
+    /// Forgets all but the first `kept` tokens of every row.
+    fn rewind(&mut self, kept: usize);
 }
 
 /// Classifies sequences, or predicts numbers from them.

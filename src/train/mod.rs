@@ -15,6 +15,7 @@ mod machine;
 mod markdown;
 pub mod page;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod probe;
 pub(crate) mod profile;
 pub mod progress;

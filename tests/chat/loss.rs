@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{fixture, folder, model};
 
 /// A folder with the random Llama of the fixture, its tokeniser and template, and the first conversations.
-fn workplace() -> TempDir {
+pub fn workplace() -> TempDir {
     let fixture = fixture();
     let (own, _) = model(fixture["sft"]["template"].as_str().unwrap());
     for name in ["config.json", "model.safetensors"] {

@@ -3,6 +3,8 @@
 mod forms;
 mod learned;
 mod loss;
+mod preview;
+mod talk;
 mod templates;
 
 use std::fs;

@@ -65,6 +65,13 @@ impl KeyValueCache {
         self.capacity
     }
 
+    /// Forgets all but the first `kept` tokens of every row.
+    pub fn keep(&mut self, kept: usize) {
+        for filled in &mut self.filled {
+            *filled = kept.min(*filled);
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.filled.fill(0);
@@ -206,6 +213,10 @@ impl<L: DecoderLayers> Writer for DecoderWriter<'_, L> {
             }
         };
         step.run(&mut self.cache, tokens)
+    }
+
+    fn rewind(&mut self, kept: usize) {
+        self.cache.keep(kept);
     }
 }
 

@@ -92,10 +92,8 @@ impl Encoder<'_> {
         let end = self.tokenizer.vocabulary().roles().eos;
         ids.extend(end.filter(|end| ids.last() != Some(end)));
         let first = if self.learn == Learn::All { 0 } else { first };
-        Ok(Encoded {
-            learned: vec![first as u32..ids.len() as u32],
-            ids,
-        })
+        let learned = std::iter::once(first as u32..ids.len() as u32).collect();
+        Ok(Encoded { ids, learned })
     }
 
     fn messages(

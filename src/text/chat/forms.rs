@@ -375,19 +375,16 @@ pub fn rows(source: &Source, each: &mut dyn FnMut(Read) -> Result<()>) -> Result
 /// # Errors
 /// As [`rows`].
 pub fn form(source: &Source) -> Result<Form> {
+    let path = &source.path;
     let mut found = None;
-    // The rest is read when it is asked for.
-    let read = rows(source, &mut |Read { line, .. }| {
-        Err(malformed(&source.path, line, String::new()))
-    });
-    corpus::rows(source, &mut |line, row| {
+    let read = corpus::rows(source, &mut |line, row| {
         found = form_of(&row);
-        Err(malformed(&source.path, line, String::new()))
-    })
-    .err();
+        // Whether it is one or not, the rest is read when it is asked for.
+        Err(malformed(path, line, unknown(&row)))
+    });
     match found {
         Some(form) => Ok(form),
-        None => read,
+        None => read.and_then(|()| Err(Error::EmptyText { path: path.clone() })),
     }
 }
 

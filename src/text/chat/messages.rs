@@ -27,7 +27,7 @@ const ROLES: [(&str, &str); 14] = [
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
 /// A message of this role.
-pub(super) fn message(role: &str, content: impl Into<String>) -> Message {
+pub fn message(role: &str, content: impl Into<String>) -> Message {
     let mut message = Message::new();
     message.insert("role".into(), role.into());
     message.insert("content".into(), content.into().into());
@@ -133,14 +133,14 @@ pub fn check(messages: &[Message], first: usize) -> Result<(), String> {
     let mut before = None;
     for (at, message) in messages.iter().enumerate() {
         let role = role(message);
-        let fits = match (before, role) {
-            (None, "system" | "developer" | "user") => true,
-            (Some("system" | "developer"), "user") => true,
-            (Some("user"), "assistant") => true,
-            (Some("assistant"), "user" | "tool") => true,
-            (Some("tool"), "tool" | "assistant") => true,
-            _ => false,
-        };
+        let fits = matches!(
+            (before, role),
+            (None, "system" | "developer" | "user")
+                | (Some("system" | "developer"), "user")
+                | (Some("user"), "assistant")
+                | (Some("assistant"), "user" | "tool")
+                | (Some("tool"), "tool" | "assistant")
+        );
         if !fits {
             let place = match before {
                 None => "at the beginning".to_string(),

@@ -22,5 +22,5 @@ pub use batches::{ChatBatches, ChatOptions, Turns};
 pub use documents::{ChatDocuments, each, read};
 pub use encode::{Encoded, Encoder, Learn};
 pub use forms::{Example, Form, Read, Row, form, rows};
-pub use messages::{Message, check, text_of};
+pub use messages::{Message, check, message, text_of};
 pub use template::{BUILT_IN, FILE, Template};
