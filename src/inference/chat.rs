@@ -41,7 +41,7 @@ impl ChatModel {
         let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::CausalLm))?;
         let tokenizer = &loaded.tokenizer;
         let own = match template {
-            Some(name) => Some(Template::named(name, tokenizer)?),
+            Some(name) => Some(Template::named("--template", name, tokenizer)?),
             None => template_of(folder, loaded.base.as_deref(), tokenizer)?,
         };
         let template = own.ok_or_else(|| {

@@ -22,13 +22,16 @@ use crate::text::chat::{ChatBatches, ChatDocuments, ChatOptions, Learn};
 pub struct Sft {
     /// Tokens of the longest row; of longer ones the end is cut off.
     pub max_len: usize,
-    /// The chat template: a built-in one's name or a file; absent: the model's own.
-    pub template: Option<String>,
+    /// The chat template: "model" for the model's own, a built-in one's name, or a file.
+    pub template: String,
     /// What is learned: the assistant's turns, or all.
     pub learn: Learn,
     /// Several conversations in a row: not yet possible.
     pub packing: bool,
 }
+
+/// What names the model's own template.
+const OWN: &str = "model";
 
 impl Sft {
     /// Its name in the run file.
@@ -39,7 +42,7 @@ impl Default for Sft {
     fn default() -> Self {
         Self {
             max_len: 1024,
-            template: None,
+            template: OWN.into(),
             learn: Learn::default(),
             packing: false,
         }
@@ -68,7 +71,8 @@ impl Objective for Sft {
     }
 
     fn conversation(&self) -> Option<(Option<&str>, Learn)> {
-        Some((self.template.as_deref(), self.learn))
+        let template = Some(self.template.as_str()).filter(|name| *name != OWN);
+        Some((template, self.learn))
     }
 
     fn check(&self) -> Result<(), WrongOption> {

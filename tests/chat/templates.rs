@@ -95,7 +95,7 @@ fn what_is_no_template_is_said() {
         );
     }
     let (_folder, tokenizer) = tokenizer_with(&json!({}));
-    let error = Template::named("chatlm", &tokenizer)
+    let error = Template::named("--template", "chatlm", &tokenizer)
         .err()
         .unwrap()
         .to_string();
@@ -133,7 +133,7 @@ fn built_in(name: &str, tokenizer: &Tokenizer) -> [String; 2] {
         {"role": "system", "content": "S"}, {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"},
     ]});
-    let template = Template::named(name, tokenizer).unwrap();
+    let template = Template::named("", name, tokenizer).unwrap();
     let turns = messages(&turns);
     [false, true].map(|prompt| template.render(&turns, None, prompt).unwrap())
 }
@@ -149,7 +149,7 @@ fn built_in_templates_are_those_of_their_names() {
     assert_eq!(built_in("chatml", &tokenizer), [turns.to_string(), asked]);
     // Stanford's words, when there is no system message of one's own.
     let alone: Value = json!({"messages": [{"role": "user", "content": "a"}]});
-    let template = Template::named("alpaca", &tokenizer).unwrap();
+    let template = Template::named("", "alpaca", &tokenizer).unwrap();
     assert_eq!(
         template.render(&messages(&alone), None, true).unwrap(),
         "<s>Below is an instruction that describes a task. Write a response that appropriately completes the \

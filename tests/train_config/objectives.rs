@@ -13,7 +13,7 @@ fn run_of(objective: &Registered) -> String {
     let name = objective.name();
     let kinds = model_kinds();
     let kinds = kinds.iter().find(|k| k.objectives().contains(&name));
-    let kind = if objective.standard().needs_labels() {
+    let kind = if objective.standard().is_supervised() {
         "finetune"
     } else {
         "pretrain"
@@ -197,7 +197,7 @@ fn a_key_of_all_stages_reaches_those_that_have_it() {
     }
     assert_eq!(
         refused("stage.*.packing=true"),
-        "stage.*.packing: belongs to mlm, clm, and no stage has such an objective; leave it out"
+        "stage.*.packing: belongs to mlm, clm, sft, and no stage has such an objective; leave it out"
     );
     let scale = format!("{BASE}\n[scale.small.stage.\"*\"]\nbptt = 5\n");
     let overrides = Overrides {

@@ -103,7 +103,7 @@ impl Encoder<'_> {
         first: usize,
     ) -> Result<Result<Encoded, String>> {
         let Some(template) = self.template else {
-            let message = "is not set, and the model has no chat template; set it to chatml, to alpaca or to a file";
+            let message = "is needed: the model has no chat template; set it to chatml, to alpaca or to a file, as the model was trained";
             return Err(Error::value(self.key, message));
         };
         let (text, marked) = match template.render_marked(messages, tools, false) {

@@ -1,5 +1,6 @@
 //! Chat templates: Jinja texts that come with models, rendered as transformers renders them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fancy_regex::Regex;
@@ -75,28 +76,26 @@ impl Template {
         Template::new(origin, texts, tokenizer).map(Some)
     }
 
-    /// A template by the name of a [built-in one](BUILT_IN), or a file's.
+    /// A template by the name of a [built-in one](BUILT_IN), or a file's; `key` is what names it.
     ///
     /// # Errors
-    /// What is wrong with the name, in words, as the first; those of reading.
-    pub fn named(name: &str, tokenizer: &Tokenizer) -> Result<Template> {
+    /// [`Error::ConfigValue`] where there is none of that name; those of reading.
+    pub fn named(key: &str, name: &str, tokenizer: &Tokenizer) -> Result<Template> {
         if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
             let texts = vec![(DEFAULT.into(), (*text).to_owned())];
             return Template::new(name.into(), texts, tokenizer);
         }
         let path = Path::new(name);
         if !path.exists() {
-            let known: Vec<&str> = BUILT_IN.iter().map(|(known, _)| *known).collect();
-            let problem = format!(
-                "is neither a template's file nor one of {}",
-                known.join(", ")
-            );
-            return Err(Error::folder(path, problem));
+            let known = BUILT_IN.map(|(known, _)| known).join(", ");
+            let message = format!("'{name}' is neither a template's file nor one of {known}");
+            return Err(Error::value(key, message));
         }
         let texts = vec![(DEFAULT.into(), text(path)?)];
         Template::new(path.into(), texts, tokenizer)
     }
 
+    /// Of templates with their names, for the special tokens of a tokeniser.
     fn new(
         origin: PathBuf,
         texts: Vec<(String, String)>,
@@ -184,7 +183,7 @@ impl Template {
             Some(template) => template,
             None => environment.get_template(DEFAULT).map_err(failed)?,
         };
-        let specials: std::collections::BTreeMap<_, _> = self.specials.iter().cloned().collect();
+        let specials: BTreeMap<_, _> = self.specials.iter().cloned().collect();
         let values = context! {
             messages => Serde(messages),
             tools => Serde(tools),

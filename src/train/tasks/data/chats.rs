@@ -64,7 +64,7 @@ impl Scribe {
         // Where one stage learns all, what the others learn must be told all the same.
         let all = own.iter().all(|(_, (_, learn))| *learn == Learn::All);
         let template = match first {
-            Some(name) => Some(named(&key, name, tokenizer)?),
+            Some(name) => Some(Template::named(&key, name, tokenizer)?),
             None => match folder(config)? {
                 Some(folder) => template_of(&folder, None, tokenizer)?,
                 None => None,
@@ -91,16 +91,6 @@ impl Scribe {
     pub fn text(&self) -> Option<String> {
         self.template.as_ref().map(|t| t.text().to_owned())
     }
-}
-
-/// The template that a key names.
-fn named(key: &str, name: &str, tokenizer: &Tokenizer) -> Result<Template> {
-    Template::named(name, tokenizer).map_err(|error| match error {
-        Error::Folder { path, problem } if path == Path::new(name) => {
-            Error::value(key, format!("'{name}' {problem}"))
-        }
-        error => error,
-    })
 }
 
 /// The folder that a run's tokeniser comes from.
