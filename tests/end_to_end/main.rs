@@ -14,6 +14,7 @@ mod lstm;
 mod metrics;
 mod mixed;
 mod one_text;
+mod packed;
 mod profile;
 mod published;
 mod reading;

@@ -121,7 +121,9 @@ impl Adapter {
         };
         let beside = self.path.parent().map(|parent| parent.join(named));
         let folders = [Some(PathBuf::from(named)), beside];
-        let folder = (folders.into_iter().flatten()).find(|folder| folder.join(CONFIG).exists());
+        // A folder with its configuration, or a GGUF file, which has its own.
+        let is_model = |path: &PathBuf| path.is_file() || path.join(CONFIG).exists();
+        let folder = folders.into_iter().flatten().find(is_model);
         match folder {
             Some(folder) => Ok(folder),
             None if model_name(Path::new(named)).is_some() => local(Path::new(named)),

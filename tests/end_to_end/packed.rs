@@ -1,0 +1,103 @@
+//! A language model of Llama's family from nothing, into a GGUF file, and adapters on its packed weights.
+
+use super::support::{Workplace, stage};
+use super::transformers::json;
+
+/// A tiny one, pretrained for a few steps; rows of 64 and 128, whole blocks of every kind but the largest.
+fn base(kind: &str) -> Workplace {
+    let head = format!(
+        r#"
+name = "base"
+[tokenizer]
+kind = "bpe"
+vocabulary = 300
+[model]
+kind = "{kind}"
+hidden = 64
+heads = 2
+layers = 2
+feed_forward = 128
+max_positions = 64
+dropout = 0.0
+attention_dropout = 0.0
+[data]
+source = "files"
+path = "text.txt"
+validation = 0.1
+test_share = 0.0
+"#
+    );
+    let clm = "objective = \"clm\"\nmax_len = 16\nbatch = 8\nbudget = { steps = 60 }\nlr = 0.01\n";
+    let w = Workplace::with(&head, &[stage("clm", "pretrain", clm)]);
+    let line = "the red fox runs to the old mill and the grey cat sleeps by the warm stove\n";
+    w.write("text.txt", line.repeat(60));
+    w.good(&["train", "run.toml", "--quiet", "--out", "base"]);
+    w.good(&["convert", "base/clm", "base.gguf", "--quant", "q8_0"]);
+    w
+}
+
+/// Fine-tunes an adapter on `init`, and returns its loss.
+fn adapter(w: &Workplace, init: &str, out: &str, more: &[&str]) -> f64 {
+    w.write(
+        "notes.jsonl",
+        "{\"text\": \"the red fox sleeps by the old mill\"}\n".repeat(60),
+    );
+    let mut arguments = vec!["train", "--preset", "sft", "--init", init, "--out", out];
+    arguments.extend(["--data", "notes.jsonl", "--quiet"]);
+    for set in [
+        "stage.sft.budget.steps=20",
+        "stage.sft.max_len=16",
+        "stage.sft.lr=0.01",
+        "stage.sft.accumulate=1",
+    ] {
+        arguments.extend(["--set", set]);
+    }
+    for set in more {
+        arguments.extend(["--set", set]);
+    }
+    w.good(&arguments);
+    let results = json(&String::from_utf8(w.read(&format!("{out}/results.json"))).unwrap());
+    results["units"][0]["validation"]["loss"].as_f64().unwrap()
+}
+
+#[test]
+fn adapters_learn_on_a_base_in_blocks() {
+    let w = base("llama");
+    let prompt = ["--max-tokens", "6", "--temperature", "0"];
+    let written =
+        |model: &str| w.good(&[&["generate", model, "the red fox"], &prompt[..]].concat());
+    assert_eq!(written("base.gguf"), written("base/clm"));
+
+    let plain = adapter(&w, "base/clm", "plain", &[]);
+    let q8 = adapter(&w, "base.gguf", "q8", &[]);
+    assert!(
+        (q8 - plain).abs() < 0.05 * plain,
+        "{q8} on Q8_0, {plain} on f32"
+    );
+    // Four bits are fewer than this model needs, and the adapter learns all the same.
+    let nf4 = adapter(&w, "base/clm", "nf4", &["stage.sft.lora.base=nf4"]);
+    assert!(nf4 < 1.0, "{nf4} on NF4");
+    assert!(nf4 != plain && q8 != plain);
+    assert!(
+        written("q8/sft").contains("sleeps"),
+        "{}",
+        written("q8/sft")
+    );
+
+    let bad = w.run(&[
+        "train",
+        "--preset",
+        "sft",
+        "--init",
+        "base/clm",
+        "--data",
+        "notes.jsonl",
+        "--set",
+        "stage.sft.lora.base=\"q9\"",
+        "--out",
+        "bad",
+    ]);
+    let said = String::from_utf8_lossy(&bad.stderr);
+    assert_eq!(bad.status.code(), Some(2), "{said}");
+    assert!(said.contains("lora.base") && said.contains("nf4"), "{said}");
+}
