@@ -39,6 +39,8 @@ pub mod translate;
 #[cfg(feature = "translate")]
 mod atomic;
 #[cfg(feature = "gpu")]
+pub mod blocks;
+#[cfg(feature = "gpu")]
 mod bounded;
 #[cfg(feature = "gpu")]
 mod cache;

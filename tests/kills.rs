@@ -149,7 +149,7 @@ fn forget_times(value: &mut Value) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(forget_times),
         Value::Object(table) => {
-            for key in ["seconds", "train_seconds", "tokens_per_second"] {
+            for key in ["seconds", "train_seconds", "tokens_per_second", "spent"] {
                 table.remove(key);
             }
             table.values_mut().for_each(forget_times);

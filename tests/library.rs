@@ -1,4 +1,4 @@
-//! melos as a library: the examples that README shows, and the same runs as a program makes them.
+//! melos as a library: the examples that README and guides show, and the same runs as a program makes them.
 #![cfg(feature = "train")]
 
 mod common;
@@ -407,16 +407,19 @@ fn a_buffer_is_saved_and_loaded_and_never_trained() {
 }
 
 #[test]
-fn readme_shows_the_examples_as_they_are() {
+fn pages_show_the_examples_as_they_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    for name in ["finetune_lora", "own_model"] {
+    for (name, page) in [
+        ("finetune_lora", "docs/guides/rust.md"),
+        ("own_model", "README.md"),
+    ] {
+        let shown = std::fs::read_to_string(root.join(page)).unwrap();
         let file = root.join(format!("examples/{name}.rs"));
         let text = std::fs::read_to_string(file).unwrap();
         let code = &text[text.find("\nuse ").unwrap()..];
         assert!(
-            readme.contains(code.trim()),
-            "{name}.rs is another in README.md"
+            shown.contains(code.trim()),
+            "{name}.rs is another in {page}"
         );
         let lines = code.lines().filter(|line| !line.trim().is_empty());
         assert!(

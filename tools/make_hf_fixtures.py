@@ -88,8 +88,8 @@ def roberta_config(kind=transformers.RobertaConfig, **more):
 
 def kin_config(kind, **more):
     """Llama and its kin."""
-    sizes = dict(vocab_size=V, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, intermediate_size=20,
-                 num_hidden_layers=2, max_position_embeddings=P, pad_token_id=PAD, bos_token_id=CLS,
+    sizes = dict(vocab_size=V, hidden_size=16, num_attention_heads=4, num_key_value_heads=2, intermediate_size=12,
+                 num_hidden_layers=1, tie_word_embeddings=True, max_position_embeddings=P, pad_token_id=PAD, bos_token_id=CLS,
                  eos_token_id=SEP, attention_dropout=0.0, attn_implementation="eager")
     return kind(**sizes | more)
 
@@ -441,30 +441,30 @@ def llama():
     # Windows and caps so small that they matter to so short texts.
     for seed, name, model, kind, more in (
         (61, "llama_lm", t.LlamaForCausalLM, t.LlamaConfig,
-         dict(rope_parameters=llama3, attention_bias=True, mlp_bias=True)),
-        (62, "mistral_lm", t.MistralForCausalLM, t.MistralConfig, dict(sliding_window=3, tie_word_embeddings=True, num_hidden_layers=1)),
+         dict(rope_parameters=llama3, attention_bias=True, mlp_bias=True, tie_word_embeddings=False)),
+        (62, "mistral_lm", t.MistralForCausalLM, t.MistralConfig, dict(sliding_window=3)),
         (63, "qwen2_lm", t.Qwen2ForCausalLM, t.Qwen2Config,
-         dict(use_sliding_window=True, sliding_window=4, max_window_layers=1,
+         dict(use_sliding_window=True, sliding_window=4, max_window_layers=0,
               rope_parameters=dict(rope_type="yarn", rope_theta=50.0, factor=2.0,
                                    original_max_position_embeddings=7))),
         (64, "qwen3_lm", t.Qwen3ForCausalLM, t.Qwen3Config,
-         dict(head_dim=6, num_hidden_layers=1, rope_parameters=dict(rope_type="linear", rope_theta=100.0, factor=2.0))),
-        (65, "gemma_lm", t.GemmaForCausalLM, t.GemmaConfig, dict(head_dim=6, num_hidden_layers=1)),
+         dict(head_dim=6, rope_parameters=dict(rope_type="linear", rope_theta=100.0, factor=2.0))),
+        (65, "gemma_lm", t.GemmaForCausalLM, t.GemmaConfig, dict(head_dim=6)),
         (66, "gemma2_lm", t.Gemma2ForCausalLM, t.Gemma2Config,
-         dict(head_dim=4, sliding_window=3, query_pre_attn_scalar=5, attn_logit_softcapping=2.0,
+         dict(num_hidden_layers=2, head_dim=4, sliding_window=3, query_pre_attn_scalar=5, attn_logit_softcapping=2.0,
               final_logit_softcapping=3.0)),
         (67, "gemma3_lm", t.Gemma3ForCausalLM, t.Gemma3TextConfig,
-         dict(head_dim=4, sliding_window=3, query_pre_attn_scalar=5,
+         dict(num_hidden_layers=2, head_dim=4, sliding_window=3, query_pre_attn_scalar=5,
               layer_types=["sliding_attention", "full_attention"])),
         (68, "phi3_lm", t.Phi3ForCausalLM, t.Phi3Config,
-         dict(hidden_size=32, intermediate_size=12, num_hidden_layers=1, original_max_position_embeddings=8,
+         dict(num_attention_heads=2, num_key_value_heads=1, original_max_position_embeddings=8,
               rope_parameters=dict(rope_type="longrope", rope_theta=100.0, partial_rotary_factor=0.5,
                                    short_factor=[1.0, 1.5], long_factor=[2.0, 3.0]))),
     ):
         causal_lm(name, seed, model(kin_config(kind, **more)))
-    config = kin_config(t.LlamaConfig, num_hidden_layers=1, num_labels=3)
+    config = kin_config(t.LlamaConfig, num_labels=3)
     last_classifier("llama_classifier", 71, t.LlamaForSequenceClassification(config))
-    config = kin_config(t.LlamaConfig, num_hidden_layers=1, num_labels=5, classifier_dropout=0.0)
+    config = kin_config(t.LlamaConfig, num_labels=5, classifier_dropout=0.0)
     token_classifier("llama_token_classifier", 72, t.LlamaForTokenClassification(config), types=False)
     adapter("llama_lora", 73, t.LlamaForCausalLM, False, "llama_lm",
             LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=6, lora_dropout=0.0, target_modules="all-linear"),
@@ -482,17 +482,17 @@ def rope():
         (10, 10000.0, 64, 2048, dict(rope_type="linear", factor=4.0)),
         (3000, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
         (10, 10000.0, 64, 2048, dict(rope_type="dynamic", factor=2.0)),
-        (10, 1000000.0, 128, 131072, dict(rope_type="yarn", factor=4.0,
+        (10, 1000000.0, 64, 131072, dict(rope_type="yarn", factor=4.0,
                                           original_max_position_embeddings=32768)),
-        (10, 10000.0, 128, 16384, dict(rope_type="yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, mscale=0.7,
+        (10, 10000.0, 64, 16384, dict(rope_type="yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, mscale=0.7,
                                        mscale_all_dim=1.2, original_max_position_embeddings=4096,
                                        truncate=False)),
-        (4096, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
-                                         short_factor=[1 + i / 100 for i in range(48)],
-                                         long_factor=[1 + i / 3 for i in range(48)])),
-        (4097, 10000.0, 96, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
-                                         short_factor=[1 + i / 100 for i in range(48)],
-                                         long_factor=[1 + i / 3 for i in range(48)])),
+        (4096, 10000.0, 32, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(16)],
+                                         long_factor=[1 + i / 3 for i in range(16)])),
+        (4097, 10000.0, 32, 131072, dict(rope_type="longrope", original_max_position_embeddings=4096,
+                                         short_factor=[1 + i / 100 for i in range(16)],
+                                         long_factor=[1 + i / 3 for i in range(16)])),
     ):
         # Rounded to what the file holds.
         config = transformers.LlamaConfig(hidden_size=2 * width, num_attention_heads=2,
@@ -500,7 +500,7 @@ def rope():
                                           rope_parameters=dict(rope_theta=theta, **scaling))
         make = ROPE_INIT_FUNCTIONS[scaling["rope_type"]]
         frequencies, scale = make(config, "cpu", seq_len=length)
-        cases.append(dict(length=length, config=json.loads(config.to_json_string()), scale=scale,
+        cases.append(dict(length=length, config=json.loads(config.to_json_string(use_diff=True)), scale=scale,
                           frequencies=[float(f"{f:.9g}") for f in frequencies.tolist()]))
     (OUT / "rope.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 

@@ -6,20 +6,26 @@ use clap::{Args, ValueEnum};
 
 use super::choice::choice;
 use super::output;
-use crate::error::Result;
-use crate::hub::{self, FloatType, SaveOptions};
+use crate::error::{Error, Result};
+use crate::hub::gguf::{self, Quant};
+use crate::hub::{self, Checkpoint, FloatType, SaveOptions};
 use crate::models;
 use crate::train::run::model_of_run;
 
-/// Rewrite a model folder: other names, element type, class or shards.
+/// Rewrite a model: other names, element type, class or shards, as a folder or as one GGUF file.
 ///
-/// Without options the result is what today's transformers would write, whatever the input's age.
+/// Without options the result is what today's transformers would write, whatever the input's age; an OUT that
+/// ends in .gguf is a file for llama.cpp and what is built on it.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// Model folder, run folder, or .safetensors file with its config.json beside it.
+    /// Model folder, run folder, .safetensors file with its config.json beside it, or .gguf file.
     input: PathBuf,
-    /// Folder to write; must be new or empty.
+    /// Folder to write, which must be new or empty; or a new file, NAME.gguf.
     out: PathBuf,
+    /// How a .gguf file packs numbers: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k_s, q4_k_m, q5_k_s,
+    /// q5_k_m, q6_k [default: the input's element type].
+    #[arg(long, value_name = "TYPE", value_parser = parse_quant)]
+    quant: Option<Quant>,
     #[command(flatten)]
     format: Format,
     /// Class of transformers to write: the tensors that it does not have are left out [default: the
@@ -66,6 +72,13 @@ enum Prefix {
 impl Convert {
     pub(super) fn run(self) -> Result<()> {
         let input = models::open(&model_of_run(&self.input)?)?;
+        if gguf::is_gguf(&self.out) {
+            return self.gguf(&input);
+        }
+        if self.quant.is_some() {
+            let message = "is for files that end in .gguf; a folder's element type is --dtype";
+            return Err(Error::value("--quant", message));
+        }
         let architecture = self.architecture.as_deref().map(models::architecture);
         let options = SaveOptions {
             bare: self.prefix.map(|prefix| matches!(prefix, Prefix::Drop)),
@@ -76,6 +89,27 @@ impl Convert {
         let (class, out) = (class.name(), self.out.display());
         output::print(&format!("{report}{class} in {out}\n"))
     }
+
+    fn gguf(&self, input: &Checkpoint) -> Result<()> {
+        let given = [
+            ("--as", self.architecture.is_some()),
+            ("--prefix", self.prefix.is_some()),
+            ("--legacy-names", self.legacy_names),
+            ("--dtype", self.format.dtype.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+            let message = "is for folders; a .gguf file's types are --quant";
+            return Err(Error::value(option, message));
+        }
+        let quant = self.quant.unwrap_or_else(|| Quant::of(input.float_type()));
+        let report = gguf::export(input, &self.out, quant)?;
+        output::print(&format!("{report}{quant} in {}\n", self.out.display()))
+    }
+}
+
+fn parse_quant(text: &str) -> Result<Quant, String> {
+    let known = || Quant::names().collect::<Vec<_>>().join(", ");
+    Quant::named(text).ok_or_else(|| format!("expected one of {}", known()))
 }
 
 /// `5GB`, `200 MB`, `1000`: as transformers has it, in powers of 1000.

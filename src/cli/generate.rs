@@ -13,7 +13,7 @@ use crate::inference::Generator;
 /// Let a language model write on after a prompt.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Model folder, an adapter's, or a run's (its best model).
+    /// Model folder, an adapter's, a run's (its best model), or a .gguf file.
     model: PathBuf,
     /// The text to go on with; may be empty.
     prompt: String,

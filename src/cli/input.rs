@@ -18,13 +18,13 @@ pub(super) type Each<'a> = dyn FnMut(Vec<Example>) -> Result<()> + 'a;
 
 #[derive(Debug, Args)]
 pub struct Input {
-    /// A text; or a file or folder of texts, as `melos train` reads them; `-` or nothing: one text per
-    /// line from standard input.
+    /// A text; or files or folders of texts, as `melos train` reads them, one after the other; `-` or
+    /// nothing: one text per line from standard input.
     #[arg(value_name = "TEXT|PATH")]
-    input: Option<String>,
-    /// A file or folder of texts: csv, tsv, jsonl, txt, whichever `melos train` reads.
-    #[arg(long, value_name = "PATH", conflicts_with = "input")]
-    data: Option<PathBuf>,
+    input: Vec<String>,
+    /// Files or folders of texts: csv, tsv, jsonl, txt, whichever `melos train` reads.
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "input")]
+    data: Vec<PathBuf>,
     /// Column (by name or number) or key of the text [default: found by its name].
     #[arg(long, value_name = "COLUMN", visible_alias = "text")]
     text_column: Option<Column>,
@@ -36,26 +36,38 @@ pub(super) enum From<'a> {
     Text(&'a str),
     /// Lines.
     Stdin,
-    /// A file or folder.
-    Path(&'a Path),
+    /// Files and folders.
+    Paths(Vec<&'a Path>),
 }
 
 impl Input {
     /// Where the texts come from.
     ///
     /// # Errors
-    /// [`Error::FileMissing`] for what looks like a file and is none.
+    /// [`Error::FileMissing`] for what looks like a file and is none; [`Error::ConfigValue`] for several of
+    /// which one is no file.
     pub(super) fn from(&self) -> Result<From<'_>> {
-        if let Some(path) = &self.data {
-            return Ok(From::Path(path));
+        if !self.data.is_empty() {
+            return Ok(From::Paths(
+                self.data.iter().map(PathBuf::as_path).collect(),
+            ));
         }
-        Ok(match self.input.as_deref().filter(|text| *text != "-") {
-            None => From::Stdin,
-            Some(text) if is_there(Path::new(text)) => From::Path(Path::new(text)),
+        let is_path = |text: &String| is_there(Path::new(text));
+        match self.input.iter().find(|text| !is_path(text)) {
+            None if self.input.is_empty() => Ok(From::Stdin),
+            None => Ok(From::Paths(self.input.iter().map(Path::new).collect())),
             // Most likely the name is misspelt.
-            Some(text) if is_name(text) => return Err(Error::FileMissing { path: text.into() }),
-            Some(text) => From::Text(text),
-        })
+            Some(text) if is_name(text) => Err(Error::FileMissing { path: text.into() }),
+            Some(text) if self.input.len() > 1 => {
+                let message = format!(
+                    "'{text}' is no file; several are files or folders: quote a text of several words, or write a \
+                     text a line to standard input"
+                );
+                Err(Error::value("TEXT|PATH", message))
+            }
+            Some(text) if text == "-" => Ok(From::Stdin),
+            Some(text) => Ok(From::Text(text)),
+        }
     }
 
     /// How a file's texts are read.
@@ -73,13 +85,26 @@ impl Input {
     /// # Errors
     /// Those of reading and of `each`.
     pub(super) fn each(&self, pair: Option<&Column>, pairs: bool, each: &mut Each) -> Result<()> {
-        let path = match self.from()? {
-            From::Text(text) => return each(vec![alone(text.to_string())]),
-            From::Stdin => {
-                return each_of_stdin(&mut |lines| each(lines.into_iter().map(alone).collect()));
-            }
-            From::Path(path) => path,
-        };
+        match self.from()? {
+            From::Text(text) => each(vec![alone(text.to_string())]),
+            From::Stdin => each_of_stdin(&mut |lines| each(lines.into_iter().map(alone).collect())),
+            From::Paths(paths) => paths
+                .into_iter()
+                .try_for_each(|path| self.each_of(path, pair, pairs, each)),
+        }
+    }
+
+    /// The same of one file or folder.
+    ///
+    /// # Errors
+    /// As [`each`](Self::each).
+    pub(super) fn each_of(
+        &self,
+        path: &Path,
+        pair: Option<&Column>,
+        pairs: bool,
+        each: &mut Each,
+    ) -> Result<()> {
         let source = Source {
             pair: pair.cloned(),
             pairs: Some(pairs),

@@ -13,11 +13,11 @@ use crate::train::run::model_of_run;
 
 /// Show the tensors, shapes and parameters of a model or adapter.
 ///
-/// For a Hugging Face folder, its shards, a bare .safetensors file, a model of melos, or a PEFT
+/// For a Hugging Face folder, its shards, a bare .safetensors file, a GGUF file, a model of melos, or a PEFT
 /// adapter, with the share of its base's parameters that it trains.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// Model folder, adapter folder, run folder, or .safetensors file.
+    /// Model folder, adapter folder, run folder, .safetensors or .gguf file.
     path: PathBuf,
     /// The adapter's base model [default: the folder that the adapter names].
     #[arg(long, value_name = "DIR")]

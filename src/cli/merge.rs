@@ -6,9 +6,11 @@ use clap::Args;
 
 use super::convert::Format;
 use super::output;
+use crate::atomic::write_file;
 use crate::error::Result;
 use crate::hub::{self, SaveOptions, adapter};
 use crate::models;
+use crate::train::artifacts::card;
 use crate::train::run::model_of_run;
 
 /// Merge a LoRA adapter into its base model: one model that needs no adapter.
@@ -27,8 +29,10 @@ pub struct Merge {
 impl Merge {
     pub(super) fn run(self) -> Result<()> {
         hub::require_empty(&self.out)?;
-        let base = models::open(&model_of_run(&self.base)?)?;
-        let adapter = adapter::read(&model_of_run(&self.adapter)?)?;
+        let (base_folder, adapter_folder) =
+            (model_of_run(&self.base)?, model_of_run(&self.adapter)?);
+        let base = models::open(&base_folder)?;
+        let adapter = adapter::read(&adapter_folder)?;
         let (model, report) = adapter::merge(&base, &adapter)?;
         let given = self.format.options();
         let options = SaveOptions {
@@ -36,6 +40,8 @@ impl Merge {
             ..given
         };
         hub::save(&self.out, &model, &options)?;
+        let card = card::merged(&base_folder, &adapter_folder)?;
+        write_file(&self.out.join(hub::CARD), card.as_bytes())?;
         let (class, out) = (model.architecture.name(), self.out.display());
         output::print(&format!("{report}{class} in {out}\n"))
     }

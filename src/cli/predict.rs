@@ -1,6 +1,6 @@
 //! `melos predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -9,11 +9,11 @@ use super::input::{From, Input};
 use super::model_options::ModelOptions;
 use super::output;
 use super::sheet::{self, Fields, Sheet};
-use super::words::Words;
+use super::words::{Own, Words};
 use crate::error::{Error, Result};
 use crate::inference::{self, Prediction, Tagger, Word};
 use crate::objectives::Problem;
-use crate::text::corpus::{is_tagged, read_tagged};
+use crate::text::corpus::{is_cut, read_words};
 use crate::text::{Column, Example};
 use crate::train::{run, tasks};
 
@@ -85,28 +85,54 @@ impl Predict {
     /// The labels of words.
     fn words(&self, tagger: &mut Tagger) -> Result<()> {
         let mut out = self.out.as_deref().map(Words::begin).transpose()?;
-        let mut show = |rows: Vec<Fields>, texts: Vec<String>, words: Vec<Vec<Word>>| match &mut out
-        {
-            Some(out) => out.write(rows, words),
-            None => (texts.iter().zip(words))
-                .try_for_each(|(text, words)| self.print_words(text, words)),
-        };
         match self.input.from()? {
-            From::Path(path) if is_tagged(path)? => {
-                let texts = read_tagged(&self.input.source(path))?;
-                let texts: Vec<Vec<String>> = texts.into_iter().map(|text| text.words).collect();
-                let words = tagger.tag_words(&texts)?;
-                let joined: Vec<String> = texts.iter().map(|words| words.join(" ")).collect();
-                show(vec![Fields::new(); texts.len()], joined, words)?;
+            From::Paths(paths) => {
+                for path in paths {
+                    match is_cut(path)? {
+                        true => self.cut_words(path, tagger, &mut out)?,
+                        false => (self.input).each_of(path, None, false, &mut |examples| {
+                            self.texts(examples, tagger, &mut out)
+                        })?,
+                    }
+                }
             }
-            _ => self.input.each(None, false, &mut |examples| {
-                let (rows, texts): (Vec<Fields>, Vec<String>) =
-                    examples.into_iter().map(|e| (e.row, e.text)).unzip();
-                let words = tagger.tag(&texts)?;
-                show(rows, texts, words)
+            _ => (self.input).each(None, false, &mut |examples| {
+                self.texts(examples, tagger, &mut out)
             })?,
         }
         out.map_or(Ok(()), Words::finish)
+    }
+
+    /// The labels of the words of texts.
+    fn texts(&self, all: Vec<Example>, tagger: &mut Tagger, out: &mut Option<Words>) -> Result<()> {
+        let each = all.into_iter().map(|e| (Own::of_text(e.row), e.text));
+        let (own, texts): (Vec<Own>, Vec<String>) = each.unzip();
+        let words = tagger.tag(&texts)?;
+        self.show_words(own, &texts, words, out)
+    }
+
+    /// The labels of words that are cut already.
+    fn cut_words(&self, path: &Path, tagger: &mut Tagger, out: &mut Option<Words>) -> Result<()> {
+        let all = read_words(&self.input.source(path))?.into_iter();
+        let each = all.map(|text| (text.words.clone(), Own::of_words(text)));
+        let (texts, own): (Vec<Vec<String>>, Vec<Own>) = each.unzip();
+        let words = tagger.tag_words(&texts)?;
+        let texts: Vec<String> = texts.iter().map(|words| words.join(" ")).collect();
+        self.show_words(own, &texts, words, out)
+    }
+
+    fn show_words(
+        &self,
+        own: Vec<Own>,
+        texts: &[String],
+        words: Vec<Vec<Word>>,
+        out: &mut Option<Words>,
+    ) -> Result<()> {
+        match out {
+            Some(out) => out.write(own, words),
+            None => (texts.iter().zip(words))
+                .try_for_each(|(text, words)| self.print_words(text, words)),
+        }
     }
 
     /// A text or a pair of texts to be classified.

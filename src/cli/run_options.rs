@@ -7,7 +7,7 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::train::config::{
-    ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, preset,
+    ModelConfig, Overrides, PRESETS, PretrainedModel, RunConfig, Source, StageConfig, preset,
 };
 use crate::train::probe::ProbeOptions;
 use crate::train::survey;
@@ -84,16 +84,52 @@ impl RunOptions {
             let name = toml::Value::String(column.clone()?);
             Some(format!("data.{role}_column={name}"))
         });
-        let main = [
-            self.lr.map(|rate| format!("lr={rate}")),
-            self.epochs.map(|n| format!("budget={{ epochs = {n} }}")),
-            self.batch.map(|n| format!("batch={n}")),
-        ];
         Overrides {
             scale: self.scale.clone(),
-            main: main.into_iter().flatten().collect(),
+            main: self.main().map(|(_, set)| set).collect(),
             set: columns.chain(self.set.iter().cloned()).collect(),
         }
+    }
+
+    /// What the shorter options set in a stage, with their names.
+    fn main(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("--lr", self.lr.map(|rate| format!("lr={rate}"))),
+            (
+                "--epochs",
+                self.epochs.map(|n| format!("budget={{ epochs = {n} }}")),
+            ),
+            ("--batch", self.batch.map(|n| format!("batch={n}"))),
+        ];
+        all.into_iter()
+            .filter_map(|(option, set)| Some((option, set?)))
+    }
+
+    /// What is changed of the run in a folder, as `--set` has it: the shorter options mean its only stage
+    /// that fine-tunes or, where none does, that pretrains.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] where they may mean several stages; those of reading the run.
+    pub(super) fn in_run(&self, folder: &Path) -> Result<Vec<String>> {
+        let mut set = Vec::new();
+        if let Some((option, first)) = self.main().next() {
+            let config = RunConfig::read(&folder.join("config.toml"), &Overrides::default())?;
+            let stages = config.main_stages();
+            let key = |stage: &StageConfig, text: &str| format!("stage.{}.{text}", stage.name);
+            let [stage] = stages[..] else {
+                let keys = stages.iter().map(|s| format!("--set '{}'", key(s, &first)));
+                let keys: Vec<String> = keys.collect();
+                let message = format!(
+                    "may mean any of {} stages of this run; name the one: {}",
+                    stages.len(),
+                    keys.join(", ")
+                );
+                return Err(Error::value(option, message));
+            };
+            set.extend(self.main().map(|(_, text)| key(stage, &text)));
+        }
+        set.extend_from_slice(&self.set);
+        Ok(set)
     }
 
     /// The run that they name, checked: that of a run file or preset, or of data alone. `None` where they

@@ -1,6 +1,6 @@
 //! `melos tokenizer train|encode|decode|build-dictionary`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -9,6 +9,8 @@ use super::choice::choice;
 use super::input::each_of_stdin;
 use super::output;
 use crate::error::{Error, Result};
+use crate::hub::gguf::is_gguf;
+use crate::models::tokenizer_of;
 use crate::text::tokenizer::morphemes::{self, Dictionary};
 use crate::text::tokenizer::{Encoding, Family, Subword};
 use crate::text::{Column, Format, Source, Tokenizer, TokenizerKind, TokenizerOptions};
@@ -131,7 +133,7 @@ impl Train {
 /// Show the tokens of a text: ids, tokens, and where in the text they stand.
 #[derive(Debug, Args)]
 struct Encode {
-    /// The tokeniser's folder, or one of its files.
+    /// The tokeniser's folder, one of its files, or a .gguf file.
     tokenizer: PathBuf,
     /// The text; `-` or nothing: one text per line from standard input.
     text: Option<String>,
@@ -151,7 +153,7 @@ struct Encode {
 
 impl Encode {
     fn run(self) -> Result<()> {
-        let tokenizer = Tokenizer::open_with(&self.tokenizer, self.dictionary.as_deref())?;
+        let tokenizer = opened(&self.tokenizer, self.dictionary.as_deref())?;
         let mut show = |texts: Vec<String>| {
             texts.iter().try_for_each(|text| {
                 let pair = self.pair.as_deref();
@@ -179,7 +181,7 @@ impl Encode {
 /// Show the text of ids.
 #[derive(Debug, Args)]
 struct Decode {
-    /// The tokeniser's folder, or one of its files.
+    /// The tokeniser's folder, one of its files, or a .gguf file.
     tokenizer: PathBuf,
     /// The ids; nothing: one sequence per line from standard input.
     ids: Vec<String>,
@@ -201,7 +203,7 @@ struct Decoded {
 
 impl Decode {
     fn run(self) -> Result<()> {
-        let tokenizer = Tokenizer::open_with(&self.tokenizer, self.dictionary.as_deref())?;
+        let tokenizer = opened(&self.tokenizer, self.dictionary.as_deref())?;
         let mut show = |lines: Vec<String>| {
             lines.iter().try_for_each(|line| {
                 let ids = parse_ids(line, tokenizer.vocab_size())?;
@@ -215,6 +217,13 @@ impl Decode {
             [dash] if dash == "-" => each_of_stdin(&mut show),
             ids => show(vec![ids.join(" ")]),
         }
+    }
+}
+
+fn opened(path: &Path, dictionary: Option<&Path>) -> Result<Tokenizer> {
+    match is_gguf(path) {
+        true => tokenizer_of(path, dictionary),
+        false => Tokenizer::open_with(path, dictionary),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::train::run::{Accept, Outcome, Start};
 use crate::train::{self, tasks};
 
 /// What describes a new run, and so does not go with --resume.
-const NEW_RUN: [&str; 14] = [
+const NEW_RUN: [&str; 11] = [
     "file",
     "preset",
     "data",
@@ -26,9 +26,6 @@ const NEW_RUN: [&str; 14] = [
     "text",
     "pair",
     "label",
-    "lr",
-    "epochs",
-    "batch",
     "init",
     "scale",
     "seed",
@@ -43,8 +40,8 @@ pub struct Train {
     /// Run folder; must be new or empty [default: runs/NAME-001, -002, …].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder, bit for bit as if it had never stopped; with --set
-    /// stage.NAME.budget.epochs=N train a stage that is done on, to a longer budget.
+    /// Go on with the run in this folder, bit for bit as if it had never stopped; with --epochs N, or --set
+    /// stage.NAME.budget.epochs=N, train a stage that is done on, to a longer budget.
     #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN)]
     resume: Option<PathBuf>,
     /// Where the last checkpoint is damaged, go on from the newest good one.
@@ -86,7 +83,7 @@ impl Train {
         let start = match &self.resume {
             Some(folder) => Start::Resume {
                 folder: folder.clone(),
-                set: self.options.set.clone(),
+                set: self.options.in_run(folder)?,
                 accept: Accept {
                     last_good: self.from_last_good,
                     changed: self.accept_changed_data,
@@ -134,9 +131,8 @@ impl Train {
     fn plan(&self, adapter: Option<&str>) -> Result<ExitCode> {
         let config = match &self.resume {
             Some(folder) => {
-                let set = self.options.set.clone();
                 let overrides = Overrides {
-                    set,
+                    set: self.options.in_run(folder)?,
                     ..Overrides::default()
                 };
                 RunConfig::read(&folder.join("config.toml"), &overrides)?

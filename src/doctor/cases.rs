@@ -11,12 +11,14 @@ use super::operators::lora::{self, Adapted};
 use super::operators::loss::{Loss, OfLogits, OfTargets, Smoothed};
 use super::operators::lstm::{self, Case as LstmCase};
 use super::operators::norm::{self, Norm, Rms, Used};
+use super::operators::packed::{KINDS, PackedLinear, PackedRows};
 use super::operators::products::{Linear, Product};
 use super::operators::rotary::{Gated, Rotary};
 use super::operators::rows::Rows;
 use super::operators::select::{Pool, Select};
 use super::proof::{input, prove};
 use super::{half, optimizers, plain};
+use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::Candidate;
@@ -74,6 +76,7 @@ pub(super) const CASES: &[Case] = &[
     case("losses", losses),
     case("optimisers", optimizers::all),
     both("products", products),
+    both("packed weights", packed),
     case("forms of the product", product_forms),
     case("products of images", images),
     case("split products", split_products),
@@ -184,6 +187,25 @@ fn rms_norms(gpu: &Gpu) -> Result<Vec<Evidence>> {
             all.push(prove(&op, gpu, &inputs)?);
         }
     }
+    Ok(all)
+}
+
+fn packed(gpu: &Gpu) -> Result<Vec<Evidence>> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        let mut data = Data::new(7);
+        let op = PackedLinear::new(gpu, &mut data, kind, [9, 70, 512])?;
+        let x = input(&[9, 512], data.normal(9 * 512, 1.0));
+        all.push(prove(&op, gpu, &[x])?);
+        let op = PackedRows::new(gpu, &mut data, kind, [33, 13, 256])?;
+        let x = input(&[33, 256], data.normal(33 * 256, 1.0));
+        all.push(prove(&op, gpu, &[x])?);
+    }
+    // More rows than are made plain at a time.
+    let mut data = Data::new(8);
+    let op = PackedLinear::new(gpu, &mut data, BlockType::Q4_1, [3, 1300, 1024])?;
+    let x = input(&[3, 1024], data.normal(3 * 1024, 1.0));
+    all.push(prove(&op, gpu, &[x])?);
     Ok(all)
 }
 

@@ -2,24 +2,11 @@
 
 use std::borrow::Cow;
 
+pub use crate::blocks::FloatType;
 use half::{bf16, f16};
 use safetensors::Dtype;
-use serde::{Deserialize, Serialize};
-
-/// The element types that weights are written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum FloatType {
-    F32,
-    F16,
-    Bf16,
-}
 
 impl FloatType {
-    /// Names of all of them, on the command line.
-    pub const NAMES: &[&str] = &["f32", "f16", "bf16"];
-
     /// The type that safetensors calls `dtype`; `None` for numbers that are no such floats.
     pub fn of(dtype: Dtype) -> Option<FloatType> {
         match dtype {
@@ -36,46 +23,6 @@ impl FloatType {
             FloatType::F32 => Dtype::F32,
             FloatType::F16 => Dtype::F16,
             FloatType::Bf16 => Dtype::BF16,
-        }
-    }
-
-    /// What PyTorch, and with it `config.json`, calls it.
-    pub fn torch_name(self) -> &'static str {
-        match self {
-            FloatType::F32 => "float32",
-            FloatType::F16 => "float16",
-            FloatType::Bf16 => "bfloat16",
-        }
-    }
-
-    /// Bytes per element.
-    pub fn size(self) -> usize {
-        match self {
-            FloatType::F32 => 4,
-            FloatType::F16 | FloatType::Bf16 => 2,
-        }
-    }
-
-    fn encode(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            FloatType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            FloatType::F16 => (values.iter())
-                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-                .collect(),
-            FloatType::Bf16 => (values.iter())
-                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
-                .collect(),
-        }
-    }
-
-    fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        let pairs = || bytes.as_chunks::<2>().0.iter();
-        match self {
-            FloatType::F32 => (bytes.as_chunks::<4>().0.iter())
-                .map(|&b| f32::from_le_bytes(b))
-                .collect(),
-            FloatType::F16 => pairs().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
-            FloatType::Bf16 => pairs().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
         }
     }
 }

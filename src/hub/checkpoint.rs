@@ -1,16 +1,18 @@
-//! A model on disk: a Hugging Face folder (one file or shards) or a bare safetensors file.
+//! A model on disk: a Hugging Face folder (one file or shards), a bare safetensors file, or a GGUF file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::array::{Array, FloatType};
 use super::file::TensorFile;
 use super::format::{Architecture, Format, Head, Layout, detect, known};
+use super::gguf::{BlockType, GgufModel, is_gguf};
 use super::report::{Ignored, LoadReport, Renamed};
+use super::weights::{ElementType, Weights};
 use crate::bounded;
 use crate::error::{Error, Result};
 
@@ -54,7 +56,7 @@ pub struct Checkpoint {
     pub format: &'static Format,
     /// The families that it was opened among.
     formats: Vec<&'static Format>,
-    files: Vec<TensorFile>,
+    files: Vec<Weights>,
     tensors: BTreeMap<String, Place>,
     renamed: Vec<Renamed>,
     ignored: Vec<Ignored>,
@@ -72,13 +74,13 @@ pub struct TensorInfo<'a> {
     /// Its name in the file.
     pub stored: &'a str,
     /// Its element type in the file.
-    pub dtype: Dtype,
+    pub dtype: ElementType,
     /// Its shape.
     pub shape: &'a [usize],
 }
 
 /// Opens a Hugging Face folder or a bare `.safetensors` file (with the `config.json` beside it) of a
-/// family among `formats`, or of none.
+/// family among `formats`, or of none; or a GGUF file of one of them.
 ///
 /// # Errors
 /// [`Error::FileMissing`]; [`Error::Folder`] for a folder that is no model, a missing shard, a
@@ -87,12 +89,17 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     if path.is_dir() {
         return open_folder(path, formats);
     }
+    if is_gguf(path) {
+        let model = GgufModel::open(path, formats)?;
+        let config = model.config().clone();
+        return Checkpoint::new(path, config, vec![Weights::Gguf(model)], formats);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().unwrap_or(Path::new(""));
     if name == INDEX {
         return open_folder(folder, formats);
     }
-    let file = TensorFile::open(path)?;
+    let file = Weights::Safetensors(TensorFile::open(path)?);
     let config = folder.join(CONFIG);
     let config = if config.exists() {
         read_json(&config)?
@@ -121,6 +128,7 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
     } else {
         return Err(bad(without_weights(folder)));
     };
+    let files = files.into_iter().map(Weights::Safetensors).collect();
     Checkpoint::new(folder, config, files, formats)
 }
 
@@ -199,7 +207,7 @@ impl Checkpoint {
     fn new(
         path: &Path,
         config: Value,
-        files: Vec<TensorFile>,
+        files: Vec<Weights>,
         formats: &[&'static Format],
     ) -> Result<Checkpoint> {
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
@@ -314,9 +322,20 @@ impl Checkpoint {
         Ok(self.array(name)?.into_values())
     }
 
+    /// A tensor's blocks, row after row, where it is held in a GGUF file and its rows are whole there.
+    ///
+    /// # Errors
+    /// [`Error::TensorFile`] for a damaged file.
+    pub fn blocks(&self, name: &str) -> Result<Option<(BlockType, Cow<'_, [u8]>)>> {
+        match self.tensors.get(name).map(|p| (&self.files[p.file], p)) {
+            Some((Weights::Gguf(file), place)) => file.blocks(&place.stored),
+            _ => Ok(None),
+        }
+    }
+
     /// The files with the weights.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(TensorFile::path)
+        self.files.iter().map(Weights::path)
     }
 
     /// The element type that most of the weights have.
@@ -324,7 +343,7 @@ impl Checkpoint {
         let mut counts = BTreeMap::new();
         for name in self.names() {
             if let Some(info) = self.info(name)
-                && let Some(dtype) = FloatType::of(info.dtype)
+                && let Some(dtype) = info.dtype.float_type()
             {
                 *counts.entry(dtype).or_insert(0) += info.shape.iter().product::<usize>();
             }
@@ -368,6 +387,9 @@ impl Checkpoint {
 
     /// Where its configuration stands, for messages.
     pub fn config_path(&self) -> PathBuf {
+        if is_gguf(&self.path) {
+            return self.path.clone();
+        }
         self.folder().join(CONFIG)
     }
 
@@ -434,11 +456,15 @@ impl Checkpoint {
         }
     }
 
-    /// The files beside the weights that go with the model wherever it goes: name and content.
+    /// The files beside the weights that go with the model wherever it goes: name and content. A GGUF file
+    /// has its tokeniser's in itself.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::TensorFile`] for a tokeniser of a GGUF file that is not supported.
     pub fn companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        if let [Weights::Gguf(file)] = &self.files[..] {
+            return file.companions();
+        }
         let found = COMPANIONS.iter().map(|name| self.beside(name));
         Ok(found
             .collect::<Result<Vec<_>>>()?
@@ -452,6 +478,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`].
     pub fn beside(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        if is_gguf(&self.path) {
+            return Ok(None);
+        }
         let path = self.folder().join(name);
         if !path.exists() {
             return Ok(None);

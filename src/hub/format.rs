@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::gguf::Gguf;
 use crate::error::{Error, Result};
 use crate::nn::{Module, Vars};
 
@@ -112,6 +113,8 @@ pub struct Format {
     pub optional: &'static [&'static str],
     /// What PEFT adapts where nothing is said: ends of modules' names.
     pub targets: &'static [&'static str],
+    /// How its models lie in GGUF files, where they do.
+    pub gguf: Option<&'static Gguf>,
     /// The head that a configuration without `architectures` tells of.
     pub told: fn(&Value) -> Option<Head>,
     /// What transformers 5.23 writes for a default configuration.
@@ -141,6 +144,7 @@ pub static OTHER: Format = Format {
     label_layers: &[],
     optional: &[],
     targets: &[],
+    gguf: None,
     told: |_| None,
     defaults: || json!({}),
     declare: |_, _| Ok(Vars::new()),

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::adapter::{self, ADAPTER_CONFIG};
 use super::checkpoint::{Checkpoint, open};
 use super::format::Format;
+use super::gguf::is_gguf;
 use super::report::LoadReport;
+use super::weights::ElementType;
 use crate::error::Result;
 
 /// A checkpoint in figures.
@@ -16,7 +18,7 @@ use crate::error::Result;
 pub struct Summary {
     /// What was opened.
     pub path: PathBuf,
-    /// `model`, `shards`, `file` or `adapter`.
+    /// `model`, `shards`, `file`, `gguf` or `adapter`.
     pub kind: &'static str,
     /// From its configuration.
     pub model_type: Option<String>,
@@ -43,7 +45,7 @@ pub struct Summary {
 pub struct Tensor {
     /// Canonical name.
     pub name: String,
-    /// F32, F16, BF16, …
+    /// F32, F16, BF16, Q4_K, …
     pub dtype: String,
     /// Shape.
     pub shape: Vec<usize>,
@@ -83,12 +85,12 @@ impl Summary {
         }
     }
 
-    fn add(&mut self, name: &str, dtype: safetensors::Dtype, shape: &[usize]) {
-        let elements = shape.iter().product::<usize>() as u64;
-        self.parameters += elements;
-        self.bytes += (elements * dtype.bitsize() as u64).div_ceil(8);
-        let dtype = format!("{dtype:?}");
-        *self.dtypes.entry(dtype.clone()).or_default() += elements;
+    fn add(&mut self, name: &str, dtype: ElementType, shape: &[usize]) {
+        let elements = shape.iter().product::<usize>();
+        self.parameters += elements as u64;
+        self.bytes += dtype.bytes(elements);
+        let dtype = dtype.name();
+        *self.dtypes.entry(dtype.clone()).or_default() += elements as u64;
         self.tensors.push(Tensor {
             name: name.to_string(),
             dtype,
@@ -97,7 +99,7 @@ impl Summary {
     }
 }
 
-/// Looks at a model folder, shards, a bare file, or an adapter (`base`: its base model; else the one
+/// Looks at a model folder, shards, a bare file, a GGUF file, or an adapter (`base`: its base model; else the one
 /// it names, where that is a folder here).
 ///
 /// # Errors
@@ -108,6 +110,7 @@ pub fn inspect(path: &Path, base: Option<&Path>, formats: &[&'static Format]) ->
     }
     let checkpoint = open(path, formats)?;
     let kind = match (path.is_dir(), checkpoint.files().count()) {
+        _ if is_gguf(path) => "gguf",
         (false, 1) => "file",
         (true, 1) => "model",
         _ => "shards",
@@ -153,7 +156,7 @@ fn inspect_adapter(
     names.sort();
     for name in &names {
         if let Some((dtype, shape)) = file.info(name) {
-            summary.add(name, dtype, shape);
+            summary.add(name, ElementType::Plain(dtype), shape);
         }
     }
     let mut figures = AdapterSummary {

@@ -1,4 +1,4 @@
-//! Files of Hugging Face's transformers and PEFT, in and out. On the host only: nothing here knows
+//! Files of Hugging Face's transformers and PEFT, and GGUF files, in and out. On the host only: nothing here knows
 //! a GPU, nor which families of models there are: each brings its [`Format`].
 //!
 //! Reading maps files into memory and converts a tensor (f32, f16, bf16) when it is asked for, under
@@ -25,9 +25,11 @@ mod convert;
 mod fetch;
 mod file;
 mod format;
+pub mod gguf;
 mod inspect;
 mod report;
 mod save;
+mod weights;
 
 pub use array::{Array, FloatType};
 pub use checkpoint::{
@@ -42,3 +44,4 @@ pub use format::{Architecture, Class, Format, Head, Layout, OTHER, num_labels};
 pub use inspect::{AdapterSummary, Summary, Tensor, inspect};
 pub use report::{Ignored, LoadReport, Renamed};
 pub use save::{MAX_SHARD_BYTES, Model, SaveOptions, save, write};
+pub use weights::ElementType;

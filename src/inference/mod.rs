@@ -38,7 +38,7 @@ use crate::nn::Vars;
 use crate::objectives::batch::Batch;
 use crate::objectives::feed::Feed;
 use crate::ops::TokenIndex;
-use crate::tensor::{ParamSpec, ParamStore};
+use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
 use crate::text::tokenizer::Encoding;
 use crate::text::{Rows, Tokenizer};
 
@@ -89,7 +89,16 @@ impl Loaded {
         }
         // All of it is in the folder: nothing is drawn.
         let specs = specs.into_iter().map(ParamSpec::zeroed).collect();
-        let store = ParamStore::new(&gpu, specs, 0, |_| 0.0)?;
+        let packed = source.packed(&vars, config.family().format(), None);
+        let store = ParamStore::with_rules(&gpu, specs, 0, |spec| Rule {
+            lr_scale: 0.0,
+            decays: false,
+            level: 0,
+            dtype: match packed.get(&spec.name) {
+                Some(kind) => DType::Packed(*kind),
+                None => DType::F32,
+            },
+        })?;
         source.load(&store, &[])?;
         vars.bind(&store)?;
         Ok(Loaded {

@@ -132,6 +132,7 @@ include_files! {
     "attention_fwd_store.wgsl"
     "attention_grad.wgsl"
     "attention_tile.wgsl"
+    "blocks.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "gate.wgsl"
@@ -174,6 +175,9 @@ kernels! {
         "attention_dq_subgroup"
         "attention_fwd"
         "attention_fwd_subgroup"
+    }
+    "blocks" {
+        "expand"
     }
     "dropout" {
         "dropout_bwd"

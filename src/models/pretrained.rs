@@ -1,12 +1,18 @@
 //! A model from files, an adapter merged into its base: what training starts from and inference uses.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::family::{Config, Reading, formats, read_config};
+use crate::blocks::BlockType;
 use crate::error::{Error, Result};
-use crate::hub::{self, Architecture, Array, Checkpoint, Layout, LoadReport, adapter};
-use crate::tensor::ParamStore;
+use crate::hub::{
+    self, Architecture, Array, Checkpoint, ElementType, Format, Layout, LoadReport, adapter,
+};
+use crate::nn::Vars;
+use crate::ops::WeightLayout;
+use crate::tensor::{DType, ParamStore};
 use crate::text::Tokenizer;
 use crate::text::chat::Template;
 
@@ -32,7 +38,7 @@ enum Files {
     Merged(BTreeMap<String, Array<'static>>),
 }
 
-/// Opens a model folder, or a bare `.safetensors` file, of any family.
+/// Opens a model folder, a bare `.safetensors` file or a GGUF file, of any family.
 ///
 /// # Errors
 /// As [`hub::open`].
@@ -45,11 +51,14 @@ pub fn is_adapter(folder: &Path) -> bool {
     folder.join(adapter::ADAPTER_CONFIG).exists()
 }
 
-/// The tokeniser in a model's folder, which is read as the family's models read texts.
+/// The tokeniser in a model's folder, which is read as the family's models read texts, or in a GGUF file.
 ///
 /// # Errors
-/// Those of the tokeniser and of [`read_config`].
+/// Those of the tokeniser, of [`read_config`] and of a GGUF file.
 pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenizer> {
+    if hub::gguf::is_gguf(folder) {
+        return Tokenizer::of_files(&open(folder)?.companions()?, folder);
+    }
     let path = folder.join(hub::CONFIG);
     if is_adapter(folder) || !path.exists() {
         return Tokenizer::open_with(folder, dictionary);
@@ -80,7 +89,7 @@ pub fn template_of(
 }
 
 impl Pretrained {
-    /// Opens a model folder, or an adapter's with its base: `base`, or where its configuration says.
+    /// Opens a model folder, a GGUF file, or an adapter's folder with its base: `base`, or where its configuration says.
     ///
     /// # Errors
     /// Those of [`hub::open`] and [`adapter`]; [`Error::Folder`] where the base is not to be found.
@@ -217,6 +226,45 @@ impl Pretrained {
         }
     }
 
+    /// The matrices of a model that can be held in blocks, with what they are held in: `base`, or else what
+    /// their file has them in.
+    pub fn packed(
+        &self,
+        vars: &Vars,
+        format: &Format,
+        base: Option<BlockType>,
+    ) -> BTreeMap<String, BlockType> {
+        let linears = vars.linears().into_iter();
+        let rows = linears.filter(|(_, shape)| shape.layout == WeightLayout::OutIn);
+        let mut able: BTreeSet<String> = rows.map(|(name, _)| format!("{name}.weight")).collect();
+        able.extend(format.vocabulary.iter().map(|name| (*name).to_string()));
+        let kind_of = |name: &str| match &self.files {
+            Files::Model(checkpoint) => match checkpoint.info(name)?.dtype {
+                ElementType::Packed(kind) => Some(kind).filter(|k| k.float_type().is_none()),
+                ElementType::Plain(_) => None,
+            },
+            Files::Merged(_) => None,
+        };
+        let specs = vars.specs().into_iter();
+        let kinds = specs.filter(|spec| able.contains(&spec.name)).map(|spec| {
+            let kind = base.or_else(|| kind_of(&spec.name));
+            let whole = |kind: &BlockType| spec.shape.last().is_multiple_of(kind.elements());
+            (spec.name.clone(), kind.filter(whole))
+        });
+        kinds
+            .filter_map(|(name, kind)| Some((name, kind?)))
+            .collect()
+    }
+
+    /// A tensor's blocks, where the file has it in blocks of this kind.
+    fn blocks(&self, name: &str, kind: BlockType) -> Result<Option<Cow<'_, [u8]>>> {
+        let Files::Model(checkpoint) = &self.files else {
+            return Ok(None);
+        };
+        let found = checkpoint.blocks(name)?.filter(|(found, _)| *found == kind);
+        Ok(found.map(|(_, bytes)| bytes))
+    }
+
     /// Overwrites the parameters of `store` that it has, those but `missing`; the others stay as they
     /// began.
     ///
@@ -224,18 +272,28 @@ impl Pretrained {
     /// Those of reading; [`Error::TensorFile`] for a number that is not finite.
     pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
         for spec in store.specs().filter(|spec| brings(&spec.name, missing)) {
-            let values = self.values(&spec.name)?;
-            if let Some(wrong) = values.iter().find(|x| !x.is_finite()) {
-                return Err(Error::TensorFile {
+            let tensor = store.get(&spec.name)?;
+            let check = |wrong: Option<f32>| match wrong {
+                Some(wrong) => Err(Error::TensorFile {
                     file: self.path.clone(),
                     tensor: Some(spec.name.clone()),
                     problem: format!(
                         "holds {wrong}, with which nothing can be computed; copy the model again, or \
                          take one from before its training diverged"
                     ),
-                });
+                }),
+                None => Ok(()),
+            };
+            if let DType::Packed(kind) = tensor.dtype()
+                && let Some(blocks) = self.blocks(&spec.name, kind)?
+            {
+                check(kind.not_finite(&blocks))?;
+                tensor.write_blocks(&blocks)?;
+                continue;
             }
-            store.get(&spec.name)?.write_rounded(&values)?;
+            let values = self.values(&spec.name)?;
+            check(values.iter().copied().find(|x| !x.is_finite()))?;
+            tensor.write_rounded(&values)?;
         }
         Ok(())
     }

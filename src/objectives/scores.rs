@@ -60,6 +60,9 @@ pub struct ClassScores {
     /// How often each is there.
     #[serde(default)]
     pub support: Vec<u64>,
+    /// How often each was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predicted: Vec<u64>,
     /// `confusion[true][predicted]`, where each answer is one class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Confusion,
@@ -74,6 +77,7 @@ impl ClassScores {
             recall: each(Counts::recall),
             f1: each(Counts::f1),
             support: counts.iter().map(|c| c.there).collect(),
+            predicted: counts.iter().map(|c| c.said).collect(),
             confusion,
         }
     }
@@ -112,13 +116,6 @@ impl ClassScores {
         (0..self.confusion.len())
             .map(|c| self.confusion[c][c])
             .sum()
-    }
-
-    /// How often each class was predicted, where each answer is one class.
-    pub fn predicted(&self) -> Vec<u64> {
-        (0..self.confusion.len())
-            .map(|class| self.confusion.iter().map(|row| row[class]).sum())
-            .collect()
     }
 }
 

@@ -25,12 +25,12 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// Rows of this type start on 256 bytes when their number is a multiple of this, whatever their
 /// width.
 fn row_align(dtype: DType) -> usize {
-    256 / dtype.size() as usize
+    dtype.align(256)
 }
 
 /// Σᵢ weightᵢ · crossentropy(softmax(xᵢ·Wᵀ + b), targetᵢ), as (1).
 ///
-/// x (N, D) and w (V, D) f32 or f16, b (V), targets (N) u32, weights (N). Logits and what is
+/// x (N, D) and w (V, D) f32 or f16, w packed where it is frozen, b (V), targets (N) u32, weights (N). Logits and what is
 /// computed from them are f32. A row of weight 0, or of target
 /// `u32::MAX`, costs nothing and moves nothing. For a mean over the valid rows give each the
 /// weight 1 / their number.
@@ -49,7 +49,7 @@ pub fn linear_cross_entropy(
     let [rows, width] = x.dims2(OP, "x")?;
     let [vocab, _] = w.dims2(OP, "w")?;
     x.expect_float(OP, "x")?;
-    w.expect_float(OP, "w")?;
+    w.expect_weight(OP, "w")?;
     w.expect(OP, "w", &[vocab, width], w.dtype())?;
     if let Some(b) = b {
         b.expect(OP, "b", &[vocab], DType::F32)?;

@@ -1,5 +1,6 @@
 //! Rows of a table by token, and the deterministic scatter-add that is its gradient.
 
+use super::blocks::{Rows, expand};
 use super::kernel::{lanes, run, stored};
 use crate::device::{Gpu, Groups, params};
 use crate::error::Result;
@@ -59,18 +60,23 @@ impl TokenIds {
     }
 }
 
-/// Rows of `table` (V, C), f32 or f16, for tokens (T, B): (T, B, C) in the element type of the
+/// Rows of `table` (V, C), f32, f16 or, frozen, packed, for tokens (T, B): (T, B, C) in the element type of the
 /// tape's activations. A token beyond the table gives zeros.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].
 pub fn embedding(tape: &Tape, table: &Tensor, tokens: &TokenIds) -> Result<Tensor> {
     let [vocab, width] = table.dims2(OP, "table")?;
-    table.expect_float(OP, "table")?;
+    table.expect_weight(OP, "table")?;
     let gpu = tape.gpu();
     let [steps, batch] = tokens.ids.dims2(OP, "tokens")?;
     let y = Tensor::empty(gpu, [steps, batch, width], tape.activations())?;
     let count = steps * batch;
+    if table.is_packed() {
+        let rows = y.reshaped([count, width])?;
+        expand(table, Rows::Named(&tokens.ids), &rows)?;
+        return Ok(y);
+    }
     let lanes = lanes(width);
     let variant = stored(&y, lanes);
     let forward = variant.clone().with("TABLE16", table.is_half());

@@ -55,7 +55,10 @@ impl Projection {
         layout: WeightLayout,
     ) -> Result<(Projection, Tensor)> {
         let [outputs, inputs] = layout.sizes(op, w)?;
-        w.expect_float(op, "w")?;
+        w.expect_weight(op, "w")?;
+        if layout == WeightLayout::InOut {
+            w.expect_float(op, "w")?;
+        }
         let Some((_, outer)) = x.dims().split_last() else {
             return Err(x.wrong_shape(op, "x", format!("(…, {inputs})")));
         };
@@ -137,7 +140,7 @@ impl Projection {
 }
 
 /// y = x·Wᵀ + b: x (…, I), W (O, I), b (O) → (…, O). x and W hold f32 or f16, b f32; y holds what x
-/// does.
+/// does. A W that is frozen may be packed.
 ///
 /// # Errors
 /// [`crate::Error::Shape`], [`crate::Error::DType`].

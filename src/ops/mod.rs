@@ -3,6 +3,7 @@
 //! Parameters' gradients accumulate, activations' are overwritten by their first user.
 
 mod attention;
+mod blocks;
 mod cross_entropy;
 mod dropout;
 mod elementwise;

@@ -163,8 +163,35 @@ impl Tensor {
                     values.iter().map(|&v| half::f16::from_f32(v)).collect();
                 self.write(&halves)
             }
+            DType::Packed(kind) if values.len() == self.len() => {
+                let none = || Error::DType {
+                    op: "write",
+                    arg: "values",
+                    expected: "a type that numbers are packed in as well as read",
+                    found: kind.name(),
+                };
+                self.write_blocks(&kind.quantise(values).ok_or_else(none)?)
+            }
             _ => self.write(values),
         }
+    }
+
+    /// Overwrites all blocks of a packed tensor, as [`Tensor::write`] does values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of bytes; [`Error::Device`] inside a recording.
+    pub fn write_blocks(&self, blocks: &[u8]) -> Result<()> {
+        if blocks.len() as u64 != self.dtype.bytes(self.len()) {
+            return Err(Error::Shape {
+                op: "write",
+                arg: "blocks",
+                expected: format!("{} of {}", self.shape, self.dtype.name()),
+                found: format!("{} bytes", blocks.len()),
+            });
+        }
+        let mut padded = blocks.to_vec();
+        padded.resize(self.bytes() as usize, 0);
+        self.gpu.write(&self.buffer, self.offset, &padded)
     }
 
     /// Queues `self[..] = value`.
@@ -226,6 +253,11 @@ impl Tensor {
                 let halves = self.to_vec::<half::f16>()?;
                 Ok(halves.into_iter().map(half::f16::to_f32).collect())
             }
+            DType::Packed(kind) => {
+                let words: Vec<u32> = self.read()?.wait()?;
+                let bytes = bytemuck::cast_slice::<u32, u8>(&words);
+                Ok(kind.dequantise(&bytes[..self.dtype.bytes(self.len()) as usize]))
+            }
             _ => self.to_vec(),
         }
     }
@@ -258,7 +290,7 @@ impl Tensor {
     /// [`Error::Shape`] unless it does and the range lies within.
     pub fn window(&self, start: usize, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
-        let offset = self.offset + start as u64 * self.dtype.size();
+        let offset = self.offset + self.dtype.bytes(start);
         let align = self.gpu.caps().limits.min_storage_buffer_offset_alignment;
         // Kernels read four values at a time, whatever less the adapter would allow.
         let align = u64::from(align).max(16);
@@ -285,7 +317,7 @@ impl Tensor {
                 found: format!("{} elements from {start}", out.len()),
             });
         }
-        let offset = self.offset + start as u64 * self.dtype.size();
+        let offset = self.offset + self.dtype.bytes(start);
         self.gpu
             .copy((&self.buffer, offset), (&out.buffer, 0), out.bytes())?;
         Ok(out)
@@ -293,8 +325,8 @@ impl Tensor {
 
     /// Queues elements `start..start + len` to become those of `from`, or zeros.
     pub(crate) fn set_range(&self, start: usize, len: usize, from: Option<&Tensor>) -> Result<()> {
-        let offset = self.offset + start as u64 * self.dtype.size();
-        let bytes = len as u64 * self.dtype.size();
+        let offset = self.offset + self.dtype.bytes(start);
+        let bytes = self.dtype.bytes(len);
         if let Some(from) = from {
             let to = (&self.buffer, offset);
             return self.gpu.copy((&from.buffer, from.offset), to, bytes);
@@ -363,6 +395,11 @@ impl Tensor {
         self.dtype == DType::F16
     }
 
+    /// Whether it holds blocks.
+    pub(crate) fn is_packed(&self) -> bool {
+        matches!(self.dtype, DType::Packed(_))
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -402,12 +439,24 @@ impl Tensor {
     pub(crate) fn expect_float(&self, op: &'static str, arg: &'static str) -> Result<()> {
         match self.dtype {
             DType::F32 | DType::F16 => Ok(()),
-            DType::U32 => Err(Error::DType {
+            DType::U32 | DType::Packed(_) => Err(Error::DType {
                 op,
                 arg,
                 expected: "f32 or f16",
                 found: self.dtype.name(),
             }),
+        }
+    }
+
+    /// Fails unless it holds floats, one by one or packed in rows of whole blocks.
+    pub(crate) fn expect_weight(&self, op: &'static str, arg: &'static str) -> Result<()> {
+        match self.dtype {
+            DType::Packed(kind) if self.shape.last().is_multiple_of(kind.elements()) => Ok(()),
+            DType::Packed(kind) => {
+                let expected = format!("rows of a multiple of {}", kind.elements());
+                Err(self.wrong_shape(op, arg, expected))
+            }
+            _ => self.expect_float(op, arg),
         }
     }
 

@@ -134,7 +134,7 @@ pub struct ParamStore {
 
 /// Slices start on this many elements: 256 bytes, the largest alignment an adapter asks for.
 fn align(dtype: DType) -> usize {
-    256 / dtype.size() as usize
+    dtype.align(256)
 }
 
 impl ParamStore {
@@ -190,7 +190,7 @@ impl ParamStore {
             }
             let len = spec.shape.len().next_multiple_of(align(rule.dtype));
             match open.iter().position(|(r, ..)| *r == rule) {
-                Some(at) if (open[at].1 + len) as u64 * rule.dtype.size() <= limit => {
+                Some(at) if rule.dtype.bytes(open[at].1 + len) <= limit => {
                     open[at].1 += len;
                     open[at].2.push(spec);
                     continue;
@@ -225,7 +225,11 @@ impl ParamStore {
             start += spec.shape.len().next_multiple_of(align);
         }
         let values = Tensor::empty(&self.gpu, [len], rule.dtype)?;
-        values.write_rounded(&host)?;
+        match rule.dtype {
+            // What is packed is read from files.
+            DType::Packed(_) => values.clear(),
+            _ => values.write_rounded(&host)?,
+        }
         let grads = if rule.lr_scale == 0.0 {
             None
         } else {

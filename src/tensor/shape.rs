@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::blocks::BlockType;
+
 /// Element type of a [`Tensor`](super::Tensor).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DType {
@@ -11,23 +13,38 @@ pub enum DType {
     F16,
     /// 32-bit unsigned integer.
     U32,
+    /// Floats in blocks that share a scale: frozen weights, whose rows are whole blocks.
+    Packed(BlockType),
 }
 
 impl DType {
-    /// Bytes of one element.
-    pub const fn size(self) -> u64 {
+    /// Bytes of so many elements; of packed ones, of their blocks.
+    pub fn bytes(self, len: usize) -> u64 {
         match self {
-            DType::F32 | DType::U32 => 4,
-            DType::F16 => 2,
+            DType::F32 | DType::U32 => 4 * len as u64,
+            DType::F16 => 2 * len as u64,
+            DType::Packed(kind) => len.div_ceil(kind.elements()) as u64 * kind.bytes() as u64,
         }
     }
 
-    /// `f32`, `f16` or `u32`.
-    pub const fn name(self) -> &'static str {
+    /// The fewest elements that fill a multiple of so many bytes, which are a power of two.
+    pub fn align(self, bytes: usize) -> usize {
+        let (elements, size) = match self {
+            DType::F32 | DType::U32 => (1, 4),
+            DType::F16 => (1, 2),
+            DType::Packed(kind) => (kind.elements(), kind.bytes()),
+        };
+        let shared = 1 << size.trailing_zeros().min(bytes.trailing_zeros());
+        elements * (bytes / shared)
+    }
+
+    /// `f32`, `f16`, `u32`, or what blocks are called, as `Q4_0`.
+    pub fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
             DType::F16 => "f16",
             DType::U32 => "u32",
+            DType::Packed(kind) => kind.name(),
         }
     }
 }
@@ -103,5 +120,5 @@ impl From<&[usize]> for Shape {
 
 /// Bytes of `len` elements: whole words, as copies and bindings want them.
 pub(super) fn bytes(len: usize, dtype: DType) -> u64 {
-    (len as u64 * dtype.size()).next_multiple_of(4)
+    dtype.bytes(len).next_multiple_of(4)
 }

@@ -12,14 +12,21 @@ pub fn is_unnamed(name: &str) -> bool {
     name.starts_with("LABEL_") && number(name).is_some()
 }
 
+/// Texts of each number from which on they are classes after all.
+const OF_A_CLASS: usize = 50;
+/// Texts from which on that is counted: of fewer most are somebody's own scores.
+const MANY: usize = 1000;
+
 /// Different numbers from which on they may well be amounts: stars and scores have as many.
 const AMOUNTS: usize = 5;
 
-/// Whether names look like amounts, not like classes: all are numbers, and many of them or not whole.
-pub fn may_be_amounts<S: AsRef<str>>(names: &[S]) -> bool {
+/// Whether the names of so many texts' labels look like amounts, not like classes: all are numbers, and not
+/// whole, or many of them with few texts each.
+pub fn may_be_amounts<S: AsRef<str>>(names: &[S], texts: usize) -> bool {
+    let few = texts < MANY.max(OF_A_CLASS * names.len());
     let number = |name: &S| name.as_ref().parse().ok().filter(|x: &f64| x.is_finite());
     let numbers: Option<Vec<f64>> = names.iter().map(number).collect();
-    numbers.is_some_and(|all| all.len() >= AMOUNTS || all.iter().any(|x| x.fract() != 0.0))
+    numbers.is_some_and(|all| few && all.len() >= AMOUNTS || all.iter().any(|x| x.fract() != 0.0))
 }
 
 /// Each name once, in the order in which classes are numbered: as numbers where all of them are,
@@ -86,14 +93,21 @@ mod tests {
 
     #[test]
     fn many_numbers_or_broken_ones_may_be_amounts() {
-        assert!(may_be_amounts(&["1", "2", "3", "4", "5"]));
-        assert!(may_be_amounts(&["0.0", "2.5"]));
-        assert!(!may_be_amounts(&["0", "1"]));
+        assert!(may_be_amounts(&["1", "2", "3", "4", "5"], 200));
+        assert!(may_be_amounts(&["0.0", "2.5"], 200));
+        assert!(!may_be_amounts(&["0", "1"], 200));
         // As tables write whole numbers in a column with gaps.
-        assert!(!may_be_amounts(&["0.0", "1.0", "2.0"]));
-        assert!(!may_be_amounts(&["1", "2", "3", "4", "5", "many"]));
-        assert!(!may_be_amounts(&unnamed(7)));
-        assert!(!may_be_amounts::<&str>(&[]));
+        assert!(!may_be_amounts(&["0.0", "1.0", "2.0"], 200));
+        assert!(!may_be_amounts(&["1", "2", "3", "4", "5", "many"], 200));
+        assert!(!may_be_amounts(&unnamed(7), 200));
+        assert!(!may_be_amounts::<&str>(&[], 0));
+        // DBpedia's, of 40,000 texts each; a number that few texts have is an amount.
+        let fourteen: Vec<String> = (1..15).map(|n| n.to_string()).collect();
+        assert!(!may_be_amounts(&fourteen, 560_000));
+        assert!(!may_be_amounts(&fourteen, 1000) && may_be_amounts(&fourteen, 999));
+        let hundred: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        assert!(may_be_amounts(&hundred, 4999) && !may_be_amounts(&hundred, 5000));
+        assert!(may_be_amounts(&["0.0", "2.5"], 560_000));
     }
 
     #[test]

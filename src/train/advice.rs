@@ -2,6 +2,7 @@
 
 use super::config::{Budget, StageConfig, StageKind};
 use super::stats::wilson;
+use crate::objectives::evidence::Asked;
 use crate::objectives::scores::Scores;
 
 /// Half the width of an interval of the error that is too wide to choose by.
@@ -150,8 +151,7 @@ impl Done<'_> {
 /// Classes that are there and that nothing was taken for.
 fn never_said((part, scores): (&str, &Scores)) -> Option<String> {
     let classes = scores.classes.as_ref()?;
-    let predicted = classes.predicted();
-    let each = classes.names.iter().zip(&classes.support).zip(&predicted);
+    let each = (classes.names.iter().zip(&classes.support)).zip(&classes.predicted);
     let never: Vec<String> = each
         .filter(|((_, there), said)| **there > 0 && **said == 0)
         .map(|((name, there), _)| format!("'{name}' (there {there} times)"))
@@ -162,14 +162,22 @@ fn never_said((part, scores): (&str, &Scores)) -> Option<String> {
         _ => String::new(),
     };
     let names = never[..never.len().min(NAMES)].join(", ");
-    Some(format!(
-        "on the {part} texts nothing is taken for {names}{more}; train longer, or weigh rare classes more (class_weights = \"balanced\")"
-    ))
+    Some(match scores.asked {
+        Some(Asked::Labels) => format!(
+            "no {part} text is given the label {names}{more}: none is more likely than not; train longer, or on more \
+             texts that have them"
+        ),
+        _ => format!(
+            "on the {part} texts nothing is taken for {names}{more}; train longer, or weigh rare classes more \
+             (class_weights = \"balanced\")"
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objectives::evidence::Evidence;
     use crate::objectives::{Classify, Clm};
 
     fn errors(wrong: &[u64], of: u64) -> Vec<(f64, Scores)> {
@@ -263,5 +271,37 @@ mod tests {
             warnings.len() == 1 && warnings[0].starts_with(told),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn of_several_labels_one_that_no_text_is_given_is_named() {
+        let stage = StageConfig::finetune("cls", Classify::default());
+        // Of four texts: the first label is given wrongly, the second never, the third is nowhere.
+        let truth = [
+            [true, true, false],
+            [false, true, false],
+            [true, false, false],
+            [false; 3],
+        ];
+        let said = [[false; 3], [true, false, false], [false; 3], [false; 3]];
+        let each = truth.into_iter().zip(said);
+        let each = each.map(|(truth, said)| truth.into_iter().zip(said).collect::<Vec<_>>());
+        let evidence = Evidence::labels(1.0, 3, each);
+        let names = ["a", "b", "c"].map(String::from);
+        let scores = Scores::of(evidence, &names).unwrap();
+        let done = Done {
+            stage: &stage,
+            evaluations: &[],
+            losses: &[],
+            scores: Some(("validation", &scores)),
+            stopped_early: false,
+        };
+        let warnings = done.warnings();
+        let told = "no validation text is given the label 'b' (there 2 times): ";
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with(told),
+            "{warnings:?}"
+        );
+        assert!(!warnings[0].contains("class_weights"), "{warnings:?}");
     }
 }

@@ -42,8 +42,8 @@ pub struct ModelSizes {
     pub parameters: u64,
     /// Those of them that are trained.
     pub trainable: u64,
-    /// Those of them that are held in f16.
-    pub halved: u64,
+    /// Bytes that they are held in.
+    pub held: u64,
     /// Bytes of its largest parameter.
     pub largest_parameter: u64,
     /// What its activations follow from.
@@ -106,7 +106,7 @@ impl Estimate {
         Self {
             parameters: s.parameters,
             trainable: s.trainable,
-            weights: F32 * (s.parameters + s.trainable) - F32 / 2 * s.halved,
+            weights: s.held + F32 * s.trainable,
             optimizer: F32 * s.trainable * states,
             activations: number * rows * per_token(of.recomputed.filter(|_| stage.checkpointing)),
             batch: stage.batch as u64,
@@ -173,7 +173,7 @@ mod tests {
         let sizes = ModelSizes {
             parameters: 1000,
             trainable: 100,
-            halved: 0,
+            held: 4000,
             largest_parameter: 400,
             extent: Extent {
                 layers: 2,
@@ -186,10 +186,10 @@ mod tests {
         let mut stage = config.stages[0].clone();
         let whole = Estimate::of(&sizes, &stage);
         stage.precision = Precision::F16;
-        let halved = 800;
-        let half = Estimate::of(&ModelSizes { halved, ..sizes }, &stage);
+        let held = 4000 - 2 * 800;
+        let half = Estimate::of(&ModelSizes { held, ..sizes }, &stage);
         assert_eq!(2 * half.activations, whole.activations);
-        assert_eq!(whole.weights - half.weights, 2 * halved);
+        assert_eq!(whole.weights - half.weights, 2 * 800);
         assert_eq!(half.optimizer, whole.optimizer);
     }
 }

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 mod session;
+pub mod spent;
 pub mod state;
 pub(crate) mod stats;
 mod stop;

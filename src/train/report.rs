@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{RunConfig, StageConfig, StageKind};
 pub use super::markdown::markdown;
 use super::progress::thousands;
+use super::spent::Spent;
 use super::stats::{Interval, student_t, wilson};
 use crate::atomic::write_file;
 use crate::bounded;
@@ -46,6 +47,9 @@ pub struct UnitResult {
     pub tokens_per_second: f64,
     /// Wall-clock seconds, everything counted in.
     pub seconds: f64,
+    /// Where they went, and those before the first step; of versions that did not measure it, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
     /// The step whose weights the model has.
     pub best_step: Option<u64>,
     /// Whether it ended before its budget, for want of patience.
@@ -419,6 +423,7 @@ mod tests {
             tokens: 1000,
             tokens_per_second: 1234.5,
             seconds: 2.0,
+            spent: None,
             best_step: Some(5),
             stopped_early: false,
             warnings: Vec::new(),

@@ -1,6 +1,7 @@
 //! Whole runs: what `melos train` does, without the command line.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::artifacts::RunFolder;
 use super::artifacts::analysis::UnitAnalysis;
 use super::artifacts::card;
 use super::artifacts::checkpoints::Checkpoints;
-use super::artifacts::curves::{curves, draw};
+use super::artifacts::curves::draw_all;
 use super::artifacts::fingerprint::Fingerprint;
 use super::artifacts::log::{self, MetricsLog};
 use super::config::{RunConfig, StageConfig, StageKind};
@@ -17,6 +18,7 @@ use super::longer::lengthen;
 use super::page::{self, UnitLog};
 use super::progress::{Event, Progress};
 use super::report::{Report, UnitResult};
+use super::spent::Spent;
 use super::stop::StopFlag;
 use super::task::{Split, Task, TaskRequest, Unit};
 use super::trainer::{Trainer, UnitEnd};
@@ -145,7 +147,9 @@ pub fn train(
             folder: folder.path(),
         };
         stop.set_idle(true);
+        let began = Instant::now();
         let built = build(&request);
+        let building = began.elapsed().as_secs_f64();
         stop.set_idle(false);
         let mut task = match built {
             Ok(task) => task,
@@ -190,6 +194,9 @@ pub fn train(
                 }
             }
         };
+        let spent = result.spent.get_or_insert_default();
+        spent.reading = info.reading;
+        spent.model = building - info.reading;
         result.warnings = warnings(stage, &result, &folder)?;
         for warning in &result.warnings {
             let message = format!("{}: {warning}", unit.name);
@@ -341,13 +348,15 @@ fn evaluate_unit(
     path: &Path,
     progress: &mut dyn Progress,
 ) -> Result<UnitResult> {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     std::fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
     let mut validation = None;
+    let scoring = Instant::now();
     let test = task.evaluate(Split::Test)?;
     if test.is_none() {
         validation = task.evaluate(Split::Validation)?;
     }
+    let evaluation = scoring.elapsed().as_secs_f64();
     let split = if test.is_some() {
         Split::Test
     } else {
@@ -380,6 +389,10 @@ fn evaluate_unit(
         tokens: 0,
         tokens_per_second: 0.0,
         seconds: began.elapsed().as_secs_f64(),
+        spent: Some(Spent {
+            evaluation,
+            ..Spent::default()
+        }),
         best_step: None,
         stopped_early: false,
         warnings: Vec::new(),
@@ -390,29 +403,8 @@ fn evaluate_unit(
 
 /// Curves and report of what is done.
 fn show(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
-    draw_curves(config, folder, units)?;
+    draw_all(folder.path(), config, units)?;
     page::write(folder.path(), config)
-}
-
-/// One chart for the pretraining, one for the fine-tuning: their losses have nothing in common.
-fn draw_curves(config: &RunConfig, folder: &RunFolder, units: &[Unit]) -> Result<()> {
-    let lines = log::read(&folder.metrics())?;
-    for (kind, name) in [
-        (StageKind::Pretrain, "pretrain"),
-        (StageKind::Finetune, "finetune"),
-    ] {
-        let chosen = curves(&lines, |unit| {
-            let stage = &config.stages[units.iter().find(|u| u.name == unit)?.stage];
-            (stage.kind == kind).then(|| stage.name.clone())
-        });
-        let title = format!("{}: {name}", config.name);
-        draw(
-            &folder.path().join(format!("loss-{name}.svg")),
-            &title,
-            &chosen,
-        )?;
-    }
-    Ok(())
 }
 
 /// The model folder of the run or unit at `path`, or of that name on the Hub; what is none of them is `path`
@@ -430,7 +422,7 @@ pub fn model_of_run(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The model folder meant by `path`: itself, a unit's, the best of a run, or [that of the Hub](hub::local).
+/// The model folder (or GGUF file) meant by `path`: itself, a unit's, the best of a run, or [that of the Hub](hub::local).
 ///
 /// # Errors
 /// [`Error::Folder`] where there is no model.
@@ -441,7 +433,7 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
         let weights = has(hub::WEIGHTS) || has(hub::INDEX);
         (weights && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
     };
-    if is_model(path) {
+    if is_model(path) || hub::gguf::is_gguf(path) {
         return Ok(path.to_path_buf());
     }
     if is_model(&path.join("model")) {

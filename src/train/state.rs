@@ -7,6 +7,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+use super::spent::Spent;
 use crate::error::{Error, Result};
 use crate::hub::{self, Array, TensorFile};
 
@@ -92,6 +93,9 @@ pub struct TrainerState {
     pub train_seconds: f64,
     /// Seconds spent in all.
     pub seconds: f64,
+    /// Where they went.
+    #[serde(default)]
+    pub spent: Spent,
     /// The unit's seed.
     pub seed: u64,
     /// Whether the evaluation that is due after `step` has been done.

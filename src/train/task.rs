@@ -114,6 +114,8 @@ pub struct TaskInfo {
     pub coverage: Coverage,
     /// The memory it needs, as estimated.
     pub size: Option<Estimate>,
+    /// Seconds that its text took to be read.
+    pub reading: f64,
 }
 
 impl TaskInfo {
@@ -144,6 +146,8 @@ pub struct StepContext {
 pub struct StepInfo {
     /// Work done, padding not counted, in the unit of [`TaskInfo::unit`].
     pub work: u64,
+    /// Whether its shape was new, so that it was recorded, and kernels perhaps compiled.
+    pub recorded: bool,
 }
 
 /// Parts of the data that a model is scored on.

@@ -10,6 +10,7 @@ use super::artifacts::write_model;
 use super::config::{Budget, StageConfig};
 use super::progress::{Event, Progress};
 use super::report::UnitResult;
+use super::spent::Spent;
 use super::state::TrainerState;
 use super::stop::StopFlag;
 use super::task::{Split, StepContext, Task, TaskInfo, Unit};
@@ -99,6 +100,7 @@ impl<'a> Trainer<'a> {
                 tokens: 0,
                 train_seconds: 0.0,
                 seconds: 0.0,
+                spent: Spent::default(),
                 seed: unit.seed,
                 evaluated: true,
                 best: None,
@@ -192,7 +194,12 @@ impl<'a> Trainer<'a> {
             seed: self.unit.seed,
         })?;
         let losses = task.poll_losses()?;
-        self.state.train_seconds += began.elapsed().as_secs_f64();
+        let seconds = began.elapsed().as_secs_f64();
+        self.state.train_seconds += seconds;
+        match info.recorded {
+            true => self.state.spent.first_steps += seconds,
+            false => self.state.spent.steps += seconds,
+        }
         self.state.step = step;
         self.state.tokens += info.work;
         self.state.evaluated = false;
@@ -264,7 +271,9 @@ impl<'a> Trainer<'a> {
     fn drain(&mut self, task: &mut dyn Task) -> Result<()> {
         let began = Instant::now();
         let losses = task.drain()?;
-        self.state.train_seconds += began.elapsed().as_secs_f64();
+        let seconds = began.elapsed().as_secs_f64();
+        self.state.train_seconds += seconds;
+        self.state.spent.steps += seconds;
         self.take_losses(losses, &task.loss_scales())
     }
 
@@ -308,9 +317,17 @@ impl<'a> Trainer<'a> {
         best.is_none_or(|best| now < best)
     }
 
+    /// A split's scores; their time is that of evaluation.
+    fn evaluated(&mut self, task: &mut dyn Task, split: Split) -> Result<Option<Scores>> {
+        let began = Instant::now();
+        let scores = task.evaluate(split);
+        self.state.spent.evaluation += began.elapsed().as_secs_f64();
+        scores
+    }
+
     /// Scores a split with the weights of the step `scored`, and tells everyone.
     fn score(&mut self, task: &mut dyn Task, split: Split, scored: u64) -> Result<Option<Scores>> {
-        let Some(scores) = task.evaluate(split)? else {
+        let Some(scores) = self.evaluated(task, split)? else {
             return Ok(None);
         };
         let step = self.state.step;
@@ -345,6 +362,7 @@ impl<'a> Trainer<'a> {
     fn save(&mut self, task: &mut dyn Task) -> Result<()> {
         // A step whose loss has not arrived may have diverged: what is saved must be known good.
         self.drain(task)?;
+        let began = Instant::now();
         let tensors = task.save()?;
         if let Some((name, value)) = tensors
             .iter()
@@ -357,6 +375,7 @@ impl<'a> Trainer<'a> {
         self.state.sealed = true;
         self.log.sync()?;
         let path = self.checkpoints.save(&tensors, &self.state)?;
+        self.state.spent.files += began.elapsed().as_secs_f64();
         self.progress.event(&Event::Checkpoint {
             unit: &self.unit.name,
             step: self.state.step,
@@ -375,11 +394,13 @@ impl<'a> Trainer<'a> {
             let (tensors, state) = Checkpoints::load(&best)?;
             scored = state.step;
             task.load(&tensors)?;
-            self.validation = task.evaluate(Split::Validation)?;
+            self.validation = self.evaluated(task, Split::Validation)?;
         }
         let test = self.score(task, Split::Test, scored)?;
+        let began = Instant::now();
         write_model(&self.checkpoints.folder().join("model"), &task.export()?)?;
         self.checkpoints.rotate(0, &self.state)?;
+        self.state.spent.files += began.elapsed().as_secs_f64();
         let seconds = self.seconds();
         let info = task.describe();
         let result = UnitResult {
@@ -394,6 +415,7 @@ impl<'a> Trainer<'a> {
             tokens: self.state.tokens,
             tokens_per_second: self.tokens_per_second(),
             seconds,
+            spent: Some(self.state.spent),
             best_step: self.state.best.map(|(_, step)| step),
             stopped_early: self.state.step < self.total,
             warnings: Vec::new(),

@@ -320,6 +320,44 @@ fn words_become_rows_or_conll() {
     w.good(&["predict", "run", "words.conll", "--out", "all.tsv"]);
     let expected = text.replace(' ', "\t").repeat(8);
     assert_eq!(String::from_utf8(w.read("all.tsv")).unwrap(), expected);
+    // What stands beside them stays: in columns of their lines, in lists, and of their text.
+    w.write(
+        "more.conll",
+        "Dionys NNP B-PER\nin IN\n\nMelos NNP O\nran VBD O\n",
+    );
+    let lists = r#"{"id": 7, "tokens": ["Melos", "ran"], "pos": ["N", "V"], "notes": ["one"]}"#;
+    w.write("more.jsonl", lists);
+    w.good(&[
+        "predict",
+        "run",
+        "more.conll",
+        "more.jsonl",
+        "in.csv",
+        "--out",
+        "more.out.jsonl",
+    ]);
+    let rows = objects(&w.read("more.out.jsonl"));
+    let said: Vec<String> = (rows.iter())
+        .map(|row| {
+            let keys = row
+                .iter()
+                .filter(|(key, _)| *key != "start" && *key != "end");
+            let keys = keys.filter(|(key, _)| *key != "probability");
+            keys.map(|(key, value)| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    let expected = [
+        r#"row=0 1="NNP" 2="B-PER" word="Dionys" prediction="B-PER""#,
+        r#"row=0 1="IN" 2=null word="in" prediction="O""#,
+        r#"row=1 1="NNP" 2="O" word="Melos" prediction="B-PER""#,
+        r#"row=1 1="VBD" 2="O" word="ran" prediction="O""#,
+        r#"row=2 id=7 notes=["one"] pos="N" word="Melos" prediction="B-PER""#,
+        r#"row=2 id=7 notes=["one"] pos="V" word="ran" prediction="O""#,
+        r#"row=3 id="5" word="Melos" prediction="B-PER""#,
+    ];
+    assert_eq!(said[..7], expected);
     w.good(&[
         "predict",
         "run",
@@ -329,6 +367,57 @@ fn words_become_rows_or_conll() {
         "--out",
         "lines.jsonl",
     ]);
+}
+
+#[test]
+fn several_files_are_answered_one_after_the_other() {
+    let w = classifier();
+    w.write("a.csv", "id,text\n1,so dull\n2,a film\n");
+    w.write("b.csv", "text,id\nso fine a film,3\n");
+    w.write("c.txt", "a film\n");
+    w.write("m.csv", "id,text\n2,a [MASK] film\n");
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        w.good(&[arguments, &["--out", "out.jsonl"]].concat());
+        let rows = objects(&w.read("out.jsonl"));
+        rows.iter()
+            .map(|row| row.get("id").map_or(String::new(), Value::to_string))
+            .collect()
+    };
+    let all = ["\"1\"", "\"2\"", "\"3\"", ""];
+    assert_eq!(ids(&["predict", "run/c", "a.csv", "b.csv", "c.txt"]), all);
+    assert_eq!(
+        ids(&[
+            "predict", "run/c", "--data", "a.csv", "b.csv", "--data", "c.txt"
+        ]),
+        all
+    );
+    assert_eq!(ids(&["embed", "run/mlm", "a.csv", "b.csv", "c.txt"]), all);
+    assert_eq!(
+        ids(&["fill-mask", "run/mlm", "m.csv", "m.csv", "--top", "1"]),
+        ["\"2\"", "\"2\""]
+    );
+    w.good(&["embed", "run/mlm", "a.csv", "b.csv", "--out", "v.npy"]);
+    assert_eq!(w.read("v.npy").len(), 128 + 3 * 16 * 4);
+    // In a table a column stands under its name, wherever it stands in its file.
+    w.good(&["predict", "run/c", "a.csv", "b.csv", "--out", "out.csv"]);
+    let (headers, rows) = table(&w.read("out.csv"), b',');
+    assert_eq!(
+        (&headers[..2], &rows[2][..2]),
+        (
+            &["id", "text"].map(String::from)[..],
+            &["3", "so fine a film"].map(String::from)[..]
+        )
+    );
+    // Words are no files, and a name that is misspelt is said.
+    let said = w.refused(&["predict", "run/c", "a", "film"], 2);
+    assert!(
+        said.contains("'a' is no file") && said.contains("quote"),
+        "{said}"
+    );
+    assert!(
+        w.refused(&["predict", "run/c", "a.csv", "d.csv"], 5)
+            .contains("d.csv")
+    );
 }
 
 #[test]

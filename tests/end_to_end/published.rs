@@ -210,17 +210,78 @@ fn lstms_on_files_of_ones_own() {
     let config = String::from_utf8(w.read("more/config.toml")).unwrap();
     says(&config, &["text = \"unlabelled\""]);
     // A file of one's own given to a data set's preset.
-    for preset in ["lstm-imdb", "sa-lstm-rt", "lstm-20ng"] {
-        let refused = w.refused(&["train", "--preset", preset, "--data", "reviews.csv"], 2);
-        says(
-            &refused,
-            &[
-                "'reviews.csv'",
-                "--preset lstm, lm-lstm or sa-lstm",
-                "data.source",
-            ],
-        );
+    w.write(
+        "three.csv",
+        format!(
+            "id,text,label\n{}",
+            rows(|n| format!("{n},so fine {n},{}\n", n % 2))
+        ),
+    );
+    w.write(
+        "bare.csv",
+        rows(|n| format!("{},so fine {n},x\n", ["good", "bad"][n % 2])),
+    );
+    for preset in ["lstm-imdb", "sa-lstm-rt", "lstm-20ng", "lstm-dbpedia"] {
+        for own in ["reviews.csv", "three.csv", "bare.csv"] {
+            let refused = w.refused(&["train", "--preset", preset, "--data", own], 2);
+            let own = format!("'{own}'");
+            says(
+                &refused,
+                &[
+                    &own,
+                    "--preset lstm, lm-lstm or sa-lstm",
+                    "--text and --label",
+                    "data.source",
+                ],
+            );
+        }
     }
+}
+
+#[test]
+fn a_folder_of_folders_is_learned_as_classes() {
+    let w = Workplace::with("", &[]);
+    for (class, word) in [("pos", "fine"), ("neg", "dull")] {
+        std::fs::create_dir_all(w.path(&format!("reviews/{class}"))).unwrap();
+        for n in 0..20 {
+            w.write(
+                &format!("reviews/{class}/{n}.txt"),
+                format!("so {word} {n}\na film\n"),
+            );
+        }
+    }
+    let run = [
+        "train", "--preset", "lstm", "--data", "reviews", "--out", "run",
+    ];
+    let out = w.run(&[&run[..], &TINY].concat());
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    says(&said, &["'reviews'", "2 classes by its folders: neg, pos"]);
+    let scores: serde_json::Value =
+        serde_json::from_str(&w.good(&["eval", "run", "--data", "reviews", "--json"])).unwrap();
+    assert_eq!(scores["examples"], 40);
+    assert_eq!(
+        scores["classes"]["names"].as_array().map(Vec::len),
+        Some(2),
+        "{scores}"
+    );
+    // Asked about, each text goes by its file.
+    w.good(&["predict", "run", "reviews", "--out", "said.csv"]);
+    let said = String::from_utf8(w.read("said.csv")).unwrap();
+    says(
+        &said,
+        &[
+            "file,text,prediction,p_neg,p_pos",
+            "neg/0.txt",
+            "pos/19.txt",
+        ],
+    );
+    // Not laid out as IMDB: its preset says what to do.
+    let refused = w.refused(&["train", "--preset", "lstm-imdb", "--data", "reviews"], 2);
+    says(
+        &refused,
+        &["data.source", "--preset lstm, lm-lstm or sa-lstm"],
+    );
 }
 
 #[test]

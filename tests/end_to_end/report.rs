@@ -1,7 +1,8 @@
 //! report.html: what it says is what the run's files and the models say, and a browser shows it.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -225,6 +226,34 @@ fn runs_are_listed_and_cleaned_and_their_models_have_cards() {
     assert_eq!(result["metrics"][0]["value"], done["test"]["accuracy"]);
     assert!(!front.contains("base_model") && !front.contains("language"));
 
+    // Where the time went is measured in parts, which add up to the whole and a few are not nothing.
+    let spent = &done["spent"];
+    let part = |name: &str| {
+        spent[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {done}"))
+    };
+    let after = ["first_steps", "steps", "evaluation", "files"].map(part);
+    assert!(
+        after.iter().all(|s| *s > 0.0) && part("reading") > 0.0 && part("model") > 0.0,
+        "{spent}"
+    );
+    let seconds = done["seconds"].as_f64().unwrap();
+    let sum: f64 = after.iter().sum();
+    assert!(
+        sum <= seconds && sum > 0.5 * seconds,
+        "{sum} of {seconds}: {spent}"
+    );
+    assert_eq!(read(&w, "run/several.2/done.json")["spent"]["reading"], 0.0);
+    for name in [
+        "reading text",
+        "first steps",
+        "evaluation",
+        "checkpoints and models",
+    ] {
+        assert!(page(&w).contains(name), "{name}");
+    }
+
     // Nothing goes without a yes; of what is not done, nothing at all.
     let last = "run/several.2/done.json";
     let kept = w.read(last);
@@ -257,6 +286,57 @@ fn runs_are_listed_and_cleaned_and_their_models_have_cards() {
     assert_eq!(w.read("run/one/model/README.md"), b"mine");
     w.good(&["predict", "run", "a"]);
     w.refused(&["runs", "nowhere"], 5);
+}
+
+/// What `melos runs clean run` says at a terminal of its own, where this is typed.
+fn at_a_terminal(w: &Workplace, typed: &str) -> String {
+    let melos = env!("CARGO_BIN_EXE_melos");
+    let mut script = Command::new("script")
+        .args(["-qec", &format!("'{melos}' runs clean run"), "/dev/null"])
+        .current_dir(w.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Held open until the end: at its end `script` would type an end of file.
+    let mut keys = script.stdin.take().unwrap();
+    keys.write_all(typed.as_bytes()).unwrap();
+    let mut said = String::new();
+    script
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    drop(keys);
+    assert!(script.wait().unwrap().success(), "{said}");
+    said
+}
+
+#[test]
+fn checkpoints_go_after_a_yes_at_the_terminal() {
+    let version = Command::new("script").arg("--version").output();
+    if !version.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("util-linux")) {
+        eprintln!("SKIPPED: there is no `script` of util-linux, which makes a terminal");
+        return;
+    }
+    let w = workplace();
+    let run = w.path("run");
+    let spare = checkpoints(&run);
+    assert!(spare > 0);
+    for no in ["n\n", "\n", "never\n", "\u{4}"] {
+        let said = at_a_terminal(&w, no);
+        assert!(
+            said.contains("checkpoints of") && said.contains("Remove them?"),
+            "{said}"
+        );
+        assert!(said.contains("nothing removed"), "{no:?}: {said}");
+        assert_eq!(checkpoints(&run), spare, "{no:?}");
+    }
+    let said = at_a_terminal(&w, "y\n");
+    assert!(said.contains("MB freed"), "{said}");
+    assert_eq!(checkpoints(&run), 0);
+    w.good(&["predict", "run", "a"]);
 }
 
 #[test]

@@ -170,6 +170,46 @@ fn a_stage_that_is_done_is_trained_on_by_its_budget() {
 }
 
 /// A run file of one stage that takes a while.
+#[test]
+fn a_longer_run_is_asked_for_by_the_shorter_options() {
+    let w = Workplace::new(&[
+        stage("lm", "pretrain", "objective = \"lm\""),
+        stage("a", "finetune", "init = \"lm\"\nbudget = { epochs = 1 }"),
+    ]);
+    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
+    // Of all stages the one that fine-tunes.
+    w.good(&["train", "--resume", "run", "--epochs", "2", "--dry-run"]);
+    w.good(&["train", "--resume", "run", "--epochs", "2", "--quiet"]);
+    w.good(&[
+        "train", "run.toml", "--epochs", "2", "--quiet", "--out", "whole",
+    ]);
+    let model = "a/model/model.safetensors";
+    assert!(w.read(&format!("run/{model}")) == w.read(&format!("whole/{model}")));
+    for (option, value, key) in [
+        ("--lr", "0.5", "stage.a.lr"),
+        ("--batch", "3", "stage.a.batch"),
+    ] {
+        let said = w.refused(&["train", "--resume", "run", option, value], 2);
+        assert!(
+            said.contains(key) && said.contains("stage.NAME.budget"),
+            "{said}"
+        );
+    }
+    // One of several has to be named.
+    let w = Workplace::new(&[stage("a", "finetune", ""), stage("b", "finetune", "")]);
+    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
+    let before = w.read("run/config.toml");
+    let said = w.refused(&["train", "--resume", "run", "--epochs", "9"], 2);
+    for word in [
+        "--epochs: may mean any of 2 stages",
+        "--set 'stage.a.budget={ epochs = 9 }'",
+        "--set 'stage.b.budget={ epochs = 9 }'",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(w.read("run/config.toml"), before);
+}
+
 fn classifier() -> Workplace {
     let lines = "budget = { steps = 400 }\nsave_every = 7";
     Workplace::new(&[stage("classifier", "finetune", lines)])

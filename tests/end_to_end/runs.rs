@@ -87,10 +87,15 @@ fn pretraining_finetuning_and_joint_training_leave_what_they_should() {
             "{unit}"
         );
     }
-    for chart in ["out/loss-pretrain.svg", "out/loss-finetune.svg"] {
-        let svg = String::from_utf8(w.read(chart)).unwrap();
+    for (chart, of) in [
+        ("loss-pretrain", "loss (nats)"),
+        ("loss-finetune", "loss (nats)"),
+        ("measure-pretrain", "validation perplexity"),
+        ("measure-finetune", "validation error %"),
+    ] {
+        let svg = String::from_utf8(w.read(&format!("out/{chart}.svg"))).unwrap();
         assert!(
-            svg.starts_with("<svg") && svg.contains("polyline"),
+            svg.starts_with("<svg") && svg.contains("polyline") && svg.contains(of),
             "{chart}"
         );
     }

@@ -38,6 +38,26 @@ fn an_adapter_brings_a_masked_lm_head_of_its_own() {
     let eval = |model: &str| json(&w.good(&["eval", model, "--json", "--data", test]));
     w.good(&["merge", "run/base/model", "run/adapter/model", "merged"]);
     assert_eq!(eval("merged"), eval("run/adapter"));
+    // Its card has the adapter's numbers, and is that of a whole model.
+    let card = |folder: &str| String::from_utf8(w.read(&format!("{folder}/README.md"))).unwrap();
+    let (own, merged) = (card("run/adapter/model"), card("merged"));
+    let numbers = |card: &str| {
+        card.lines()
+            .find(|l| l.starts_with("model-index: "))
+            .map(String::from)
+    };
+    assert!(
+        numbers(&own).is_some() && numbers(&own) == numbers(&merged),
+        "{merged}"
+    );
+    assert!(
+        own.contains("library_name: \"peft\"") && !merged.contains("peft"),
+        "{merged}"
+    );
+    assert!(
+        merged.contains("is merged into the weights of its base"),
+        "{merged}"
+    );
     // A stage's folder stands for the model in it.
     w.good(&["merge", "run/base", "run/adapter", "again"]);
     w.good(&["convert", "run/base", "converted"]);

@@ -260,7 +260,7 @@ fn attention_arguments() {
         "should hold u32"
     );
     let packed = |qkv: &Tensor| ops::attention_packed(&tape, qkv, None, &options);
-    wrong(packed(&flat), ["argument 'qkv'", "(B, T, 3C)"]);
+    wrong(packed(&flat), ["argument 'qkv'", "(B, T, (NH + 2 KH) D)"]);
     wrong(
         packed(&floats(gpu, &[2, 3, 11])),
         ["argument 'qkv'", "(2, 3, 11)"],

@@ -39,6 +39,7 @@ macro_rules! targets {
 }
 
 targets! {
+    models::gguf: 100,
     models::safetensors: 120,
     models::config: 100,
     models::adapter: 60,

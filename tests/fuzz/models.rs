@@ -66,6 +66,46 @@ pub fn safetensors() -> Target {
     }
 }
 
+/// A model in one file, with its tokeniser.
+pub fn gguf() -> Target {
+    Target {
+        seeds: ["gpt2", "llama", "llama3", "phi3"]
+            .map(|name| fixture(&format!("gguf/{name}.gguf")))
+            .to_vec(),
+        words: &[
+            "GGUF",
+            "general.architecture",
+            "general.alignment",
+            "tokenizer.ggml.model",
+            "tokenizer.ggml.pre",
+            "tokenizer.ggml.merges",
+            "gpt2",
+            "llama",
+            "qwen2",
+            "token_embd.weight",
+            "rope_freqs.weight",
+            "blk.0.attn_q.weight",
+            "\0\0\0\0",
+            "\u{7f}\u{7f}\u{7f}\u{7f}",
+        ],
+        read: Box::new(|folder, input| {
+            let path = folder.join("a.gguf");
+            fs::write(&path, input).unwrap();
+            let model = models::open(&path)?;
+            let _ = hub::inspect(&path, None, &models::formats());
+            let _ = models::tokenizer_of(&path, None).map(|tokenizer| {
+                let ids = tokenizer.encode("the thing <|user|> 12");
+                ids.map(|ids| tokenizer.decode(&ids))
+            });
+            let _ = Pretrained::open(&path, None);
+            for name in model.names() {
+                let _ = (model.values(name), model.blocks(name));
+            }
+            Ok(())
+        }),
+    }
+}
+
 const CONFIG_WORDS: &[&str] = &[
     "model_type",
     "bert",

@@ -134,6 +134,7 @@ pub fn checkpoint() -> Target {
         step: 7,
         tokens: 100,
         train_seconds: 0.5,
+        spent: Default::default(),
         seconds: 1.5,
         seed: 1,
         evaluated: false,

@@ -152,7 +152,9 @@ pub fn tagged() -> Target {
         words: &["\n\n", "-DOCSTART-", "B-", "I-", "O", "\"tokens\"", "\"tags\"", "[", "]", "\u{a0}"],
         read: Box::new(|folder, input| {
             let name = if input.contains(&b'{') { "b.jsonl" } else { "b.conll" };
-            corpus::read_tagged(&source(folder, name, input)).map(drop)
+            let source = source(folder, name, input);
+            let words = corpus::read_words(&source).map(drop);
+            corpus::read_tagged(&source).map(drop).and(words)
         }),
     }
 }

@@ -12,7 +12,7 @@ fn src() -> sources::Sources {
 /// Folders and single files of `src`, from the ground up. Each may use what stands in the rows above
 /// it here, and nothing else; those of one row do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["kernels", "reference"],
+    &["blocks", "kernels", "reference"],
     &["error", "cache"],
     &["bounded"],
     &["atomic", "schema"],

@@ -249,3 +249,39 @@ fn long_sequences_are_seen_to_their_end() {
         }
     }
 }
+
+/// Heads of queries that share one of keys, windows, and bounded scores.
+#[test]
+fn shared_keys_windows_and_caps() {
+    for (layout, [t, heads, kv_heads, width], window, softcap) in [
+        (Layout::Packed, [63, 6, 2, 8], None, None),
+        (Layout::Separate, [65, 4, 1, 12], Some(1), None),
+        (Layout::Packed, [123, 3, 3, 5], Some(33), Some(2.0)),
+        (Layout::Separate, [257, 2, 1, 32], Some(64), Some(30.0)),
+        (Layout::Separate, [37, 8, 4, 64], Some(500), None),
+        (Layout::Packed, [9, 2, 1, 160], Some(3), Some(5.0)),
+    ] {
+        let mut shape = Attention::new(2, t, heads, width);
+        shape.kv_heads = kv_heads;
+        shape.causal = true;
+        shape.window = window;
+        shape.softcap = softcap;
+        shape.lens = (t % 2 == 1).then(|| vec![t as u32, (t as u32).div_ceil(3)]);
+        proven(&shape, layout, 0.0);
+        proven(&shape, layout, 0.25);
+    }
+}
+
+/// Of a cache: queries are the last of the keys.
+#[test]
+fn windows_over_a_cache() {
+    for (t, s, window) in [(1, 40, 7), (5, 70, 33), (3, 9, 2)] {
+        let mut shape = Attention::new(2, t, 4, 16);
+        shape.kv_heads = 2;
+        shape.keys = s;
+        shape.causal = true;
+        shape.window = Some(window);
+        shape.lens = Some(vec![s as u32, (s as u32).div_ceil(2)]);
+        proven(&shape, Layout::Separate, 0.0);
+    }
+}

@@ -19,6 +19,7 @@ mod lstm;
 mod norm;
 mod optim;
 mod products;
+mod rotary;
 mod rows;
 mod select;
 mod support;

@@ -1,6 +1,6 @@
 //! Layer normalisation, with dropout and residual before it.
 
-use melos::doctor::operators::norm::{Frozen, Norm, Used, inputs};
+use melos::doctor::operators::norm::{Frozen, Norm, Rms, Used, inputs};
 use melos::doctor::proof::Shared;
 use melos::ops;
 use melos::optim::StepState;
@@ -132,4 +132,38 @@ fn as_dropout_and_layer_norm_apart() {
             }
         }
     }
+}
+
+#[test]
+fn root_mean_squares_of_every_width() {
+    for gpu in adapters() {
+        for (rows, width) in ODD_SIZES.iter().rev().zip(ODD_SIZES) {
+            for residual in RESIDUALS {
+                let mut all = inputs(&mut Data::new(width as u64), &[*rows, width], 2);
+                // No beta, and a residual only where there is one.
+                all.remove(1);
+                all.truncate(2 + usize::from(residual.is_some()));
+                let op = Rms {
+                    residual,
+                    offset: (width % 2) as f32,
+                    eps: 1e-5,
+                };
+                prove(&op, &gpu, &all);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_zeros_has_a_root_mean_square() {
+    let gpu = gpu();
+    let op = Rms {
+        residual: None,
+        offset: 1.0,
+        eps: 1e-6,
+    };
+    let mut all = inputs(&mut Data::new(3), &[2, 12], 1);
+    all.remove(1);
+    all[1].values[..12].fill(0.0);
+    prove(&op, &gpu, &all);
 }

@@ -3,7 +3,8 @@
 use crate::reference::attention::Attention;
 use crate::reference::loss::{cross_entropy, linear_cross_entropy, mean_weights};
 use crate::reference::lstm::{LstmStack, Named, interleave_gates, stack_gates};
-use crate::reference::norm::{layer_norm, layer_norm_bwd};
+use crate::reference::norm::{layer_norm, layer_norm_bwd, rms_norm, rms_norm_bwd};
+use crate::reference::rope::rope;
 use crate::reference::{Data, cast};
 use crate::{assert_gradient, differences, dot, normal};
 
@@ -24,9 +25,15 @@ fn attention_gradients() {
     cached.causal = true;
     cached.lens = Some(vec![5, 3]);
     cached.scale = Some(0.8);
-    for shape in [plain, masked, cached] {
-        let c = shape.heads * shape.width;
-        let sizes = [shape.queries, shape.keys, shape.keys].map(|t| shape.batch * t * c);
+    let mut shared = Attention::new(2, 5, 4, 3);
+    shared.kv_heads = 2;
+    shared.causal = true;
+    shared.window = Some(2);
+    shared.softcap = Some(1.5);
+    for shape in [plain, masked, cached, shared] {
+        let [c, kv] = [shape.heads, shape.kv_heads].map(|heads| heads * shape.width);
+        let sizes = [(shape.queries, c), (shape.keys, kv), (shape.keys, kv)];
+        let sizes = sizes.map(|(t, c)| shape.batch * t * c);
         let inputs = sizes.map(|n| normal(&mut data, n));
         let dout = normal(&mut data, sizes[0]);
         let grads = shape.backward([0, 1, 2].map(|i| &inputs[i][..]), &dout);
@@ -44,6 +51,9 @@ fn attention_gradients() {
     shape.causal = true;
     let out = shape.forward([&[1.0, 2.0, 3.0], &[1.0; 3], &[3.0, 5.0, 10.0]]);
     assert_eq!(out, [3.0, 4.0, 6.0]);
+    shape.window = Some(2);
+    let out = shape.forward([&[1.0, 2.0, 3.0], &[1.0; 3], &[3.0, 5.0, 10.0]]);
+    assert_eq!(out, [3.0, 4.0, 7.5]);
     shape.lens = Some(vec![0]);
     let out = shape.forward([&[1.0, 2.0, 3.0], &[1.0; 3], &[3.0, 5.0, 10.0]]);
     assert_eq!(out, [0.0; 3]);
@@ -94,6 +104,50 @@ fn layer_norm_gradients() {
     assert_gradient("dgamma", &got.dgamma, &want);
     let want = differences(&beta, |beta| value(&x, &gamma, beta));
     assert_gradient("dbeta", &got.dbeta, &want);
+}
+
+#[test]
+fn rms_norm_gradients() {
+    let mut data = Data::new(9);
+    let (rows, width, eps) = (3, 5, 1e-5);
+    let x = normal(&mut data, rows * width);
+    let (gamma, dy) = (normal(&mut data, width), normal(&mut data, rows * width));
+    for offset in [0.0, 1.0] {
+        let value = |x: &[f64], gamma: &[f64]| dot(&rms_norm(x, gamma, offset, eps), &dy);
+        let (dx, dgamma) = rms_norm_bwd(&x, &gamma, offset, eps, &dy);
+        assert_gradient("dx", &dx, &differences(&x, |x| value(x, &gamma)));
+        let want = differences(&gamma, |gamma| value(&x, gamma));
+        assert_gradient("dgamma", &dgamma, &want);
+    }
+    // Squares 9 and 16: the root of their mean is 5 / sqrt 2.
+    let y: Vec<f64> = rms_norm(&[3.0, 4.0], &[1.0, 0.5], 1.0, 0.0);
+    let want = [2.0 * 3.0, 1.5 * 4.0].map(|v| v * 2f64.sqrt() / 5.0);
+    assert!(
+        y.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-15),
+        "{y:?}"
+    );
+}
+
+#[test]
+fn rotary_gradients() {
+    let mut data = Data::new(10);
+    let (heads, width) = (2, 5);
+    let angles = [0.3f32, -1.1, 2.0, 0.7];
+    let turns: Vec<Vec<[f32; 2]>> = angles
+        .chunks(2)
+        .map(|row| row.iter().map(|a| [a.cos(), a.sin()]).collect())
+        .collect();
+    let x = normal(&mut data, 2 * heads * width);
+    let dy = normal(&mut data, x.len());
+    let value = |x: &[f64]| dot(&rope(x, [heads, width], &turns, false), &dy);
+    let got = rope(&dy, [heads, width], &turns, true);
+    assert_gradient("dx", &got, &differences(&x, value));
+    // A quarter turn: the first half becomes the second, the second the first with another sign.
+    let quarter = vec![vec![[0.0, 1.0]]];
+    assert_eq!(
+        rope(&[2.0, 3.0, 7.0], [1, 3], &quarter, false),
+        [-3.0, 2.0, 7.0]
+    );
 }
 
 /// Two layers, both directions, ragged lengths, a clipped cell: every gradient of the stack.

@@ -1,6 +1,7 @@
 //! Files of texts as people have them.
 #![cfg(feature = "train")]
 
+mod classes;
 mod long;
 mod published;
 mod reading;

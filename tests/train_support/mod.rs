@@ -126,6 +126,7 @@ impl Task for Toy {
             notes: Vec::new(),
             coverage: Coverage::default(),
             size: None,
+            reading: 0.0,
         }
     }
 
@@ -174,7 +175,10 @@ impl Task for Toy {
         {
             flag.raise();
         }
-        Ok(StepInfo { work: BATCH as u64 })
+        Ok(StepInfo {
+            work: BATCH as u64,
+            recorded: cx.step == 1,
+        })
     }
 
     fn poll_losses(&mut self) -> Result<Vec<(u64, f32)>> {

@@ -8,6 +8,7 @@ pub mod lora;
 pub mod loss;
 pub mod lstm;
 pub mod norm;
+pub mod packed;
 pub mod products;
 pub mod rotary;
 pub mod rows;

@@ -65,6 +65,7 @@ static FORMAT: Format = Format {
     label_layers: &["classifier"],
     optional: &["bert.pooler."],
     targets: &["query", "value"],
+    gguf: None,
     told: |_| None,
     defaults,
     declare: |json, head| declared(&BertConfig::from_json(json)?, head),

@@ -54,6 +54,7 @@ static FORMAT: Format = Format {
     label_layers: &["classifier"],
     optional: &[],
     targets: &["q_lin", "v_lin"],
+    gguf: None,
     told: |_| None,
     defaults,
     declare: |json, head| declared(&DistilBertConfig::from_json(json)?, head),

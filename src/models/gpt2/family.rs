@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::gguf::GGUF;
 use super::{Gpt2Config, gpt2, gpt2_classifier, gpt2_lm};
 use crate::error::Result;
 use crate::hub::{Format, Head};
@@ -38,6 +39,7 @@ static FORMAT: Format = Format {
     label_layers: &["score"],
     optional: &[],
     targets: &["c_attn"],
+    gguf: Some(&GGUF),
     told: |_| None,
     defaults,
     declare: |json, head| declared(&Gpt2Config::from_json(json)?, head),

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::LlamaConfig;
 use super::kin::{self, Kin};
+use super::{LlamaConfig, gguf};
 use crate::error::Result;
 use crate::hub::{Class, Format, Head};
 use crate::models::config::{class, declared, no_head, written};
@@ -42,6 +42,7 @@ const fn format(model_type: &'static str, classes: &'static [Class]) -> Format {
         label_layers: &["score"],
         optional: &[],
         targets: &["q_proj", "v_proj"],
+        gguf: None,
         told: |_| None,
         defaults: || json!({}),
         declare: |_, _| Ok(Vars::new()),
@@ -57,6 +58,7 @@ macro_rules! families {
             kin: &kin::$name,
             format: Format {
                 module: $module,
+                gguf: gguf::$name,
                 defaults: || (kin::$name.defaults)(),
                 declare: |json, head| declared(&LlamaConfig::read(&kin::$name, json)?, head),
                 ..format(kin::$name.model_type, &$classes)

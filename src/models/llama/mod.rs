@@ -4,6 +4,8 @@
 mod config;
 #[cfg(feature = "train")]
 mod family;
+#[cfg(feature = "train")]
+mod gguf;
 mod kin;
 mod rope;
 

@@ -41,6 +41,11 @@ impl RopeOf {
     pub fn rope(&self) -> Rope {
         Rope::new(self.pairs, self.base, self.scaling.clone())
     }
+
+    /// Pairs of a head, base, scaling.
+    pub fn parts(&self) -> (usize, f64, &RopeScaling) {
+        (self.pairs, self.base, &self.scaling)
+    }
 }
 
 const FIELD: &str = "rope_parameters";

@@ -48,6 +48,7 @@ static FORMAT: Format = Format {
     label_layers: &[CLASSIFIER],
     optional: &[],
     targets: &[],
+    gguf: None,
     told,
     defaults: || json!({}),
     declare: |json, head| declared(&Lstm::from_json(json)?, head),

@@ -100,6 +100,7 @@ const fn format(
         label_layers: &["classifier.out_proj", "classifier"],
         optional: &["roberta.pooler."],
         targets: &["query", "value"],
+        gguf: None,
         told: |_| None,
         defaults,
         declare: |json, head| declared(&RobertaConfig::from_json(json)?, head),

@@ -30,12 +30,16 @@ fn max_k(gpu: &Gpu) -> u32 {
 /// # Errors
 /// As [`product`](super::product); [`Error::Kernel`] when the adapter cannot run this form.
 pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
-    let sizes = p.sizes()?;
-    let rows = most_rows(p.c.gpu(), &sizes);
+    sized(p, &p.sizes()?, form)
+}
+
+/// The same of operands that start where the given tensors do.
+pub(super) fn sized(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
+    let rows = most_rows(p.c.gpu(), sizes);
     if rows >= sizes.m {
         return match form {
-            Candidate::Split { parts, .. } => split_as(p, &sizes, parts, form.whole()),
-            _ => rows_as(p, &sizes, form),
+            Candidate::Split { parts, .. } => split_as(p, sizes, parts, form.whole()),
+            _ => rows_as(p, sizes, form),
         };
     }
     // Made once for all parts.
@@ -53,7 +57,7 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
             shared_b: p.shared_b.or(Some(&shared_b)),
             ..*p
         };
-        rows_as(&part, &Sizes { m, ..sizes }, form)?;
+        rows_as(&part, &Sizes { m, ..*sizes }, form)?;
     }
     Ok(())
 }

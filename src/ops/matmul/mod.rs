@@ -4,6 +4,7 @@ mod candidate;
 mod choice;
 mod dispatch;
 mod image;
+mod packed;
 mod panels;
 mod plan;
 mod sizes;
@@ -31,6 +32,9 @@ use tensors::{OP, matrices};
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
+    if p.b.is_packed() {
+        return packed::product(p, &sizes);
+    }
     if gpu.caps().is_cpu && p.columns_a.is_none() && is_narrow(&sizes) {
         let turned = p.turned();
         return product_as(&turned, timing::choose(gpu, &turned.sizes()?)?);

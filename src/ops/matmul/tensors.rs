@@ -16,7 +16,7 @@ pub(super) const OP: &str = "matmul";
 pub struct Product<'a> {
     /// (M, K), or (K, M) with `trans_a`.
     pub a: &'a Tensor,
-    /// (K, N), or (N, K) with `trans_b`.
+    /// (K, N), or (N, K) with `trans_b`; its rows may be packed.
     pub b: &'a Tensor,
     /// (M, N), or (N, M) with `trans_c`.
     pub c: &'a Tensor,
@@ -170,7 +170,10 @@ fn columns_error(arg: &'static str, expected: String, found: usize) -> Error {
 
 /// (batch, [rows, columns]) of a matrix or a batch of them.
 pub(super) fn matrices(t: &Tensor, arg: &'static str) -> Result<(usize, [usize; 2])> {
-    t.expect_float(OP, arg)?;
+    match arg {
+        "b" => t.expect_weight(OP, arg)?,
+        _ => t.expect_float(OP, arg)?,
+    }
     match *t.dims() {
         [rows, columns] => Ok((1, [rows, columns])),
         [batch, rows, columns] => Ok((batch, [rows, columns])),

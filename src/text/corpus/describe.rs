@@ -90,6 +90,7 @@ pub fn describe(source: &Source, by_word: bool) -> Result<Described> {
         | Format::Subjectivity
         | Format::Newsgroups
         | Format::Folder
+        | Format::Classes
         | Format::Tables => {
             described.encoding = None;
         }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::by_file::{ROTTEN_TOMATOES, SUBJECTIVITY};
+use super::by_folder::{self, Layout};
 use super::{Format, Source, columns, imdb, lines, newsgroups, plain, tables, unknown_format};
 use crate::{Error, Result};
 
-pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, newsgroups, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder and whole";
+pub(super) const FORMATS: &str = "imdb, rotten-tomatoes, subjectivity, trec, newsgroups, csv, tsv, jsonl, parquet, tables, txt, wikitext, folder, classes and whole";
 
 /// Whether a file's name, in small letters and without `.gz`, is one of JSON lines.
 fn is_json_lines(name: &str) -> bool {
@@ -40,8 +41,12 @@ pub(super) fn format(source: &Source) -> Result<Format> {
     } else {
         of_file(source)?
     };
-    // A sentence may run over several lines.
+    let learns = source.labelled && !source.label_optional;
     let found = match found {
+        Some(Format::Folder) if learns && Layout::of(&by_folder::texts(path)?).is_some() => {
+            Some(Format::Classes)
+        }
+        // A sentence may run over several lines.
         Some(Format::Txt) if source.sentence_end.is_some() => Some(Format::Whole),
         found => found,
     };

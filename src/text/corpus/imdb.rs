@@ -30,10 +30,16 @@ pub(super) fn place(name: &Path) -> Option<(Split, Option<&'static str>)> {
 
 /// The folder that holds `train/`: the path itself or `aclImdb` in it.
 pub(super) fn root(path: &Path) -> Option<PathBuf> {
+    const FOLDERS: [&str; 3] = ["neg", "pos", "unsup"];
     let is_root = |folder: &PathBuf| {
-        ["pos", "neg", "unsup"]
-            .iter()
-            .any(|c| folder.join("train").join(c).is_dir())
+        let train = folder.join("train");
+        let entries = std::fs::read_dir(&train).into_iter().flatten().flatten();
+        // Of other classes it is another set.
+        let mut others = entries.filter(|entry| {
+            let name = entry.file_name();
+            entry.path().is_dir() && !FOLDERS.iter().any(|own| name == *own)
+        });
+        FOLDERS.iter().any(|own| train.join(own).is_dir()) && others.next().is_none()
     };
     [path.to_owned(), path.join("aclImdb")]
         .into_iter()

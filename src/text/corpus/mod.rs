@@ -4,6 +4,7 @@
 //! than one document (for a word-level wiki, one article) in memory.
 
 mod by_file;
+mod by_folder;
 mod columnar;
 mod columns;
 mod decode;
@@ -26,8 +27,9 @@ pub use describe::{Described, HeaderRow, describe};
 pub(crate) use lines::Lines;
 pub(super) use lines::open;
 pub use rows::rows;
+pub use table::is_numbered;
 pub use tables::same_columns;
-pub use tagged::{is_only_tagged, is_tagged, read_tagged};
+pub use tagged::{Words, is_cut, is_only_tagged, is_tagged, read_tagged, read_words};
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -113,6 +115,9 @@ pub enum Format {
     Wikitext,
     /// A folder or a tar archive: each `.txt` file in it or below it is one document.
     Folder,
+    /// A folder or a tar archive whose `.txt` files all stand in folders that name their class, one document
+    /// each; around those there may be `train…` and `test…`. Taken so where labels are learned.
+    Classes,
     /// A folder of csv, tsv, jsonl or parquet files. Where one is called `train…`, names tell the parts:
     /// `dev…` or `validation…` and `test…` are the others.
     Tables,
@@ -121,6 +126,15 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether its texts have a class without there being columns.
+    pub fn tells_classes(self) -> bool {
+        use Format::{Classes, Imdb, Newsgroups, RottenTomatoes, Subjectivity, Trec};
+        matches!(
+            self,
+            Classes | Imdb | Newsgroups | RottenTomatoes | Subjectivity | Trec
+        )
+    }
+
     /// Its name, as a run file or the command line has it.
     pub(crate) fn name(self) -> String {
         let name = serde_json::to_value(self).ok();
@@ -428,6 +442,7 @@ pub fn read(source: &Source, sink: &mut Sink) -> Result<usize> {
         Format::Txt => plain::read_lines(&source.path, &mut pass),
         Format::Wikitext => plain::read_wikitext(&source.path, &mut pass),
         Format::Folder => plain::read_folder(source, &mut pass),
+        Format::Classes => by_folder::read(source, &mut pass),
         Format::Whole => plain::read_whole(&source.path, &mut pass),
         // Its files were read above.
         Format::Tables => Ok(()),

@@ -114,16 +114,24 @@ pub(super) fn is_text(file: &Path) -> bool {
 }
 
 pub(super) fn read_folder(source: &Source, sink: &mut Sink) -> Result<()> {
-    let path = &source.path;
-    let mut of_file = |name: &Path, text: &str| {
-        pass(text, &mut |mut example| {
-            if source.rows {
-                let name = name.to_string_lossy().into_owned();
-                let text = example.text.as_str().into();
-                example.row = vec![("file".into(), name.into()), ("text".into(), text)];
-            }
-            sink(example)
-        })
+    read_files(&source.path, &mut |name, text| {
+        let mut example = Example::from(text.as_str());
+        if source.rows {
+            let name = name.to_string_lossy().into_owned();
+            example.row = vec![("file".into(), name.into()), ("text".into(), text.into())];
+        }
+        sink(example)
+    })
+}
+
+/// Gives each text of a folder or archive to `each`, with its name below that.
+pub(super) fn read_files(
+    path: &Path,
+    each: &mut dyn FnMut(&Path, String) -> Result<()>,
+) -> Result<()> {
+    let mut of_file = |name: &Path, text: &str| match document(text) {
+        Some(text) => each(name, text),
+        None => Ok(()),
     };
     if !path.is_dir() {
         return lines::for_each_in_tar(path, &mut |name, reader| {
@@ -144,17 +152,16 @@ pub(super) fn read_folder(source: &Source, sink: &mut Sink) -> Result<()> {
 }
 
 pub(super) fn read_whole(path: &Path, sink: &mut Sink) -> Result<()> {
-    pass(&lines::read_text(&mut lines::open(path)?, path)?, sink)
+    match document(&lines::read_text(&mut lines::open(path)?, path)?) {
+        Some(text) => sink(text.as_str().into()),
+        None => Ok(()),
+    }
 }
 
 /// A file's text as a document, unless there is none.
-fn pass(text: &str, sink: &mut Sink) -> Result<()> {
+fn document(text: &str) -> Option<String> {
     let text = text.trim_start_matches('\u{feff}').trim();
-    if text.is_empty() {
-        Ok(())
-    } else {
-        sink(text.replace("\r\n", "\n").as_str().into())
-    }
+    (!text.is_empty()).then(|| text.replace("\r\n", "\n"))
 }
 
 #[cfg(test)]

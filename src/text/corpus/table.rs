@@ -40,6 +40,17 @@ pub(super) fn describe(source: &Source, own: u8, described: &mut Described) -> R
     Ok(())
 }
 
+/// Whether a table has no header and three columns, of which the first numbers a class: as the sets of Zhang
+/// et al. ("Character-level convolutional networks", NIPS 2015) come.
+///
+/// # Errors
+/// Those of reading its first rows.
+pub fn is_numbered(source: &Source) -> Result<bool> {
+    let rows = guess::open(source, b',')?.rows;
+    let fits = |row: &Vec<String>| row.len() == 3 && row[0].parse::<u32>().is_ok();
+    Ok(!rows.is_empty() && rows.iter().all(fits))
+}
+
 /// Reads a table; `own` is what separates its fields if it keeps to its name.
 pub(super) fn read(source: &Source, own: u8, sink: &mut Sink) -> Result<()> {
     let table = guess::open(source, own)?;

@@ -19,7 +19,11 @@ pub(super) fn is_table(file: &Path) -> bool {
 /// The part of the data that a file's name tells, as `train.tsv`, `dev.tsv`, `test-00000-of-00001.parquet`.
 fn part(file: &Path) -> Option<Split> {
     let name = file.file_name()?.to_str()?.to_lowercase();
-    let word = name.split(|c: char| !c.is_alphabetic()).next()?;
+    part_called(name.split(|c: char| !c.is_alphabetic()).next()?)
+}
+
+/// The part of the data that is called by this word.
+pub(super) fn part_called(word: &str) -> Option<Split> {
     match word {
         "train" | "training" => Some(Split::Train),
         "dev" | "valid" | "validation" | "val" => Some(Split::Validation),

@@ -200,9 +200,32 @@ pub(super) fn open(path: &Path, dictionary: Option<&Path>) -> Result<(Inner, Con
     Ok((inner, config, path.to_owned()))
 }
 
+/// The two files of a tokeniser that stand in the file at `path`.
+pub(super) fn within(files: &[(String, Vec<u8>)], path: &Path) -> Result<(Inner, Config)> {
+    let file = |name: &str| {
+        let found = files.iter().find(|(found, _)| found == name);
+        found.map(|(_, bytes)| &bytes[..])
+    };
+    let json = file("tokenizer.json").ok_or_else(|| wrong(path, "has no tokeniser"))?;
+    let config = match file(CONFIG).map(bounded::json) {
+        Some(Ok(Value::Object(config))) => config,
+        Some(_) => {
+            return Err(wrong(
+                path,
+                "tokenizer_config.json should hold one JSON object",
+            ));
+        }
+        None => Config::new(),
+    };
+    Ok((from_bytes(json, path)?, config))
+}
+
 pub(super) fn from_json(path: &Path) -> Result<Inner> {
-    let bytes = bounded::read(path, bounded::TOKENIZER)?;
-    let mut inner = Inner::from_bytes(&bytes).map_err(|e| {
+    from_bytes(&bounded::read(path, bounded::TOKENIZER)?, path)
+}
+
+fn from_bytes(bytes: &[u8], path: &Path) -> Result<Inner> {
+    let mut inner = Inner::from_bytes(bytes).map_err(|e| {
         let message = format!("not a valid tokenizer.json, perhaps cut short ({e}); write it anew");
         wrong(path, message)
     })?;

@@ -292,6 +292,19 @@ impl Tokenizer {
         })
     }
 
+    /// A tokeniser whose files stand in another one: `tokenizer.json` and `tokenizer_config.json`, in
+    /// the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for files that are malformed or missing.
+    pub fn of_files(files: &[(String, Vec<u8>)], path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        opened(path, || {
+            let (inner, config) = files::within(files, path)?;
+            Self::wrap(inner, config, path.to_owned())
+        })
+    }
+
     fn wrap(inner: Inner, config: Config, path: PathBuf) -> Result<Self> {
         let (tokens, size) = vocabulary::size(&inner);
         if size > TOKENS.min(GAPS + 4 * tokens) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::atomic::write_file;
+use crate::bounded;
 use crate::error::Result;
 use crate::hub::adapter::ADAPTER_CONFIG;
 use crate::hub::{CARD, Head};
@@ -35,6 +36,40 @@ pub fn write_all(folder: &Path, config: &RunConfig, report: &Report) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The card of a base with an adapter merged into it: the adapter's own, where it has one, as its numbers are
+/// those of both together.
+///
+/// # Errors
+/// Those of reading the adapter's card.
+pub fn merged(base: &Path, adapter: &Path) -> Result<String> {
+    let name = |path: &Path| {
+        let path = path.display().to_string();
+        hub_name(&path).unwrap_or_else(|| file_name(&path))
+    };
+    let own = bounded::read_if_there(&adapter.join(CARD), bounded::SETTINGS)?;
+    let mut text = match own.as_deref().map(String::from_utf8_lossy) {
+        Some(own) => {
+            let lines = own.lines().map(|line| match line.split_once(':') {
+                // The first lines are what the Hub reads.
+                Some(("library_name", _)) => "library_name: \"transformers\"\n".into(),
+                Some(("base_model_relation", _)) => String::new(),
+                _ => format!("{line}\n"),
+            });
+            lines.collect()
+        }
+        None => format!(
+            "---\nlibrary_name: \"transformers\"\ntags: [\"melos\"]\n---\n\n# {}\n",
+            name(adapter)
+        ),
+    };
+    let (base, adapter) = (name(base), name(adapter));
+    text += &format!(
+        "\nThe LoRA adapter `{adapter}` is merged into the weights of its base `{base}`: a whole model, which needs \
+         neither.\n"
+    );
+    Ok(text)
 }
 
 struct Card<'a> {
@@ -108,6 +143,7 @@ impl Card<'_> {
             Source::Imdb => "IMDB".into(),
             Source::Rt => "Rotten Tomatoes".into(),
             Source::Newsgroups => "20 Newsgroups".into(),
+            Source::Dbpedia => "DBpedia".into(),
             Source::Files => {
                 let name = data.path.first().or(data.unlabelled.first());
                 let name = name.and_then(|path| path.file_name());

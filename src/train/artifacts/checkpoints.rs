@@ -299,6 +299,7 @@ mod tests {
             step,
             tokens: 10 * step,
             train_seconds: 0.5,
+            spent: Default::default(),
             seconds: 1.0,
             seed: 3,
             evaluated: true,

@@ -5,7 +5,7 @@
 //!   config.toml            the resolved run file
 //!   fingerprint.json       settings and digests of the data that the run was begun with
 //!   metrics.jsonl          every loss and evaluation, one JSON object per line
-//!   loss-pretrain.svg, loss-finetune.svg
+//!   loss-pretrain.svg, loss-finetune.svg, and measure-….svg of the evaluations
 //!   results.json           the report's table
 //!   report.html            all of it to look at
 //!   lm-lstm.1/             one folder per unit (stage, and repeat where it repeats)
@@ -44,7 +44,7 @@ const CONFIG: &str = "config.toml";
 pub const REPORT: &str = "report.html";
 
 /// Names in a run's folder that no stage can have.
-pub const OWN_NAMES: [&str; 8] = [
+pub const OWN_NAMES: [&str; 10] = [
     CONFIG,
     fingerprint::FINGERPRINT,
     "metrics.jsonl",
@@ -52,6 +52,8 @@ pub const OWN_NAMES: [&str; 8] = [
     REPORT,
     "loss-pretrain.svg",
     "loss-finetune.svg",
+    "measure-pretrain.svg",
+    "measure-finetune.svg",
     // Of a user who has no folder for caches.
     "cache",
 ];

@@ -3,6 +3,7 @@
 //! The order in which a run file comes together: the file (or preset), then `[scale.NAME]`
 //! where one is asked for, then each `--set`, then `[defaults.KIND]` under the stages.
 
+mod data;
 mod merge;
 mod model;
 mod new;
@@ -110,6 +111,16 @@ impl RunConfig {
         let config = Self::read_table(merge.finish()?).map_err(|fault| fault.into_error(file))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The stages that fine-tune, or those that pretrain where none does.
+    pub fn main_stages(&self) -> Vec<&StageConfig> {
+        let kinds = [StageKind::Finetune, StageKind::Pretrain];
+        let of_kind = |kind| self.stages.iter().filter(move |s| s.kind == kind).collect();
+        let mut found = kinds.into_iter().map(of_kind);
+        found
+            .find(|stages: &Vec<_>| !stages.is_empty())
+            .unwrap_or_default()
     }
 
     fn read_table(mut table: Table) -> std::result::Result<Self, Fault> {

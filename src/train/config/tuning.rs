@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::BlockType;
 use crate::hub::adapter::Targets;
 
 /// How often one more layer is trained, from the top down (Howard & Ruder 2018, section 3.2).
@@ -14,6 +15,31 @@ pub enum UnfreezeEvery {
     Epochs(f64),
     /// After so many steps.
     Steps(u64),
+}
+
+/// A kind of blocks, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Packing(pub BlockType);
+
+impl TryFrom<String> for Packing {
+    type Error = String;
+
+    fn try_from(name: String) -> std::result::Result<Packing, String> {
+        let able = |kind: &BlockType| kind.float_type().is_none() && kind.packs();
+        let found = BlockType::named(&name).filter(able);
+        found.map(Packing).ok_or_else(|| {
+            let names = BlockType::all().filter(able);
+            let names: Vec<String> = names.map(|kind| kind.name().to_lowercase()).collect();
+            format!("is '{name}'; expected one of {}", names.join(", "))
+        })
+    }
+}
+
+impl From<Packing> for String {
+    fn from(packing: Packing) -> String {
+        packing.0.name().to_lowercase()
+    }
 }
 
 /// A low-rank adapter (Hu et al. 2021), with PEFT's options.
@@ -36,6 +62,10 @@ pub struct Lora {
     pub rslora: bool,
     /// Layers that are trained whole and saved with the adapter; a new head always is.
     pub modules_to_save: Vec<String>,
+    /// What the frozen matrices are packed in, as "nf4" or "q8_0" (Dettmers et al. 2023, QLoRA); absent: as
+    /// their file has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Packing>,
     /// Which of q, k and v an adapter on a layer that makes all three acts on, as "qv"; absent: all.
     pub rows: Option<String>,
 }
@@ -51,6 +81,7 @@ impl Default for Lora {
             alpha_pattern: BTreeMap::new(),
             rslora: false,
             modules_to_save: Vec::new(),
+            base: None,
             rows: None,
         }
     }

@@ -158,6 +158,8 @@ pub enum Source {
     /// 20 Newsgroups by date: its tar.gz or its folder.
     #[serde(rename = "20ng")]
     Newsgroups,
+    /// DBpedia (Zhang et al. 2015): csv files without headers, of classes' numbers, titles and texts.
+    Dbpedia,
     /// csv, tsv, jsonl, parquet, txt.
     Files,
 }

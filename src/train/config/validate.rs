@@ -1,15 +1,12 @@
 //! What the types cannot say: ranges, and how stages refer to each other.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use super::{Budget, DataConfig, RunConfig, Source, StageConfig, StageKind, TextChoice};
-use crate::bounded;
+use super::{Budget, RunConfig, Source, StageConfig, StageKind, TextChoice};
 use crate::error::{Error, Result};
 use crate::models::most;
 use crate::objectives::metrics::{self, Metric};
 use crate::schema::nearest;
-use crate::text::{self, Format};
 use crate::train::artifacts::OWN_NAMES;
 use crate::train::run::units;
 
@@ -296,13 +293,15 @@ impl RunConfig {
                 stage.text = match data.source {
                     Source::Imdb => TextChoice::All,
                     Source::Demo => TextChoice::Unlabelled,
-                    Source::Rt | Source::Newsgroups | Source::Files
+                    Source::Rt | Source::Newsgroups | Source::Dbpedia | Source::Files
                         if data.unlabelled.is_empty() =>
                     {
                         TextChoice::Train
                     }
                     Source::Files if !learns_labels => TextChoice::All,
-                    Source::Rt | Source::Newsgroups | Source::Files => TextChoice::Unlabelled,
+                    Source::Rt | Source::Newsgroups | Source::Dbpedia | Source::Files => {
+                        TextChoice::Unlabelled
+                    }
                 };
             }
             if stage.text == TextChoice::Unlabelled {
@@ -327,53 +326,6 @@ fn check_metric(stage: &StageConfig) -> Result<()> {
         metric.name
     );
     Err(wrong(place, message))
-}
-
-impl DataConfig {
-    /// Checks that the files are there: every source but the demo is somewhere on the user's
-    /// disk.
-    ///
-    /// # Errors
-    /// [`Error::ConfigValue`] where no path is given, [`Error::Folder`] where nothing is there.
-    pub fn require(&self) -> Result<()> {
-        if self.path.is_empty() && self.source != Source::Demo {
-            return Err(wrong(
-                "data.path",
-                "is not set; say where the data are with --data PATH",
-            ));
-        }
-        self.require_kind()?;
-        let mut paths = self.path.iter().chain(&self.test).chain(&self.unlabelled);
-        paths.try_for_each(|path| match path.exists() {
-            true => bounded::refuse_special(path),
-            false => Err(Error::folder(path, "there is no such file or folder")),
-        })
-    }
-}
-
-impl DataConfig {
-    /// Refuses files of one's own where a data set of this name is meant.
-    fn require_kind(&self) -> Result<()> {
-        use Format::{Csv, Jsonl, Parquet, Tables, Tsv, Txt};
-        if matches!(self.source, Source::Files | Source::Demo) {
-            return Ok(());
-        }
-        let own = |path: &&PathBuf| {
-            let format = text::Source::new(path.as_path()).resolve_format();
-            matches!(format, Ok(Csv | Jsonl | Parquet | Tables | Tsv | Txt))
-        };
-        match self.path.iter().find(own) {
-            None => Ok(()),
-            Some(path) => Err(wrong(
-                "data.source",
-                format!(
-                    "says another data set than '{}' is; for your own texts take --preset lstm, lm-lstm or sa-lstm, \
-                     or set data.source = \"files\"",
-                    path.display()
-                ),
-            )),
-        }
-    }
 }
 
 impl StageConfig {

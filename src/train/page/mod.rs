@@ -22,6 +22,7 @@ use super::config::{RunConfig, StageKind};
 use super::progress::{clock, thousands};
 use super::report::{Measure, Report, Row, UnitResult, by_score, measure};
 use super::run::units;
+use super::spent::Spent;
 use super::task::Unit;
 use crate::atomic::write_file;
 use crate::error::Result;
@@ -418,35 +419,36 @@ impl Page<'_> {
         }
     }
 
+    /// What each stage spent, all its repeats together.
+    fn spent(&self, row: &Row) -> Vec<(&'static str, f64)> {
+        let mut spent = Spent::default();
+        for unit in self.report.units.iter().filter(|u| u.stage == row.model) {
+            spent += unit.spent.unwrap_or_default();
+        }
+        spent.parts(row.seconds).to_vec()
+    }
+
     fn time(&self) -> Markup {
-        let of = |row: &Row| {
-            let own = self.report.units.iter().filter(|u| u.stage == row.model);
-            let training = own.map(|u| u.tokens as f64 / u.tokens_per_second.max(1e-9));
-            training.sum::<f64>().min(row.seconds)
-        };
-        let longest = self
-            .report
-            .rows
-            .iter()
-            .map(|r| r.seconds)
-            .fold(0.0, f64::max);
+        let rows = self.report.rows.iter().map(|row| (row, self.spent(row)));
+        let rows: Vec<_> = rows.collect();
+        let all = |parts: &[(&str, f64)]| parts.iter().map(|part| part.1).sum::<f64>();
+        let longest = rows.iter().map(|(_, parts)| all(parts)).fold(0.0, f64::max);
+        let names = rows.first().map(|(_, parts)| parts.clone());
+        let colour = |at: usize| format!("var(--c{at})");
         html! {
             @if longest > 0.0 {
                 h2 { "Where the time went" }
-                ul.legend {
-                    li style="--c:var(--c0)" { "training steps" }
-                    li style="--c:var(--c1)" { "evaluation, checkpoints and files" }
-                }
-                .times { @for row in &self.report.rows {
-                    @let training = of(row);
-                    span { (row.model) }
-                    .bar title=(format!("{} of {} in training steps", seconds(training), seconds(row.seconds))) {
-                        i style=(format!("width:{:.2}%", 100.0 * training / longest)) {}
-                        i style=(format!("width:{:.2}%", 100.0 * (row.seconds - training) / longest)) {}
-                    }
-                    span.number { (seconds(row.seconds)) }
+                ul.legend { @for (at, (name, _)) in names.iter().flatten().enumerate() {
+                    li style=(format!("--c:{}", colour(at))) { (name) }
                 } }
-                p.note { "All repeats of a stage together, without what came before its first step: reading text, compiling kernels." }
+                .times { @for (row, parts) in &rows {
+                    span { (row.model) }
+                    .bar title=(told(parts)) { @for (at, (_, part)) in parts.iter().enumerate() {
+                        i style=(format!("width:{:.2}%;background:{}", 100.0 * part / longest, colour(at))) {}
+                    } }
+                    span.number { (seconds(all(parts))) }
+                } }
+                p.note { "All repeats of a stage together. Text is read once, for the first stage that needs it." }
             }
         }
     }
@@ -462,6 +464,15 @@ impl Page<'_> {
             } }
         }
     }
+}
+
+/// Parts of a time, each with its seconds.
+fn told(parts: &[(&str, f64)]) -> String {
+    let parts = parts.iter().filter(|(_, part)| *part > 0.0);
+    let parts: Vec<String> = parts
+        .map(|(name, part)| format!("{name}: {}", seconds(*part)))
+        .collect();
+    parts.join(", ")
 }
 
 /// Where the kept checkpoints stand on the curves of their units, if those are drawn as they are.

@@ -6,7 +6,7 @@ use toml::Value;
 
 use crate::error::{Error, Result};
 use crate::objectives::{Labelled, OBJECTIVES};
-use crate::text::corpus::{self, Format};
+use crate::text::corpus;
 use crate::text::{Column, Source};
 use crate::train::config::{Overrides, RunConfig, StageKind, model_kinds};
 
@@ -73,7 +73,7 @@ fn labelled(path: &Path, overrides: &Overrides) -> Result<Labelled> {
     let format = source.resolve_format()?;
     match corpus::describe(&source, false) {
         Ok(described) if described.label.is_some() => Ok(Labelled::OfTexts),
-        Ok(_) if matches!(format, Format::Imdb | Format::RottenTomatoes) => Ok(Labelled::OfTexts),
+        Ok(_) if format.tells_classes() => Ok(Labelled::OfTexts),
         Ok(_) => Ok(Labelled::None),
         Err(Error::ColumnMissing {
             role: "label",

@@ -11,6 +11,7 @@ mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::config::{ModelConfig, Precision, Problem, RunConfig, StageConfig};
 use super::estimate::{DataSizes, Estimate, ModelSizes};
@@ -20,7 +21,6 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::models::Labels as ModelLabels;
-use crate::tensor::DType;
 use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
 pub(super) use data::{Data, Parts, Texts};
@@ -53,13 +53,16 @@ impl TaskFactory {
     /// # Errors
     /// Whatever the data, the files or the device report.
     pub fn build(&mut self, request: &TaskRequest<'_>) -> Result<Box<dyn Task>> {
+        let mut reading = 0.0;
         let data = match &mut self.data {
             Some(data) => data,
             none => {
+                let began = Instant::now();
                 let data = Data::open(request.config, request.folder, self.all_texts)?;
                 if !self.all_texts {
                     lesson::require(&data, request.config, request.unit)?;
                 }
+                reading = began.elapsed().as_secs_f64();
                 none.insert(Arc::new(data))
             }
         };
@@ -82,7 +85,9 @@ impl TaskFactory {
             &AdapterLimits::of(&gpu, request.config),
         )?;
         gpu.limit_memory(request.config.memory_limit.map(|limit| limit.as_u64()));
-        make(gpu, data, request, size).map_err(|error| size.explain(&request.stage.name, error))
+        let task = make(gpu, data, request, size)
+            .map_err(|error| size.explain(&request.stage.name, error))?;
+        Ok(Box::new(task.read_in(reading)))
     }
 
     /// Refuses, before a folder is made or a text is read, a run with a stage that the adapter
@@ -123,7 +128,7 @@ fn make(
     data: Arc<Data>,
     request: &TaskRequest<'_>,
     size: Estimate,
-) -> Result<Box<dyn Task>> {
+) -> Result<ObjectiveTask> {
     let (stage, unit) = (request.stage, request.unit);
     let (mut config, mut source) = start::network(request, data.tokenizer.vocabulary())?;
     let vectors = match request
@@ -143,8 +148,7 @@ fn make(
     }
     let batches = lesson.stream.per_epoch();
     let started = start::start(gpu, request, config, source, vectors, batches)?;
-    let task = ObjectiveTask::new(started, lesson, companions, stage, size)?;
-    Ok(Box::new(task))
+    ObjectiveTask::new(started, lesson, companions, stage, size)
 }
 
 /// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
@@ -171,7 +175,7 @@ fn estimate(
     let mut total = ModelSizes {
         parameters: 0,
         trainable: 0,
-        halved: 0,
+        held: 0,
         largest_parameter: 0,
         extent: sizes.extent(),
     };
@@ -180,8 +184,10 @@ fn estimate(
         let rule = built.rule(&spec, stage);
         total.parameters += len;
         total.trainable += if rule.lr_scale > 0.0 { len } else { 0 };
-        total.halved += if rule.dtype == DType::F16 { len } else { 0 };
-        total.largest_parameter = total.largest_parameter.max(len * rule.dtype.size());
+        total.held += rule.dtype.bytes(spec.shape.len());
+        total.largest_parameter = total
+            .largest_parameter
+            .max(rule.dtype.bytes(spec.shape.len()));
     }
     Ok(Estimate::of(&total, stage))
 }

@@ -56,6 +56,12 @@ struct Files {
 }
 
 impl ObjectiveTask {
+    /// The same, for which text was read in so many seconds.
+    pub fn read_in(mut self, seconds: f64) -> ObjectiveTask {
+        self.info.reading = seconds;
+        self
+    }
+
     /// The task of a model that has been started; `companions` are the tokeniser's files.
     pub fn new(
         started: Started,
@@ -96,6 +102,7 @@ impl ObjectiveTask {
             notes,
             coverage: criterion.coverage(&parts.train)?,
             size: Some(size),
+            reading: 0.0,
         };
         let cut = Cut {
             length: objective.length(),
@@ -144,8 +151,10 @@ impl Task for ObjectiveTask {
         }
         let batches = self.stream.step(cx.step, cx.total);
         let (criterion, network) = (&self.criterion, &*self.network);
+        let mut recorded = false;
         for (micro, batch) in batches.iter().enumerate() {
             let pass = self.passes.of(batch.length, || {
+                recorded = true;
                 let feed = Feed::new(&self.engine.gpu, batch, self.carried.clone())?;
                 self.engine
                     .record(feed, |tape, feed| criterion.loss(tape, network, feed))
@@ -156,6 +165,7 @@ impl Task for ObjectiveTask {
         self.engine.update(cx)?;
         Ok(StepInfo {
             work: batches.iter().map(|batch| batch.work).sum(),
+            recorded,
         })
     }
 

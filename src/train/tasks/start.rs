@@ -1,9 +1,11 @@
 //! What a stage starts from: random weights, or those of a folder; and which of them it trains.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::adapter::Adapter;
 use super::engine::{Engine, EngineOptions};
+use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{Architecture, Head, Layout, LoadReport};
@@ -166,6 +168,8 @@ pub struct Declared {
     pub report: Option<LoadReport>,
     rates: Rates,
     plan: LoraPlan,
+    /// What is held in blocks where it is frozen.
+    packed: BTreeMap<String, BlockType>,
     family: &'static dyn Family,
     layers: usize,
 }
@@ -189,6 +193,10 @@ pub fn declare(
     let adapter = adapter(stage, &layout, missing)?;
     let plan = adapter.as_ref().map(|a| a.plan.clone()).unwrap_or_default();
     vars.adapt(&plan)?;
+    let base = stage.lora.as_ref().and_then(|lora| lora.base);
+    let base = base.map(|packing| packing.0);
+    let format = architecture.format;
+    let packed = source.map(|source| source.packed(&vars, format, base));
     let rates = Rates::new(stage).map_err(|(key, message)| wrong(stage, &key, message))?;
     Ok(Declared {
         vars,
@@ -198,6 +206,7 @@ pub fn declare(
         report,
         rates,
         plan,
+        packed: packed.unwrap_or_default(),
         family: config.family(),
         layers: config.extent().layers,
     })
@@ -215,11 +224,16 @@ impl Declared {
         // The base of an adapter is not written out again: half its memory is enough.
         let half =
             stage.precision == Precision::F16 && !plan.is_empty() && matrix && lr_scale == 0.0;
+        let packed = self.packed.get(&spec.name).filter(|_| lr_scale == 0.0);
         Rule {
             lr_scale,
             decays: self.family.decays(spec),
             level: rate.level,
-            dtype: if half { DType::F16 } else { DType::F32 },
+            dtype: match packed {
+                Some(kind) => DType::Packed(*kind),
+                None if half => DType::F16,
+                None => DType::F32,
+            },
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn amounts(config: &RunConfig, documents: &Documents) -> Option<Strin
     let stage = config.stages.iter().find(as_classes)?;
     let names = documents.label_names();
     let (count, name) = (names.len(), &stage.name);
-    classes::may_be_amounts(names).then(|| {
+    classes::may_be_amounts(names, documents.labelled().len()).then(|| {
         format!(
             "the labels are {count} numbers, taken for classes; if they are amounts, as stars or scores: \
              --set stage.{name}.problem=regression"

@@ -8,8 +8,8 @@ use crate::hub::Head;
 use crate::models::tokenizer_of;
 use crate::objectives::Problem;
 use crate::text::corpus;
-use crate::text::{Documents, Format, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
-use crate::train::config::{ModelConfig, RunConfig, Source as DataSource, StageConfig, StageKind};
+use crate::text::{Documents, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
+use crate::train::config::{ModelConfig, RunConfig, StageConfig, StageKind};
 use crate::train::run::resolve_model;
 
 pub(super) fn options(config: &RunConfig) -> TokenizerOptions {
@@ -149,21 +149,11 @@ pub(super) fn sources(config: &RunConfig) -> Result<Vec<Source>> {
     } else {
         LabelKind::Class
     };
-    let format = match data.source {
-        DataSource::Imdb => Some(Format::Imdb),
-        DataSource::Rt => Some(Format::RottenTomatoes),
-        DataSource::Newsgroups => Some(Format::Newsgroups),
-        DataSource::Files | DataSource::Demo => None,
-    };
     let labelled = |path: &Path, split: Option<Split>| Source {
-        format,
-        text: data.text_column.clone(),
-        pair: data.pair_column.clone(),
-        label: data.label_column.clone(),
         label_kind,
         label_optional: learned.is_empty(),
         split,
-        ..Source::new(path)
+        ..data.labelled(path)
     };
     let mut sources = Vec::new();
     // With a test file of its own, everything else is for training.

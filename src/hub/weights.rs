@@ -1,0 +1,88 @@
+//! A file with the weights of a model, whatever its kind.
+
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use super::array::{Array, FloatType};
+use super::file::TensorFile;
+use super::gguf::{BlockType, GgufModel};
+use crate::error::Result;
+
+/// How the numbers of a tensor are held in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementType {
+    /// One by one.
+    Plain(Dtype),
+    /// In blocks.
+    Packed(BlockType),
+}
+
+impl ElementType {
+    /// F32, F16, Q4_K, …
+    pub fn name(self) -> String {
+        match self {
+            ElementType::Plain(dtype) => format!("{dtype:?}"),
+            ElementType::Packed(kind) => kind.name().to_string(),
+        }
+    }
+
+    /// The float type that it is; numbers in blocks are read as f32.
+    pub fn float_type(self) -> Option<FloatType> {
+        match self {
+            ElementType::Plain(dtype) => FloatType::of(dtype),
+            ElementType::Packed(kind) => Some(kind.float_type().unwrap_or(FloatType::F32)),
+        }
+    }
+
+    /// Bytes of so many numbers.
+    pub fn bytes(self, elements: usize) -> u64 {
+        match self {
+            ElementType::Plain(dtype) => (elements as u64 * dtype.bitsize() as u64).div_ceil(8),
+            ElementType::Packed(kind) => kind.bytes_of(elements).unwrap_or(0) as u64,
+        }
+    }
+}
+
+/// A file with weights.
+#[derive(Debug)]
+pub(super) enum Weights {
+    Safetensors(TensorFile),
+    Gguf(GgufModel),
+}
+
+impl Weights {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Weights::Safetensors(file) => file.path(),
+            Weights::Gguf(file) => file.path(),
+        }
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Weights::Safetensors(file) => file.names(),
+            Weights::Gguf(file) => file.names(),
+        }
+    }
+
+    pub(super) fn info(&self, name: &str) -> Option<(ElementType, &[usize])> {
+        match self {
+            Weights::Safetensors(file) => {
+                let (dtype, shape) = file.info(name)?;
+                Some((ElementType::Plain(dtype), shape))
+            }
+            Weights::Gguf(file) => {
+                let (kind, shape) = file.info(name)?;
+                Some((ElementType::Packed(kind), shape))
+            }
+        }
+    }
+
+    pub(super) fn array(&self, name: &str) -> Result<Array<'_>> {
+        match self {
+            Weights::Safetensors(file) => file.array(name),
+            Weights::Gguf(file) => file.array(name),
+        }
+    }
+}
