@@ -41,13 +41,15 @@ pub fn read(sources: &[Source], encoder: &Encoder) -> Result<(Documents, ChatDoc
     };
     for source in sources {
         let mut add = |rows: Vec<(u64, Example)>| -> Result<()> {
-            let encoded: Vec<Encoded> = (rows.par_iter())
+            let encoded: Vec<Result<Encoded>> = (rows.par_iter())
                 .map(|(line, example)| {
                     let encoded = encoder.encode(example)?;
                     encoded.map_err(|wrong| malformed(&source.path, *line, wrong))
                 })
-                .collect::<Result<_>>()?;
+                .collect();
+            // In order, so that what is said of is the first row that is wrong.
             for row in encoded {
+                let row = row?;
                 ids.extend_from_slice(&row.ids);
                 index.offsets.push(ids.len() as u64);
                 index.middles.push(ids.len() as u64);
