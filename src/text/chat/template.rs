@@ -58,15 +58,15 @@ impl Template {
             }
         } else {
             origin = folder.join(CONFIG);
-            if !origin.exists() {
-                return Ok(None);
-            }
-            let config: Value = bounded::json(&bounded::read(&origin, bounded::TOKENIZER)?)
-                .map_err(|e| Error::folder(&origin, format!("is not valid JSON ({e})")))?;
-            match config.get(KEY) {
+            // A GGUF file has the same settings inside, which its tokeniser keeps.
+            let found = match origin.exists() {
+                true => settings(&origin)?.get_mut(KEY).map(Value::take),
+                false => tokenizer.setting(KEY).cloned(),
+            };
+            match found {
                 None | Some(Value::Null) => return Ok(None),
-                Some(Value::String(text)) => texts.push((DEFAULT.into(), text.clone())),
-                Some(named) => texts.extend(list(named).ok_or_else(|| {
+                Some(Value::String(text)) => texts.push((DEFAULT.into(), text)),
+                Some(named) => texts.extend(list(&named).ok_or_else(|| {
                     let problem =
                         format!("its {KEY} should be a text, or a list of name and template");
                     Error::folder(&origin, problem)
@@ -209,6 +209,12 @@ impl Template {
         }
         Ok((text, spans))
     }
+}
+
+/// A tokeniser's settings.
+fn settings(path: &Path) -> Result<Value> {
+    let parsed = bounded::json(&bounded::read(path, bounded::TOKENIZER)?);
+    parsed.map_err(|e| Error::folder(path, format!("is not valid JSON ({e})")))
 }
 
 /// A template's file.

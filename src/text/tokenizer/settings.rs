@@ -325,3 +325,10 @@ pub(super) fn further_tokens(config: &Config, path: &Path) -> Result<Vec<hf::Add
     }
     Ok(tokens)
 }
+
+impl super::Tokenizer {
+    /// What its settings, `tokenizer_config.json`, say under a key.
+    pub(in crate::text) fn setting(&self, key: &str) -> Option<&Value> {
+        self.config.get(key)
+    }
+}
