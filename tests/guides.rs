@@ -103,6 +103,15 @@ fn write_data(folder: &Path) {
         "more.txt",
         rows(|n, thing, good| format!("more of {}\n", review(n + 64, thing, good))),
     );
+    let chat = rows(|n, thing, good| {
+        let said = |role: &str, text: &str| format!(r#"{{"role": "{role}", "content": "{text}"}}"#);
+        let asked = said("user", &format!("How is {thing} {n}?"));
+        format!(
+            "{{\"messages\": [{asked}, {}]}}\n",
+            said("assistant", word(good))
+        )
+    });
+    write("chat.jsonl", chat);
     fs::copy(repository("tests/data/novel.txt"), folder.join("novel.txt")).unwrap();
 }
 
@@ -152,6 +161,29 @@ fn base() -> &'static Path {
     Box::leak(Box::new(made.path().join("base/pretrain/model")))
 }
 
+/// A tiny language model with a chat template, as a GGUF file.
+fn write_language_model(folder: &Path) {
+    let tiny = folder.join("tiny");
+    fs::create_dir(&tiny).unwrap();
+    for file in [
+        "model/config.json",
+        "model/model.safetensors",
+        "tokenizer.json",
+    ] {
+        let from = repository("tests/fixtures/chat").join(file);
+        fs::copy(&from, tiny.join(from.file_name().unwrap())).unwrap();
+    }
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    fs::write(tiny.join("chat_template.jinja"), template).unwrap();
+    fs::write(
+        tiny.join("tokenizer_config.json"),
+        r#"{"eos_token": "<|im_end|>"}"#,
+    )
+    .unwrap();
+    run(folder, "melos convert tiny model.gguf --quant f16");
+}
+
 fn follow(guide: &str) {
     let page = fs::read_to_string(repository(&format!("docs/guides/{guide}.md"))).unwrap();
     let scripts = blocks(&page, "sh");
@@ -165,6 +197,9 @@ fn follow(guide: &str) {
     for entry in fs::read_dir(base()).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    if scripts.iter().any(|s| s.contains("model.gguf")) {
+        write_language_model(folder.path());
     }
     for script in scripts {
         run(folder.path(), &script);
@@ -186,6 +221,7 @@ guides! {
     several_labels "several-labels"
     language_model "language-model"
     lora "lora"
+    chat "chat"
     continue_bert "continue-bert"
     japanese "japanese"
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod cases;
+mod decoders;
 #[doc(hidden)]
 pub mod evidence;
 mod examine;
