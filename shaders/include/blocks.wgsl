@@ -24,9 +24,14 @@ fn signed_byte_at(at: u32) -> f32 {
     return f32(bitcast<i32>(byte_at(at) << 24u) >> 24u);
 }
 
-// The f16 at an even place.
+// The f16 at an even place, which is finite. By its bits: not every naga has unpack2x16float, and some
+// devices take denormal numbers for 0.
 fn half_at(at: u32) -> f32 {
-    return unpack2x16float(blocks[at / 4u] >> (8u * (at & 2u))).x;
+    let bits = blocks[at / 4u] >> (8u * (at & 2u));
+    let magnitude = bits & 0x7fffu;
+    let normal = bitcast<f32>((magnitude << 13u) + 0x38000000u);
+    let value = select(normal, f32(magnitude) * 5.9604644775390625e-8, magnitude < 0x400u);
+    return select(value, -value, (bits & 0x8000u) != 0u);
 }
 
 // The bytes of a word, lowest first.
