@@ -156,6 +156,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         QUERIES as u32,
         KEYS as u32,
         HEADS as u32,
+        1,
         width as u32,
         row,
         first,
@@ -165,6 +166,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         first,
         1,
         1,
+        u32::MAX,
         1,
         0,
         0,
@@ -172,6 +174,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         accumulate,
         accumulate,
         bits(scale),
+        0,
         bits(1.0),
         0,
         0,
@@ -186,7 +189,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         // A dispatch for each tile, the last one first.
         for start in (0..rows).step_by(32).rev() {
             let mut params = params;
-            params[20..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
+            params[23..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
             let grid = Groups::Grid([1, HEADS as u32, BATCH as u32]);
             dev.run(
                 &format!("attention_{name}{form}"),
