@@ -41,7 +41,7 @@ impl DataConfig {
     /// Refuses data that are not named, not there, or another data set than is said.
     ///
     /// # Errors
-    /// [`Error::ConfigValue`], [`Error::Folder`]; [`Error::NotAFile`] for pipes and the like.
+    /// [`Error::ConfigValue`], [`Error::Folder`].
     pub fn require(&self) -> Result<()> {
         if self.path.is_empty() && self.source != Source::Demo {
             return Err(wrong(
