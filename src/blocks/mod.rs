@@ -81,6 +81,21 @@ const OTHERS: [(u32, &str); 22] = [
 ];
 
 impl BlockType {
+    /// Those that pack several numbers, in the order by which the kernels number them.
+    pub const PACKED: [BlockType; 11] = [
+        BlockType::Q8_0,
+        BlockType::Q4_0,
+        BlockType::Q4_1,
+        BlockType::Q5_0,
+        BlockType::Q5_1,
+        BlockType::Q2K,
+        BlockType::Q3K,
+        BlockType::Q4K,
+        BlockType::Q5K,
+        BlockType::Q6K,
+        BlockType::Nf4,
+    ];
+
     /// The type with this number in files, or what is known of a number that is none.
     pub(crate) fn numbered(number: u32) -> Result<BlockType, String> {
         let found = TYPES.iter().find(|(_, id, ..)| *id == Some(number));

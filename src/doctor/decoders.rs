@@ -3,7 +3,7 @@
 use super::evidence::Evidence;
 use super::operators::attention::{Attend, Layout};
 use super::operators::norm::{self, Rms, Used};
-use super::operators::packed::{KINDS, PackedLinear, PackedRows};
+use super::operators::packed::{PackedLinear, PackedRows};
 use super::operators::rotary::{Gated, Rotary};
 use super::proof::{input, prove};
 use crate::blocks::BlockType;
@@ -34,7 +34,7 @@ pub(super) fn rms_norms(gpu: &Gpu) -> Result<Vec<Evidence>> {
 
 pub(super) fn packed(gpu: &Gpu) -> Result<Vec<Evidence>> {
     let mut all = Vec::new();
-    for kind in KINDS {
+    for kind in BlockType::PACKED {
         let mut data = Data::new(7);
         let op = PackedLinear::new(gpu, &mut data, kind, [9, 70, 512])?;
         let x = input(&[9, 512], data.normal(9 * 512, 1.0));

@@ -19,20 +19,8 @@ pub(super) enum Rows<'a> {
 
 /// The number by which the kernels know a kind of blocks.
 fn code(kind: BlockType) -> Option<u32> {
-    let kinds = [
-        BlockType::Q8_0,
-        BlockType::Q4_0,
-        BlockType::Q4_1,
-        BlockType::Q5_0,
-        BlockType::Q5_1,
-        BlockType::Q2K,
-        BlockType::Q3K,
-        BlockType::Q4K,
-        BlockType::Q5K,
-        BlockType::Q6K,
-        BlockType::Nf4,
-    ];
-    Some(kinds.iter().position(|k| *k == kind)? as u32)
+    let place = BlockType::PACKED.iter().position(|k| *k == kind);
+    place.map(|place| place as u32)
 }
 
 /// Queues y (N, C) = N rows of a packed matrix (V, C); y f32 or f16.

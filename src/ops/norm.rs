@@ -87,6 +87,27 @@ pub fn dropout_layer_norm(
     normalise(tape, x, Some(added), [gamma, beta], eps)
 }
 
+/// Rows and columns of x, once all that a norm reads is of their size.
+pub(super) fn checked(
+    op: &'static str,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    gamma: &Tensor,
+    eps: f32,
+) -> Result<[usize; 2]> {
+    x.expect_float(op, "x")?;
+    let cols = x.shape().last();
+    if let Some(residual) = residual {
+        residual.expect(op, "residual", x.dims(), x.dtype())?;
+    }
+    gamma.expect(op, "gamma", &[cols], DType::F32)?;
+    if eps > 0.0 && eps.is_finite() {
+        return Ok([x.shape().rows(), cols]);
+    }
+    let expected = "a finite number above 0, such as 1e-5";
+    Err(Error::argument(op, "eps", eps, expected))
+}
+
 fn normalise(
     tape: &Tape,
     x: &Tensor,
@@ -94,18 +115,9 @@ fn normalise(
     [gamma, beta]: [&Tensor; 2],
     eps: f32,
 ) -> Result<Normed> {
-    x.expect_float(OP, "x")?;
-    let (rows, cols) = (x.shape().rows(), x.shape().last());
     let (residual, draw) = added.map_or((None, None), |a| (Some(a.residual), a.draw));
-    if let Some(residual) = residual {
-        residual.expect(OP, "residual", x.dims(), x.dtype())?;
-    }
-    gamma.expect(OP, "gamma", &[cols], DType::F32)?;
+    let [rows, cols] = checked(OP, x, residual, gamma, eps)?;
     beta.expect(OP, "beta", &[cols], DType::F32)?;
-    if !(eps > 0.0 && eps.is_finite()) {
-        let expected = "a finite number above 0, such as 1e-5";
-        return Err(Error::argument(OP, "eps", eps, expected));
-    }
     let gpu = tape.gpu();
     let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
     let y = like_x()?;

@@ -2,10 +2,10 @@
 
 use super::elementwise::axpy;
 use super::kernel::{lanes, run, stored};
-use super::norm::{GROUP, Normed, ROWS_PER_SPLIT, row_lanes, row_variant};
+use super::norm::{GROUP, Normed, ROWS_PER_SPLIT, checked, row_lanes, row_variant};
 use super::reduce::sum_columns;
 use crate::device::{Groups, params};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
 
 const OP: &str = "rms_norm";
@@ -28,7 +28,7 @@ struct Saved {
 /// that reaches `sum` through its other uses is added to those of x and residual.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::DType`]; [`Error::Argument`] unless `eps` is finite and positive.
+/// [`crate::Error::Shape`], [`crate::Error::DType`]; [`crate::Error::Argument`] unless `eps` is finite and positive.
 pub fn rms_norm(
     tape: &Tape,
     x: &Tensor,
@@ -37,16 +37,7 @@ pub fn rms_norm(
     offset: f32,
     eps: f32,
 ) -> Result<Normed> {
-    x.expect_float(OP, "x")?;
-    let (rows, cols) = (x.shape().rows(), x.shape().last());
-    if let Some(residual) = residual {
-        residual.expect(OP, "residual", x.dims(), x.dtype())?;
-    }
-    gamma.expect(OP, "gamma", &[cols], DType::F32)?;
-    if !(eps > 0.0 && eps.is_finite()) {
-        let expected = "a finite number above 0, such as 1e-5";
-        return Err(Error::argument(OP, "eps", eps, expected));
-    }
+    let [rows, cols] = checked(OP, x, residual, gamma, eps)?;
     let gpu = tape.gpu();
     let like_x = || Tensor::empty(gpu, x.shape().clone(), x.dtype());
     let y = like_x()?;

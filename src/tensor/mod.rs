@@ -1,6 +1,7 @@
 //! Tensors: a piece of device memory with a shape and an element type; and the tape that
 //! differentiates what is computed with them.
 
+mod held;
 mod params;
 mod shape;
 mod tape;
@@ -152,48 +153,6 @@ impl Tensor {
         self.gpu.write(&self.buffer, self.offset, &padded)
     }
 
-    /// As [`Tensor::write`], of f32 rounded to what this tensor holds.
-    ///
-    /// # Errors
-    /// As [`Tensor::write`].
-    pub fn write_rounded(&self, values: &[f32]) -> Result<()> {
-        match self.dtype {
-            DType::F16 => {
-                let halves: Vec<half::f16> =
-                    values.iter().map(|&v| half::f16::from_f32(v)).collect();
-                self.write(&halves)
-            }
-            DType::Packed(kind) if values.len() == self.len() => {
-                let none = || Error::DType {
-                    op: "write",
-                    arg: "values",
-                    expected: "a type that numbers are packed in as well as read",
-                    found: kind.name(),
-                };
-                self.write_blocks(&kind.quantise(values).ok_or_else(none)?)
-            }
-            _ => self.write(values),
-        }
-    }
-
-    /// Overwrites all blocks of a packed tensor, as [`Tensor::write`] does values.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for another number of bytes; [`Error::Device`] inside a recording.
-    pub fn write_blocks(&self, blocks: &[u8]) -> Result<()> {
-        if blocks.len() as u64 != self.dtype.bytes(self.len()) {
-            return Err(Error::Shape {
-                op: "write",
-                arg: "blocks",
-                expected: format!("{} of {}", self.shape, self.dtype.name()),
-                found: format!("{} bytes", blocks.len()),
-            });
-        }
-        let mut padded = blocks.to_vec();
-        padded.resize(self.bytes() as usize, 0);
-        self.gpu.write(&self.buffer, self.offset, &padded)
-    }
-
     /// Queues `self[..] = value`.
     ///
     /// # Errors
@@ -241,25 +200,6 @@ impl Tensor {
         let mut values = self.read()?.wait()?;
         values.truncate(self.len());
         Ok(values)
-    }
-
-    /// The values as f32, of a tensor of either float type; waits for the device.
-    ///
-    /// # Errors
-    /// As [`Tensor::to_vec`].
-    pub fn to_f32_vec(&self) -> Result<Vec<f32>> {
-        match self.dtype {
-            DType::F16 => {
-                let halves = self.to_vec::<half::f16>()?;
-                Ok(halves.into_iter().map(half::f16::to_f32).collect())
-            }
-            DType::Packed(kind) => {
-                let words: Vec<u32> = self.read()?.wait()?;
-                let bytes = bytemuck::cast_slice::<u32, u8>(&words);
-                Ok(kind.dequantise(&bytes[..self.dtype.bytes(self.len()) as usize]))
-            }
-            _ => self.to_vec(),
-        }
     }
 
     /// The same tensor under another shape of as many elements. Gradients pass through.
@@ -395,11 +335,6 @@ impl Tensor {
         self.dtype == DType::F16
     }
 
-    /// Whether it holds blocks.
-    pub(crate) fn is_packed(&self) -> bool {
-        matches!(self.dtype, DType::Packed(_))
-    }
-
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -445,18 +380,6 @@ impl Tensor {
                 expected: "f32 or f16",
                 found: self.dtype.name(),
             }),
-        }
-    }
-
-    /// Fails unless it holds floats, one by one or packed in rows of whole blocks.
-    pub(crate) fn expect_weight(&self, op: &'static str, arg: &'static str) -> Result<()> {
-        match self.dtype {
-            DType::Packed(kind) if self.shape.last().is_multiple_of(kind.elements()) => Ok(()),
-            DType::Packed(kind) => {
-                let expected = format!("rows of a multiple of {}", kind.elements());
-                Err(self.wrong_shape(op, arg, expected))
-            }
-            _ => self.expect_float(op, arg),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use melos::blocks::BlockType;
 use melos::device::Gpu;
-use melos::doctor::operators::packed::{KINDS, PackedLinear, PackedRows, blocks};
+use melos::doctor::operators::packed::{PackedLinear, PackedRows, blocks};
 use melos::doctor::operators::rotary::{Gated, Rotary};
 use melos::doctor::proof::input;
 use melos::ops::{self, Gate, RopeTable};
@@ -71,7 +71,7 @@ fn gates_of_every_size() {
 #[test]
 fn layers_and_tables_of_every_kind_of_blocks() {
     for gpu in adapters() {
-        for kind in KINDS {
+        for kind in BlockType::PACKED {
             let mut data = Data::new(11);
             let width = kind.elements();
             for sizes in [[1, 1, width], [5, 65, 3 * width], [67, 129, width]] {
@@ -91,7 +91,7 @@ fn layers_and_tables_of_every_kind_of_blocks() {
 #[test]
 fn blocks_lie_as_they_are_in_files() {
     let gpu = gpu();
-    for kind in KINDS {
+    for kind in BlockType::PACKED {
         let (bytes, values) = blocks(&mut Data::new(3), kind, 6);
         let dims = [3, 2 * kind.elements()];
         let tensor = Tensor::empty(&gpu, dims, DType::Packed(kind)).unwrap();

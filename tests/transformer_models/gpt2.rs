@@ -2,11 +2,10 @@
 
 use melos::Result;
 use melos::models::gpt2::{Gpt2Config, gpt2_classifier, gpt2_lm};
-use melos::models::{CausalLm, Classifier, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
-use melos::ops;
 
 use crate::common::gpu;
+use crate::decoders;
 use crate::reference::tolerance;
 use crate::support::{self, Model};
 
@@ -24,16 +23,7 @@ fn gpt2<M>(
 
 fn language_model(name: &str, plan: &LoraPlan) -> Model {
     let (model, lm, _) = gpt2(name, "gpt2_lm", gpt2_lm, plan);
-    let (ids, lens) = (model.ids(), model.lens());
-    let inputs = Tokens::new(&ids, &lens);
-    let tape = model.inference();
-    model.hidden_states(&lm.layers.hidden_states(&tape, &ids).unwrap());
-    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
-    model.near_inside("act.logits", &logits);
-    let shifted = model.next_tokens();
-    let (targets, weights) = (model.u32s(&shifted), model.mean_weights(&shifted));
-    model.covers_all();
-    model.trains_alike(|tape| lm.loss(tape, &inputs, &targets, &weights));
+    decoders::language_model(&model, &lm);
     model
 }
 
@@ -46,24 +36,7 @@ fn language_model_is_transformers() {
 fn classifier_is_transformers() {
     let (none, name) = (LoraPlan::default(), "gpt2_classifier");
     let (model, classifier, _) = gpt2(name, name, gpt2_classifier, &none);
-    let ids = model.ids();
-    let tape = model.inference();
-    model.hidden_states(&classifier.layers.hidden_states(&tape, &ids).unwrap());
-    let last = model.last_tokens();
-    let lens = model.lens();
-    let inputs = Tokens {
-        last: Some(&last),
-        ..Tokens::new(&ids, &lens)
-    };
-    let logits = classifier.logits(&tape, &inputs).unwrap();
-    model.near("act.logits", &logits, tolerance::TRANSFORMER);
-    let labels = model.fixture.u32("input.labels");
-    let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
-    model.covers_all();
-    model.trains_alike(|tape| {
-        let logits = classifier.logits(tape, &inputs)?;
-        ops::cross_entropy(tape, &logits, &targets, &weights)
-    });
+    decoders::classifier(&model, &classifier);
 }
 
 /// Rank-stabilised, with a rank and an alpha of its own for each layer.

@@ -1,16 +1,14 @@
 //! Llama and its kin with each of their heads, and adapted.
 
 use melos::models::llama::LlamaConfig;
-use melos::models::{CausalLm, Classifier, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars};
-use melos::ops;
 use serde_json::Value;
 
 use crate::common::fixture::fixtures;
 use crate::common::gpu;
-use crate::encoders;
 use crate::reference::tolerance;
 use crate::support::{self, Model};
+use crate::{decoders, encoders};
 
 fn config(folder: &str) -> LlamaConfig {
     LlamaConfig::from_json(&support::config(folder)).unwrap()
@@ -20,16 +18,7 @@ fn language_model(name: &str, folder: &str, plan: &LoraPlan) -> (Model, Vars) {
     let v = Vars::new();
     let lm = config(folder).language_model(&v).unwrap();
     let model = Model::new(gpu(), name, folder, &v, plan);
-    let (ids, lens) = (model.ids(), model.lens());
-    let inputs = Tokens::new(&ids, &lens);
-    let tape = model.inference();
-    model.hidden_states(&lm.layers.hidden_states(&tape, &ids).unwrap());
-    let logits = lm.logits(&tape, &inputs, &model.all_rows()).unwrap();
-    model.near_inside("act.logits", &logits);
-    let shifted = model.next_tokens();
-    let (targets, weights) = (model.u32s(&shifted), model.mean_weights(&shifted));
-    model.covers_all();
-    model.trains_alike(|tape| lm.loss(tape, &inputs, &targets, &weights));
+    decoders::language_model(&model, &lm);
     (model, v)
 }
 
@@ -51,20 +40,7 @@ fn classifier_is_transformers() {
     let (name, v) = ("llama_classifier", Vars::new());
     let classifier = config(name).classifier(&v).unwrap();
     let model = Model::new(gpu(), name, name, &v, &LoraPlan::default());
-    let (ids, lens, last) = (model.ids(), model.lens(), model.last_tokens());
-    let inputs = Tokens {
-        last: Some(&last),
-        ..Tokens::new(&ids, &lens)
-    };
-    let logits = classifier.logits(&model.inference(), &inputs).unwrap();
-    model.near("act.logits", &logits, tolerance::TRANSFORMER);
-    let labels = model.fixture.u32("input.labels");
-    let (targets, weights) = (model.u32s(&labels), model.mean_weights(&labels));
-    model.covers_all();
-    model.trains_alike(|tape| {
-        let logits = classifier.logits(tape, &inputs)?;
-        ops::cross_entropy(tape, &logits, &targets, &weights)
-    });
+    decoders::classifier(&model, &classifier);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod common;
 mod reference;
 
 mod bert;
+mod decoders;
 mod distilbert;
 mod encoders;
 mod generation;

@@ -6,7 +6,7 @@ use melos::device::Gpu;
 use melos::error::Result;
 use melos::models::bert::{self, BertConfig};
 use melos::models::gpt2::{Gpt2Config, gpt2_lm};
-use melos::models::{CausalLm, MaskedLm, MaskedTokens, Tokens};
+use melos::models::{CausalLm, MaskedLm, MaskedTokens, Network, Tokens};
 use melos::nn::{LoraPlan, LoraUpdate, Vars, Wanted};
 use melos::ops::{RowSelection, TokenIds};
 use melos::optim::{LossScale, Optimizer, OptimizerKind, StepState};
@@ -144,7 +144,7 @@ impl Run {
 pub fn gpt2(dropout: f32, plan: &LoraPlan, checkpointing: bool) -> Run {
     let v = Vars::new();
     let mut model = gpt2_lm(&v, &gpt2_config(dropout)).unwrap();
-    model.layers.checkpointing = checkpointing;
+    model.set_checkpointing(checkpointing);
     Run::new(gpu(), &v, plan, |gpu| {
         let text = counting();
         let ids = TokenIds::from_host(gpu, ROWS, STEPS, &text).unwrap();

@@ -18,6 +18,30 @@ pub enum Used {
     Both,
 }
 
+impl Used {
+    /// What goes on, of a norm's two results; without a residual there is one.
+    fn of<T>(used: Option<Used>, y: T, sum: T) -> Vec<T> {
+        match used {
+            None | Some(Used::Y) => vec![y],
+            Some(Used::Sum) => vec![sum],
+            Some(Used::Both) => vec![y, sum],
+        }
+    }
+
+    /// The gradients of y and of the sum, one of which may be `zeros`.
+    fn upstream<'a, F>(
+        used: Option<Used>,
+        dy: &'a [Vec<F>],
+        zeros: &'a Vec<F>,
+    ) -> (&'a Vec<F>, &'a Vec<F>) {
+        match used {
+            None | Some(Used::Y) => (&dy[0], zeros),
+            Some(Used::Sum) => (zeros, &dy[0]),
+            Some(Used::Both) => (&dy[0], &dy[1]),
+        }
+    }
+}
+
 /// Inputs gamma, beta, x and, unless `used` is none, a residual.
 pub struct Norm {
     pub residual: Option<Used>,
@@ -63,28 +87,16 @@ impl Op for Norm {
             }
             residual => ops::layer_norm(tape, x, residual, gamma, beta, self.eps)?,
         };
-        Ok(match self.residual {
-            None | Some(Used::Y) => vec![n.y],
-            Some(Used::Sum) => vec![n.sum],
-            Some(Used::Both) => vec![n.y, n.sum],
-        })
+        Ok(Used::of(self.residual, n.y, n.sum))
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
         let sum = self.sum(inputs);
         let y = layer_norm(&sum, &inputs[0], &inputs[1], self.eps.into());
-        match self.residual {
-            None | Some(Used::Y) => vec![y],
-            Some(Used::Sum) => vec![sum],
-            Some(Used::Both) => vec![y, sum],
-        }
+        Used::of(self.residual, y, sum)
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
         let zeros = vec![F::ZERO; inputs[2].len()];
-        let (dy, dsum) = match self.residual {
-            None | Some(Used::Y) => (&dy[0], &zeros),
-            Some(Used::Sum) => (&zeros, &dy[0]),
-            Some(Used::Both) => (&dy[0], &dy[1]),
-        };
+        let (dy, dsum) = Used::upstream(self.residual, dy, &zeros);
         let own = layer_norm_bwd(&self.sum(inputs), &inputs[0], self.eps.into(), dy);
         let dx: Vec<F> = own.dx.iter().zip(dsum).map(|(a, b)| *a + *b).collect();
         let mut grads = vec![own.dgamma, own.dbeta];
@@ -157,28 +169,16 @@ impl Op for Rms {
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (gamma, x) = (&inputs[0], &inputs[1]);
         let n = ops::rms_norm(tape, x, inputs.get(2), gamma, self.offset, self.eps)?;
-        Ok(match self.residual {
-            None | Some(Used::Y) => vec![n.y],
-            Some(Used::Sum) => vec![n.sum],
-            Some(Used::Both) => vec![n.y, n.sum],
-        })
+        Ok(Used::of(self.residual, n.y, n.sum))
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
         let sum = self.sum(inputs);
         let y = rms_norm(&sum, &inputs[0], self.offset.into(), self.eps.into());
-        match self.residual {
-            None | Some(Used::Y) => vec![y],
-            Some(Used::Sum) => vec![sum],
-            Some(Used::Both) => vec![y, sum],
-        }
+        Used::of(self.residual, y, sum)
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
         let zeros = vec![F::ZERO; inputs[1].len()];
-        let (dy, dsum) = match self.residual {
-            None | Some(Used::Y) => (&dy[0], &zeros),
-            Some(Used::Sum) => (&zeros, &dy[0]),
-            Some(Used::Both) => (&dy[0], &dy[1]),
-        };
+        let (dy, dsum) = Used::upstream(self.residual, dy, &zeros);
         let (offset, eps) = (self.offset.into(), self.eps.into());
         let (dx, dgamma) = rms_norm_bwd(&self.sum(inputs), &inputs[0], offset, eps, dy);
         let dx: Vec<F> = dx.iter().zip(dsum).map(|(a, b)| *a + *b).collect();

@@ -11,21 +11,6 @@ use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
 use crate::tensor::{DType, Tape, Tensor};
 
-/// All kinds of blocks.
-pub const KINDS: [BlockType; 11] = [
-    BlockType::Q8_0,
-    BlockType::Q4_0,
-    BlockType::Q4_1,
-    BlockType::Q5_0,
-    BlockType::Q5_1,
-    BlockType::Q2K,
-    BlockType::Q3K,
-    BlockType::Q4K,
-    BlockType::Q5K,
-    BlockType::Q6K,
-    BlockType::Nf4,
-];
-
 /// Blocks of this kind, every bit of them drawn, with scales that are ordinary numbers; and what they
 /// hold.
 pub fn blocks(data: &mut Data, kind: BlockType, count: usize) -> (Vec<u8>, Vec<f32>) {

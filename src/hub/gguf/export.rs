@@ -203,7 +203,13 @@ fn general(
         ("general.quantization_version".into(), Meta::Whole(2)),
     ];
     let known = |key: &str| told.metadata.iter().any(|(name, _)| *name == key);
-    for key in names.keys.iter().filter(|key| !known(key.gguf)) {
+    for key in names
+        .keys
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|key| !known(key.gguf))
+    {
         let value = &config[key.config];
         let value = match key.kind {
             Number::Whole => value.as_u64().map(|n| Meta::Whole(n as u32)),
@@ -308,7 +314,7 @@ fn paired(
     let heads = match own {
         Some((_, Meta::Whole(heads))) => json!(heads),
         _ => {
-            let field = names.keys.iter().find(|k| k.gguf == key);
+            let field = names.keys.iter().copied().flatten().find(|k| k.gguf == key);
             field.map_or(Value::Null, |field| config[field.config].clone())
         }
     };

@@ -13,9 +13,9 @@ pub struct Gguf {
     /// `general.architecture`.
     pub architecture: &'static str,
     /// Numbers of `config.json` that the metadata has one by one.
-    pub keys: &'static [Key],
+    pub keys: &'static [&'static [Key]],
     /// Its tensors.
-    pub tensors: &'static [Name],
+    pub tensors: &'static [&'static [Name]],
     /// Tensors that follow from the configuration.
     pub ignored: &'static [&'static str],
     /// How its tokenisers of SentencePiece treat spaces.
@@ -134,18 +134,26 @@ fn filled(pattern: &str, number: usize) -> String {
 impl Gguf {
     /// The canonical name of a tensor of a file, and how it is placed.
     pub(super) fn canonical(&self, name: &str) -> Option<(String, Placed)> {
-        self.tensors.iter().find_map(|(theirs, ours, placed)| {
-            let number = matched(theirs, name)?;
-            Some((filled(ours, number), *placed))
-        })
+        self.tensors
+            .iter()
+            .copied()
+            .flatten()
+            .find_map(|(theirs, ours, placed)| {
+                let number = matched(theirs, name)?;
+                Some((filled(ours, number), *placed))
+            })
     }
 
     /// The name in files of a canonical tensor, and how it is placed there.
     pub(super) fn stored(&self, name: &str) -> Option<(String, Placed)> {
-        self.tensors.iter().find_map(|(theirs, ours, placed)| {
-            let number = matched(ours, name)?;
-            Some((filled(theirs, number), *placed))
-        })
+        self.tensors
+            .iter()
+            .copied()
+            .flatten()
+            .find_map(|(theirs, ours, placed)| {
+                let number = matched(ours, name)?;
+                Some((filled(theirs, number), *placed))
+            })
     }
 
     /// A key of the architecture's own.
@@ -156,7 +164,7 @@ impl Gguf {
     /// The numbers of `config.json` that the table tells.
     pub(super) fn numbers(&self, file: &GgufFile) -> Result<Map<String, Value>> {
         let mut config = Map::new();
-        for key in self.keys {
+        for key in self.keys.iter().copied().flatten() {
             let name = self.key(key.gguf);
             let value = match key.kind {
                 Number::Whole => file.whole(&name)?.map(|n| json!(n)),
@@ -236,12 +244,12 @@ mod tests {
         architecture: "x",
         keys: &[],
         tensors: &[
-            ("token_embd.weight", "words.weight", Placed::Same),
-            (
+            &[("token_embd.weight", "words.weight", Placed::Same)],
+            &[(
                 "blk.{}.attn_q.weight",
                 "layers.{}.q.weight",
                 Placed::Paired("h"),
-            ),
+            )],
         ],
         ignored: &[],
         spaces: Spaces::Before,

@@ -28,9 +28,9 @@ impl KeyValueCache {
     ///
     /// # Errors
     /// [`Error::Argument`] for a capacity beyond the model's positions; [`Error::TooLarge`].
-    pub fn new(
+    pub fn new<L: DecoderLayers>(
         gpu: &Gpu,
-        layers: &dyn DecoderLayers,
+        layers: &L,
         rows: usize,
         capacity: usize,
     ) -> Result<KeyValueCache> {
@@ -38,11 +38,10 @@ impl KeyValueCache {
             let expected = "at most the positions that config.json says; generate fewer tokens";
             return Err(Error::argument(OP, "capacity", capacity, expected));
         }
-        let room = |width: usize| Tensor::empty(gpu, [rows, capacity, width], DType::F32);
-        let kept = layers.kept().into_iter();
+        let room = || Tensor::empty(gpu, [rows, capacity, layers.kept()], DType::F32);
         Ok(KeyValueCache {
-            layers: kept
-                .map(|width| Ok((room(width)?, room(width)?)))
+            layers: (0..layers.stack().count())
+                .map(|_| Ok((room()?, room()?)))
                 .collect::<Result<_>>()?,
             rows,
             capacity,

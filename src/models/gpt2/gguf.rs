@@ -6,15 +6,15 @@ use crate::hub::gguf::{Gguf, Key, Meta, Placed, Spaces, Told};
 
 pub(super) static GGUF: Gguf = Gguf {
     architecture: "gpt2",
-    keys: &[
+    keys: &[&[
         Key::whole("block_count", "n_layer"),
         Key::whole("context_length", "n_positions"),
         Key::whole("embedding_length", "n_embd"),
         Key::whole("feed_forward_length", "n_inner"),
         Key::whole("attention.head_count", "n_head"),
         Key::real("attention.layer_norm_epsilon", "layer_norm_epsilon"),
-    ],
-    tensors: &[
+    ]],
+    tensors: &[&[
         ("token_embd.weight", "transformer.wte.weight", Placed::Same),
         (
             "position_embd.weight",
@@ -88,7 +88,7 @@ pub(super) static GGUF: Gguf = Gguf {
             "transformer.h.{}.mlp.c_proj.bias",
             Placed::Same,
         ),
-    ],
+    ]],
     ignored: &[],
     spaces: Spaces::Before,
     read: |_, _| Ok(()),

@@ -7,13 +7,11 @@ mod family;
 #[cfg(feature = "train")]
 mod gguf;
 
-use std::sync::Arc;
-
 pub use config::Gpt2Config;
 #[cfg(feature = "train")]
 pub use family::GPT2;
 
-use super::decoder::{DecoderClassifier, DecoderLayers, DecoderLm, KeyValueCache, Place};
+use super::decoder::{DecoderClassifier, DecoderLayer, DecoderLayers, DecoderLm, Place, Stack};
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::nn::{
@@ -28,12 +26,10 @@ pub struct Gpt2 {
     words: Param,
     positions: Param,
     dropout: f32,
-    layers: Vec<Arc<PreNormBlock>>,
+    layers: Stack<PreNormBlock>,
     norm: LayerNorm,
     width: usize,
     longest: usize,
-    /// Whether layers are computed again on the way back instead of kept.
-    pub checkpointing: bool,
 }
 
 impl Gpt2 {
@@ -61,57 +57,11 @@ impl Gpt2 {
             words,
             positions,
             dropout: config.embd_pdrop,
-            layers: (0..config.n_layer)
-                .map(|n| layer(n).map(Arc::new))
-                .collect::<Result<_>>()?,
+            layers: Stack::new(config.n_layer, layer)?,
             norm: v.layer_norm("ln_f", width, config.layer_norm_epsilon)?,
             width,
             longest: config.n_positions,
-            checkpointing: false,
         })
-    }
-
-    /// The sum of the embeddings (B, T, C).
-    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
-        let [_, steps] = ids.ids().dims2("gpt2", "ids")?;
-        let (words, positions) = (self.words.get()?, self.positions.get()?);
-        let most = positions.dims()[0];
-        if steps > most {
-            return Err(Error::Shape {
-                op: "gpt2",
-                arg: "ids",
-                expected: format!("(B, T) with T <= {most}, as n_positions says"),
-                found: ids.ids().shape().to_string(),
-            });
-        }
-        let words = ops::embedding(tape, &words, ids)?;
-        let sum = ops::add(tape, &words, &first_rows(&positions, steps)?)?;
-        ops::dropout(tape, &sum, self.dropout)
-    }
-
-    fn layer(&self, tape: &Tape, index: usize, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
-        let layer = &self.layers[index];
-        if !self.checkpointing {
-            return layer.forward(tape, x, wanted);
-        }
-        let (layer, wanted) = (layer.clone(), wanted.clone());
-        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &wanted))
-    }
-
-    /// As transformers' `hidden_states`: the embeddings and every layer's output, (B, T, C) each,
-    /// the last normalised.
-    ///
-    /// # Errors
-    /// As [`DecoderLayers::forward`].
-    pub fn hidden_states(&self, tape: &Tape, ids: &TokenIds) -> Result<Vec<Tensor>> {
-        let mut states = vec![self.embed(tape, ids)?];
-        for index in 0..self.layers.len() {
-            states.push(self.layer(tape, index, &states[index], &Wanted::All)?);
-        }
-        if let Some(last) = states.last_mut() {
-            *last = self.norm.forward(tape, last, None)?.y;
-        }
-        Ok(states)
     }
 }
 
@@ -167,11 +117,13 @@ fn layer(v: &Vars, config: &Gpt2Config, index: usize) -> Result<PreNormBlock> {
 /// No encoder for others: a vector that has not seen what follows its token says little of a text.
 impl Network for Gpt2 {
     fn set_checkpointing(&mut self, on: bool) {
-        self.checkpointing = on;
+        self.layers.checkpointing = on;
     }
 }
 
 impl DecoderLayers for Gpt2 {
+    type Layer = PreNormBlock;
+
     fn words(&self) -> &Param {
         &self.words
     }
@@ -180,60 +132,62 @@ impl DecoderLayers for Gpt2 {
         self.longest
     }
 
-    fn kept(&self) -> Vec<usize> {
-        vec![self.width; self.layers.len()]
+    fn kept(&self) -> usize {
+        self.width
     }
 
-    fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
-        let embedded = self.embed(tape, ids)?;
-        let last = (0..self.layers.len()).try_fold(embedded, |x, l| {
-            let wanted = wanted.of_layer(l, self.layers.len());
-            self.layer(tape, l, &x, wanted)
-        })?;
-        Ok(self.norm.forward(tape, &last, None)?.y)
+    fn stack(&self) -> &Stack<PreNormBlock> {
+        &self.layers
+    }
+
+    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+        let [_, steps] = ids.ids().dims2("gpt2", "ids")?;
+        let words = ops::embedding(tape, &self.words.get()?, ids)?;
+        let positions = first_rows(&self.positions.get()?, steps)?;
+        let sum = ops::add(tape, &words, &positions)?;
+        ops::dropout(tape, &sum, self.dropout)
+    }
+
+    fn embed_at(&self, tape: &Tape, place: &Place) -> Result<Tensor> {
+        let words = ops::embedding(tape, &self.words.get()?, &place.ids)?;
+        let positions = ops::embedding(tape, &self.positions.get()?, &place.positions)?;
+        ops::add(tape, &words, &positions)
+    }
+
+    fn normalise(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        Ok(self.norm.forward(tape, x, None)?.y)
+    }
+}
+
+impl DecoderLayer for PreNormBlock {
+    fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+        self.forward(tape, x, wanted)
     }
 
     fn read(
         &self,
         tape: &Tape,
+        x: &Tensor,
         place: &Place,
-        cache: &KeyValueCache,
+        (keys, values): &(Tensor, Tensor),
         wanted: &Wanted,
     ) -> Result<Tensor> {
-        let words = ops::embedding(tape, &self.words.get()?, &place.ids)?;
-        let positions = ops::embedding(tape, &self.positions.get()?, &place.positions)?;
-        let mut x = ops::add(tape, &words, &positions)?;
-        for (index, (layer, kept)) in self.layers.iter().zip(cache.layers()).enumerate() {
-            let wanted = wanted.of_layer(index, self.layers.len());
-            x = read_layer(tape, layer, &x, place, kept, wanted)?;
-        }
-        Ok(self.norm.forward(tape, &x, None)?.y)
+        let Projections::Joint(c_attn) = &self.attention.projections else {
+            let (value, expected) = ("queries, keys and values apart", "GPT-2's joint projection");
+            return Err(Error::argument("generate", "layer", value, expected));
+        };
+        let width = x.shape().last();
+        let normed = self.attention_norm.forward(tape, x, None)?.y;
+        let qkv = c_attn.forward(tape, &normed)?;
+        ops::cache_append(&qkv, width, &place.starts, keys)?;
+        ops::cache_append(&qkv, 2 * width, &place.starts, values)?;
+        let q = ops::columns(tape, &qkv, 0, width)?;
+        let lens = Some(&place.lens);
+        let context = ops::attention(tape, &q, keys, values, lens, &self.attention.options)?;
+        let context = wanted.of(tape, &context)?;
+        let a = self.attention.output.forward(tape, &context)?;
+        self.finish(tape, &wanted.of(tape, x)?, &a)
     }
-}
-
-fn read_layer(
-    tape: &Tape,
-    layer: &PreNormBlock,
-    x: &Tensor,
-    place: &Place,
-    (keys, values): &(Tensor, Tensor),
-    wanted: &Wanted,
-) -> Result<Tensor> {
-    let Projections::Joint(c_attn) = &layer.attention.projections else {
-        let (value, expected) = ("queries, keys and values apart", "GPT-2's joint projection");
-        return Err(Error::argument("generate", "layer", value, expected));
-    };
-    let width = x.shape().last();
-    let normed = layer.attention_norm.forward(tape, x, None)?.y;
-    let qkv = c_attn.forward(tape, &normed)?;
-    ops::cache_append(&qkv, width, &place.starts, keys)?;
-    ops::cache_append(&qkv, 2 * width, &place.starts, values)?;
-    let q = ops::columns(tape, &qkv, 0, width)?;
-    let options = &layer.attention.options;
-    let context = ops::attention(tape, &q, keys, values, Some(&place.lens), options)?;
-    let context = wanted.of(tape, &context)?;
-    let a = layer.attention.output.forward(tape, &context)?;
-    layer.finish(tape, &wanted.of(tape, x)?, &a)
 }
 
 /// Predicts every next token (`GPT2LMHeadModel`).

@@ -33,16 +33,8 @@ const KEYS: &[Key] = &[
     Key::real("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
 ];
 
-/// The same with what Gemma 2 and 3 have.
-const GEMMA_KEYS: &[Key] = &[
-    key!("block_count", "num_hidden_layers"),
-    key!("context_length", "max_position_embeddings"),
-    key!("embedding_length", "hidden_size"),
-    key!("feed_forward_length", "intermediate_size"),
-    key!("attention.head_count", "num_attention_heads"),
-    Key::whole(KV_HEADS, "num_key_value_heads").or_default(),
-    Key::whole("attention.key_length", "head_dim").or_default(),
-    Key::real("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+/// What Gemma 2 and 3 have besides.
+const LATER_GEMMA_KEYS: &[Key] = &[
     Key::whole("attention.sliding_window", "sliding_window").or_default(),
     Key::real("attn_logit_softcapping", "attn_logit_softcapping").or_default(),
     Key::real("final_logit_softcapping", "final_logit_softcapping").or_default(),
@@ -61,77 +53,71 @@ macro_rules! layer {
     };
 }
 
-const LLAMA_NAMES: &[Name] = &[
+/// Of all of them.
+const NAMES: &[Name] = &[
     ("token_embd.weight", "model.embed_tokens.weight", Same),
-    ("output_norm.weight", "model.norm.weight", Same),
     ("output.weight", "lm_head.weight", Same),
+    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
+    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
+];
+
+/// Of those whose layers do one thing each: all but Phi-3.
+const APART: &[Name] = &[
+    layer!("attn_v.weight", "self_attn.v_proj.weight", Same),
+    layer!("ffn_gate.weight", "mlp.gate_proj.weight", Same),
+    layer!("ffn_up.weight", "mlp.up_proj.weight", Same),
+];
+
+const JOINT: &[Name] = &[
+    layer!("attn_qkv.weight", "self_attn.qkv_proj.weight", Same),
+    layer!("ffn_up.weight", "mlp.gate_up_proj.weight", Same),
+];
+
+const NORMS: &[Name] = &[
+    ("output_norm.weight", "model.norm.weight", Same),
     layer!("attn_norm.weight", "input_layernorm.weight", Same),
+    layer!("ffn_norm.weight", "post_attention_layernorm.weight", Same),
+];
+
+/// Queries and keys whose rows are in another order.
+const PAIRED: &[Name] = &[
     layer!("attn_q.weight", "self_attn.q_proj.weight", Paired(HEADS)),
     layer!("attn_k.weight", "self_attn.k_proj.weight", Paired(KV_HEADS)),
-    layer!("attn_v.weight", "self_attn.v_proj.weight", Same),
-    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
     layer!("attn_q.bias", "self_attn.q_proj.bias", Paired(HEADS)),
     layer!("attn_k.bias", "self_attn.k_proj.bias", Paired(KV_HEADS)),
     layer!("attn_v.bias", "self_attn.v_proj.bias", Same),
     layer!("attn_output.bias", "self_attn.o_proj.bias", Same),
-    layer!("ffn_norm.weight", "post_attention_layernorm.weight", Same),
-    layer!("ffn_gate.weight", "mlp.gate_proj.weight", Same),
-    layer!("ffn_up.weight", "mlp.up_proj.weight", Same),
-    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
     layer!("ffn_gate.bias", "mlp.gate_proj.bias", Same),
     layer!("ffn_up.bias", "mlp.up_proj.bias", Same),
     layer!("ffn_down.bias", "mlp.down_proj.bias", Same),
 ];
 
-/// Qwen 2 and 3: rows as they are.
-const QWEN_NAMES: &[Name] = &[
-    ("token_embd.weight", "model.embed_tokens.weight", Same),
-    ("output_norm.weight", "model.norm.weight", Same),
-    ("output.weight", "lm_head.weight", Same),
-    layer!("attn_norm.weight", "input_layernorm.weight", Same),
+/// Rows as they are.
+const STRAIGHT: &[Name] = &[
     layer!("attn_q.weight", "self_attn.q_proj.weight", Same),
     layer!("attn_k.weight", "self_attn.k_proj.weight", Same),
-    layer!("attn_v.weight", "self_attn.v_proj.weight", Same),
-    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
+];
+
+const QWEN: &[Name] = &[
     layer!("attn_q.bias", "self_attn.q_proj.bias", Same),
     layer!("attn_k.bias", "self_attn.k_proj.bias", Same),
     layer!("attn_v.bias", "self_attn.v_proj.bias", Same),
     layer!("attn_q_norm.weight", "self_attn.q_norm.weight", Same),
     layer!("attn_k_norm.weight", "self_attn.k_norm.weight", Same),
-    layer!("ffn_norm.weight", "post_attention_layernorm.weight", Same),
-    layer!("ffn_gate.weight", "mlp.gate_proj.weight", Same),
-    layer!("ffn_up.weight", "mlp.up_proj.weight", Same),
-    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
 ];
 
-const GEMMA_NAMES: &[Name] = &[
-    ("token_embd.weight", "model.embed_tokens.weight", Same),
+const GEMMA_NORMS: &[Name] = &[
     ("output_norm.weight", "model.norm.weight", PlusOne),
-    ("output.weight", "lm_head.weight", Same),
     layer!("attn_norm.weight", "input_layernorm.weight", PlusOne),
-    layer!("attn_q.weight", "self_attn.q_proj.weight", Same),
-    layer!("attn_k.weight", "self_attn.k_proj.weight", Same),
-    layer!("attn_v.weight", "self_attn.v_proj.weight", Same),
-    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
-    layer!(
-        "ffn_norm.weight",
-        "post_attention_layernorm.weight",
-        PlusOne
-    ),
-    layer!("ffn_gate.weight", "mlp.gate_proj.weight", Same),
-    layer!("ffn_up.weight", "mlp.up_proj.weight", Same),
-    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
 ];
 
-const LATER_GEMMA_NAMES: &[Name] = &[
-    ("token_embd.weight", "model.embed_tokens.weight", Same),
-    ("output_norm.weight", "model.norm.weight", PlusOne),
-    ("output.weight", "lm_head.weight", Same),
-    layer!("attn_norm.weight", "input_layernorm.weight", PlusOne),
-    layer!("attn_q.weight", "self_attn.q_proj.weight", Same),
-    layer!("attn_k.weight", "self_attn.k_proj.weight", Same),
-    layer!("attn_v.weight", "self_attn.v_proj.weight", Same),
-    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
+const FIRST_GEMMA: &[Name] = &[layer!(
+    "ffn_norm.weight",
+    "post_attention_layernorm.weight",
+    PlusOne
+)];
+
+const LATER_GEMMA: &[Name] = &[
     layer!("attn_q_norm.weight", "self_attn.q_norm.weight", PlusOne),
     layer!("attn_k_norm.weight", "self_attn.k_norm.weight", PlusOne),
     layer!(
@@ -149,29 +135,14 @@ const LATER_GEMMA_NAMES: &[Name] = &[
         "post_feedforward_layernorm.weight",
         PlusOne
     ),
-    layer!("ffn_gate.weight", "mlp.gate_proj.weight", Same),
-    layer!("ffn_up.weight", "mlp.up_proj.weight", Same),
-    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
-];
-
-const PHI3_NAMES: &[Name] = &[
-    ("token_embd.weight", "model.embed_tokens.weight", Same),
-    ("output_norm.weight", "model.norm.weight", Same),
-    ("output.weight", "lm_head.weight", Same),
-    layer!("attn_norm.weight", "input_layernorm.weight", Same),
-    layer!("attn_qkv.weight", "self_attn.qkv_proj.weight", Same),
-    layer!("attn_output.weight", "self_attn.o_proj.weight", Same),
-    layer!("ffn_norm.weight", "post_attention_layernorm.weight", Same),
-    layer!("ffn_up.weight", "mlp.gate_up_proj.weight", Same),
-    layer!("ffn_down.weight", "mlp.down_proj.weight", Same),
 ];
 
 macro_rules! architectures {
-    ($($name:ident $static:ident = $architecture:literal $keys:ident $names:ident $spaces:ident;)*) => {$(
+    ($($name:ident $static:ident = $architecture:literal $keys:tt $names:tt $spaces:ident;)*) => {$(
         static $static: Gguf = Gguf {
             architecture: $architecture,
-            keys: $keys,
-            tensors: $names,
+            keys: &$keys,
+            tensors: &$names,
             ignored: &[FREQUENCIES, LONG, SHORT],
             spaces: Spaces::$spaces,
             read: |file, config| read(&kin::$name, $architecture, file, config),
@@ -182,15 +153,17 @@ macro_rules! architectures {
 }
 
 architectures! {
-    LLAMA LLAMA_GGUF = "llama" KEYS LLAMA_NAMES Before;
+    LLAMA LLAMA_GGUF = "llama" [KEYS] [NAMES, APART, NORMS, PAIRED] Before;
     // Read as a Llama, which it is but for its windows.
-    MISTRAL MISTRAL_GGUF = "llama" KEYS LLAMA_NAMES Before;
-    QWEN2 QWEN2_GGUF = "qwen2" KEYS QWEN_NAMES Before;
-    QWEN3 QWEN3_GGUF = "qwen3" KEYS QWEN_NAMES Before;
-    GEMMA GEMMA_GGUF = "gemma" KEYS GEMMA_NAMES AsTheyAre;
-    GEMMA2 GEMMA2_GGUF = "gemma2" GEMMA_KEYS LATER_GEMMA_NAMES AsTheyAre;
-    GEMMA3 GEMMA3_GGUF = "gemma3" GEMMA_KEYS LATER_GEMMA_NAMES AsTheyAre;
-    PHI3 PHI3_GGUF = "phi3" KEYS PHI3_NAMES Before;
+    MISTRAL MISTRAL_GGUF = "llama" [KEYS] [NAMES, APART, NORMS, PAIRED] Before;
+    QWEN2 QWEN2_GGUF = "qwen2" [KEYS] [NAMES, APART, NORMS, STRAIGHT, QWEN] Before;
+    QWEN3 QWEN3_GGUF = "qwen3" [KEYS] [NAMES, APART, NORMS, STRAIGHT, QWEN] Before;
+    GEMMA GEMMA_GGUF = "gemma" [KEYS] [NAMES, APART, STRAIGHT, GEMMA_NORMS, FIRST_GEMMA] AsTheyAre;
+    GEMMA2 GEMMA2_GGUF = "gemma2" [KEYS, LATER_GEMMA_KEYS]
+        [NAMES, APART, STRAIGHT, GEMMA_NORMS, LATER_GEMMA] AsTheyAre;
+    GEMMA3 GEMMA3_GGUF = "gemma3" [KEYS, LATER_GEMMA_KEYS]
+        [NAMES, APART, STRAIGHT, GEMMA_NORMS, LATER_GEMMA] AsTheyAre;
+    PHI3 PHI3_GGUF = "phi3" [KEYS] [NAMES, JOINT, NORMS] Before;
 }
 
 /// Models of Gemma's whose scores are divided by the root of C / NH, by their layers; of all others it is that of

@@ -16,10 +16,10 @@ pub use config::LlamaConfig;
 pub use family::{GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3};
 
 use super::decoder::{
-    DecoderClassifier, DecoderLayers, DecoderLm, DecoderTagger, KeyValueCache, Place,
+    DecoderClassifier, DecoderLayer, DecoderLayers, DecoderLm, DecoderTagger, Place, Stack,
 };
 use super::network::Network;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::{
     DecoderBlock, GateLayers, GatedFeedForward, Linear, LinearShape, Param, Projections, RmsNorm,
     Rope, RotaryAttention, Vars, Wanted,
@@ -33,13 +33,11 @@ pub struct Llama {
     words: Param,
     /// What they are multiplied by.
     scale: Option<f32>,
-    layers: Vec<Arc<DecoderBlock>>,
+    layers: Stack<DecoderBlock>,
     norm: RmsNorm,
     positions: usize,
     /// Width of a layer's keys.
     kept: usize,
-    /// Whether layers are computed again on the way back instead of kept.
-    pub checkpointing: bool,
 }
 
 impl Llama {
@@ -47,7 +45,7 @@ impl Llama {
     /// head.
     ///
     /// # Errors
-    /// [`Error::ModelConfig`]; those of [`Vars::param`].
+    /// [`crate::Error::ModelConfig`]; those of [`Vars::param`].
     pub fn new(v: &Vars, config: &LlamaConfig) -> Result<Llama> {
         let read = config.derived()?;
         let (width, kin) = (config.hidden_size, config.kin);
@@ -69,57 +67,11 @@ impl Llama {
         Ok(Llama {
             words: words.weight,
             scale: kin.gemma.then(|| (width as f32).sqrt()),
-            layers: (0..config.num_hidden_layers)
-                .map(|n| layer(n).map(Arc::new))
-                .collect::<Result<_>>()?,
+            layers: Stack::new(config.num_hidden_layers, layer)?,
             norm: norm(v, "norm", config, width)?,
             positions: config.max_position_embeddings,
             kept: config.kv_heads() * config.head_width(),
-            checkpointing: false,
         })
-    }
-
-    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
-        let [_, steps] = ids.ids().dims2("llama", "ids")?;
-        if steps > self.positions {
-            let most = self.positions;
-            return Err(Error::Shape {
-                op: "llama",
-                arg: "ids",
-                expected: format!("(B, T) with T <= {most}, as max_position_embeddings says"),
-                found: ids.ids().shape().to_string(),
-            });
-        }
-        let words = ops::embedding(tape, &self.words.get()?, ids)?;
-        match self.scale {
-            Some(scale) => ops::scale(tape, &words, scale),
-            None => Ok(words),
-        }
-    }
-
-    fn layer(&self, tape: &Tape, index: usize, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
-        let layer = &self.layers[index];
-        if !self.checkpointing {
-            return layer.forward(tape, x, wanted);
-        }
-        let (layer, wanted) = (layer.clone(), wanted.clone());
-        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &wanted))
-    }
-
-    /// As transformers' `hidden_states`: the embeddings and every layer's output, (B, T, C) each,
-    /// the last normalised.
-    ///
-    /// # Errors
-    /// As [`DecoderLayers::forward`].
-    pub fn hidden_states(&self, tape: &Tape, ids: &TokenIds) -> Result<Vec<Tensor>> {
-        let mut states = vec![self.embed(tape, ids)?];
-        for index in 0..self.layers.len() {
-            states.push(self.layer(tape, index, &states[index], &Wanted::All)?);
-        }
-        if let Some(last) = states.last_mut() {
-            *last = self.norm.forward(tape, last, None)?.y;
-        }
-        Ok(states)
     }
 }
 
@@ -166,11 +118,13 @@ impl LlamaConfig {
 /// No encoder for others: a vector that has not seen what follows its token says little of a text.
 impl Network for Llama {
     fn set_checkpointing(&mut self, on: bool) {
-        self.checkpointing = on;
+        self.layers.checkpointing = on;
     }
 }
 
 impl DecoderLayers for Llama {
+    type Layer = DecoderBlock;
+
     fn words(&self) -> &Param {
         &self.words
     }
@@ -179,55 +133,57 @@ impl DecoderLayers for Llama {
         self.positions
     }
 
-    fn kept(&self) -> Vec<usize> {
-        vec![self.kept; self.layers.len()]
+    fn kept(&self) -> usize {
+        self.kept
     }
 
-    fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
-        let embedded = self.embed(tape, ids)?;
-        let last = (0..self.layers.len()).try_fold(embedded, |x, l| {
-            let wanted = wanted.of_layer(l, self.layers.len());
-            self.layer(tape, l, &x, wanted)
-        })?;
-        Ok(self.norm.forward(tape, &last, None)?.y)
+    fn stack(&self) -> &Stack<DecoderBlock> {
+        &self.layers
+    }
+
+    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+        let words = ops::embedding(tape, &self.words.get()?, ids)?;
+        match self.scale {
+            Some(scale) => ops::scale(tape, &words, scale),
+            None => Ok(words),
+        }
+    }
+
+    fn embed_at(&self, tape: &Tape, place: &Place) -> Result<Tensor> {
+        self.embed(tape, &place.ids)
+    }
+
+    fn normalise(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
+        Ok(self.norm.forward(tape, x, None)?.y)
+    }
+}
+
+impl DecoderLayer for DecoderBlock {
+    fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+        self.forward(tape, x, wanted)
     }
 
     fn read(
         &self,
         tape: &Tape,
+        x: &Tensor,
         place: &Place,
-        cache: &KeyValueCache,
+        (keys, values): &(Tensor, Tensor),
         wanted: &Wanted,
     ) -> Result<Tensor> {
-        let mut x = self.embed(tape, &place.ids)?;
-        for (index, (layer, kept)) in self.layers.iter().zip(cache.layers()).enumerate() {
-            let wanted = wanted.of_layer(index, self.layers.len());
-            x = read_layer(tape, layer, &x, place, (kept, cache.capacity()), wanted)?;
-        }
-        Ok(self.norm.forward(tape, &x, None)?.y)
+        let normed = self.attention_norm.forward(tape, x, None)?.y;
+        let attention = &self.attention;
+        let [_, capacity, _] = keys.dims3("decoder", "keys")?;
+        let positions = Some(place.positions.ids());
+        let [q, k, v] = attention.parts(tape, &normed, capacity, positions)?;
+        ops::cache_append(&k, 0, &place.starts, keys)?;
+        ops::cache_append(&v, 0, &place.starts, values)?;
+        let lens = Some(&place.lens);
+        let context = ops::attention(tape, &q, keys, values, lens, &attention.options)?;
+        let context = wanted.of(tape, &context)?;
+        let a = attention.output.forward(tape, &context)?;
+        self.finish(tape, &wanted.of(tape, x)?, &a)
     }
-}
-
-fn read_layer(
-    tape: &Tape,
-    layer: &DecoderBlock,
-    x: &Tensor,
-    place: &Place,
-    ((keys, values), capacity): (&(Tensor, Tensor), usize),
-    wanted: &Wanted,
-) -> Result<Tensor> {
-    let normed = layer.attention_norm.forward(tape, x, None)?.y;
-    let attention = &layer.attention;
-    let positions = Some(place.positions.ids());
-    let [q, k, v] = attention.parts(tape, &normed, capacity, positions)?;
-    ops::cache_append(&k, 0, &place.starts, keys)?;
-    ops::cache_append(&v, 0, &place.starts, values)?;
-    let lens = Some(&place.lens);
-    let context = ops::attention(tape, &q, keys, values, lens, &attention.options)?;
-    let a = attention
-        .output
-        .forward(tape, &wanted.of(tape, &context)?)?;
-    layer.finish(tape, &wanted.of(tape, x)?, &a)
 }
 
 fn norm(v: &Vars, name: &str, config: &LlamaConfig, width: usize) -> Result<RmsNorm> {
