@@ -114,3 +114,36 @@ fn rotary_angles_are_transformers() {
         assert!((f64::from(scale) - want).abs() < 1e-6 * want, "{kind}");
     }
 }
+
+#[test]
+fn angles_that_cannot_be_are_refused() {
+    let with = |rope: Value| {
+        let mut json = support::config("llama_lm");
+        json["rope_parameters"] = rope;
+        LlamaConfig::from_json(&json).map(drop)
+    };
+    for (rope, said) in [
+        (serde_json::json!({"rope_type": "linear"}), "no factor"),
+        (
+            serde_json::json!({"rope_type": "linear", "factor": 0.0}),
+            "no numbers",
+        ),
+        (
+            serde_json::json!({"rope_type": "linear", "factor": "two"}),
+            "factor",
+        ),
+        (serde_json::json!({"rope_type": "spiral"}), "spiral"),
+        (serde_json::json!({"rope_theta": 0.5}), "above 1"),
+        (
+            serde_json::json!({"rope_type": "longrope", "short_factor": [1.0]}),
+            "short_factor",
+        ),
+    ] {
+        let error = with(rope.clone()).unwrap_err().to_string();
+        assert!(
+            error.contains("rope") && error.contains(said),
+            "{rope}: {error}"
+        );
+    }
+    with(serde_json::json!({"rope_type": "linear", "factor": 2.0})).unwrap();
+}

@@ -88,30 +88,16 @@ fn of(
     theta: &'static str,
     base: Option<f64>,
 ) -> Result<RopeOf> {
-    let number = |key: &'static str| match given.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(number) if number.is_finite() => Ok(Some(number)),
-            _ => Err(wrong(
-                FIELD,
-                format!("has {key} = {value}; expected a number"),
-            )),
-        },
-    };
-    let needed = |key: &'static str| {
-        number(key)?.ok_or_else(|| wrong(FIELD, format!("has no {key}, which its rope_type needs")))
-    };
-    let base = match number("rope_theta")? {
+    let given = Given { config, given };
+    let base = match given.number("rope_theta")? {
         Some(base) => base,
         None => config.other(theta)?.or(base).unwrap_or(10_000.0),
     };
     if base <= 1.0 {
-        return Err(wrong(
-            "rope_theta",
-            format!("is {base}; expected a number above 1"),
-        ));
+        let message = format!("is {base}; expected a number above 1");
+        return Err(wrong("rope_theta", message));
     }
-    let part = match number("partial_rotary_factor")? {
+    let part = match given.number("partial_rotary_factor")? {
         Some(part) => part,
         None => config.other("partial_rotary_factor")?.unwrap_or(1.0),
     };
@@ -120,96 +106,15 @@ fn of(
         let message = format!("turn {width} columns of a head; expected an even number of them");
         return Err(wrong(FIELD, message));
     }
-    let pairs = width / 2;
-    let positions = config.max_position_embeddings;
-    let pretrained = || {
-        let own = config.other::<f64>("original_max_position_embeddings")?;
-        let own = match own {
-            Some(own) => Some(own),
-            None => number("original_max_position_embeddings")?,
-        };
-        Ok::<usize, crate::Error>(own.map_or(positions, |own| own as usize).max(1))
-    };
-    let kind = given.get("rope_type").or_else(|| given.get("type"));
-    let kind = kind.and_then(Value::as_str).unwrap_or("default");
-    // Phi-3's first release called it "su".
-    let kind = match kind {
-        "su" | "yarn" if config.kin.model_type == "phi3" => "longrope",
-        kind => kind,
-    };
-    let scaling = match kind {
-        "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear {
-            factor: needed("factor")?,
-        },
-        "dynamic" => RopeScaling::Dynamic {
-            factor: needed("factor")?,
-            original: positions,
-        },
-        "llama3" => RopeScaling::Llama3 {
-            factor: needed("factor")?,
-            low: needed("low_freq_factor")?,
-            high: needed("high_freq_factor")?,
-            original: pretrained()?,
-        },
-        "yarn" => {
-            let original = pretrained()?;
-            let factor = match number("factor")? {
-                Some(factor) => factor,
-                None => positions as f64 / original as f64,
-            };
-            let scale = |by: f64| match factor {
-                ..=1.0 => 1.0,
-                _ => 0.1 * by * factor.ln() + 1.0,
-            };
-            let by = [number("mscale")?, number("mscale_all_dim")?];
-            let by = by.map(|number| number.filter(|n| *n != 0.0));
-            let inferred = match by {
-                [Some(one), Some(all)] => scale(one) / scale(all),
-                _ => scale(1.0),
-            };
-            let or = |key, else_: f64| Ok::<f64, crate::Error>(number(key)?.unwrap_or(else_));
-            RopeScaling::Yarn {
-                factor,
-                beta: [or("beta_fast", 32.0)?, or("beta_slow", 1.0)?],
-                truncate: given.get("truncate") != Some(&Value::Bool(false)),
-                scale: or("attention_factor", inferred)?,
-                original,
-            }
-        }
-        "longrope" => {
-            let original = pretrained()?;
-            let factors = |key: &'static str| {
-                let all: Option<Vec<f64>> = given
-                    .get(key)
-                    .and_then(|v| v.as_array()?.iter().map(Value::as_f64).collect());
-                all.filter(|all| all.len() == pairs)
-                    .ok_or_else(|| wrong(FIELD, format!("needs {key}: a list of {pairs} numbers")))
-            };
-            let factor = match number("factor")? {
-                Some(factor) => factor,
-                None => positions as f64 / original as f64,
-            };
-            let inferred = match factor {
-                ..=1.0 => 1.0,
-                _ => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
-            };
-            RopeScaling::LongRope {
-                short: factors("short_factor")?,
-                long: factors("long_factor")?,
-                scale: number("attention_factor")?.unwrap_or(inferred),
-                original,
-            }
-        }
-        other => {
-            let known = "default, linear, dynamic, llama3, yarn or longrope";
-            return Err(wrong(
-                FIELD,
-                format!("has rope_type {other}; expected {known}"),
-            ));
-        }
-    };
-    let mut said = given.clone();
+    let (kind, pairs) = (given.kind(), width / 2);
+    let scaling = given.scaling(kind, pairs)?;
+    let rope = Rope::new(pairs, base, scaling.clone());
+    let angles = rope.frequencies(config.max_position_embeddings);
+    if !angles.iter().chain([&rope.scale()]).all(|x| x.is_finite()) {
+        let message = "leads to angles that are no numbers; copy config.json again";
+        return Err(wrong(FIELD, message));
+    }
+    let mut said = given.given.clone();
     said.remove("type");
     said.insert("rope_type".into(), kind.into());
     said.insert("rope_theta".into(), base.into());
@@ -222,4 +127,133 @@ fn of(
         scaling,
         given: said,
     })
+}
+
+/// What stands of one set of angles.
+struct Given<'a> {
+    config: &'a LlamaConfig,
+    given: &'a Map<String, Value>,
+}
+
+impl Given<'_> {
+    fn number(&self, key: &'static str) -> Result<Option<f64>> {
+        match self.given.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(number) if number.is_finite() => Ok(Some(number)),
+                _ => {
+                    let message = format!("has {key} = {value}; expected a number");
+                    Err(wrong(FIELD, message))
+                }
+            },
+        }
+    }
+
+    fn needed(&self, key: &'static str) -> Result<f64> {
+        let missing = || wrong(FIELD, format!("has no {key}, which its rope_type needs"));
+        self.number(key)?.ok_or_else(missing)
+    }
+
+    fn list(&self, key: &'static str, count: usize) -> Result<Vec<f64>> {
+        let value = self.given.get(key).and_then(Value::as_array);
+        let all: Option<Vec<f64>> = value.and_then(|v| v.iter().map(Value::as_f64).collect());
+        all.filter(|all| all.len() == count)
+            .ok_or_else(|| wrong(FIELD, format!("needs {key}: a list of {count} numbers")))
+    }
+
+    /// Positions it was pretrained on.
+    fn pretrained(&self) -> Result<usize> {
+        const KEY: &str = "original_max_position_embeddings";
+        let own = match self.config.other::<f64>(KEY)? {
+            Some(own) => Some(own),
+            None => self.number(KEY)?,
+        };
+        let own = own.map_or(self.config.max_position_embeddings, |own| own as usize);
+        Ok(own.max(1))
+    }
+
+    /// By how much it reads further than that.
+    fn factor(&self) -> Result<f64> {
+        let longer = || Ok(self.config.max_position_embeddings as f64 / self.pretrained()? as f64);
+        self.number("factor")?.map_or_else(longer, Ok)
+    }
+
+    fn kind(&self) -> &str {
+        let kind = self
+            .given
+            .get("rope_type")
+            .or_else(|| self.given.get("type"));
+        match kind.and_then(Value::as_str).unwrap_or("default") {
+            // Phi-3's first releases called it so.
+            "su" | "yarn" if self.config.kin.model_type == "phi3" => "longrope",
+            kind => kind,
+        }
+    }
+
+    fn scaling(&self, kind: &str, pairs: usize) -> Result<RopeScaling> {
+        Ok(match kind {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear {
+                factor: self.needed("factor")?,
+            },
+            "dynamic" => RopeScaling::Dynamic {
+                factor: self.needed("factor")?,
+                original: self.config.max_position_embeddings,
+            },
+            "llama3" => RopeScaling::Llama3 {
+                factor: self.needed("factor")?,
+                low: self.needed("low_freq_factor")?,
+                high: self.needed("high_freq_factor")?,
+                original: self.pretrained()?,
+            },
+            "yarn" => RopeScaling::Yarn {
+                factor: self.factor()?,
+                beta: [
+                    self.number("beta_fast")?.unwrap_or(32.0),
+                    self.number("beta_slow")?.unwrap_or(1.0),
+                ],
+                truncate: self.given.get("truncate") != Some(&Value::Bool(false)),
+                scale: self.scale(Self::yarn)?,
+                original: self.pretrained()?,
+            },
+            "longrope" => RopeScaling::LongRope {
+                short: self.list("short_factor", pairs)?,
+                long: self.list("long_factor", pairs)?,
+                scale: self.scale(Self::longrope)?,
+                original: self.pretrained()?,
+            },
+            other => {
+                let known = "default, linear, dynamic, llama3, yarn or longrope";
+                let message = format!("has rope_type {other}; expected {known}");
+                return Err(wrong(FIELD, message));
+            }
+        })
+    }
+
+    /// What cosines and sines are multiplied by: what stands there, or what follows.
+    fn scale(&self, follows: fn(&Self) -> Result<f64>) -> Result<f64> {
+        let given = self.number("attention_factor")?;
+        given.map_or_else(|| follows(self), Ok)
+    }
+
+    fn yarn(&self) -> Result<f64> {
+        let factor = self.factor()?;
+        let scale = |by: f64| match factor {
+            ..=1.0 => 1.0,
+            _ => 0.1 * by * factor.ln() + 1.0,
+        };
+        let by = [self.number("mscale")?, self.number("mscale_all_dim")?];
+        Ok(match by.map(|number| number.filter(|n| *n != 0.0)) {
+            [Some(one), Some(all)] => scale(one) / scale(all),
+            _ => scale(1.0),
+        })
+    }
+
+    fn longrope(&self) -> Result<f64> {
+        let (factor, original) = (self.factor()?, self.pretrained()? as f64);
+        Ok(match factor {
+            ..=1.0 => 1.0,
+            _ => (1.0 + factor.ln() / original.ln()).sqrt(),
+        })
+    }
 }
