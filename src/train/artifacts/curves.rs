@@ -256,6 +256,8 @@ impl Panel {
         }
         chart
             .configure_series_labels()
+            // Losses and errors fall: there is room.
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;
