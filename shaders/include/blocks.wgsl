@@ -1,15 +1,11 @@
-// Numbers packed in blocks that share a scale, as llama.cpp has them (KIND 0 to 9), and NF4 (10).
-//
-// Sixteen numbers that follow each other share a scale and a shift in every kind: value = d q + m, with
-// q from up to four bits of one byte and one or two of another. NF4: d times one of sixteen values.
-#const KIND: u32 // 0: Q8_0, 1: Q4_0, 2: Q4_1, 3: Q5_0, 4: Q5_1, 5: Q2_K, 6: Q3_K, 7: Q4_K, 8: Q5_K, 9: Q6_K, 10: NF4
+// Packed numbers, read from `blocks`, an array of words.
+#include "blocks_kinds.wgsl"
 
-// Sixteens of a block, and its bytes.
-const SIXTEENS = array<u32, 11>(2u, 2u, 2u, 2u, 2u, 16u, 16u, 16u, 16u, 16u, 4u)[KIND];
-const BLOCK = array<u32, 11>(34u, 18u, 20u, 22u, 24u, 84u, 110u, 144u, 176u, 210u, 36u)[KIND];
-
-// Four bytes from any place on.
+// Four bytes from a place on: a multiple of 4 from where blocks are multiples of it.
 fn word_at(at: u32) -> u32 {
+    if BLOCK % 4u == 0u {
+        return blocks[at / 4u];
+    }
     let shift = 8u * (at & 3u);
     let low = blocks[at / 4u] >> shift;
     // Above a shift of 0 nothing is missing.
@@ -24,19 +20,9 @@ fn signed_byte_at(at: u32) -> f32 {
     return f32(bitcast<i32>(byte_at(at) << 24u) >> 24u);
 }
 
-// The f16 at an even place, which is finite. By its bits: not every naga has unpack2x16float, and some
-// devices take denormal numbers for 0.
+// The f16 at an even place.
 fn half_at(at: u32) -> f32 {
-    let bits = blocks[at / 4u] >> (8u * (at & 2u));
-    let magnitude = bits & 0x7fffu;
-    let normal = bitcast<f32>((magnitude << 13u) + 0x38000000u);
-    let value = select(normal, f32(magnitude) * 5.9604644775390625e-8, magnitude < 0x400u);
-    return select(value, -value, (bits & 0x8000u) != 0u);
-}
-
-// The bytes of a word, lowest first.
-fn bytes_of(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    return half_of(blocks[at / 4u] >> (8u * (at & 2u)));
 }
 
 // Where sixteen numbers stand, and their scale and shift.
@@ -122,32 +108,43 @@ fn sixteen(at: u32, part: u32) -> Sixteen {
     return s;
 }
 
-// The sixteen values that NF4 has (Dettmers et al. 2023, "QLoRA", appendix E).
-fn normal_float(q: u32) -> f32 {
-    var values = array<f32, 16>(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
-        -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534,
-        0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434,
-        0.5626170039176941, 0.7229568362236023, 1.0);
-    return values[q];
+fn either(low: f32, high: f32, bit: vec4<bool>) -> vec4<f32> {
+    return select(vec4<f32>(low), vec4<f32>(high), bit);
 }
 
-// Numbers 4 g .. 4 g + 4 of the sixteen.
-fn four_of(s: Sixteen, at: u32, part: u32, g: u32) -> vec4<f32> {
+// Of the sixteen values that NF4 has (Dettmers et al. 2023, "QLoRA", appendix E) those of these numbers.
+// By their bits: a table that is indexed lies in memory, lane by lane.
+fn normal_floats(q: vec4<u32>) -> vec4<f32> {
+    let b0 = (q & vec4<u32>(1u)) != vec4<u32>(0u);
+    let b1 = (q & vec4<u32>(2u)) != vec4<u32>(0u);
+    let b2 = (q & vec4<u32>(4u)) != vec4<u32>(0u);
+    let v0 = select(either(-1.0, -0.6961928009986877, b0),
+        either(-0.5250730514526367, -0.39491748809814453, b0), b1);
+    let v4 = select(either(-0.28444138169288635, -0.18477343022823334, b0),
+        either(-0.09105003625154495, 0.0, b0), b1);
+    let v8 = select(either(0.07958029955625534, 0.16093020141124725, b0),
+        either(0.24611230194568634, 0.33791524171829224, b0), b1);
+    let v12 = select(either(0.44070982933044434, 0.5626170039176941, b0),
+        either(0.7229568362236023, 1.0, b0), b1);
+    return select(select(v0, v4, b2), select(v8, v12, b2), q >= vec4<u32>(8u));
+}
+
+// Numbers 4 g .. 4 g + 4 of the sixteen, before scale and shift.
+fn quants_of(s: Sixteen, at: u32, part: u32, g: u32) -> vec4<f32> {
     var q = vec4<f32>(0.0);
     switch KIND {
         case 0u: {
-            let w = vec4<u32>(word_at(s.low + 4u * g));
-            q = vec4<f32>(bitcast<vec4<i32>>(w << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+            q = signed_bytes_of(word_at(s.low + 4u * g));
         }
-        case 1u, 2u, 7u: {
-            let low = (bytes_of(word_at(s.low + 4u * g)) >> vec4<u32>(s.low_shift)) & vec4<u32>(15u);
-            q = vec4<f32>(low) - select(0.0, 8.0, KIND == 1u);
+        case 1u, 2u, 3u, 4u: {
+            var fifth = 0u;
+            if FIVE {
+                fifth = word_at(at + select(2u, 4u, SHIFTED)) >> (16u * part + 4u * g);
+            }
+            q = nibbles_of(word_at(s.low + 4u * g) >> s.low_shift, fifth);
         }
-        case 3u, 4u: {
-            let low = (bytes_of(word_at(s.low + 4u * g)) >> vec4<u32>(s.low_shift)) & vec4<u32>(15u);
-            let bits = word_at(at + select(2u, 4u, KIND == 4u)) >> (16u * part + 4u * g);
-            let high = (vec4<u32>(bits) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(1u);
-            q = vec4<f32>(low | (high << vec4<u32>(4u))) - select(0.0, 16.0, KIND == 3u);
+        case 7u: {
+            q = vec4<f32>(bytes_of((word_at(s.low + 4u * g) >> s.low_shift) & 0x0f0f0f0fu));
         }
         case 5u: {
             q = vec4<f32>((bytes_of(word_at(s.low + 4u * g)) >> vec4<u32>(s.low_shift)) & vec4<u32>(3u));
@@ -169,10 +166,14 @@ fn four_of(s: Sixteen, at: u32, part: u32, g: u32) -> vec4<f32> {
         }
         default: {
             // Two numbers a byte, the first in its high bits.
-            let pair = vec2<u32>(byte_at(s.low + 2u * g), byte_at(s.low + 2u * g + 1u));
-            q = vec4<f32>(normal_float(pair.x >> 4u), normal_float(pair.x & 15u),
-                normal_float(pair.y >> 4u), normal_float(pair.y & 15u));
+            let pair = word_at(s.low + g / 2u * 4u) >> (g % 2u * 16u);
+            q = normal_floats((vec4<u32>(pair) >> vec4<u32>(4u, 0u, 12u, 8u)) & vec4<u32>(15u));
         }
     }
-    return s.d * q + s.m;
+    return q;
+}
+
+// Numbers 4 g .. 4 g + 4 of the sixteen.
+fn four_of(s: Sixteen, at: u32, part: u32, g: u32) -> vec4<f32> {
+    return s.d * quants_of(s, at, part, g) + s.m;
 }

@@ -77,6 +77,7 @@ pub(super) const CASES: &[Case] = &[
     case("forms of the product", product_forms),
     case("products of images", images),
     case("split products", split_products),
+    case("products of few rows", forms::few_rows),
     both("LoRA", low_rank),
     both("linear layer and loss", linear_losses),
     both("attention", attention),

@@ -4,6 +4,8 @@
 use half::f16;
 
 use super::evidence::{Evidence, Way};
+use super::operators::packed::blocks;
+use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::{Candidate, Product, product_as};
@@ -27,6 +29,8 @@ pub struct Case {
     pub alpha: f32,
     /// Which of A, B and C are f16.
     pub half: [bool; 3],
+    /// What B is packed in.
+    pub blocks: Option<BlockType>,
 }
 
 impl Case {
@@ -39,6 +43,7 @@ impl Case {
             bias: false,
             alpha: 1.0,
             half: [false; 3],
+            blocks: None,
         }
     }
 
@@ -101,7 +106,7 @@ impl Case {
                 values
             }
         };
-        let (a, b) = (
+        let (a, mut b) = (
             values(batch * m * k, half[0]),
             values(batch * k * n, half[1]),
         );
@@ -112,9 +117,20 @@ impl Case {
             tensor.write_rounded(values)?;
             Ok(tensor)
         };
+        let dims = self.dims(k, n, self.shape.transpose_b);
+        let matrix = match self.blocks {
+            Some(kind) => {
+                let (bytes, plain) = blocks(&mut data, kind, k * n / kind.elements());
+                b = plain;
+                let matrix = Tensor::empty(gpu, dims, DType::Packed(kind))?;
+                matrix.write_blocks(&bytes)?;
+                matrix
+            }
+            None => tensor(dims, half[1], &b)?,
+        };
         let on_device = (
             tensor(self.dims(m, k, self.shape.transpose_a), half[0], &a)?,
-            tensor(self.dims(k, n, self.shape.transpose_b), half[1], &b)?,
+            matrix,
             tensor(vec![n], false, &bias)?,
         );
         let before = match self.accumulate {
@@ -186,6 +202,72 @@ pub fn forms(gpu: &Gpu) -> Vec<Candidate> {
     // For operands of f16, on adapters with matrix units.
     forms.extend(gpu.caps().matrix.map(Candidate::Coop));
     forms
+}
+
+/// The forms for few rows and lines along k, in cases that suit them: whole and part workgroups, passes
+/// over B, epilogues, batches, f16, and every kind of blocks, its lines beginning on any sixteen of bytes.
+///
+/// # Errors
+/// As [`Case::prove`].
+pub fn few_rows(gpu: &Gpu) -> Result<Vec<Evidence>> {
+    let by_lanes = gpu.caps().broadcasts();
+    let f16 = gpu.caps().f16;
+    let along_k = |m, n, k| Case::plain(m, n, k).transposed([false, true]);
+    let mut cases = Vec::new();
+    for wg in [8, 32] {
+        let form = Candidate::Vec { wg };
+        for (m, n, k) in [(1, 1, 4), (1, 257, 64), (3, 63, 124), (8, 40, 516)] {
+            cases.push((along_k(m, n, k), form));
+        }
+        let batch = along_k(2, 9, 20);
+        let shape = batch.shape.batched(3);
+        cases.push((Case { shape, ..batch }, form));
+    }
+    for kind in BlockType::PACKED {
+        let block = kind.elements();
+        let blocks = Some(kind);
+        let sizes = [(1, 35, 9 * block), (2, 8, block), (7, 66, 4 * block)];
+        let mut forms = vec![Candidate::Vec { wg: 8 }, Candidate::Vec { wg: 32 }];
+        if by_lanes && block == 32 {
+            forms.push(Candidate::VecSubgroup);
+        }
+        for form in forms {
+            cases.extend(sizes.map(|(m, n, k)| {
+                (
+                    Case {
+                        blocks,
+                        ..along_k(m, n, k)
+                    },
+                    form,
+                )
+            }));
+        }
+    }
+    for (case, form) in cases.clone() {
+        let MatMul { m, k, .. } = case.shape;
+        let each = case.blocks.is_none_or(|kind| kind == BlockType::Q8_0);
+        if !each || m != 1 || k == 4 {
+            continue;
+        }
+        let case = Case {
+            accumulate: true,
+            bias: true,
+            alpha: 0.5,
+            ..case
+        };
+        cases.push((case, form));
+        let turned = Case {
+            transpose_c: true,
+            ..case
+        };
+        cases.push((turned, form));
+        if f16 {
+            let half = [true, case.blocks.is_none(), true];
+            cases.push((Case { half, ..case }, form));
+        }
+    }
+    let prove = |(case, form): &(Case, Candidate)| case.prove(gpu, *form);
+    cases.iter().map(prove).collect()
 }
 
 /// A and B as they are and as their transposes.

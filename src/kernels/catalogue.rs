@@ -133,6 +133,9 @@ include_files! {
     "attention_grad.wgsl"
     "attention_tile.wgsl"
     "blocks.wgsl"
+    "blocks_kinds.wgsl"
+    "blocks_pieces.wgsl"
+    "blocks_step.wgsl"
     "coords.wgsl"
     "dropout.wgsl"
     "gate.wgsl"
@@ -220,6 +223,8 @@ kernels! {
         "matmul_pack"
         "matmul_subgroup"
         "matmul_tile"
+        "matmul_vec"
+        "matmul_vec_subgroup"
     }
     "norm" {
         "layer_norm_bwd"

@@ -17,8 +17,11 @@ pub(super) enum Rows<'a> {
     Named(&'a Tensor),
 }
 
-/// The number by which the kernels know a kind of blocks.
-fn code(kind: BlockType) -> Option<u32> {
+/// The number by which the kernels know the blocks of a packed matrix.
+pub(super) fn kind_of(matrix: &Tensor) -> Option<u32> {
+    let DType::Packed(kind) = matrix.dtype() else {
+        return None;
+    };
     let place = BlockType::PACKED.iter().position(|k| *k == kind);
     place.map(|place| place as u32)
 }
@@ -32,11 +35,7 @@ pub(super) fn expand(packed: &Tensor, rows: Rows<'_>, y: &Tensor) -> Result<()> 
     let [count, columns] = y.dims2(OP, "y")?;
     y.expect_float(OP, "y")?;
     packed.expect_weight(OP, "packed")?;
-    let kind = match packed.dtype() {
-        DType::Packed(kind) => code(kind),
-        _ => None,
-    };
-    let Some(kind) = kind else {
+    let Some(kind) = kind_of(packed) else {
         return Err(Error::DType {
             op: OP,
             arg: "packed",

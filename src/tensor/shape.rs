@@ -118,7 +118,12 @@ impl From<&[usize]> for Shape {
     }
 }
 
-/// Bytes of `len` elements: whole words, as copies and bindings want them.
+/// Bytes of `len` elements: whole words, as copies and bindings want them; of blocks whole sixteens, which
+/// is how kernels may read them.
 pub(super) fn bytes(len: usize, dtype: DType) -> u64 {
-    dtype.bytes(len).next_multiple_of(4)
+    let unit = match dtype {
+        DType::Packed(_) => 16,
+        _ => 4,
+    };
+    dtype.bytes(len).next_multiple_of(unit)
 }

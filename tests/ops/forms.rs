@@ -2,7 +2,7 @@
 //! in C where it is overwritten, guard words on both sides of it.
 
 use melos::device::Gpu;
-use melos::doctor::forms::{Case, TRANSPOSITIONS, forms};
+use melos::doctor::forms::{Case, TRANSPOSITIONS, few_rows, forms};
 use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
@@ -174,6 +174,14 @@ fn images_at_every_size_that_suits_them() {
     long.shape.transpose_b = true;
     long.bias = true;
     long.prove_as(&gpu, Candidate::Image { rows: 8 });
+}
+
+#[test]
+fn few_rows_in_their_forms() {
+    let gpu = unchecked();
+    for evidence in few_rows(&gpu).unwrap() {
+        right(Ok(evidence), &gpu);
+    }
 }
 
 /// Parts of k that fill it or leave a rest, more of them than k has, sums alone or added to C.

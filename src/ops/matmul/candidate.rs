@@ -40,14 +40,21 @@ pub enum Candidate {
         /// `WG`.
         wg: u32,
     },
+    /// `matmul_vec`: invocations per workgroup. For few rows.
+    Vec {
+        /// `WG`.
+        wg: u32,
+    },
+    /// `matmul_vec_subgroup`: for few rows and blocks of 32 numbers, on a CPU.
+    VecSubgroup,
 }
 
 impl Candidate {
     /// The rung that its kernel is of.
     pub(super) fn rung(self) -> Rung {
         match self {
-            Candidate::Direct { .. } => Rung::Portable,
-            Candidate::Subgroup { .. } => Rung::Subgroup,
+            Candidate::Direct { .. } | Candidate::Vec { .. } => Rung::Portable,
+            Candidate::Subgroup { .. } | Candidate::VecSubgroup => Rung::Subgroup,
             Candidate::Image { .. } => Rung::Image,
             Candidate::Tile { .. } => Rung::Tile,
             Candidate::Coop(_) | Candidate::Split { units: Some(_), .. } => Rung::Matrix,
@@ -71,6 +78,8 @@ impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Candidate::Direct { wg } => write!(f, "direct wg {wg}"),
+            Candidate::Vec { wg } => write!(f, "vec wg {wg}"),
+            Candidate::VecSubgroup => write!(f, "vec subgroup"),
             Candidate::Subgroup { rows, wg } => write!(f, "subgroup rows {rows} wg {wg}"),
             Candidate::Image { rows } => write!(f, "image rows {rows}"),
             Candidate::Tile { bm, bn } => write!(f, "tile {bm} x {bn}"),

@@ -6,6 +6,7 @@ use super::candidate::Candidate;
 use super::image;
 use super::sizes::{Hardware, Sizes};
 use super::split;
+use super::vec;
 use crate::device::Rung;
 
 /// Products that share a choice: equal transpositions, sizes equal when rounded up to powers of
@@ -30,6 +31,8 @@ pub struct SizeClass {
     pub image: bool,
     /// Parts of k are among the forms.
     pub split: bool,
+    /// `matmul_vec` is among the forms.
+    pub vec: bool,
 }
 
 impl SizeClass {
@@ -46,6 +49,7 @@ impl SizeClass {
             half: p.half == [true; 2],
             image: caps.cpu && has_image_form(p, caps),
             split: !caps.cpu && split::parts(p).is_some(),
+            vec: vec::form(p, caps.cpu).is_some(),
         }
     }
 
@@ -86,6 +90,9 @@ impl fmt::Display for SizeClass {
         if self.split {
             write!(f, " split")?;
         }
+        if self.vec {
+            write!(f, " vec")?;
+        }
         Ok(())
     }
 }
@@ -110,7 +117,9 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
         wg: if caps.cpu { 16 } else { 64 },
     };
     let mut out = Vec::new();
+    let vec = vec::form(product, caps.cpu);
     if caps.cpu {
+        out.extend(vec);
         if caps.broadcasts {
             if has_image_form(product, caps) {
                 out.push(Candidate::Image {
@@ -143,6 +152,7 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
     if large {
         out.push(Candidate::Tile { bm: 128, bn: 128 });
     }
+    out.extend(vec);
     if product.m <= 8 {
         out.push(direct);
     }
@@ -205,6 +215,11 @@ fn estimate(p: &Sizes, form: Candidate) -> f64 {
     match form {
         // Whole subgroups of eight lanes, eight rows by four columns each.
         Candidate::Direct { .. } => 2.0 * up(p.m, 8) * up(p.n, 32) * k * batch / DIRECT + DISPATCH,
+        // B goes by for each four rows.
+        Candidate::Vec { .. } | Candidate::VecSubgroup => {
+            let rows = up(p.m, 4) / 4.0 * VEC_LOAD + f64::from(p.m) * VEC_ROW;
+            rows * up(p.n, 8) * k * batch + DISPATCH
+        }
         Candidate::Subgroup { rows, wg } => {
             let rate = if rows > 8 { SUBGROUP_32 } else { SUBGROUP_8 };
             let (m, n) = (up(p.m, rows), up(p.n, 4 * wg));
@@ -226,6 +241,9 @@ fn estimate(p: &Sizes, form: Candidate) -> f64 {
 const DIRECT: f64 = 3.8e9;
 const SUBGROUP_8: f64 = 15e9;
 const SUBGROUP_32: f64 = 27e9;
+/// Seconds that `matmul_vec` takes to load a number of B, and to multiply it.
+const VEC_LOAD: f64 = 0.65e-9;
+const VEC_ROW: f64 = 0.1e-9;
 const TILE: f64 = 4.7e9;
 /// Bytes a second that packing writes.
 const PACK: f64 = 2e9;

@@ -82,7 +82,8 @@ fn most_rows(gpu: &Gpu, sizes: &Sizes) -> u32 {
 /// given tensors do.
 fn rows_as(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
     let max_k = max_k(p.c.gpu());
-    if sizes.k <= max_k {
+    // What is packed stays whole; it takes one iteration for each k at most.
+    if sizes.k <= max_k || sizes.blocks.is_some() {
         return part_as(p, sizes, (p.a, p.b), (p.shared_a, p.shared_b), form);
     }
     if sizes.batch > 1 {

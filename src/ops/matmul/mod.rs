@@ -11,6 +11,7 @@ mod sizes;
 mod split;
 mod tensors;
 mod timing;
+mod vec;
 
 pub use candidate::Candidate;
 pub(super) use dispatch::pack;

@@ -5,6 +5,7 @@ use super::dispatch::sized;
 use super::sizes::{Layout, Sizes};
 use super::tensors::{Product, Shared};
 use super::timing;
+use super::vec;
 use crate::error::{Error, Result};
 use crate::ops::blocks::{Rows, expand};
 use crate::tensor::{DType, Tensor};
@@ -26,6 +27,9 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
         return Err(Error::argument("matmul", "b", value, expected));
     }
     let gpu = p.c.gpu();
+    if let Some(form) = vec::packed_form(sizes, gpu.caps()) {
+        return sized(p, sizes, form);
+    }
     let dtype = if p.a.is_half() {
         DType::F16
     } else {
@@ -41,6 +45,7 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
         let of_slice = Sizes {
             b: Sizes::new(1, sizes.n, sizes.k, false, p.trans_b).b,
             half: [p.a.is_half(), plain.is_half()],
+            blocks: None,
             ..*sizes
         };
         let rest = |tensor: &Tensor| tensor.window(first, [tensor.len() - first]);

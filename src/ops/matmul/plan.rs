@@ -16,6 +16,7 @@ use super::candidate::Candidate;
 use super::image;
 use super::panels::{Pack, panels};
 use super::sizes::{PlanError, Sizes, check, grid};
+use super::vec;
 use crate::device::{Lines, MatrixUnits, params};
 use crate::kernels::Variant;
 
@@ -150,6 +151,19 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         Candidate::Direct { wg } => {
             let variant = halves(variant).with("WG", wg);
             ("matmul_direct", variant, strided, [8, 4 * wg])
+        }
+        Candidate::Vec { .. } | Candidate::VecSubgroup => {
+            let parts = vec::parts(p, candidate, variant).ok_or(PlanError::NoVec)?;
+            let (kernel, variant, [rows, lines]) = parts;
+            let groups = [p.n.div_ceil(lines), p.m.div_ceil(rows), p.batch];
+            return Ok(Plan {
+                a,
+                b,
+                kernel,
+                variant,
+                params: strided,
+                groups: grid(groups.map(u64::from))?,
+            });
         }
         // Its parts are products of their own.
         Candidate::Split { .. } => return plan(product, candidate.whole()),

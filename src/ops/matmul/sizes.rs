@@ -45,6 +45,8 @@ pub struct Sizes {
     pub half: [bool; 2],
     /// Whether C does.
     pub half_c: bool,
+    /// What B is packed in, as the kernels number it.
+    pub blocks: Option<u32>,
 }
 
 impl Sizes {
@@ -71,6 +73,7 @@ impl Sizes {
             has_bias: false,
             half: [false; 2],
             half_c: false,
+            blocks: None,
         }
     }
 
@@ -130,6 +133,9 @@ pub enum PlanError {
         /// A or B.
         operand: &'static str,
     },
+    /// Operands whose lines are not along k.
+    #[error("matmul: lines of A and B must run along k, in whole fours or blocks")]
+    NoVec,
     /// A grid no adapter takes.
     #[error("matmul: {groups} workgroups on axis {axis}, at most 65535; split the product")]
     TooManyGroups {

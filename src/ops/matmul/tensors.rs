@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::plan::Wanted;
 use super::sizes::Sizes;
 use crate::error::{Error, Result};
+use crate::ops::blocks::kind_of;
 use crate::ops::operand::Operand;
 use crate::tensor::{DType, Tensor};
 
@@ -144,6 +145,7 @@ impl<'a> Product<'a> {
             has_bias: self.bias.is_some(),
             half: [self.a.is_half(), self.b.is_half()],
             half_c: self.c.is_half(),
+            blocks: kind_of(self.b),
             ..Sizes::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
         if self.trans_a {

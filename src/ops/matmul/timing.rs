@@ -72,6 +72,7 @@ fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
         half: false,
         image: true,
         split: false,
+        vec: false,
     };
     let worth = ways.len() - 1;
     let chosen = gpu.fastest("operands", &names, worth, |gpu, index| {
