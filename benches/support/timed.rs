@@ -14,7 +14,7 @@ const WARM_UP: usize = 3;
 
 /// What the command line asks for: `STEP COUNT [BACKEND]`.
 pub struct Asked {
-    /// T1, T2, T3 or T4.
+    /// T1 to T6.
     pub step: String,
     /// Steps to time.
     pub count: usize,
@@ -28,7 +28,7 @@ impl Asked {
         let mut word = || {
             words
                 .next()
-                .ok_or("usage: step T1|T2|T3|T4 COUNT [BACKEND]")
+                .ok_or("usage: step T1|T2|T3|T4|T5|T6 COUNT [BACKEND]")
         };
         Ok(Asked {
             step: word()?,

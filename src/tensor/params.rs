@@ -357,7 +357,7 @@ const BLOCKS: usize = 1 << 14;
 impl Init {
     /// Draws block by block, each from its own number: as many threads as there are draw what one
     /// would.
-    fn fill(self, out: &mut [f32], seed: u64, name: &str) {
+    pub(crate) fn fill(self, out: &mut [f32], seed: u64, name: &str) {
         let key = [(seed as u32) ^ fnv1a(name), (seed >> 32) as u32];
         let draw = |block| philox::philox4x32(counter(block), key);
         let uniform = |block, bound: f32| draw(block).map(|word| (2.0 * unit(word) - 1.0) * bound);

@@ -1,9 +1,11 @@
 //! The training steps that are timed: T1, an LSTM language model, T2, a small BERT's masked LM, T3,
 //! BERT-base with LoRA on queries and values, both also with activations and frozen weights in f16,
-//! T4, an LSTM classifier, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale
-//! small`). `tools/compare` has T1 to T4 in other frameworks.
+//! T4, an LSTM classifier, T5, a small Llama with LoRA on all linear layers, T6, the same on packed
+//! matrices, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale small`).
+//! `tools/compare` has T1 to T6 in other frameworks.
 
 mod bert;
+mod llama;
 pub mod tiny;
 mod tokens;
 
@@ -14,7 +16,7 @@ use crate::models::{Answers, Classifier, RecurrentLm, Tokens};
 use crate::nn::Vars;
 use crate::ops::TokenIds;
 use crate::optim::{LossScale, Optimizer, OptimizerKind, StepState};
-use crate::tensor::{DType, ParamStore, Rule, Tape, Tensor};
+use crate::tensor::{DType, ParamSpec, ParamStore, Rule, Tape, Tensor};
 pub(super) use tokens::tokens;
 
 const BATCH: usize = 32;
@@ -67,16 +69,28 @@ impl Training {
         precision: DType,
         trained: impl Fn(&str) -> bool,
     ) -> Result<Training> {
+        let frozen = |spec: &ParamSpec| match spec.shape.0.len() {
+            2 => precision,
+            _ => DType::F32,
+        };
+        Training::of(gpu, v, kind, (precision, &frozen), trained)
+    }
+
+    /// The same with what the others are held in as `frozen` says.
+    fn of(
+        gpu: &Gpu,
+        v: &Vars,
+        kind: OptimizerKind,
+        (precision, frozen): (DType, &dyn Fn(&ParamSpec) -> DType),
+        trained: impl Fn(&str) -> bool,
+    ) -> Result<Training> {
         let store = v.store_with(gpu, 1, |spec| {
             let trained = trained(&spec.name);
             Rule {
                 lr_scale: f32::from(u8::from(trained)),
                 decays: true,
                 level: 0,
-                dtype: match spec.shape.0.len() {
-                    2 if !trained => precision,
-                    _ => DType::F32,
-                },
+                dtype: if trained { DType::F32 } else { frozen(spec) },
             }
         })?;
         let mut optimizer = Optimizer::new(gpu, kind, &store)?;
@@ -218,6 +232,8 @@ pub fn cases(gpu: &Gpu) -> Vec<Case> {
         bert::masked_lm(DType::F32),
         bert::lora(DType::F32),
         lstm("T4_lstm_classifier", classifier, [10_000, 256, 512, 256]),
+        llama::lora(false),
+        llama::lora(true),
         lstm("S1_lstm_lm", language_model, [4_000, 64, 128, 32]),
         lstm("S2_lstm_classifier", classifier, [10_000, 128, 256, 64]),
     ];

@@ -1,6 +1,7 @@
-"""One training step in PyTorch, timed: step.py T1|T2|T3|T4 STEPS cpu|cpu-compiled|cuda|cuda-compiled
+"""One training step in PyTorch, timed: step.py T1|T2|T3|T4|T5|T6 STEPS cpu|cpu-compiled|cuda|cuda-compiled
 
-Prints one line of JSON, as the other programs here do. T2 and T3 need transformers, T3 also peft.
+Prints one line of JSON, as the other programs here do. T2, T3, T5 and T6 need transformers, the last three
+also peft.
 """
 
 import json
@@ -83,6 +84,33 @@ class LoraClassifier(nn.Module):
         return cross_entropy(self.model(ids).logits, targets)
 
 
+class LoraDecoder(nn.Module):
+    """SmolLM2-135M's sizes. transformers multiplies with no block of GGUF's: T6 is T5."""
+
+    def __init__(self):
+        super().__init__()
+        from peft import LoraConfig, get_peft_model
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=49_152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            max_position_embeddings=8192,
+            rope_theta=100_000.0,
+            tie_word_embeddings=True,
+            use_cache=False,
+        )
+        lora = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
+        self.model = get_peft_model(LlamaForCausalLM(config), lora)
+
+    def forward(self, ids, targets):
+        return cross_entropy(self.model(ids).logits.flatten(0, 1), targets)
+
+
 def build(step):
     """Model, its inputs, the number of tokens, weight decay (None: Adam)."""
     if step == "T1":
@@ -107,6 +135,9 @@ def build(step):
     if step == "T4":
         ids = tokens(10_000, 256 * 32).view(256, 32)
         return Classifier(2), (ids, torch.arange(32) % 2), 256 * 32, None
+    if step in ("T5", "T6"):
+        text = tokens(49_152, 2 * 512 + 1)
+        return LoraDecoder(), (text[:-1].view(2, 512), text[1:]), 2 * 512, 0.01
     sys.exit(f"no step {step}")
 
 
