@@ -1,12 +1,13 @@
-// Numbers packed in blocks that share a scale, as llama.cpp has them (KIND 0 to 9), and NF4 (10).
+// Numbers packed in blocks that share a scale, as llama.cpp has them (KIND 0 to 9), NF4 (10), and NF4 whose
+// scales are bytes (11).
 //
 // Sixteen numbers that follow each other share a scale and a shift in every kind: value = d q + m, with
 // q from up to four bits of one byte and one or two of another. NF4: d times one of sixteen values.
-#const KIND: u32 // 0: Q8_0, 1: Q4_0, 2: Q4_1, 3: Q5_0, 4: Q5_1, 5: Q2_K, 6: Q3_K, 7: Q4_K, 8: Q5_K, 9: Q6_K, 10: NF4
+#const KIND: u32 // 0: Q8_0, 1: Q4_0, 2: Q4_1, 3: Q5_0, 4: Q5_1, 5: Q2_K, 6: Q3_K, 7: Q4_K, 8: Q5_K, 9: Q6_K, 10: NF4, 11: NF4_DOUBLE
 
 // Sixteens of a block, and its bytes.
-const SIXTEENS = array<u32, 11>(2u, 2u, 2u, 2u, 2u, 16u, 16u, 16u, 16u, 16u, 4u)[KIND];
-const BLOCK = array<u32, 11>(34u, 18u, 20u, 22u, 24u, 84u, 110u, 144u, 176u, 210u, 36u)[KIND];
+const SIXTEENS = array<u32, 12>(2u, 2u, 2u, 2u, 2u, 16u, 16u, 16u, 16u, 16u, 4u, 64u)[KIND];
+const BLOCK = array<u32, 12>(34u, 18u, 20u, 22u, 24u, 84u, 110u, 144u, 176u, 210u, 36u, 536u)[KIND];
 
 // Four bytes from any place on.
 fn word_at(at: u32) -> u32 {
@@ -57,6 +58,17 @@ fn scale_and_least(at: u32, j: u32) -> vec2<f32> {
     let low = byte_at(at + j + 4u);
     let high = vec2<u32>(byte_at(at + j - 4u), byte_at(at + j)) >> vec2<u32>(6u);
     return vec2<f32>(vec2<u32>(low & 15u, low >> 4u) | (high << vec2<u32>(4u)));
+}
+
+// What a byte stands for among scales (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization"):
+// a sign, the power of ten by the highest bit, the middle of a step by the bits below.
+fn dynamic(code: u32) -> f32 {
+    let from_zero = abs(i32(code) - 127);
+    let power = firstLeadingBit(u32(max(from_zero, 1)));
+    let mantissa = (f32(from_zero) + 0.5) / f32(1u << power) - 1.0;
+    var tens = array<f32, 8>(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.0);
+    let value = select(tens[power] * (0.1 + 0.9 * mantissa), 1.0, code == 255u);
+    return f32(sign(i32(code) - 127)) * value;
 }
 
 // Sixteen `part` of the block that begins at byte `at`.
@@ -114,9 +126,14 @@ fn sixteen(at: u32, part: u32) -> Sixteen {
             s.high = at + 128u + half * 32u + in_quarter;
             s.high_shift = 2u * quarter;
         }
-        default: {
+        case 10u: {
             s.d = bitcast<f32>(word_at(at));
             s.low = at + 4u + 8u * part;
+        }
+        default: {
+            let scale = dynamic(byte_at(at + 8u + part / 4u));
+            s.d = bitcast<f32>(word_at(at)) * scale + bitcast<f32>(word_at(at + 4u));
+            s.low = at + 24u + 8u * part;
         }
     }
     return s;

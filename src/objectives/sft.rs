@@ -8,13 +8,12 @@ use super::batch::{Batch, Batches, Named, Targets};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
-use super::{Labelled, Objective, WrongOption, check_length, require};
+use super::{Labelled, Objective, WrongOption, check_length};
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::models::Network;
 use crate::tensor::{Tape, Tensor};
-use crate::text::CausalBatch;
-use crate::text::chat::{ChatBatches, ChatDocuments, ChatOptions, Learn};
+use crate::text::chat::{ChatBatch, ChatBatches, ChatDocuments, ChatOptions, Learn};
 
 /// Predicts each next token of what the assistant says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +25,7 @@ pub struct Sft {
     pub template: String,
     /// What is learned: the assistant's turns, or all.
     pub learn: Learn,
-    /// Several conversations in a row: not yet possible.
+    /// Several conversations in a row, none of which sees another.
     pub packing: bool,
 }
 
@@ -76,10 +75,7 @@ impl Objective for Sft {
     }
 
     fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)?;
-        let message = "is not possible yet: conversations in one row would see each other; leave it out, rows of \
-                       like length share a batch";
-        require(!self.packing, "packing", message)
+        check_length("max_len", self.max_len)
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -119,14 +115,21 @@ impl Criterion for Answers {
             batch: self.setup.batch,
             max_len,
             shuffle: purpose.shuffles(),
+            packing: self.options.packing,
         };
         let (documents, chats) = (self.setup.documents.clone(), self.chats.clone());
         let vocabulary = self.setup.tokenizer.vocabulary();
         let stream =
             ChatBatches::new(documents, chats, docs, vocabulary, &options, purpose.seed())?;
         let work = stream.tokens_per_epoch(docs);
-        Ok(Box::new(Named::new(stream, work, |b: CausalBatch| {
-            Batch::of_rows(b.inputs).targets("targets", Targets::classes(b.targets))
+        Ok(Box::new(Named::new(stream, work, |b: ChatBatch| {
+            let mut batch = Batch::of_rows(b.rows.inputs);
+            batch.work = b.read;
+            let batch = match b.starts {
+                Some(starts) => batch.segments(starts),
+                None => batch,
+            };
+            batch.targets("targets", Targets::classes(b.rows.targets))
         })))
     }
 

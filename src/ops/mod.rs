@@ -25,7 +25,7 @@ mod scores;
 mod target_loss;
 
 pub use crate::kernels::token_index::TokenIndex;
-pub use attention::{AttentionOptions, attention, attention_packed};
+pub use attention::{AttentionOptions, Seen, attention, attention_packed};
 pub use cross_entropy::{cross_entropy, linear_cross_entropy, smoothed_cross_entropy};
 pub use dropout::dropout;
 #[cfg(feature = "train")]

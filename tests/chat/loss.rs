@@ -103,6 +103,25 @@ fn rows_in_several_batches_of_a_step_weigh_by_their_tokens() {
     );
 }
 
+/// Of rows that hold several conversations transformers' loss of each in a row of its own.
+#[test]
+fn packed_rows_learn_what_their_conversations_do_alone() {
+    let own = workplace();
+    let packing = [
+        "stage.sft.packing=true",
+        "stage.sft.max_len=256",
+        "stage.sft.batch=1",
+    ];
+    let wanted = fixture()["sft"]["by_length"]["128"]["loss"]
+        .as_f64()
+        .unwrap();
+    let found = losses(own.path(), &packing);
+    assert!(
+        (found[0] - wanted).abs() < 2e-5 * wanted,
+        "{found:?} {wanted}"
+    );
+}
+
 #[test]
 fn what_leaves_nothing_to_learn_is_refused_with_its_key() {
     let own = workplace();
@@ -111,8 +130,6 @@ fn what_leaves_nothing_to_learn_is_refused_with_its_key() {
         error.contains("stage.sft.max_len") && error.contains("an answer is left to learn"),
         "{error}"
     );
-    let error = refused(own.path(), &["stage.sft.packing=true"], 2);
-    assert!(error.contains("stage.sft.packing"), "{error}");
     let error = refused(own.path(), &["stage.sft.template=chatlm"], 2);
     assert!(
         error.contains("stage.sft.template") && error.contains("chatml"),

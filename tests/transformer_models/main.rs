@@ -14,6 +14,7 @@ mod generation;
 mod gpt2;
 mod llama;
 mod mixed;
+mod packed;
 mod roberta;
 mod support;
 mod training;

@@ -72,7 +72,7 @@ impl<L: DecoderLayers> Network for DecoderLm<L> {
 impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor> {
         let wanted = Wanted::Rows(rows.clone());
-        let hidden = self.layers.forward(tape, inputs.ids, &wanted)?;
+        let hidden = self.layers.forward(tape, inputs, &wanted)?;
         self.decode(tape, &hidden)
     }
 
@@ -83,7 +83,7 @@ impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
         targets: &Tensor,
         weights: &Tensor,
     ) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
+        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
         let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
         if self.cap.is_some() {
             return ops::cross_entropy(tape, &self.decode(tape, &flat)?, targets, weights);
@@ -141,7 +141,7 @@ impl<L: DecoderLayers> Classifier for DecoderClassifier<L> {
         let missing = || Error::argument("classify", "last", "missing", expected);
         let last = inputs.last.ok_or_else(missing)?;
         let wanted = Wanted::Rows(last.clone());
-        let hidden = self.layers.forward(tape, inputs.ids, &wanted)?;
+        let hidden = self.layers.forward(tape, inputs, &wanted)?;
         self.score.forward(tape, &hidden)
     }
 }
@@ -182,7 +182,7 @@ impl<L: DecoderLayers> Network for DecoderTagger<L> {
 
 impl<L: DecoderLayers> Tagger for DecoderTagger<L> {
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
+        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
         let dropped = ops::dropout(tape, &hidden, self.dropout)?;
         self.score.forward(tape, &dropped)
     }

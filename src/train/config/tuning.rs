@@ -26,7 +26,10 @@ impl TryFrom<String> for Packing {
     type Error = String;
 
     fn try_from(name: String) -> std::result::Result<Packing, String> {
-        let able = |kind: &BlockType| kind.float_type().is_none() && kind.packs();
+        let able = |kind: &BlockType| {
+            // Double quantisation has a key of its own.
+            kind.float_type().is_none() && kind.packs() && *kind != BlockType::Nf4Double
+        };
         let found = BlockType::named(&name).filter(able);
         found.map(Packing).ok_or_else(|| {
             let names = BlockType::all().filter(able);
@@ -66,6 +69,8 @@ pub struct Lora {
     /// their file has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Packing>,
+    /// With `base = "nf4"`: pack the scales as well (ibid., as `bnb_4bit_use_double_quant`).
+    pub double_quant: bool,
     /// Which of q, k and v an adapter on a layer that makes all three acts on, as "qv"; absent: all.
     pub rows: Option<String>,
 }
@@ -82,7 +87,18 @@ impl Default for Lora {
             rslora: false,
             modules_to_save: Vec::new(),
             base: None,
+            double_quant: false,
             rows: None,
         }
+    }
+}
+
+impl Lora {
+    /// What the frozen matrices are packed in, where that is asked for.
+    pub fn packing(&self) -> Option<BlockType> {
+        self.base.map(|Packing(kind)| match self.double_quant {
+            true => BlockType::Nf4Double,
+            false => kind,
+        })
     }
 }
