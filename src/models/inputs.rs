@@ -21,6 +21,8 @@ pub struct Tokens<'a> {
     pub last: Option<&'a RowSelection>,
     /// Several sequences in each row, for decoders; `None`: one.
     pub segments: Option<&'a Segments>,
+    /// α of the noise on decoders' embeddings while training, evenly from −α / √(T·C) to that; 0: none.
+    pub noise: f32,
 }
 
 impl<'a> Tokens<'a> {
@@ -32,6 +34,7 @@ impl<'a> Tokens<'a> {
             lens,
             last: None,
             segments: None,
+            noise: 0.0,
         }
     }
 }

@@ -161,6 +161,7 @@ impl Feed {
                 Some(Slot::Segments(segments)) => Some(segments),
                 _ => None,
             },
+            noise: 0.0,
         })
     }
 }

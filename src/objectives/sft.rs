@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::classify::check_smoothing;
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
-use super::{Labelled, Objective, WrongOption, check_length};
+use super::{Labelled, Objective, WrongOption, check_length, require};
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::Network;
+use crate::models::{Network, Tokens};
 use crate::tensor::{Tape, Tensor};
 use crate::text::chat::{ChatBatch, ChatBatches, ChatDocuments, ChatOptions, Learn};
 
@@ -27,6 +28,10 @@ pub struct Sft {
     pub learn: Learn,
     /// Several conversations in a row, none of which sees another.
     pub packing: bool,
+    /// Share of a token's probability that is spread evenly over all.
+    pub label_smoothing: f32,
+    /// α of the noise on embeddings (Jain et al. 2024, NEFTune); 0: none.
+    pub neftune_noise_alpha: f32,
 }
 
 /// What names the model's own template.
@@ -44,6 +49,8 @@ impl Default for Sft {
             template: OWN.into(),
             learn: Learn::default(),
             packing: false,
+            label_smoothing: 0.0,
+            neftune_noise_alpha: 0.0,
         }
     }
 }
@@ -75,7 +82,14 @@ impl Objective for Sft {
     }
 
     fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)
+        check_length("max_len", self.max_len)?;
+        check_smoothing(self.label_smoothing)?;
+        let alpha = self.neftune_noise_alpha;
+        require(
+            alpha >= 0.0 && alpha.is_finite(),
+            "neftune_noise_alpha",
+            "should be a number, 0 or more",
+        )
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -150,6 +164,17 @@ impl Criterion for Answers {
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let model = able(network.as_causal_lm(), Sft::NAME)?;
         let (targets, weights) = feed.targets("targets")?;
-        model.loss(tape, &feed.tokens()?, targets, weights)
+        let inputs = Tokens {
+            noise: self.options.neftune_noise_alpha,
+            ..feed.tokens()?
+        };
+        let smoothing = self.options.label_smoothing;
+        model.smoothed_loss(tape, &inputs, [targets, weights], smoothing)
+    }
+
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        let model = able(network.as_causal_lm(), Sft::NAME)?;
+        let (targets, weights) = feed.targets("targets")?;
+        Ok(vec![model.loss(tape, &feed.tokens()?, targets, weights)?])
     }
 }

@@ -14,6 +14,7 @@ mod generation;
 mod gpt2;
 mod llama;
 mod mixed;
+mod noise;
 mod packed;
 mod roberta;
 mod support;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use melos::device::Gpu;
 use melos::hub::Head;
 use melos::models::{Dropouts, Network, Tokens, read_config};
 use melos::nn::{Segments, Vars};
@@ -31,6 +32,8 @@ const MODELS: [&str; 9] = [
 ];
 
 struct Model {
+    /// Each call of `gpu` makes a queue of its own.
+    gpu: Gpu,
     network: Box<dyn Network>,
     store: ParamStore,
     vocabulary: u32,
@@ -52,8 +55,10 @@ fn model(name: &str) -> Model {
     });
     let vars = Vars::new();
     let network = config.build(&vars, Head::CausalLm).unwrap();
-    let store = vars.store(&gpu(), 3, |_| 1.0).unwrap();
+    let gpu = gpu();
+    let store = vars.store(&gpu, 3, |_| 1.0).unwrap();
     Model {
+        gpu,
         network,
         store,
         vocabulary: config.vocab_size() as u32,
@@ -68,20 +73,20 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(ids: &[u32], starts: Option<&[u32]>) -> Batch {
-        let (gpu, rows) = (gpu(), ids.len() / TIME);
-        let tokens = |ids: &[u32]| TokenIds::from_host(&gpu, rows, TIME, ids).unwrap();
+    fn new(gpu: &Gpu, ids: &[u32], starts: Option<&[u32]>) -> Batch {
+        let rows = ids.len() / TIME;
+        let tokens = |ids: &[u32]| TokenIds::from_host(gpu, rows, TIME, ids).unwrap();
         let segments = starts.map(|starts| {
             let places = starts.iter().enumerate();
             let places: Vec<u32> = places.map(|(t, start)| (t % TIME) as u32 - start).collect();
             Segments {
                 positions: tokens(&places),
-                starts: Tensor::from_slice(&gpu, [starts.len()], starts).unwrap(),
+                starts: Tensor::from_slice(gpu, [starts.len()], starts).unwrap(),
             }
         });
         Batch {
             ids: tokens(ids),
-            lens: Tensor::from_slice(&gpu, [rows], &vec![TIME as u32; rows]).unwrap(),
+            lens: Tensor::from_slice(gpu, [rows], &vec![TIME as u32; rows]).unwrap(),
             segments,
         }
     }
@@ -119,24 +124,24 @@ fn sequences_of_a_row_have_the_logits_that_they_have_alone() {
         let lm = model.network.as_causal_lm().unwrap();
         let logits = |batch: &Batch, from: usize, length: usize| {
             let rows: Vec<u32> = (from..from + length).map(|t| t as u32).collect();
-            let selection = RowSelection::empty(&gpu(), TIME, length).unwrap();
+            let selection = RowSelection::empty(&model.gpu, TIME, length).unwrap();
             selection.write(&rows).unwrap();
-            let tape = Tape::inference(&gpu());
+            let tape = Tape::inference(&model.gpu);
             let logits = lm.logits(&tape, &batch.tokens(), &selection).unwrap();
             logits.to_vec::<f32>().unwrap()
         };
         let all = sequences(model.vocabulary);
         let (row, starts) = packed(&all);
-        let together = Batch::new(&row, Some(&starts));
+        let together = Batch::new(&model.gpu, &row, Some(&starts));
         for ((start, length), ids) in SEQUENCES.iter().zip(&all) {
             let mut alone = vec![5; TIME];
             alone[..*length].copy_from_slice(ids);
-            let alone = logits(&Batch::new(&alone, None), 0, *length);
+            let alone = logits(&Batch::new(&model.gpu, &alone, None), 0, *length);
             let found = logits(&together, *start, *length);
             assert_same_bits(&format!("{name} at {start}"), &found, &alone);
             if *start > 0 {
                 // They would see each other otherwise.
-                let mixed = logits(&Batch::new(&row, None), *start, *length);
+                let mixed = logits(&Batch::new(&model.gpu, &row, None), *start, *length);
                 assert!(mixed != alone, "{name} at {start}");
             }
         }
@@ -147,7 +152,7 @@ fn sequences_of_a_row_have_the_logits_that_they_have_alone() {
 fn what_is_learned_of_a_row_is_what_is_learned_of_its_sequences() {
     for name in MODELS {
         let model = model(name);
-        let gpu = gpu();
+        let gpu = &model.gpu;
         let lm = model.network.as_causal_lm().unwrap();
         let all = sequences(model.vocabulary);
         let total: usize = SEQUENCES.iter().map(|(_, length)| length - 1).sum();
@@ -164,10 +169,10 @@ fn what_is_learned_of_a_row_is_what_is_learned_of_its_sequences() {
                 }
             };
             let weights: Vec<f32> = targets.iter().map(counts).collect();
-            let weights = Tensor::from_slice(&gpu, [weights.len()], &weights).unwrap();
-            let targets = Tensor::from_slice(&gpu, [targets.len()], targets).unwrap();
-            let state = StepState::new(&gpu, 1).unwrap();
-            let tape = Tape::training(&gpu, state.tensor());
+            let weights = Tensor::from_slice(gpu, [weights.len()], &weights).unwrap();
+            let targets = Tensor::from_slice(gpu, [targets.len()], targets).unwrap();
+            let state = StepState::new(gpu, 1).unwrap();
+            let tape = Tape::training(gpu, state.tensor());
             let loss = lm.loss(&tape, &batch.tokens(), &targets, &weights).unwrap();
             tape.backward(&loss).unwrap();
             let specs = model.store.specs();
@@ -186,8 +191,8 @@ fn what_is_learned_of_a_row_is_what_is_learned_of_its_sequences() {
             apart[n * TIME..n * TIME + length].copy_from_slice(ids);
             next(ids, &mut of_apart[n * TIME..]);
         }
-        let (loss, grads) = learned(&Batch::new(&row, Some(&starts)), &targets);
-        let (wanted, of_wanted) = learned(&Batch::new(&apart, None), &of_apart);
+        let (loss, grads) = learned(&Batch::new(&model.gpu, &row, Some(&starts)), &targets);
+        let (wanted, of_wanted) = learned(&Batch::new(&model.gpu, &apart, None), &of_apart);
         assert_near(name, &loss, &cast(&wanted), tolerance::TRANSFORMER);
         for ((of, got), (_, want)) in grads.iter().zip(&of_wanted) {
             let what = format!("{name}: {of}");

@@ -76,19 +76,21 @@ impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
         self.decode(tape, &hidden)
     }
 
-    fn loss(
+    fn smoothed_loss(
         &self,
         tape: &Tape,
         inputs: &Tokens<'_>,
-        targets: &Tensor,
-        weights: &Tensor,
+        [targets, weights]: [&Tensor; 2],
+        smoothing: f32,
     ) -> Result<Tensor> {
         let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
         let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
         if self.cap.is_some() {
-            return ops::cross_entropy(tape, &self.decode(tape, &flat)?, targets, weights);
+            let logits = self.decode(tape, &flat)?;
+            return ops::smoothed_cross_entropy(tape, &logits, targets, weights, smoothing);
         }
-        ops::linear_cross_entropy(tape, &flat, &self.decoder.get()?, None, targets, weights)
+        let layer = (&self.decoder.get()?, None);
+        ops::smoothed_linear_cross_entropy(tape, &flat, layer, targets, weights, smoothing)
     }
 
     fn writer<'a>(

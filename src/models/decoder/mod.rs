@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::models::inputs::Tokens;
 use crate::models::network::Network;
 use crate::nn::{Param, Segments, Wanted};
-use crate::ops::TokenIds;
+use crate::ops::{self, TokenIds};
 use crate::tensor::{Tape, Tensor};
 
 /// One layer of a decoder.
@@ -151,6 +151,8 @@ pub trait DecoderLayers: Network {
     fn forward(&self, tape: &Tape, inputs: &Tokens<'_>, wanted: &Wanted) -> Result<Tensor> {
         let (stack, segments) = (self.stack(), inputs.segments);
         let first = self.embedded(tape, inputs.ids, segments)?;
+        let [_, steps, width] = first.dims3("decoder", "embeddings")?;
+        let first = ops::noise(tape, &first, inputs.noise / ((steps * width) as f32).sqrt())?;
         let last = (0..stack.count()).try_fold(first, |x, index| {
             let wanted = wanted.of_layer(index, stack.count());
             stack.layer(tape, index, &x, segments, wanted)
