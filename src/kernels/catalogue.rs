@@ -182,6 +182,7 @@ kernels! {
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"
+        "noise"
     }
     "elementwise" {
         "axpy"
