@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::BlockType;
-use crate::hub::adapter::Targets;
+use crate::hub::adapter::{Bias, Targets};
 
 /// How often one more layer is trained, from the top down (Howard & Ruder 2018, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,17 @@ impl From<Packing> for String {
     }
 }
 
+/// How A of an adapter begins; B is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraInit {
+    /// Uniform in ±1/√I, as PEFT's usual one.
+    #[default]
+    Uniform,
+    /// Normal with a standard deviation of 1 / r.
+    Gaussian,
+}
+
 /// A low-rank adapter (Hu et al. 2021), with PEFT's options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -65,6 +76,10 @@ pub struct Lora {
     pub rslora: bool,
     /// Layers that are trained whole and saved with the adapter; a new head always is.
     pub modules_to_save: Vec<String>,
+    /// Biases that are trained along: of no layer, of all, of those that are adapted.
+    pub bias: Bias,
+    /// How A begins.
+    pub init: LoraInit,
     /// What the frozen matrices are packed in, as "nf4" or "q8_0" (Dettmers et al. 2023, QLoRA); absent: as
     /// their file has them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +101,8 @@ impl Default for Lora {
             alpha_pattern: BTreeMap::new(),
             rslora: false,
             modules_to_save: Vec::new(),
+            bias: Bias::None,
+            init: LoraInit::Uniform,
             base: None,
             double_quant: false,
             rows: None,
