@@ -13,6 +13,7 @@ made BUILD/ask.
                         gguf package or, where that does not pack them, by llama.cpp
     NAME.gguf           a model of random numbers, written by convert_hf_to_gguf.py; gpt2 and llama have a
                         tokeniser, of byte pairs and of SentencePiece's kind
+    llama_lora.gguf     the adapter of tests/fixtures/hf/llama_lora, written by convert_lora_to_gguf.py
     logits.safetensors  NAME.ids (T) and NAME.logits (4, V) of the last four by transformers, from the file's weights and the
                         configuration that it was made from
     tokens.json         texts, and their ids by llama.cpp: `llama`, and byte pairs by the names of their ways to
@@ -238,6 +239,13 @@ def models():
     save_file(logits, OUT / "logits.safetensors")
 
 
+def adapters():
+    hf = OUT.parent / "hf"
+    command = [sys.executable, SOURCE / "convert_lora_to_gguf.py", "--base", hf / "llama_lm", "--outtype", "f32"]
+    command += ["--outfile", OUT / "llama_lora.gguf", hf / "llama_lora"]
+    subprocess.run(command, check=True, cwd=SOURCE)
+
+
 def names():
     out = {}
     for name, (config, _) in MODELS.items():
@@ -258,3 +266,4 @@ if __name__ == "__main__":
     models()
     tokens()
     names()
+    adapters()

@@ -41,6 +41,10 @@ fn attention_dkv(
     for (var head = first_head; head < first_head + p.group; head++) {
         let sequence = batch * p.heads + head;
         for (var t0 = earliest / 32u * 32u; t0 < end; t0 += 32u) {
+            // Later queries begin later still.
+            if p.has_starts != 0u && unseen(batch, vec4<u32>(t0), valid).x > tile + 31u {
+                break;
+            }
             var f = array<vec4<f32>, 4>();
             var g = array<vec4<f32>, 4>();
             let t = t0 + 4u * c;
@@ -65,7 +69,7 @@ fn attention_dkv(
             for (var j = 0u; j < 4u; j++) {
                 let query = vec4<u32>(t + j);
                 let high = select(vec4<u32>(0u), seen(query, valid), query < vec4<u32>(p.queries));
-                let sees = between(columns(s), unseen(query, valid), high);
+                let sees = between(columns(s), unseen(batch, query, valid), high);
                 let at = 2u * (sequence * p.queries + min(t + j, p.queries - 1u));
                 let probability = power(scores(f[j]) - stats[at]);
 #if DROPOUT

@@ -46,6 +46,10 @@ fn attention_dkv_subgroup(
     for (var head = first_head; head < first_head + p.group; head++) {
         let sequence = batch * p.heads + head;
         for (var t = earliest / 8u * 8u; t < end; t += 8u) {
+            // Later queries begin later still.
+            if p.has_starts != 0u && unseen(batch, vec4<u32>(t), valid).x > tile + 31u {
+                break;
+            }
             var f = array<vec4<f32>, 8>();
             var g = array<vec4<f32>, 8>();
             let q_lo = q_place(batch, head, t + row);
@@ -74,7 +78,7 @@ fn attention_dkv_subgroup(
             for (var j = 0u; j < 8u; j++) {
                 let query = vec4<u32>(t + j);
                 let high = select(vec4<u32>(0u), seen(query, valid), query < vec4<u32>(p.queries));
-                let sees = between(columns(s), unseen(query, valid), high);
+                let sees = between(columns(s), unseen(batch, query, valid), high);
                 let probability = power(scores(f[j]) - lses[j]);
 #if DROPOUT
                 // A block of random bits serves a pair of queries.

@@ -29,9 +29,9 @@ fn attention_dq(
     let c = lid % 8u;
     let t = tile + r * 4u;
     let valid = valid_keys(batch);
-    let low = unseen(columns(t), valid);
+    let low = unseen(batch, columns(t), valid);
     let high = seen(columns(t), valid);
-    let begin = unseen(vec4<u32>(tile), valid).x / 32u * 32u;
+    let begin = unseen(batch, vec4<u32>(tile), valid).x / 32u * 32u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let query = tile + 4u * c;
     let at = 2u * (sequence * p.queries + min(columns(t), vec4<u32>(p.queries - 1u)));

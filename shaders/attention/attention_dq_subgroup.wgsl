@@ -30,9 +30,9 @@ fn attention_dq_subgroup(
     let sequence = batch * p.heads + head;
     let t = tile + lid * 4u;
     let valid = valid_keys(batch);
-    let low = unseen(columns(t), valid);
+    let low = unseen(batch, columns(t), valid);
     let high = seen(columns(t), valid);
-    let begin = unseen(vec4<u32>(tile), valid).x / 8u * 8u;
+    let begin = unseen(batch, vec4<u32>(tile), valid).x / 8u * 8u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
         q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));

@@ -1,7 +1,8 @@
 // Attention, tiled with online softmax, over workgroup memory.
 //
 //   o[t] = sum_s drop(softmax_s(scale q[t] . k[s])) v[s],   lse[t] = log2 sum_s 2^(log2(e) scale q[t] . k[s])
-//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t;
+//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t
+//   and, with starts, begins at starts[b, t] or later;
 //   o = 0 where there is none; SOFTCAP: cap tanh(score / cap) for each score
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
@@ -34,9 +35,9 @@ fn attention_fwd(
     let c = lid % 8u;
     let t = tile + r * 4u;
     let valid = valid_keys(batch);
-    let low = unseen(columns(t), valid);
+    let low = unseen(batch, columns(t), valid);
     let high = seen(columns(t), valid);
-    let begin = unseen(vec4<u32>(tile), valid).x / 32u * 32u;
+    let begin = unseen(batch, vec4<u32>(tile), valid).x / 32u * 32u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     // What this invocation fetches of a slice: four rows from 4 c on, four columns from 4 r on.
     let rows = array<u32, 4>(q_place(batch, head, tile + 4u * c), q_place(batch, head, tile + 4u * c + 1u),

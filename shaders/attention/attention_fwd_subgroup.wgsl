@@ -1,7 +1,8 @@
 // Attention, tiled with online softmax, by subgroup broadcast.
 //
 //   o[t] = sum_s drop(softmax_s(scale q[t] . k[s])) v[s],   lse[t] = log2 sum_s 2^(log2(e) scale q[t] . k[s])
-//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t;
+//   over the keys s < lens[b] and, if causal, those of a window that ends at max(lens[b] - T, 0) + t
+//   and, with starts, begins at starts[b, t] or later;
 //   o = 0 where there is none; SOFTCAP: cap tanh(score / cap) for each score
 //
 // Source: Dao 2023, "FlashAttention-2", algorithm 1; online softmax: Milakov and Gimelshein 2018.
@@ -32,9 +33,9 @@ fn attention_fwd_subgroup(
     let sequence = batch * p.heads + head;
     let t = tile + lid * 4u;
     let valid = valid_keys(batch);
-    let low = unseen(columns(t), valid);
+    let low = unseen(batch, columns(t), valid);
     let high = seen(columns(t), valid);
-    let begin = unseen(vec4<u32>(tile), valid).x / 8u * 8u;
+    let begin = unseen(batch, vec4<u32>(tile), valid).x / 8u * 8u;
     let end = seen(vec4<u32>(min(tile + 32u, p.queries) - 1u), valid).x;
     let rows = array<u32, 4>(q_place(batch, head, t), q_place(batch, head, t + 1u),
         q_place(batch, head, t + 2u), q_place(batch, head, t + 3u));

@@ -45,6 +45,17 @@ fn scale_and_least(at: u32, j: u32) -> vec2<f32> {
     return vec2<f32>(vec2<u32>(low & 15u, low >> 4u) | (high << vec2<u32>(4u)));
 }
 
+// What a byte stands for among scales (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization"):
+// a sign, the power of ten by the highest bit, the middle of a step by the bits below.
+fn dynamic(code: u32) -> f32 {
+    let from_zero = abs(i32(code) - 127);
+    let power = firstLeadingBit(u32(max(from_zero, 1)));
+    let mantissa = (f32(from_zero) + 0.5) / f32(1u << power) - 1.0;
+    var tens = array<f32, 8>(1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1.0);
+    let value = select(tens[power] * (0.1 + 0.9 * mantissa), 1.0, code == 255u);
+    return f32(sign(i32(code) - 127)) * value;
+}
+
 // Sixteen `part` of the block that begins at byte `at`.
 fn sixteen(at: u32, part: u32) -> Sixteen {
     var s = Sixteen();
@@ -100,9 +111,14 @@ fn sixteen(at: u32, part: u32) -> Sixteen {
             s.high = at + 128u + half * 32u + in_quarter;
             s.high_shift = 2u * quarter;
         }
-        default: {
+        case 10u: {
             s.d = bitcast<f32>(word_at(at));
             s.low = at + 4u + 8u * part;
+        }
+        default: {
+            let scale = dynamic(byte_at(at + 8u + part / 4u));
+            s.d = bitcast<f32>(word_at(at)) * scale + bitcast<f32>(word_at(at + 4u));
+            s.low = at + 24u + 8u * part;
         }
     }
     return s;

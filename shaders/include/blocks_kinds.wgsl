@@ -1,12 +1,13 @@
-// Numbers packed in blocks that share a scale, as llama.cpp has them (KIND 0 to 9), and NF4 (10).
+// Numbers packed in blocks that share a scale, as llama.cpp has them (KIND 0 to 9), NF4 (10), and NF4 whose
+// scales are bytes (11).
 //
 // Sixteen numbers that follow each other share a scale and a shift in every kind: value = d q + m, with
 // q from up to four bits of one byte and one or two of another. NF4: d times one of sixteen values.
-#const KIND: u32 // 0: Q8_0, 1: Q4_0, 2: Q4_1, 3: Q5_0, 4: Q5_1, 5: Q2_K, 6: Q3_K, 7: Q4_K, 8: Q5_K, 9: Q6_K, 10: NF4
+#const KIND: u32 // 0: Q8_0, 1: Q4_0, 2: Q4_1, 3: Q5_0, 4: Q5_1, 5: Q2_K, 6: Q3_K, 7: Q4_K, 8: Q5_K, 9: Q6_K, 10: NF4, 11: NF4_DOUBLE
 
 // Sixteens of a block, and its bytes.
-const SIXTEENS = array<u32, 11>(2u, 2u, 2u, 2u, 2u, 16u, 16u, 16u, 16u, 16u, 4u)[KIND];
-const BLOCK = array<u32, 11>(34u, 18u, 20u, 22u, 24u, 84u, 110u, 144u, 176u, 210u, 36u)[KIND];
+const SIXTEENS = array<u32, 12>(2u, 2u, 2u, 2u, 2u, 16u, 16u, 16u, 16u, 16u, 4u, 64u)[KIND];
+const BLOCK = array<u32, 12>(34u, 18u, 20u, 22u, 24u, 84u, 110u, 144u, 176u, 210u, 36u, 536u)[KIND];
 
 // The f16 in the low bits, which is finite. By its bits: not every naga has unpack2x16float, and some
 // devices take denormal numbers for 0.

@@ -1,14 +1,16 @@
 //! The ways in which frozen weights are packed: blocks of 32 or 256 numbers that share a scale, as in GGUF,
 //! read bit for bit as its Python package reads them, and written as it, or llama.cpp, writes them; and
-//! blocks of 64, NF4.
+//! blocks of 64, NF4, whose scales may be packed as well.
 
 mod float;
 mod k;
 mod k_quantise;
 mod legacy;
 mod nf4;
+mod nf4_double;
 
 pub use float::FloatType;
+pub(crate) use nf4_double::{DYNAMIC, joined};
 
 use half::f16;
 use rayon::prelude::*;
@@ -34,10 +36,11 @@ pub enum BlockType {
     Q5K,
     Q6K,
     Nf4,
+    Nf4Double,
 }
 
 /// Type, its number in GGUF, its name, numbers and bytes of a block.
-const TYPES: [(BlockType, Option<u32>, &str, usize, usize); 14] = [
+const TYPES: [(BlockType, Option<u32>, &str, usize, usize); 15] = [
     (BlockType::F32, Some(0), "F32", 1, 4),
     (BlockType::F16, Some(1), "F16", 1, 2),
     (BlockType::Bf16, Some(30), "BF16", 1, 2),
@@ -52,6 +55,7 @@ const TYPES: [(BlockType, Option<u32>, &str, usize, usize); 14] = [
     (BlockType::Q5K, Some(13), "Q5_K", 256, 176),
     (BlockType::Q6K, Some(14), "Q6_K", 256, 210),
     (BlockType::Nf4, None, "NF4", 64, 36),
+    (BlockType::Nf4Double, None, "NF4_DOUBLE", 1024, 536),
 ];
 
 /// Types of llama.cpp that are not read.
@@ -82,7 +86,7 @@ const OTHERS: [(u32, &str); 22] = [
 
 impl BlockType {
     /// Those that pack several numbers, in the order by which the kernels number them.
-    pub const PACKED: [BlockType; 11] = [
+    pub const PACKED: [BlockType; 12] = [
         BlockType::Q8_0,
         BlockType::Q4_0,
         BlockType::Q4_1,
@@ -94,6 +98,7 @@ impl BlockType {
         BlockType::Q5K,
         BlockType::Q6K,
         BlockType::Nf4,
+        BlockType::Nf4Double,
     ];
 
     /// The type with this number in files, or what is known of a number that is none.
@@ -134,9 +139,17 @@ impl BlockType {
         BlockType::all().find(|kind| plain(kind.name()) == plain(name))
     }
 
-    /// Numbers of a block; a row of a tensor is whole blocks.
+    /// Numbers of a block.
     pub fn elements(self) -> usize {
         self.row().3
+    }
+
+    /// What the length of a tensor's rows is a multiple of: a block, but where blocks run on across rows.
+    pub fn row_unit(self) -> usize {
+        match self {
+            BlockType::Nf4Double => nf4_double::SHARE,
+            _ => self.elements(),
+        }
     }
 
     /// Bytes of a block.
@@ -144,10 +157,10 @@ impl BlockType {
         self.row().4
     }
 
-    /// Bytes of so many numbers, which are whole blocks; `None` where they are not, or too many.
+    /// Bytes of so many numbers, which are whole rows; `None` where they are not, or too many.
     pub fn bytes_of(self, elements: usize) -> Option<usize> {
-        let blocks = elements / self.elements();
-        let whole = elements.is_multiple_of(self.elements());
+        let blocks = elements.div_ceil(self.elements());
+        let whole = elements.is_multiple_of(self.row_unit());
         whole.then(|| blocks.checked_mul(self.bytes())).flatten()
     }
 
@@ -166,13 +179,14 @@ impl BlockType {
         !matches!(self, BlockType::Q2K | BlockType::Q3K)
     }
 
-    /// Where in a block the numbers stand that scale all others, in f16 but NF4's, which is an f32.
+    /// Where in a block the numbers stand that scale all others, in f16 but NF4's, which are f32.
     pub fn scales(self) -> &'static [usize] {
         match self {
             BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
             BlockType::Q2K => &[80, 82],
             BlockType::Q3K => &[108],
             BlockType::Q6K => &[208],
+            BlockType::Nf4Double => &[0, 4],
             _ => &[0],
         }
     }
@@ -180,7 +194,9 @@ impl BlockType {
     /// The first number among those that scale blocks which is infinite or none; of packed types.
     pub fn not_finite(self, bytes: &[u8]) -> Option<f32> {
         let of = |block: &[u8], at: usize| match self {
-            BlockType::Nf4 => f32::from_le_bytes([block[0], block[1], block[2], block[3]]),
+            BlockType::Nf4 | BlockType::Nf4Double => {
+                f32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+            }
             _ => half_at(block, at),
         };
         let blocks = bytes.chunks_exact(self.bytes());
@@ -205,11 +221,12 @@ impl BlockType {
         values
     }
 
-    /// Numbers as whole blocks of this type: as many of them as blocks need. `None` for a type that is
+    /// Numbers as whole blocks of this type: as many of them as rows need. `None` for a type that is
     /// only read.
     pub fn quantise(self, values: &[f32]) -> Option<Vec<u8>> {
         match self {
             BlockType::Q2K | BlockType::Q3K => return None,
+            BlockType::Nf4Double => return Some(nf4_double::pack(values)),
             BlockType::F32 | BlockType::F16 | BlockType::Bf16 => {
                 return Some(self.float_type()?.encode(values));
             }
@@ -241,6 +258,7 @@ impl BlockType {
             BlockType::Q5K => k::unpack_q5(block, out),
             BlockType::Q6K => k::unpack_q6(block, out),
             BlockType::Nf4 => nf4::unpack(block, out),
+            BlockType::Nf4Double => nf4_double::unpack(block, out),
         }
     }
 
@@ -255,10 +273,16 @@ impl BlockType {
             BlockType::Q5K => k_quantise::pack_q5(values, block),
             BlockType::Q6K => k_quantise::pack_q6(values, block),
             BlockType::Nf4 => nf4::pack(values, block),
-            BlockType::F32 | BlockType::F16 | BlockType::Bf16 | BlockType::Q2K | BlockType::Q3K => {
-            }
+            // Not packed, or not block by block.
+            BlockType::F32 | BlockType::F16 | BlockType::Bf16 => {}
+            BlockType::Q2K | BlockType::Q3K | BlockType::Nf4Double => {}
         }
     }
+}
+
+/// The values of NF4's steps.
+pub(crate) fn nf4_values() -> &'static [f32] {
+    &nf4::VALUES
 }
 
 /// The f16 at a place of a block.
@@ -309,6 +333,7 @@ mod tests {
             (BlockType::Q6K, 64.0),
             // Its steps are widest at the ends.
             (BlockType::Nf4, 6.5),
+            (BlockType::Nf4Double, 6.5),
         ] {
             let bytes = kind.quantise(&values).unwrap();
             assert_eq!(Some(bytes.len()), kind.bytes_of(values.len()));

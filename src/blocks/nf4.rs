@@ -3,7 +3,7 @@
 //! as in bitsandbytes.
 
 /// The values (ibid., appendix E).
-const VALUES: [f32; 16] = [
+pub(super) const VALUES: [f32; 16] = [
     -1.0,
     -0.696_192_8,
     -0.525_073_05,
@@ -25,25 +25,54 @@ const VALUES: [f32; 16] = [
 pub(super) fn unpack(block: &[u8], out: &mut [f32]) {
     let (scale, steps) = block.split_at(4);
     let scale = f32::from_le_bytes([scale[0], scale[1], scale[2], scale[3]]);
+    unpack_steps(steps, scale, out);
+}
+
+pub(super) fn pack(values: &[f32], block: &mut [u8]) {
+    let (scale, steps) = block.split_at_mut(4);
+    scale.copy_from_slice(&pack_steps(values, steps).to_le_bytes());
+}
+
+/// Numbers that have this scale.
+pub(super) fn unpack_steps(steps: &[u8], scale: f32, out: &mut [f32]) {
     for (pair, byte) in out.chunks_exact_mut(2).zip(steps) {
         pair[0] = VALUES[usize::from(byte >> 4)] * scale;
         pair[1] = VALUES[usize::from(byte & 15)] * scale;
     }
 }
 
-pub(super) fn pack(values: &[f32], block: &mut [u8]) {
-    let most = values.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-    let inverse = if most == 0.0 { 0.0 } else { 1.0 / most };
-    let (scale, steps) = block.split_at_mut(4);
-    scale.copy_from_slice(&most.to_le_bytes());
+/// Packs numbers by the largest of them, which it returns.
+pub(super) fn pack_steps(values: &[f32], steps: &mut [u8]) -> f32 {
+    let most = largest(values);
+    let inverse = 1.0 / most.max(LEAST);
     for (byte, pair) in steps.iter_mut().zip(values.chunks_exact(2)) {
-        *byte = nearest(pair[0] * inverse) << 4 | nearest(pair[1] * inverse);
+        let step = |x: f32| nearest(&VALUES, (x * inverse).clamp(-1.0, 1.0)) as u8;
+        *byte = step(pair[0]) << 4 | step(pair[1]);
     }
+    most
 }
 
-/// The step whose value is nearest; of two as near, the lower.
-fn nearest(x: f32) -> u8 {
+/// What numbers are divided by at least, in bitsandbytes.
+pub(super) const LEAST: f32 = 1e-38;
+
+/// The largest, whatever its sign.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most: f32, x| most.max(x.abs()))
+}
+
+/// The place of the value that is nearest, of values that rise; of two as near, the lower.
+pub(super) fn nearest(values: &[f32], x: f32) -> usize {
     // A value is taken up to half of the way to the next.
-    let middle = |pair: &[f32]| (pair[0] + pair[1]) / 2.0;
-    VALUES.windows(2).filter(|pair| x > middle(pair)).count() as u8
+    let places = values.len() - 1;
+    let beyond = |at: usize| x > (values[at] + values[at + 1]) / 2.0;
+    let (mut low, mut high) = (0, places);
+    while low < high {
+        let middle = (low + high) / 2;
+        if beyond(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }

@@ -1,6 +1,6 @@
 //! `melos convert`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -8,7 +8,7 @@ use super::choice::choice;
 use super::output;
 use crate::error::{Error, Result};
 use crate::hub::gguf::{self, Quant};
-use crate::hub::{self, Checkpoint, FloatType, SaveOptions};
+use crate::hub::{self, Checkpoint, FloatType, SaveOptions, adapter};
 use crate::models;
 use crate::train::run::model_of_run;
 
@@ -18,7 +18,8 @@ use crate::train::run::model_of_run;
 /// ends in .gguf is a file for llama.cpp and what is built on it.
 #[derive(Debug, Args)]
 pub struct Convert {
-    /// Model folder, run folder, .safetensors file with its config.json beside it, or .gguf file.
+    /// Model folder, run folder, .safetensors file with its config.json beside it, .gguf file; or an adapter's
+    /// folder or .gguf file, which becomes the other.
     input: PathBuf,
     /// Folder to write, which must be new or empty; or a new file, NAME.gguf.
     out: PathBuf,
@@ -26,6 +27,9 @@ pub struct Convert {
     /// q5_k_m, q6_k [default: the input's element type].
     #[arg(long, value_name = "TYPE", value_parser = parse_quant)]
     quant: Option<Quant>,
+    /// The model that an adapter is for [default: the one that the adapter's folder names].
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
     /// Class of transformers to write: the tensors that it does not have are left out [default: the
@@ -71,8 +75,22 @@ enum Prefix {
 
 impl Convert {
     pub(super) fn run(self) -> Result<()> {
-        let input = models::open(&model_of_run(&self.input)?)?;
-        if gguf::is_gguf(&self.out) {
+        let folder = model_of_run(&self.input)?;
+        let into_file = gguf::is_gguf(&self.out);
+        if into_file && models::is_adapter(&folder) {
+            return self.adapter_into_file(&folder);
+        }
+        if gguf::is_gguf(&folder) && gguf::is_adapter_file(&folder)? {
+            return self.adapter_of_file(&folder);
+        }
+        if self.base.is_some() {
+            return Err(Error::value(
+                "--base",
+                "is for adapters from and into .gguf files",
+            ));
+        }
+        let input = models::open(&folder)?;
+        if into_file {
             return self.gguf(&input);
         }
         if self.quant.is_some() {
@@ -90,17 +108,53 @@ impl Convert {
         output::print(&format!("{report}{class} in {out}\n"))
     }
 
-    fn gguf(&self, input: &Checkpoint) -> Result<()> {
+    /// Refuses options that are for folders of models.
+    fn only_for_models(&self, message: &str) -> Result<()> {
         let given = [
             ("--as", self.architecture.is_some()),
             ("--prefix", self.prefix.is_some()),
             ("--legacy-names", self.legacy_names),
             ("--dtype", self.format.dtype.is_some()),
         ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            let message = "is for folders; a .gguf file's types are --quant";
-            return Err(Error::value(option, message));
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::value(option, message)),
+            None => Ok(()),
         }
+    }
+
+    fn adapter_into_file(&self, folder: &Path) -> Result<()> {
+        self.only_for_adapters()?;
+        let adapter = adapter::read(folder)?;
+        let base = match &self.base {
+            Some(base) => model_of_run(base)?,
+            None => adapter.base_folder()?,
+        };
+        gguf::export_adapter(&models::open(&base)?, &adapter, &self.out)?;
+        output::print(&format!("adapter in {}\n", self.out.display()))
+    }
+
+    fn adapter_of_file(&self, file: &Path) -> Result<()> {
+        self.only_for_adapters()?;
+        let message =
+            "is not set; name the folder or .gguf file of the model that this file adapts";
+        let base = self
+            .base
+            .as_ref()
+            .ok_or_else(|| Error::value("--base", message))?;
+        gguf::import_adapter(&models::open(&model_of_run(base)?)?, file, &self.out)?;
+        output::print(&format!("adapter in {}\n", self.out.display()))
+    }
+
+    fn only_for_adapters(&self) -> Result<()> {
+        let message = "is for models; an adapter's numbers are f32";
+        if self.quant.is_some() {
+            return Err(Error::value("--quant", message));
+        }
+        self.only_for_models(message)
+    }
+
+    fn gguf(&self, input: &Checkpoint) -> Result<()> {
+        self.only_for_models("is for folders; a .gguf file's types are --quant")?;
         let quant = self.quant.unwrap_or_else(|| Quant::of(input.float_type()));
         let report = gguf::export(input, &self.out, quant)?;
         output::print(&format!("{report}{quant} in {}\n", self.out.display()))

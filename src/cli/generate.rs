@@ -15,14 +15,15 @@ use crate::inference::Generator;
 pub struct Generate {
     /// Model folder, an adapter's, a run's (its best model), or a .gguf file.
     model: PathBuf,
-    /// The text to go on with; may be empty.
-    prompt: String,
+    /// The text to go on with; may be empty. Of several each is gone on with, all at once.
+    #[arg(required = true)]
+    prompt: Vec<String>,
     #[command(flatten)]
     sampling: SamplingOptions,
     /// Most tokens to write.
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_tokens: usize,
-    /// One JSON object at the end instead of a stream: prompt and text.
+    /// One JSON object for each prompt at the end instead of a stream: prompt and text.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -33,13 +34,19 @@ impl Generate {
     pub(super) fn run(self) -> Result<()> {
         let model = self.options.open(&self.model, Generator::open)?;
         let sampling = self.sampling.sampling(self.max_tokens);
-        if self.json {
-            let text = model.generate(&self.prompt, &sampling, &mut |_| Ok(()))?;
-            let line = serde_json::json!({ "prompt": self.prompt, "text": text });
-            return output::print_json(&line);
+        if let ([prompt], false) = (&self.prompt[..], self.json) {
+            output::print(prompt)?;
+            model.generate(prompt, &sampling, &mut output::print)?;
+            return output::print("\n");
         }
-        output::print(&self.prompt)?;
-        model.generate(&self.prompt, &sampling, &mut output::print)?;
-        output::print("\n")
+        let texts = model.generate_all(&self.prompt, &sampling, &mut |_, _| Ok(()))?;
+        for (prompt, text) in self.prompt.iter().zip(texts) {
+            if self.json {
+                output::print_json(&serde_json::json!({ "prompt": prompt, "text": text }))?;
+            } else {
+                output::print(&format!("{prompt}{text}\n"))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::inference::Sampling;
 #[derive(Debug, Args)]
 pub struct SamplingOptions {
     /// Always take the most probable token.
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
     greedy: bool,
     /// Logits are divided by it: below 1 safer, above 1 bolder.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
@@ -18,6 +18,9 @@ pub struct SamplingOptions {
     /// Draw among the most probable tokens that have this probability together.
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     top_p: f32,
+    /// Draw among tokens at least so many times as probable as the most probable one, as 0.05; 0: all.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f32,
     /// Make tokens that stand there already so many times less likely.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f32,
@@ -36,6 +39,7 @@ impl SamplingOptions {
             temperature: if self.greedy { 0.0 } else { self.temperature },
             top_k: self.top_k,
             top_p: self.top_p,
+            min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             max_tokens,

@@ -4,7 +4,7 @@
 use super::evidence::Evidence;
 use super::forms::{self, TRANSPOSITIONS, forms};
 use super::operators::attention::{Attend, Layout};
-use super::operators::dropout::Dropout;
+use super::operators::dropout::{Dropout, Noise};
 use super::operators::elementwise::{Concat, FUNCTIONS, OfOne, OfTwo, Sum, apart};
 use super::operators::layout::Slice;
 use super::operators::lora::{self, Adapted};
@@ -148,6 +148,8 @@ fn dropout(gpu: &Gpu) -> Result<Vec<Evidence>> {
     for (n, p) in [(1, 0.5), (257, 0.1), (1028, 0.9)] {
         let x = Data::new(n as u64).peaked(n, 1.0, 20.0);
         all.push(prove(&Dropout(p), gpu, &[input(&[n], x)])?);
+        let x = Data::new(n as u64).normal(n, 0.1);
+        all.push(prove(&Noise(p), gpu, &[input(&[n], x)])?);
     }
     Ok(all)
 }

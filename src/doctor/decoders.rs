@@ -71,14 +71,14 @@ pub(super) fn rotary(gpu: &Gpu) -> Result<Vec<Evidence>> {
     Ok(all)
 }
 
-/// Attention whose keys several heads share, over windows, with bounded scores.
+/// Attention whose keys several heads share, over windows, with bounded scores, of several sequences a row.
 pub(super) fn shared_keys(gpu: &Gpu) -> Result<Vec<Evidence>> {
     let mut all = Vec::new();
     for (layout, [t, heads, kv_heads, width], window, softcap) in [
         (Layout::Packed, [65, 6, 2, 16], None, None),
         (Layout::Separate, [123, 4, 1, 32], Some(19), Some(3.0)),
         (Layout::Packed, [37, 2, 2, 5], Some(64), None),
-        (Layout::Separate, [70, 2, 1, 80], Some(1), Some(30.0)),
+        (Layout::Separate, [70, 2, 1, 80], Some(33), Some(30.0)),
     ] {
         let shape = Attention {
             kv_heads,
@@ -86,6 +86,8 @@ pub(super) fn shared_keys(gpu: &Gpu) -> Result<Vec<Evidence>> {
             window,
             softcap,
             lens: (t > 100).then(|| vec![t as u32, 19]),
+            // In the last, three sequences a row.
+            starts: (t == 70).then(|| (0..2 * t as u32).map(|i| i % 70 / 32 * 32).collect()),
             ..Attention::new(2, t, heads, width)
         };
         let mut op = Attend::new(gpu, shape, 0.0)?;

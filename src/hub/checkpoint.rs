@@ -100,14 +100,14 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     if name == INDEX {
         return open_folder(folder, formats);
     }
-    let file = Weights::Safetensors(TensorFile::open(path)?);
+    let files = Weights::of(vec![TensorFile::open(path)?])?;
     let config = folder.join(CONFIG);
     let config = if config.exists() {
         read_json(&config)?
     } else {
         Value::Null
     };
-    Checkpoint::new(path, config, vec![file], formats)
+    Checkpoint::new(path, config, files, formats)
 }
 
 fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
@@ -129,8 +129,7 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
     } else {
         return Err(bad(without_weights(folder)));
     };
-    let files = files.into_iter().map(Weights::Safetensors).collect();
-    Checkpoint::new(folder, config, files, formats)
+    Checkpoint::new(folder, config, Weights::of(files)?, formats)
 }
 
 /// What is wrong with a folder that has a `config.json` and no weights in a form that is read.
@@ -207,10 +206,16 @@ pub fn read_json(path: &Path) -> Result<Value> {
 impl Checkpoint {
     fn new(
         path: &Path,
-        config: Value,
+        mut config: Value,
         files: Vec<Weights>,
         formats: &[&'static Format],
     ) -> Result<Checkpoint> {
+        if config["quantization_config"]["quant_method"] == "bitsandbytes"
+            && let Some(keys) = config.as_object_mut()
+        {
+            // It says how the files lie, and not what the model is.
+            keys.remove("quantization_config");
+        }
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
             .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
             .collect();
@@ -323,14 +328,14 @@ impl Checkpoint {
         Ok(self.array(name)?.into_values())
     }
 
-    /// A tensor's blocks, row after row, where it is held in a GGUF file and its rows are whole there.
+    /// A tensor's blocks, row after row, where its file holds it in such.
     ///
     /// # Errors
     /// [`Error::TensorFile`] for a damaged file.
     pub fn blocks(&self, name: &str) -> Result<Option<(BlockType, Cow<'_, [u8]>)>> {
-        match self.tensors.get(name).map(|p| (&self.files[p.file], p)) {
-            Some((Weights::Gguf(file), place)) => file.blocks(&place.stored),
-            _ => Ok(None),
+        match self.tensors.get(name) {
+            Some(place) => self.files[place.file].blocks(&place.stored),
+            None => Ok(None),
         }
     }
 

@@ -74,27 +74,39 @@ impl TensorFile {
         Some((info.dtype, &info.shape))
     }
 
+    /// What is wrong with a tensor.
+    pub(super) fn bad(&self, name: &str, problem: impl Into<String>) -> Error {
+        Error::TensorFile {
+            file: self.path.clone(),
+            tensor: Some(name.to_string()),
+            problem: problem.into(),
+        }
+    }
+
+    /// A tensor's type, shape and bytes.
+    ///
+    /// # Errors
+    /// [`Error::TensorFile`] where it is not there.
+    pub(super) fn stored(&self, name: &str) -> Result<(Dtype, &[usize], &[u8])> {
+        let info = self.metadata.info(name);
+        let info = info.ok_or_else(|| self.bad(name, "is not in the file"))?;
+        let (start, end) = info.data_offsets;
+        let bytes = self.map.get(self.start + start..self.start + end);
+        let bytes = bytes.ok_or_else(|| self.bad(name, "lies outside the file; copy it again"))?;
+        Ok((info.dtype, &info.shape, bytes))
+    }
+
     /// A tensor of floats, not yet converted.
     ///
     /// # Errors
     /// [`Error::TensorFile`] where it is not there or holds other numbers.
     pub fn array(&self, name: &str) -> Result<Array<'_>> {
-        let bad = |problem: String| Error::TensorFile {
-            file: self.path.clone(),
-            tensor: Some(name.to_string()),
-            problem,
-        };
-        let info = (self.metadata.info(name)).ok_or_else(|| bad("is not in the file".into()))?;
-        let dtype = FloatType::of(info.dtype).ok_or_else(|| {
-            bad(format!(
-                "holds {:?}; weights are read from F32, F16 and BF16",
-                info.dtype
-            ))
+        let (dtype, shape, bytes) = self.stored(name)?;
+        let float = FloatType::of(dtype).ok_or_else(|| {
+            let problem = format!("holds {dtype:?}; weights are read from F32, F16 and BF16");
+            self.bad(name, problem)
         })?;
-        let (start, end) = info.data_offsets;
-        let bytes = (self.map.get(self.start + start..self.start + end))
-            .ok_or_else(|| bad("lies outside the file; copy it again".into()))?;
-        Ok(Array::stored(&info.shape, dtype, bytes))
+        Ok(Array::stored(shape, float, bytes))
     }
 }
 

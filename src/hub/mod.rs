@@ -19,6 +19,7 @@
 
 pub mod adapter;
 mod array;
+mod bitsandbytes;
 mod checkpoint;
 mod config;
 mod convert;

@@ -1,10 +1,12 @@
 //! A file with the weights of a model, whatever its kind.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use safetensors::Dtype;
 
 use super::array::{Array, FloatType};
+use super::bitsandbytes::{Quantised, is_quantised};
 use super::file::TensorFile;
 use super::gguf::{BlockType, GgufModel};
 use crate::error::Result;
@@ -49,13 +51,23 @@ impl ElementType {
 pub(super) enum Weights {
     Safetensors(TensorFile),
     Gguf(GgufModel),
+    Quantised(Quantised),
 }
 
 impl Weights {
+    /// A model's files, of which bitsandbytes may have quantised weights.
+    pub(super) fn of(files: Vec<TensorFile>) -> Result<Vec<Weights>> {
+        if is_quantised(&files) {
+            return Ok(vec![Weights::Quantised(Quantised::new(files)?)]);
+        }
+        Ok(files.into_iter().map(Weights::Safetensors).collect())
+    }
+
     pub(super) fn path(&self) -> &Path {
         match self {
             Weights::Safetensors(file) => file.path(),
             Weights::Gguf(file) => file.path(),
+            Weights::Quantised(files) => files.path(),
         }
     }
 
@@ -63,6 +75,7 @@ impl Weights {
         match self {
             Weights::Safetensors(file) => file.names(),
             Weights::Gguf(file) => file.names(),
+            Weights::Quantised(files) => files.names(),
         }
     }
 
@@ -76,6 +89,7 @@ impl Weights {
                 let (kind, shape) = file.info(name)?;
                 Some((ElementType::Packed(kind), shape))
             }
+            Weights::Quantised(files) => files.info(name),
         }
     }
 
@@ -83,6 +97,16 @@ impl Weights {
         match self {
             Weights::Safetensors(file) => file.array(name),
             Weights::Gguf(file) => file.array(name),
+            Weights::Quantised(files) => files.array(name),
+        }
+    }
+
+    /// A tensor's blocks, row after row; `None` where it is not held in such.
+    pub(super) fn blocks(&self, name: &str) -> Result<Option<(BlockType, Cow<'_, [u8]>)>> {
+        match self {
+            Weights::Safetensors(_) => Ok(None),
+            Weights::Gguf(file) => file.blocks(name),
+            Weights::Quantised(files) => files.blocks(name),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::sampling::Sampling;
-use super::writing::Writing;
+use super::writing::{Line, Writing};
 use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -166,7 +166,7 @@ impl Chat<'_> {
         let (loaded, tokenizer) = (&model.loaded, &model.loaded.tokenizer);
         let rendered = model.template.render(&self.messages, None::<&Value>, true);
         let rendered = rendered.map_err(|wrong| Error::value("chat", wrong))?;
-        let mut ids = tokenizer.encode(&rendered)?;
+        let ids = tokenizer.encode(&rendered)?;
         if ids.is_empty() || ids.len() >= self.context {
             let value = format!("{} tokens", ids.len());
             let expected = match ids.is_empty() {
@@ -193,7 +193,9 @@ impl Chat<'_> {
             seen.push(id);
             writer.read(&[&[id]])
         };
-        writing.go(&mut ids, logits, &mut self.rng, &mut read, show)
+        let mut line = Line::after(ids);
+        writing.go(&mut line, logits, &mut self.rng, &mut read, show)?;
+        Ok(line.text)
     }
 
     /// Reads these tokens, of which those that were read already are not read again.

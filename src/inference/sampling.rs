@@ -14,6 +14,9 @@ pub struct Sampling {
     pub top_k: usize,
     /// Choose among the most probable tokens that have this probability together.
     pub top_p: f32,
+    /// Choose among tokens that are at least so many times as probable as the most probable one; 0: all
+    /// (Nguyen et al. 2024).
+    pub min_p: f32,
     /// Tokens that stand there already become so many times less likely (Keskar et al. 2019).
     pub repetition_penalty: f32,
     /// Seed of the draws.
@@ -30,6 +33,7 @@ impl Default for Sampling {
             temperature: 1.0,
             top_k: 50,
             top_p: 1.0,
+            min_p: 0.0,
             repetition_penalty: 1.0,
             seed: 1,
             max_tokens: 100,
@@ -40,12 +44,14 @@ impl Default for Sampling {
 
 impl Sampling {
     pub(super) fn check(&self) -> Result<()> {
-        let (temperature, top_p) = (self.temperature, self.top_p);
+        let (temperature, top_p, min_p) = (self.temperature, self.top_p, self.min_p);
         let penalty = self.repetition_penalty;
         let (arg, value, expected) = if !(temperature >= 0.0 && temperature.is_finite()) {
             ("temperature", temperature, "0 or a positive number")
         } else if !(top_p > 0.0 && top_p <= 1.0) {
             ("top_p", top_p, "more than 0, at most 1")
+        } else if !(0.0..=1.0).contains(&min_p) {
+            ("min_p", min_p, "0 to 1")
         } else if !(penalty > 0.0 && penalty.is_finite()) {
             ("repetition_penalty", penalty, "a positive number")
         } else {
@@ -56,6 +62,20 @@ impl Sampling {
 
     /// The next token for these logits, after the tokens `before`.
     pub(super) fn choose(&self, logits: &mut [f32], before: &[u32], rng: &mut Rng) -> u32 {
+        let all = self.candidates(logits, before);
+        let mut left = rng.unit() * all.iter().map(|(_, weight)| weight).sum::<f64>();
+        for (id, weight) in &all {
+            left -= weight;
+            if left < 0.0 {
+                return *id;
+            }
+        }
+        all.last().map_or(0, |(id, _)| *id)
+    }
+
+    /// The tokens to choose among for these logits, after the tokens `before`: the most probable first, each with
+    /// how many times as probable as that it is.
+    pub fn candidates(&self, logits: &mut [f32], before: &[u32]) -> Vec<(u32, f64)> {
         if self.repetition_penalty != 1.0 {
             let mut seen = before.to_vec();
             seen.sort_unstable();
@@ -76,7 +96,7 @@ impl Sampling {
             // The first of equals.
             let last = order.iter().rev();
             let best = last.max_by(|a, b| logit(a).total_cmp(&logit(b)));
-            return best.copied().unwrap_or(0);
+            return best.map(|id| (*id, 1.0)).into_iter().collect();
         }
         order.sort_by(|a, b| logit(b).total_cmp(&logit(a)));
         if self.top_k > 0 {
@@ -85,22 +105,17 @@ impl Sampling {
         let peak = order.first().map_or(0.0, logit);
         let temperature = f64::from(self.temperature);
         let weight = |id: &u32| (f64::from(logit(id) - peak) / temperature).exp();
-        let weights: Vec<f64> = order.iter().map(weight).collect();
-        let sum: f64 = weights.iter().sum();
+        let mut all: Vec<(u32, f64)> = order.iter().map(|id| (*id, weight(id))).collect();
+        let sum: f64 = all.iter().map(|(_, weight)| weight).sum();
         // Those before which less than top_p is reached: at least one.
         let (mut kept, mut mass) = (0, 0.0);
-        while kept < weights.len() && (kept == 0 || mass < f64::from(self.top_p) * sum) {
-            mass += weights[kept];
+        while kept < all.len() && (kept == 0 || mass < f64::from(self.top_p) * sum) {
+            mass += all[kept].1;
             kept += 1;
         }
-        let mut left = rng.unit() * mass;
-        for (id, weight) in order.iter().zip(&weights).take(kept) {
-            left -= weight;
-            if left < 0.0 {
-                return *id;
-            }
-        }
-        order.get(kept.saturating_sub(1)).copied().unwrap_or(0)
+        all.truncate(kept);
+        all.retain(|(_, weight)| *weight >= self.min_p.into());
+        all
     }
 }
 

@@ -13,50 +13,81 @@ pub(super) struct Writing<'a> {
     pub ends: &'a [u32],
     /// Logits that are of tokens.
     pub known: usize,
-    /// Tokens that there is room for, those before with them.
+    /// Tokens that there is room for in a row, those before with them.
     pub room: usize,
 }
 
+/// A text that is being written.
+pub(super) struct Line {
+    /// The tokens before it, and its own.
+    pub ids: Vec<u32>,
+    /// How many stand before it.
+    begin: usize,
+    /// What of it has been shown.
+    pub text: String,
+}
+
+impl Line {
+    /// One that goes on after these tokens.
+    pub fn after(ids: Vec<u32>) -> Line {
+        Line {
+            begin: ids.len(),
+            ids,
+            text: String::new(),
+        }
+    }
+}
+
 impl Writing<'_> {
-    /// Writes on after the tokens `ids`, which `logits` follow; `read` says what follows one more token. What
-    /// is written goes to `ids`, new text to `show`, piece by piece; the whole of it is returned.
+    /// Writes the next token of `line`, which `logits` follow, and hands new text to `show`. Returns the token
+    /// where the text goes on.
+    pub fn step(
+        &self,
+        line: &mut Line,
+        mut logits: Vec<f32>,
+        rng: &mut Rng,
+        show: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Option<u32>> {
+        logits.truncate(self.known);
+        let id = self.sampling.choose(&mut logits, &line.ids, rng);
+        let mut written = Written {
+            text: &mut line.text,
+            stop: &self.sampling.stop,
+        };
+        let ends = self.ends.contains(&id);
+        if !ends {
+            line.ids.push(id);
+        }
+        let text = self.tokenizer.decode(&line.ids[line.begin..])?;
+        let goes_on = !ends && written.advance(&text, show)?;
+        let full =
+            line.ids.len() >= self.room || line.ids.len() - line.begin >= self.sampling.max_tokens;
+        if ends || goes_on && full {
+            written.show(&text, show)?;
+        }
+        Ok((goes_on && !full).then_some(id))
+    }
+
+    /// Writes all of `line`; `read` says what follows one more token.
     pub fn go(
         &self,
-        ids: &mut Vec<u32>,
-        mut logits: Vec<f32>,
+        line: &mut Line,
+        logits: Vec<f32>,
         rng: &mut Rng,
         read: &mut dyn FnMut(u32) -> Result<Vec<f32>>,
         show: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<String> {
-        let begin = ids.len();
-        let mut written = Written {
-            text: String::new(),
-            stop: &self.sampling.stop,
-        };
-        while ids.len() - begin < self.sampling.max_tokens {
-            logits.truncate(self.known);
-            let id = self.sampling.choose(&mut logits, ids, rng);
-            if self.ends.contains(&id) {
-                break;
-            }
-            ids.push(id);
-            let text = self.tokenizer.decode(&ids[begin..])?;
-            if !written.advance(&text, show)? || ids.len() > self.room {
-                return Ok(written.text);
-            }
-            if ids.len() == self.room {
-                break;
-            }
-            logits = read(id)?;
+    ) -> Result<()> {
+        let mut next = self.step(line, logits, rng, show)?;
+        while let Some(id) = next {
+            next = self.step(line, read(id)?, rng, show)?;
         }
-        written.show(&self.tokenizer.decode(&ids[begin..])?, show)?;
-        Ok(written.text)
+        Ok(())
     }
 }
 
 /// The text so far, of which only what can no longer change is shown.
 struct Written<'a> {
-    text: String,
+    text: &'a mut String,
     stop: &'a [String],
 }
 
@@ -87,7 +118,7 @@ impl Written<'_> {
             && !new.is_empty()
         {
             show(new)?;
-            self.text = until.to_string();
+            *self.text = until.to_string();
         }
         Ok(())
     }
@@ -99,8 +130,9 @@ mod tests {
 
     #[test]
     fn what_may_be_a_stop_text_is_held_back() {
+        let mut text = String::new();
         let mut written = Written {
-            text: String::new(),
+            text: &mut text,
             stop: &["END".into()],
         };
         let mut shown = Vec::new();
@@ -114,6 +146,6 @@ mod tests {
         assert!(written.advance("a éêENd E", &mut show).unwrap());
         assert!(!written.advance("a éêENd END of it", &mut show).unwrap());
         assert_eq!(shown, ["a é", "ê", "ENd ",]);
-        assert_eq!(written.text, "a éêENd ");
+        assert_eq!(text, "a éêENd ");
     }
 }

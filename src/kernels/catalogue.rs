@@ -185,6 +185,7 @@ kernels! {
     "dropout" {
         "dropout_bwd"
         "dropout_fwd"
+        "noise"
     }
     "elementwise" {
         "axpy"

@@ -1,6 +1,7 @@
 //! What models read, and what they learn from: tensors on the device.
 
 use super::ProblemType;
+use crate::nn::Segments;
 use crate::ops::{RowSelection, TokenIds};
 use crate::tensor::Tensor;
 
@@ -18,6 +19,10 @@ pub struct Tokens<'a> {
     /// Each row's last token in the flattened batch, row b's at b·T + its length − 1; models that
     /// classify by their first token leave it alone.
     pub last: Option<&'a RowSelection>,
+    /// Several sequences in each row, for decoders; `None`: one.
+    pub segments: Option<&'a Segments>,
+    /// α of the noise on decoders' embeddings while training, evenly from −α / √(T·C) to that; 0: none.
+    pub noise: f32,
 }
 
 impl<'a> Tokens<'a> {
@@ -28,6 +33,8 @@ impl<'a> Tokens<'a> {
             types: None,
             lens,
             last: None,
+            segments: None,
+            noise: 0.0,
         }
     }
 }

@@ -128,6 +128,20 @@ pub trait CausalLm {
         inputs: &Tokens<'_>,
         targets: &Tensor,
         weights: &Tensor,
+    ) -> Result<Tensor> {
+        self.smoothed_loss(tape, inputs, [targets, weights], 0.0)
+    }
+
+    /// [`CausalLm::loss`] against targets of which the share `smoothing` is spread evenly over all tokens.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`]; [`crate::Error::Argument`] unless 0 ≤ smoothing < 1.
+    fn smoothed_loss(
+        &self,
+        tape: &Tape,
+        inputs: &Tokens<'_>,
+        answers: [&Tensor; 2],
+        smoothing: f32,
     ) -> Result<Tensor>;
 
     /// Begins to write `rows` sequences of up to `capacity` tokens.

@@ -248,7 +248,7 @@ impl Pretrained {
         let specs = vars.specs().into_iter();
         let kinds = specs.filter(|spec| able.contains(&spec.name)).map(|spec| {
             let kind = base.or_else(|| kind_of(&spec.name));
-            let whole = |kind: &BlockType| spec.shape.last().is_multiple_of(kind.elements());
+            let whole = |kind: &BlockType| spec.shape.last().is_multiple_of(kind.row_unit());
             (spec.name.clone(), kind.filter(whole))
         });
         kinds

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::{Linear, Param, Projections, Rope, Vars, Wanted};
+use super::{Linear, Param, Projections, Rope, Segments, Vars, Wanted};
 use crate::error::Result;
 use crate::ops::{self, AttentionOptions, Gate, Normed};
 use crate::tensor::{Init, Tape, Tensor};
@@ -122,10 +122,18 @@ impl RotaryAttention {
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let [_, steps, _] = x.dims3("attention", "x")?;
-        let [q, k, v] = self.parts(tape, x, steps, None)?;
-        let context = ops::attention(tape, &q, &k, &v, None, &self.options)?;
+        let positions = segments.map(|segments| segments.positions.ids());
+        let [q, k, v] = self.parts(tape, x, steps, positions)?;
+        let seen = segments.map(Segments::seen).unwrap_or_default();
+        let context = ops::attention(tape, &q, &k, &v, seen, &self.options)?;
         self.output.forward(tape, &wanted.of(tape, &context)?)
     }
 }
@@ -193,9 +201,15 @@ impl DecoderBlock {
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let normed = self.attention_norm.forward(tape, x, None)?.y;
-        let a = self.attention.forward(tape, &normed, wanted)?;
+        let a = self.attention.forward(tape, &normed, segments, wanted)?;
         self.finish(tape, &wanted.of(tape, x)?, &a)
     }
 

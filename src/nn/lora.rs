@@ -1,6 +1,6 @@
 //! Which layers of a model are adapted by LoRA.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::linear::LinearShape;
@@ -44,6 +44,10 @@ pub struct LoraPlan {
     pub modules: BTreeMap<String, Vec<LoraUpdate>>,
     /// Full names of the modules that are trained as they are (`modules_to_save`).
     pub modules_to_save: Vec<String>,
+    /// Full names of biases that are trained as they are.
+    pub biases: BTreeSet<String>,
+    /// A of every update begins normal with a standard deviation of 1 / R, not uniform (`init_lora_weights`).
+    pub gaussian: bool,
 }
 
 impl LoraPlan {
@@ -55,7 +59,7 @@ impl LoraPlan {
         let each = |name: S| (name.into(), vec![update.clone()]);
         LoraPlan {
             modules: modules.into_iter().map(each).collect(),
-            modules_to_save: Vec::new(),
+            ..LoraPlan::default()
         }
     }
 
@@ -76,7 +80,9 @@ impl LoraPlan {
                     .iter()
                     .any(|u| u.names(module).iter().any(|n| n == name))
         };
-        self.modules.iter().any(is_update) || self.modules_to_save.iter().any(within)
+        self.modules.iter().any(is_update)
+            || self.modules_to_save.iter().any(within)
+            || self.biases.contains(name)
     }
 }
 
@@ -90,13 +96,14 @@ pub(super) struct Adapter {
     update: LoraUpdate,
 }
 
-/// Declares the parameters of an update of `module`: A uniform in ±1/√I, B zero, so that an adapted
-/// model starts as the one it adapts. (PEFT's `init_lora_weights`.)
+/// Declares the parameters of an update of `module`: A uniform in ±1/√I or, `gaussian`, normal, and B zero, so
+/// that an adapted model starts as the one it adapts. (PEFT's `init_lora_weights`.)
 pub(super) fn declare(
     v: &Vars,
     module: &str,
     layer: &LinearShape,
     update: &LoraUpdate,
+    gaussian: bool,
 ) -> Result<Adapter> {
     if update.rank == 0 {
         return Err(Error::argument("lora", "rank", "0", "1 or more"));
@@ -109,9 +116,12 @@ pub(super) fn declare(
         });
     }
     let [a, b] = update.names(module);
-    let bound = 1.0 / (layer.inputs as f32).sqrt();
+    let init = match gaussian {
+        true => Init::Normal(1.0 / update.rank as f32),
+        false => Init::Uniform(1.0 / (layer.inputs as f32).sqrt()),
+    };
     Ok(Adapter {
-        a: v.param(a, [update.rank, layer.inputs], Init::Uniform(bound))?,
+        a: v.param(a, [update.rank, layer.inputs], init)?,
         b: v.param(b, [rows.len(), update.rank], Init::Constant(0.0))?,
         update: update.clone(),
     })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Linear, Param, Vars};
 use crate::error::Result;
-use crate::ops::{self, AttentionOptions, Normed, RowSelection, Unary};
+use crate::ops::{self, AttentionOptions, Normed, RowSelection, Seen, TokenIds, Unary};
 use crate::tensor::{Init, Tape, Tensor};
 
 /// The feed-forward layers' function, by its name in `config.json`.
@@ -109,6 +109,25 @@ impl FeedForward {
     }
 }
 
+/// Several sequences in each row of a batch: none sees another, and each has positions of its own.
+#[derive(Clone)]
+pub struct Segments {
+    /// (B, T) each token's place in its sequence.
+    pub positions: TokenIds,
+    /// (B·T) u32, where in the row each token's sequence begins.
+    pub starts: Tensor,
+}
+
+impl Segments {
+    /// What of its row a token's sequence is.
+    pub(super) fn seen(&self) -> Seen<'_> {
+        Seen {
+            lens: None,
+            starts: Some(&self.starts),
+        }
+    }
+}
+
 /// The tokens of a batch whose states are asked for. Keys and values come from all of them; what
 /// follows the attention in a model's last layer is made for these alone.
 #[derive(Clone)]
@@ -174,17 +193,18 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// x (B, T, C), lens (B) u32 keys that count or all → (B, T, C), or only the wanted rows of it.
+    /// x (B, T, C) → (B, T, C), or only the wanted rows of it; `seen` says which keys count.
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
         tape: &Tape,
         x: &Tensor,
-        lens: Option<&Tensor>,
+        seen: impl Into<Seen<'a>>,
         wanted: &Wanted,
     ) -> Result<Tensor> {
+        let seen = seen.into();
         let context = match (&self.projections, wanted) {
             // One query a sequence: which it is matters to a causal mask alone.
             (Projections::Apart(layers), Wanted::First) if !self.options.causal => {
@@ -193,17 +213,17 @@ impl SelfAttention {
                 let [batch, width] = first.dims2("attention", "x")?;
                 let q = q.forward(tape, &first)?.reshaped([batch, 1, width])?;
                 let (k, v) = (k.forward(tape, x)?, v.forward(tape, x)?);
-                let context = ops::attention(tape, &q, &k, &v, lens, &self.options)?;
+                let context = ops::attention(tape, &q, &k, &v, seen, &self.options)?;
                 context.reshaped([batch, width])?
             }
             (Projections::Apart(layers), _) => {
                 let [q, k, v] = layers.each_ref().map(|layer| layer.forward(tape, x));
-                let context = ops::attention(tape, &q?, &k?, &v?, lens, &self.options)?;
+                let context = ops::attention(tape, &q?, &k?, &v?, seen, &self.options)?;
                 wanted.of(tape, &context)?
             }
             (Projections::Joint(qkv), _) => {
                 let qkv = qkv.forward(tape, x)?;
-                let context = ops::attention_packed(tape, &qkv, lens, &self.options)?;
+                let context = ops::attention_packed(tape, &qkv, seen, &self.options)?;
                 wanted.of(tape, &context)?
             }
         };
@@ -269,9 +289,16 @@ impl PreNormBlock {
     ///
     /// # Errors
     /// [`crate::Error::Shape`].
-    pub fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let normed = self.attention_norm.forward(tape, x, None)?.y;
-        let a = self.attention.forward(tape, &normed, None, wanted)?;
+        let seen = segments.map(Segments::seen).unwrap_or_default();
+        let a = self.attention.forward(tape, &normed, seen, wanted)?;
         self.finish(tape, &wanted.of(tape, x)?, &a)
     }
 

@@ -275,7 +275,13 @@ impl Vars {
                 list: self.list.clone(),
             };
             for update in updates {
-                adapters.push(lora::declare(&beside, module, &shape, update)?);
+                adapters.push(lora::declare(
+                    &beside,
+                    module,
+                    &shape,
+                    update,
+                    plan.gaussian,
+                )?);
             }
         }
         Ok(())

@@ -24,6 +24,8 @@ pub(super) enum Values {
     /// Rows picked from so many.
     Rows(Vec<u32>, usize),
     Numbers(Vec<u32>),
+    /// Where the sequence of each token begins in its row; its place there, and the same grouped; the shape.
+    Segments(Vec<u32>, (Vec<u32>, TokenIndex), [usize; 2]),
     Targets(Targets),
 }
 
@@ -181,6 +183,22 @@ impl Batch {
     /// With whole numbers.
     pub fn numbers(self, name: &'static str, numbers: Vec<u32>) -> Batch {
         self.with(name, Values::Numbers(numbers))
+    }
+
+    /// With several sequences in each of its framed rows: where in the row each token's begins.
+    pub fn segments(self, starts: Vec<u32>) -> Batch {
+        let Some((_, shape)) = self.tokens() else {
+            return self;
+        };
+        let time = shape[1].max(1);
+        let places = starts
+            .iter()
+            .enumerate()
+            .map(|(at, start)| (at % time) as u32 - start);
+        let places: Vec<u32> = places.collect();
+        let lens = self.lens().unwrap_or_default();
+        let index = TokenIndex::of_rows(&places, lens);
+        self.with("segments", Values::Segments(starts, (places, index), shape))
     }
 
     /// With answers.

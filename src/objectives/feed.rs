@@ -6,6 +6,7 @@ use super::batch::{Batch, Values, Wanted};
 use crate::device::{Gpu, Recording};
 use crate::error::{Error, Result};
 use crate::models::Tokens;
+use crate::nn::Segments;
 use crate::ops::{RowSelection, TokenIds};
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -23,6 +24,7 @@ enum Slot {
     Ids(TokenIds),
     Rows(RowSelection),
     Numbers(Tensor),
+    Segments(Segments),
     Targets { values: Tensor, weights: Tensor },
 }
 
@@ -37,6 +39,10 @@ impl Feed {
                 Values::Ids(_, _, [a, b]) => Slot::Ids(TokenIds::empty(gpu, *a, *b)?),
                 Values::Rows(rows, of) => Slot::Rows(RowSelection::empty(gpu, *of, rows.len())?),
                 Values::Numbers(n) => Slot::Numbers(Tensor::empty(gpu, [n.len()], DType::U32)?),
+                Values::Segments(_, _, [a, b]) => Slot::Segments(Segments {
+                    positions: TokenIds::empty(gpu, *a, *b)?,
+                    starts: Tensor::empty(gpu, [a * b], DType::U32)?,
+                }),
                 Values::Targets(targets) => Slot::Targets {
                     values: match &targets.wanted {
                         Wanted::Classes(_) => Tensor::empty(gpu, [targets.len()], DType::U32)?,
@@ -71,6 +77,10 @@ impl Feed {
                 (Values::Ids(ids, index, _), Slot::Ids(tokens)) => tokens.write(ids, index)?,
                 (Values::Rows(rows, _), Slot::Rows(selection)) => selection.write(rows)?,
                 (Values::Numbers(numbers), Slot::Numbers(tensor)) => tensor.write(numbers)?,
+                (Values::Segments(starts, (positions, index), _), Slot::Segments(segments)) => {
+                    segments.positions.write(positions, index)?;
+                    segments.starts.write(starts)?;
+                }
                 (Values::Targets(targets), Slot::Targets { values, weights }) => {
                     match &targets.wanted {
                         // -1 becomes `u32::MAX`, which kernels pass over.
@@ -147,6 +157,11 @@ impl Feed {
             types: self.ids("types").ok(),
             lens: self.numbers("lens")?,
             last: self.rows("last").ok(),
+            segments: match self.slot("segments") {
+                Some(Slot::Segments(segments)) => Some(segments),
+                _ => None,
+            },
+            noise: 0.0,
         })
     }
 }

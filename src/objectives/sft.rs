@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, Batches, Named, Targets};
+use super::classify::check_smoothing;
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
 use super::{Labelled, Objective, WrongOption, check_length, require};
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::Network;
+use crate::models::{Network, Tokens};
 use crate::tensor::{Tape, Tensor};
-use crate::text::CausalBatch;
-use crate::text::chat::{ChatBatches, ChatDocuments, ChatOptions, Learn};
+use crate::text::chat::{ChatBatch, ChatBatches, ChatDocuments, ChatOptions, Learn};
 
 /// Predicts each next token of what the assistant says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,12 @@ pub struct Sft {
     pub template: String,
     /// What is learned: the assistant's turns, or all.
     pub learn: Learn,
-    /// Several conversations in a row: not yet possible.
+    /// Several conversations in a row, none of which sees another.
     pub packing: bool,
+    /// Share of a token's probability that is spread evenly over all.
+    pub label_smoothing: f32,
+    /// α of the noise on embeddings (Jain et al. 2024, NEFTune); 0: none.
+    pub neftune_noise_alpha: f32,
 }
 
 /// What names the model's own template.
@@ -45,6 +49,8 @@ impl Default for Sft {
             template: OWN.into(),
             learn: Learn::default(),
             packing: false,
+            label_smoothing: 0.0,
+            neftune_noise_alpha: 0.0,
         }
     }
 }
@@ -77,9 +83,13 @@ impl Objective for Sft {
 
     fn check(&self) -> Result<(), WrongOption> {
         check_length("max_len", self.max_len)?;
-        let message = "is not possible yet: conversations in one row would see each other; leave it out, rows of \
-                       like length share a batch";
-        require(!self.packing, "packing", message)
+        check_smoothing(self.label_smoothing)?;
+        let alpha = self.neftune_noise_alpha;
+        require(
+            alpha >= 0.0 && alpha.is_finite(),
+            "neftune_noise_alpha",
+            "should be a number, 0 or more",
+        )
     }
 
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
@@ -119,14 +129,21 @@ impl Criterion for Answers {
             batch: self.setup.batch,
             max_len,
             shuffle: purpose.shuffles(),
+            packing: self.options.packing,
         };
         let (documents, chats) = (self.setup.documents.clone(), self.chats.clone());
         let vocabulary = self.setup.tokenizer.vocabulary();
         let stream =
             ChatBatches::new(documents, chats, docs, vocabulary, &options, purpose.seed())?;
         let work = stream.tokens_per_epoch(docs);
-        Ok(Box::new(Named::new(stream, work, |b: CausalBatch| {
-            Batch::of_rows(b.inputs).targets("targets", Targets::classes(b.targets))
+        Ok(Box::new(Named::new(stream, work, |b: ChatBatch| {
+            let mut batch = Batch::of_rows(b.rows.inputs);
+            batch.work = b.read;
+            let batch = match b.starts {
+                Some(starts) => batch.segments(starts),
+                None => batch,
+            };
+            batch.targets("targets", Targets::classes(b.rows.targets))
         })))
     }
 
@@ -147,6 +164,17 @@ impl Criterion for Answers {
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
         let model = able(network.as_causal_lm(), Sft::NAME)?;
         let (targets, weights) = feed.targets("targets")?;
-        model.loss(tape, &feed.tokens()?, targets, weights)
+        let inputs = Tokens {
+            noise: self.options.neftune_noise_alpha,
+            ..feed.tokens()?
+        };
+        let smoothing = self.options.label_smoothing;
+        model.smoothed_loss(tape, &inputs, [targets, weights], smoothing)
+    }
+
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        let model = able(network.as_causal_lm(), Sft::NAME)?;
+        let (targets, weights) = feed.targets("targets")?;
+        Ok(vec![model.loss(tape, &feed.tokens()?, targets, weights)?])
     }
 }

@@ -45,6 +45,23 @@ pub fn linear_cross_entropy(
     targets: &Tensor,
     weights: &Tensor,
 ) -> Result<Tensor> {
+    smoothed_linear_cross_entropy(tape, x, (w, b), targets, weights, 0.0)
+}
+
+/// [`linear_cross_entropy`] of a layer (w, b), against targets that are smoothed as those of
+/// [`smoothed_cross_entropy`].
+///
+/// # Errors
+/// Those of both.
+pub fn smoothed_linear_cross_entropy(
+    tape: &Tape,
+    x: &Tensor,
+    (w, b): (&Tensor, Option<&Tensor>),
+    targets: &Tensor,
+    weights: &Tensor,
+    smoothing: f32,
+) -> Result<Tensor> {
+    check_smoothing(OP, smoothing)?;
     let gpu = tape.gpu();
     let [rows, width] = x.dims2(OP, "x")?;
     let [vocab, _] = w.dims2(OP, "w")?;
@@ -86,7 +103,7 @@ pub fn linear_cross_entropy(
         let chunk = Chunk {
             first,
             vocab,
-            smoothing: 0.0,
+            smoothing,
             gradient: wanted,
         };
         softmax(gpu, [targets, weights, &logits, &losses], None, &chunk)?;
@@ -160,10 +177,7 @@ pub fn smoothed_cross_entropy(
     smoothing: f32,
 ) -> Result<Tensor> {
     const OP: &str = "cross_entropy";
-    if !(0.0..1.0).contains(&smoothing) {
-        let expected = "0 <= smoothing < 1";
-        return Err(Error::argument(OP, "smoothing", smoothing, expected));
-    }
+    check_smoothing(OP, smoothing)?;
     let gpu = tape.gpu();
     let [rows, classes] = logits.dims2(OP, "logits")?;
     logits.expect_float(OP, "logits")?;
@@ -186,6 +200,18 @@ pub fn smoothed_cross_entropy(
         axpy(&dx.grad, &dlogits, 1.0, Some(upstream), dx.accumulate)
     });
     Ok(loss)
+}
+
+fn check_smoothing(op: &'static str, smoothing: f32) -> Result<()> {
+    match (0.0..1.0).contains(&smoothing) {
+        true => Ok(()),
+        false => Err(Error::argument(
+            op,
+            "smoothing",
+            smoothing,
+            "0 <= smoothing < 1",
+        )),
+    }
 }
 
 fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {

@@ -15,6 +15,7 @@ mod linear;
 mod lora;
 mod lstm;
 pub mod matmul;
+mod noise;
 mod norm;
 mod operand;
 mod reduce;
@@ -25,8 +26,10 @@ mod scores;
 mod target_loss;
 
 pub use crate::kernels::token_index::TokenIndex;
-pub use attention::{AttentionOptions, attention, attention_packed};
-pub use cross_entropy::{cross_entropy, linear_cross_entropy, smoothed_cross_entropy};
+pub use attention::{AttentionOptions, Seen, attention, attention_packed};
+pub use cross_entropy::{
+    cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
+};
 pub use dropout::dropout;
 #[cfg(feature = "train")]
 pub(crate) use elementwise::axpy;
@@ -38,6 +41,7 @@ pub use linear::{WeightLayout, linear, linear_as};
 pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmForm, LstmOptions, LstmOutput, LstmWeights, lstm, lstm_as};
 pub use matmul::matmul;
+pub use noise::noise;
 pub use norm::{Normed, dropout_layer_norm, layer_norm};
 pub(crate) use reduce::SUM_CHUNK;
 pub use reduce::sum_all;

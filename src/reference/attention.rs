@@ -25,6 +25,8 @@ pub struct Attention {
     pub softcap: Option<f64>,
     /// Keys of each row that count; all without.
     pub lens: Option<Vec<u32>>,
+    /// The first key that each query of each row sees (B, T); the very first without.
+    pub starts: Option<Vec<u32>>,
     /// Of the scores; 1 / √D without.
     pub scale: Option<f64>,
     /// Factor of each weight (B, NH, T, S), 0 or 1 / (1 - p).
@@ -48,6 +50,7 @@ impl Attention {
             window: None,
             softcap: None,
             lens: None,
+            starts: None,
             scale: None,
             dropout: None,
         }
@@ -57,7 +60,9 @@ impl Attention {
         let len = self.lens.as_ref().map_or(self.keys, |l| l[b] as usize);
         let own = len.min(self.keys).saturating_sub(self.queries) + t;
         let near = self.window.is_none_or(|w| s + w > own);
-        s < len && (!self.causal || s <= own && near)
+        let begun =
+            (self.starts.as_ref()).is_none_or(|all| s >= all[b * self.queries + t] as usize);
+        s < len && (!self.causal || s <= own && near && begun)
     }
 
     fn factor<F: Float>(&self, b: usize, h: usize, t: usize, s: usize) -> F {

@@ -139,6 +139,25 @@ pub fn linear_cross_entropy<F: Float>(
     }
 }
 
+/// The same against targets of which the share `e` is spread over all: the loss, and the gradients of x, w and
+/// bias.
+pub fn smoothed_linear_cross_entropy<F: Float>(
+    x: &[F],
+    w: &[F],
+    bias: Option<&[F]>,
+    targets: &[i32],
+    weights: &[F],
+    e: f64,
+) -> (F, [Vec<F>; 3]) {
+    let n = targets.len();
+    let c = x.len() / n;
+    let shape = MatMul::nt(n, w.len() / c, c);
+    let logits = matmul_epilogue(&shape, x, w, bias, None);
+    let (loss, dlogits) = smoothed_cross_entropy(&logits, targets, weights, e);
+    let grads = matmul_bwd(&shape, x, w, &dlogits);
+    (loss, [grads.da, grads.db, grads.dbias])
+}
+
 /// Losses of an output and a target each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetLoss {

@@ -59,7 +59,9 @@ impl Tensor {
             DType::Packed(kind) => {
                 let words: Vec<u32> = self.read()?.wait()?;
                 let bytes = bytemuck::cast_slice::<u32, u8>(&words);
-                Ok(kind.dequantise(&bytes[..self.dtype.bytes(self.len()) as usize]))
+                let mut values = kind.dequantise(&bytes[..self.dtype.bytes(self.len()) as usize]);
+                values.truncate(self.len());
+                Ok(values)
             }
             _ => self.to_vec(),
         }
@@ -73,9 +75,9 @@ impl Tensor {
     /// Fails unless it holds floats, one by one or packed in rows of whole blocks.
     pub(crate) fn expect_weight(&self, op: &'static str, arg: &'static str) -> Result<()> {
         match self.dtype {
-            DType::Packed(kind) if self.shape.last().is_multiple_of(kind.elements()) => Ok(()),
+            DType::Packed(kind) if self.shape.last().is_multiple_of(kind.row_unit()) => Ok(()),
             DType::Packed(kind) => {
-                let expected = format!("rows of a multiple of {}", kind.elements());
+                let expected = format!("rows of a multiple of {}", kind.row_unit());
                 Err(self.wrong_shape(op, arg, expected))
             }
             _ => self.expect_float(op, arg),

@@ -13,7 +13,7 @@ pub enum DType {
     F16,
     /// 32-bit unsigned integer.
     U32,
-    /// Floats in blocks that share a scale: frozen weights, whose rows are whole blocks.
+    /// Floats in blocks that share a scale: frozen weights.
     Packed(BlockType),
 }
 

@@ -103,6 +103,52 @@ fn rows_in_several_batches_of_a_step_weigh_by_their_tokens() {
     );
 }
 
+/// As transformers' label smoother and TRL's NEFTune they change what is learned, and not how it is scored.
+#[test]
+fn smoothing_and_noise_are_for_training() {
+    let own = workplace();
+    let plain = losses(own.path(), &["stage.sft.label_smoothing=0"]);
+    fs::remove_dir_all(own.path().join("run")).unwrap();
+    let smoothed = losses(own.path(), &["stage.sft.label_smoothing=0.2"]);
+    fs::remove_dir_all(own.path().join("run")).unwrap();
+    let noisy = losses(own.path(), &["stage.sft.neftune_noise_alpha=20"]);
+    assert!(smoothed != plain && noisy != plain && noisy != smoothed);
+    for (set, key) in [
+        ("stage.sft.label_smoothing=1", "label_smoothing"),
+        ("stage.sft.neftune_noise_alpha=-1", "neftune_noise_alpha"),
+    ] {
+        let error = refused(own.path(), &[set], 2);
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+/// Three rows hold six texts, which each in a row of its own have the same loss.
+#[test]
+fn packed_rows_learn_what_their_conversations_do_alone() {
+    let own = workplace();
+    let texts = [
+        "one",
+        "two birds",
+        "three red foxes",
+        "four",
+        "five old mills",
+        "six",
+    ];
+    let lines: Vec<String> = texts
+        .iter()
+        .map(|text| json!({"text": text}).to_string())
+        .collect();
+    fs::write(own.path().join("chat.jsonl"), lines.join("\n")).unwrap();
+    let alone = losses(own.path(), &["stage.sft.batch=6"]);
+    fs::remove_dir_all(own.path().join("run")).unwrap();
+    let packed = losses(own.path(), &["stage.sft.packing=true"]);
+    assert_eq!((alone.len(), packed.len()), (1, 1));
+    assert!(
+        (packed[0] - alone[0]).abs() < 1e-5 * alone[0],
+        "{packed:?} {alone:?}"
+    );
+}
+
 #[test]
 fn what_leaves_nothing_to_learn_is_refused_with_its_key() {
     let own = workplace();
@@ -111,8 +157,6 @@ fn what_leaves_nothing_to_learn_is_refused_with_its_key() {
         error.contains("stage.sft.max_len") && error.contains("an answer is left to learn"),
         "{error}"
     );
-    let error = refused(own.path(), &["stage.sft.packing=true"], 2);
-    assert!(error.contains("stage.sft.packing"), "{error}");
     let error = refused(own.path(), &["stage.sft.template=chatlm"], 2);
     assert!(
         error.contains("stage.sft.template") && error.contains("chatml"),

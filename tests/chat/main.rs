@@ -4,6 +4,7 @@ mod forms;
 mod learned;
 mod loss;
 mod preview;
+mod sampling;
 mod talk;
 mod templates;
 

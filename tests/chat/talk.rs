@@ -1,7 +1,7 @@
 //! Talking to a model: what it answers is what it would write after the whole conversation, read anew.
 
 #[path = "../common/mod.rs"]
-mod common;
+pub mod common;
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ const GROWS: &str = "{% for m in messages %}{{ m.role[0] + m.content }}<|im_end|
 const FORGETS: &str = "{{ messages | length }}{{ messages[-1].content }}<|im_end|>{% if add_generation_prompt %}a{% endif %}";
 
 /// The random Llama of the fixture with this template.
-fn llama(template: &str) -> TempDir {
+pub fn llama(template: &str) -> TempDir {
     let (own, _) = tokenizer_with(&json!({"eos_token": "<|im_end|>", "chat_template": template}));
     for name in ["config.json", "model.safetensors"] {
         fs::copy(folder().join("model").join(name), own.path().join(name)).unwrap();
@@ -30,7 +30,7 @@ fn llama(template: &str) -> TempDir {
     own
 }
 
-fn greedy(max_tokens: usize) -> Sampling {
+pub fn greedy(max_tokens: usize) -> Sampling {
     Sampling {
         temperature: 0.0,
         max_tokens,

@@ -78,6 +78,15 @@ fn adapters_learn_on_a_base_in_blocks() {
     let nf4 = adapter(&w, "base/clm", "nf4", &["stage.sft.lora.base=nf4"]);
     assert!(nf4 < 1.0, "{nf4} on NF4");
     assert!(nf4 != plain && q8 != plain);
+    let double = [
+        "stage.sft.lora.base=nf4",
+        "stage.sft.lora.double_quant=true",
+    ];
+    let double = adapter(&w, "base/clm", "double", &double);
+    assert!(
+        (double - nf4).abs() < 0.1 * nf4 && double != nf4,
+        "{double}, {nf4}"
+    );
     assert!(
         written("q8/sft").contains("sleeps"),
         "{}",

@@ -93,3 +93,74 @@ fn an_adapter_in_training_resumes_with_its_bits() {
     let adapter = "lora/model/adapter_model.safetensors".to_string();
     resumes_with(&w, "lora", &[adapter], "-TERM");
 }
+
+/// PEFT's names: an adapted layer's own bias stands one module down.
+#[test]
+fn biases_are_trained_along_where_that_is_asked_for() {
+    let lora = |more: &str| {
+        format!(
+            "init = \"mlm\"\nlora = {{ rank = 2, {more} }}\nbudget = {{ steps = 30 }}\nlr = 0.01"
+        )
+    };
+    let stages = [
+        mlm(""),
+        stage("none", "finetune", &lora("dropout = 0.0")),
+        stage(
+            "own",
+            "finetune",
+            &lora("bias = \"lora_only\", init = \"gaussian\""),
+        ),
+        stage("all", "finetune", &lora("bias = \"all\"")),
+    ];
+    let w = bert(&stages);
+    w.good(&["train", "run.toml", "--quiet", "--out", "run"]);
+    let test = data("reviews_test.csv");
+    let test = test.to_str().unwrap();
+    let eval = |model: &str| json(&w.good(&["eval", model, "--json", "--data", test]));
+    let mut counts = Vec::new();
+    for (name, bias, init) in [
+        ("none", "none", serde_json::json!(true)),
+        ("own", "lora_only", serde_json::json!("gaussian")),
+        ("all", "all", serde_json::json!(true)),
+    ] {
+        let file = w.read(&format!("run/{name}/model/adapter_model.safetensors"));
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let layer = "base_model.model.bert.encoder.layer.0.";
+        let has = |part: &str| {
+            tensors
+                .names()
+                .iter()
+                .any(|n| *n == &format!("{layer}{part}"))
+        };
+        assert!(has("attention.self.query.lora_A.weight"), "{name}");
+        let adapted = has("attention.self.query.base_layer.bias");
+        assert_eq!(adapted, name != "none", "{name}");
+        assert_eq!(has("attention.self.key.bias"), name == "all", "{name}");
+        counts.push(tensors.len());
+        let config = w.read(&format!("run/{name}/model/adapter_config.json"));
+        let config = json(&String::from_utf8(config).unwrap());
+        assert_eq!(
+            (&config["bias"], &config["init_lora_weights"]),
+            (&bias.into(), &init)
+        );
+        let merged = format!("merged-{name}");
+        let own = format!("run/{name}");
+        w.good(&["merge", "run/mlm", &own, &merged]);
+        assert_eq!(eval(&merged), eval(&own), "{name}");
+    }
+    assert!(counts[0] < counts[1] && counts[1] < counts[2], "{counts:?}");
+    let bad = w.run(&[
+        "train",
+        "run.toml",
+        "--set",
+        "stage.own.lora.init=\"pissa\"",
+        "--out",
+        "bad",
+    ]);
+    let said = String::from_utf8_lossy(&bad.stderr);
+    assert_eq!(bad.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("stage.own.lora") && said.contains("gaussian"),
+        "{said}"
+    );
+}

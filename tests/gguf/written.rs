@@ -5,6 +5,7 @@ use std::path::Path;
 use melos::hub::gguf::{GgufFile, Quant, export};
 use melos::hub::{self, Checkpoint};
 use melos::models::{open, tokenizer_of};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::fixture;
@@ -167,4 +168,62 @@ fn what_readers_would_load_wrongly_is_refused() {
     export(&good, &out, quant("f16")).unwrap();
     let error = export(&good, &out, quant("f16")).unwrap_err().to_string();
     assert!(error.contains("is there already"), "{error}");
+}
+
+/// Angles that are scaled are scaled again by who reads the file.
+#[test]
+fn scaled_angles_come_back_as_they_were() {
+    let folder = TempDir::new().unwrap();
+    for (name, keys) in [
+        (
+            "llama",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}}),
+        ),
+        (
+            "llama",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.5, "beta_fast": 20.0, "beta_slow": 2.0,
+            "original_max_position_embeddings": 32}}),
+        ),
+        (
+            "llama",
+            json!({"rope_scaling": {"rope_type": "linear", "factor": 3.0}}),
+        ),
+    ] {
+        let own = folder_of(name, &folder);
+        let path = own.path.join("config.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(keys.as_object().unwrap().clone());
+        config.as_object_mut().unwrap().remove("rope_parameters");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let out = folder.path().join("scaled.gguf");
+        export(&open(&own.path).unwrap(), &out, quant("f32")).unwrap();
+        let back = open(&out).unwrap().config["rope_scaling"].clone();
+        for (key, value) in keys["rope_scaling"].as_object().unwrap() {
+            assert_eq!(&back[key], value, "{key}");
+        }
+        std::fs::remove_file(&out).unwrap();
+        std::fs::remove_dir_all(&own.path).unwrap();
+    }
+    let own = folder_of("llama", &folder);
+    for scaling in [
+        json!({"rope_type": "dynamic", "factor": 2.0}),
+        json!({"rope_type": "yarn", "factor": 4.0, "attention_factor": 2.0, "original_max_position_embeddings": 16}),
+        json!({"rope_type": "yarn", "factor": 4.0, "truncate": false, "original_max_position_embeddings": 16}),
+    ] {
+        let path = own.path.join("config.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["rope_scaling"] = scaling;
+        config.as_object_mut().unwrap().remove("rope_parameters");
+        std::fs::write(&path, config.to_string()).unwrap();
+        refused(
+            &open(&own.path).unwrap(),
+            &folder.path().join("out.gguf"),
+            &["scale its angles"],
+        );
+    }
 }

@@ -84,6 +84,45 @@ fn other_keys_than_queries() {
     }
 }
 
+/// Several sequences in a row, which see themselves alone.
+#[test]
+fn sequences_of_a_row_do_not_see_each_other() {
+    for (t, width, places, lens, window, dropout) in [
+        (37, 8, vec![vec![0, 5, 21], vec![0, 32]], None, None, 0.0),
+        (
+            100,
+            32,
+            vec![vec![0, 32, 64], vec![0]],
+            Some(vec![90, 31]),
+            Some(7),
+            0.0,
+        ),
+        (70, 12, vec![vec![0, 1, 69], vec![0, 64]], None, None, 0.25),
+    ] {
+        let row = |places: &Vec<u32>| {
+            let begun = |t: u32| {
+                places
+                    .iter()
+                    .copied()
+                    .filter(|p| *p <= t)
+                    .max()
+                    .unwrap_or(0)
+            };
+            (0..t as u32).map(begun).collect::<Vec<u32>>()
+        };
+        let shape = Attention {
+            causal: true,
+            lens,
+            window,
+            starts: Some(places.iter().flat_map(row).collect()),
+            ..Attention::new(2, t, 2, width)
+        };
+        for layout in [Layout::Separate, Layout::Packed] {
+            proven(&shape, layout, dropout);
+        }
+    }
+}
+
 #[test]
 fn one_tensor_as_queries_keys_and_values() {
     for width in [8, 32] {

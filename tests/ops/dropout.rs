@@ -1,7 +1,7 @@
 //! Dropout: what it keeps, how often, and that the way back keeps the same.
 
 use melos::device::Gpu;
-use melos::doctor::operators::dropout::Dropout;
+use melos::doctor::operators::dropout::{Dropout, Noise};
 use melos::doctor::proof::input;
 use melos::ops;
 use melos::optim::{Optimizer, OptimizerKind, StepState};
@@ -37,6 +37,8 @@ fn forward_and_backward_keep_the_same() {
         for p in [0.1f32, 0.5, 0.9] {
             let x = Data::new(n as u64).peaked(n, 1.0, 20.0);
             prove(&Dropout(p), &gpu, &[input(&[n], x)]);
+            let x = Data::new(n as u64).normal(n, 0.1);
+            prove(&Noise(p), &gpu, &[input(&[n], x)]);
         }
     }
 }

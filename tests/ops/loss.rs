@@ -40,6 +40,22 @@ fn losses_of_odd_sizes() {
 }
 
 #[test]
+fn smoothed_losses() {
+    for gpu in adapters() {
+        for (rows, vocab, width, smoothing) in [(65, 12, 33, 0.1), (3, 63, 5, 0.9)] {
+            let mut data = Data::new((rows + vocab) as u64);
+            let mut op = Loss::new(&gpu, &mut data, rows, vocab).unwrap();
+            op.smoothing = smoothing;
+            let inputs = [
+                input(&[rows, width], data.peaked(rows * width, 1.0, 5.0)),
+                input(&[vocab, width], data.peaked(vocab * width, 0.5, 3.0)),
+            ];
+            prove(&op, &gpu, &inputs);
+        }
+    }
+}
+
+#[test]
 fn a_loss_in_several_chunks() {
     // 128 rows of 65,003 logits are what a chunk holds: three, and the last has one row.
     prove_loss(&gpu(), (257, 65_003, 3), true, 3.0);

@@ -73,7 +73,7 @@ fn layers_and_tables_of_every_kind_of_blocks() {
     for gpu in adapters() {
         for kind in BlockType::PACKED {
             let mut data = Data::new(11);
-            let width = kind.elements();
+            let width = kind.row_unit();
             for sizes in [[1, 1, width], [5, 65, 3 * width], [67, 129, width]] {
                 let op = PackedLinear::new(&gpu, &mut data, kind, sizes).unwrap();
                 let [n, _, i] = sizes;

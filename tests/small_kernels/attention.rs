@@ -171,6 +171,8 @@ fn one(form: &str, width: usize, accumulate: u32) {
         0,
         0,
         0,
+        0,
+        0,
         accumulate,
         accumulate,
         bits(scale),
@@ -189,7 +191,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         // A dispatch for each tile, the last one first.
         for start in (0..rows).step_by(32).rev() {
             let mut params = params;
-            params[23..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
+            params[25..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
             let grid = Groups::Grid([1, HEADS as u32, BATCH as u32]);
             dev.run(
                 &format!("attention_{name}{form}"),

@@ -161,6 +161,10 @@ fn a_transformers_mistakes_are_named() {
             "stage.mlm.lora.targets: '(' is no regex",
         ),
         (
+            "stage.mlm.lora={double_quant=true}",
+            "stage.mlm.lora.double_quant: is for base = \"nf4\"",
+        ),
+        (
             "stage.mlm.lora={rows=\"qx\"}",
             "stage.mlm.lora.rows: names some of q, k and v",
         ),

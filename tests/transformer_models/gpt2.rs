@@ -55,6 +55,7 @@ fn adapted() -> LoraPlan {
         ]
         .into(),
         modules_to_save: vec![],
+        ..LoraPlan::default()
     }
 }
 

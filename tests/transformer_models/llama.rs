@@ -67,6 +67,7 @@ fn adapted() -> LoraPlan {
             .map(|(name, _)| (name, vec![update.clone()]))
             .collect(),
         modules_to_save: vec![],
+        ..LoraPlan::default()
     }
 }
 

@@ -14,6 +14,8 @@ mod generation;
 mod gpt2;
 mod llama;
 mod mixed;
+mod noise;
+mod packed;
 mod roberta;
 mod support;
 mod training;

@@ -230,6 +230,7 @@ pub fn parts() -> LoraPlan {
     LoraPlan {
         modules: (0..2).map(|l| (module(l), updates.to_vec())).collect(),
         modules_to_save: vec!["transformer.ln_f".into()],
+        ..LoraPlan::default()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::device::Gpu;
 use crate::doctor::proof::{Input, Op, input};
 use crate::error::Result;
 use crate::kernels::philox::philox4x32;
-use crate::ops::{self, AttentionOptions};
+use crate::ops::{self, AttentionOptions, Seen};
 use crate::reference::attention::Attention;
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float};
@@ -22,7 +22,8 @@ pub enum Layout {
 
 pub struct Attend {
     shape: Attention,
-    on_device: Option<Tensor>,
+    lens: Option<Tensor>,
+    starts: Option<Tensor>,
     pub layout: Layout,
     dropout: f32,
 }
@@ -55,7 +56,8 @@ impl Attend {
         shape.dropout = (dropout > 0.0).then(|| mask(&shape, dropout));
         let upload = |lens: &Vec<u32>| Tensor::from_slice(gpu, [lens.len()], lens);
         Ok(Attend {
-            on_device: shape.lens.as_ref().map(upload).transpose()?,
+            lens: shape.lens.as_ref().map(upload).transpose()?,
+            starts: shape.starts.as_ref().map(upload).transpose()?,
             shape,
             layout: Layout::Separate,
             dropout,
@@ -132,11 +134,17 @@ impl Op for Attend {
             window,
             softcap,
             lens,
+            starts,
             ..
         } = &self.shape;
         format!(
             "attention, {heads} heads to {kv_heads}, causal {causal}, window {window:?}, cap {softcap:?}, \
-             lens {lens:?}, dropout {}",
+             lens {lens:?}, {} starts, dropout {}",
+            starts.as_ref().map_or(0, |all| {
+                let mut all = all.clone();
+                all.dedup();
+                all.len()
+            }),
             self.dropout
         )
     }
@@ -150,12 +158,15 @@ impl Op for Attend {
             dropout: self.dropout,
             scale: self.shape.scale.map(|s| s as f32),
         };
-        let lens = self.on_device.as_ref();
+        let seen = Seen {
+            lens: self.lens.as_ref(),
+            starts: self.starts.as_ref(),
+        };
         let at = |k: usize| &inputs[k];
         let out = match self.layout {
-            Layout::Packed => ops::attention_packed(tape, at(0), lens, &options),
-            Layout::Same => ops::attention(tape, at(0), at(0), at(0), lens, &options),
-            Layout::Separate => ops::attention(tape, at(0), at(1), at(2), lens, &options),
+            Layout::Packed => ops::attention_packed(tape, at(0), seen, &options),
+            Layout::Same => ops::attention(tape, at(0), at(0), at(0), seen, &options),
+            Layout::Separate => ops::attention(tape, at(0), at(1), at(2), seen, &options),
         };
         Ok(vec![out?])
     }

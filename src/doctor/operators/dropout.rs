@@ -1,4 +1,4 @@
-//! Dropout.
+//! Dropout, and noise.
 
 use crate::doctor::proof::Op;
 use crate::error::Result;
@@ -11,6 +11,35 @@ use crate::tensor::{Tape, Tensor};
 
 /// With this probability.
 pub struct Dropout(pub f32);
+
+/// Noise of this size.
+pub struct Noise(pub f32);
+
+impl Op for Noise {
+    fn name(&self) -> String {
+        format!("noise {}", self.0)
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        Ok(vec![ops::noise(tape, &inputs[0], self.0)?])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let drawn = |e: usize| {
+            let word = philox4x32([e as u32 / 4, 0, 1, 0], [5, 0])[e % 4];
+            F::of(f64::from(self.0)) * F::of(f64::from(word >> 8) / 8_388_608.0 - 1.0)
+        };
+        let x = inputs[0].iter().enumerate();
+        vec![x.map(|(e, x)| *x + drawn(e)).collect()]
+    }
+    fn backward<F: Float>(&self, _: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        vec![dy[0].clone()]
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::DROPOUT, tolerance::ELEMENTWISE_BWD)
+    }
+    fn backward_kernels(&self) -> &'static [&'static str] {
+        &["axpy"]
+    }
+}
 
 /// Which of `n` values stay, with the seed, the step and the layer of a graph.
 pub fn kept(n: usize, p: f32) -> Vec<bool> {

@@ -6,7 +6,8 @@ use crate::doctor::proof::Op;
 use crate::error::Result;
 use crate::ops;
 use crate::reference::loss::{
-    TargetLoss, cross_entropy, linear_cross_entropy, smoothed_cross_entropy, target_loss,
+    TargetLoss, cross_entropy, linear_cross_entropy, smoothed_cross_entropy,
+    smoothed_linear_cross_entropy, target_loss,
 };
 use crate::reference::tolerance::{self, Tolerance};
 use crate::reference::{Data, Float, cast};
@@ -17,6 +18,8 @@ pub struct Loss {
     targets: Vec<i32>,
     weights: Vec<f32>,
     device: [Tensor; 2],
+    /// Share of a target that is spread over all.
+    pub smoothing: f32,
 }
 
 impl Loss {
@@ -34,7 +37,19 @@ impl Loss {
             targets,
             weights,
             device,
+            smoothing: 0.0,
         })
+    }
+
+    fn reference<F: Float>(&self, inputs: &[Vec<F>]) -> (F, [Vec<F>; 3]) {
+        let (x, w, b) = (&inputs[0], &inputs[1], inputs.get(2).map(|b| &b[..]));
+        let weights = cast::<F, f32>(&self.weights);
+        if self.smoothing > 0.0 {
+            let e = self.smoothing.into();
+            return smoothed_linear_cross_entropy(x, w, b, &self.targets, &weights, e);
+        }
+        let all = linear_cross_entropy(x, w, b, &self.targets, &weights);
+        (all.loss, [all.dx, all.dw, all.dbias])
     }
 }
 
@@ -45,22 +60,16 @@ impl Op for Loss {
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (x, w, b) = (&inputs[0], &inputs[1], inputs.get(2));
         let [targets, weights] = &self.device;
-        Ok(vec![ops::linear_cross_entropy(
-            tape, x, w, b, targets, weights,
-        )?])
+        let (layer, e) = ((w, b), self.smoothing);
+        let loss = ops::smoothed_linear_cross_entropy(tape, x, layer, targets, weights, e)?;
+        Ok(vec![loss])
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        let b = inputs.get(2).map(|b| &b[..]);
-        let weights = cast::<F, f32>(&self.weights);
-        let all = linear_cross_entropy(&inputs[0], &inputs[1], b, &self.targets, &weights);
-        vec![vec![all.loss]]
+        vec![vec![self.reference(inputs).0]]
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        let b = inputs.get(2).map(|b| &b[..]);
-        let weights = cast::<F, f32>(&self.weights);
-        let all = linear_cross_entropy(&inputs[0], &inputs[1], b, &self.targets, &weights);
         let scaled = |grad: Vec<F>| grad.into_iter().map(|g| g * dy[0][0]).collect();
-        let grads = [all.dx, all.dw, all.dbias].map(scaled);
+        let grads = self.reference(inputs).1.map(scaled);
         grads.into_iter().take(inputs.len()).collect()
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {

@@ -21,7 +21,9 @@ pub fn blocks(data: &mut Data, kind: BlockType, count: usize) -> (Vec<u8>, Vec<f
         for at in kind.scales() {
             let scale = data.uniform(1, -0.02, 0.02)[0];
             match kind {
-                BlockType::Nf4 => block[*at..at + 4].copy_from_slice(&scale.to_le_bytes()),
+                BlockType::Nf4 | BlockType::Nf4Double => {
+                    block[*at..at + 4].copy_from_slice(&scale.to_le_bytes());
+                }
                 _ => {
                     let half = half::f16::from_f32(scale).to_le_bytes();
                     block[*at..at + 2].copy_from_slice(&half);
@@ -42,7 +44,9 @@ struct Packed {
 
 impl Packed {
     fn new(gpu: &Gpu, data: &mut Data, kind: BlockType, dims: [usize; 2]) -> Result<Packed> {
-        let (bytes, values) = blocks(data, kind, dims[0] * dims[1] / kind.elements());
+        let count = dims[0] * dims[1];
+        let (bytes, mut values) = blocks(data, kind, count.div_ceil(kind.elements()));
+        values.truncate(count);
         let tensor = Tensor::empty(gpu, dims, DType::Packed(kind))?;
         tensor.write_blocks(&bytes)?;
         Ok(Packed {

@@ -352,6 +352,18 @@ impl AdapterConfig {
         model.tied().filter(own).collect()
     }
 
+    /// Whether a tensor is a bias that is trained along, beside these adapted layers.
+    pub fn trains_bias(&self, name: &str, targets: &[Target]) -> bool {
+        let Some(module) = name.strip_suffix(".bias") else {
+            return false;
+        };
+        match self.bias {
+            Bias::None => false,
+            Bias::All => true,
+            Bias::LoraOnly => targets.iter().any(|target| target.module == module),
+        }
+    }
+
     /// Whether a module, or what it belongs to, is saved whole.
     pub fn saves_whole(&self, module: &str) -> bool {
         let saved = self.modules_to_save.iter().flatten();

@@ -266,7 +266,6 @@ fn expected_whole(
     targets: &[Target],
     place: &Path,
 ) -> Result<Vec<String>> {
-    let targets: BTreeSet<&str> = targets.iter().map(|t| t.module.as_str()).collect();
     let mut names = Vec::new();
     for (name, _) in &model.tensors {
         let (module, parameter) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -281,13 +280,7 @@ fn expected_whole(
                 ),
             });
         }
-        let bias = parameter == "bias"
-            && match config.bias {
-                Bias::None => false,
-                Bias::All => true,
-                Bias::LoraOnly => targets.contains(module),
-            };
-        if saved || bias {
+        if saved || config.trains_bias(name, targets) {
             names.push(name.clone());
         }
     }

@@ -275,7 +275,10 @@ fn plan<'a>(
     let mut parts = Vec::new();
     for (name, shape, (theirs, placed)) in stored {
         let order = match placed {
-            Placed::Paired(key) => Some(paired(names, config, told, key, placed, shape)?),
+            Placed::Paired(key) => {
+                let rows = shape.first().copied().unwrap_or(1);
+                Some(paired(names, config, told, key, placed, (rows, true))?)
+            }
             _ => None,
         };
         let shape = placed.shape(shape);
@@ -301,14 +304,14 @@ fn plan<'a>(
     Ok(parts)
 }
 
-/// The order of a tensor's rows, which are so many heads as the metadata will say.
-fn paired(
+/// The order of a tensor's rows, into a file or out of it, which are so many heads as the metadata say.
+pub(super) fn paired(
     names: &Gguf,
     config: &Value,
     told: &Told,
     key: &str,
     placed: Placed,
-    shape: &[usize],
+    (rows, into_file): (usize, bool),
 ) -> Result<Vec<usize>, String> {
     let own = told.metadata.iter().find(|(name, _)| *name == key);
     let heads = match own {
@@ -319,8 +322,7 @@ fn paired(
         }
     };
     let heads = heads.as_u64().unwrap_or(0) as usize;
-    let rows = shape.first().copied().unwrap_or(1);
-    let order = placed.rows(rows, heads, true);
+    let order = placed.rows(rows, heads, into_file);
     order.ok_or_else(|| format!("{rows} rows are no {heads} heads"))
 }
 

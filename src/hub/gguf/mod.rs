@@ -4,6 +4,7 @@
 //! What a family has to say of such files is a [`Gguf`] of its `Format`: the architecture's name, sizes
 //! and tensors. A file is then read as a folder would be: see `model`.
 
+mod adapter;
 mod export;
 mod family;
 mod file;
@@ -18,6 +19,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use crate::blocks::BlockType;
+pub use adapter::{export_adapter, import_adapter, is_adapter_file};
 pub use export::{Quant, export};
 pub use family::{Gguf, Key, Name, Number, Placed, Spaces, Told, real};
 pub use file::{GgufFile, Stored};

@@ -72,23 +72,25 @@ impl<L: DecoderLayers> Network for DecoderLm<L> {
 impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>, rows: &RowSelection) -> Result<Tensor> {
         let wanted = Wanted::Rows(rows.clone());
-        let hidden = self.layers.forward(tape, inputs.ids, &wanted)?;
+        let hidden = self.layers.forward(tape, inputs, &wanted)?;
         self.decode(tape, &hidden)
     }
 
-    fn loss(
+    fn smoothed_loss(
         &self,
         tape: &Tape,
         inputs: &Tokens<'_>,
-        targets: &Tensor,
-        weights: &Tensor,
+        [targets, weights]: [&Tensor; 2],
+        smoothing: f32,
     ) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
+        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
         let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
         if self.cap.is_some() {
-            return ops::cross_entropy(tape, &self.decode(tape, &flat)?, targets, weights);
+            let logits = self.decode(tape, &flat)?;
+            return ops::smoothed_cross_entropy(tape, &logits, targets, weights, smoothing);
         }
-        ops::linear_cross_entropy(tape, &flat, &self.decoder.get()?, None, targets, weights)
+        let layer = (&self.decoder.get()?, None);
+        ops::smoothed_linear_cross_entropy(tape, &flat, layer, targets, weights, smoothing)
     }
 
     fn writer<'a>(
@@ -141,7 +143,7 @@ impl<L: DecoderLayers> Classifier for DecoderClassifier<L> {
         let missing = || Error::argument("classify", "last", "missing", expected);
         let last = inputs.last.ok_or_else(missing)?;
         let wanted = Wanted::Rows(last.clone());
-        let hidden = self.layers.forward(tape, inputs.ids, &wanted)?;
+        let hidden = self.layers.forward(tape, inputs, &wanted)?;
         self.score.forward(tape, &hidden)
     }
 }
@@ -182,7 +184,7 @@ impl<L: DecoderLayers> Network for DecoderTagger<L> {
 
 impl<L: DecoderLayers> Tagger for DecoderTagger<L> {
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
+        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
         let dropped = ops::dropout(tape, &hidden, self.dropout)?;
         self.score.forward(tape, &dropped)
     }

@@ -10,9 +10,10 @@ pub use cache::{KeyValueCache, Place, Step};
 pub use heads::{DecoderClassifier, DecoderLm, DecoderTagger};
 
 use crate::error::{Error, Result};
+use crate::models::inputs::Tokens;
 use crate::models::network::Network;
-use crate::nn::{Param, Wanted};
-use crate::ops::TokenIds;
+use crate::nn::{Param, Segments, Wanted};
+use crate::ops::{self, TokenIds};
 use crate::tensor::{Tape, Tensor};
 
 /// One layer of a decoder.
@@ -21,7 +22,13 @@ pub trait DecoderLayer: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Shape`].
-    fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor>;
+    fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor>;
 
     /// The same of tokens that follow those whose keys and values, (B, S, KH·D) each, are in a cache;
     /// appends theirs.
@@ -64,13 +71,22 @@ impl<L: DecoderLayer> Stack<L> {
         self.layers.len()
     }
 
-    fn layer(&self, tape: &Tape, index: usize, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+    fn layer(
+        &self,
+        tape: &Tape,
+        index: usize,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
         let layer = &self.layers[index];
         if !self.checkpointing {
-            return layer.forward(tape, x, wanted);
+            return layer.forward(tape, x, segments, wanted);
         }
-        let (layer, wanted) = (layer.clone(), wanted.clone());
-        tape.checkpoint(&[x], move |tape, x| layer.forward(tape, &x[0], &wanted))
+        let (layer, segments, wanted) = (layer.clone(), segments.cloned(), wanted.clone());
+        tape.checkpoint(&[x], move |tape, x| {
+            layer.forward(tape, &x[0], segments.as_ref(), &wanted)
+        })
     }
 }
 
@@ -91,11 +107,11 @@ pub trait DecoderLayers: Network {
     /// Its layers.
     fn stack(&self) -> &Stack<Self::Layer>;
 
-    /// The embeddings (B, T, C) of ids (B, T) in order.
+    /// The embeddings (B, T, C) of ids (B, T), a sequence in each row or as `segments` says.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor>;
+    fn embed(&self, tape: &Tape, ids: &TokenIds, segments: Option<&Segments>) -> Result<Tensor>;
 
     /// The embeddings (B, T, C) of tokens that stand somewhere in their sequences.
     ///
@@ -113,7 +129,7 @@ pub trait DecoderLayers: Network {
     ///
     /// # Errors
     /// [`Error::Shape`].
-    fn embedded(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+    fn embedded(&self, tape: &Tape, ids: &TokenIds, segments: Option<&Segments>) -> Result<Tensor> {
         let [_, steps] = ids.ids().dims2("decoder", "ids")?;
         let most = self.positions();
         if steps > most {
@@ -124,19 +140,22 @@ pub trait DecoderLayers: Network {
                 found: ids.ids().shape().to_string(),
             });
         }
-        self.embed(tape, ids)
+        self.embed(tape, ids, segments)
     }
 
     /// The last layer's output, normalised (B, T, C), or only the wanted rows of it, for ids (B, T)
     /// padded on the right: no token sees what follows it, so padding changes nothing before it.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a sequence longer than there are positions.
-    fn forward(&self, tape: &Tape, ids: &TokenIds, wanted: &Wanted) -> Result<Tensor> {
-        let stack = self.stack();
-        let last = (0..stack.count()).try_fold(self.embedded(tape, ids)?, |x, index| {
+    /// [`Error::Shape`] for a row longer than there are positions.
+    fn forward(&self, tape: &Tape, inputs: &Tokens<'_>, wanted: &Wanted) -> Result<Tensor> {
+        let (stack, segments) = (self.stack(), inputs.segments);
+        let first = self.embedded(tape, inputs.ids, segments)?;
+        let [_, steps, width] = first.dims3("decoder", "embeddings")?;
+        let first = ops::noise(tape, &first, inputs.noise / ((steps * width) as f32).sqrt())?;
+        let last = (0..stack.count()).try_fold(first, |x, index| {
             let wanted = wanted.of_layer(index, stack.count());
-            stack.layer(tape, index, &x, wanted)
+            stack.layer(tape, index, &x, segments, wanted)
         })?;
         self.normalise(tape, &last)
     }
@@ -148,9 +167,9 @@ pub trait DecoderLayers: Network {
     /// As [`DecoderLayers::forward`].
     fn hidden_states(&self, tape: &Tape, ids: &TokenIds) -> Result<Vec<Tensor>> {
         let stack = self.stack();
-        let mut states = vec![self.embedded(tape, ids)?];
+        let mut states = vec![self.embedded(tape, ids, None)?];
         for index in 0..stack.count() {
-            states.push(stack.layer(tape, index, &states[index], &Wanted::All)?);
+            states.push(stack.layer(tape, index, &states[index], None, &Wanted::All)?);
         }
         if let Some(last) = states.last_mut() {
             *last = self.normalise(tape, last)?;

@@ -15,8 +15,8 @@ use super::decoder::{DecoderClassifier, DecoderLayer, DecoderLayers, DecoderLm, 
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::nn::{
-    FeedForward, LayerNorm, LinearShape, Param, PreNormBlock, Projections, SelfAttention, Vars,
-    Wanted, first_rows,
+    FeedForward, LayerNorm, LinearShape, Param, PreNormBlock, Projections, Segments, SelfAttention,
+    Vars, Wanted, first_rows,
 };
 use crate::ops::{self, AttentionOptions, TokenIds, WeightLayout};
 use crate::tensor::{Depth, Init, Tape, Tensor};
@@ -140,10 +140,14 @@ impl DecoderLayers for Gpt2 {
         &self.layers
     }
 
-    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+    fn embed(&self, tape: &Tape, ids: &TokenIds, segments: Option<&Segments>) -> Result<Tensor> {
         let [_, steps] = ids.ids().dims2("gpt2", "ids")?;
         let words = ops::embedding(tape, &self.words.get()?, ids)?;
-        let positions = first_rows(&self.positions.get()?, steps)?;
+        let positions = self.positions.get()?;
+        let positions = match segments {
+            Some(segments) => ops::embedding(tape, &positions, &segments.positions)?,
+            None => first_rows(&positions, steps)?,
+        };
         let sum = ops::add(tape, &words, &positions)?;
         ops::dropout(tape, &sum, self.dropout)
     }
@@ -160,8 +164,14 @@ impl DecoderLayers for Gpt2 {
 }
 
 impl DecoderLayer for PreNormBlock {
-    fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
-        self.forward(tape, x, wanted)
+    fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
+        self.forward(tape, x, segments, wanted)
     }
 
     fn read(

@@ -410,9 +410,37 @@ fn write(kin: &'static Kin, config: &Value) -> Result<Told, String> {
             let slow = slowness(pairs, base, scaling.clone());
             told.tensors.push((FREQUENCIES, slow));
         }
+        RopeScaling::Yarn {
+            factor,
+            beta: [fast, slow],
+            truncate: true,
+            scale,
+            original,
+        } if (scale - (0.1 * factor.ln() + 1.0)).abs() < 1e-6 => told.metadata.extend([
+            ("rope.scaling.type", Meta::Text("yarn".into())),
+            ("rope.scaling.factor", Meta::Real(*factor as f32)),
+            ("rope.scaling.original_context_length", whole(*original)),
+            ("rope.scaling.yarn_beta_fast", Meta::Real(*fast as f32)),
+            ("rope.scaling.yarn_beta_slow", Meta::Real(*slow as f32)),
+        ]),
+        RopeScaling::LongRope {
+            short,
+            long,
+            scale,
+            original,
+        } if kin.model_type == "phi3" => {
+            let factors = |all: &[f64]| all.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+            told.metadata.extend([
+                ("rope.scaling.attn_factor", Meta::Real(*scale as f32)),
+                ("rope.scaling.original_context_length", whole(*original)),
+            ]);
+            told.tensors.push((LONG, factors(long)));
+            told.tensors.push((SHORT, factors(short)));
+        }
         _ => {
             return Err(
-                "its rope_type is not one of those that are written: default, linear, llama3"
+                "readers would not scale its angles as it does: they have default and linear ones, llama3 of \
+                 Llama's, longrope of Phi-3's, and yarn with its usual attention_factor and truncation"
                     .into(),
             );
         }

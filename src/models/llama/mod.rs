@@ -22,7 +22,7 @@ use super::network::Network;
 use crate::error::Result;
 use crate::nn::{
     DecoderBlock, GateLayers, GatedFeedForward, Linear, LinearShape, Param, Projections, RmsNorm,
-    Rope, RotaryAttention, Vars, Wanted,
+    Rope, RotaryAttention, Segments, Vars, Wanted,
 };
 use crate::ops::{self, AttentionOptions, TokenIds};
 use crate::tensor::{Depth, Init, Tape, Tensor};
@@ -141,7 +141,7 @@ impl DecoderLayers for Llama {
         &self.layers
     }
 
-    fn embed(&self, tape: &Tape, ids: &TokenIds) -> Result<Tensor> {
+    fn embed(&self, tape: &Tape, ids: &TokenIds, _: Option<&Segments>) -> Result<Tensor> {
         let words = ops::embedding(tape, &self.words.get()?, ids)?;
         match self.scale {
             Some(scale) => ops::scale(tape, &words, scale),
@@ -150,7 +150,7 @@ impl DecoderLayers for Llama {
     }
 
     fn embed_at(&self, tape: &Tape, place: &Place) -> Result<Tensor> {
-        self.embed(tape, &place.ids)
+        self.embed(tape, &place.ids, None)
     }
 
     fn normalise(&self, tape: &Tape, x: &Tensor) -> Result<Tensor> {
@@ -159,8 +159,14 @@ impl DecoderLayers for Llama {
 }
 
 impl DecoderLayer for DecoderBlock {
-    fn forward(&self, tape: &Tape, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
-        self.forward(tape, x, wanted)
+    fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor> {
+        self.forward(tape, x, segments, wanted)
     }
 
     fn read(

@@ -30,6 +30,8 @@ pub(super) struct Params {
     pub window: u32,
     pub has_lens: u32,
     pub lens_at: u32,
+    pub has_starts: u32,
+    pub starts_at: u32,
     pub layer: u32,
     pub threshold: u32,
     pub accumulate: u32,

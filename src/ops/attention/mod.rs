@@ -5,6 +5,7 @@ mod form;
 
 use super::kernel::lanes;
 use super::operand::Operand;
+use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Sink, Tape, Tensor};
 use form::{Flags, Form, Params, Stats};
@@ -54,6 +55,23 @@ impl AttentionOptions {
     }
 }
 
+/// Which keys queries see, beside what the options say.
+#[derive(Clone, Copy, Default)]
+pub struct Seen<'a> {
+    /// (B) u32: how many keys of each row count, from the first on; what lies behind them is never used and
+    /// may hold anything. All, if `None`.
+    pub lens: Option<&'a Tensor>,
+    /// (B·T) u32: the first key that each query sees, which does not fall within a row; causal only. Rows
+    /// hold several sequences so, none of which sees another.
+    pub starts: Option<&'a Tensor>,
+}
+
+impl<'a> From<Option<&'a Tensor>> for Seen<'a> {
+    fn from(lens: Option<&'a Tensor>) -> Seen<'a> {
+        Seen { lens, starts: None }
+    }
+}
+
 /// Where queries, keys or values lie: columns of the rows of a tensor, from `first` on.
 #[derive(Clone)]
 struct Part {
@@ -70,21 +88,21 @@ impl Part {
 /// softmax(scale · q·kᵀ)·v for every head: q (B, T, NH·D), k and v (B, S, KH·D) → (B, T, NH·D), all
 /// f32 or all f16.
 ///
-/// Head h has columns h·D..(h + 1)·D, and reads head h·KH/NH of k and v. `lens` (B) u32 says how many keys of each row count, from
-/// the first on; what lies behind them is never used and may hold anything. A query that sees no
-/// key has output and gradient 0. Memory for the backward: two numbers for each query and head.
+/// Head h has columns h·D..(h + 1)·D, and reads head h·KH/NH of k and v. `seen` is a [`Seen`], or its `lens`
+/// alone. A query that sees no key has output and gradient 0. Memory for the backward: two numbers for each
+/// query and head.
 ///
 /// # Errors
 /// [`Error::Argument`] unless the heads divide C and their number is a multiple of KH, 0 ≤ dropout < 1,
 /// the scale is finite, the cap above 0 and the window causal and above 0;
 /// [`Error::Shape`], [`Error::DType`]; [`Error::Kernel`] for more keys or queries than a software
 /// adapter can loop over.
-pub fn attention(
+pub fn attention<'a>(
     tape: &Tape,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    lens: Option<&Tensor>,
+    seen: impl Into<Seen<'a>>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     let [batch, queries, width] = dims(q, "q", "(B, T, C)")?;
@@ -98,7 +116,8 @@ pub fn attention(
         tensor: tensor.clone(),
         first: 0,
     });
-    attend(tape, parts, [batch, queries, keys, width], lens, options)
+    let sizes = [batch, queries, keys, width];
+    attend(tape, parts, sizes, seen.into(), options)
 }
 
 /// As [`attention`], with queries, keys and values side by side: qkv (B, T, (NH + 2 KH)·D), which is
@@ -106,10 +125,10 @@ pub fn attention(
 ///
 /// # Errors
 /// As [`attention`]; [`Error::Shape`] unless the last axis holds so many heads.
-pub fn attention_packed(
+pub fn attention_packed<'a>(
     tape: &Tape,
     qkv: &Tensor,
-    lens: Option<&Tensor>,
+    seen: impl Into<Seen<'a>>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     let [batch, queries, columns] = dims(qkv, "qkv", "(B, T, (NH + 2 KH) D)")?;
@@ -125,7 +144,8 @@ pub fn attention_packed(
         tensor: qkv.clone(),
         first,
     });
-    attend(tape, parts, [batch, queries, queries, width], lens, options)
+    let sizes = [batch, queries, queries, width];
+    attend(tape, parts, sizes, seen.into(), options)
 }
 
 fn dims(tensor: &Tensor, arg: &'static str, expected: &str) -> Result<[usize; 3]> {
@@ -172,12 +192,18 @@ fn attend(
     tape: &Tape,
     parts: [Part; 3],
     [batch, queries, keys, width]: [usize; 4],
-    lens: Option<&Tensor>,
+    seen: Seen<'_>,
     options: &AttentionOptions,
 ) -> Result<Tensor> {
     let [q, k, v] = &parts;
-    if let Some(lens) = lens {
+    if let Some(lens) = seen.lens {
         lens.expect(OP, "lens", &[batch], DType::U32)?;
+    }
+    if let Some(starts) = seen.starts {
+        starts.expect(OP, "starts", &[batch * queries], DType::U32)?;
+        if !options.causal {
+            return Err(Error::argument(OP, "starts", "given", "none unless causal"));
+        }
     }
     let gpu = tape.gpu();
     let head_width = width / options.heads;
@@ -194,8 +220,8 @@ fn attend(
     };
     let group = options.heads / options.kv_heads();
     let form = Form::of(gpu, [head_width, group], queries.max(keys), flags)?;
-    let (control, lens_at) = control(state, lens)?;
-    // Without lens and dropout nothing is read of it.
+    let (control, [lens_at, starts_at]) = control(gpu, state, seen)?;
+    // Without any of them nothing is read of it.
     let control = control.unwrap_or_else(|| q.tensor.clone());
     let params = Params {
         queries: queries as u32,
@@ -212,8 +238,10 @@ fn attend(
         blocks: form.blocks(),
         causal: u32::from(options.causal),
         window: options.window.map_or(u32::MAX, |w| w as u32),
-        has_lens: u32::from(lens.is_some()),
+        has_lens: u32::from(seen.lens.is_some()),
         lens_at,
+        has_starts: u32::from(seen.starts.is_some()),
+        starts_at,
         layer: state.map_or(0, |_| tape.next_layer()),
         threshold,
         scale: options.scale.unwrap_or(1.0 / (head_width as f32).sqrt()),
@@ -299,14 +327,26 @@ fn sinks(cx: &mut Backward, parts: &[Part; 3]) -> Result<[Option<Sink>; 3]> {
     Ok(sinks)
 }
 
-/// The kernels' words: the step state while dropping, then `lens`; and where these begin. One
-/// binding for both keeps the backward within eight.
-fn control(state: Option<&Tensor>, lens: Option<&Tensor>) -> Result<(Option<Tensor>, u32)> {
-    let (Some(state), Some(lens)) = (state, lens) else {
-        return Ok((state.or(lens).cloned(), 0));
-    };
-    let both = Tensor::empty(state.gpu(), [state.len() + lens.len()], DType::U32)?;
-    both.set_range(0, state.len(), Some(state))?;
-    both.set_range(state.len(), lens.len(), Some(lens))?;
-    Ok((Some(both), state.len() as u32))
+/// The kernels' words: the step state while dropping, then `lens`, then `starts`; and where the two begin.
+/// One binding for all keeps the backward within eight.
+fn control(
+    gpu: &Gpu,
+    state: Option<&Tensor>,
+    seen: Seen<'_>,
+) -> Result<(Option<Tensor>, [u32; 2])> {
+    let parts = [state, seen.lens, seen.starts];
+    let [state, lens, starts] = parts.map(|part| part.map_or(0, Tensor::len));
+    let places = [state, state + lens].map(|at| at as u32);
+    let mut given = parts.into_iter().flatten();
+    let (first, second) = (given.next(), given.next());
+    if second.is_none() {
+        return Ok((first.cloned(), places));
+    }
+    let all = Tensor::empty(gpu, [state + lens + starts], DType::U32)?;
+    let mut at = 0;
+    for part in parts.into_iter().flatten() {
+        all.set_range(at, part.len(), Some(part))?;
+        at += part.len();
+    }
+    Ok((Some(all), places))
 }

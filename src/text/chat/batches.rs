@@ -1,5 +1,8 @@
-//! Batches of conversations, batch-major: a row each, cut at its end, of which answers are targets.
+//! Batches of conversations, batch-major, each cut at its end, of which answers are targets: a row each or,
+//! packed, as many as fit in a row, none of which sees another.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::documents::ChatDocuments;
@@ -8,6 +11,7 @@ use crate::text::batch::{IGNORE, Position};
 use crate::text::causal::CausalBatch;
 use crate::text::documents::Documents;
 use crate::text::epochs::{Batches, Epochs, Maker, Plan, Shape, ordered};
+use crate::text::rng::Rng;
 use crate::text::sequences::{Frame, Rows, check_shape};
 use crate::text::vocabulary::Vocabulary;
 
@@ -20,7 +24,23 @@ pub struct ChatOptions {
     pub max_len: usize,
     /// Draw the order of the rows anew for every epoch.
     pub shuffle: bool,
+    /// Fill rows with several conversations.
+    pub packing: bool,
 }
+
+/// Rows of conversations.
+pub struct ChatBatch {
+    /// The inputs and what is learned of them.
+    pub rows: CausalBatch,
+    /// Tokens that are read: no padding, nor what lies between conversations.
+    pub read: u64,
+    /// (B, T) where in its row each token's conversation begins, where rows hold several.
+    pub starts: Option<Vec<u32>>,
+}
+
+/// Conversations of a row begin at multiples of this: a tile of the attention kernels. So their sums are those
+/// that they have alone, to the bit.
+pub const SEGMENT: usize = 32;
 
 /// An endless stream of rows of conversations.
 pub type ChatBatches = Batches<Turns>;
@@ -29,6 +49,9 @@ pub type ChatBatches = Batches<Turns>;
 pub struct Turns {
     documents: Arc<Documents>,
     chats: Arc<ChatDocuments>,
+    /// The conversations of each row.
+    rows: Vec<Vec<u32>>,
+    packing: bool,
     max_len: usize,
     batch: usize,
     frame: Frame,
@@ -52,6 +75,7 @@ impl ChatBatches {
             batch,
             max_len,
             shuffle,
+            packing,
         } = options;
         check_shape("batches of conversations", batch, max_len)?;
         let roles = vocabulary.roles();
@@ -62,15 +86,27 @@ impl ChatBatches {
         let learns = |doc: &u32| chats.learned_of(*doc, max_len) > 0;
         let left = which.iter().copied().filter(learns);
         let order = ordered(left, "what is left of the conversations at this max_len")?;
-        // The last token of a row is a target alone.
+        // The last token of a conversation is a target alone.
         let length = |&doc: &u32| documents.ids(doc).len().min(max_len) - 1;
-        let lengths = order.iter().map(length).collect();
-        let shape = Shape::new(batch, max_len - 1, true, shuffle);
+        let lengths: Vec<usize> = order.iter().map(length).collect();
+        let all = order.into_iter().zip(lengths.iter().copied());
+        let rows = match packing {
+            true => packed(all.collect(), max_len - 1, seed),
+            false => all.map(|(doc, _)| vec![doc]).collect(),
+        };
+        let lengths = match packing {
+            true => vec![max_len - 1; rows.len()],
+            false => lengths,
+        };
+        let shape = Shape::new(batch, max_len - 1, !packing, shuffle);
+        let numbers = (0..rows.len() as u32).collect();
         Ok(Batches {
-            epochs: Epochs::new(order, lengths, shape, seed),
+            epochs: Epochs::new(numbers, lengths, shape, seed),
             maker: Turns {
                 documents,
                 chats,
+                rows,
+                packing,
                 max_len,
                 batch,
                 frame: Frame::none(pad),
@@ -87,28 +123,73 @@ impl ChatBatches {
     }
 }
 
-impl Maker for Turns {
-    type Batch = CausalBatch;
+/// Which conversations, each with its length, share a row of `room` tokens: the longest first, each where
+/// least room is left behind it. Of equal length they come in an order that is drawn from `seed`.
+fn packed(mut all: Vec<(u32, usize)>, room: usize, seed: u64) -> Vec<Vec<u32>> {
+    Rng::new(seed, &[0xC4A7]).shuffle(&mut all);
+    all.sort_by_key(|&(_, length)| Reverse(length));
+    let mut rows: Vec<Vec<u32>> = Vec::new();
+    // Rows by the room that they have left.
+    let mut left: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (doc, length) in all {
+        let found = left.range(length..).next().map(|(room, _)| *room);
+        let row = found.and_then(|room| {
+            let rows = left.get_mut(&room)?;
+            let row = rows.pop()?;
+            if rows.is_empty() {
+                left.remove(&room);
+            }
+            Some((row, room))
+        });
+        let (row, room) = row.unwrap_or((rows.len(), room));
+        if row == rows.len() {
+            rows.push(Vec::new());
+        }
+        rows[row].push(doc);
+        let room = room.saturating_sub(length.next_multiple_of(SEGMENT));
+        if room > 0 {
+            left.entry(room).or_default().push(row);
+        }
+    }
+    rows
+}
 
-    fn make(&self, plan: &Plan, position: Position, _: f64) -> CausalBatch {
-        let mut inputs = Rows::empty(self.batch, plan.time, self.frame);
+impl Maker for Turns {
+    type Batch = ChatBatch;
+
+    fn make(&self, plan: &Plan, position: Position, _: f64) -> ChatBatch {
+        let time = plan.time;
+        let mut inputs = Rows::empty(self.batch, time, self.frame);
         let mut targets = vec![IGNORE; inputs.ids.len()];
-        for (b, &doc) in plan.items.iter().enumerate() {
-            let ids = self.documents.ids(doc);
-            let ids = &ids[..ids.len().min(self.max_len)];
-            let read = &ids[..ids.len() - 1];
-            inputs.write(b, self.frame, [(read, false)], &mut |_, _| ());
-            for range in self.chats.learned(doc) {
-                for at in (range.start as usize).max(1)..(range.end as usize).min(ids.len()) {
-                    targets[b * plan.time + at - 1] = ids[at] as i32;
+        let mut starts = vec![0; inputs.ids.len()];
+        let mut read = 0;
+        for (b, &row) in plan.items.iter().enumerate() {
+            let mut start = 0;
+            for &doc in &self.rows[row as usize] {
+                let ids = self.documents.ids(doc);
+                let ids = &ids[..ids.len().min(self.max_len)];
+                let (own, from) = (&ids[..ids.len() - 1], b * time + start);
+                inputs.ids[from..from + own.len()].copy_from_slice(own);
+                starts[from..(b + 1) * time].fill(start as u32);
+                for range in self.chats.learned(doc) {
+                    for at in (range.start as usize).max(1)..(range.end as usize).min(ids.len()) {
+                        targets[from + at - 1] = ids[at] as i32;
+                    }
                 }
+                inputs.lens[b] = (start + own.len()) as u32;
+                read += own.len() as u64;
+                start = (start + own.len()).next_multiple_of(SEGMENT);
             }
         }
-        CausalBatch {
-            inputs: inputs.indexed(),
-            predicted: targets.iter().filter(|&&target| target != IGNORE).count(),
-            targets,
-            position,
+        ChatBatch {
+            rows: CausalBatch {
+                inputs: inputs.indexed(),
+                predicted: targets.iter().filter(|&&target| target != IGNORE).count(),
+                targets,
+                position,
+            },
+            read,
+            starts: self.packing.then_some(starts),
         }
     }
 }

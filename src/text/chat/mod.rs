@@ -18,7 +18,7 @@ mod pairs;
 mod python;
 mod template;
 
-pub use batches::{ChatBatches, ChatOptions, Turns};
+pub use batches::{ChatBatch, ChatBatches, ChatOptions, SEGMENT, Turns};
 pub use documents::{ChatDocuments, each, read};
 pub use encode::{Encoded, Encoder, Learn};
 pub use forms::{Example, Form, Read, Row, form, rows};

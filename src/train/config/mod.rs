@@ -26,7 +26,7 @@ pub use model::{
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};
 pub use stage::{Budget, Part, Precision, StageConfig, StageKind, TextChoice};
-pub use tuning::{Lora, UnfreezeEvery};
+pub use tuning::{Lora, LoraInit, UnfreezeEvery};
 pub use types::*;
 
 use std::path::Path;

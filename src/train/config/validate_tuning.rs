@@ -3,8 +3,10 @@
 
 use super::model::{model_kinds, require_probability};
 use super::rates::Rates;
+use super::tuning::Packing;
 use super::validate::{require, wrong};
 use super::{Lora, RunConfig, StageConfig, StageKind};
+use crate::blocks::BlockType;
 use crate::error::Result;
 use crate::hub::adapter::{MOST_RANK, Targets};
 
@@ -90,6 +92,11 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
             &format!("'{pattern}' is no regex; give a list for plain names"),
         )?;
     }
+    require(
+        !lora.double_quant || lora.base == Some(Packing(BlockType::Nf4)),
+        || at("double_quant"),
+        "is for base = \"nf4\"",
+    )?;
     let letters = |rows: &str| {
         let once = |c| "qkv".contains(c) && rows.matches(c).count() == 1;
         !rows.is_empty() && rows.chars().all(once)

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::hub::adapter::{AdapterConfig, Target, Targets, Update, Weights};
+use crate::hub::adapter::{AdapterConfig, Bias, Target, Targets, Update, Weights};
 use crate::hub::{Array, Layout};
 use crate::nn::{LoraPlan, LoraUpdate};
-use crate::train::config::Lora;
+use crate::train::config::{Lora, LoraInit};
 use crate::train::state::TensorMap;
 
 /// An adapter in training.
@@ -54,6 +54,7 @@ impl Adapter {
             use_rslora: lora.rslora,
             rank_pattern: pattern(&lora.rank_pattern),
             alpha_pattern: pattern(&lora.alpha_pattern),
+            bias: lora.bias,
             ..AdapterConfig::default()
         };
         let targets = targets(&config, layout).map_err(|problem| wrong("targets", problem))?;
@@ -84,7 +85,18 @@ impl Adapter {
             // In the order of the outputs, so that the same letters make the same adapter.
             parts.sort_by_key(|(_, third)| *third);
         }
-        let plan = plan(&config, layout, &targets, &parts);
+        let mut plan = plan(&config, layout, &targets, &parts);
+        plan.gaussian = lora.init == LoraInit::Gaussian;
+        if plan.gaussian {
+            let key = "init_lora_weights".to_string();
+            config.other.insert(key, json!("gaussian"));
+        }
+        if lora.bias != Bias::None && plan.biases.is_empty() {
+            return Err(wrong(
+                "bias",
+                "finds none: these layers have no biases".into(),
+            ));
+        }
         // A part is a rank of its own in the file: see `weights`.
         if parts.len() > 1 {
             let count = parts.len() as f64;
@@ -156,7 +168,7 @@ impl Adapter {
             weights.updates.push(Update { target, a, b });
         }
         for (name, _) in &layout.tensors {
-            if self.config.saves_whole(module_of(name)) {
+            if self.config.saves_whole(module_of(name)) || self.plan.biases.contains(name) {
                 let (shape, values) = read(name)?;
                 let array = array(name, &shape, values)?;
                 weights.whole.insert(name.clone(), array);
@@ -213,6 +225,9 @@ fn plan(
         let known = plan.modules_to_save.last().is_some_and(|m| m == module);
         if config.saves_whole(module) && !known {
             plan.modules_to_save.push(module.to_string());
+        }
+        if config.trains_bias(name, targets) {
+            plan.biases.insert(name.clone());
         }
     }
     plan

@@ -15,7 +15,7 @@ use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
 use crate::text::{Vocabulary, WordVectors};
 use crate::train::config::{
-    ModelConfig, Part, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
+    Lora, ModelConfig, Part, Precision, Rates, RunConfig, StageConfig, StageKind, TransformerModel,
     UnfreezeEvery,
 };
 use crate::train::task::TaskRequest;
@@ -193,8 +193,7 @@ pub fn declare(
     let adapter = adapter(stage, &layout, missing)?;
     let plan = adapter.as_ref().map(|a| a.plan.clone()).unwrap_or_default();
     vars.adapt(&plan)?;
-    let base = stage.lora.as_ref().and_then(|lora| lora.base);
-    let base = base.map(|packing| packing.0);
+    let base = stage.lora.as_ref().and_then(Lora::packing);
     let format = architecture.format;
     let packed = source.map(|source| source.packed(&vars, format, base));
     let rates = Rates::new(stage).map_err(|(key, message)| wrong(stage, &key, message))?;
