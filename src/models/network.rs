@@ -130,6 +130,12 @@ pub trait CausalLm {
         weights: &Tensor,
     ) -> Result<Tensor>;
 
+    /// The loss of each token by itself, (B·T), of targets as [`loss`](Self::loss) has them.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn token_losses(&self, tape: &Tape, inputs: &Tokens<'_>, targets: &Tensor) -> Result<Tensor>;
+
     /// Begins to write `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub(super) enum Values {
     /// Rows picked from so many.
     Rows(Vec<u32>, usize),
     Numbers(Vec<u32>),
+    Floats(Vec<f32>),
     Targets(Targets),
 }
 
@@ -181,6 +182,11 @@ impl Batch {
     /// With whole numbers.
     pub fn numbers(self, name: &'static str, numbers: Vec<u32>) -> Batch {
         self.with(name, Values::Numbers(numbers))
+    }
+
+    /// With numbers that stand beside answers.
+    pub fn floats(self, name: &'static str, floats: Vec<f32>) -> Batch {
+        self.with(name, Values::Floats(floats))
     }
 
     /// With answers.

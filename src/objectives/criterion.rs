@@ -123,6 +123,17 @@ impl Purpose {
     }
 }
 
+/// Batches that a model will be trained or scored on.
+#[derive(Debug, Clone, Copy)]
+pub struct ToCome<'a> {
+    /// The documents.
+    pub docs: &'a [u32],
+    /// What they are for.
+    pub purpose: Purpose,
+    /// How many batches, if not all of an epoch.
+    pub batches: u64,
+}
+
 /// An objective's batches, loss and scores, for one model and the texts of a [`Setup`].
 pub trait Criterion {
     /// What is trained, in a few words: "masked language model".
@@ -143,6 +154,15 @@ pub trait Criterion {
             texts: docs.len() as u64,
             ..Coverage::default()
         })
+    }
+
+    /// Asks the model, as it is before its first step, of what is to come. The answer is the same whatever else is
+    /// to come, so that a run that is resumed has the same.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn begin(&self, _gpu: &Gpu, _network: &dyn Network, _to_come: &[ToCome<'_>]) -> Result<()> {
+        Ok(())
     }
 
     /// The tensors that live from batch to batch, with their values before the first.

@@ -23,6 +23,7 @@ enum Slot {
     Ids(TokenIds),
     Rows(RowSelection),
     Numbers(Tensor),
+    Floats(Tensor),
     Targets { values: Tensor, weights: Tensor },
 }
 
@@ -37,6 +38,7 @@ impl Feed {
                 Values::Ids(_, _, [a, b]) => Slot::Ids(TokenIds::empty(gpu, *a, *b)?),
                 Values::Rows(rows, of) => Slot::Rows(RowSelection::empty(gpu, *of, rows.len())?),
                 Values::Numbers(n) => Slot::Numbers(Tensor::empty(gpu, [n.len()], DType::U32)?),
+                Values::Floats(n) => Slot::Floats(Tensor::empty(gpu, [n.len()], DType::F32)?),
                 Values::Targets(targets) => Slot::Targets {
                     values: match &targets.wanted {
                         Wanted::Classes(_) => Tensor::empty(gpu, [targets.len()], DType::U32)?,
@@ -71,6 +73,7 @@ impl Feed {
                 (Values::Ids(ids, index, _), Slot::Ids(tokens)) => tokens.write(ids, index)?,
                 (Values::Rows(rows, _), Slot::Rows(selection)) => selection.write(rows)?,
                 (Values::Numbers(numbers), Slot::Numbers(tensor)) => tensor.write(numbers)?,
+                (Values::Floats(floats), Slot::Floats(tensor)) => tensor.write(floats)?,
                 (Values::Targets(targets), Slot::Targets { values, weights }) => {
                     match &targets.wanted {
                         // -1 becomes `u32::MAX`, which kernels pass over.
@@ -122,6 +125,17 @@ impl Feed {
     pub fn numbers(&self, name: &'static str) -> Result<&Tensor> {
         match self.slot(name) {
             Some(Slot::Numbers(numbers)) => Ok(numbers),
+            _ => Err(missing(name)),
+        }
+    }
+
+    /// The numbers of that name that stand beside answers.
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn floats(&self, name: &'static str) -> Result<&Tensor> {
+        match self.slot(name) {
+            Some(Slot::Floats(floats)) => Ok(floats),
             _ => Err(missing(name)),
         }
     }

@@ -46,6 +46,12 @@ impl<L: DecoderLayers> DecoderLm<L> {
         })
     }
 
+    /// The hidden states of all tokens, one after the other: (B·T, C).
+    fn flat(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
+        hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])
+    }
+
     /// Logits (M, V) of hidden states (M, C).
     pub(super) fn decode(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
         let logits = ops::linear(tape, hidden, &self.decoder.get()?, None)?;
@@ -83,12 +89,19 @@ impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
         targets: &Tensor,
         weights: &Tensor,
     ) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs.ids, &Wanted::All)?;
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        let flat = self.flat(tape, inputs)?;
         if self.cap.is_some() {
             return ops::cross_entropy(tape, &self.decode(tape, &flat)?, targets, weights);
         }
         ops::linear_cross_entropy(tape, &flat, &self.decoder.get()?, None, targets, weights)
+    }
+
+    fn token_losses(&self, tape: &Tape, inputs: &Tokens<'_>, targets: &Tensor) -> Result<Tensor> {
+        let flat = self.flat(tape, inputs)?;
+        if self.cap.is_some() {
+            return ops::token_losses(tape, &self.decode(tape, &flat)?, targets);
+        }
+        ops::linear_token_losses(tape, &flat, &self.decoder.get()?, None, targets)
     }
 
     fn writer<'a>(

@@ -23,7 +23,8 @@ use crate::objectives::scores::Scores;
 use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
 use crate::train::state::TensorMap;
-use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
+use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, Unit};
+use crate::train::trainer::total_steps;
 
 /// An objective in training.
 pub(super) struct ObjectiveTask {
@@ -67,7 +68,7 @@ impl ObjectiveTask {
         started: Started,
         lesson: Lesson,
         companions: Vec<(String, Vec<u8>)>,
-        stage: &StageConfig,
+        (stage, unit): (&StageConfig, &Unit),
         size: Estimate,
     ) -> Result<ObjectiveTask> {
         let Lesson {
@@ -104,6 +105,10 @@ impl ObjectiveTask {
             size: Some(size),
             reading: 0.0,
         };
+        let steps = total_steps(stage.budget, &info, &unit.name);
+        let batches = steps.map_or(u64::MAX, |steps| steps.saturating_mul(accumulate as u64));
+        let to_come = parts.to_come(unit.seed, batches);
+        criterion.begin(&engine.gpu, &*network, &to_come)?;
         let cut = Cut {
             length: objective.length(),
             kept_end: objective.kept_end(),
