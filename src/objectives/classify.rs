@@ -357,7 +357,7 @@ impl Answering {
 
 /// Where each row's last token stands in the flattened batch, by which decoders classify; `u32::MAX`
 /// for an empty row.
-pub(super) fn last_tokens(rows: &Rows) -> Vec<u32> {
+fn last_tokens(rows: &Rows) -> Vec<u32> {
     let last = |(row, &len): (u32, &u32)| match len.checked_sub(1) {
         Some(last) => row * rows.time as u32 + last,
         None => u32::MAX,

@@ -175,7 +175,10 @@ pub static METRICS: &[Metric] = &[
         "reward accuracy %",
         "accuracy",
         PREFERENCES,
-        |e| share(e.right?, e.answers),
+        |e| {
+            let judged = e.rewards.iter().any(Option::is_some);
+            share(e.right.filter(|_| judged)?, e.answers)
+        },
     )
     .percent(),
     metric(

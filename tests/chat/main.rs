@@ -3,6 +3,7 @@
 mod forms;
 mod learned;
 mod loss;
+mod preferences;
 mod preview;
 mod talk;
 mod templates;

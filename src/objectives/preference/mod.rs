@@ -31,10 +31,10 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::Network;
 use crate::tensor::{Tape, Tensor};
-use crate::text::Documents;
 use crate::text::chat::{
     ChatDocuments, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
 };
+use crate::text::{Documents, Frame};
 use reference::Reference;
 
 /// Checks `beta`.
@@ -75,6 +75,8 @@ struct Known {
     reference: Reference,
     documents: Arc<Documents>,
     chats: Arc<ChatDocuments>,
+    /// What fills rows.
+    pad: u32,
 }
 
 impl Known {
@@ -112,6 +114,7 @@ impl<J: Judge + Clone + Send + Sync> Preference<J> {
             reference: Reference::default(),
             documents: setup.documents.clone(),
             chats,
+            pad: Frame::of(setup.tokenizer.vocabulary())?.pad,
         };
         Ok(Box::new(Preference {
             judge,

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::hub::Head;
 use crate::models::Network;
 use crate::objectives::batch::Batch;
-use crate::objectives::classify::last_tokens;
 use crate::objectives::criterion::{Criterion, Setup, able};
 use crate::objectives::evidence::{Asked, Preferred};
 use crate::objectives::feed::Feed;
@@ -17,6 +16,7 @@ use crate::objectives::{
 };
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
+use crate::text::Rows;
 use crate::text::chat::{Kind, PreferenceBatch};
 
 /// Gives the better of two answers the larger number (Bradley & Terry 1952; Ouyang et al. 2022).
@@ -93,6 +93,18 @@ impl Objective for Reward {
     }
 }
 
+/// Where each row's last token stands in the flattened batch; `u32::MAX` for an empty row. As transformers looks for
+/// it: a token that fills rows is not seen, though texts end with it where a tokeniser has no other.
+fn last_said(rows: &Rows, pad: u32) -> Vec<u32> {
+    let last = |(row, len): (usize, &u32)| {
+        let first = row * rows.time;
+        let own = &rows.ids[first..first + *len as usize];
+        let last = own.iter().rposition(|id| *id != pad);
+        last.map_or(u32::MAX, |at| (first + at) as u32)
+    };
+    rows.lens.iter().enumerate().map(last).collect()
+}
+
 impl Judge for Reward {
     const NAME: &'static str = Self::NAME;
     const WHOLE: bool = true;
@@ -101,9 +113,9 @@ impl Judge for Reward {
         "reward model".into()
     }
 
-    fn arrays(&self, mut made: PreferenceBatch, _: &Known) -> Batch {
+    fn arrays(&self, mut made: PreferenceBatch, known: &Known) -> Batch {
         let both = made.rows.swap_remove(0);
-        let (last, of) = (last_tokens(&both.inputs), both.inputs.ids.len());
+        let (last, of) = (last_said(&both.inputs, known.pad), both.inputs.ids.len());
         let preferences = rows::of_each(&made.docs, 1.0);
         rows::batch(both, made.docs)
             .rows("last", last, of)

@@ -1,7 +1,7 @@
 //! One [`Task`] for all objectives: an objective says what a batch is, what its loss and its scores, the
 //! task does the rest.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -129,16 +129,7 @@ impl ObjectiveTask {
             files: Files {
                 layout: started.layout,
                 adapter: started.adapter,
-                // As a path that holds wherever melos or PEFT is started, or by its name on the Hub.
-                base: match stage
-                    .init
-                    .as_deref()
-                    .map(Path::new)
-                    .and_then(hub::model_name)
-                {
-                    Some(name) => Some(name.into()),
-                    None => started.base.map(|b| b.canonicalize().unwrap_or(b)),
-                },
+                base: started.base,
                 companions,
             },
         })
