@@ -171,7 +171,7 @@ def formulas():
     """Of log-probabilities summed over answers of some tokens; those of TRL's trainers, in double precision."""
     torch.manual_seed(3)
     kind = {"dtype": torch.float64, "requires_grad": True}
-    lengths = torch.tensor([[1, 4], [6, 2], [3, 3], [2, 7]])
+    lengths = torch.tensor([[2, 4], [6, 3], [3, 3], [2, 7]])
     start = -(torch.rand(4, 2, dtype=torch.float64) + 0.3) * lengths
     before = (start + torch.randn(4, 2, dtype=torch.float64) * 2).clamp(max=-0.1)
     cases = []

@@ -1,5 +1,6 @@
 //! What an objective makes of a model and of texts: batches, a loss, scores.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::{Batch, Batches};
@@ -156,12 +157,18 @@ pub trait Criterion {
         })
     }
 
-    /// Asks the model, as it is before its first step, of what is to come. The answer is the same whatever else is
-    /// to come, so that a run that is resumed has the same.
+    /// Asks the model, as it is before its first step, of what is to come, and keeps the answers in `folder`. They
+    /// are the same whatever else is to come, so that a run that is resumed has the same.
     ///
     /// # Errors
     /// As [`loss`](Self::loss).
-    fn begin(&self, _gpu: &Gpu, _network: &dyn Network, _to_come: &[ToCome<'_>]) -> Result<()> {
+    fn begin(
+        &self,
+        _gpu: &Gpu,
+        _network: &dyn Network,
+        _to_come: &[ToCome<'_>],
+        _folder: &Path,
+    ) -> Result<()> {
         Ok(())
     }
 

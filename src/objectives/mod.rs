@@ -177,6 +177,8 @@ pub struct Conversation<'a> {
     pub learn: Learn,
     /// What the rows of its files say of answers.
     pub kind: Kind,
+    /// Whether it leaves out what is longer than it reads, instead of cutting the end off.
+    pub whole: bool,
 }
 
 /// What names the model's own template.

@@ -100,14 +100,14 @@ pub fn results(workplace: &Path) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn near(found: f64, wanted: f64, most: f64, what: &str) {
+pub fn near(found: f64, wanted: f64, most: f64, what: &str) {
     assert!(
         (found - wanted).abs() <= most,
         "{what}: {found}, expected {wanted}"
     );
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub fn numbers(value: &Value) -> Vec<f64> {
     let list = value.as_array().unwrap().iter();
     list.map(|x| x.as_f64().unwrap()).collect()
 }

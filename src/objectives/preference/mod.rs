@@ -18,7 +18,9 @@ pub use kto::Kto;
 pub use orpo::Orpo;
 pub use reward::Reward;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Batches, Named};
 use super::coverage::{Coverage, Read};
@@ -36,6 +38,11 @@ use crate::text::chat::{
 };
 use crate::text::{Documents, Frame};
 use reference::Reference;
+
+/// The file that keeps what was said before the first step.
+const REFERENCE: &str = "reference.json";
+/// How often it is written while that is asked: as much as may be lost of it.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
 
 /// Checks `beta`.
 fn check_beta(beta: f32) -> Result<(), WrongOption> {
@@ -193,16 +200,34 @@ impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
         Ok(Coverage::of(what, docs.iter().map(read)))
     }
 
-    fn begin(&self, gpu: &Gpu, network: &dyn Network, to_come: &[ToCome<'_>]) -> Result<()> {
+    fn begin(
+        &self,
+        gpu: &Gpu,
+        network: &dyn Network,
+        to_come: &[ToCome<'_>],
+        folder: &Path,
+    ) -> Result<()> {
         if !J::REFERS {
             return Ok(());
         }
+        let (reference, path) = (&self.known.reference, folder.join(REFERENCE));
+        reference.read(&path)?;
+        let mut written = Instant::now();
         for part in to_come {
             let mut batches = self.batches(part.docs, part.purpose)?;
             let count = part.batches.min(batches.per_epoch());
             let mut passes = Passes::default();
-            for _ in 0..count {
+            let mut said = false;
+            for number in 0..count {
                 let batch = batches.next(1, 1);
+                if batch.documents().all(|(_, doc)| reference.knows(doc)) {
+                    continue;
+                }
+                if !said {
+                    let left = count - number;
+                    log::info!("{left} batches are asked about before the first step");
+                    said = true;
+                }
                 let pass = passes.of(batch.length, || {
                     let feed = Feed::new(gpu, &batch, Vec::new())?;
                     Pass::inference(gpu, feed, |tape, feed| {
@@ -211,11 +236,15 @@ impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
                 })?;
                 pass.feed.write(&batch, std::slice::from_ref(&batch))?;
                 for (doc, numbers) in numbers(&batch, pass.run(gpu)?)? {
-                    self.known.reference.set(doc, &numbers);
+                    reference.set(doc, &numbers);
+                }
+                if written.elapsed() >= WRITE_EVERY {
+                    reference.write(&path)?;
+                    written = Instant::now();
                 }
             }
         }
-        Ok(())
+        reference.write(&path)
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

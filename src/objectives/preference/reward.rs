@@ -80,6 +80,7 @@ impl Objective for Reward {
         Some(Conversation {
             template: named_template(&self.template),
             kind: Kind::Pairs,
+            whole: <Self as Judge>::WHOLE,
             ..Conversation::default()
         })
     }

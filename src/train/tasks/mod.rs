@@ -150,7 +150,7 @@ fn make(
     }
     let batches = lesson.stream.per_epoch();
     let started = start::start(gpu, request, config, source, vectors, batches)?;
-    ObjectiveTask::new(started, lesson, companions, (stage, unit), size)
+    ObjectiveTask::new(started, lesson, companions, request, size)
 }
 
 /// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from

@@ -20,10 +20,9 @@ use crate::objectives::criterion::{Criterion, Scorer};
 use crate::objectives::feed::{Carried, Feed, Passes};
 use crate::objectives::metrics::Metric;
 use crate::objectives::scores::Scores;
-use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
 use crate::train::state::TensorMap;
-use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, Unit};
+use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest};
 use crate::train::trainer::total_steps;
 
 /// An objective in training.
@@ -68,9 +67,10 @@ impl ObjectiveTask {
         started: Started,
         lesson: Lesson,
         companions: Vec<(String, Vec<u8>)>,
-        (stage, unit): (&StageConfig, &Unit),
+        request: &TaskRequest<'_>,
         size: Estimate,
     ) -> Result<ObjectiveTask> {
+        let (stage, unit) = (request.stage, request.unit);
         let Lesson {
             criterion,
             stream,
@@ -108,7 +108,8 @@ impl ObjectiveTask {
         let steps = total_steps(stage.budget, &info, &unit.name);
         let batches = steps.map_or(u64::MAX, |steps| steps.saturating_mul(accumulate as u64));
         let to_come = parts.to_come(unit.seed, batches);
-        criterion.begin(&engine.gpu, &*network, &to_come)?;
+        let folder = request.folder.join(&unit.name);
+        criterion.begin(&engine.gpu, &*network, &to_come, &folder)?;
         let cut = Cut {
             length: objective.length(),
             kept_end: objective.kept_end(),
