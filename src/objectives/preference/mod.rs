@@ -31,7 +31,7 @@ use super::scores::Scores;
 use super::{WrongOption, require};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::Network;
+use crate::models::{Network, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::chat::{
     ChatDocuments, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
@@ -117,6 +117,11 @@ impl<J: Judge + Clone + Send + Sync> Preference<J> {
             what: format!("\"{}\"", J::NAME),
             found: "no preferences".into(),
         })?;
+        if setup.config.reading() != Reading::Rows {
+            let one = setup.config.family().one();
+            let message = format!("\"{}\" is for transformers, and this is {one}", J::NAME);
+            return Err(Error::value("model.kind", message));
+        }
         let known = Known {
             reference: Reference::default(),
             documents: setup.documents.clone(),
