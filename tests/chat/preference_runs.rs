@@ -414,4 +414,32 @@ fn a_reward_model_scores_texts() {
         let mean = rewards.iter().map(|pair| pair[at]).sum::<f64>() / 4.0;
         near(mean, scores[name].as_f64().unwrap(), 1e-4, name);
     }
+    // And of all rows of a file, both of each pair, as they were when it learned.
+    let talk = |pair: Value| {
+        let asked = json!([{"role": "user", "content": pair["prompt"]}]);
+        json!({"prompt": asked, "chosen": pair["chosen"], "rejected": pair["rejected"]})
+    };
+    let own = workplace(&pairs(4).into_iter().map(talk).collect::<Vec<_>>());
+    run_file(
+        own.path(),
+        "reward",
+        "reward",
+        &["lr = 0.1\nbudget = { steps = 5 }"],
+    );
+    succeeds(&train(own.path(), &["--set", "data.test=\"rows.jsonl\""]));
+    let scores = results(own.path())["units"][0]["test"].clone();
+    let out = melos(own.path(), &["predict", "run", "rows.jsonl", "--json"]);
+    succeeds(&out);
+    let lines = String::from_utf8(out.stdout).unwrap();
+    let lines = lines
+        .lines()
+        .map(|line| -> Value { serde_json::from_str(line).unwrap() });
+    let said: Vec<f64> = lines
+        .map(|line| line["label"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(said.len(), 8);
+    for (at, name) in ["reward_chosen", "reward_rejected"].into_iter().enumerate() {
+        let mean = said.iter().skip(at).step_by(2).sum::<f64>() / 4.0;
+        near(mean, scores[name].as_f64().unwrap(), 1e-4, name);
+    }
 }

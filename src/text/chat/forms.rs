@@ -224,6 +224,11 @@ fn value<'a>(row: &'a Object, key: &str) -> Result<Cow<'a, Value>, String> {
 }
 
 impl Form {
+    /// Whether its rows are turns of conversations, or answers to something, and no texts alone.
+    pub fn is_conversation(self) -> bool {
+        self.asked != Some(Asked::Text)
+    }
+
     /// What a row in this form says.
     ///
     /// # Errors
