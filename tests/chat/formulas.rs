@@ -68,7 +68,7 @@ fn rows(lengths: &[[usize; 2]], kind: Kind) -> Vec<Value> {
 fn criterion(objective: &AnyObjective, lengths: &[[usize; 2]]) -> Box<dyn Criterion> {
     let kind = objective.conversation().unwrap().kind;
     let own = workplace(&rows(lengths, kind));
-    let tokenizer = Tokenizer::open(&own.path().join("model")).unwrap();
+    let tokenizer = Tokenizer::open(own.path().join("model")).unwrap();
     let encoder = Encoder {
         tokenizer: &tokenizer,
         template: None,

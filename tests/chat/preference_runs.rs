@@ -365,7 +365,7 @@ fn mistakes_are_named_with_their_rows() {
         ("label_smoothing", "0.5"),
         ("loss", "\"hinge\""),
     ] {
-        let own = workplace(&[good.clone()]);
+        let own = workplace(std::slice::from_ref(&good));
         run_file(own.path(), "dpo", "model", &[&format!("{key} = {value}")]);
         let out = train(own.path(), &[]);
         let error = String::from_utf8(out.stderr).unwrap();

@@ -231,8 +231,8 @@ impl Preferences {
             .write(at, self.frame, [(&ids[..read], false)], &mut |_, _| ());
         let first = at * to.inputs.time;
         let kept = ids.len().min(self.options.max_len);
-        for place in 1..kept {
-            to.next[first + place - 1] = ids[place] as i32;
+        for (place, id) in ids.iter().enumerate().take(kept).skip(1) {
+            to.next[first + place - 1] = *id as i32;
         }
         for range in &row.answers {
             for place in range.start.max(1)..range.end.min(kept) {
