@@ -110,4 +110,8 @@ pub(super) const PRESETS: &[Preset] = &[
     file!("lora"),
     file!("sft"),
     file!("sft-full"),
+    file!("dpo"),
+    file!("orpo"),
+    file!("kto"),
+    file!("reward"),
 ];

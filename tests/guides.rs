@@ -112,6 +112,12 @@ fn write_data(folder: &Path) {
         )
     });
     write("chat.jsonl", chat);
+    let preferences = rows(|n, thing, good| {
+        let asked = format!(r#"[{{"role": "user", "content": "How is {thing} {n}?"}}]"#);
+        let (better, worse) = (word(good), word(!good));
+        format!("{{\"prompt\": {asked}, \"chosen\": \"{better}\", \"rejected\": \"{worse}\"}}\n")
+    });
+    write("preferences.jsonl", preferences);
     fs::copy(repository("tests/data/novel.txt"), folder.join("novel.txt")).unwrap();
 }
 

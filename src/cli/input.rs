@@ -70,6 +70,11 @@ impl Input {
         }
     }
 
+    /// Whether it says where the text stands.
+    pub(super) fn has_column(&self) -> bool {
+        self.text_column.is_some()
+    }
+
     /// How a file's texts are read.
     pub(super) fn source(&self, path: &Path) -> Source {
         Source {

@@ -11,7 +11,7 @@ use super::output;
 use super::sheet::{self, Fields, Sheet};
 use super::words::{Own, Words};
 use crate::error::{Error, Result};
-use crate::inference::{self, Prediction, Tagger, Word};
+use crate::inference::{self, Conversations, Prediction, Tagger, Word};
 use crate::objectives::Problem;
 use crate::text::corpus::{is_cut, read_words};
 use crate::text::{Column, Example};
@@ -59,26 +59,41 @@ impl Predict {
         let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
         let mut model = inference::open_model(&folder, base, adapter)?;
         let pairs = self.pairs || model.pairs() == Some(true);
-        self.input
-            .each(self.pair_column.as_ref(), pairs, &mut |texts| {
-                let mut rows: Vec<Fields> = Vec::new();
-                let mut examples = Vec::new();
-                for mut example in texts {
-                    rows.push(std::mem::take(&mut example.row));
-                    examples.push(self.example(example, pairs)?);
-                }
-                let answers = inference::predict(model.as_mut(), examples)?;
-                match &mut out {
-                    None => answers.iter().try_for_each(|answer| self.print(answer)),
-                    Some(out) => {
-                        let problem = model.problem();
-                        for (row, answer) in rows.iter_mut().zip(answers) {
-                            extend(row, answer, problem);
-                        }
-                        out.write(rows)
+        let mut answer = |texts: Vec<Example>| {
+            let mut rows: Vec<Fields> = Vec::new();
+            let mut examples = Vec::new();
+            for mut example in texts {
+                rows.push(std::mem::take(&mut example.row));
+                examples.push(self.example(example, pairs)?);
+            }
+            let answers = inference::predict(model.as_mut(), examples)?;
+            match &mut out {
+                None => answers.iter().try_for_each(|answer| self.print(answer)),
+                Some(out) => {
+                    let problem = model.problem();
+                    for (row, answer) in rows.iter_mut().zip(answers) {
+                        extend(row, answer, problem);
                     }
+                    out.write(rows)
                 }
-            })?;
+            }
+        };
+        let pair = self.pair_column.as_ref();
+        let conversations = match self.input.has_column() {
+            true => None,
+            false => Conversations::of(&folder, base)?,
+        };
+        match (self.input.from()?, conversations) {
+            (From::Paths(paths), Some(conversations)) => {
+                paths
+                    .into_iter()
+                    .try_for_each(|path| match conversations.are_in(path) {
+                        true => conversations.each(path, &mut answer),
+                        false => self.input.each_of(path, pair, pairs, &mut answer),
+                    })?
+            }
+            _ => self.input.each(pair, pairs, &mut answer)?,
+        }
         out.map_or(Ok(()), Sheet::finish)
     }
 

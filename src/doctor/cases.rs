@@ -8,7 +8,7 @@ use super::operators::dropout::{Dropout, Noise};
 use super::operators::elementwise::{Concat, FUNCTIONS, OfOne, OfTwo, Sum, apart};
 use super::operators::layout::Slice;
 use super::operators::lora::{self, Adapted};
-use super::operators::loss::{Loss, OfLogits, OfTargets, Smoothed};
+use super::operators::loss::{Loss, OfLogits, OfRows, OfTargets, Smoothed};
 use super::operators::lstm::{self, Case as LstmCase};
 use super::operators::norm::{self, Norm, Used};
 use super::operators::products::{Linear, Product};
@@ -227,6 +227,8 @@ fn losses(gpu: &Gpu) -> Result<Vec<Evidence>> {
         let loss = Loss::new(gpu, &mut data, rows, classes)?;
         all.push(prove(&OfLogits(loss), gpu, &logits)?);
         let loss = Loss::new(gpu, &mut data, rows, classes)?;
+        all.push(prove(&OfRows(loss), gpu, &logits)?);
+        let loss = Loss::new(gpu, &mut data, rows, classes)?;
         let smoothing = 0.3;
         all.push(prove(&Smoothed { loss, smoothing }, gpu, &logits)?);
     }
@@ -370,6 +372,7 @@ fn linear_losses(gpu: &Gpu) -> Result<Vec<Evidence>> {
             input(&[vocab], data.normal(vocab, 1.0)),
         ];
         all.push(prove(&op, gpu, &inputs)?);
+        all.push(prove(&OfRows(op), gpu, &inputs)?);
     }
     Ok(all)
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod chat;
+mod conversations;
 mod embed;
 mod evaluate;
 mod fill_mask;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use answers::{Model, Prediction, predict};
 pub use chat::{Chat, ChatModel};
+pub use conversations::Conversations;
 pub use embed::Embedder;
 pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};

@@ -144,6 +144,12 @@ pub trait CausalLm {
         smoothing: f32,
     ) -> Result<Tensor>;
 
+    /// The loss of each token by itself, (B·T), of targets as [`loss`](Self::loss) has them.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    fn token_losses(&self, tape: &Tape, inputs: &Tokens<'_>, targets: &Tensor) -> Result<Tensor>;
+
     /// Begins to write `rows` sequences of up to `capacity` tokens.
     ///
     /// # Errors

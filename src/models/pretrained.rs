@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::family::{Config, Reading, formats, read_config};
 use crate::blocks::BlockType;
 use crate::error::{Error, Result};
+use crate::hub::adapter::AdapterConfig;
 use crate::hub::{
     self, Architecture, Array, Checkpoint, ElementType, Format, Layout, LoadReport, adapter,
 };
@@ -26,6 +27,10 @@ pub struct Pretrained {
     pub architecture: Option<Architecture>,
     /// Where the adapter's base stands, for an adapter.
     pub base: Option<PathBuf>,
+    /// The adapter's configuration, where it stands beside the base's weights.
+    pub adapter: Option<AdapterConfig>,
+    /// The tensors of such an adapter, by their names in a model that is adapted so.
+    own: BTreeMap<String, Array<'static>>,
     /// Whether its head is to be left alone.
     headless: bool,
     /// The beginnings of the names that are to be taken over; `None`: all.
@@ -88,6 +93,32 @@ pub fn template_of(
     }
 }
 
+/// An adapter, its base's place and its base.
+fn with_base(
+    folder: &Path,
+    base: Option<&Path>,
+) -> Result<(adapter::Adapter, PathBuf, Checkpoint)> {
+    let adapter = adapter::read(folder)?;
+    let base = match base {
+        Some(base) => hub::local(base)?,
+        None => adapter.base_folder()?,
+    };
+    let checkpoint = open(&base)?;
+    Ok((adapter, base, checkpoint))
+}
+
+/// A tensor that outlives the file it comes from.
+fn owned(folder: &Path, name: String, array: Array) -> Result<(String, Array<'static>)> {
+    let shape = array.shape().to_vec();
+    let values = array.into_values();
+    let owned = Array::new(&shape, values).ok_or_else(|| Error::TensorFile {
+        file: folder.to_path_buf(),
+        tensor: Some(name.clone()),
+        problem: "has not as many numbers as its shape says".into(),
+    })?;
+    Ok((name, owned))
+}
+
 impl Pretrained {
     /// Opens a model folder, a GGUF file, or an adapter's folder with its base: `base`, or where its configuration says.
     ///
@@ -101,34 +132,54 @@ impl Pretrained {
                 config: read_config(&checkpoint.config, folder)?,
                 architecture: checkpoint.architecture().ok(),
                 base: None,
+                adapter: None,
+                own: BTreeMap::new(),
                 headless: false,
                 only: None,
                 files: Files::Model(checkpoint),
             });
         }
-        let adapter = adapter::read(folder)?;
-        let base = match base {
-            Some(base) => hub::local(base)?,
-            None => adapter.base_folder()?,
-        };
-        let checkpoint = open(&base)?;
+        let (adapter, base, checkpoint) = with_base(folder, base)?;
         let (model, _) = adapter::merge(&checkpoint, &adapter)?;
         let config = read_config(&model.config, &base)?;
-        let tensors = model.tensors.into_iter().map(|(name, array)| {
-            let shape = array.shape().to_vec();
-            let values = array.into_values();
-            let owned = Array::new(&shape, values).ok_or_else(|| Error::TensorFile {
-                file: folder.to_path_buf(),
-                tensor: Some(name.clone()),
-                problem: "has not as many numbers as its shape says".into(),
-            })?;
-            Ok((name, owned))
-        });
+        let tensors = model.tensors.into_iter();
+        let tensors = tensors.map(|(name, array)| owned(folder, name, array));
         Ok(Pretrained {
             path: folder.to_path_buf(),
             config,
             architecture: Some(model.architecture),
             files: Files::Merged(tensors.collect::<Result<_>>()?),
+            base: Some(base),
+            adapter: None,
+            own: BTreeMap::new(),
+            headless: false,
+            only: None,
+        })
+    }
+
+    /// Opens an adapter's folder to go on with: its updates stay beside the base's weights, which stay as their file
+    /// has them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_adapted(folder: &Path, base: Option<&Path>) -> Result<Pretrained> {
+        let (adapter, base, checkpoint) = with_base(folder, base)?;
+        let adapted = adapter::adapt(&checkpoint, &adapter)?;
+        let config = read_config(&adapted.config, &base)?;
+        let architecture = adapted.layout.architecture;
+        let updates = adapted.weights.updates.into_iter().flat_map(|update| {
+            let name = |kind| format!("{}.{kind}.weight", update.target.module);
+            [(name("lora_A"), update.a), (name("lora_B"), update.b)]
+        });
+        let tensors = updates.chain(adapted.weights.whole);
+        let own = tensors.map(|(name, array)| owned(folder, name, array));
+        Ok(Pretrained {
+            path: folder.to_path_buf(),
+            config,
+            architecture: Some(architecture),
+            own: own.collect::<Result<_>>()?,
+            adapter: Some(adapter.config),
+            files: Files::Model(checkpoint),
             base: Some(base),
             headless: false,
             only: None,
@@ -177,14 +228,23 @@ impl Pretrained {
                     let resized = found.is_some_and(|info| info.shape != shape);
                     is_head(name) && (self.headless || resized) || !self.has_part(name)
                 };
+                // What an adapter brings its base need not have.
+                let brought = |name: &str, shape: &[usize]| {
+                    let own = self.own.get(name);
+                    own.is_some_and(|array| array.shape() == shape)
+                        && !(self.headless && is_head(name))
+                };
                 let mut layout = model.clone();
+                layout.tensors.retain(|(name, shape)| !brought(name, shape));
                 let resized: Vec<String> = (layout.tensors.iter())
                     .filter(|(name, shape)| other(name, shape))
                     .map(|(name, _)| name.clone())
                     .collect();
                 layout.tensors.retain(|(name, _)| !resized.contains(name));
                 let mut report = checkpoint.report(&layout)?;
-                report.unexpected.retain(|name| !resized.contains(name));
+                report
+                    .unexpected
+                    .retain(|name| !resized.contains(name) && !self.own.contains_key(name));
                 report.missing.extend(resized);
                 Ok(report)
             }
@@ -213,6 +273,9 @@ impl Pretrained {
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>> {
+        if let Some(array) = self.own.get(name) {
+            return Ok(array.values().into_owned());
+        }
         match &self.files {
             Files::Model(checkpoint) => checkpoint.values(name),
             Files::Merged(tensors) => {
@@ -265,13 +328,22 @@ impl Pretrained {
         Ok(found.map(|(_, bytes)| bytes))
     }
 
+    /// Whether it has the parameter `name` of a model of which it lacks `missing`; a new adapter's it never has.
+    pub fn brings(&self, name: &str, missing: &[String]) -> bool {
+        let new = name.contains(".lora_") && !self.own.contains_key(name);
+        !new && !missing.iter().any(|m| m == name)
+    }
+
     /// Overwrites the parameters of `store` that it has, those but `missing`; the others stay as they
     /// began.
     ///
     /// # Errors
     /// Those of reading; [`Error::TensorFile`] for a number that is not finite.
     pub fn load(&self, store: &ParamStore, missing: &[String]) -> Result<()> {
-        for spec in store.specs().filter(|spec| brings(&spec.name, missing)) {
+        for spec in store
+            .specs()
+            .filter(|spec| self.brings(&spec.name, missing))
+        {
             let tensor = store.get(&spec.name)?;
             let check = |wrong: Option<f32>| match wrong {
                 Some(wrong) => Err(Error::TensorFile {
@@ -285,6 +357,7 @@ impl Pretrained {
                 None => Ok(()),
             };
             if let DType::Packed(kind) = tensor.dtype()
+                && !self.own.contains_key(&spec.name)
                 && let Some(blocks) = self.blocks(&spec.name, kind)?
             {
                 check(kind.not_finite(&blocks))?;
@@ -297,9 +370,4 @@ impl Pretrained {
         }
         Ok(())
     }
-}
-
-/// Whether a model that lacks `missing` has the parameter `name`; a new adapter's it never has.
-pub fn brings(name: &str, missing: &[String]) -> bool {
-    !name.contains(".lora_") && !missing.iter().any(|m| m == name)
 }

@@ -26,6 +26,7 @@ pub(super) enum Values {
     Numbers(Vec<u32>),
     /// Where the sequence of each token begins in its row; its place there, and the same grouped; the shape.
     Segments(Vec<u32>, (Vec<u32>, TokenIndex), [usize; 2]),
+    Floats(Vec<f32>),
     Targets(Targets),
 }
 
@@ -199,6 +200,11 @@ impl Batch {
         let lens = self.lens().unwrap_or_default();
         let index = TokenIndex::of_rows(&places, lens);
         self.with("segments", Values::Segments(starts, (places, index), shape))
+    }
+
+    /// With numbers that stand beside answers.
+    pub fn floats(self, name: &'static str, floats: Vec<f32>) -> Batch {
+        self.with(name, Values::Floats(floats))
     }
 
     /// With answers.

@@ -1,5 +1,6 @@
 //! What an objective makes of a model and of texts: batches, a loss, scores.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::{Batch, Batches};
@@ -123,6 +124,17 @@ impl Purpose {
     }
 }
 
+/// Batches that a model will be trained or scored on.
+#[derive(Debug, Clone, Copy)]
+pub struct ToCome<'a> {
+    /// The documents.
+    pub docs: &'a [u32],
+    /// What they are for.
+    pub purpose: Purpose,
+    /// How many batches, if not all of an epoch.
+    pub batches: u64,
+}
+
 /// An objective's batches, loss and scores, for one model and the texts of a [`Setup`].
 pub trait Criterion {
     /// What is trained, in a few words: "masked language model".
@@ -143,6 +155,21 @@ pub trait Criterion {
             texts: docs.len() as u64,
             ..Coverage::default()
         })
+    }
+
+    /// Asks the model, as it is before its first step, of what is to come, and keeps the answers in `folder`. They
+    /// are the same whatever else is to come, so that a run that is resumed has the same.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn begin(
+        &self,
+        _gpu: &Gpu,
+        _network: &dyn Network,
+        _to_come: &[ToCome<'_>],
+        _folder: &Path,
+    ) -> Result<()> {
+        Ok(())
     }
 
     /// The tensors that live from batch to batch, with their values before the first.

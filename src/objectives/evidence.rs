@@ -23,6 +23,8 @@ pub enum Asked {
     Number,
     /// The label of every word.
     Words,
+    /// Which answers are better.
+    Preferences,
 }
 
 impl Asked {
@@ -35,6 +37,7 @@ impl Asked {
             Asked::Labels => "several labels of each text",
             Asked::Number => "numbers",
             Asked::Words => "the labels of words",
+            Asked::Preferences => "which answers are better",
         }
     }
 }
@@ -109,6 +112,41 @@ pub struct Evidence {
     pub entities: Option<BTreeMap<String, Counts>>,
     /// True and predicted numbers.
     pub numbers: Vec<(f64, f64)>,
+    /// Mean rewards of good and of bad answers, where there are some.
+    pub rewards: [Option<f64>; 2],
+}
+
+/// What a model finds of a pair of answers, or of one that is good or bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preferred {
+    loss: f64,
+    /// Of the good answer and of the bad one.
+    rewards: [Option<f64>; 2],
+    right: bool,
+}
+
+impl Preferred {
+    /// Of a pair, whose better answer comes first: right is the larger reward of that.
+    pub fn pair(loss: f64, rewards: [f64; 2]) -> Preferred {
+        Preferred {
+            loss,
+            rewards: rewards.map(Some),
+            right: rewards[0] > rewards[1],
+        }
+    }
+
+    /// Of one answer: right is a reward above 0 of a good one and below 0 of a bad one.
+    pub fn judged(loss: f64, reward: f64, good: bool) -> Preferred {
+        Preferred {
+            loss,
+            rewards: if good {
+                [Some(reward), None]
+            } else {
+                [None, Some(reward)]
+            },
+            right: if good { reward > 0.0 } else { reward < 0.0 },
+        }
+    }
 }
 
 /// Answers that cannot be counted.
@@ -131,6 +169,7 @@ impl Evidence {
             classes: Vec::new(),
             entities: None,
             numbers: Vec::new(),
+            rewards: [None; 2],
         }
     }
 
@@ -220,6 +259,21 @@ impl Evidence {
         Self {
             numbers: numbers.clone(),
             ..Self::empty(Asked::Number, loss, numbers.len() as u64)
+        }
+    }
+
+    /// Of what a model finds of answers.
+    pub fn preferences(answers: &[Preferred]) -> Self {
+        let mean = |at: usize| {
+            let rewards: Vec<f64> = answers.iter().filter_map(|a| a.rewards[at]).collect();
+            (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64)
+        };
+        let loss = answers.iter().map(|answer| answer.loss).sum();
+        let right = answers.iter().filter(|answer| answer.right).count();
+        Self {
+            right: Some(right as u64),
+            rewards: [mean(0), mean(1)],
+            ..Self::empty(Asked::Preferences, loss, answers.len() as u64)
         }
     }
 

@@ -25,6 +25,7 @@ enum Slot {
     Rows(RowSelection),
     Numbers(Tensor),
     Segments(Segments),
+    Floats(Tensor),
     Targets { values: Tensor, weights: Tensor },
 }
 
@@ -43,6 +44,7 @@ impl Feed {
                     positions: TokenIds::empty(gpu, *a, *b)?,
                     starts: Tensor::empty(gpu, [a * b], DType::U32)?,
                 }),
+                Values::Floats(n) => Slot::Floats(Tensor::empty(gpu, [n.len()], DType::F32)?),
                 Values::Targets(targets) => Slot::Targets {
                     values: match &targets.wanted {
                         Wanted::Classes(_) => Tensor::empty(gpu, [targets.len()], DType::U32)?,
@@ -81,6 +83,7 @@ impl Feed {
                     segments.positions.write(positions, index)?;
                     segments.starts.write(starts)?;
                 }
+                (Values::Floats(floats), Slot::Floats(tensor)) => tensor.write(floats)?,
                 (Values::Targets(targets), Slot::Targets { values, weights }) => {
                     match &targets.wanted {
                         // -1 becomes `u32::MAX`, which kernels pass over.
@@ -132,6 +135,17 @@ impl Feed {
     pub fn numbers(&self, name: &'static str) -> Result<&Tensor> {
         match self.slot(name) {
             Some(Slot::Numbers(numbers)) => Ok(numbers),
+            _ => Err(missing(name)),
+        }
+    }
+
+    /// The numbers of that name that stand beside answers.
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn floats(&self, name: &'static str) -> Result<&Tensor> {
+        match self.slot(name) {
+            Some(Slot::Floats(floats)) => Ok(floats),
             _ => Err(missing(name)),
         }
     }

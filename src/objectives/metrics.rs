@@ -60,6 +60,7 @@ const RIGHT_OR_WRONG: &[Asked] = &[
     Asked::Words,
     Asked::MaskedTokens,
 ];
+const PREFERENCES: &[Asked] = &[Asked::Preferences];
 const ALL: &[Asked] = &[
     Asked::Tokens,
     Asked::MaskedTokens,
@@ -67,6 +68,7 @@ const ALL: &[Asked] = &[
     Asked::Labels,
     Asked::Number,
     Asked::Words,
+    Asked::Preferences,
 ];
 
 /// All metrics, in the order in which they are listed.
@@ -168,6 +170,39 @@ pub static METRICS: &[Metric] = &[
         |e| e.next_sentence.and_then(|[right, all]| share(right, all)),
     )
     .percent(),
+    metric(
+        "reward_accuracy",
+        "reward accuracy %",
+        "accuracy",
+        PREFERENCES,
+        |e| {
+            let judged = e.rewards.iter().any(Option::is_some);
+            share(e.right.filter(|_| judged)?, e.answers)
+        },
+    )
+    .percent(),
+    metric(
+        "reward_margin",
+        "reward margin",
+        "reward_margin",
+        PREFERENCES,
+        |e| Some(e.rewards[0]? - e.rewards[1]?),
+    ),
+    metric(
+        "reward_chosen",
+        "chosen reward",
+        "reward_chosen",
+        PREFERENCES,
+        |e| e.rewards[0],
+    ),
+    metric(
+        "reward_rejected",
+        "rejected reward",
+        "reward_rejected",
+        PREFERENCES,
+        |e| e.rewards[1],
+    )
+    .lower(),
     metric("loss", "loss", "loss", ALL, |e| {
         Some(e.loss / e.answers as f64)
     })
@@ -258,6 +293,12 @@ pub fn usual(asked: Asked, entities: bool) -> &'static [&'static str] {
         Asked::Number => &["spearman", "pearson", "mse"],
         Asked::Words if entities => &["entity_f1", "error"],
         Asked::Words => &["accuracy", "macro_f1"],
+        Asked::Preferences => &[
+            "reward_accuracy",
+            "reward_margin",
+            "reward_chosen",
+            "reward_rejected",
+        ],
     }
 }
 

@@ -21,6 +21,7 @@ mod clm;
 mod joint;
 mod lm;
 mod mlm;
+mod preference;
 mod sa;
 mod sft;
 mod words;
@@ -31,6 +32,7 @@ pub use clm::Clm;
 pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
 pub use mlm::{Mlm, MlmNsp};
+pub use preference::{Dpo, DpoLoss, Kto, Orpo, Reward};
 pub use sa::Sa;
 pub use sft::Sft;
 pub use words::Words;
@@ -49,7 +51,7 @@ use crate::hub::Head;
 use crate::models::Cut;
 use crate::schema::{self, Fault};
 use crate::text::Keep;
-use crate::text::chat::Learn;
+use crate::text::chat::{Kind, Learn};
 use criterion::{Criterion, Setup};
 use evidence::Asked;
 
@@ -64,6 +66,10 @@ pub const OBJECTIVES: &[Registered] = &[
     Registered::of::<Joint>(),
     Registered::of::<Words>(),
     Registered::of::<Sft>(),
+    Registered::of::<Dpo>(),
+    Registered::of::<Orpo>(),
+    Registered::of::<Kto>(),
+    Registered::of::<Reward>(),
 ];
 
 /// An objective and its options.
@@ -108,6 +114,11 @@ pub trait Objective: Options {
         1
     }
 
+    /// How many sequences it reads of a text at once.
+    fn rows(&self) -> usize {
+        1
+    }
+
     /// Whether all its sequences are that long, so that steps follow from tokens.
     fn fills(&self) -> bool {
         false
@@ -128,9 +139,8 @@ pub trait Objective: Options {
         None
     }
 
-    /// The chat template that it names (none: the model's own) and what of conversations is learned, where
-    /// it reads some.
-    fn conversation(&self) -> Option<(Option<&str>, Learn)> {
+    /// How it reads conversations, where it does.
+    fn conversation(&self) -> Option<Conversation<'_>> {
         None
     }
 
@@ -156,6 +166,27 @@ pub trait Objective: Options {
     /// # Errors
     /// Texts without the labels that it learns.
     fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>>;
+}
+
+/// How an objective reads conversations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Conversation<'a> {
+    /// The chat template that it names; `None`: the model's own.
+    pub template: Option<&'a str>,
+    /// What of a conversation is learned.
+    pub learn: Learn,
+    /// What the rows of its files say of answers.
+    pub kind: Kind,
+    /// Whether it leaves out what is longer than it reads, instead of cutting the end off.
+    pub whole: bool,
+}
+
+/// What names the model's own template.
+const OWN_TEMPLATE: &str = "model";
+
+/// The template of that name, unless it is the model's own.
+fn named_template(name: &str) -> Option<&str> {
+    Some(name).filter(|name| *name != OWN_TEMPLATE)
 }
 
 /// What every struct of options can do; nothing implements it by hand.

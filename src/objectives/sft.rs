@@ -9,7 +9,10 @@ use super::classify::check_smoothing;
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, able};
 use super::feed::Feed;
-use super::{Labelled, Objective, WrongOption, check_length, require};
+use super::{
+    Conversation, Labelled, OWN_TEMPLATE, Objective, WrongOption, check_length, named_template,
+    require,
+};
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::models::{Network, Tokens};
@@ -34,9 +37,6 @@ pub struct Sft {
     pub neftune_noise_alpha: f32,
 }
 
-/// What names the model's own template.
-const OWN: &str = "model";
-
 impl Sft {
     /// Its name in the run file.
     pub const NAME: &'static str = "sft";
@@ -46,7 +46,7 @@ impl Default for Sft {
     fn default() -> Self {
         Self {
             max_len: 1024,
-            template: OWN.into(),
+            template: OWN_TEMPLATE.into(),
             learn: Learn::default(),
             packing: false,
             label_smoothing: 0.0,
@@ -76,9 +76,12 @@ impl Objective for Sft {
         self.max_len
     }
 
-    fn conversation(&self) -> Option<(Option<&str>, Learn)> {
-        let template = Some(self.template.as_str()).filter(|name| *name != OWN);
-        Some((template, self.learn))
+    fn conversation(&self) -> Option<Conversation<'_>> {
+        Some(Conversation {
+            template: named_template(&self.template),
+            learn: self.learn,
+            ..Conversation::default()
+        })
     }
 
     fn check(&self) -> Result<(), WrongOption> {

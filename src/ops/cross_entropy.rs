@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 
 /// Rows of this type start on 256 bytes when their number is a multiple of this, whatever their
 /// width.
-fn row_align(dtype: DType) -> usize {
+pub(super) fn row_align(dtype: DType) -> usize {
     dtype.align(256)
 }
 
@@ -214,7 +214,8 @@ fn check_smoothing(op: &'static str, smoothing: f32) -> Result<()> {
     }
 }
 
-fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {
+/// Rows of a chunk, equal ones as far as that goes.
+pub(super) fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {
     let fit = CHUNK_BYTES / (vocab * size_of::<f32>());
     let fit = (fit / align * align).max(align);
     // Equal chunks: the last one should not be a sliver.
@@ -224,7 +225,7 @@ fn chunk_rows(rows: usize, vocab: usize, align: usize) -> usize {
 
 /// Floats from one row of logits to the next: those of large vocabularies start on 256 bytes, so
 /// that copies and vectors of four suit them.
-fn line(vocab: usize) -> usize {
+pub(super) fn line(vocab: usize) -> usize {
     match vocab {
         ..1024 => vocab,
         _ => vocab.next_multiple_of(row_align(DType::F32)),

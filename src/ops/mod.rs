@@ -24,6 +24,7 @@ mod rope;
 mod rows;
 mod scores;
 mod target_loss;
+mod token_losses;
 
 pub use crate::kernels::token_index::TokenIndex;
 pub use attention::{AttentionOptions, Seen, attention, attention_packed};
@@ -50,3 +51,4 @@ pub use rope::{RopeTable, rope};
 pub use rows::{RowSelection, mean_pool, select_rows};
 pub use scores::score_logits;
 pub use target_loss::{binary_cross_entropy, squared_error};
+pub use token_losses::{linear_token_losses, token_losses};

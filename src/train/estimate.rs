@@ -81,7 +81,8 @@ impl Estimate {
         let (s, of) = (sizes, sizes.extent);
         let [base, layer, layers] = [of.base, of.layer, of.layers].map(|n| n as u64);
         let (length, passes) = (stage.objective.length(), stage.objective.passes());
-        let rows = (stage.batch * length * passes) as u64;
+        let sequences = stage.objective.rows();
+        let rows = (stage.batch * sequences * length * passes) as u64;
         let trains = stage.kind != StageKind::Evaluate;
         let per_token = |recomputed: Option<usize>| {
             let kept = match (trains, recomputed) {
@@ -99,7 +100,7 @@ impl Estimate {
         let recomputed = of.recomputed.filter(|_| trains && !stage.checkpointing);
         let largest_fixed = s.largest_parameter;
         // What is written once more than it is read ends with an <eos>.
-        let largest_per_text = number * ((length + passes - 1) * of.widest) as u64;
+        let largest_per_text = number * (sequences * (length + passes - 1) * of.widest) as u64;
         // An average has its sum, and room to put parameters aside.
         let averages = if stage.ema.is_some() { 2 } else { 0 };
         let states = stage.optimizer.state_names().len() as u64 + averages;

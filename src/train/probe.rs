@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::config::{RunConfig, StageConfig, StageKind, unknown_name};
+use super::config::{Budget, RunConfig, StageConfig, StageKind, unknown_name};
 use super::run::units;
 use super::task::{StepContext, Task, TaskInfo, TaskRequest, Unit};
 use super::tasks::{TaskFactory, first_init};
@@ -53,6 +53,13 @@ impl Probe {
         config.data.require()?;
         factory.check(&config, options.adapter)?;
         let index = stage_index(&config, options.stage)?;
+        // As many steps as are tried: what a stage asks before its first step is of the batches of its budget.
+        let budget = &mut config.stages[index].budget;
+        *budget = match *budget {
+            Budget::Steps(steps) => Budget::Steps(steps.max(options.steps)),
+            Budget::Epochs(epochs) => Budget::Epochs(epochs.max(1.0)),
+            Budget::Tokens(_) => Budget::Epochs(1.0),
+        };
         let stage = &config.stages[index];
         let unit = units(&config).into_iter().find(|u| u.stage == index);
         let unit = unit.ok_or_else(|| no_stage(&config))?;

@@ -1,8 +1,13 @@
 //! Conversations: forms of files, chat templates and what is learned, against transformers.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod forms;
+mod formulas;
 mod learned;
 mod loss;
+mod preference_runs;
+mod preferences;
 mod preview;
 mod sampling;
 mod talk;

@@ -5,8 +5,8 @@ use std::fs;
 use melos::inference::{Generator, Sampling};
 use serde_json::Value;
 
-use super::talk::common;
 use super::{folder, talk};
+use crate::common;
 
 #[test]
 fn what_is_left_to_choose_among_is_what_transformers_leaves() {

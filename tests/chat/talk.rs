@@ -1,8 +1,5 @@
 //! Talking to a model: what it answers is what it would write after the whole conversation, read anew.
 
-#[path = "../common/mod.rs"]
-pub mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -14,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{folder, template_of, tokenizer_with};
+use crate::common;
 
 /// Every turn is kept.
 const GROWS: &str = "{% for m in messages %}{{ m.role[0] + m.content }}<|im_end|>{% endfor %}\

@@ -93,6 +93,30 @@ fn adapters_learn_on_a_base_in_blocks() {
         written("q8/sft")
     );
 
+    // Preferences on the same base, first anew and then with the adapter that knows the text.
+    let pairs = "{\"prompt\": \"the red fox\", \"chosen\": \" runs\", \"rejected\": \" sleeps\"}\n";
+    w.write("pairs.jsonl", pairs.repeat(20));
+    for (init, out) in [("base.gguf", "dpo"), ("q8", "dpo-on")] {
+        let mut arguments = vec!["train", "--preset", "dpo", "--init", init, "--out", out];
+        arguments.extend(["--data", "pairs.jsonl", "--quiet"]);
+        for set in [
+            "stage.dpo.budget.steps=15",
+            "stage.dpo.max_len=16",
+            "stage.dpo.lr=0.01",
+            "stage.dpo.accumulate=1",
+        ] {
+            arguments.extend(["--set", set]);
+        }
+        w.good(&arguments);
+        let results = json(&String::from_utf8(w.read(&format!("{out}/results.json"))).unwrap());
+        let scores = &results["units"][0]["validation"];
+        assert_eq!(scores["reward_accuracy"], 1.0, "{init}: {scores}");
+        assert!(scores["reward_chosen"].as_f64() > Some(0.0), "{scores}");
+        assert!(scores["reward_rejected"].as_f64() < Some(0.0), "{scores}");
+    }
+    let preferred = written("dpo/dpo");
+    assert!(preferred.contains("fox runs"), "{preferred}");
+
     let bad = w.run(&[
         "train",
         "--preset",

@@ -1,7 +1,7 @@
 //! Linear layer, softmax and cross entropy in one; losses against targets of the same shape.
 
 use melos::device::Gpu;
-use melos::doctor::operators::loss::{Loss, OfLogits, OfTargets, Smoothed};
+use melos::doctor::operators::loss::{Loss, OfLogits, OfRows, OfTargets, Smoothed};
 use melos::doctor::proof::input;
 use melos::ops;
 use melos::tensor::{Tape, Tensor};
@@ -19,6 +19,7 @@ fn prove_loss(gpu: &Gpu, (rows, vocab, width): (usize, usize, usize), bias: bool
     ];
     inputs.extend(bias.then(|| input(&[vocab], data.normal(vocab, 1.0))));
     prove(&op, gpu, &inputs);
+    prove(&OfRows(op), gpu, &inputs);
 }
 
 #[test]
@@ -112,7 +113,9 @@ fn of_logits() {
         let mut data = Data::new(rows as u64);
         let op = OfLogits(Loss::new(&gpu, &mut data, rows, classes).unwrap());
         let logits = data.peaked(rows * classes, 2.0, 30.0);
-        prove(&op, &gpu, &[input(&[rows, classes], logits)]);
+        let logits = [input(&[rows, classes], logits)];
+        prove(&op, &gpu, &logits);
+        prove(&OfRows(op.0), &gpu, &logits);
     }
 }
 

@@ -153,6 +153,57 @@ impl Op for OfTargets {
     }
 }
 
+/// The same loss of each row by itself, of a linear layer or (one input) of logits that exist.
+pub struct OfRows(pub Loss);
+
+impl OfRows {
+    fn logits<F: Float>(inputs: &[Vec<F>], targets: &[i32], weights: &[F]) -> [Vec<F>; 4] {
+        match inputs {
+            [logits] => {
+                let all = cross_entropy(logits, targets, weights);
+                [all.row_loss, all.dlogits, Vec::new(), Vec::new()]
+            }
+            _ => {
+                let b = inputs.get(2).map(|b| &b[..]);
+                let all = linear_cross_entropy(&inputs[0], &inputs[1], b, targets, weights);
+                [all.row_loss, all.dx, all.dw, all.dbias]
+            }
+        }
+    }
+}
+
+impl Op for OfRows {
+    fn name(&self) -> String {
+        "token_losses".into()
+    }
+    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let targets = &self.0.device[0];
+        Ok(vec![match inputs {
+            [logits] => ops::token_losses(tape, logits, targets)?,
+            _ => {
+                let (x, w, b) = (&inputs[0], &inputs[1], inputs.get(2));
+                ops::linear_token_losses(tape, x, w, b, targets)?
+            }
+        }])
+    }
+    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
+        let ones = vec![F::ONE; self.0.targets.len()];
+        let [losses, ..] = Self::logits(inputs, &self.0.targets, &ones);
+        vec![losses]
+    }
+    fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
+        // What arrives at a row's loss is its weight.
+        let [_, grads @ ..] = Self::logits(inputs, &self.0.targets, &dy[0]);
+        grads.into_iter().take(inputs.len()).collect()
+    }
+    fn tolerance(&self) -> (Tolerance, Tolerance) {
+        (tolerance::CROSS_ENTROPY, tolerance::CROSS_ENTROPY_BWD)
+    }
+    fn backward_kernels(&self) -> &'static [&'static str] {
+        &["matmul_", "sum_cols", "softmax_xent"]
+    }
+}
+
 /// The loss of logits that exist.
 pub struct OfLogits(pub Loss);
 

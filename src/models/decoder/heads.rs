@@ -46,6 +46,12 @@ impl<L: DecoderLayers> DecoderLm<L> {
         })
     }
 
+    /// The hidden states of all tokens, one after the other: (B·T, C).
+    fn flat(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor> {
+        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
+        hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])
+    }
+
     /// Logits (M, V) of hidden states (M, C).
     pub(super) fn decode(&self, tape: &Tape, hidden: &Tensor) -> Result<Tensor> {
         let logits = ops::linear(tape, hidden, &self.decoder.get()?, None)?;
@@ -83,14 +89,21 @@ impl<L: DecoderLayers> CausalLm for DecoderLm<L> {
         [targets, weights]: [&Tensor; 2],
         smoothing: f32,
     ) -> Result<Tensor> {
-        let hidden = self.layers.forward(tape, inputs, &Wanted::All)?;
-        let flat = hidden.reshaped([hidden.shape().rows(), hidden.shape().last()])?;
+        let flat = self.flat(tape, inputs)?;
         if self.cap.is_some() {
             let logits = self.decode(tape, &flat)?;
             return ops::smoothed_cross_entropy(tape, &logits, targets, weights, smoothing);
         }
         let layer = (&self.decoder.get()?, None);
         ops::smoothed_linear_cross_entropy(tape, &flat, layer, targets, weights, smoothing)
+    }
+
+    fn token_losses(&self, tape: &Tape, inputs: &Tokens<'_>, targets: &Tensor) -> Result<Tensor> {
+        let flat = self.flat(tape, inputs)?;
+        if self.cap.is_some() {
+            return ops::token_losses(tape, &self.decode(tape, &flat)?, targets);
+        }
+        ops::linear_token_losses(tape, &flat, &self.decoder.get()?, None, targets)
     }
 
     fn writer<'a>(

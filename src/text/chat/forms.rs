@@ -128,10 +128,15 @@ enum Asked {
     Text,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+/// What the rows of a file say of answers, and what an objective learns from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// What they are: answers to learn.
+    #[default]
     Answers,
+    /// Which of two is better.
     Pairs,
+    /// Whether one is good.
     Judged,
 }
 
@@ -219,9 +224,9 @@ fn value<'a>(row: &'a Object, key: &str) -> Result<Cow<'a, Value>, String> {
 }
 
 impl Form {
-    /// Whether its rows are answers to learn, as they are.
-    pub fn is_answers(self) -> bool {
-        self.kind == Kind::Answers
+    /// Whether its rows are turns of conversations, or answers to something, and no texts alone.
+    pub fn is_conversation(self) -> bool {
+        self.asked != Some(Asked::Text)
     }
 
     /// What a row in this form says.
@@ -233,13 +238,24 @@ impl Form {
             Kind::Pairs => {
                 let (chosen, rejected) = (value(row, "chosen")?, value(row, "rejected")?);
                 let asked = self.asked(row)?;
+                if chosen == rejected {
+                    return Err("'chosen' and 'rejected' are the same: neither is better".into());
+                }
                 let [chosen, rejected] = pairs::examples(asked, &chosen, &rejected, tools(row)?)?;
                 Row::Pair { chosen, rejected }
             }
             Kind::Judged => {
                 let good = row.get("label").and_then(truth);
                 let good = good.ok_or("'label' should be true or false")?;
-                let example = self.answer(row)?;
+                let mut example = self.answer(row)?;
+                // What is judged of a conversation is its last answer.
+                if let Example::Messages {
+                    messages, first, ..
+                } = &mut example
+                    && *first == 0
+                {
+                    *first = messages.len().saturating_sub(1);
+                }
                 Row::Judged { example, good }
             }
             Kind::Answers => Row::Answer(self.answer(row)?),

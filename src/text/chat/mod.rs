@@ -7,6 +7,7 @@
 //! encode     text -> tokens, and which of them are learned
 //! documents  all of them, numbered
 //! batches    rows of tokens with targets
+//! preferences  two rows for each: a better and a worse answer, or one and another's
 //! ```
 
 mod batches;
@@ -15,12 +16,17 @@ mod encode;
 mod forms;
 mod messages;
 mod pairs;
+mod preferences;
 mod python;
 mod template;
 
 pub use batches::{ChatBatch, ChatBatches, ChatOptions, SEGMENT, Turns};
-pub use documents::{ChatDocuments, each, read};
+pub use documents::{ChatDocuments, Item, each, read};
 pub use encode::{Encoded, Encoder, Learn};
-pub use forms::{Example, Form, Read, Row, form, rows};
+pub use forms::{Example, Form, Kind, Read, Row, form, rows};
 pub use messages::{Message, check, message, text_of};
+pub use preferences::{
+    PreferenceBatch, PreferenceBatches, PreferenceOptions, PreferenceRows, Preferences, Second,
+    is_left,
+};
 pub use template::{BUILT_IN, FILE, Template};

@@ -122,7 +122,7 @@ fn described(config: &RunConfig, texts: &Texts) -> Result<Vec<Described>> {
     match texts {
         Texts::Made(_) => Ok(Vec::new()),
         Texts::Files(sources) => sources.iter().map(|s| corpus::describe(s, false)).collect(),
-        Texts::Chats(sources) => {
+        Texts::Chats(sources, _) => {
             let of = |source: &Source| {
                 Ok(Described {
                     path: source.path.clone(),

@@ -30,17 +30,7 @@ impl Adapter {
     /// [`Error::ConfigValue`] naming the key under `place`.
     pub fn new(lora: &Lora, layout: &Layout, anew: &[String], place: &str) -> Result<Adapter> {
         let wrong = |key: &str, message| Error::value(format!("{place}.{key}"), message);
-        let mut whole = lora.modules_to_save.clone();
-        for name in anew {
-            // As PEFT names them: a head by itself, whatever parts it has, others without the prefix.
-            let short = match name.strip_prefix(layout.architecture.format.prefix) {
-                Some(inside) => module_of(inside),
-                None => name.split('.').next().unwrap_or(name),
-            };
-            if !whole.iter().any(|w| w == short) {
-                whole.push(short.to_string());
-            }
-        }
+        let whole = with_new(lora.modules_to_save.clone(), layout, anew);
         let mut config = AdapterConfig {
             task_type: layout.architecture.head().task_type().map(String::from),
             r: lora.rank,
@@ -115,6 +105,36 @@ impl Adapter {
         })
     }
 
+    /// The adapter that `config` describes, to go on with; with this dropout.
+    ///
+    /// # Errors
+    /// What cannot be trained of it, in words.
+    pub fn going_on(
+        config: &AdapterConfig,
+        layout: &Layout,
+        anew: &[String],
+        dropout: f64,
+    ) -> Result<Adapter, String> {
+        if config.bias != Bias::None {
+            let message = "trains biases, with which melos cannot go on; merge it into its base first, with `melos merge`";
+            return Err(message.into());
+        }
+        let saved = config.modules_to_save.clone();
+        let whole = with_new(saved.unwrap_or_default(), layout, anew);
+        let config = AdapterConfig {
+            task_type: layout.architecture.head().task_type().map(String::from),
+            lora_dropout: dropout,
+            modules_to_save: (!whole.is_empty()).then_some(whole),
+            ..config.clone()
+        };
+        let targets = targets(&config, layout)?;
+        Ok(Adapter {
+            plan: plan(&config, layout, &targets, &[]),
+            config,
+            parts: Vec::new(),
+        })
+    }
+
     /// adapter_config.json, for a base that stands at `base`.
     pub fn config(&self, base: Option<&Path>) -> AdapterConfig {
         AdapterConfig {
@@ -183,6 +203,21 @@ impl Adapter {
         }
         Ok(weights)
     }
+}
+
+/// The modules of `whole`, and those of the tensors `anew`, as PEFT names them: a head by itself, whatever parts
+/// it has, others without the prefix.
+fn with_new(mut whole: Vec<String>, layout: &Layout, anew: &[String]) -> Vec<String> {
+    for name in anew {
+        let short = match name.strip_prefix(layout.architecture.format.prefix) {
+            Some(inside) => module_of(inside),
+            None => name.split('.').next().unwrap_or(name),
+        };
+        if !whole.iter().any(|w| w == short) {
+            whole.push(short.to_string());
+        }
+    }
+    whole
 }
 
 /// The layers that a configuration adapts, or what is wrong with it.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::models::Reading;
+use crate::objectives::criterion::{Purpose, ToCome};
 use crate::objectives::{Labelled, Problem};
 use crate::text::chat::{self, ChatDocuments};
 use crate::text::rng::Rng;
@@ -61,6 +62,22 @@ impl Parts {
         };
         (!documents.is_empty()).then_some(documents)
     }
+
+    /// What a model will be asked of the documents when it is trained on so many batches.
+    pub fn to_come(&self, seed: u64, batches: u64) -> Vec<ToCome<'_>> {
+        let train = ToCome {
+            docs: &self.train,
+            purpose: Purpose::Training(seed),
+            batches,
+        };
+        let held_out = [&self.validation, &self.test].map(|docs| ToCome {
+            docs,
+            purpose: Purpose::Scoring,
+            batches: u64::MAX,
+        });
+        let parts = [train].into_iter().chain(held_out);
+        parts.filter(|part| !part.docs.is_empty()).collect()
+    }
 }
 
 /// Documents that a language model is validated on: enough for a steady perplexity, few enough
@@ -74,15 +91,15 @@ impl Data {
         let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let texts = Texts::of(config)?;
-        let (mut chats, mut template) = (None, None);
-        let (tokenizer, documents) = if let Texts::Chats(sources) = &texts {
+        let (mut learned, mut template) = (None, None);
+        let (tokenizer, documents) = if let Texts::Chats(sources, kind) = &texts {
             let tokenizer = given(config)?.ok_or_else(|| {
                 let message = "is not set; say which model to start from with --init DIR";
                 Error::value("stage.init", message)
             })?;
             let scribe = Scribe::of(config, &tokenizer)?;
-            let (documents, learned) = chat::read(sources, &scribe.encoder(&tokenizer))?;
-            (chats, template) = (Some(Arc::new(learned)), scribe.text());
+            let (documents, turns) = chat::read(sources, *kind, &scribe.encoder(&tokenizer))?;
+            (learned, template) = (Some(Arc::new(turns)), scribe.text());
             (tokenizer, documents)
         } else if let Texts::Files(sources) = &texts {
             let tokenizer = tokenizer(config, sources, &cache)?;
@@ -136,7 +153,7 @@ impl Data {
             tokenizer: Arc::new(tokenizer),
             documents: Arc::new(documents),
             tagged,
-            chats,
+            chats: learned,
             template,
             amounts,
             validation: config.data.validation,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::data::{Data, Parts, located};
 use crate::error::{Error, Result};
+use crate::hub::Head;
 use crate::models::{Config, Labels as ModelLabels, Pretrained, Reading, tokenizer_of};
 use crate::objectives::Labelled;
 use crate::objectives::batch::Batches;
@@ -40,7 +41,13 @@ impl Lesson {
         check_reading(&**model, source.as_ref(), data)?;
         let found = labels(data, source.as_ref(), stage);
         let labels = match found.map_err(|error| located(error, config))? {
-            None => None,
+            None => {
+                if let Some(own) = unnamed(stage) {
+                    model.set_labels(own);
+                    model.set_padding(Frame::of(data.tokenizer.vocabulary())?.pad);
+                }
+                None
+            }
             Some((labels, kept)) => {
                 if let Some(message) = stage.metric.and_then(|metric| labels.refuses(metric)) {
                     return Err(Error::value(
@@ -91,6 +98,16 @@ impl Lesson {
             criterion,
         })
     }
+}
+
+/// The labels of a head that says a number of a text for which the data have none.
+pub(super) fn unnamed(stage: &StageConfig) -> Option<ModelLabels> {
+    let objective = &stage.objective;
+    let says = objective.head().is_some_and(Head::has_labels) && !objective.needs_labels();
+    says.then(|| ModelLabels {
+        text_pairs: Some(false),
+        ..ModelLabels::named(&["LABEL_0"], Some(objective.problem().into()))
+    })
 }
 
 /// Refuses data that a unit after `first` could not learn from, before that takes its hours.

@@ -20,6 +20,7 @@ use super::run::resolve_model;
 use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
+use crate::hub::Head;
 use crate::models::Labels as ModelLabels;
 use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
@@ -142,13 +143,14 @@ fn make(
     };
     let taught = (stage, unit);
     let lesson = Lesson::prepare(&data, request.config, taught, &mut config, &mut source)?;
-    let mut companions = data.tokenizer_files(config.reading(), stage.objective.needs_labels())?;
+    let classifies = stage.objective.head().is_some_and(Head::has_labels);
+    let mut companions = data.tokenizer_files(config.reading(), classifies)?;
     if let Some(template) = &data.template {
         companions.push((chat::FILE.into(), template.clone().into_bytes()));
     }
     let batches = lesson.stream.per_epoch();
     let started = start::start(gpu, request, config, source, vectors, batches)?;
-    ObjectiveTask::new(started, lesson, companions, stage, size)
+    ObjectiveTask::new(started, lesson, companions, request, size)
 }
 
 /// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
@@ -170,6 +172,9 @@ fn estimate(
         };
         let names: Vec<String> = (0..count).map(|n| format!("LABEL_{n}")).collect();
         sizes.set_labels(ModelLabels::named(&names, Some(problem.into())));
+    }
+    if let Some(own) = lesson::unnamed(stage) {
+        sizes.set_labels(own);
     }
     let built = start::declare(&*sizes, source.as_ref(), stage)?;
     let mut total = ModelSizes {

@@ -1,7 +1,7 @@
 //! One [`Task`] for all objectives: an objective says what a batch is, what its loss and its scores, the
 //! task does the rest.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -20,10 +20,10 @@ use crate::objectives::criterion::{Criterion, Scorer};
 use crate::objectives::feed::{Carried, Feed, Passes};
 use crate::objectives::metrics::Metric;
 use crate::objectives::scores::Scores;
-use crate::train::config::StageConfig;
 use crate::train::estimate::Estimate;
 use crate::train::state::TensorMap;
-use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo};
+use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest};
+use crate::train::trainer::total_steps;
 
 /// An objective in training.
 pub(super) struct ObjectiveTask {
@@ -67,9 +67,10 @@ impl ObjectiveTask {
         started: Started,
         lesson: Lesson,
         companions: Vec<(String, Vec<u8>)>,
-        stage: &StageConfig,
+        request: &TaskRequest<'_>,
         size: Estimate,
     ) -> Result<ObjectiveTask> {
+        let (stage, unit) = (request.stage, request.unit);
         let Lesson {
             criterion,
             stream,
@@ -104,6 +105,11 @@ impl ObjectiveTask {
             size: Some(size),
             reading: 0.0,
         };
+        let steps = total_steps(stage.budget, &info, &unit.name);
+        let batches = steps.map_or(u64::MAX, |steps| steps.saturating_mul(accumulate as u64));
+        let to_come = parts.to_come(unit.seed, batches);
+        let folder = request.folder.join(&unit.name);
+        criterion.begin(&engine.gpu, &*network, &to_come, &folder)?;
         let cut = Cut {
             length: objective.length(),
             kept_end: objective.kept_end(),
@@ -124,16 +130,7 @@ impl ObjectiveTask {
             files: Files {
                 layout: started.layout,
                 adapter: started.adapter,
-                // As a path that holds wherever melos or PEFT is started, or by its name on the Hub.
-                base: match stage
-                    .init
-                    .as_deref()
-                    .map(Path::new)
-                    .and_then(hub::model_name)
-                {
-                    Some(name) => Some(name.into()),
-                    None => started.base.map(|b| b.canonicalize().unwrap_or(b)),
-                },
+                base: started.base,
                 companions,
             },
         })

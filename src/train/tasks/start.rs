@@ -8,8 +8,8 @@ use super::engine::{Engine, EngineOptions};
 use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::hub::{Architecture, Head, Layout, LoadReport};
-use crate::models::{Config, Dropouts, Family, Network, Pretrained, Reading, Sizes, brings};
+use crate::hub::{self, Architecture, Head, Layout, LoadReport};
+use crate::models::{Config, Dropouts, Family, Network, Pretrained, Reading, Sizes, is_adapter};
 use crate::nn::{LoraPlan, Vars};
 use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
@@ -129,9 +129,11 @@ pub fn open_source(
     base: Option<&Path>,
     stage: &StageConfig,
 ) -> Result<Option<Pretrained>> {
-    let source = init
-        .map(|folder| Pretrained::open(folder, base))
-        .transpose()?;
+    let open = |folder| match stage.lora.is_some() && is_adapter(folder) {
+        true => Pretrained::open_adapted(folder, base),
+        false => Pretrained::open(folder, base),
+    };
+    let source = init.map(open).transpose()?;
     let hands_on = |source: Pretrained| {
         let whole = stage.kind == StageKind::Evaluate || source.config.reading() == Reading::Rows;
         if whole {
@@ -190,7 +192,7 @@ pub fn declare(
     let layout = Layout::new(architecture, &vars);
     let report = source.map(|source| source.report(&layout)).transpose()?;
     let missing = report.as_ref().map_or(&[][..], |r| &r.missing);
-    let adapter = adapter(stage, &layout, missing)?;
+    let adapter = adapter(stage, &layout, missing, source)?;
     let plan = adapter.as_ref().map(|a| a.plan.clone()).unwrap_or_default();
     vars.adapt(&plan)?;
     let base = stage.lora.as_ref().and_then(Lora::packing);
@@ -237,8 +239,13 @@ impl Declared {
     }
 }
 
-/// The adapter of a stage with LoRA, where the tensors `missing` begin anew.
-fn adapter(stage: &StageConfig, layout: &Layout, missing: &[String]) -> Result<Option<Adapter>> {
+/// The adapter of a stage with LoRA, where the tensors `missing` begin anew: its source's, where that is one.
+fn adapter(
+    stage: &StageConfig,
+    layout: &Layout,
+    missing: &[String],
+    source: Option<&Pretrained>,
+) -> Result<Option<Adapter>> {
     let Some(lora) = &stage.lora else {
         return Ok(None);
     };
@@ -248,6 +255,12 @@ fn adapter(stage: &StageConfig, layout: &Layout, missing: &[String]) -> Result<O
         let names = layout.tensors.iter().map(|(name, _)| name);
         let is_head = |name: &&String| layout.architecture.format.is_head(name);
         anew.extend(names.filter(is_head).cloned());
+    }
+    if let Some(config) = source.and_then(|source| source.adapter.as_ref()) {
+        let adapter = Adapter::going_on(config, layout, &anew, lora.dropout);
+        return adapter
+            .map(Some)
+            .map_err(|problem| wrong(stage, "init", problem));
     }
     let place = format!("stage.{}.lora", stage.name);
     Adapter::new(lora, layout, &anew, &place).map(Some)
@@ -273,17 +286,21 @@ pub fn start(
         check_report(source, report, &built.layout, stage.kind)?;
         notes = notes_of(source, report);
     }
-    if stage.lora.is_some() && source.as_ref().is_some_and(|s| s.base.is_some()) {
-        let message = "is an adapter itself; merge it into its base first, with `melos merge`";
-        return Err(wrong(stage, "init", message));
+    if let Some(source) = source.as_ref()
+        && let Some(own) = &source.adapter
+    {
+        let (from, rank, alpha) = (source.path.display(), own.r, own.lora_alpha);
+        notes.push(format!(
+            "goes on with the adapter in {from}: rank {rank}, alpha {alpha}, and the layers that it adapts"
+        ));
     }
     let specs = built.vars.specs();
     if let Some((key, message)) = built.rates.unused(&specs) {
         return Err(wrong(stage, &key, message));
     }
     // What is loaded need not be drawn first.
-    let start = |spec: ParamSpec| match &built.report {
-        Some(report) if brings(&spec.name, &report.missing) => spec.zeroed(),
+    let start = |spec: ParamSpec| match (&source, &built.report) {
+        (Some(source), Some(report)) if source.brings(&spec.name, &report.missing) => spec.zeroed(),
         _ => spec,
     };
     let specs = specs.into_iter().map(start).collect();
@@ -331,9 +348,25 @@ pub fn start(
         network: built.network,
         layout: built.layout,
         adapter: built.adapter,
-        base: source.map(|s| s.path),
+        base: source.map(|source| base_of(source, stage.init.as_deref())),
         notes,
     })
+}
+
+/// Where the base of an adapter stands, as a path that holds wherever melos or PEFT is started, or by its name on
+/// the Hub.
+fn base_of(source: Pretrained, init: Option<&str>) -> PathBuf {
+    let named = match &source.adapter {
+        Some(config) => config.base_model_name_or_path.as_deref(),
+        None => init,
+    };
+    match named.map(Path::new).and_then(hub::model_name) {
+        Some(name) => name.into(),
+        None => {
+            let path = source.base.unwrap_or(source.path);
+            path.canonicalize().unwrap_or(path)
+        }
+    }
 }
 
 /// A source may lack the head of the objective and what is optional in its family, and nothing else; a

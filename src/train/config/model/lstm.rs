@@ -24,7 +24,11 @@ pub(super) fn kind() -> ModelKind {
         name: NAME,
         keys: &["transfer", "dropout"],
         pairs: false,
-        learns: Box::new(|o| o.head().and_then(|head| format.class(head)).is_some()),
+        // Conversations are rows, which it does not read.
+        learns: Box::new(|o| {
+            let class = o.head().and_then(|head| format.class(head));
+            class.is_some() && o.conversation().is_none()
+        }),
         sizes: || schema::keys(LstmModel::deserialize),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::models::template_of;
-use crate::text::chat::{Encoder, Learn, Template};
+use crate::text::chat::{Encoder, Kind, Learn, Template};
 use crate::text::{Source, Split, Tokenizer};
 use crate::train::config::{DataConfig, RunConfig, StageConfig};
 use crate::train::run::resolve_model;
@@ -34,6 +34,27 @@ pub(super) fn reads(stage: &StageConfig) -> bool {
     stage.objective.conversation().is_some()
 }
 
+/// What the rows of a run's files say of answers.
+///
+/// # Errors
+/// [`Error::ConfigValue`] for stages that learn of different kinds.
+pub(super) fn kind(config: &RunConfig) -> Result<Kind> {
+    let stages = config.stages.iter();
+    let mut kinds = stages.filter_map(|s| Some((s, s.objective.conversation()?.kind)));
+    let Some((_, first)) = kinds.next() else {
+        return Ok(Kind::default());
+    };
+    match kinds.find(|(_, kind)| *kind != first) {
+        None => Ok(first),
+        Some((stage, _)) => {
+            let place = format!("stage.{}.objective", stage.name);
+            let message = "learns from other rows than the stage before; all stages of a run read the same data: make \
+                           two runs of it, the second with --init and the first one's folder";
+            Err(Error::value(place, message))
+        }
+    }
+}
+
 /// What makes tokens of conversations.
 pub(super) struct Scribe {
     template: Option<Template>,
@@ -51,9 +72,9 @@ impl Scribe {
         let stages = config.stages.iter();
         let own = stages.filter_map(|s| Some((s, s.objective.conversation()?)));
         let own: Vec<_> = own.collect();
-        let first = own.first().and_then(|(_, (template, _))| *template);
+        let first = own.first().and_then(|(_, read)| read.template);
         let key = |stage: &StageConfig| format!("stage.{}.template", stage.name);
-        if let Some((stage, _)) = own.iter().find(|(_, (template, _))| *template != first) {
+        if let Some((stage, _)) = own.iter().find(|(_, read)| read.template != first) {
             let message =
                 "is not that of the stage before; all stages of a run read the same conversations";
             return Err(Error::value(key(stage), message));
@@ -62,7 +83,7 @@ impl Scribe {
             .first()
             .map_or_else(String::new, |(stage, _)| key(stage));
         // Where one stage learns all, what the others learn must be told all the same.
-        let all = own.iter().all(|(_, (_, learn))| *learn == Learn::All);
+        let all = own.iter().all(|(_, read)| read.learn == Learn::All);
         let template = match first {
             Some(name) => Some(Template::named(&key, name, tokenizer)?),
             None => match folder(config)? {

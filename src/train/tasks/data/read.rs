@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::cache_folder;
 use crate::error::{Error, Result};
-use crate::hub::Head;
-use crate::models::tokenizer_of;
+use crate::hub::{Head, adapter};
+use crate::models::{is_adapter, tokenizer_of};
 use crate::objectives::Problem;
 use crate::text::corpus;
 use crate::text::{Documents, LabelKind, Source, Split, Tokenizer, TokenizerOptions};
@@ -48,7 +48,16 @@ pub(super) fn given(config: &RunConfig) -> Result<Option<Tokenizer>> {
     let inits = config.stages.iter().filter_map(|s| s.init.as_ref());
     match inits.filter(|_| !is_lstm).find(is_folder) {
         None => Ok(None),
-        Some(init) => tokenizer_of(&resolve_model(Path::new(init))?, dictionary).map(Some),
+        Some(init) => {
+            let folder = resolve_model(Path::new(init))?;
+            let own = tokenizer_of(&folder, dictionary);
+            // An adapter's folder need not have one.
+            let own = match own.is_err() && is_adapter(&folder) {
+                true => tokenizer_of(&adapter::read(&folder)?.base_folder()?, dictionary),
+                false => own,
+            };
+            own.map(Some)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::chats;
 use super::read::sources;
 use crate::error::{Error, Result};
 use crate::objectives::{Labelled, OBJECTIVES};
+use crate::text::chat::Kind;
 use crate::text::demo::{self, DemoOptions};
 use crate::text::{Example, Source, Split, TaggedText, chat, corpus};
 use crate::train::config::{DataConfig, RunConfig, Source as DataSource, StageConfig, StageKind};
@@ -17,7 +18,7 @@ pub(in crate::train) enum Texts {
     /// Files of texts with a label on every word.
     Tagged(Vec<TaggedFile>),
     /// Files of conversations.
-    Chats(Vec<Source>),
+    Chats(Vec<Source>, Kind),
     /// Texts of the generator.
     Made(Vec<Example>),
 }
@@ -40,7 +41,7 @@ impl Texts {
         Ok(if config.stages.iter().any(by_word) {
             Texts::Tagged(tagged(&config.data)?)
         } else if config.stages.iter().any(chats::reads) {
-            Texts::Chats(chats::sources(&config.data)?)
+            Texts::Chats(chats::sources(&config.data)?, chats::kind(config)?)
         } else if config.data.source == DataSource::Demo {
             let sizes = &config.data.demo;
             Texts::Made(demo::examples(&DemoOptions {
@@ -77,10 +78,12 @@ impl Texts {
                     each(&file.path, example)
                 })
             }),
-            Texts::Chats(sources) => sources.iter().try_for_each(|source| {
-                let read = chat::each(source, &mut |line, said| {
+            Texts::Chats(sources, kind) => sources.iter().try_for_each(|source| {
+                let read = chat::each(source, *kind, &mut |line, item| {
+                    let (text, pair) = item.said();
                     let example = Example {
-                        text: said.said(),
+                        text,
+                        pair,
                         split: source.split,
                         line: Some(line),
                         ..Example::default()

@@ -1,0 +1,305 @@
+//! What is learned from preferences: which of two answers is better, or which are good.
+//!
+//! ```text
+//! rows       two rows for each document -> named arrays
+//! reference  what the model said of them before its first step
+//! dpo orpo kto reward   the losses, and the rewards that follow
+//! ```
+
+mod dpo;
+mod kto;
+mod orpo;
+mod reference;
+mod reward;
+mod rows;
+
+pub use dpo::{Dpo, DpoLoss};
+pub use kto::Kto;
+pub use orpo::Orpo;
+pub use reward::Reward;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, Batches, Named};
+use super::coverage::{Coverage, Read};
+use super::criterion::{Criterion, Purpose, Setup, Tally, ToCome};
+use super::evidence::{Evidence, Preferred};
+use super::feed::{Feed, Pass, Passes};
+use super::scores::Scores;
+use super::{WrongOption, require};
+use crate::device::Gpu;
+use crate::error::{Error, Result};
+use crate::models::{Network, Reading};
+use crate::tensor::{Tape, Tensor};
+use crate::text::chat::{
+    ChatDocuments, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
+};
+use crate::text::{Documents, Frame};
+use reference::Reference;
+
+/// The file that keeps what was said before the first step.
+const REFERENCE: &str = "reference.json";
+/// How often it is written while that is asked: as much as may be lost of it.
+const WRITE_EVERY: Duration = Duration::from_secs(30);
+
+/// Checks `beta`.
+fn check_beta(beta: f32) -> Result<(), WrongOption> {
+    let good = beta.is_finite() && beta > 0.0;
+    require(good, "beta", "should be a number above 0")
+}
+
+/// What the objectives of preferences do differently.
+trait Judge: 'static {
+    /// The objective's name.
+    const NAME: &'static str;
+    /// What the second row of a document is.
+    const SECOND: Second = Second::Rejected;
+    /// Whether rows are read whole.
+    const WHOLE: bool = false;
+    /// Whether it looks at what the model said before its first step.
+    const REFERS: bool = false;
+
+    /// What is trained, in a few words.
+    fn title(&self) -> String;
+
+    /// The arrays of a batch.
+    fn arrays(&self, made: PreferenceBatch, known: &Known) -> Batch;
+
+    /// The loss of a batch, as (1).
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor>;
+
+    /// What rewards follow from: (B), or (2·B) of the better and of the worse answers.
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>>;
+
+    /// The loss and the rewards of each document, by the numbers that [`outputs`](Self::outputs) gave of it.
+    fn judged(&self, said: &[(u32, Vec<f64>)], known: &Known) -> Vec<Preferred>;
+}
+
+/// What is known of documents beside their rows.
+struct Known {
+    reference: Reference,
+    documents: Arc<Documents>,
+    chats: Arc<ChatDocuments>,
+    /// What fills rows.
+    pad: u32,
+}
+
+impl Known {
+    /// How many tokens both answers of a pair have of those that are left.
+    fn counts(&self, doc: u32, max_len: usize) -> [usize; 2] {
+        let chats = &self.chats;
+        [
+            chats.learned_of(doc, max_len),
+            chats.rejected_of(doc, max_len),
+        ]
+    }
+
+    /// How many tokens follow another in what is left of a document's own text.
+    fn length(&self, doc: u32, max_len: usize) -> usize {
+        let (text, _) = self.documents.texts(doc);
+        text.len().min(max_len).saturating_sub(1)
+    }
+}
+
+/// An objective with the preferences that it learns from.
+struct Preference<J> {
+    judge: J,
+    max_len: usize,
+    setup: Setup,
+    known: Arc<Known>,
+}
+
+impl<J: Judge + Clone + Send + Sync> Preference<J> {
+    fn criterion(judge: J, max_len: usize, setup: Setup) -> Result<Box<dyn Criterion>> {
+        let chats = setup.chats.clone().ok_or_else(|| Error::NoLabels {
+            what: format!("\"{}\"", J::NAME),
+            found: "no preferences".into(),
+        })?;
+        if setup.config.reading() != Reading::Rows {
+            let one = setup.config.family().one();
+            let message = format!("\"{}\" is for transformers, and this is {one}", J::NAME);
+            return Err(Error::value("model.kind", message));
+        }
+        let known = Known {
+            reference: Reference::default(),
+            documents: setup.documents.clone(),
+            chats,
+            pad: Frame::of(setup.tokenizer.vocabulary())?.pad,
+        };
+        Ok(Box::new(Preference {
+            judge,
+            max_len,
+            setup,
+            known: Arc::new(known),
+        }))
+    }
+
+    fn options(&self, purpose: Purpose) -> PreferenceOptions {
+        PreferenceOptions {
+            batch: self.setup.batch,
+            max_len: self.max_len,
+            second: J::SECOND,
+            whole: J::WHOLE,
+            shuffle: purpose.shuffles(),
+        }
+    }
+
+    fn is_left(&self, doc: u32) -> bool {
+        let options = self.options(Purpose::Scoring);
+        is_left(&self.setup.documents, &self.known.chats, doc, &options)
+    }
+}
+
+impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
+    fn title(&self) -> String {
+        self.judge.title()
+    }
+
+    fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
+        if !docs.is_empty() && !docs.iter().any(|&doc| self.is_left(doc)) {
+            let expected = match (J::WHOLE, J::SECOND) {
+                (true, _) => "more: of no pair both texts are that short",
+                (_, Second::Rejected) => "more: of no pair something of both answers is left",
+                (_, Second::Mismatched) => "more: of no conversation an answer is left to judge",
+            };
+            return Err(Error::argument(J::NAME, "max_len", self.max_len, expected));
+        }
+        let (documents, chats) = (self.setup.documents.clone(), self.known.chats.clone());
+        let vocabulary = self.setup.tokenizer.vocabulary();
+        let options = self.options(purpose);
+        let stream =
+            PreferenceBatches::new(documents, chats, docs, vocabulary, options, purpose.seed())?;
+        let work = stream.tokens_per_epoch();
+        let (judge, known) = (self.judge.clone(), self.known.clone());
+        Ok(Box::new(Named::new(stream, work, move |made| {
+            judge.arrays(made, &known)
+        })))
+    }
+
+    fn coverage(&self, docs: &[u32]) -> Result<Coverage> {
+        let documents = &self.setup.documents;
+        let answers = |doc, most| self.known.counts(doc, most).iter().sum();
+        let read = |&doc: &u32| {
+            let (text, rejected) = documents.texts(doc);
+            let texts = [Some(text), rejected].into_iter().flatten();
+            let kept = |text: &[u32]| match self.is_left(doc) {
+                true => text.len().min(self.max_len),
+                false => 0,
+            };
+            Read {
+                tokens: documents.ids(doc).len(),
+                read: texts.map(kept).sum(),
+                second_cut: rejected.is_some_and(|text| kept(text) < text.len()),
+                answers: [
+                    answers(doc, usize::MAX),
+                    match self.is_left(doc) {
+                        true => answers(doc, self.max_len),
+                        false => 0,
+                    },
+                ],
+            }
+        };
+        let what = Some("tokens of answers");
+        Ok(Coverage::of(what, docs.iter().map(read)))
+    }
+
+    fn begin(
+        &self,
+        gpu: &Gpu,
+        network: &dyn Network,
+        to_come: &[ToCome<'_>],
+        folder: &Path,
+    ) -> Result<()> {
+        if !J::REFERS {
+            return Ok(());
+        }
+        let (reference, path) = (&self.known.reference, folder.join(REFERENCE));
+        reference.read(&path)?;
+        let mut written = Instant::now();
+        for part in to_come {
+            let mut batches = self.batches(part.docs, part.purpose)?;
+            let count = part.batches.min(batches.per_epoch());
+            let mut passes = Passes::default();
+            let mut said = false;
+            for number in 0..count {
+                let batch = batches.next(1, 1);
+                if batch.documents().all(|(_, doc)| reference.knows(doc)) {
+                    continue;
+                }
+                if !said {
+                    let left = count - number;
+                    log::info!("{left} batches are asked about before the first step");
+                    said = true;
+                }
+                let pass = passes.of(batch.length, || {
+                    let feed = Feed::new(gpu, &batch, Vec::new())?;
+                    Pass::inference(gpu, feed, |tape, feed| {
+                        self.judge.outputs(tape, network, feed)
+                    })
+                })?;
+                pass.feed.write(&batch, std::slice::from_ref(&batch))?;
+                for (doc, numbers) in numbers(&batch, pass.run(gpu)?)? {
+                    reference.set(doc, &numbers);
+                }
+                if written.elapsed() >= WRITE_EVERY {
+                    reference.write(&path)?;
+                    written = Instant::now();
+                }
+            }
+        }
+        reference.write(&path)
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        self.judge.loss(tape, network, feed)
+    }
+
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        self.judge.outputs(tape, network, feed)
+    }
+
+    fn tally(&self) -> Box<dyn Tally + '_> {
+        Box::new(Judged {
+            of: self,
+            said: Vec::new(),
+        })
+    }
+}
+
+/// The numbers of each document of a batch.
+fn numbers(batch: &Batch, outputs: &[Tensor]) -> Result<Vec<(u32, Vec<f64>)>> {
+    let values: Vec<Vec<f32>> = outputs.iter().map(Tensor::to_vec).collect::<Result<_>>()?;
+    let rows = batch.docs.len();
+    let of = |(row, doc)| {
+        // Of both rows, where there is a number for each.
+        let own = |values: &'_ Vec<f32>| values.iter().skip(row).step_by(rows).copied().collect();
+        let each = values.iter().flat_map(|values| -> Vec<f32> { own(values) });
+        (doc, each.map(f64::from).collect())
+    };
+    Ok(batch.documents().map(of).collect())
+}
+
+/// What a model said of documents.
+struct Judged<'a, J> {
+    of: &'a Preference<J>,
+    said: Vec<(u32, Vec<f64>)>,
+}
+
+impl<J: Judge> Tally for Judged<'_, J> {
+    fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
+        self.said.extend(numbers(batch, outputs)?);
+        Ok(())
+    }
+
+    fn scores(&self) -> Result<Scores> {
+        let judged = self.of.judge.judged(&self.said, &self.of.known);
+        Scores::of(Evidence::preferences(&judged), &[])
+    }
+}
+
+/// −ln σ(z)
+fn softplus(z: f64) -> f64 {
+    (-z).max(0.0) + (-z.abs()).exp().ln_1p()
+}

@@ -1,0 +1,146 @@
+//! "reward": a model that gives texts a number, the better ones a larger one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Judge, Known, Preference, rows, softplus};
+use crate::error::Result;
+use crate::hub::Head;
+use crate::models::Network;
+use crate::objectives::batch::Batch;
+use crate::objectives::criterion::{Criterion, Setup, able};
+use crate::objectives::evidence::{Asked, Preferred};
+use crate::objectives::feed::Feed;
+use crate::objectives::{
+    Conversation, Labelled, OWN_TEMPLATE, Objective, Problem, WrongOption, check_length,
+    named_template,
+};
+use crate::ops;
+use crate::tensor::{Tape, Tensor};
+use crate::text::Rows;
+use crate::text::chat::{Kind, PreferenceBatch};
+
+/// Gives the better of two answers the larger number (Bradley & Terry 1952; Ouyang et al. 2022).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reward {
+    /// Tokens of the longest text, what is asked and an answer; pairs with longer ones are left out.
+    pub max_len: usize,
+    /// The chat template: "model" for the model's own, a built-in one's name, or a file.
+    pub template: String,
+}
+
+impl Reward {
+    /// Its name in the run file.
+    pub const NAME: &'static str = "reward";
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        Self {
+            max_len: 1024,
+            template: OWN_TEMPLATE.into(),
+        }
+    }
+}
+
+impl Objective for Reward {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "a number for each text, larger for better answers"
+    }
+
+    fn labels(&self) -> Labelled {
+        Labelled::OfTurns
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::Preferences
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(Head::Sequence)
+    }
+
+    fn problem(&self) -> Problem {
+        Problem::Regression
+    }
+
+    fn length(&self) -> usize {
+        self.max_len
+    }
+
+    fn rows(&self) -> usize {
+        2
+    }
+
+    fn conversation(&self) -> Option<Conversation<'_>> {
+        Some(Conversation {
+            template: named_template(&self.template),
+            kind: Kind::Pairs,
+            whole: <Self as Judge>::WHOLE,
+            ..Conversation::default()
+        })
+    }
+
+    fn check(&self) -> Result<(), WrongOption> {
+        check_length("max_len", self.max_len)
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Preference::criterion(self.clone(), self.max_len, setup)
+    }
+}
+
+/// Where each row's last token stands in the flattened batch; `u32::MAX` for an empty row. As transformers looks for
+/// it: a token that fills rows is not seen, though texts end with it where a tokeniser has no other.
+fn last_said(rows: &Rows, pad: u32) -> Vec<u32> {
+    let last = |(row, len): (usize, &u32)| {
+        let first = row * rows.time;
+        let own = &rows.ids[first..first + *len as usize];
+        let last = own.iter().rposition(|id| *id != pad);
+        last.map_or(u32::MAX, |at| (first + at) as u32)
+    };
+    rows.lens.iter().enumerate().map(last).collect()
+}
+
+impl Judge for Reward {
+    const NAME: &'static str = Self::NAME;
+    const WHOLE: bool = true;
+
+    fn title(&self) -> String {
+        "reward model".into()
+    }
+
+    fn arrays(&self, mut made: PreferenceBatch, known: &Known) -> Batch {
+        let both = made.rows.swap_remove(0);
+        let (last, of) = (last_said(&both.inputs, known.pad), both.inputs.ids.len());
+        let preferences = rows::of_each(&made.docs, 1.0);
+        rows::batch(both, made.docs)
+            .rows("last", last, of)
+            .targets("goals", preferences)
+    }
+
+    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+        let model = able(network.as_classifier(), Self::NAME)?;
+        let rewards = model.logits(tape, &feed.tokens()?)?;
+        let margin = rows::difference(tape, &rewards)?;
+        let (goals, weights) = feed.targets("goals")?;
+        ops::binary_cross_entropy(tape, &margin, goals, weights)
+    }
+
+    fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
+        let model = able(network.as_classifier(), Self::NAME)?;
+        Ok(vec![model.logits(tape, &feed.tokens()?)?])
+    }
+
+    fn judged(&self, said: &[(u32, Vec<f64>)], _: &Known) -> Vec<Preferred> {
+        let of = |(_, now): &(u32, Vec<f64>)| {
+            let rewards = [now[0], now[1]];
+            Preferred::pair(softplus(rewards[0] - rewards[1]), rewards)
+        };
+        said.iter().map(of).collect()
+    }
+}
