@@ -6,7 +6,7 @@ use super::operators::attention::{Attend, Layout};
 use super::operators::dropout::Dropout;
 use super::operators::elementwise::{OfOne, OfTwo};
 use super::operators::lora::{self, Adapted};
-use super::operators::loss::Loss;
+use super::operators::loss::{Loss, OfRows};
 use super::operators::norm::{Norm, Rms, Used};
 use super::operators::products::Linear;
 use super::operators::rotary::{Gated, Rotary};
@@ -165,6 +165,7 @@ pub(super) fn layers(gpu: &Gpu) -> Result<Vec<Evidence>> {
         tensor(&[vocab]),
     ];
     all.push(prove(&op, gpu, &inputs)?);
+    all.push(prove(&OfRows(op), gpu, &inputs)?);
     Ok(all)
 }
 

@@ -7,7 +7,7 @@ use melos::doctor::forms::Case;
 use melos::doctor::operators::attention::{Attend, Layout};
 use melos::doctor::operators::elementwise::{Concat, OfOne, OfTwo};
 use melos::doctor::operators::lora::{self, Adapted};
-use melos::doctor::operators::loss::{Loss, OfLogits, OfTargets};
+use melos::doctor::operators::loss::{Loss, OfLogits, OfRows, OfTargets};
 use melos::doctor::operators::norm::{Norm, Used};
 use melos::doctor::operators::products::Linear;
 use melos::doctor::operators::rows::{HalfRows, Rows};
@@ -195,7 +195,9 @@ fn losses() {
                 normal(&mut data, &[vocab, width]),
                 normal(&mut data, &[vocab]),
             );
-            prove(&op, gpu, &[x, w, b]);
+            let inputs = [x, w, b];
+            prove(&op, gpu, &inputs);
+            prove(&OfRows(op), gpu, &inputs);
         }
     }
     let gpu = gpu();

@@ -22,6 +22,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::batch::{Batch, Batches, Named};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, ToCome};
@@ -36,6 +38,7 @@ use crate::tensor::{Tape, Tensor};
 use crate::text::chat::{
     ChatDocuments, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
 };
+use crate::text::corpus::hex;
 use crate::text::{Documents, Frame};
 use reference::Reference;
 
@@ -94,6 +97,24 @@ impl Known {
             chats.learned_of(doc, max_len),
             chats.rejected_of(doc, max_len),
         ]
+    }
+
+    /// What tells these documents, read up to `max_len`, from others.
+    fn digest(&self, max_len: usize) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update((max_len as u64).to_le_bytes());
+        for doc in 0..self.documents.len() as u32 {
+            let (text, rejected) = self.documents.texts(doc);
+            for ids in [text, rejected.unwrap_or_default()] {
+                hasher.update((ids.len() as u64).to_le_bytes());
+                hasher.update(bytemuck::cast_slice(ids));
+            }
+            for range in [self.chats.learned(doc), self.chats.rejected(doc)].concat() {
+                hasher.update(range.start.to_le_bytes());
+                hasher.update(range.end.to_le_bytes());
+            }
+        }
+        hex(&hasher.finalize())
     }
 
     /// How many tokens follow another in what is left of a document's own text.
@@ -216,7 +237,8 @@ impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
             return Ok(());
         }
         let (reference, path) = (&self.known.reference, folder.join(REFERENCE));
-        reference.read(&path)?;
+        let data = self.known.digest(self.max_len);
+        reference.read(&path, &data)?;
         let mut written = Instant::now();
         for part in to_come {
             let mut batches = self.batches(part.docs, part.purpose)?;
@@ -230,7 +252,9 @@ impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
                 }
                 if !said {
                     let left = count - number;
-                    log::info!("{left} batches are asked about before the first step");
+                    log::info!(
+                        "what the model says of {left} batches before its first step is noted"
+                    );
                     said = true;
                 }
                 let pass = passes.of(batch.length, || {
@@ -244,12 +268,12 @@ impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
                     reference.set(doc, &numbers);
                 }
                 if written.elapsed() >= WRITE_EVERY {
-                    reference.write(&path)?;
+                    reference.write(&path, &data)?;
                     written = Instant::now();
                 }
             }
         }
-        reference.write(&path)
+        reference.write(&path, &data)
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {

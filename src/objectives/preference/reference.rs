@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 use crate::atomic;
 use crate::bounded;
 use crate::device::lock;
@@ -15,23 +17,34 @@ use crate::text::batch::NO_DOC;
 #[derive(Default)]
 pub(super) struct Reference(Mutex<BTreeMap<u32, [f64; 2]>>);
 
+/// As it is written down.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// What tells the data from others.
+    data: String,
+    /// By the numbers of the documents.
+    rows: BTreeMap<u32, [f64; 2]>,
+}
+
 impl Reference {
-    /// Takes over what an earlier start of the run wrote down.
+    /// Takes over what an earlier start of the run wrote down of the same `data`.
     ///
     /// # Errors
     /// Those of reading; [`Error::Folder`] for a file that is damaged.
-    pub fn read(&self, path: &Path) -> Result<()> {
+    pub fn read(&self, path: &Path, data: &str) -> Result<()> {
         if !path.exists() {
             return Ok(());
         }
         let text = bounded::read(path, bounded::TEXT)?;
-        let known = serde_json::from_slice(&text).map_err(|e| {
+        let kept: Kept = serde_json::from_slice(&text).map_err(|e| {
             Error::folder(
                 path,
                 format!("is damaged ({e}); delete it, and it is computed again"),
             )
         })?;
-        *lock(&self.0) = known;
+        if kept.data == data {
+            *lock(&self.0) = kept.rows;
+        }
         Ok(())
     }
 
@@ -39,12 +52,16 @@ impl Reference {
     ///
     /// # Errors
     /// Those of writing.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path, data: &str) -> Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
         }
-        // Numbers: this cannot fail.
-        let text = serde_json::to_vec(&*lock(&self.0)).unwrap_or_default();
+        let kept = Kept {
+            data: data.into(),
+            rows: lock(&self.0).clone(),
+        };
+        // Numbers and a text: this cannot fail.
+        let text = serde_json::to_vec(&kept).unwrap_or_default();
         atomic::write_file(path, &text)
     }
 
