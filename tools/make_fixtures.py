@@ -41,7 +41,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE.parent / "tests" / "fixtures"
 DATA = HERE.parent / "tests" / "data"
 
-V, E, H, B, T = 37, 12, 20, 5, 11
+V, E, H, B, T = 37, 8, 12, 5, 11
 CLASSES = 3
 STEPS = 10
 LR, MAX_NORM = 1e-3, 1.0
@@ -185,13 +185,15 @@ class CellClipLstm(nn.Module):
 class Model(nn.Module):
     """embedding → LSTM → linear; the head reads whatever each objective gives it."""
 
-    def __init__(self, outputs, hidden=H, layers=1, bidirectional=False, cell_clip=None, vocabulary=V):
+    def __init__(
+        self, outputs, hidden=H, layers=1, bidirectional=False, cell_clip=None, vocabulary=V, embedding=E
+    ):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, E)
+        self.embedding = nn.Embedding(vocabulary, embedding)
         if cell_clip is None:
-            self.lstm = nn.LSTM(E, hidden, layers, bidirectional=bidirectional)
+            self.lstm = nn.LSTM(embedding, hidden, layers, bidirectional=bidirectional)
         else:
-            self.lstm = CellClipLstm(E, hidden, cell_clip)
+            self.lstm = CellClipLstm(embedding, hidden, cell_clip)
         self.directions = 2 if bidirectional else 1
         self.linear = nn.Linear(hidden * self.directions, outputs)
 
@@ -458,7 +460,7 @@ def texts():
 def curve(name, about, outputs, vocabulary, seed, inputs, loss_of):
     """Trains CURVE_STEPS steps and keeps the losses."""
     rng = np.random.RandomState(seed)
-    model = Model(outputs, vocabulary=vocabulary)
+    model = Model(outputs, hidden=20, vocabulary=vocabulary, embedding=12)
     for parameter in model.parameters():
         parameter.data.copy_(normal(rng, *parameter.shape, scale=0.2))
     tensors = {f"param.{n}": p.detach().clone() for n, p in model.named_parameters()}
