@@ -117,6 +117,10 @@ const LAYER: &str = "model.layers.0.";
 fn a_checkpoint_of_bitsandbytes_has_the_numbers_that_it_makes_plain() {
     let model = models::open(&fixture("model")).unwrap();
     assert!(model.config["quantization_config"].is_null());
+    let own = std::fs::read_to_string(fixture("model/config.json")).unwrap();
+    let own: serde_json::Value = serde_json::from_str(&own).unwrap();
+    assert!(own["quantization_config"].is_object());
+    assert!(models::read_config(&own, &fixture("model")).is_ok());
     let packed = |name: &str| model.info(name).unwrap().dtype;
     for (part, kind) in [
         ("self_attn.q_proj", Some(BlockType::Nf4Double)),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::array::{Array, FloatType};
+use super::config::without_quantisation;
 use super::file::TensorFile;
 use super::format::{Architecture, Format, Head, Layout, detect, known};
 use super::gguf::{BlockType, GgufModel, is_gguf};
@@ -210,12 +211,7 @@ impl Checkpoint {
         files: Vec<Weights>,
         formats: &[&'static Format],
     ) -> Result<Checkpoint> {
-        if config["quantization_config"]["quant_method"] == "bitsandbytes"
-            && let Some(keys) = config.as_object_mut()
-        {
-            // It says how the files lie, and not what the model is.
-            keys.remove("quantization_config");
-        }
+        without_quantisation(&mut config);
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
             .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
             .collect();

@@ -27,6 +27,15 @@ pub fn complete(config: &Value, architecture: Architecture, dtype: FloatType) ->
     sorted(&Value::Object(keys))
 }
 
+/// Drops what says that bitsandbytes has quantised a model: how its files lie, and not what it is.
+pub fn without_quantisation(config: &mut Value) {
+    if config["quantization_config"]["quant_method"] == "bitsandbytes"
+        && let Some(keys) = config.as_object_mut()
+    {
+        keys.remove("quantization_config");
+    }
+}
+
 /// The labels of a classifier, as `id2label` and `label2id`; of what, is not known.
 pub fn set_labels(config: &mut Value, labels: &[String]) {
     if let Some(keys) = config.as_object_mut() {

@@ -37,7 +37,7 @@ pub use checkpoint::{
     CARD, COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open,
     read_json, without_weights,
 };
-pub use config::{complete, generation, set_labels};
+pub use config::{complete, generation, set_labels, without_quantisation};
 pub use convert::{convert, require_empty};
 pub use fetch::{local, model_name};
 pub use file::{TensorFile, write as write_tensors};

@@ -15,7 +15,7 @@ use super::lstm::LSTM_FAMILY;
 use super::network::Network;
 use super::roberta::{ROBERTA, XLM_ROBERTA};
 use crate::error::{Error, Result};
-use crate::hub::{Architecture, Format, Head};
+use crate::hub::{self, Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
 use crate::tensor::ParamSpec;
 use crate::text::Keep;
@@ -279,5 +279,7 @@ pub fn read_config(config: &Value, folder: &Path) -> Result<Box<dyn Config>> {
         let problem = format!("model_type is {kind}, expected {}", known.join(" or "));
         return Err(Error::folder(folder.join("config.json"), problem));
     };
-    family.read(config)
+    let mut config = config.clone();
+    hub::without_quantisation(&mut config);
+    family.read(&config)
 }

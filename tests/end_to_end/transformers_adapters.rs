@@ -130,7 +130,7 @@ fn biases_are_trained_along_where_that_is_asked_for() {
             tensors
                 .names()
                 .iter()
-                .any(|n| *n == format!("{layer}{part}"))
+                .any(|n| **n == *format!("{layer}{part}"))
         };
         assert!(has("attention.self.query.lora_A.weight"), "{name}");
         let adapted = has("attention.self.query.base_layer.bias");

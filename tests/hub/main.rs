@@ -7,5 +7,6 @@ mod adapters;
 mod commands;
 mod errors;
 mod models;
+mod stacked;
 mod support;
 mod targets;

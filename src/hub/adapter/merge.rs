@@ -109,28 +109,79 @@ pub fn adapt<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<Adapted<'a>>
 /// # Errors
 /// As [`adapt`].
 pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a>, LoadReport)> {
-    let adapted = adapt(base, adapter)?;
-    let (layout, weights) = (adapted.layout, adapted.weights);
+    merge_all(base, adapter, 1.0, &[])
+}
+
+/// The base model with an adapter and others in it: W + Σ weight·scale·B·A. (PEFT's `add_weighted_adapter`
+/// without any decomposition.)
+///
+/// # Errors
+/// As [`adapt`]; [`Error::Folder`] for tensors that an adapter holds whole, of which there is no weighted sum.
+pub fn merge_all<'a>(
+    base: &'a Checkpoint,
+    adapter: &'a Adapter,
+    weight: f64,
+    others: &[(&'a Adapter, f64)],
+) -> Result<(Model<'a>, LoadReport)> {
+    let Adapted {
+        config,
+        layout,
+        weights,
+        report,
+    } = adapt(base, adapter)?;
+    let mut updates: Vec<(Update<'a>, f64)> = Vec::new();
+    let alone = others.is_empty() && weight == 1.0;
+    let mut add = |of: &Adapter, weights: Vec<Update<'a>>, whole: Option<&String>, weight: f64| {
+        if let Some(name) = whole.filter(|_| !alone) {
+            let problem = format!(
+                "holds '{name}' whole, which cannot be weighed or added to; merge this adapter alone"
+            );
+            return Err(Error::folder(&of.path, problem));
+        }
+        updates.extend(weights.into_iter().map(|update| (update, weight)));
+        Ok(())
+    };
+    add(
+        adapter,
+        weights.updates,
+        weights.whole.keys().next(),
+        weight,
+    )?;
+    for (other, weight) in others {
+        let own = adapt(base, other)?;
+        if own.layout.architecture != layout.architecture {
+            let (a, b) = (own.layout.architecture.name(), layout.architecture.name());
+            let problem = format!("makes a {a} of the base, and another adapter a {b}");
+            return Err(Error::folder(&other.path, problem));
+        }
+        add(
+            other,
+            own.weights.updates,
+            own.weights.whole.keys().next(),
+            *weight,
+        )?;
+    }
     let mut tensors = weights.whole;
     for (name, _) in &layout.tensors {
         if !tensors.contains_key(name) {
             tensors.insert(name.clone(), base.array(name)?);
         }
     }
-    for update in &weights.updates {
+    for (mut update, weight) in updates {
+        update.target.scale *= weight;
         if let Some(array) = tensors.get_mut(&format!("{}.weight", update.target.module))
-            && let Some(merged) = Array::new(array.shape(), merged_weight(array, update))
+            && let Some(merged) = Array::new(array.shape(), merged_weight(array, &update))
         {
             *array = merged;
         }
     }
     let model = Model {
         architecture: layout.architecture,
-        config: adapted.config,
+        config,
         tensors,
         companions: base.companions()?,
     };
-    Ok((model, adapted.report))
+    Ok((model, report))
 }
 
 /// The class that PEFT's task types mean, for the base's family; without one, what PEFT notes

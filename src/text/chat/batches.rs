@@ -193,3 +193,29 @@ impl Maker for Turns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conversations_fill_rows_and_none_is_lost() {
+        let lengths = [5, 100, 31, 32, 33, 64, 1, 90, 12, 40, 127, 7];
+        let all: Vec<(u32, usize)> = (0..).zip(lengths).collect();
+        let rows = packed(all.clone(), 127, 3);
+        let mut found = rows.concat();
+        found.sort_unstable();
+        assert_eq!(found, (0..12).collect::<Vec<u32>>());
+        for row in &rows {
+            let end = row.iter().fold(0usize, |end, doc| {
+                end.next_multiple_of(SEGMENT) + lengths[*doc as usize]
+            });
+            assert!(end <= 127, "{row:?}");
+        }
+        // Six, as by hand: 127; 100; 90 31; 64 40; 33 32 12; 7 5 1.
+        assert_eq!(rows.len(), 6);
+        assert_eq!(rows, packed(all, 127, 3));
+        let equal: Vec<(u32, usize)> = (0..40).map(|doc| (doc, 20)).collect();
+        assert_ne!(packed(equal.clone(), 127, 1), packed(equal, 127, 2));
+    }
+}
