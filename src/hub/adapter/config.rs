@@ -354,13 +354,11 @@ impl AdapterConfig {
 
     /// Whether a tensor is a bias that is trained along, beside these adapted layers.
     pub fn trains_bias(&self, name: &str, targets: &[Target]) -> bool {
-        let Some(module) = name.strip_suffix(".bias") else {
-            return false;
-        };
-        match self.bias {
-            Bias::None => false,
-            Bias::All => true,
-            Bias::LoraOnly => targets.iter().any(|target| target.module == module),
+        let adapted = |module| targets.iter().any(|target| target.module == module);
+        match (self.bias, name.strip_suffix(".bias")) {
+            (Bias::None, _) | (_, None) => false,
+            (Bias::All, _) => true,
+            (Bias::LoraOnly, Some(module)) => adapted(module),
         }
     }
 
