@@ -26,13 +26,13 @@ def main():
     rows = [json.loads(line)["text"] for line in options.set.read_text().splitlines() if line]
     for model in options.models:
         right, began = 0, time.monotonic()
-        for text in rows:
-            question, answer = text.rsplit("A:", 1)
-            prompt = question + "A:"
-            command = [options.program, "generate", model, prompt, "--temperature", "0"]
-            command += ["--max-tokens", str(options.max_tokens), "--stop", "\n"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            written = done.stdout.removeprefix(prompt)
+        questions, answers = zip(*(text.rsplit("A:", 1) for text in rows))
+        prompts = [question + "A:" for question in questions]
+        command = [options.program, "generate", model, *prompts, "--temperature", "0", "--json"]
+        command += ["--max-tokens", str(options.max_tokens), "--stop", "\n"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        for line, prompt, answer in zip(done.stdout.splitlines(), prompts, answers, strict=True):
+            written = json.loads(line)["text"].removeprefix(prompt)
             right += written.strip() == answer.strip()
         seconds = time.monotonic() - began
         print(f"{model}: {right} of {len(rows)} right, {seconds:.0f} s", flush=True)
