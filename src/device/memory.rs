@@ -1,7 +1,7 @@
 //! Device memory: a pool that hands buffers and images back out, so that memory stays flat over a
 //! run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::image::Lines;
@@ -35,7 +35,8 @@ pub struct MemoryStats {
 
 #[derive(Default)]
 struct Shelves {
-    free: HashMap<(Scope, u64), Vec<wgpu::Buffer>>,
+    /// Of each scope by size.
+    free: HashMap<Scope, BTreeMap<u64, Vec<wgpu::Buffer>>>,
     free_images: HashMap<(Scope, Lines), Vec<wgpu::Texture>>,
     stats: MemoryStats,
     /// The most that may be reserved.
@@ -74,7 +75,8 @@ impl Pool {
     ) -> Result<Arc<Buffer>, NoMemory> {
         let size = size_class(bytes);
         let mut shelves = lock(&self.0);
-        let reused = shelves.free.get_mut(&(scope, size)).and_then(Vec::pop);
+        let reused = shelves.best_fit(scope, size);
+        let size = reused.as_ref().map_or(size, wgpu::Buffer::size);
         let raw = shelves.hand_out(device, size, reused, || {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
@@ -160,6 +162,18 @@ impl Pool {
 }
 
 impl Shelves {
+    /// The smallest free buffer that holds `size` bytes and wastes no more than half as many: batches of
+    /// other lengths need nearly the same.
+    fn best_fit(&mut self, scope: Scope, size: u64) -> Option<wgpu::Buffer> {
+        let shelves = self.free.get_mut(&scope)?;
+        let (&size, shelf) = shelves.range_mut(size..=size + size / 2).next()?;
+        let buffer = shelf.pop();
+        if shelf.is_empty() {
+            shelves.remove(&size);
+        }
+        buffer
+    }
+
     /// What is reused, else what `create` allocates within the limit.
     fn hand_out<T>(
         &mut self,
@@ -219,8 +233,8 @@ impl Drop for Buffer {
         if let (Some(home), Some(raw)) = (self.home.upgrade(), self.raw.take()) {
             let mut shelves = lock(&home);
             shelves.stats.in_use -= self.size;
-            let shelf = shelves.free.entry((self.scope, self.size)).or_default();
-            shelf.push(raw);
+            let shelves = shelves.free.entry(self.scope).or_default();
+            shelves.entry(self.size).or_default().push(raw);
         }
     }
 }
