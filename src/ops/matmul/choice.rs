@@ -119,7 +119,8 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
     let mut out = Vec::new();
     let vec = vec::form(product, caps.cpu);
     if caps.cpu {
-        out.extend(vec);
+        // It goes through B for each four rows.
+        out.extend(vec.filter(|_| product.m <= 4));
         if caps.broadcasts {
             if has_image_form(product, caps) {
                 out.push(Candidate::Image {
@@ -130,6 +131,7 @@ pub fn candidates(product: &Sizes, caps: &Hardware) -> Vec<Candidate> {
             let rows = if product.m <= 16 { 8 } else { 32 };
             out.push(Candidate::Subgroup { rows, wg: 16 });
         }
+        out.extend(vec.filter(|_| product.m > 4));
         // Below this, two dispatches more cost as much as the product.
         let tiny = work(&[product.m, product.n, product.k]) < 1 << 15;
         out.insert(if tiny { 0 } else { out.len() }, direct);
@@ -351,6 +353,7 @@ mod tests {
         };
         let first = |m, n, k| candidates(&Sizes::new(m, n, k, false, true), &able)[0];
         assert!(matches!(first(1, 2, 512), Candidate::Direct { .. }));
+        assert_eq!(first(1, 2048, 512), Candidate::Vec { wg: 8 });
         assert_eq!(first(8, 2048, 512), Candidate::Image { rows: 8 });
         assert_eq!(first(512, 512, 512), Candidate::Image { rows: 40 });
         assert_eq!(
