@@ -80,8 +80,8 @@ fn lstm_layers() {
 
 const ONE_LAYER: LstmModel = LstmModel {
     vocabulary: 37,
-    embedding: 12,
-    hidden: 20,
+    embedding: 8,
+    hidden: 12,
     layers: 1,
     bidirectional: false,
     cell_clip: None,
