@@ -80,6 +80,7 @@ fn groups(contract: &Contract, variant: &Variant) -> [u32; 3] {
             value("n").div_ceil(4 * constant("WG")),
             1,
         ],
+        "matmul_vec_subgroup" => [value("n") / 32, value("m").div_ceil(constant("M")), 1],
         "matmul_image" => [value("m").div_ceil(constant("ROWS")), value("n") / 64, 1],
         name if name.starts_with("attention") => {
             [value("rows").div_ceil(32), value("heads"), value("batch")]

@@ -183,9 +183,9 @@ kernels! {
         "expand"
     }
     "dropout" {
+        "add_noise"
         "dropout_bwd"
         "dropout_fwd"
-        "noise"
     }
     "elementwise" {
         "axpy"

@@ -6,7 +6,7 @@ use crate::device::{Groups, params};
 use crate::error::{Error, Result};
 use crate::tensor::{Tape, Tensor};
 
-const OP: &str = "noise";
+const OP: &str = "add_noise";
 
 /// x plus numbers that are drawn evenly from −scale to scale; x itself when not training or at 0. (Jain et
 /// al. 2024, "NEFTune", with α / √(T·C) for embeddings (B, T, C).)
@@ -29,7 +29,7 @@ pub fn noise(tape: &Tape, x: &Tensor, scale: f32) -> Result<Tensor> {
     };
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), x.dtype())?;
     let params = params! { n: u32 = x.len(), layer: u32 = tape.next_layer(), scale: f32 };
-    let kernel = ("noise", &stored(x, lanes(x.len())));
+    let kernel = ("add_noise", &stored(x, lanes(x.len())));
     let groups = Groups::cover(x.len(), 1024);
     run(x.gpu(), kernel, &params, [state, x, &y], groups)?;
     tape.record_map(OP, x, &y, |_, dy, dx| {

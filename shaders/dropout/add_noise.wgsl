@@ -24,7 +24,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<Stored>; // (n): result
 
 @compute @workgroup_size(256)
-fn noise(
+fn add_noise(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
