@@ -2,21 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Known, Preference, check_beta, rows, softplus};
+use super::{Judge, Known, check_beta, rows, softplus};
 use crate::error::Result;
-use crate::hub::Head;
 use crate::models::Network;
 use crate::objectives::batch::{Batch, Targets};
-use crate::objectives::criterion::{Criterion, Setup, able};
-use crate::objectives::evidence::{Asked, Preferred};
+use crate::objectives::criterion::able;
+use crate::objectives::evidence::Preferred;
 use crate::objectives::feed::Feed;
-use crate::objectives::{
-    Conversation, Labelled, OWN_TEMPLATE, Objective, WrongOption, check_length, named_template,
-    require,
-};
+use crate::objectives::{OWN_TEMPLATE, WrongOption, require};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
-use crate::text::chat::{Kind, PreferenceBatch};
+use crate::text::chat::PreferenceBatch;
 
 /// Prefers the better of two answers more than the model did before its first step (Rafailov et al. 2023).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,45 +58,16 @@ impl Default for Dpo {
     }
 }
 
-impl Objective for Dpo {
-    fn name(&self) -> &'static str {
-        Self::NAME
+impl Judge for Dpo {
+    const NAME: &'static str = Self::NAME;
+    const ABOUT: &'static str = "to prefer the better of two answers";
+    const REFERS: bool = true;
+
+    fn reading(&self) -> (usize, &str) {
+        (self.max_len, &self.template)
     }
 
-    fn about(&self) -> &'static str {
-        "to prefer the better of two answers"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::OfTurns
-    }
-
-    fn asked(&self) -> Asked {
-        Asked::Preferences
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head::CausalLm)
-    }
-
-    fn length(&self) -> usize {
-        self.max_len
-    }
-
-    fn rows(&self) -> usize {
-        2
-    }
-
-    fn conversation(&self) -> Option<Conversation<'_>> {
-        Some(Conversation {
-            template: named_template(&self.template),
-            kind: Kind::Pairs,
-            ..Conversation::default()
-        })
-    }
-
-    fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)?;
+    fn check_own(&self) -> Result<(), WrongOption> {
         check_beta(self.beta)?;
         let smoothing = self.label_smoothing;
         let half =
@@ -112,15 +79,6 @@ impl Objective for Dpo {
             "is for loss = \"sigmoid\"",
         )
     }
-
-    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
-        Preference::criterion(self.clone(), self.max_len, setup)
-    }
-}
-
-impl Judge for Dpo {
-    const NAME: &'static str = Self::NAME;
-    const REFERS: bool = true;
 
     fn title(&self) -> String {
         "direct preference optimisation".into()

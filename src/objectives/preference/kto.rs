@@ -2,22 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Known, Preference, check_beta, rows};
+use super::{Judge, Known, check_beta, rows};
 use crate::error::Result;
-use crate::hub::Head;
 use crate::models::{Network, Tokens};
 use crate::objectives::batch::{Batch, Targets};
-use crate::objectives::criterion::{Criterion, Setup, able};
-use crate::objectives::evidence::{Asked, Preferred};
+use crate::objectives::criterion::able;
+use crate::objectives::evidence::Preferred;
 use crate::objectives::feed::Feed;
-use crate::objectives::{
-    Conversation, Labelled, OWN_TEMPLATE, Objective, WrongOption, check_length, named_template,
-    require,
-};
+use crate::objectives::{OWN_TEMPLATE, WrongOption, require};
 use crate::ops::{self, Binary, Unary};
 use crate::tensor::{Tape, Tensor};
 use crate::text::batch::NO_DOC;
-use crate::text::chat::{Kind, PreferenceBatch, Second};
+use crate::text::chat::{Kind, PreferenceBatch};
 
 /// Makes good answers more likely than the model found them before its first step, and bad ones less, as much as
 /// people mind losses more than they like gains (Ethayarajh et al. 2024).
@@ -53,57 +49,6 @@ impl Default for Kto {
     }
 }
 
-impl Objective for Kto {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "to give good answers and no bad ones"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::OfTurns
-    }
-
-    fn asked(&self) -> Asked {
-        Asked::Preferences
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head::CausalLm)
-    }
-
-    fn length(&self) -> usize {
-        self.max_len
-    }
-
-    fn conversation(&self) -> Option<Conversation<'_>> {
-        Some(Conversation {
-            template: named_template(&self.template),
-            kind: Kind::Judged,
-            ..Conversation::default()
-        })
-    }
-
-    fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)?;
-        check_beta(self.beta)?;
-        let weights = [
-            ("desirable_weight", self.desirable_weight),
-            ("undesirable_weight", self.undesirable_weight),
-        ];
-        weights.into_iter().try_for_each(|(key, weight)| {
-            let good = weight.is_finite() && weight > 0.0;
-            require(good, key, "should be a number above 0")
-        })
-    }
-
-    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
-        Preference::criterion(self.clone(), self.max_len, setup)
-    }
-}
-
 impl Kto {
     fn weight(&self, good: bool) -> f32 {
         match good {
@@ -126,8 +71,25 @@ impl Kto {
 
 impl Judge for Kto {
     const NAME: &'static str = Self::NAME;
-    const SECOND: Second = Second::Mismatched;
+    const ABOUT: &'static str = "to give good answers and no bad ones";
+    const KIND: Kind = Kind::Judged;
     const REFERS: bool = true;
+
+    fn reading(&self) -> (usize, &str) {
+        (self.max_len, &self.template)
+    }
+
+    fn check_own(&self) -> Result<(), WrongOption> {
+        check_beta(self.beta)?;
+        let weights = [
+            ("desirable_weight", self.desirable_weight),
+            ("undesirable_weight", self.undesirable_weight),
+        ];
+        weights.into_iter().try_for_each(|(key, weight)| {
+            let good = weight.is_finite() && weight > 0.0;
+            require(good, key, "should be a number above 0")
+        })
+    }
 
     fn title(&self) -> String {
         "Kahneman-Tversky optimisation".into()

@@ -18,25 +18,30 @@ pub use kto::Kto;
 pub use orpo::Orpo;
 pub use reward::Reward;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Batches, Named};
 use super::coverage::{Coverage, Read};
 use super::criterion::{Criterion, Purpose, Setup, Tally, ToCome};
-use super::evidence::{Evidence, Preferred};
+use super::evidence::{Asked, Evidence, Preferred};
 use super::feed::{Feed, Pass, Passes};
 use super::scores::Scores;
-use super::{WrongOption, require};
+use super::{
+    Conversation, Labelled, Objective, Problem, WrongOption, check_length, named_template, require,
+};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::hub::Head;
 use crate::models::{Network, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::chat::{
-    ChatDocuments, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
+    ChatDocuments, Kind, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
 };
 use crate::text::corpus::hex;
 use crate::text::{Documents, Frame};
@@ -54,15 +59,32 @@ fn check_beta(beta: f32) -> Result<(), WrongOption> {
 }
 
 /// What the objectives of preferences do differently.
-trait Judge: 'static {
+trait Judge: fmt::Debug + Clone + PartialEq + Serialize + Send + Sync + 'static {
     /// The objective's name.
     const NAME: &'static str;
-    /// What the second row of a document is.
-    const SECOND: Second = Second::Rejected;
+    /// What is learned, in a few words.
+    const ABOUT: &'static str;
+    /// What stands on the model.
+    const HEAD: Head = Head::CausalLm;
+    /// What the model's answers mean.
+    const PROBLEM: Problem = Problem::SingleLabel;
+    /// What is known of answers: pairs, or judgements of one.
+    const KIND: Kind = Kind::Pairs;
     /// Whether rows are read whole.
     const WHOLE: bool = false;
     /// Whether it looks at what the model said before its first step.
     const REFERS: bool = false;
+
+    /// Tokens of the longest text, and the name of the chat template.
+    fn reading(&self) -> (usize, &str);
+
+    /// Checks the options that are its own.
+    ///
+    /// # Errors
+    /// The key that is out of its range.
+    fn check_own(&self) -> Result<(), WrongOption> {
+        Ok(())
+    }
 
     /// What is trained, in a few words.
     fn title(&self) -> String;
@@ -78,6 +100,58 @@ trait Judge: 'static {
 
     /// The loss and the rewards of each document, by the numbers that [`outputs`](Self::outputs) gave of it.
     fn judged(&self, said: &[(u32, Vec<f64>)], known: &Known) -> Vec<Preferred>;
+}
+
+impl<J: Judge> Objective for J {
+    fn name(&self) -> &'static str {
+        J::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        J::ABOUT
+    }
+
+    fn labels(&self) -> Labelled {
+        Labelled::OfTurns
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::Preferences
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(J::HEAD)
+    }
+
+    fn problem(&self) -> Problem {
+        J::PROBLEM
+    }
+
+    fn length(&self) -> usize {
+        self.reading().0
+    }
+
+    fn rows(&self) -> usize {
+        if J::KIND == Kind::Pairs { 2 } else { 1 }
+    }
+
+    fn conversation(&self) -> Option<Conversation<'_>> {
+        Some(Conversation {
+            template: named_template(self.reading().1),
+            kind: J::KIND,
+            whole: J::WHOLE,
+            ..Conversation::default()
+        })
+    }
+
+    fn check(&self) -> Result<(), WrongOption> {
+        check_length("max_len", self.length())?;
+        self.check_own()
+    }
+
+    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
+        Preference::criterion(self.clone(), setup)
+    }
 }
 
 /// What is known of documents beside their rows.
@@ -132,8 +206,16 @@ struct Preference<J> {
     known: Arc<Known>,
 }
 
-impl<J: Judge + Clone + Send + Sync> Preference<J> {
-    fn criterion(judge: J, max_len: usize, setup: Setup) -> Result<Box<dyn Criterion>> {
+/// What the second row of a document is.
+fn second<J: Judge>() -> Second {
+    match J::KIND {
+        Kind::Judged => Second::Mismatched,
+        Kind::Pairs | Kind::Answers => Second::Rejected,
+    }
+}
+
+impl<J: Judge> Preference<J> {
+    fn criterion(judge: J, setup: Setup) -> Result<Box<dyn Criterion>> {
         let chats = setup.chats.clone().ok_or_else(|| Error::NoLabels {
             what: format!("\"{}\"", J::NAME),
             found: "no preferences".into(),
@@ -150,8 +232,8 @@ impl<J: Judge + Clone + Send + Sync> Preference<J> {
             pad: Frame::of(setup.tokenizer.vocabulary())?.pad,
         };
         Ok(Box::new(Preference {
+            max_len: judge.length(),
             judge,
-            max_len,
             setup,
             known: Arc::new(known),
         }))
@@ -161,7 +243,7 @@ impl<J: Judge + Clone + Send + Sync> Preference<J> {
         PreferenceOptions {
             batch: self.setup.batch,
             max_len: self.max_len,
-            second: J::SECOND,
+            second: second::<J>(),
             whole: J::WHOLE,
             shuffle: purpose.shuffles(),
         }
@@ -173,14 +255,14 @@ impl<J: Judge + Clone + Send + Sync> Preference<J> {
     }
 }
 
-impl<J: Judge + Clone + Send + Sync> Criterion for Preference<J> {
+impl<J: Judge> Criterion for Preference<J> {
     fn title(&self) -> String {
         self.judge.title()
     }
 
     fn batches(&self, docs: &[u32], purpose: Purpose) -> Result<Box<dyn Batches>> {
         if !docs.is_empty() && !docs.iter().any(|&doc| self.is_left(doc)) {
-            let expected = match (J::WHOLE, J::SECOND) {
+            let expected = match (J::WHOLE, second::<J>()) {
                 (true, _) => "more: of no pair both texts are that short",
                 (_, Second::Rejected) => "more: of no pair something of both answers is left",
                 (_, Second::Mismatched) => "more: of no conversation an answer is left to judge",

@@ -2,20 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Known, Preference, check_beta, rows, softplus};
+use super::{Judge, Known, check_beta, rows, softplus};
 use crate::error::Result;
-use crate::hub::Head;
 use crate::models::Network;
 use crate::objectives::batch::{Batch, Targets};
-use crate::objectives::criterion::{Criterion, Setup, able};
-use crate::objectives::evidence::{Asked, Preferred};
+use crate::objectives::criterion::able;
+use crate::objectives::evidence::Preferred;
 use crate::objectives::feed::Feed;
-use crate::objectives::{
-    Conversation, Labelled, OWN_TEMPLATE, Objective, WrongOption, check_length, named_template,
-};
+use crate::objectives::{OWN_TEMPLATE, WrongOption};
 use crate::ops::{self, Binary, Unary};
 use crate::tensor::{Tape, Tensor};
-use crate::text::chat::{Kind, PreferenceBatch};
+use crate::text::chat::PreferenceBatch;
 
 /// Learns the texts with the better answers and, by the ratio of the odds, to prefer these (Hong et al. 2024).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,55 +41,17 @@ impl Default for Orpo {
     }
 }
 
-impl Objective for Orpo {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "the better of two answers, and to prefer it"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::OfTurns
-    }
-
-    fn asked(&self) -> Asked {
-        Asked::Preferences
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head::CausalLm)
-    }
-
-    fn length(&self) -> usize {
-        self.max_len
-    }
-
-    fn rows(&self) -> usize {
-        2
-    }
-
-    fn conversation(&self) -> Option<Conversation<'_>> {
-        Some(Conversation {
-            template: named_template(&self.template),
-            kind: Kind::Pairs,
-            ..Conversation::default()
-        })
-    }
-
-    fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)?;
-        check_beta(self.beta)
-    }
-
-    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
-        Preference::criterion(self.clone(), self.max_len, setup)
-    }
-}
-
 impl Judge for Orpo {
     const NAME: &'static str = Self::NAME;
+    const ABOUT: &'static str = "the better of two answers, and to prefer it";
+
+    fn reading(&self) -> (usize, &str) {
+        (self.max_len, &self.template)
+    }
+
+    fn check_own(&self) -> Result<(), WrongOption> {
+        check_beta(self.beta)
+    }
 
     fn title(&self) -> String {
         "odds ratio preference optimisation".into()

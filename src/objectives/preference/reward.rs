@@ -2,22 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Judge, Known, Preference, rows, softplus};
+use super::{Judge, Known, rows, softplus};
 use crate::error::Result;
 use crate::hub::Head;
 use crate::models::Network;
 use crate::objectives::batch::Batch;
-use crate::objectives::criterion::{Criterion, Setup, able};
-use crate::objectives::evidence::{Asked, Preferred};
+use crate::objectives::criterion::able;
+use crate::objectives::evidence::Preferred;
 use crate::objectives::feed::Feed;
-use crate::objectives::{
-    Conversation, Labelled, OWN_TEMPLATE, Objective, Problem, WrongOption, check_length,
-    named_template,
-};
+use crate::objectives::{OWN_TEMPLATE, Problem};
 use crate::ops;
 use crate::tensor::{Tape, Tensor};
 use crate::text::Rows;
-use crate::text::chat::{Kind, PreferenceBatch};
+use crate::text::chat::PreferenceBatch;
 
 /// Gives the better of two answers the larger number (Bradley & Terry 1952; Ouyang et al. 2022).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,57 +40,6 @@ impl Default for Reward {
     }
 }
 
-impl Objective for Reward {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn about(&self) -> &'static str {
-        "a number for each text, larger for better answers"
-    }
-
-    fn labels(&self) -> Labelled {
-        Labelled::OfTurns
-    }
-
-    fn asked(&self) -> Asked {
-        Asked::Preferences
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head::Sequence)
-    }
-
-    fn problem(&self) -> Problem {
-        Problem::Regression
-    }
-
-    fn length(&self) -> usize {
-        self.max_len
-    }
-
-    fn rows(&self) -> usize {
-        2
-    }
-
-    fn conversation(&self) -> Option<Conversation<'_>> {
-        Some(Conversation {
-            template: named_template(&self.template),
-            kind: Kind::Pairs,
-            whole: <Self as Judge>::WHOLE,
-            ..Conversation::default()
-        })
-    }
-
-    fn check(&self) -> Result<(), WrongOption> {
-        check_length("max_len", self.max_len)
-    }
-
-    fn criterion(&self, setup: Setup) -> Result<Box<dyn Criterion>> {
-        Preference::criterion(self.clone(), self.max_len, setup)
-    }
-}
-
 /// Where each row's last token stands in the flattened batch; `u32::MAX` for an empty row. As transformers looks for
 /// it: a token that fills rows is not seen, though texts end with it where a tokeniser has no other.
 fn last_said(rows: &Rows, pad: u32) -> Vec<u32> {
@@ -108,7 +54,14 @@ fn last_said(rows: &Rows, pad: u32) -> Vec<u32> {
 
 impl Judge for Reward {
     const NAME: &'static str = Self::NAME;
+    const ABOUT: &'static str = "a number for each text, larger for better answers";
+    const HEAD: Head = Head::Sequence;
+    const PROBLEM: Problem = Problem::Regression;
     const WHOLE: bool = true;
+
+    fn reading(&self) -> (usize, &str) {
+        (self.max_len, &self.template)
+    }
 
     fn title(&self) -> String {
         "reward model".into()
