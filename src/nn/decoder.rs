@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::{Linear, Param, Projections, Rope, Segments, Vars, Wanted};
+use super::{CausalBlock, Linear, Param, Projections, Rope, Segments, Vars, Wanted};
 use crate::error::Result;
 use crate::ops::{self, AttentionOptions, Gate, Normed};
 use crate::tensor::{Init, Tape, Tensor};
@@ -196,12 +196,8 @@ pub struct DecoderBlock {
     pub feed_forward_sum_norm: Option<RmsNorm>,
 }
 
-impl DecoderBlock {
-    /// x (B, T, C) → (B, T, C), or only the wanted rows of it.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn forward(
+impl CausalBlock for DecoderBlock {
+    fn forward(
         &self,
         tape: &Tape,
         x: &Tensor,
@@ -212,7 +208,9 @@ impl DecoderBlock {
         let a = self.attention.forward(tape, &normed, segments, wanted)?;
         self.finish(tape, &wanted.of(tape, x)?, &a)
     }
+}
 
+impl DecoderBlock {
     /// What follows the attention's result `a`, for input `x`.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
 pub use rope::{Rope, RopeScaling};
 pub use transformer::{
-    FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections, Segments,
-    SelfAttention, Wanted, first_rows,
+    CausalBlock, FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections,
+    Segments, SelfAttention, Wanted, first_rows,
 };
 pub use vars::{Module, Param, Vars};
 

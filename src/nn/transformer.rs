@@ -269,6 +269,21 @@ impl PostNormBlock {
     }
 }
 
+/// A layer of which no token sees what follows it.
+pub trait CausalBlock {
+    /// x (B, T, C) → (B, T, C), or only the wanted rows of it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    fn forward(
+        &self,
+        tape: &Tape,
+        x: &Tensor,
+        segments: Option<&Segments>,
+        wanted: &Wanted,
+    ) -> Result<Tensor>;
+}
+
 /// A layer of which each half reads its input normalised and is added to it as it was (Radford et
 /// al. 2019, pre-LN).
 pub struct PreNormBlock {
@@ -284,12 +299,8 @@ pub struct PreNormBlock {
     pub dropout: f32,
 }
 
-impl PreNormBlock {
-    /// x (B, T, C) → (B, T, C), or only the wanted rows of it.
-    ///
-    /// # Errors
-    /// [`crate::Error::Shape`].
-    pub fn forward(
+impl CausalBlock for PreNormBlock {
+    fn forward(
         &self,
         tape: &Tape,
         x: &Tensor,
@@ -301,7 +312,9 @@ impl PreNormBlock {
         let a = self.attention.forward(tape, &normed, seen, wanted)?;
         self.finish(tape, &wanted.of(tape, x)?, &a)
     }
+}
 
+impl PreNormBlock {
     /// What follows the attention's result `a`, for input `x`.
     ///
     /// # Errors

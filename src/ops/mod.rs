@@ -12,6 +12,7 @@ mod gated;
 mod kernel;
 mod layout;
 mod linear;
+mod logits;
 mod lora;
 mod lstm;
 pub mod matmul;

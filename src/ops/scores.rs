@@ -1,6 +1,6 @@
 //! How well logits predict, without a gradient.
 
-use super::cross_entropy::{Chunk, softmax};
+use super::logits::{Chunk, softmax};
 use super::reduce::total;
 use crate::error::Result;
 use crate::tensor::{DType, Tape, Tensor};

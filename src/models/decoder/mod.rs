@@ -12,25 +12,13 @@ pub use heads::{DecoderClassifier, DecoderLm, DecoderTagger};
 use crate::error::{Error, Result};
 use crate::models::inputs::Tokens;
 use crate::models::network::Network;
-use crate::nn::{Param, Segments, Wanted};
+use crate::nn::{CausalBlock, Param, Segments, Wanted};
 use crate::ops::{self, TokenIds};
 use crate::tensor::{Tape, Tensor};
 
 /// One layer of a decoder.
-pub trait DecoderLayer: Send + Sync + 'static {
-    /// x (B, T, C) → (B, T, C), or only the wanted rows of it.
-    ///
-    /// # Errors
-    /// [`Error::Shape`].
-    fn forward(
-        &self,
-        tape: &Tape,
-        x: &Tensor,
-        segments: Option<&Segments>,
-        wanted: &Wanted,
-    ) -> Result<Tensor>;
-
-    /// The same of tokens that follow those whose keys and values, (B, S, KH·D) each, are in a cache;
+pub trait DecoderLayer: CausalBlock + Send + Sync + 'static {
+    /// [`CausalBlock::forward`] of tokens that follow those whose keys and values, (B, S, KH·D) each, are in a cache;
     /// appends theirs.
     ///
     /// # Errors

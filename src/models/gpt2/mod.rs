@@ -164,16 +164,6 @@ impl DecoderLayers for Gpt2 {
 }
 
 impl DecoderLayer for PreNormBlock {
-    fn forward(
-        &self,
-        tape: &Tape,
-        x: &Tensor,
-        segments: Option<&Segments>,
-        wanted: &Wanted,
-    ) -> Result<Tensor> {
-        self.forward(tape, x, segments, wanted)
-    }
-
     fn read(
         &self,
         tape: &Tape,

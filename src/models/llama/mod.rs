@@ -159,16 +159,6 @@ impl DecoderLayers for Llama {
 }
 
 impl DecoderLayer for DecoderBlock {
-    fn forward(
-        &self,
-        tape: &Tape,
-        x: &Tensor,
-        segments: Option<&Segments>,
-        wanted: &Wanted,
-    ) -> Result<Tensor> {
-        self.forward(tape, x, segments, wanted)
-    }
-
     fn read(
         &self,
         tape: &Tape,
