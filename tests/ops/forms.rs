@@ -174,6 +174,12 @@ fn images_at_every_size_that_suits_them() {
     long.shape.transpose_b = true;
     long.bias = true;
     long.prove_as(&gpu, Candidate::Image { rows: 8 });
+    // More lines than a layer has: a vocabulary's, along k and across it.
+    for (n, k, transpose_b) in [(16_400, 64, true), (64, 16_404, false)] {
+        let mut tall = Case::plain(5, n, k);
+        tall.shape.transpose_b = transpose_b;
+        tall.prove_as(&gpu, Candidate::Image { rows: 8 });
+    }
 }
 
 #[test]
