@@ -32,6 +32,7 @@ pub use attention::{AttentionOptions, Seen, attention, attention_packed};
 pub use cross_entropy::{
     cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
 };
+pub(crate) use dropout::Draw;
 pub use dropout::dropout;
 #[cfg(feature = "train")]
 pub(crate) use elementwise::axpy;

@@ -2,7 +2,7 @@
 //! in C where it is overwritten, guard words on both sides of it.
 
 use melos::device::Gpu;
-use melos::doctor::forms::{Case, TRANSPOSITIONS, few_rows, forms};
+use melos::doctor::forms::{Case, TRANSPOSITIONS, few_rows, forms, updated};
 use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
@@ -186,6 +186,14 @@ fn images_at_every_size_that_suits_them() {
 fn few_rows_in_their_forms() {
     let gpu = unchecked();
     for evidence in few_rows(&gpu).unwrap() {
+        right(Ok(evidence), &gpu);
+    }
+}
+
+#[test]
+fn low_rank_updates_in_every_form() {
+    let gpu = unchecked();
+    for evidence in updated(&gpu).unwrap() {
         right(Ok(evidence), &gpu);
     }
 }
