@@ -41,10 +41,12 @@ fn attention_dkv(
     for (var head = first_head; head < first_head + p.group; head++) {
         let sequence = batch * p.heads + head;
         for (var t0 = earliest / 32u * 32u; t0 < end; t0 += 32u) {
+#if STARTS
             // Later queries begin later still.
-            if p.has_starts != 0u && unseen(batch, vec4<u32>(t0), valid).x > tile + 31u {
+            if unseen(batch, vec4<u32>(t0), valid).x > tile + 31u {
                 break;
             }
+#endif
             var f = array<vec4<f32>, 4>();
             var g = array<vec4<f32>, 4>();
             let t = t0 + 4u * c;

@@ -46,10 +46,12 @@ fn attention_dkv_subgroup(
     for (var head = first_head; head < first_head + p.group; head++) {
         let sequence = batch * p.heads + head;
         for (var t = earliest / 8u * 8u; t < end; t += 8u) {
+#if STARTS
             // Later queries begin later still.
-            if p.has_starts != 0u && unseen(batch, vec4<u32>(t), valid).x > tile + 31u {
+            if unseen(batch, vec4<u32>(t), valid).x > tile + 31u {
                 break;
             }
+#endif
             var f = array<vec4<f32>, 8>();
             var g = array<vec4<f32>, 8>();
             let q_lo = q_place(batch, head, t + row);

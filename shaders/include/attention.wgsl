@@ -26,10 +26,8 @@ struct Params {
     blocks: u32,       // workgroups that share the D columns of a result: ceil(D / COLS)
     causal: u32,       // 1: a query sees no later key
     window: u32,       // keys that a query sees at most, its own the last of them; causal only
-    has_lens: u32,     // 0: every key counts
-    lens_at: u32,      // where lens starts in control: 8 with DROPOUT, else 0
-    has_starts: u32,   // 0: every query sees keys from the first on
-    starts_at: u32,    // where starts begins in control: behind lens
+    lens_at: u32,      // LENS: where lens begins in control: 8 with DROPOUT, else 0
+    starts_at: u32,    // STARTS: where starts begins in control: behind lens
     layer: u32,        // tells this dropout's random stream from the model's others
     threshold: u32,    // p 2^16; DROPOUT only
     accumulate: u32,   // 1: add to dq, or to dk
@@ -42,7 +40,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B + B T): with DROPOUT the 8 words of the step state, lens if has_lens = 1, starts (B, T) if has_starts = 1; any buffer if none
+@group(0) @binding(4) var<storage, read> control: array<u32>; // (lens_at + B + B T): with DROPOUT the 8 words of the step state, with LENS lens, with STARTS starts (B, T); any buffer if none
 
 // The score of a masked key. A running maximum starts above it, so that its exponential is 0.
 const MASKED: f32 = -3.4028234663852886e38;
@@ -51,10 +49,11 @@ const LOG2E: f32 = 1.4426950408889634;
 
 // Keys that count in one row of the batch.
 fn valid_keys(batch: u32) -> u32 {
-    if p.has_lens == 0u {
-        return p.keys;
-    }
+#if LENS
     return min(control[p.lens_at + batch], p.keys);
+#else
+    return p.keys;
+#endif
 }
 
 // Keys that come before query 0: those of a cache.
@@ -72,12 +71,13 @@ fn seen(t: vec4<u32>, valid: u32) -> vec4<u32> {
 fn unseen(batch: u32, t: vec4<u32>, valid: u32) -> vec4<u32> {
     let after = t + 1u + cached(valid);
     let near = select(vec4<u32>(0u), max(after, vec4<u32>(p.window)) - p.window, vec4<bool>(p.causal != 0u));
-    if p.has_starts == 0u {
-        return near;
-    }
+#if STARTS
     let row = p.starts_at + batch * p.queries;
     let at = row + min(t, vec4<u32>(p.queries - 1u));
     return max(near, vec4<u32>(control[at.x], control[at.y], control[at.z], control[at.w]));
+#else
+    return near;
+#endif
 }
 
 // Which of four keys are between the first that a query sees and the first that it does not.

@@ -29,3 +29,10 @@ fn dout4(base: u32, d: u32) -> vec4<f32> {
 #endif
 }
 #endif
+
+// Whether the gradient of a row is added to what is there (flag 1) or overwrites it (0). Mesa 22's llvmpipe may
+// translate a kernel anew for every dispatch, and keep all of them, if a condition in it hangs on Params alone; no
+// tensor has 2^31 rows.
+fn adds(flag: u32, row: u32) -> bool {
+    return flag > (row >> 31u);
+}

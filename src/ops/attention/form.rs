@@ -28,9 +28,7 @@ pub(super) struct Params {
     pub blocks: u32,
     pub causal: u32,
     pub window: u32,
-    pub has_lens: u32,
     pub lens_at: u32,
-    pub has_starts: u32,
     pub starts_at: u32,
     pub layer: u32,
     pub threshold: u32,
@@ -60,6 +58,10 @@ pub(super) struct Flags {
     pub image: bool,
     /// Scores are bounded.
     pub softcap: bool,
+    /// Not all keys of a row count.
+    pub lens: bool,
+    /// Queries have a first key.
+    pub starts: bool,
 }
 
 /// Which form of the kernels runs, and its geometry.
@@ -167,6 +169,8 @@ impl Form {
             .with("F16", self.flags.half)
             .with("IMAGE", self.flags.image)
             .with("SOFTCAP", self.flags.softcap)
+            .with("LENS", self.flags.lens)
+            .with("STARTS", self.flags.starts)
             .with("DROPOUT", self.flags.dropout);
         let form = if self.subgroup { "_subgroup" } else { "" };
         gpu.kernel(&format!("attention_{name}{form}"), &variant)

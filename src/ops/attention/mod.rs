@@ -217,6 +217,8 @@ fn attend(
         half: q.tensor.is_half(),
         image: form::images(gpu, &tensors, head_width)?,
         softcap: options.softcap.is_some(),
+        lens: seen.lens.is_some(),
+        starts: seen.starts.is_some(),
     };
     let group = options.heads / options.kv_heads();
     let form = Form::of(gpu, [head_width, group], queries.max(keys), flags)?;
@@ -238,9 +240,7 @@ fn attend(
         blocks: form.blocks(),
         causal: u32::from(options.causal),
         window: options.window.map_or(u32::MAX, |w| w as u32),
-        has_lens: u32::from(seen.lens.is_some()),
         lens_at,
-        has_starts: u32::from(seen.starts.is_some()),
         starts_at,
         layer: state.map_or(0, |_| tape.next_layer()),
         threshold,
