@@ -342,8 +342,7 @@ pub fn few_rows(gpu: &Gpu) -> Result<Vec<Evidence>> {
 pub const TRANSPOSITIONS: [[bool; 2]; 4] =
     [[false, false], [false, true], [true, false], [true, true]];
 
-/// Every form that adds low-rank updates, and those that have them added after it: ranks that fill nothing, V in
-/// both orders, masks, of whole fours of columns and of others.
+/// Every form that adds low-rank updates: ranks that fill nothing, V in both orders, masks.
 ///
 /// # Errors
 /// As [`Case::prove`].
@@ -367,8 +366,7 @@ pub fn updated(gpu: &Gpu) -> Result<Vec<Evidence>> {
         update(20, false, 0.25),
     ];
     let mut all_forms = forms(gpu);
-    let units = gpu.caps().matrix;
-    all_forms.push(Candidate::Split { parts: 2, units });
+    all_forms.retain(|form| !matches!(form, Candidate::Coop(_)));
     if gpu.caps().reads_images() {
         all_forms.push(Candidate::Image { rows: 8 });
     }
@@ -387,10 +385,7 @@ pub fn updated(gpu: &Gpu) -> Result<Vec<Evidence>> {
                 bias: true,
                 ..case
             };
-            // Parts of k take no bias.
-            if form.whole() == form {
-                prove(onto, form)?;
-            }
+            prove(onto, form)?;
         }
     }
     for form in [Candidate::Vec { wg: 8 }, Candidate::Vec { wg: 32 }] {
@@ -399,12 +394,6 @@ pub fn updated(gpu: &Gpu) -> Result<Vec<Evidence>> {
             prove(Case { update, ..case }, form)?;
         }
     }
-    // A mask of lines that are no whole fours goes by itself.
-    let odd = Case {
-        update: update(5, true, 0.5),
-        ..Case::plain(7, 13, 20)
-    };
-    prove(odd, Candidate::Direct { wg: 16 })?;
     let packed = Case {
         blocks: Some(BlockType::Q4_1),
         ..Case::plain(2, 72, 64).transposed([false, true])

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::dropout::Draw;
 use super::layout::copy_columns;
 use super::linear::{Projection, WeightLayout};
-use super::matmul::{LowRank, Product, product};
+use super::matmul::{LowRank, Product, add_low_rank, product};
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
@@ -238,7 +238,7 @@ pub fn lora_linear(
         let Some(dx) = cx.sink(&projection.x)? else {
             return Ok(());
         };
-        down.try_for_each(|low_rank| low_rank.add_to(&dx.grad))
+        down.try_for_each(|low_rank| add_low_rank(&low_rank, &dx.grad))
     });
     Ok(y)
 }

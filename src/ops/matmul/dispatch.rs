@@ -36,14 +36,11 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
 
 /// The same of operands that start where the given tensors do.
 pub(super) fn sized(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
-    // Masks are drawn for four neighbours at once.
-    let unmasked = sizes.update.threshold == 0 || sizes.n.is_multiple_of(4);
-    if let Some(update) = p.low_rank
-        && !(form.adds_updates() && unmasked)
-    {
-        let (alone, sizes) = p.without_update(sizes);
-        sized(&alone, &sizes, form)?;
-        return update.add_to(p.c);
+    if sizes.update.rank > 0 && !form.adds_updates() {
+        return Err(Error::Kernel {
+            kernel: OP.into(),
+            message: format!("{form} adds no low-rank update"),
+        });
     }
     let rows = most_rows(p.c.gpu(), sizes);
     if rows >= sizes.m {

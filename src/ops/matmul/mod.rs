@@ -35,6 +35,15 @@ use tensors::{OP, matrices};
 pub fn product(p: &Product<'_>) -> Result<()> {
     let sizes = p.sizes()?;
     let gpu = p.c.gpu();
+    if let Some(update) = &p.low_rank
+        && !is_fused(p, &sizes)
+    {
+        product(&Product {
+            low_rank: None,
+            ..*p
+        })?;
+        return add_low_rank(update, p.c);
+    }
     if p.b.is_packed() {
         return packed::product(p, &sizes);
     }
@@ -53,6 +62,35 @@ fn is_narrow(sizes: &Sizes) -> bool {
         && sizes.batch == 1
         && !sizes.has_bias
         && sizes.update.rank == 0
+}
+
+/// Whether a product can add its update in the same pass.
+fn is_fused(p: &Product<'_>, sizes: &Sizes) -> bool {
+    // Masks are drawn for four neighbours at once, and slices of C's columns would not have those of the whole.
+    let sliced = p.b.is_packed() && p.trans_b;
+    let masked = sizes.update.threshold > 0;
+    // Matrix units take nothing but f16, which U and V are not.
+    let by_units =
+        p.a.is_half() && (p.b.is_half() || p.b.is_packed()) && p.c.gpu().caps().matrix.is_some();
+    !(by_units || masked && (sliced || !sizes.n.is_multiple_of(4)))
+}
+
+/// Queues a low-rank update of what C (M, N) holds, by itself.
+pub(super) fn add_low_rank(update: &LowRank<'_>, c: &Tensor) -> Result<()> {
+    let through = |c: &Tensor, alpha, accumulate| {
+        product(&Product {
+            trans_b: update.trans_v,
+            alpha,
+            accumulate,
+            ..Product::new(update.u, update.v, c)
+        })
+    };
+    let Some(draw) = update.mask else {
+        return through(c, update.scale, true);
+    };
+    let own = Tensor::empty(c.gpu(), c.shape().clone(), c.dtype())?;
+    through(&own, 1.0, false)?;
+    draw.backward(&own, c, true)
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed; y holds what A does.

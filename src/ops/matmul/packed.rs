@@ -28,15 +28,6 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
         return Err(Error::argument("matmul", "b", value, expected));
     }
     let gpu = p.c.gpu();
-    // Of slices of C's columns the mask would not be that of the whole.
-    if let Some(update) = p
-        .low_rank
-        .filter(|update| p.trans_b && update.mask.is_some())
-    {
-        let (alone, sizes) = p.without_update(sizes);
-        product(&alone, &sizes)?;
-        return update.add_to(p.c);
-    }
     if let Some(form) = vec::packed_form(sizes, gpu.caps()) {
         return sized(p, sizes, form);
     }

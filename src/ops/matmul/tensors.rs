@@ -102,10 +102,20 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// The same product without its update; `sizes` are its own.
-    pub(super) fn without_update(&self, sizes: &Sizes) -> (Product<'a>, Sizes) {
-        let (low_rank, update) = (None, Update::default());
-        (Product { low_rank, ..*self }, Sizes { update, ..*sizes })
+    /// Whether a low-rank update can go with it.
+    fn is_plain(&self) -> Result<()> {
+        if self.alpha == 1.0
+            && !self.trans_c
+            && self.columns_c.is_none()
+            && self.c.dims().len() == 2
+        {
+            return Ok(());
+        }
+        let (value, expected) = (
+            "beside alpha, a batch, or C transposed or cut",
+            "a plain product",
+        );
+        Err(Error::argument(OP, "low_rank", value, expected))
     }
 
     /// Checks all shapes.
@@ -157,7 +167,10 @@ impl<'a> Product<'a> {
             half_c: self.c.is_half(),
             blocks: kind_of(self.b),
             update: match &self.low_rank {
-                Some(low_rank) => low_rank.sizes(self, [m, n])?,
+                Some(low_rank) => {
+                    self.is_plain()?;
+                    low_rank.sizes(OP, [m, n])?
+                }
                 None => Update::default(),
             },
             ..Sizes::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
