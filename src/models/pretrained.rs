@@ -168,8 +168,13 @@ impl Pretrained {
         let config = read_config(&adapted.config, &base)?;
         let architecture = adapted.layout.architecture;
         let updates = adapted.weights.updates.into_iter().flat_map(|update| {
-            let name = |kind| format!("{}.{kind}.weight", update.target.module);
-            [(name("lora_A"), update.a), (name("lora_B"), update.b)]
+            let name = |part| format!("{}.{part}", update.target.module);
+            let pair = [
+                (name("lora_A.weight"), update.a),
+                (name("lora_B.weight"), update.b),
+            ];
+            let lengths = update.magnitude.map(|m| (name("lora_magnitude_vector"), m));
+            pair.into_iter().chain(lengths)
         });
         let tensors = updates.chain(adapted.weights.whole);
         let own = tensors.map(|(name, array)| owned(folder, name, array));

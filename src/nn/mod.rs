@@ -1,6 +1,7 @@
 //! Layers: named parameters and a forward pass made of operators.
 
 mod decoder;
+mod dora;
 mod linear;
 mod lora;
 mod lstm;

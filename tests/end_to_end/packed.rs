@@ -93,6 +93,17 @@ fn adapters_learn_on_a_base_in_blocks() {
         written("q8/sft")
     );
 
+    // Lengths of rows are learned on it as well, and gone on with.
+    let dora = ["stage.sft.lora.dora=true", "stage.sft.lora.base=nf4"];
+    let dora = adapter(&w, "base/clm", "dora", &dora);
+    assert!(dora < 1.0 && dora != nf4, "{dora} on NF4, {nf4} without");
+    let config = json(&String::from_utf8(w.read("dora/sft/model/adapter_config.json")).unwrap());
+    assert_eq!(config["use_dora"], true);
+    let further = adapter(&w, "dora", "dora-on", &[]);
+    assert!(further < dora, "{further} after {dora}");
+    w.good(&["merge", "base/clm", "dora-on", "dora-merged"]);
+    assert_eq!(written("dora-merged"), written("dora-on/sft"));
+
     // Preferences on the same base, first anew and then with the adapter that knows the text.
     let pairs = "{\"prompt\": \"the red fox\", \"chosen\": \" runs\", \"rejected\": \" sleeps\"}\n";
     w.write("pairs.jsonl", pairs.repeat(20));

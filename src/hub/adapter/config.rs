@@ -107,6 +107,8 @@ pub struct AdapterConfig {
     pub fan_in_fan_out: bool,
     /// Scale by alpha / √r (Kalajdzievski 2023).
     pub use_rslora: bool,
+    /// Give every row of an adapted weight a length of its own (Liu et al. 2024).
+    pub use_dora: bool,
     /// Ranks that differ: the first key that matches the end of a module's name, as a regex.
     pub rank_pattern: Map<String, Value>,
     /// Alphas that differ, likewise.
@@ -138,6 +140,7 @@ impl Default for AdapterConfig {
             bias: Bias::None,
             fan_in_fan_out: false,
             use_rslora: false,
+            use_dora: false,
             rank_pattern: Map::new(),
             alpha_pattern: Map::new(),
             layers_to_transform: None,
@@ -163,7 +166,6 @@ pub struct Target {
 
 /// Fields that ask for another method than LoRA, or another form of it.
 const UNSUPPORTED: &[&str] = &[
-    "use_dora",
     "use_qalora",
     "use_bdlora",
     "lora_bias",
@@ -227,7 +229,7 @@ impl AdapterConfig {
             }
             let usual = json!({
                 "auto_mapping": null, "inference_mode": true, "init_lora_weights": true,
-                "loftq_config": {}, "revision": null, "use_dora": false,
+                "loftq_config": {}, "revision": null,
             });
             for (key, default) in usual.as_object().into_iter().flatten() {
                 keys.entry(key.clone()).or_insert(default.clone());

@@ -12,12 +12,18 @@ use crate::hub::report::LoadReport;
 use crate::hub::save::Model;
 use crate::ops::WeightLayout;
 
-/// W + scale·B·A of one layer in the base's own layout, computed in f64 and rounded once.
+/// W + scale·B·A of one layer in the base's own layout, its rows brought to the update's lengths where it has
+/// some; computed in f64 and rounded once.
 pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
     let linear = update.target.linear;
     let (inputs, outputs) = (linear.inputs, linear.outputs);
     let (a, b) = (update.a.values(), update.b.values());
     let mut weight = base.values().into_owned();
+    let lengths = update.magnitude.as_ref().map(Array::values);
+    let at = |o: usize, i: usize| match linear.layout {
+        WeightLayout::InOut => i * outputs + o,
+        WeightLayout::OutIn => o * inputs + i,
+    };
     let mut row = vec![0f64; inputs];
     for (o, factors) in b.chunks(update.target.rank).enumerate() {
         row.fill(0.0);
@@ -26,12 +32,15 @@ pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
                 *sum += f64::from(*factor) * f64::from(*x);
             }
         }
-        for (i, sum) in row.iter().enumerate() {
-            let at = match linear.layout {
-                WeightLayout::InOut => i * outputs + o,
-                WeightLayout::OutIn => o * inputs + i,
-            };
-            weight[at] = (f64::from(weight[at]) + update.target.scale * sum) as f32;
+        for (i, sum) in row.iter_mut().enumerate() {
+            *sum = f64::from(weight[at(o, i)]) + update.target.scale * *sum;
+        }
+        let factor = lengths.as_ref().map(|lengths| {
+            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            f64::from(lengths[o]) / length.max(f64::MIN_POSITIVE)
+        });
+        for (i, x) in row.iter().enumerate() {
+            weight[at(o, i)] = (x * factor.unwrap_or(1.0)) as f32;
         }
     }
     weight
@@ -132,6 +141,11 @@ pub fn merge_all<'a>(
     let mut updates: Vec<(Update<'a>, f64)> = Vec::new();
     let alone = others.is_empty() && weight == 1.0;
     let mut add = |of: &Adapter, weights: Vec<Update<'a>>, whole: Option<&String>, weight: f64| {
+        if !alone && of.config.use_dora {
+            let problem = "gives the rows of weights their lengths (DoRA), which cannot be weighed or added to; \
+                           merge this adapter alone";
+            return Err(Error::folder(&of.path, problem));
+        }
         if let Some(name) = whole.filter(|_| !alone) {
             let problem = format!(
                 "holds '{name}' whole, which cannot be weighed or added to; merge this adapter alone"

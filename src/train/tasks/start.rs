@@ -311,6 +311,12 @@ pub fn start(
     if let (Some(source), Some(report)) = (&source, &built.report) {
         source.load(&store, &report.missing)?;
     }
+    built.vars.bind(&store)?;
+    let brought = |name: &str| match (&source, &built.report) {
+        (Some(source), Some(report)) => source.brings(name, &report.missing),
+        _ => false,
+    };
+    built.vars.measure(|name| !brought(name))?;
     let (all, trained) = store.counts();
     if trained == 0 && stage.kind != StageKind::Evaluate {
         let key = if stage.freeze.is_some() {
