@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::ops::row_squares;
 use crate::tensor::{Init, Tensor};
 
-/// The name of the lengths that are learned.
-pub(super) fn magnitude_of(module: &str) -> String {
+/// The name of the lengths that DoRA learns for the rows of a module's weight.
+pub fn magnitude_of(module: &str) -> String {
     format!("{module}.lora_magnitude_vector")
 }
 

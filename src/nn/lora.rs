@@ -25,7 +25,8 @@ pub struct LoraUpdate {
 }
 
 impl LoraUpdate {
-    fn names(&self, module: &str) -> [String; 2] {
+    /// The names of its A and B, where it is one of `module`.
+    pub fn names(&self, module: &str) -> [String; 2] {
         ["lora_A", "lora_B"].map(|kind| match &self.part {
             None => format!("{module}.{kind}.weight"),
             Some((part, _)) => format!("{module}.{kind}.{part}.weight"),

@@ -10,6 +10,7 @@ mod transformer;
 mod vars;
 
 pub use decoder::{DecoderBlock, GateLayers, GatedFeedForward, RmsNorm, RotaryAttention};
+pub use dora::magnitude_of;
 pub use linear::{Linear, LinearShape};
 pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};

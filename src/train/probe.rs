@@ -9,6 +9,7 @@ use super::tasks::{TaskFactory, first_init};
 use super::trainer::total_steps;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::models::Beside;
 
 /// Which steps.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +70,7 @@ impl Probe {
             stage,
             unit: &unit,
             init: first_init(&config, stage)?,
-            base: None,
+            beside: Beside::default(),
             adapter: options.adapter,
             folder: folder.path(),
         })?;

@@ -12,6 +12,7 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
+use crate::models::Beside;
 use crate::objectives::coverage::Coverage;
 use crate::objectives::scores::Scores;
 
@@ -206,8 +207,8 @@ pub struct TaskRequest<'a> {
     pub unit: &'a Unit,
     /// Model folder to start from.
     pub init: Option<PathBuf>,
-    /// Where the base of an adapter in `init` stands, if not where the adapter says.
-    pub base: Option<&'a Path>,
+    /// What belongs to the model in `init` beside.
+    pub beside: Beside<'a>,
     /// `--adapter`.
     pub adapter: Option<&'a str>,
     /// The run folder; tokeniser caches and the like may go there.

@@ -104,6 +104,23 @@ fn adapters_learn_on_a_base_in_blocks() {
     w.good(&["merge", "base/clm", "dora-on", "dora-merged"]);
     assert_eq!(written("dora-merged"), written("dora-on/sft"));
 
+    // Beside a base that stays in its blocks, an adapter is what it is merged.
+    let beside = |model: &str, lora: &[&str]| {
+        let loras = lora.iter().flat_map(|lora| ["--lora", *lora]);
+        let all: Vec<&str> = ["generate", model, "the red fox"]
+            .into_iter()
+            .chain(prompt)
+            .chain(loras)
+            .collect();
+        w.good(&all)
+    };
+    assert_eq!(beside("base.gguf", &["q8"]), written("q8/sft"));
+    assert_eq!(beside("base/clm", &["dora-on"]), written("dora-merged"));
+    assert_eq!(beside("base.gguf", &["q8:0"]), written("base.gguf"));
+    assert_eq!(beside("q8", &["q8:-1"]), written("base.gguf"));
+    let said = w.refused(&["generate", "base.gguf", "x", "--lora", "base/clm"], 5);
+    assert!(said.contains("is no adapter folder"), "{said}");
+
     // Preferences on the same base, first anew and then with the adapter that knows the text.
     let pairs = "{\"prompt\": \"the red fox\", \"chosen\": \" runs\", \"rejected\": \" sleeps\"}\n";
     w.write("pairs.jsonl", pairs.repeat(20));

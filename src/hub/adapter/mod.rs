@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, MOST_RANK, Target, Targets};
 pub use labels::{AdapterLabels, LABELS};
-pub use merge::{Adapted, adapt, merge, merge_all, merged_weight};
+pub use merge::{Adapted, Stack, adapt, merge, merge_all, merged_weight, stack};
 
 use serde_json::json;
 

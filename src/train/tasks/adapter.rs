@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Bias, Target, Targets, Update, Weights};
 use crate::hub::{Array, Layout};
-use crate::nn::{LoraPlan, LoraUpdate};
+use crate::nn::{LoraPlan, LoraUpdate, magnitude_of};
 use crate::train::config::{Lora, LoraInit};
 use crate::train::state::TensorMap;
 
@@ -187,7 +187,7 @@ impl Adapter {
             let a = array(module, &[target.rank, inputs], a)?;
             let b = array(module, &[outputs, target.rank], b)?;
             let lengths = || {
-                let lengths = read(&format!("{module}.lora_magnitude_vector"))?.1;
+                let lengths = read(&magnitude_of(module))?.1;
                 array(module, &[outputs], lengths)
             };
             let magnitude = (self.config.use_dora.then(lengths)).transpose()?;
