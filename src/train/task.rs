@@ -44,6 +44,11 @@ pub trait Task {
     /// Whatever the device reports.
     fn drain(&mut self) -> Result<Vec<(u64, f32)>>;
 
+    /// What the steps whose losses have been taken since the last call say besides: (step, scores of its answers).
+    fn told(&mut self) -> Vec<(u64, Scores)> {
+        Vec::new()
+    }
+
     /// Where the loss scale of f16 became another in the steps whose losses have been taken since the
     /// last call: (step, the scale after it).
     fn loss_scales(&mut self) -> Vec<(u64, f32)> {

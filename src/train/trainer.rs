@@ -203,7 +203,7 @@ impl<'a> Trainer<'a> {
         self.state.step = step;
         self.state.tokens += info.work;
         self.state.evaluated = false;
-        self.take_losses(losses, &task.loss_scales())?;
+        self.take_losses(losses, &task.loss_scales(), &task.told())?;
         self.progress.event(&Event::Step {
             unit: &self.unit.name,
             step,
@@ -226,19 +226,30 @@ impl<'a> Trainer<'a> {
         self.clock.0.elapsed().as_secs_f64() + self.clock.1
     }
 
-    fn take_losses(&mut self, losses: Vec<(u64, f32)>, scales: &[(u64, f32)]) -> Result<()> {
+    fn take_losses(
+        &mut self,
+        losses: Vec<(u64, f32)>,
+        scales: &[(u64, f32)],
+        told: &[(u64, Scores)],
+    ) -> Result<()> {
         for (step, loss) in losses {
             let lr = self.lr(step);
+            let told = told.iter().find(|(at, _)| *at == step);
+            let told = told.map(|(_, scores)| &scores.metrics);
             let event = Event::Loss {
                 unit: &self.unit.name,
                 step,
                 loss,
                 lr,
+                told,
             };
             self.log.line(&event)?;
             self.progress.event(&event);
             self.events.scalar(step, "loss", loss)?;
             self.events.scalar(step, "lr", lr)?;
+            for (name, value) in told.into_iter().flatten() {
+                self.events.scalar(step, name, *value as f32)?;
+            }
             for &(_, loss_scale) in scales.iter().filter(|(at, _)| *at == step) {
                 let event = Event::LossScale {
                     unit: &self.unit.name,
@@ -274,7 +285,7 @@ impl<'a> Trainer<'a> {
         let seconds = began.elapsed().as_secs_f64();
         self.state.train_seconds += seconds;
         self.state.spent.steps += seconds;
-        self.take_losses(losses, &task.loss_scales())
+        self.take_losses(losses, &task.loss_scales(), &task.told())
     }
 
     /// Whether as many evaluations as the stage bears were no better than the best.

@@ -7,6 +7,7 @@ mod data;
 mod engine;
 mod lesson;
 mod objective;
+mod said;
 mod start;
 
 use std::path::{Path, PathBuf};
