@@ -86,7 +86,7 @@ pub fn succeeds(out: &Output) -> String {
 }
 
 /// What the steps of a run say.
-fn steps(workplace: &Path) -> Vec<Value> {
+fn said_by_steps(workplace: &Path) -> Vec<Value> {
     let lines = fs::read_to_string(workplace.join("run/metrics.jsonl")).unwrap();
     let events = lines
         .lines()
@@ -98,7 +98,7 @@ fn steps(workplace: &Path) -> Vec<Value> {
 
 /// The losses of the steps of a run.
 pub fn losses(workplace: &Path) -> Vec<f64> {
-    let steps = steps(workplace);
+    let steps = said_by_steps(workplace);
     let loss = |event: &Value| event["loss"].as_f64().unwrap();
     steps.iter().map(loss).collect()
 }
@@ -168,7 +168,7 @@ fn runs_are_trls() {
         for (found, wanted) in found.iter().zip(&wanted) {
             near(*found, *wanted, 5e-5 * wanted.abs(), &what);
         }
-        for event in steps(own.path()) {
+        for event in said_by_steps(own.path()) {
             let said = |name: &str| {
                 event[name]
                     .as_f64()

@@ -162,3 +162,25 @@ fn adapters_learn_on_a_base_in_blocks() {
     assert_eq!(bad.status.code(), Some(2), "{said}");
     assert!(said.contains("lora.base") && said.contains("nf4"), "{said}");
 }
+
+/// Before anything is written, and by every command that asks a model.
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let w = Workplace::with("", &[]);
+    let hf = |name: &str| format!("{}/tests/fixtures/hf/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (base, other, lora) = (hf("llama_lm"), hf("qwen3_lm"), hf("llama_lora"));
+    let cases: [&[&str]; 5] = [
+        &["generate", &lora, "x", "--base", &other],
+        &["generate", &other, "x", "--lora", &lora],
+        &["chat", &lora, "--base", &other],
+        &["chat", &other, "--lora", &lora],
+        &["merge", &other, &lora, "merged"],
+    ];
+    for command in cases {
+        let said = w.refused(command, 5);
+        assert!(said.contains("belongs to another base model"), "{said}");
+    }
+    let bert = hf("bert_lora");
+    let said = w.refused(&["generate", &base, "x", "--lora", &bert], 5);
+    assert!(said.contains("target_modules match nothing"), "{said}");
+}
