@@ -4,9 +4,9 @@ use tempfile::TempDir;
 
 use super::config::{Budget, RunConfig, StageConfig, StageKind, unknown_name};
 use super::run::units;
+use super::task::total_steps;
 use super::task::{StepContext, Task, TaskInfo, TaskRequest, Unit};
 use super::tasks::{TaskFactory, first_init};
-use super::trainer::total_steps;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::models::Beside;

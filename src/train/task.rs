@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::config::{RunConfig, StageConfig};
+use super::config::{Budget, RunConfig, StageConfig};
 use super::estimate::Estimate;
 use super::state::TensorMap;
 use crate::device::Gpu;
@@ -134,6 +134,27 @@ impl TaskInfo {
     }
 }
 
+/// Steps that a budget comes to.
+///
+/// # Errors
+/// [`Error::NoSteps`] where the data give no step.
+pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
+    if info.steps_per_epoch == 0 || info.work_per_epoch == 0 {
+        return Err(Error::NoSteps {
+            unit: unit.into(),
+            reason: "its training data are smaller than one batch; lower batch or bptt, or give more text".into(),
+        });
+    }
+    Ok(match budget {
+        Budget::Steps(steps) => steps,
+        Budget::Epochs(epochs) => ((epochs * info.steps_per_epoch as f64).round() as u64).max(1),
+        Budget::Tokens(tokens) => {
+            let per_step = info.work_per_epoch as f64 / info.steps_per_epoch as f64;
+            ((tokens as f64 / per_step).ceil() as u64).max(1)
+        }
+    })
+}
+
 /// One step's share of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepContext {
@@ -218,4 +239,34 @@ pub struct TaskRequest<'a> {
     pub adapter: Option<&'a str>,
     /// The run folder; tokeniser caches and the like may go there.
     pub folder: &'a Path,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_become_steps() {
+        let info = TaskInfo {
+            steps_per_epoch: 10,
+            work_per_epoch: 1000,
+            ..TaskInfo::default()
+        };
+        let steps = |budget| total_steps(budget, &info, "lm").unwrap();
+        assert_eq!(steps(Budget::Steps(7)), 7);
+        assert_eq!(steps(Budget::Epochs(2.5)), 25);
+        assert_eq!(steps(Budget::Epochs(0.001)), 1);
+        assert_eq!(steps(Budget::Tokens(1000)), 10);
+        assert_eq!(steps(Budget::Tokens(1001)), 11);
+    }
+
+    #[test]
+    fn data_without_a_step_are_refused() {
+        let error = total_steps(Budget::Epochs(1.0), &TaskInfo::default(), "lm").unwrap_err();
+        assert!(matches!(error, Error::NoSteps { .. }));
+        assert!(
+            error.to_string().contains("smaller than one batch"),
+            "{error}"
+        );
+    }
 }

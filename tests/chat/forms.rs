@@ -292,6 +292,10 @@ fn what_cannot_be_learned_is_named_with_its_file_and_row() {
         error.contains("question, answer") && error.contains("expected messages"),
         "{error}"
     );
+    let apart = json!({"chosen": [turn("user", "a"), turn("assistant", "b")],
+                       "rejected": [turn("user", "c"), turn("assistant", "d")]});
+    let error = one(apart).unwrap_err().to_string();
+    assert!(error.contains("begin with other messages"), "{error}");
     let error = one(json!({"prompt": "x", "chosen": "y", "rejected": ""})).unwrap_err();
     assert!(
         error.to_string().contains("rejected: the answer is empty"),

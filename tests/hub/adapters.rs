@@ -209,6 +209,8 @@ fn every_tensor_needs_a_place_and_every_place_its_tensor() {
         unfit(base, |t| get(t, QUERY).shape = vec![4, 8], same),
         &[QUERY, "has shape [4, 8], expected [2, 16]", another],
     );
+    let nan = |t: &mut Tensors| get(t, QUERY).bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    says(unfit(base, nan, same), &[QUERY, "holds NaN", "diverged"]);
     says(
         unfit(base, kept, |c| c["r"] = 3.into()),
         &["has shape [2, 16], expected [3, 16]"],

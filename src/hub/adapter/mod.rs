@@ -11,6 +11,7 @@
 
 mod config;
 mod labels;
+mod matcher;
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,7 +207,16 @@ impl Adapter {
                     ),
                 ));
             }
-            Ok(array)
+            match array.first_not_finite() {
+                None => Ok(array),
+                Some(wrong) => Err(bad(
+                    &stored,
+                    format!(
+                        "holds {wrong}, with which nothing can be computed; copy the adapter again, or take one \
+                         from before its training diverged"
+                    ),
+                )),
+            }
         };
         let mut weights = Weights {
             tied,

@@ -23,8 +23,8 @@ use crate::objectives::metrics::Metric;
 use crate::objectives::scores::Scores;
 use crate::train::estimate::Estimate;
 use crate::train::state::TensorMap;
+use crate::train::task::total_steps;
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest};
-use crate::train::trainer::total_steps;
 
 /// An objective in training.
 pub(super) struct ObjectiveTask {
