@@ -6,7 +6,7 @@
 
 use super::blocks::{Rows, expand};
 use super::dropout::dropout;
-use super::elementwise::{Binary, Unary, add, axpy, binary, mul, unary};
+use super::elementwise::{Binary, Unary, add, axpy, binary, cast, mul, unary};
 use super::layout::{CopyParams, copy_strided};
 use super::linear::{WeightLayout, linear_as};
 use super::lora::{LoraWeights, lora_linear, merge_lora};
@@ -81,12 +81,40 @@ impl DoraWeights<'_> {
     }
 
     /// m / n (O)
-    fn factors(&self, tape: &Tape, w: &Tensor, layout: WeightLayout) -> Result<Tensor> {
+    fn factors(&self, w: &Tensor, layout: WeightLayout) -> Result<Tensor> {
         let lengths = self.lengths(w, layout)?;
         let m = self.magnitude;
         m.expect(OP, "magnitude", lengths.dims(), DType::F32)?;
-        binary(tape, Binary::Div, m, &lengths)
+        binary(&Tape::inference(w.gpu()), Binary::Div, m, &lengths)
     }
+}
+
+/// y = (m / n) ∘ z of z (…, O). Of the forward pass y alone is kept, which others keep as well: dm = Σ dy∘z / n is
+/// Σ dy∘y / m.
+fn scaled(tape: &Tape, z: &Tensor, m: &Tensor, factors: Tensor) -> Result<Tensor> {
+    let apart = Tape::inference(tape.gpu());
+    let y = mul(&apart, z, &factors)?;
+    let (z, m, kept) = (z.without_values(), m.clone(), y.clone());
+    tape.record_one(OP, &[&z.clone(), &m.clone()], &y, move |cx, dy| {
+        if let Some(dz) = cx.sink(&z)? {
+            axpy(
+                &dz.grad,
+                &mul(&apart, dy, &factors)?,
+                1.0,
+                None,
+                dz.accumulate,
+            )?;
+        }
+        if let Some(dm) = cx.sink(&m)? {
+            let terms = mul(&apart, &cast(&apart, dy, DType::F32)?, &kept)?;
+            let sums = Tensor::empty(cx.gpu(), m.shape().clone(), DType::F32)?;
+            sum_columns(&terms, &sums, false)?;
+            let own = binary(&apart, Binary::Div, &sums, &m)?;
+            axpy(&dm.grad, &own, 1.0, None, dm.accumulate)?;
+        }
+        Ok(())
+    });
+    Ok(y)
 }
 
 /// y = (m / n) ∘ x·(W + s·B·A)ᵀ + b: x (…, I), W in `layout`, b (O) → (…, O). W is frozen; it may be packed.
@@ -103,14 +131,14 @@ pub fn dora_linear(
     layout: WeightLayout,
     dora: &DoraWeights<'_>,
 ) -> Result<Tensor> {
-    let factors = dora.factors(tape, w, layout)?;
+    let factors = dora.factors(w, layout)?;
     let dropped = dropout(tape, x, dora.lora.dropout)?;
     let lora = LoraWeights {
         dropout: 0.0,
         ..dora.lora.clone()
     };
-    let y = lora_linear(tape, &dropped, w, None, layout, &[lora])?;
-    let y = mul(tape, &y, &factors)?;
+    let z = lora_linear(tape, &dropped, w, None, layout, &[lora])?;
+    let y = scaled(tape, &z, dora.magnitude, factors)?;
     if dropped.id() != x.id() {
         let rest = binary(tape, Binary::Sub, x, &dropped)?;
         return add(tape, &y, &linear_as(tape, &rest, w, b, layout)?);
@@ -127,7 +155,7 @@ pub fn dora_linear(
 /// As [`dora_linear`].
 pub fn merge_dora(w: &Tensor, layout: WeightLayout, dora: &DoraWeights<'_>) -> Result<()> {
     let tape = Tape::inference(w.gpu());
-    let factors = dora.factors(&tape, w, layout)?;
+    let factors = dora.factors(w, layout)?;
     merge_lora(w, layout, &dora.lora)?;
     let factors = factors.reshaped(layout.shape(factors.len(), 1))?;
     axpy(w, &mul(&tape, w, &factors)?, 1.0, None, false)
