@@ -19,11 +19,15 @@ made BUILD/ask.
     tokens.json         texts, and their ids by llama.cpp: `llama`, and byte pairs by the names of their ways to
                         cut words. `transformers` reads llama.gguf otherwise where a text begins with a space, and
                         behind special tokens: SentencePiece puts a space there, and so do the models' own files
+    converted.json      what convert_hf_to_gguf.py says of models of tests/fixtures/hf in f32: keys, and of each
+                        tensor its sides and the SHA-256 of its bytes
     names.json          of each architecture the names of transformers' tensors and those of the gguf package
 """
 
+import hashlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -200,13 +204,17 @@ MODELS = {
 
 
 def convert(folder, out, kind, vocabulary):
-    """convert_hf_to_gguf.py with a vocabulary of our own."""
+    """convert_hf_to_gguf.py with a vocabulary of our own, of which it knows the size."""
+    size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    empty = {"model": {"vocab": {str(i): i for i in range(size)}}, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(empty))
     hparams = conversion.base.ModelBase.load_hparams(folder, False)
     name = hparams["architectures"][0]
     cls = conversion.get_model_class(name)
     own = {"set_vocab": lambda self: vocabulary(self.gguf_writer), "model_arch": cls.model_arch}
     patched = type(cls.__name__, (cls,), own)
-    types = {"f16": gguf.LlamaFileType.MOSTLY_F16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
+    types = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16,
+             "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
     with torch.inference_mode():
         patched(folder, types[kind], out, hparams=hparams, eager=True).write()
 
@@ -224,8 +232,6 @@ def models():
         out = OUT / f"{name}.gguf"
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder)
-            empty = {"model": {"vocab": {str(i): i for i in range(config.vocab_size)}}, "added_tokens": []}
-            (pathlib.Path(folder) / "tokenizer.json").write_text(json.dumps(empty))
             vocabulary = {
                 "gpt2": lambda writer: set_byte_pairs(writer, rows=288), "llama": set_pieces,
             }.get(name, lambda writer: None)
@@ -237,6 +243,24 @@ def models():
             logits[f"{name}.logits"] = again(ids).logits[0, -LAST:].float().numpy()
         logits[f"{name}.ids"] = ids[0].numpy().astype(np.uint32)
     save_file(logits, OUT / "logits.safetensors")
+
+
+def converted():
+    out = {}
+    for name in ("gemma_lm", "phi3_lm"):
+        with tempfile.TemporaryDirectory() as own:
+            folder = shutil.copytree(OUT.parent / "hf" / name, pathlib.Path(own) / name)
+            file = pathlib.Path(own) / "model.gguf"
+            convert(folder, file, "f32", lambda writer: None)
+            read = gguf.GGUFReader(file)
+            out[name] = {
+                "keys": {k: v.contents() for k, v in read.fields.items() if not k.startswith("GGUF.")},
+                "tensors": {
+                    t.name: [[int(n) for n in t.shape], hashlib.sha256(t.data.tobytes()).hexdigest()]
+                    for t in read.tensors
+                },
+            }
+    (OUT / "converted.json").write_text(json.dumps(out) + "\n")
 
 
 def adapters():
@@ -264,6 +288,7 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     blocks()
     models()
+    converted()
     tokens()
     names()
     adapters()

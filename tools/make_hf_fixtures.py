@@ -24,7 +24,7 @@ Names inside a file:
     losses                  the loss of each of STEPS training steps, before that step's update
     grad_norms              the global gradient norm of each step, before clipping
 Training is AdamW(lr=1e-3, weight_decay=0.01 on every parameter, PyTorch's defaults otherwise) after
-clip_grad_norm_(max_norm=1.0). Adapters train lora_A, lora_B and modules_to_save only; merged.* are
+clip_grad_norm_(max_norm=1.0). Adapters train lora_A, lora_B, with DoRA lora_magnitude_vector, and modules_to_save only; merged.* are
 the weights of merge_and_unload (in float32) that differ from the base model's.
 """
 
@@ -358,7 +358,8 @@ def adapter(name, seed, kind, types, base, config, labels_of, loss_of, about):
     model = get_peft_model(kind.from_pretrained(HF / base, attn_implementation="eager"), config)
     for n, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parameter.data.copy_(normal(rng, *parameter.shape, scale=0.3))
+            scale = 1.0 if "lora_magnitude_vector" in n else 0.3
+            parameter.data.copy_(normal(rng, *parameter.shape, scale=scale))
     shutil.rmtree(HF / name, ignore_errors=True)
     model.peft_config["default"].base_model_name_or_path = base
     model.save_pretrained(HF / name)
@@ -370,6 +371,7 @@ def adapter(name, seed, kind, types, base, config, labels_of, loss_of, about):
     path.write_text(json.dumps(written, indent=2, sort_keys=True))
 
     def file_name(n):
+        n = n.replace("_vector.default.weight", "_vector")
         return n.replace(".modules_to_save.default", "").replace(".default", "")
 
     written = {f"grad.{n}" for n in get_peft_model_state_dict(model)}
@@ -469,6 +471,10 @@ def llama():
     adapter("llama_lora", 73, t.LlamaForCausalLM, False, "llama_lm",
             LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=6, lora_dropout=0.0, target_modules="all-linear"),
             causal_labels, lambda out, labels: causal_loss(labels)(out), "LoRA on all linear layers but the last")
+    adapter("llama_dora", 75, t.LlamaForCausalLM, False, "llama_lm",
+            LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, lora_dropout=0.0, use_dora=True,
+                       target_modules=["q_proj", "down_proj"]),
+            causal_labels, lambda out, labels: causal_loss(labels)(out), "DoRA on q_proj and down_proj")
     rope()
 
 

@@ -10,6 +10,8 @@ Needed only to remake the fixtures; the files are committed.
                                a boolean, lists of labels
     words                      lists of words and of numbers for them, as Hugging Face's conll2003 has
     chat                       conversations in lists of structs, beside a system message
+    preferences                two answers of messages to a prompt of messages
+    judged                     answers to a prompt that are good or bad
     binary                     text that is not said to be text, in dictionary pages of version 2
 """
 
@@ -34,6 +36,19 @@ ROWS = pa.table(
 )
 
 
+def preferences():
+    said = lambda role, text: [{"role": role, "content": text}]
+    pairs = [("q", "good one", "bad"), ("走れ", "yes", "no, never")]
+    columns = zip(*[(said("user", q), said("assistant", y), said("assistant", n)) for q, y, n in pairs])
+    names = ["prompt", "chosen", "rejected"]
+    pq.write_table(pa.table(dict(zip(names, map(list, columns)))), OUT / "preferences.parquet")
+
+
+def judged():
+    table = pa.table({"prompt": ["q", "r"], "completion": [" yes", " no"], "label": [True, False]})
+    pq.write_table(table, OUT / "judged.parquet")
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for name in ["snappy", "gzip", "none", "zstd"]:
@@ -49,6 +64,7 @@ def main():
     turns = [[("human", "a"), ("gpt", "b")], [("human", "c"), ("gpt", "d")]]
     turns = [[{"from": role, "value": text} for role, text in talk] for talk in turns]
     pq.write_table(pa.table({"conversations": turns, "system": [None, "S"]}), OUT / "chat.parquet")
+    preferences(), judged()
     binary = pa.table({"text": [b"so it goes", b"and so on"], "label": ["a", "b"]})
     pq.write_table(binary, OUT / "binary.parquet", data_page_version="2.0")
 

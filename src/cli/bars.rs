@@ -2,12 +2,12 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::train::progress::{Event, Progress, sentence, thousands};
+use crate::train::progress::{Event, Progress, Recent, sentence, thousands};
 
 /// One bar per unit on standard error; what is worth keeping scrolls above it.
 pub struct Bars {
     bar: Option<ProgressBar>,
-    loss: Option<f32>,
+    recent: Recent,
 }
 
 impl Bars {
@@ -15,7 +15,7 @@ impl Bars {
     pub fn new() -> Self {
         Self {
             bar: None,
-            loss: None,
+            recent: Recent::default(),
         }
     }
 
@@ -48,9 +48,9 @@ impl Progress for Bars {
                 // Steps done by an earlier process must not flatter the ETA.
                 bar.reset_eta();
                 self.bar = Some(bar);
-                self.loss = None;
+                self.recent = Recent::default();
             }
-            Event::Loss { loss, .. } => self.loss = Some(*loss),
+            Event::Loss { loss, told, .. } => self.recent.note(*loss, *told),
             Event::Step {
                 step,
                 tokens_per_second,
@@ -58,13 +58,10 @@ impl Progress for Bars {
                 ..
             } => {
                 if let Some(bar) = &self.bar {
-                    let loss = self
-                        .loss
-                        .map_or(String::new(), |l| format!("loss {l:.4}  "));
-                    bar.set_message(format!(
-                        "{loss}{} {counted}/s",
-                        thousands(*tokens_per_second)
-                    ));
+                    let recent = self.recent.text();
+                    let speed = thousands(*tokens_per_second);
+                    let message = format!("{recent}  {speed} {counted}/s");
+                    bar.set_message(message.trim_start().to_string());
                     bar.set_position(*step);
                 }
             }

@@ -44,8 +44,8 @@ pub struct Chat {
 impl Chat {
     pub(super) fn run(self) -> Result<()> {
         let template = self.template.as_deref();
-        let model = self.options.open(&self.model, |gpu, folder, base| {
-            ChatModel::open(gpu, folder, base, template)
+        let model = self.options.open(&self.model, |gpu, folder, beside| {
+            ChatModel::open(gpu, folder, beside, template)
         })?;
         let sampling = self.sampling.sampling(self.max_tokens);
         let mut chat = model.begin(self.context, sampling.seed)?;

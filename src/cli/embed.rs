@@ -75,8 +75,8 @@ impl Embed {
                 options.max_len = most.min(options.max_len);
             }
         };
-        let mut model = (self.options).open(&self.model, |gpu, folder, base| {
-            Embedder::open(gpu, folder, base, adjust)
+        let mut model = (self.options).open(&self.model, |gpu, folder, beside| {
+            Embedder::open(gpu, folder, beside, adjust)
         })?;
         let Some(path) = &self.out else {
             return self.input.each(None, false, &mut |examples| {

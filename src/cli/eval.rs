@@ -8,6 +8,7 @@ use super::model_options::ModelOptions;
 use super::output;
 use crate::error::Result;
 use crate::inference;
+use crate::models::Beside;
 use crate::objectives::scores::ClassScores;
 use crate::text::Column;
 use crate::train::config::{DataConfig, Source};
@@ -50,8 +51,10 @@ impl Eval {
             ..DataConfig::new(Source::Files)
         };
         data.require()?;
-        let (base, adapter) = (self.options.base, self.options.adapter);
-        let mut model = inference::open_model(&folder, base.as_deref(), adapter.as_deref())?;
+        let open = |beside: Beside<'_>, adapter: Option<&str>| {
+            inference::open_model(&folder, beside, adapter)
+        };
+        let mut model = self.options.with(open)?;
         let scores = model.evaluate(&data)?;
         if self.json {
             return output::print_json(&scores);

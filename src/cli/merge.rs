@@ -65,7 +65,7 @@ impl Merge {
 }
 
 /// A folder, and the number behind its last colon, if one stands there.
-fn parse_weighted(text: &str) -> Result<(PathBuf, f64), String> {
+pub(super) fn parse_weighted(text: &str) -> Result<(PathBuf, f64), String> {
     match text
         .rsplit_once(':')
         .map(|(path, x)| (path, x.parse::<f64>()))

@@ -12,6 +12,7 @@ use super::sheet::{self, Fields, Sheet};
 use super::words::{Own, Words};
 use crate::error::{Error, Result};
 use crate::inference::{self, Conversations, Prediction, Tagger, Word};
+use crate::models::Beside;
 use crate::objectives::Problem;
 use crate::text::corpus::{is_cut, read_words};
 use crate::text::{Column, Example};
@@ -51,13 +52,21 @@ struct Tagged<'a> {
 impl Predict {
     pub(super) fn run(self) -> Result<()> {
         let folder = run::resolve_model(&self.model)?;
-        let (base, adapter) = (&self.options.base, &self.options.adapter);
-        let (base, adapter) = (base.as_deref(), adapter.as_deref());
-        if inference::is_tagger(&folder, base)? {
-            return self.words(&mut Tagger::open(tasks::open_gpu(adapter)?, &folder, base)?);
+        self.options
+            .with(|beside, adapter| self.answer(&folder, beside, adapter))
+    }
+
+    /// Lets the model in a folder answer.
+    fn answer(&self, folder: &Path, beside: Beside<'_>, adapter: Option<&str>) -> Result<()> {
+        if inference::is_tagger(folder, beside)? {
+            return self.words(&mut Tagger::open(
+                tasks::open_gpu(adapter)?,
+                folder,
+                beside,
+            )?);
         }
         let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
-        let mut model = inference::open_model(&folder, base, adapter)?;
+        let mut model = inference::open_model(folder, beside, adapter)?;
         let pairs = self.pairs || model.pairs() == Some(true);
         let mut answer = |texts: Vec<Example>| {
             let mut rows: Vec<Fields> = Vec::new();
@@ -81,7 +90,7 @@ impl Predict {
         let pair = self.pair_column.as_ref();
         let conversations = match self.input.has_column() {
             true => None,
-            false => Conversations::of(&folder, base)?,
+            false => Conversations::of(folder, beside)?,
         };
         match (self.input.from()?, conversations) {
             (From::Paths(paths), Some(conversations)) => {

@@ -10,7 +10,7 @@ use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::{Writer, template_of};
+use crate::models::{Beside, Writer, template_of};
 use crate::text::chat::{Encoder, Example, Learn, Message, Template, message};
 use crate::text::rng::Rng;
 
@@ -35,10 +35,10 @@ impl ChatModel {
     pub fn open(
         gpu: Gpu,
         folder: &Path,
-        base: Option<&Path>,
+        beside: Beside<'_>,
         template: Option<&str>,
     ) -> Result<ChatModel> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::CausalLm))?;
+        let loaded = Loaded::open(gpu, folder, beside, |_| Ok(Head::CausalLm))?;
         let tokenizer = &loaded.tokenizer;
         let own = match template {
             Some(name) => Some(Template::named("--template", name, tokenizer)?),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::tokenizer;
 use crate::error::{Error, Result};
-use crate::models::{Pretrained, ProblemType, template_of};
+use crate::models::{Beside, Pretrained, ProblemType, template_of};
 use crate::text::chat::{self, Example as Said, Read, Row, Template};
 use crate::text::{Example, Frame, Source};
 
@@ -25,8 +25,8 @@ impl Conversations {
     ///
     /// # Errors
     /// Those of reading.
-    pub fn of(folder: &Path, base: Option<&Path>) -> Result<Option<Conversations>> {
-        let source = Pretrained::open(folder, base)?;
+    pub fn of(folder: &Path, beside: Beside<'_>) -> Result<Option<Conversations>> {
+        let source = Pretrained::open_beside(folder, beside)?;
         let labels = source.config.labels();
         if labels.problem() != ProblemType::Regression || labels.text_pairs == Some(true) {
             return Ok(None);

@@ -7,7 +7,7 @@ use super::{Loaded, SentenceOptions};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::hub::Head;
-use crate::models::embed;
+use crate::models::{Beside, embed};
 use crate::objectives::feed::Feed;
 use crate::tensor::Tape;
 
@@ -26,10 +26,10 @@ impl Embedder {
     pub fn open(
         gpu: Gpu,
         folder: &Path,
-        base: Option<&Path>,
+        beside: Beside<'_>,
         change: impl FnOnce(&mut SentenceOptions),
     ) -> Result<Embedder> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Layers))?;
+        let loaded = Loaded::open(gpu, folder, beside, |_| Ok(Head::Layers))?;
         let mut options = SentenceOptions::read(folder, loaded.config.positions())?;
         change(&mut options);
         if loaded.network.as_encoder().is_none() {

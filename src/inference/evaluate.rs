@@ -7,7 +7,7 @@ use super::answers::Model;
 use super::predict::cut;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::{Pretrained, is_adapter};
+use crate::models::{Beside, Pretrained, is_adapter};
 use crate::objectives::scores::Scores;
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
@@ -19,26 +19,27 @@ use crate::train::tasks::{self, TaskFactory};
 /// Texts scored at a time.
 const BATCH: usize = 8;
 
-/// Opens a model folder: melos's own, a Hugging Face folder, or an adapter's with its base (`base`, or
-/// where the adapter says).
+/// Opens a model folder: melos's own, a Hugging Face folder, or an adapter's with its base, and what belongs to
+/// it beside.
 ///
 /// # Errors
 /// Whatever the files or the device report.
 pub fn open_model(
     folder: &Path,
-    base: Option<&Path>,
+    beside: Beside<'_>,
     adapter: Option<&str>,
 ) -> Result<Box<dyn Model>> {
-    if base.is_some() && !is_adapter(folder) {
+    if beside.base.is_some() && !is_adapter(folder) {
         let message = format!("is for adapters, and {} is none", folder.display());
         return Err(Error::value("--base", message));
     }
     let gpu = tasks::open_gpu(adapter)?;
-    let source = Pretrained::open(folder, base)?;
+    let source = Pretrained::open_beside(folder, beside)?;
     Ok(Box::new(Trained {
         gpu,
         folder: folder.to_path_buf(),
-        base: base.map(Path::to_path_buf),
+        base: beside.base.map(Path::to_path_buf),
+        adapters: beside.adapters.to_vec(),
         labels: source.labels().unwrap_or_default(),
         pairs: source.config.labels().text_pairs,
         classifier: None,
@@ -50,7 +51,7 @@ pub fn open_model(
 /// # Errors
 /// As [`open_model`].
 pub fn open(folder: &Path) -> Result<Box<dyn Model>> {
-    open_model(folder, None, None)
+    open_model(folder, Beside::default(), None)
 }
 
 /// A trained model's folder.
@@ -58,6 +59,7 @@ struct Trained {
     gpu: Gpu,
     folder: PathBuf,
     base: Option<PathBuf>,
+    adapters: Vec<(PathBuf, f64)>,
     labels: Vec<String>,
     pairs: Option<bool>,
     /// Opened when it is first used.
@@ -65,14 +67,19 @@ struct Trained {
 }
 
 impl Trained {
+    fn beside(&self) -> Beside<'_> {
+        Beside {
+            base: self.base.as_deref(),
+            adapters: &self.adapters,
+        }
+    }
+
     fn classifier(&mut self) -> Result<&mut Classifier> {
-        Ok(match &mut self.classifier {
+        let opened = match self.classifier.take() {
             Some(classifier) => classifier,
-            none => {
-                let gpu = self.gpu.fork();
-                none.insert(Classifier::open(gpu, &self.folder, self.base.as_deref())?)
-            }
-        })
+            None => Classifier::open(self.gpu.fork(), &self.folder, self.beside())?,
+        };
+        Ok(self.classifier.insert(opened))
     }
 
     /// The objective that a class was trained on, as it is scored.
@@ -106,7 +113,7 @@ impl Model for Trained {
     }
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
-        let source = Pretrained::open(&self.folder, self.base.as_deref())?;
+        let source = Pretrained::open_beside(&self.folder, self.beside())?;
         let stage = StageConfig {
             batch: BATCH,
             init: Some(self.folder.display().to_string()),
@@ -122,7 +129,7 @@ impl Model for Trained {
             stage: &config.stages[0],
             unit: &unit,
             init: Some(self.folder.clone()),
-            base: self.base.as_deref(),
+            beside: self.beside(),
             adapter: None,
             folder: &std::env::temp_dir(),
         };

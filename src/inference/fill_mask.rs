@@ -8,6 +8,7 @@ use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
+use crate::models::Beside;
 use crate::ops::RowSelection;
 use crate::tensor::Tape;
 use crate::text::Tokenizer;
@@ -46,8 +47,8 @@ impl FillMask {
     ///
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
-    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<FillMask> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::MaskedLm))?;
+    pub fn open(gpu: Gpu, folder: &Path, beside: Beside<'_>) -> Result<FillMask> {
+        let loaded = Loaded::open(gpu, folder, beside, |_| Ok(Head::MaskedLm))?;
         Ok(FillMask { loaded })
     }
 

@@ -9,6 +9,7 @@ use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
+use crate::models::Beside;
 use crate::text::rng::Rng;
 
 /// Texts that are written at once.
@@ -25,8 +26,8 @@ impl Generator {
     ///
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
-    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Generator> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::CausalLm))?;
+    pub fn open(gpu: Gpu, folder: &Path, beside: Beside<'_>) -> Result<Generator> {
+        let loaded = Loaded::open(gpu, folder, beside, |_| Ok(Head::CausalLm))?;
         let ends = loaded.ends()?;
         Ok(Generator { loaded, ends })
     }

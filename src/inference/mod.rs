@@ -35,7 +35,7 @@ pub use tag::{Tagger, Word, is_tagger};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Head};
-use crate::models::{Config, Network, Pretrained, tokenizer_of};
+use crate::models::{Beside, Config, Network, Pretrained, tokenizer_of};
 use crate::nn::Vars;
 use crate::objectives::batch::Batch;
 use crate::objectives::feed::Feed;
@@ -56,19 +56,18 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the model in the folder with the head that `wanted` says; `base` is where an adapter's
-    /// base model stands, if not where the adapter says.
+    /// Loads the model in the folder, and what belongs to it beside, with the head that `wanted` says.
     ///
     /// # Errors
-    /// Those of [`Pretrained::open`] and of the tokeniser; [`Error::Folder`] for tensors that are not
+    /// Those of [`Pretrained::open_beside`] and of the tokeniser; [`Error::Folder`] for tensors that are not
     /// there.
     pub fn open(
         gpu: Gpu,
         folder: &Path,
-        base: Option<&Path>,
+        beside: Beside<'_>,
         wanted: impl FnOnce(&Pretrained) -> Result<Head>,
     ) -> Result<Loaded> {
-        let source = Pretrained::open(folder, base)?;
+        let source = Pretrained::open_beside(folder, beside)?;
         let head = wanted(&source)?;
         let tokenizer = Arc::new(tokenizer(&source)?);
         let config = source.config.clone();
@@ -78,6 +77,7 @@ impl Loaded {
         tokenizer.vocabulary().fits(config.vocab_size())?;
         let vars = Vars::new();
         let network = config.build(&vars, head)?;
+        vars.adapt(&source.plan)?;
         let specs = vars.specs();
         let lacking = |spec: &&ParamSpec| !source.has(&spec.name, &spec.shape.0);
         if let Some(spec) = specs.iter().find(lacking) {
@@ -103,6 +103,7 @@ impl Loaded {
         })?;
         source.load(&store, &[])?;
         vars.bind(&store)?;
+        vars.measure(|_| false)?;
         Ok(Loaded {
             gpu,
             folder: folder.to_path_buf(),

@@ -7,7 +7,7 @@ use super::Loaded;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::{Config, Cut, Pretrained, Reading};
+use crate::models::{Beside, Config, Cut, Pretrained, Reading};
 use crate::objectives::classify::rows;
 use crate::objectives::criterion::{Scorer, Setup};
 use crate::objectives::labels::shown;
@@ -32,7 +32,7 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Folder`] for another model; those of reading.
-    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Classifier> {
+    pub fn open(gpu: Gpu, folder: &Path, beside: Beside<'_>) -> Result<Classifier> {
         let wanted = |source: &Pretrained| match source.architecture.map(|class| class.head()) {
             Some(Head::Sequence) => Ok(Head::Sequence),
             _ => {
@@ -40,7 +40,7 @@ impl Classifier {
                 Err(Error::folder(folder, format!("is no classifier; {how}")))
             }
         };
-        let loaded = Loaded::open(gpu, folder, base, wanted)?;
+        let loaded = Loaded::open(gpu, folder, beside, wanted)?;
         Ok(Classifier {
             labels: loaded.config.labels().names(),
             problem: loaded.config.labels().problem().into(),

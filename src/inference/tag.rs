@@ -9,7 +9,7 @@ use super::{Loaded, ROOM};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::Pretrained;
+use crate::models::{Beside, Pretrained};
 use crate::objectives::Problem;
 use crate::objectives::feed::Feed;
 use crate::objectives::labels::shown;
@@ -43,8 +43,8 @@ pub struct Tagger {
 ///
 /// # Errors
 /// Those of reading.
-pub fn is_tagger(folder: &Path, base: Option<&Path>) -> Result<bool> {
-    let class = Pretrained::open(folder, base)?.architecture;
+pub fn is_tagger(folder: &Path, beside: Beside<'_>) -> Result<bool> {
+    let class = Pretrained::open_beside(folder, beside)?.architecture;
     Ok(class.is_some_and(|class| class.head() == Head::Token))
 }
 
@@ -53,8 +53,8 @@ impl Tagger {
     ///
     /// # Errors
     /// [`crate::Error::Folder`] for another model; those of reading.
-    pub fn open(gpu: Gpu, folder: &Path, base: Option<&Path>) -> Result<Tagger> {
-        let loaded = Loaded::open(gpu, folder, base, |_| Ok(Head::Token))?;
+    pub fn open(gpu: Gpu, folder: &Path, beside: Beside<'_>) -> Result<Tagger> {
+        let loaded = Loaded::open(gpu, folder, beside, |_| Ok(Head::Token))?;
         Ok(Tagger {
             labels: loaded.config.labels().names(),
             loaded,

@@ -259,11 +259,15 @@ pub fn architecture(name: &str) -> Result<Architecture> {
     Architecture::named(name, &formats())
 }
 
-/// The configuration in a folder's `config.json`, of the family that it names, or whose class.
+/// The configuration in a folder's `config.json` or a GGUF file, of the family that it names, or whose class.
 ///
 /// # Errors
-/// [`Error::Folder`] for another kind of model, [`Error::ModelConfig`].
+/// [`Error::Folder`] for another kind of model, or when a field has the wrong type or value.
 pub fn read_config(config: &Value, folder: &Path) -> Result<Box<dyn Config>> {
+    let place = || match folder.is_file() {
+        true => folder.to_path_buf(),
+        false => folder.join(hub::CONFIG),
+    };
     let class = || architecture(config["architectures"][0].as_str()?).ok();
     let kind = config["model_type"].as_str();
     let kind = kind.or_else(|| Some(class()?.format.model_type));
@@ -277,9 +281,14 @@ pub fn read_config(config: &Value, folder: &Path) -> Result<Box<dyn Config>> {
             .collect();
         let kind = kind.map_or("not given".into(), |t| format!("'{t}'"));
         let problem = format!("model_type is {kind}, expected {}", known.join(" or "));
-        return Err(Error::folder(folder.join("config.json"), problem));
+        return Err(Error::folder(place(), problem));
     };
     let mut config = config.clone();
     hub::without_quantisation(&mut config);
-    family.read(&config)
+    family.read(&config).map_err(|error| match error {
+        Error::ModelConfig { field, message } => {
+            Error::folder(place(), format!("{field} {message}"))
+        }
+        other => other,
+    })
 }

@@ -30,4 +30,4 @@ pub use network::{
     Network, RecurrentLm, States, Tagger, Writer,
 };
 #[cfg(feature = "train")]
-pub use pretrained::{Pretrained, is_adapter, open, template_of, tokenizer_of};
+pub use pretrained::{Beside, Pretrained, is_adapter, open, template_of, tokenizer_of};

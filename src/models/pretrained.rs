@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::family::{Config, Reading, formats, read_config};
 use crate::blocks::BlockType;
 use crate::error::{Error, Result};
-use crate::hub::adapter::AdapterConfig;
+use crate::hub::adapter::{AdapterConfig, Target};
 use crate::hub::{
     self, Architecture, Array, Checkpoint, ElementType, Format, Layout, LoadReport, adapter,
 };
-use crate::nn::Vars;
+use crate::nn::{LoraPlan, LoraUpdate, Vars, magnitude_of};
 use crate::ops::WeightLayout;
 use crate::tensor::{DType, ParamStore};
 use crate::text::Tokenizer;
@@ -29,13 +29,24 @@ pub struct Pretrained {
     pub base: Option<PathBuf>,
     /// The adapter's configuration, where it stands beside the base's weights.
     pub adapter: Option<AdapterConfig>,
-    /// The tensors of such an adapter, by their names in a model that is adapted so.
+    /// What adapters that stand beside the base's weights are to a model that is asked.
+    pub plan: LoraPlan,
+    /// The tensors of such adapters, by their names in a model that is adapted so.
     own: BTreeMap<String, Array<'static>>,
     /// Whether its head is to be left alone.
     headless: bool,
     /// The beginnings of the names that are to be taken over; `None`: all.
     only: Option<Vec<String>>,
     files: Files,
+}
+
+/// What belongs to a model beside its own folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Where the base of an adapter's folder stands, if not where the adapter says.
+    pub base: Option<&'a Path>,
+    /// Adapters that are put on the model, and how much each counts.
+    pub adapters: &'a [(PathBuf, f64)],
 }
 
 enum Files {
@@ -133,6 +144,7 @@ impl Pretrained {
                 architecture: checkpoint.architecture().ok(),
                 base: None,
                 adapter: None,
+                plan: LoraPlan::default(),
                 own: BTreeMap::new(),
                 headless: false,
                 only: None,
@@ -151,6 +163,7 @@ impl Pretrained {
             files: Files::Merged(tensors.collect::<Result<_>>()?),
             base: Some(base),
             adapter: None,
+            plan: LoraPlan::default(),
             own: BTreeMap::new(),
             headless: false,
             only: None,
@@ -168,8 +181,14 @@ impl Pretrained {
         let config = read_config(&adapted.config, &base)?;
         let architecture = adapted.layout.architecture;
         let updates = adapted.weights.updates.into_iter().flat_map(|update| {
-            let name = |kind| format!("{}.{kind}.weight", update.target.module);
-            [(name("lora_A"), update.a), (name("lora_B"), update.b)]
+            let name = |part| format!("{}.{part}", update.target.module);
+            let pair = [
+                (name("lora_A.weight"), update.a),
+                (name("lora_B.weight"), update.b),
+            ];
+            let lengths = update.magnitude;
+            let lengths = lengths.map(|m| (magnitude_of(&update.target.module), m));
+            pair.into_iter().chain(lengths)
         });
         let tensors = updates.chain(adapted.weights.whole);
         let own = tensors.map(|(name, array)| owned(folder, name, array));
@@ -177,12 +196,87 @@ impl Pretrained {
             path: folder.to_path_buf(),
             config,
             architecture: Some(architecture),
+            plan: LoraPlan::default(),
             own: own.collect::<Result<_>>()?,
             adapter: Some(adapter.config),
             files: Files::Model(checkpoint),
             base: Some(base),
             headless: false,
             only: None,
+        })
+    }
+
+    /// Opens a model to be asked, with adapters beside its weights, which stay as their file has them; without any,
+    /// as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of [`adapter::stack`].
+    pub fn open_beside(folder: &Path, beside: Beside<'_>) -> Result<Pretrained> {
+        if beside.adapters.is_empty() {
+            return Pretrained::open(folder, beside.base);
+        }
+        let mut adapters = Vec::new();
+        let (checkpoint, base) = if is_adapter(folder) {
+            let (own, base, checkpoint) = with_base(folder, beside.base)?;
+            adapters.push((own, 1.0));
+            (checkpoint, Some(base))
+        } else {
+            (open(folder)?, None)
+        };
+        for (path, weight) in beside.adapters {
+            adapters.push((adapter::read(path)?, *weight));
+        }
+        let all: Vec<_> = adapters.iter().map(|(a, weight)| (a, *weight)).collect();
+        let stack = adapter::stack(&checkpoint, all[0], &all[1..])?;
+        let mut plan = LoraPlan {
+            dora: adapters.iter().any(|(a, _)| a.config.use_dora),
+            ..LoraPlan::default()
+        };
+        let mut own = BTreeMap::new();
+        let mut keep = |name: String, array| -> Result<()> {
+            let (name, array) = owned(folder, name, array)?;
+            own.insert(name, array);
+            Ok(())
+        };
+        for (n, update) in (stack.updates.into_iter().enumerate())
+            .flat_map(|(n, updates)| updates.into_iter().map(move |update| (n, update)))
+        {
+            let Target {
+                module,
+                linear,
+                rank,
+                scale,
+            } = update.target;
+            // Of several each is a part, and all parts are of all outputs.
+            let part = (all.len() > 1).then(|| (n.to_string(), 0..linear.outputs));
+            let update_of = LoraUpdate {
+                rank,
+                scale: scale as f32,
+                dropout: 0.0,
+                part,
+            };
+            let [a, b] = update_of.names(&module);
+            keep(a, update.a)?;
+            keep(b, update.b)?;
+            if let Some(lengths) = update.magnitude {
+                keep(magnitude_of(&module), lengths)?;
+            }
+            plan.modules.entry(module).or_default().push(update_of);
+        }
+        for (name, array) in stack.whole {
+            keep(name, array)?;
+        }
+        Ok(Pretrained {
+            path: folder.to_path_buf(),
+            config: read_config(&stack.config, folder)?,
+            architecture: Some(stack.layout.architecture),
+            base,
+            adapter: None,
+            plan,
+            own,
+            headless: false,
+            only: None,
+            files: Files::Model(checkpoint),
         })
     }
 
@@ -266,6 +360,9 @@ impl Pretrained {
 
     /// Whether it has a tensor of this name and shape.
     pub fn has(&self, name: &str, shape: &[usize]) -> bool {
+        if let Some(array) = self.own.get(name) {
+            return array.shape() == shape;
+        }
         match &self.files {
             Files::Model(checkpoint) => checkpoint.info(name).is_some_and(|i| i.shape == shape),
             Files::Merged(tensors) => tensors.get(name).is_some_and(|a| a.shape() == shape),

@@ -7,7 +7,7 @@ use super::lora::Adapter;
 use super::vars::{Param, Vars};
 use crate::device::lock;
 use crate::error::Result;
-use crate::ops::{self, LoraWeights, WeightLayout};
+use crate::ops::{self, DoraWeights, LoraWeights, WeightLayout};
 use crate::tensor::{Init, Tape, Tensor};
 
 /// What a linear layer is declared with.
@@ -62,7 +62,8 @@ impl Adapters {
         std::mem::take(&mut lock(&self.0))
     }
 
-    fn all(&self) -> Vec<Adapter> {
+    /// All of them.
+    pub fn all(&self) -> Vec<Adapter> {
         lock(&self.0).clone()
     }
 }
@@ -127,6 +128,16 @@ impl Linear {
         let tensors: Vec<[Tensor; 2]> = tensors.collect::<Result<_>>()?;
         let pairs = adapters.iter().zip(&tensors);
         let loras: Vec<LoraWeights<'_>> = pairs.map(|(a, ab)| a.weights(ab)).collect();
+        // There is one where lengths are learned.
+        if let Some(lengths) = adapters.iter().find_map(Adapter::lengths) {
+            let [magnitude, squares] = &lengths.tensors()?;
+            let dora = DoraWeights {
+                lora: loras[0].clone(),
+                magnitude,
+                squares,
+            };
+            return ops::dora_linear(tape, x, &weight, bias.as_ref(), self.layout, &dora);
+        }
         ops::lora_linear(tape, x, &weight, bias.as_ref(), self.layout, &loras)
     }
 

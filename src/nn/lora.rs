@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::dora::{self, Lengths, magnitude_of};
 use super::linear::LinearShape;
 use super::vars::{Param, Vars};
 use crate::error::{Error, Result};
-use crate::ops::LoraWeights;
+use crate::ops::{self, DoraWeights, LoraWeights, WeightLayout};
 use crate::tensor::{Init, Tensor};
 
 /// A low-rank update of one linear layer.
@@ -24,7 +25,8 @@ pub struct LoraUpdate {
 }
 
 impl LoraUpdate {
-    fn names(&self, module: &str) -> [String; 2] {
+    /// The names of its A and B, where it is one of `module`.
+    pub fn names(&self, module: &str) -> [String; 2] {
         ["lora_A", "lora_B"].map(|kind| match &self.part {
             None => format!("{module}.{kind}.weight"),
             Some((part, _)) => format!("{module}.{kind}.{part}.weight"),
@@ -48,6 +50,8 @@ pub struct LoraPlan {
     pub biases: BTreeSet<String>,
     /// A of every update begins normal with a standard deviation of 1 / R, not uniform (`init_lora_weights`).
     pub gaussian: bool,
+    /// The rows of every adapted weight have a length that is learned beside B·A: DoRA.
+    pub dora: bool,
 }
 
 impl LoraPlan {
@@ -75,10 +79,8 @@ impl LoraPlan {
                 .is_some_and(|rest| rest.starts_with('.'))
         };
         let is_update = |(module, updates): (&String, &Vec<LoraUpdate>)| {
-            within(module)
-                && updates
-                    .iter()
-                    .any(|u| u.names(module).iter().any(|n| n == name))
+            let own = |u: &LoraUpdate| u.names(module).iter().any(|n| n == name);
+            within(module) && (updates.iter().any(own) || self.dora && name == magnitude_of(module))
         };
         self.modules.iter().any(is_update)
             || self.modules_to_save.iter().any(within)
@@ -94,16 +96,19 @@ pub(super) struct Adapter {
     /// (O, R)
     b: Param,
     update: LoraUpdate,
+    /// With DoRA.
+    lengths: Option<Lengths>,
 }
 
-/// Declares the parameters of an update of `module`: A uniform in ±1/√I or, `gaussian`, normal, and B zero, so
-/// that an adapted model starts as the one it adapts. (PEFT's `init_lora_weights`.)
+/// Declares the parameters of an update of `module`, which is one of `plan`: A uniform in ±1/√I or, where the plan
+/// is gaussian, normal, and B zero, so that an adapted model starts as the one it adapts. (PEFT's
+/// `init_lora_weights`.)
 pub(super) fn declare(
     v: &Vars,
     module: &str,
     layer: &LinearShape,
     update: &LoraUpdate,
-    gaussian: bool,
+    plan: &LoraPlan,
 ) -> Result<Adapter> {
     if update.rank == 0 {
         return Err(Error::argument("lora", "rank", "0", "1 or more"));
@@ -116,7 +121,7 @@ pub(super) fn declare(
         });
     }
     let [a, b] = update.names(module);
-    let init = match gaussian {
+    let init = match plan.gaussian {
         true => Init::Normal(1.0 / update.rank as f32),
         false => Init::Uniform(1.0 / (layer.inputs as f32).sqrt()),
     };
@@ -124,6 +129,7 @@ pub(super) fn declare(
         a: v.param(a, [update.rank, layer.inputs], init)?,
         b: v.param(b, [rows.len(), update.rank], Init::Constant(0.0))?,
         update: update.clone(),
+        lengths: (plan.dora.then(|| dora::declare(v, module, layer))).transpose()?,
     })
 }
 
@@ -142,5 +148,26 @@ impl Adapter {
             dropout: self.update.dropout,
             rows: self.update.rows(),
         }
+    }
+
+    /// With DoRA, the lengths of the weight's rows.
+    pub fn lengths(&self) -> Option<&Lengths> {
+        self.lengths.as_ref()
+    }
+
+    /// Queues merging it into its layer's weight.
+    pub fn merge_into(&self, weight: &Tensor, layout: WeightLayout) -> Result<()> {
+        let tensors = self.tensors()?;
+        let lora = self.weights(&tensors);
+        let Some(lengths) = &self.lengths else {
+            return ops::merge_lora(weight, layout, &lora);
+        };
+        let [magnitude, squares] = &lengths.tensors()?;
+        let dora = DoraWeights {
+            lora,
+            magnitude,
+            squares,
+        };
+        ops::merge_dora(weight, layout, &dora)
     }
 }

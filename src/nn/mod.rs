@@ -1,6 +1,7 @@
 //! Layers: named parameters and a forward pass made of operators.
 
 mod decoder;
+mod dora;
 mod linear;
 mod lora;
 mod lstm;
@@ -9,6 +10,7 @@ mod transformer;
 mod vars;
 
 pub use decoder::{DecoderBlock, GateLayers, GatedFeedForward, RmsNorm, RotaryAttention};
+pub use dora::magnitude_of;
 pub use linear::{Linear, LinearShape};
 pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};

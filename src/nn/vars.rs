@@ -29,10 +29,9 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::linear::{Adapters, LinearShape};
-use super::lora::{self, LoraPlan};
+use super::lora::{self, LoraPlan, LoraUpdate};
 use crate::device::{Gpu, lock};
 use crate::error::{Error, Result};
-use crate::ops;
 use crate::tensor::{Depth, Init, ParamSpec, ParamStore, Rule, Shape, Tensor};
 
 /// A handle to a declared parameter or buffer. Clones stand for the same one.
@@ -274,14 +273,33 @@ impl Vars {
                 depth: weight.depth,
                 list: self.list.clone(),
             };
+            if plan.dora && !matches!(&updates[..], [LoraUpdate { part: None, .. }]) {
+                let message = "is to have one update of all its outputs, with DoRA";
+                return Err(Error::parameter(module, message));
+            }
             for update in updates {
-                adapters.push(lora::declare(
-                    &beside,
-                    module,
-                    &shape,
-                    update,
-                    plan.gaussian,
-                )?);
+                adapters.push(lora::declare(&beside, module, &shape, update, plan)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures the weights of the layers whose rows have learned lengths (DoRA), once they hold their values;
+    /// the lengths of the names that `begin` become those that the rows have. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] before the handles are bound.
+    pub fn measure(&self, begin: impl Fn(&str) -> bool) -> Result<()> {
+        let list = self.list();
+        for (spec, weight) in &list.vars {
+            let module = spec.name.strip_suffix(".weight").unwrap_or_default();
+            let Some((shape, adapters)) = list.linears.get(module) else {
+                continue;
+            };
+            for adapter in adapters.all() {
+                if let Some(lengths) = adapter.lengths() {
+                    lengths.measure(&weight.get()?, shape, &begin)?;
+                }
             }
         }
         Ok(())
@@ -300,8 +318,7 @@ impl Vars {
                 continue;
             };
             for adapter in adapters.take() {
-                let lora = adapter.tensors()?;
-                ops::merge_lora(&weight.get()?, shape.layout, &adapter.weights(&lora))?;
+                adapter.merge_into(&weight.get()?, shape.layout)?;
             }
         }
         Ok(())

@@ -135,6 +135,9 @@ pub struct ToCome<'a> {
     pub batches: u64,
 }
 
+/// A batch's documents, and the values of its numbers.
+pub type OfBatch = (Vec<u32>, Vec<Vec<f32>>);
+
 /// An objective's batches, loss and scores, for one model and the texts of a [`Setup`].
 pub trait Criterion {
     /// What is trained, in a few words: "masked language model".
@@ -185,6 +188,28 @@ pub trait Criterion {
     /// # Errors
     /// A network that cannot learn it; [`Error::Shape`].
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor>;
+
+    /// The loss of a batch, and the numbers from which follows what a step says besides: f32, as [`told`](Self::told)
+    /// takes them.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        Ok((self.loss(tape, network, feed)?, Vec::new()))
+    }
+
+    /// What a step says besides its loss, by the numbers of its batches.
+    ///
+    /// # Errors
+    /// Answers that cannot be counted.
+    fn told(&self, _step: &[OfBatch]) -> Result<Option<Scores>> {
+        Ok(None)
+    }
 
     /// What scores follow from, of a batch for scoring.
     ///

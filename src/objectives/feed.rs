@@ -191,16 +191,17 @@ pub struct Pass {
     pub feed: Feed,
     /// The commands.
     pub recording: Recording,
-    results: Vec<Tensor>,
+    /// What it gives.
+    pub results: Vec<Tensor>,
 }
 
 impl Pass {
-    /// A pass that has been recorded, whose results are read from elsewhere.
-    pub fn recorded(feed: Feed, recording: Recording) -> Pass {
+    /// A pass that has been recorded.
+    pub fn recorded(feed: Feed, recording: Recording, results: Vec<Tensor>) -> Pass {
         Pass {
             feed,
             recording,
-            results: Vec::new(),
+            results,
         }
     }
 

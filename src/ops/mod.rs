@@ -5,6 +5,7 @@
 mod attention;
 mod blocks;
 mod cross_entropy;
+mod dora;
 mod dropout;
 mod elementwise;
 mod embedding;
@@ -32,6 +33,7 @@ pub use attention::{AttentionOptions, Seen, attention, attention_packed};
 pub use cross_entropy::{
     cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
 };
+pub use dora::{DoraWeights, dora_linear, merge_dora, row_squares};
 pub(crate) use dropout::Draw;
 pub use dropout::dropout;
 #[cfg(feature = "train")]

@@ -9,8 +9,8 @@ use super::progress::thousands;
 use super::report::{markdown, percent};
 use super::survey::{self, Survey};
 use super::task::TaskInfo;
+use super::task::total_steps;
 use super::tasks::{fits_some_data, planned};
-use super::trainer::total_steps;
 use crate::error::Result;
 
 /// What a run would be, for `--dry-run`.

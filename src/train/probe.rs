@@ -4,11 +4,12 @@ use tempfile::TempDir;
 
 use super::config::{Budget, RunConfig, StageConfig, StageKind, unknown_name};
 use super::run::units;
+use super::task::total_steps;
 use super::task::{StepContext, Task, TaskInfo, TaskRequest, Unit};
 use super::tasks::{TaskFactory, first_init};
-use super::trainer::total_steps;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::models::Beside;
 
 /// Which steps.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +70,7 @@ impl Probe {
             stage,
             unit: &unit,
             init: first_init(&config, stage)?,
-            base: None,
+            beside: Beside::default(),
             adapter: options.adapter,
             folder: folder.path(),
         })?;

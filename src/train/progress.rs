@@ -1,6 +1,7 @@
 //! What happens during a run, told as events, and the simple ways to show them. The bars for a
 //! terminal are in the command line.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::task::Split;
-use crate::objectives::metrics::Form;
+use crate::objectives::metrics::{self, Form, Metric};
 use crate::objectives::scores::Scores;
 
 /// One thing that happened. Serialised, it is a line of `--json` and of `metrics.jsonl`.
@@ -48,6 +49,9 @@ pub enum Event<'a> {
         step: u64,
         loss: f32,
         lr: f32,
+        /// What else the step says of its answers, by the names of the metrics.
+        #[serde(flatten)]
+        told: Option<&'a BTreeMap<String, f64>>,
     },
     /// After this step the loss scale of f16 became another.
     LossScale {
@@ -116,13 +120,53 @@ impl<W: Write> Progress for JsonLines<W> {
     }
 }
 
+/// What the last steps came to: the loss of the last one, and means of what else some of them say.
+#[derive(Debug, Default)]
+pub struct Recent {
+    loss: Option<f32>,
+    told: VecDeque<BTreeMap<String, f64>>,
+}
+
+impl Recent {
+    /// Steps that a mean is of.
+    const STEPS: usize = 10;
+
+    /// Takes note of a step.
+    pub fn note(&mut self, loss: f32, told: Option<&BTreeMap<String, f64>>) {
+        self.loss = Some(loss);
+        if let Some(told) = told {
+            self.told.truncate(Self::STEPS - 1);
+            self.told.push_front(told.clone());
+        }
+    }
+
+    /// The same as words, with a space before; nothing where there was no step.
+    pub fn text(&self) -> String {
+        let Some(loss) = self.loss else {
+            return String::new();
+        };
+        let mut means: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+        for (name, value) in self.told.iter().flatten() {
+            let (sum, count) = means.entry(name).or_default();
+            (*sum, *count) = (*sum + value, *count + 1);
+        }
+        let mut text = format!("  loss {loss:.4}");
+        for (name, (sum, count)) in means {
+            if let Some(metric) = metrics::find(name) {
+                text += &format!(", {}", shown(metric, sum / count as f64));
+            }
+        }
+        text
+    }
+}
+
 /// Plain lines, one every few seconds while steps go by.
 #[derive(Debug)]
 pub struct Lines<W> {
     out: W,
     every: Duration,
     last: Instant,
-    loss: Option<f32>,
+    recent: Recent,
     began: (Instant, u64),
 }
 
@@ -134,7 +178,7 @@ impl<W: Write> Lines<W> {
             out,
             every,
             last: now,
-            loss: None,
+            recent: Recent::default(),
             began: (now, 0),
         }
     }
@@ -147,7 +191,7 @@ impl<W: Write> Lines<W> {
 impl<W: Write> Progress for Lines<W> {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Loss { loss, .. } => self.loss = Some(*loss),
+            Event::Loss { loss, told, .. } => self.recent.note(*loss, *told),
             Event::Step {
                 unit,
                 step,
@@ -162,12 +206,9 @@ impl<W: Write> Progress for Lines<W> {
                 let (began, from) = self.began;
                 let each = began.elapsed().div_f64((step - from).max(1) as f64);
                 let left = each.mul_f64((total - step) as f64);
-                let loss = self
-                    .loss
-                    .map(|l| format!("  loss {l:.4}"))
-                    .unwrap_or_default();
+                let recent = self.recent.text();
                 self.line(&format!(
-                    "{unit}  step {step}/{total}{loss}  {} {counted}/s  ETA {}",
+                    "{unit}  step {step}/{total}{recent}  {} {counted}/s  ETA {}",
                     thousands(*tokens_per_second),
                     clock(left)
                 ));
@@ -176,7 +217,7 @@ impl<W: Write> Progress for Lines<W> {
                 if let Event::Start { step, .. } = other {
                     self.began = (Instant::now(), *step);
                     self.last = Instant::now();
-                    self.loss = None;
+                    self.recent = Recent::default();
                 }
                 if let Some(text) = sentence(other) {
                     self.line(&text);
@@ -261,15 +302,20 @@ pub fn brief(scores: &Scores) -> String {
         if metric.name == "loss" {
             continue;
         }
-        let unit = if metric.form == Form::Percent {
-            " %"
-        } else {
-            ""
-        };
-        let name = metric.title.trim_end_matches(" %");
-        text += &format!(", {name} {}{unit}", metric.shown(value));
+        text += &format!(", {}", shown(metric, value));
     }
     text
+}
+
+/// A metric's title and value.
+fn shown(metric: &Metric, value: f64) -> String {
+    let unit = if metric.form == Form::Percent {
+        " %"
+    } else {
+        ""
+    };
+    let name = metric.title.trim_end_matches(" %");
+    format!("{name} {}{unit}", metric.shown(value))
 }
 
 /// 12345.6 as "12,346".
@@ -302,6 +348,43 @@ pub fn is_interactive() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steps_say_is_a_mean_of_the_last_ones() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.text(), "");
+        recent.note(2.0, None);
+        assert_eq!(recent.text(), "  loss 2.0000");
+        let told = |accuracy: f64, margin: Option<f64>| {
+            let margin = margin.map(|m| ("reward_margin".to_string(), m));
+            let all = [("reward_accuracy".to_string(), accuracy)];
+            all.into_iter().chain(margin).collect::<BTreeMap<_, _>>()
+        };
+        for _ in 0..40 {
+            recent.note(1.0, Some(&told(0.0, None)));
+        }
+        for step in 1..=8 {
+            recent.note(0.5, Some(&told(1.0, (step > 6).then_some(f64::from(step)))));
+        }
+        let text = recent.text();
+        assert!(
+            text.starts_with("  loss 0.5000, reward accuracy 80"),
+            "{text}"
+        );
+        assert!(text.contains("reward margin 7.5"), "{text}");
+        let event = Event::Loss {
+            unit: "a",
+            step: 1,
+            loss: 0.5,
+            lr: 0.25,
+            told: Some(&told(0.5, None)),
+        };
+        let line = serde_json::to_value(&event).unwrap();
+        assert_eq!(
+            (&line["event"], &line["reward_accuracy"]),
+            (&"loss".into(), &0.5.into())
+        );
+    }
 
     #[test]
     fn numbers_and_times_read_well() {
@@ -349,6 +432,7 @@ mod tests {
             step: 1,
             loss: 0.5,
             lr: 0.25,
+            told: None,
         });
         assert_eq!(
             String::from_utf8(out.0).unwrap(),
@@ -372,6 +456,7 @@ mod tests {
                 step,
                 loss: 0.5,
                 lr: 0.1,
+                told: None,
             });
             out.event(&Event::Step {
                 unit: "a",

@@ -25,6 +25,7 @@ use super::trainer::{Trainer, UnitEnd};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::hub;
+use crate::models::Beside;
 
 /// A run to be begun, or one to go on with.
 #[derive(Debug, Clone)]
@@ -142,7 +143,7 @@ pub fn train(
             stage,
             unit,
             init: init_folder(&config, &folder, &units, unit)?,
-            base: None,
+            beside: Beside::default(),
             adapter,
             folder: folder.path(),
         };

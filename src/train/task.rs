@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::config::{RunConfig, StageConfig};
+use super::config::{Budget, RunConfig, StageConfig};
 use super::estimate::Estimate;
 use super::state::TensorMap;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::hub::adapter::{AdapterConfig, Weights};
+use crate::models::Beside;
 use crate::objectives::coverage::Coverage;
 use crate::objectives::scores::Scores;
 
@@ -42,6 +43,11 @@ pub trait Task {
     /// # Errors
     /// Whatever the device reports.
     fn drain(&mut self) -> Result<Vec<(u64, f32)>>;
+
+    /// What the steps whose losses have been taken since the last call say besides: (step, scores of its answers).
+    fn told(&mut self) -> Vec<(u64, Scores)> {
+        Vec::new()
+    }
 
     /// Where the loss scale of f16 became another in the steps whose losses have been taken since the
     /// last call: (step, the scale after it).
@@ -128,6 +134,27 @@ impl TaskInfo {
     }
 }
 
+/// Steps that a budget comes to.
+///
+/// # Errors
+/// [`Error::NoSteps`] where the data give no step.
+pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
+    if info.steps_per_epoch == 0 || info.work_per_epoch == 0 {
+        return Err(Error::NoSteps {
+            unit: unit.into(),
+            reason: "its training data are smaller than one batch; lower batch or bptt, or give more text".into(),
+        });
+    }
+    Ok(match budget {
+        Budget::Steps(steps) => steps,
+        Budget::Epochs(epochs) => ((epochs * info.steps_per_epoch as f64).round() as u64).max(1),
+        Budget::Tokens(tokens) => {
+            let per_step = info.work_per_epoch as f64 / info.steps_per_epoch as f64;
+            ((tokens as f64 / per_step).ceil() as u64).max(1)
+        }
+    })
+}
+
 /// One step's share of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepContext {
@@ -206,10 +233,40 @@ pub struct TaskRequest<'a> {
     pub unit: &'a Unit,
     /// Model folder to start from.
     pub init: Option<PathBuf>,
-    /// Where the base of an adapter in `init` stands, if not where the adapter says.
-    pub base: Option<&'a Path>,
+    /// What belongs to the model in `init` beside.
+    pub beside: Beside<'a>,
     /// `--adapter`.
     pub adapter: Option<&'a str>,
     /// The run folder; tokeniser caches and the like may go there.
     pub folder: &'a Path,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_become_steps() {
+        let info = TaskInfo {
+            steps_per_epoch: 10,
+            work_per_epoch: 1000,
+            ..TaskInfo::default()
+        };
+        let steps = |budget| total_steps(budget, &info, "lm").unwrap();
+        assert_eq!(steps(Budget::Steps(7)), 7);
+        assert_eq!(steps(Budget::Epochs(2.5)), 25);
+        assert_eq!(steps(Budget::Epochs(0.001)), 1);
+        assert_eq!(steps(Budget::Tokens(1000)), 10);
+        assert_eq!(steps(Budget::Tokens(1001)), 11);
+    }
+
+    #[test]
+    fn data_without_a_step_are_refused() {
+        let error = total_steps(Budget::Epochs(1.0), &TaskInfo::default(), "lm").unwrap_err();
+        assert!(matches!(error, Error::NoSteps { .. }));
+        assert!(
+            error.to_string().contains("smaller than one batch"),
+            "{error}"
+        );
+    }
 }

@@ -7,13 +7,13 @@ use super::artifacts::checkpoints::{Checkpoint, Checkpoints};
 use super::artifacts::log::MetricsLog;
 use super::artifacts::tensorboard::EventWriter;
 use super::artifacts::write_model;
-use super::config::{Budget, StageConfig};
+use super::config::StageConfig;
 use super::progress::{Event, Progress};
 use super::report::UnitResult;
 use super::spent::Spent;
 use super::state::TrainerState;
 use super::stop::StopFlag;
-use super::task::{Split, StepContext, Task, TaskInfo, Unit};
+use super::task::{Split, StepContext, Task, Unit, total_steps};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::objectives::scores::Scores;
@@ -25,27 +25,6 @@ pub enum UnitEnd {
     Finished(Box<UnitResult>),
     /// Stopped on request, with a checkpoint to go on from.
     Interrupted,
-}
-
-/// Steps that a budget comes to.
-///
-/// # Errors
-/// [`Error::NoSteps`] where the data give no step.
-pub fn total_steps(budget: Budget, info: &TaskInfo, unit: &str) -> Result<u64> {
-    if info.steps_per_epoch == 0 || info.work_per_epoch == 0 {
-        return Err(Error::NoSteps {
-            unit: unit.into(),
-            reason: "its training data are smaller than one batch; lower batch or bptt, or give more text".into(),
-        });
-    }
-    Ok(match budget {
-        Budget::Steps(steps) => steps,
-        Budget::Epochs(epochs) => ((epochs * info.steps_per_epoch as f64).round() as u64).max(1),
-        Budget::Tokens(tokens) => {
-            let per_step = info.work_per_epoch as f64 / info.steps_per_epoch as f64;
-            ((tokens as f64 / per_step).ceil() as u64).max(1)
-        }
-    })
 }
 
 /// Everything around a task while it trains.
@@ -203,7 +182,7 @@ impl<'a> Trainer<'a> {
         self.state.step = step;
         self.state.tokens += info.work;
         self.state.evaluated = false;
-        self.take_losses(losses, &task.loss_scales())?;
+        self.take_losses(task, losses)?;
         self.progress.event(&Event::Step {
             unit: &self.unit.name,
             step,
@@ -226,27 +205,31 @@ impl<'a> Trainer<'a> {
         self.clock.0.elapsed().as_secs_f64() + self.clock.1
     }
 
-    fn take_losses(&mut self, losses: Vec<(u64, f32)>, scales: &[(u64, f32)]) -> Result<()> {
+    /// Notes the losses of steps that have arrived, and what else is known of these.
+    fn take_losses(&mut self, task: &mut dyn Task, losses: Vec<(u64, f32)>) -> Result<()> {
+        let (scales, told) = (task.loss_scales(), task.told());
         for (step, loss) in losses {
             let lr = self.lr(step);
-            let event = Event::Loss {
+            let said = told.iter().find(|(at, _)| *at == step);
+            let said = said.map(|(_, scores)| &scores.metrics);
+            self.tell(&Event::Loss {
                 unit: &self.unit.name,
                 step,
                 loss,
                 lr,
-            };
-            self.log.line(&event)?;
-            self.progress.event(&event);
+                told: said,
+            })?;
             self.events.scalar(step, "loss", loss)?;
             self.events.scalar(step, "lr", lr)?;
+            for (name, value) in said.into_iter().flatten() {
+                self.events.scalar(step, name, *value as f32)?;
+            }
             for &(_, loss_scale) in scales.iter().filter(|(at, _)| *at == step) {
-                let event = Event::LossScale {
+                self.tell(&Event::LossScale {
                     unit: &self.unit.name,
                     step,
                     loss_scale,
-                };
-                self.log.line(&event)?;
-                self.progress.event(&event);
+                })?;
                 self.events.scalar(step, "loss_scale", loss_scale)?;
             }
             if !loss.is_finite() {
@@ -254,6 +237,13 @@ impl<'a> Trainer<'a> {
             }
             self.state.loss = Some(loss);
         }
+        Ok(())
+    }
+
+    /// Writes an event down and shows it.
+    fn tell(&mut self, event: &Event<'_>) -> Result<()> {
+        self.log.line(event)?;
+        self.progress.event(event);
         Ok(())
     }
 
@@ -274,7 +264,7 @@ impl<'a> Trainer<'a> {
         let seconds = began.elapsed().as_secs_f64();
         self.state.train_seconds += seconds;
         self.state.spent.steps += seconds;
-        self.take_losses(losses, &task.loss_scales())
+        self.take_losses(task, losses)
     }
 
     /// Whether as many evaluations as the stage bears were no better than the best.
@@ -343,8 +333,7 @@ impl<'a> Trainer<'a> {
             scores: &scores,
             best,
         };
-        self.log.line(&event)?;
-        self.progress.event(&event);
+        self.tell(&event)?;
         let prefix = if split == Split::Test {
             "test"
         } else {
@@ -467,34 +456,4 @@ fn restore(
     task.load(&found.tensors)?;
     task.seek(&state.position)?;
     Ok(state)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn budgets_become_steps() {
-        let info = TaskInfo {
-            steps_per_epoch: 10,
-            work_per_epoch: 1000,
-            ..TaskInfo::default()
-        };
-        let steps = |budget| total_steps(budget, &info, "lm").unwrap();
-        assert_eq!(steps(Budget::Steps(7)), 7);
-        assert_eq!(steps(Budget::Epochs(2.5)), 25);
-        assert_eq!(steps(Budget::Epochs(0.001)), 1);
-        assert_eq!(steps(Budget::Tokens(1000)), 10);
-        assert_eq!(steps(Budget::Tokens(1001)), 11);
-    }
-
-    #[test]
-    fn data_without_a_step_are_refused() {
-        let error = total_steps(Budget::Epochs(1.0), &TaskInfo::default(), "lm").unwrap_err();
-        assert!(matches!(error, Error::NoSteps { .. }));
-        assert!(
-            error.to_string().contains("smaller than one batch"),
-            "{error}"
-        );
-    }
 }

@@ -213,6 +213,40 @@ fn preferences_are_read_in_every_form() {
         assert_eq!(turns(&better), (chosen.to_string(), first), "{row}");
         assert_eq!(turns(&worse), (rejected.to_string(), first), "{row}");
     }
+    // As pyarrow writes them.
+    for (name, form, second) in [
+        (
+            "preferences",
+            "preferences (chosen, rejected) with prompts and completions",
+            ("u:走れ a:yes", "u:走れ a:no, never"),
+        ),
+        (
+            "judged",
+            "judged answers (label) with prompts and completions",
+            ("r| no", ""),
+        ),
+    ] {
+        let path = format!(
+            "{}/tests/fixtures/parquet/{name}.parquet",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let mut found = Vec::new();
+        let told = rows(&Source::new(path), &mut |read| {
+            found.push((read.line, read.row));
+            Ok(())
+        });
+        assert_eq!((told.unwrap().to_string().as_str(), found.len()), (form, 2));
+        assert_eq!(found[1].0, 2);
+        match &found[1].1 {
+            Row::Pair { chosen, rejected } => {
+                assert_eq!((&*turns(chosen).0, &*turns(rejected).0), second)
+            }
+            Row::Judged { example, good } => {
+                assert_eq!((&*turns(example).0, *good), (second.0, false))
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
     let judged = json!({"messages": [u("q"), a("y")], "label": false});
     let (form, row) = one(judged).unwrap();
     assert_eq!(form, "judged answers (label) with messages");
@@ -258,6 +292,10 @@ fn what_cannot_be_learned_is_named_with_its_file_and_row() {
         error.contains("question, answer") && error.contains("expected messages"),
         "{error}"
     );
+    let apart = json!({"chosen": [turn("user", "a"), turn("assistant", "b")],
+                       "rejected": [turn("user", "c"), turn("assistant", "d")]});
+    let error = one(apart).unwrap_err().to_string();
+    assert!(error.contains("begin with other messages"), "{error}");
     let error = one(json!({"prompt": "x", "chosen": "y", "rejected": ""})).unwrap_err();
     assert!(
         error.to_string().contains("rejected: the answer is empty"),

@@ -172,7 +172,7 @@ fn losses_rewards_and_gradients_are_trls() {
         feed.write(&batch, std::slice::from_ref(&batch)).unwrap();
         let state = StepState::new(&gpu, 1).unwrap();
         let tape = Tape::training(&gpu, state.tensor());
-        let loss = criterion.loss(&tape, &network, &feed).unwrap();
+        let (loss, learned) = criterion.learn(&tape, &network, &feed).unwrap();
         tape.backward(&loss).unwrap();
         let wanted = case["loss"].as_f64().unwrap();
         near(
@@ -221,6 +221,14 @@ fn losses_rewards_and_gradients_are_trls() {
         let mut tally = criterion.tally();
         tally.add(&batch, &outputs).unwrap();
         let scores = tally.scores().unwrap();
+        // What a step says while it trains is the same.
+        let host = |t: &Tensor| t.to_vec::<f32>().unwrap();
+        let step = [(batch.docs.clone(), learned.iter().map(host).collect())];
+        assert_eq!(
+            criterion.told(&step).unwrap().unwrap().metrics,
+            scores.metrics,
+            "{what}"
+        );
         near(scores.loss, wanted, 2e-6 * wanted.abs(), &what);
         let rewards = numbers(&case["rewards"]);
         let mean = |at: usize| {

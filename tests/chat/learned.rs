@@ -216,6 +216,24 @@ fn texts_end_and_begin_once() {
 }
 
 #[test]
+fn a_template_that_leaves_answers_out_is_refused() {
+    for template in [
+        "",
+        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+    ] {
+        let (folder, tokenizer) = tokenizer_with(&json!({"chat_template": template}));
+        let template = template_of(folder.path(), &tokenizer);
+        let talk = json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});
+        let example = conversation(&talk, 0);
+        let error = encode(&tokenizer, Some(&template), &example, Learn::Assistant).unwrap_err();
+        assert!(
+            error.contains("message 2") && error.contains("leaves this answer out"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn messages_without_a_template_say_what_to_set() {
     let (_folder, tokenizer) = tokenizer_with(&json!({}));
     let talk = json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]});

@@ -85,14 +85,22 @@ pub fn succeeds(out: &Output) -> String {
     said
 }
 
-/// The losses of the steps of a run.
-pub fn losses(workplace: &Path) -> Vec<f64> {
+/// What the steps of a run say.
+fn said_by_steps(workplace: &Path) -> Vec<Value> {
     let lines = fs::read_to_string(workplace.join("run/metrics.jsonl")).unwrap();
     let events = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap());
-    let loss = |event: Value| event["loss"].as_f64().filter(|_| event["event"] == "loss");
-    events.filter_map(loss).collect()
+    events
+        .filter(|event: &Value| event["event"] == "loss")
+        .collect()
+}
+
+/// The losses of the steps of a run.
+pub fn losses(workplace: &Path) -> Vec<f64> {
+    let steps = said_by_steps(workplace);
+    let loss = |event: &Value| event["loss"].as_f64().unwrap();
+    steps.iter().map(loss).collect()
 }
 
 pub fn results(workplace: &Path) -> Value {
@@ -159,6 +167,23 @@ fn runs_are_trls() {
         assert_eq!(found.len(), wanted.len(), "{what}");
         for (found, wanted) in found.iter().zip(&wanted) {
             near(*found, *wanted, 5e-5 * wanted.abs(), &what);
+        }
+        for event in said_by_steps(own.path()) {
+            let said = |name: &str| {
+                event[name]
+                    .as_f64()
+                    .unwrap_or_else(|| panic!("{what}: {event}"))
+            };
+            let margin = said("reward_chosen") - said("reward_rejected");
+            near(said("reward_margin"), margin, 1e-6, &what);
+            assert!((0.0..=1.0).contains(&said("reward_accuracy")), "{event}");
+            // Nothing is gained or lost before the first step.
+            let refers = ["dpo", "kto"].contains(&objective) && event["step"] == 1;
+            assert_eq!(
+                refers,
+                said("reward_chosen") == 0.0 && margin == 0.0,
+                "{what}: {event}"
+            );
         }
         let scores = &results(own.path())["units"][0]["test"];
         for (name, wanted) in case["after"].as_object().unwrap() {

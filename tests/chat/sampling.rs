@@ -3,6 +3,7 @@
 use std::fs;
 
 use melos::inference::{Generator, Sampling};
+use melos::models::Beside;
 use serde_json::Value;
 
 use super::{folder, talk};
@@ -44,7 +45,7 @@ fn what_is_left_to_choose_among_is_what_transformers_leaves() {
 #[test]
 fn several_prompts_are_gone_on_with_at_once() {
     let own = talk::llama("{{ messages }}");
-    let model = Generator::open(common::gpu(), own.path(), None).unwrap();
+    let model = Generator::open(common::gpu(), own.path(), Beside::default()).unwrap();
     let prompts = ["one", "a prompt that is longer than the others", "x", ""];
     for max_tokens in [1, 12, 200] {
         let sampling = talk::greedy(max_tokens);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use melos::inference::{ChatModel, Generator, Sampling};
+use melos::models::Beside;
 use melos::text::chat::Template;
 use serde_json::json;
 use tempfile::TempDir;
@@ -43,7 +44,7 @@ fn wanted(
     turns: &[&str],
     sampling: &Sampling,
 ) {
-    let generator = Generator::open(common::gpu(), folder, None).unwrap();
+    let generator = Generator::open(common::gpu(), folder, Beside::default()).unwrap();
     let mut chat = model.begin(128, 1).unwrap();
     chat.system("S");
     let mut written = 0;
@@ -75,7 +76,7 @@ fn answers_follow_from_the_whole_conversation_whether_or_not_it_goes_on() {
         let own = llama(template);
         let tokenizer = melos::text::Tokenizer::open(own.path()).unwrap();
         let template = template_of(own.path(), &tokenizer);
-        let model = ChatModel::open(common::gpu(), own.path(), None, None).unwrap();
+        let model = ChatModel::open(common::gpu(), own.path(), Beside::default(), None).unwrap();
         wanted(
             own.path(),
             &template,
@@ -95,10 +96,10 @@ fn every_token_that_ends_a_text_ends_an_answer() {
         json!({"eos_token_id": all}).to_string(),
     )
     .unwrap();
-    let model = ChatModel::open(common::gpu(), own.path(), None, None).unwrap();
+    let model = ChatModel::open(common::gpu(), own.path(), Beside::default(), None).unwrap();
     let mut chat = model.begin(128, 1).unwrap();
     assert_eq!(chat.say("Hello?", &greedy(7), &mut |_| Ok(())).unwrap(), "");
-    let generator = Generator::open(common::gpu(), own.path(), None).unwrap();
+    let generator = Generator::open(common::gpu(), own.path(), Beside::default()).unwrap();
     assert_eq!(
         generator
             .generate("Hello?", &greedy(7), &mut |_| Ok(()))
@@ -110,7 +111,7 @@ fn every_token_that_ends_a_text_ends_an_answer() {
 #[test]
 fn a_conversation_that_is_full_is_refused_and_can_begin_anew() {
     let own = llama(GROWS);
-    let model = ChatModel::open(common::gpu(), own.path(), None, None).unwrap();
+    let model = ChatModel::open(common::gpu(), own.path(), Beside::default(), None).unwrap();
     let mut chat = model.begin(32, 1).unwrap();
     let error = chat
         .say(&"x".repeat(40), &greedy(7), &mut |_| Ok(()))

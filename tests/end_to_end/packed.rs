@@ -93,6 +93,34 @@ fn adapters_learn_on_a_base_in_blocks() {
         written("q8/sft")
     );
 
+    // Lengths of rows are learned on it as well, and gone on with.
+    let dora = ["stage.sft.lora.dora=true", "stage.sft.lora.base=nf4"];
+    let dora = adapter(&w, "base/clm", "dora", &dora);
+    assert!(dora < 1.0 && dora != nf4, "{dora} on NF4, {nf4} without");
+    let config = json(&String::from_utf8(w.read("dora/sft/model/adapter_config.json")).unwrap());
+    assert_eq!(config["use_dora"], true);
+    let further = adapter(&w, "dora", "dora-on", &[]);
+    assert!(further < dora, "{further} after {dora}");
+    w.good(&["merge", "base/clm", "dora-on", "dora-merged"]);
+    assert_eq!(written("dora-merged"), written("dora-on/sft"));
+
+    // Beside a base that stays in its blocks, an adapter is what it is merged.
+    let beside = |model: &str, lora: &[&str]| {
+        let loras = lora.iter().flat_map(|lora| ["--lora", *lora]);
+        let all: Vec<&str> = ["generate", model, "the red fox"]
+            .into_iter()
+            .chain(prompt)
+            .chain(loras)
+            .collect();
+        w.good(&all)
+    };
+    assert_eq!(beside("base.gguf", &["q8"]), written("q8/sft"));
+    assert_eq!(beside("base/clm", &["dora-on"]), written("dora-merged"));
+    assert_eq!(beside("base.gguf", &["q8:0"]), written("base.gguf"));
+    assert_eq!(beside("q8", &["q8:-1"]), written("base.gguf"));
+    let said = w.refused(&["generate", "base.gguf", "x", "--lora", "base/clm"], 5);
+    assert!(said.contains("is no adapter folder"), "{said}");
+
     // Preferences on the same base, first anew and then with the adapter that knows the text.
     let pairs = "{\"prompt\": \"the red fox\", \"chosen\": \" runs\", \"rejected\": \" sleeps\"}\n";
     w.write("pairs.jsonl", pairs.repeat(20));
@@ -133,4 +161,26 @@ fn adapters_learn_on_a_base_in_blocks() {
     let said = String::from_utf8_lossy(&bad.stderr);
     assert_eq!(bad.status.code(), Some(2), "{said}");
     assert!(said.contains("lora.base") && said.contains("nf4"), "{said}");
+}
+
+/// Before anything is written, and by every command that asks a model.
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let w = Workplace::with("", &[]);
+    let hf = |name: &str| format!("{}/tests/fixtures/hf/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (base, other, lora) = (hf("llama_lm"), hf("qwen3_lm"), hf("llama_lora"));
+    let cases: [&[&str]; 5] = [
+        &["generate", &lora, "x", "--base", &other],
+        &["generate", &other, "x", "--lora", &lora],
+        &["chat", &lora, "--base", &other],
+        &["chat", &other, "--lora", &lora],
+        &["merge", &other, &lora, "merged"],
+    ];
+    for command in cases {
+        let said = w.refused(command, 5);
+        assert!(said.contains("belongs to another base model"), "{said}");
+    }
+    let bert = hf("bert_lora");
+    let said = w.refused(&["generate", &base, "x", "--lora", &bert], 5);
+    assert!(said.contains("target_modules match nothing"), "{said}");
 }

@@ -147,6 +147,17 @@ fn biases_are_trained_along_where_that_is_asked_for() {
         let own = format!("run/{name}");
         w.good(&["merge", "run/mlm", &own, &merged]);
         assert_eq!(eval(&merged), eval(&own), "{name}");
+        let ask = |command: &[&str]| json(&w.good(command));
+        let text = "rarely is a film this good";
+        let beside = ask(&["predict", "run/mlm", "--lora", &own, "--json", text]);
+        assert_eq!(
+            beside["label"],
+            ask(&["predict", &own, "--json", text])["label"]
+        );
+        let beside = ask(&["eval", "run/mlm", "--lora", &own, "--json", "--data", test]);
+        let loss = |scores: &Value| scores["loss"].as_f64().unwrap();
+        let merged = loss(&eval(&own));
+        assert!((loss(&beside) - merged).abs() < 1e-5 * merged, "{name}");
     }
     assert!(counts[0] < counts[1] && counts[1] < counts[2], "{counts:?}");
     let bad = w.run(&[

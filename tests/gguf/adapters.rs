@@ -139,5 +139,12 @@ fn what_has_no_place_in_such_a_file_is_refused() {
     let own = adapter::read(&hf("bert_lora")).unwrap();
     let said = error(export_adapter(&bert, &own, &folder.path().join("out.gguf")));
     assert!(said.contains("llama.cpp has no adapters for"), "{said}");
+    let dora = adapter::read(&hf("llama_dora")).unwrap();
+    let said = error(export_adapter(
+        &base,
+        &dora,
+        &folder.path().join("out.gguf"),
+    ));
+    assert!(said.contains("DoRA") && said.contains("merge it"), "{said}");
     assert!(!out.exists());
 }

@@ -7,6 +7,7 @@ mod common;
 
 mod adapters;
 mod blocks;
+mod converted;
 mod models;
 mod refused;
 mod support;

@@ -16,11 +16,12 @@ use serde_json::{Value, json as value};
 
 use super::support::*;
 
-const PAIRS: [(&str, &str); 4] = [
+const PAIRS: [(&str, &str); 5] = [
     ("bert_classifier", "bert_lora"),
     ("gpt2_lm", "gpt2_lora"),
     ("distilbert_classifier", "distilbert_lora"),
     ("roberta_classifier", "roberta_lora"),
+    ("llama_lm", "llama_dora"),
 ];
 
 fn opened(base: &str, lora: &str) -> (Checkpoint, Adapter) {
@@ -63,6 +64,7 @@ fn what_peft_wrote_is_written_again_to_the_byte() {
         }
         for key in [
             "use_rslora",
+            "use_dora",
             "rank_pattern",
             "alpha_pattern",
             "modules_to_save",
@@ -134,6 +136,7 @@ fn a_merge_computes_exactly_in_either_layout() {
             },
             a: array(&[2, 3], &[1.0, 2.0, 3.0, -1.0, 0.0, 4.0]),
             b: array(&[2, 2], &[2.0, 4.0, -6.0, 8.0]),
+            magnitude: None,
         };
         let (shape, base, expected) = match fan_in_fan_out {
             false => (
@@ -206,6 +209,8 @@ fn every_tensor_needs_a_place_and_every_place_its_tensor() {
         unfit(base, |t| get(t, QUERY).shape = vec![4, 8], same),
         &[QUERY, "has shape [4, 8], expected [2, 16]", another],
     );
+    let nan = |t: &mut Tensors| get(t, QUERY).bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
+    says(unfit(base, nan, same), &[QUERY, "holds NaN", "diverged"]);
     says(
         unfit(base, kept, |c| c["r"] = 3.into()),
         &["has shape [2, 16], expected [3, 16]"],
@@ -289,6 +294,7 @@ fn invented<'a>(config: &AdapterConfig, model: &Layout, whole: &[&str]) -> Weigh
             .map(|target| Update {
                 a: zeros(&[target.rank, target.linear.inputs]),
                 b: zeros(&[target.linear.outputs, target.rank]),
+                magnitude: (config.use_dora).then(|| zeros(&[target.linear.outputs])),
                 target,
             })
             .collect(),

@@ -65,4 +65,16 @@ fn what_adapters_hold_whole_is_not_added_up() {
         assert!(error.contains("whole"), "{error}");
     }
     assert!(merge_all(&base, &own, 1.0, &[]).is_ok());
+    // Nor is what has lengths, which are of the whole.
+    let base = open(&fixture("llama_lm")).unwrap();
+    let [dora, lora] =
+        ["llama_dora", "llama_lora"].map(|name| adapter::read(&fixture(name)).unwrap());
+    for (first, weight, others) in [
+        (&dora, 0.5, vec![]),
+        (&dora, 1.0, vec![(&lora, 1.0)]),
+        (&lora, 1.0, vec![(&dora, 1.0)]),
+    ] {
+        let error = merge_all(&base, first, weight, &others).err().unwrap();
+        assert!(error.to_string().contains("DoRA"), "{error}");
+    }
 }

@@ -172,7 +172,7 @@ fn configurations_that_cannot_be_are_refused() {
             value!({"lora_dropout": 1.0}),
             "has lora_dropout = 1; expected",
         ),
-        (value!({"use_dora": true}), "asks for 'use_dora'"),
+        (value!({"use_qalora": true}), "asks for 'use_qalora'"),
         (
             value!({"trainable_token_indices": [1]}),
             "asks for 'trainable_token_indices'",

@@ -8,6 +8,7 @@ mod common;
 mod reference;
 
 mod attention;
+mod dora;
 mod dropout;
 mod elementwise;
 mod forms;

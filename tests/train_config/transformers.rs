@@ -169,6 +169,10 @@ fn a_transformers_mistakes_are_named() {
             "stage.mlm.lora.rows: names some of q, k and v",
         ),
         (
+            "stage.mlm.lora={dora=true, rows=\"qv\"}",
+            "stage.mlm.lora.rows: is not for dora = true",
+        ),
+        (
             "stage.mlm.lora={rank_pattern={a=0}}",
             "stage.mlm.lora.rank_pattern.a: should be at least 1",
         ),

@@ -78,17 +78,43 @@ fn lora_is_pefts() {
     language_model("llama_lora", "llama_lm", &plan);
 }
 
+/// Rows of learned lengths.
+fn weight_decomposed() -> LoraPlan {
+    let update = LoraUpdate {
+        rank: 3,
+        scale: 2.0,
+        dropout: 0.0,
+        part: None,
+    };
+    let layers = ["self_attn.q_proj", "mlp.down_proj"];
+    LoraPlan {
+        dora: true,
+        ..LoraPlan::of(layers.map(|l| format!("model.layers.0.{l}")), &update)
+    }
+}
+
 #[test]
-fn merged_lora_is_pefts() {
-    let v = Vars::new();
-    let _lm = config("llama_lm").language_model(&v).unwrap();
-    let model = Model::new(gpu(), "llama_lora", "llama_lm", &v, &adapted());
-    v.merge().unwrap();
-    let merged = model.fixture.names("merged.");
-    assert_eq!(merged.len(), 7);
-    for name in merged {
-        let param = model.store.get(&name).unwrap();
-        model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
+fn dora_is_pefts() {
+    let (model, _) = language_model("llama_dora", "llama_lm", &weight_decomposed());
+    model.covers_all();
+}
+
+#[test]
+fn merged_adapters_are_pefts() {
+    for (name, plan) in [
+        ("llama_lora", adapted()),
+        ("llama_dora", weight_decomposed()),
+    ] {
+        let v = Vars::new();
+        let _lm = config("llama_lm").language_model(&v).unwrap();
+        let model = Model::new(gpu(), name, "llama_lm", &v, &plan);
+        v.merge().unwrap();
+        let merged = model.fixture.names("merged.");
+        assert_eq!(merged.len(), plan.modules.len());
+        for name in merged {
+            let param = model.store.get(&name).unwrap();
+            model.near(&format!("merged.{name}"), &param, tolerance::MATMUL);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod reference;
 
 mod bert;
+mod beside;
 mod decoders;
 mod distilbert;
 mod encoders;

@@ -63,6 +63,7 @@ impl Model {
             assert_eq!(source.0.shape(source.1), param.dims(), "{name}");
             param.write(&source.0.f32(source.1)).unwrap();
         }
+        v.measure(|_| false).unwrap();
         let state = StepState::new(&gpu, 1).unwrap();
         Model {
             gpu,

@@ -3,7 +3,7 @@
 //     ask tokens FILE         texts from standard input, each behind its length in bytes and a line break;
 //                             a line of ids for each, without BOS
 //     ask special FILE        the same, special tokens in the texts as what they are
-//     ask greedy FILE N       the same of prompts: N tokens more, the most probable ones; a line of ids for each
+//     ask greedy FILE N [ADAPTER]   the same of prompts: N tokens more, the most probable ones; a line of ids for each
 //     ask quantise TYPE ROW   f32 numbers from standard input, as blocks of ggml's type of that number
 
 #include "ggml.h"
@@ -31,7 +31,7 @@ static void show(const std::vector<llama_token> &ids) {
 int main(int argc, char **argv) {
     const std::string what = argc > 2 ? argv[1] : "";
     const bool only_tokens = what == "tokens" || what == "special";
-    if (!only_tokens && argc != 4) return 2;
+    if (!only_tokens && argc != 4 && !(what == "greedy" && argc == 5)) return 2;
     if (what == "quantise") {
         const std::string in{std::istreambuf_iterator<char>(std::cin), {}};
         const auto type = static_cast<ggml_type>(std::atoi(argv[2]));
@@ -51,6 +51,11 @@ int main(int argc, char **argv) {
         std::fprintf(stderr, "llama.cpp does not open %s\n", argv[2]);
         return 1;
     }
+    llama_adapter_lora *adapter = argc == 5 ? llama_adapter_lora_init(model, argv[4]) : nullptr;
+    if (argc == 5 && !adapter) {
+        std::fprintf(stderr, "llama.cpp does not open %s\n", argv[4]);
+        return 1;
+    }
     const llama_vocab *vocab = llama_model_get_vocab(model);
     std::string line;
     while (std::getline(std::cin, line)) {
@@ -63,9 +68,13 @@ int main(int argc, char **argv) {
         std::vector<llama_token> ids = tokens(vocab, text, true), all = ids;
         llama_context_params context_options = llama_context_default_params();
         context_options.n_ctx = 512;
+        // Else it keeps what it has read in f16.
+        context_options.type_k = context_options.type_v = GGML_TYPE_F32;
         // More threads than free cores wait for each other, busily.
         context_options.n_threads = context_options.n_threads_batch = 1;
         llama_context *context = llama_init_from_model(model, context_options);
+        float scale = 1;
+        if (adapter && llama_set_adapters_lora(context, &adapter, 1, &scale)) return 1;
         for (int n = std::atoi(argv[3]); n > 0; n--) {
             if (llama_decode(context, llama_batch_get_one(ids.data(), ids.size()))) return 1;
             const float *logits = llama_get_logits_ith(context, -1);

@@ -2,12 +2,15 @@
 """Holds melos to other readers of a GGUF file: its tokens, what it writes on, its blocks.
 
     python3 -m venv VENV && VENV/bin/pip install -r tools/requirements.txt
-    VENV/bin/python tools/check_gguf/check.py MELOS FILE.gguf [--texts FILE] [--lines N] [--llama SOURCE BUILD]
+    VENV/bin/python tools/check_gguf/check.py MELOS FILE.gguf [--texts FILE] [--lines N] [--llama SOURCE BUILD] \
+        [--lora ADAPTER]
 
 MELOS is the program. Compared are
     the ids of the first N lines of --texts and of some odd ones, with transformers' and llama.cpp's;
     the greedy text after a few prompts, with transformers' and, of a file of f32 numbers, with llama.cpp's: of
-    others it rounds what goes into a product as well, which may lead to other words.
+    others it rounds what goes into a product as well, which may lead to other words;
+    with --lora the same with an adapter's folder beside it, which PEFT reads, and which llama.cpp is given as the
+    GGUF file that melos writes of it.
 
 llama.cpp: the source distribution of llama-cpp-python on PyPI has it whole in vendor/llama.cpp (SOURCE). With
 cmake and ninja from PyPI, a C++ compiler and some minutes:
@@ -22,6 +25,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 ODD = [
     " ", "  two  spaces", "\ttab\tand\n\nlines\r\nof all kinds \n", "1 22 333 4444 55555", "a1b22c", "  12  3",
@@ -73,6 +77,7 @@ def main():
     parser.add_argument("--lines", type=int, default=2000)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--only-tokens", action="store_true")
+    parser.add_argument("--lora", type=pathlib.Path)
     parser.add_argument("--llama", nargs=2, type=pathlib.Path, metavar=("SOURCE", "BUILD"))
     args = parser.parse_args()
 
@@ -102,8 +107,9 @@ def main():
         sys.exit(not good)
 
     def written(prompt):
+        beside = ["--lora", args.lora] if args.lora else []
         done = subprocess.run(
-            [args.melos, "generate", args.file, prompt, "--greedy", "--max-tokens", str(args.tokens), "--json"],
+            [args.melos, "generate", args.file, prompt, "--greedy", "--max-tokens", str(args.tokens), "--json", *beside],
             capture_output=True, check=True,
         )
         return json.loads(done.stdout)["text"]
@@ -111,23 +117,33 @@ def main():
     import torch
     ours = [written(prompt) for prompt in PROMPTS]
     model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    what = "greedy text"
+    if args.lora:
+        import peft
+        model, what = peft.PeftModel.from_pretrained(model, args.lora), "greedy text with the adapter"
     theirs = []
     for prompt in PROMPTS:
         ids = tokenizer(prompt, return_tensors="pt").input_ids
         all_ids = model.generate(ids, max_new_tokens=args.tokens, do_sample=False)[0, ids.shape[1]:]
         theirs.append(tokenizer.decode(all_ids, skip_special_tokens=True))
-    good &= compare("greedy text, transformers", ours, theirs, PROMPTS)
+    good &= compare(f"{what}, transformers", ours, theirs, PROMPTS)
     import gguf
     kind = gguf.GGUFReader(args.file).get_field("general.file_type")
     if args.llama and kind is not None and kind.contents() == gguf.LlamaFileType.ALL_F32:
-        found = llama_ids(program, ["greedy", args.file, str(args.tokens)], PROMPTS)
+        with tempfile.TemporaryDirectory() as own:
+            question = ["greedy", args.file, str(args.tokens)]
+            if args.lora:
+                adapter = pathlib.Path(own) / "adapter.gguf"
+                subprocess.run([args.melos, "convert", args.lora, adapter, "--base", args.file], check=True)
+                question.append(adapter)
+            found = llama_ids(program, question, PROMPTS)
         begun = llama_ids(program, ["tokens", args.file], PROMPTS)
         bos = tokenizer.bos_token_id
         theirs = []
         for ids, start in zip(found, begun, strict=True):
             ids = ids[1:] if ids[0] == bos != start[0] else ids
             theirs.append(tokenizer.decode(ids[len(start):], skip_special_tokens=True))
-        good &= compare("greedy text, llama.cpp", ours, theirs, PROMPTS)
+        good &= compare(f"{what}, llama.cpp", ours, theirs, PROMPTS)
     sys.exit(not good)
 
 

@@ -1,5 +1,7 @@
 //! An adapter merged into its base model, as PEFT's `merge_and_unload`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{ADAPTER_CONFIG, Adapter, Update, Weights};
@@ -12,12 +14,18 @@ use crate::hub::report::LoadReport;
 use crate::hub::save::Model;
 use crate::ops::WeightLayout;
 
-/// W + scale·B·A of one layer in the base's own layout, computed in f64 and rounded once.
+/// W + scale·B·A of one layer in the base's own layout, its rows brought to the update's lengths where it has
+/// some; computed in f64 and rounded once.
 pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
     let linear = update.target.linear;
     let (inputs, outputs) = (linear.inputs, linear.outputs);
     let (a, b) = (update.a.values(), update.b.values());
     let mut weight = base.values().into_owned();
+    let lengths = update.magnitude.as_ref().map(Array::values);
+    let at = |o: usize, i: usize| match linear.layout {
+        WeightLayout::InOut => i * outputs + o,
+        WeightLayout::OutIn => o * inputs + i,
+    };
     let mut row = vec![0f64; inputs];
     for (o, factors) in b.chunks(update.target.rank).enumerate() {
         row.fill(0.0);
@@ -26,12 +34,15 @@ pub fn merged_weight(base: &Array, update: &Update) -> Vec<f32> {
                 *sum += f64::from(*factor) * f64::from(*x);
             }
         }
-        for (i, sum) in row.iter().enumerate() {
-            let at = match linear.layout {
-                WeightLayout::InOut => i * outputs + o,
-                WeightLayout::OutIn => o * inputs + i,
-            };
-            weight[at] = (f64::from(weight[at]) + update.target.scale * sum) as f32;
+        for (i, sum) in row.iter_mut().enumerate() {
+            *sum = f64::from(weight[at(o, i)]) + update.target.scale * *sum;
+        }
+        let factor = lengths.as_ref().map(|lengths| {
+            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            f64::from(lengths[o]) / length.max(f64::MIN_POSITIVE)
+        });
+        for (i, x) in row.iter().enumerate() {
+            weight[at(o, i)] = (x * factor.unwrap_or(1.0)) as f32;
         }
     }
     weight
@@ -112,76 +123,105 @@ pub fn merge<'a>(base: &'a Checkpoint, adapter: &'a Adapter) -> Result<(Model<'a
     merge_all(base, adapter, 1.0, &[])
 }
 
+/// Adapters of one base, placed on it together and not merged.
+#[derive(Debug)]
+pub struct Stack<'a> {
+    /// As of [`Adapted`].
+    pub config: Value,
+    /// As of [`Adapted`].
+    pub layout: Layout,
+    /// What each adapter adds, its scale times the adapter's weight.
+    pub updates: Vec<Vec<Update<'a>>>,
+    /// Tensors that take the place of the base's, by canonical name.
+    pub whole: BTreeMap<String, Array<'a>>,
+    /// As of [`Adapted`].
+    pub report: LoadReport,
+}
+
+/// Places an adapter and others on their base, each with what it counts.
+///
+/// # Errors
+/// As [`adapt`]; [`Error::Folder`] for what there is no weighted sum of: tensors that an adapter holds whole, and
+/// lengths of rows.
+pub fn stack<'a>(
+    base: &Checkpoint,
+    (first, weight): (&'a Adapter, f64),
+    others: &[(&'a Adapter, f64)],
+) -> Result<Stack<'a>> {
+    let alone = others.is_empty() && weight == 1.0;
+    let weighed = |of: &Adapter, weights: &mut Weights<'a>, weight: f64| {
+        if !alone && of.config.use_dora {
+            let problem = "gives the rows of weights their lengths (DoRA), which cannot be weighed or added to; \
+                           take this adapter alone";
+            return Err(Error::folder(&of.path, problem));
+        }
+        if let Some(name) = weights.whole.keys().next().filter(|_| !alone) {
+            let problem = format!(
+                "holds '{name}' whole, which cannot be weighed or added to; take this adapter alone"
+            );
+            return Err(Error::folder(&of.path, problem));
+        }
+        let mut updates = std::mem::take(&mut weights.updates);
+        updates.iter_mut().for_each(|u| u.target.scale *= weight);
+        Ok(updates)
+    };
+    let Adapted {
+        config,
+        layout,
+        mut weights,
+        report,
+    } = adapt(base, first)?;
+    let mut updates = vec![weighed(first, &mut weights, weight)?];
+    for (other, weight) in others {
+        let mut own = adapt(base, other)?;
+        if own.layout.architecture != layout.architecture {
+            let (a, b) = (own.layout.architecture.name(), layout.architecture.name());
+            let problem = format!("makes a {a} of the base, and another adapter a {b}");
+            return Err(Error::folder(&other.path, problem));
+        }
+        updates.push(weighed(other, &mut own.weights, *weight)?);
+    }
+    Ok(Stack {
+        config,
+        layout,
+        updates,
+        whole: weights.whole,
+        report,
+    })
+}
+
 /// The base model with an adapter and others in it: W + Σ weight·scale·B·A. (PEFT's `add_weighted_adapter`
 /// without any decomposition.)
 ///
 /// # Errors
-/// As [`adapt`]; [`Error::Folder`] for tensors that an adapter holds whole, of which there is no weighted sum.
+/// As [`stack`].
 pub fn merge_all<'a>(
     base: &'a Checkpoint,
     adapter: &'a Adapter,
     weight: f64,
     others: &[(&'a Adapter, f64)],
 ) -> Result<(Model<'a>, LoadReport)> {
-    let Adapted {
-        config,
-        layout,
-        weights,
-        report,
-    } = adapt(base, adapter)?;
-    let mut updates: Vec<(Update<'a>, f64)> = Vec::new();
-    let alone = others.is_empty() && weight == 1.0;
-    let mut add = |of: &Adapter, weights: Vec<Update<'a>>, whole: Option<&String>, weight: f64| {
-        if let Some(name) = whole.filter(|_| !alone) {
-            let problem = format!(
-                "holds '{name}' whole, which cannot be weighed or added to; merge this adapter alone"
-            );
-            return Err(Error::folder(&of.path, problem));
-        }
-        updates.extend(weights.into_iter().map(|update| (update, weight)));
-        Ok(())
-    };
-    add(
-        adapter,
-        weights.updates,
-        weights.whole.keys().next(),
-        weight,
-    )?;
-    for (other, weight) in others {
-        let own = adapt(base, other)?;
-        if own.layout.architecture != layout.architecture {
-            let (a, b) = (own.layout.architecture.name(), layout.architecture.name());
-            let problem = format!("makes a {a} of the base, and another adapter a {b}");
-            return Err(Error::folder(&other.path, problem));
-        }
-        add(
-            other,
-            own.weights.updates,
-            own.weights.whole.keys().next(),
-            *weight,
-        )?;
-    }
-    let mut tensors = weights.whole;
-    for (name, _) in &layout.tensors {
+    let stack = stack(base, (adapter, weight), others)?;
+    let mut tensors = stack.whole;
+    for (name, _) in &stack.layout.tensors {
         if !tensors.contains_key(name) {
             tensors.insert(name.clone(), base.array(name)?);
         }
     }
-    for (mut update, weight) in updates {
-        update.target.scale *= weight;
+    for update in stack.updates.iter().flatten() {
         if let Some(array) = tensors.get_mut(&format!("{}.weight", update.target.module))
-            && let Some(merged) = Array::new(array.shape(), merged_weight(array, &update))
+            && let Some(merged) = Array::new(array.shape(), merged_weight(array, update))
         {
             *array = merged;
         }
     }
     let model = Model {
-        architecture: layout.architecture,
-        config,
+        architecture: stack.layout.architecture,
+        config: stack.config,
         tensors,
         companions: base.companions()?,
     };
-    Ok((model, report))
+    Ok((model, stack.report))
 }
 
 /// The class that PEFT's task types mean, for the base's family; without one, what PEFT notes

@@ -3,13 +3,15 @@
 //! ```text
 //! base_model.model.MODULE.lora_A.weight   (R, inputs)
 //! base_model.model.MODULE.lora_B.weight   (outputs, R)
+//! base_model.model.MODULE.lora_magnitude_vector   (outputs), with DoRA
 //! base_model.model.MODULE.weight, .bias   of modules_to_save, and biases that were trained
 //! ```
-//! The adapted weight is W + s·B·A, s = alpha / R. PEFT warns of tensors that it cannot place; here
+//! The adapted weight is W + s·B·A, s = alpha / R, with DoRA its rows brought to the lengths of the vector. PEFT warns of tensors that it cannot place; here
 //! every one must have its place, and every place its tensor.
 
 mod config;
 mod labels;
+mod matcher;
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig, Bias, MOST_RANK, Target, Targets};
 pub use labels::{AdapterLabels, LABELS};
-pub use merge::{Adapted, adapt, merge, merge_all, merged_weight};
+pub use merge::{Adapted, Stack, adapt, merge, merge_all, merged_weight, stack};
 
 use serde_json::json;
 
@@ -33,6 +35,9 @@ use crate::ops::WeightLayout;
 /// The file with an adapter's tensors.
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
+const LORA_A: &str = "lora_A.weight";
+const LORA_B: &str = "lora_B.weight";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
 /// An opened adapter.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub struct Adapter {
     file: TensorFile,
 }
 
-/// What one layer gains: its weight is W + scale·B·A.
+/// What one layer gains: its weight is W + scale·B·A, or that with rows of given lengths.
 #[derive(Debug, Clone)]
 pub struct Update<'a> {
     /// The layer.
@@ -55,6 +60,17 @@ pub struct Update<'a> {
     pub a: Array<'a>,
     /// (outputs, R)
     pub b: Array<'a>,
+    /// (outputs): the lengths of the rows, with DoRA.
+    pub magnitude: Option<Array<'a>>,
+}
+
+impl Update<'_> {
+    /// Its arrays, and what each is called behind the layer's name.
+    fn arrays(&self) -> impl Iterator<Item = (&'static str, &Array<'_>)> {
+        let pair = [(LORA_A, &self.a), (LORA_B, &self.b)];
+        pair.into_iter()
+            .chain(self.magnitude.iter().map(|m| (MAGNITUDE, m)))
+    }
 }
 
 /// An adapter's weights, placed in a model.
@@ -95,8 +111,9 @@ pub fn read(folder: &Path) -> Result<Adapter> {
 impl Weights<'_> {
     /// Numbers in them: what is trained.
     pub fn elements(&self) -> usize {
-        let updates = self.updates.iter().map(|u| u.a.elements() + u.b.elements());
-        updates.sum::<usize>() + self.whole.values().map(Array::elements).sum::<usize>()
+        let updates = self.updates.iter().flat_map(Update::arrays);
+        updates.map(|(_, array)| array.elements()).sum::<usize>()
+            + self.whole.values().map(Array::elements).sum::<usize>()
     }
 }
 
@@ -190,17 +207,31 @@ impl Adapter {
                     ),
                 ));
             }
-            Ok(array)
+            match array.first_not_finite() {
+                None => Ok(array),
+                Some(wrong) => Err(bad(
+                    &stored,
+                    format!(
+                        "holds {wrong}, with which nothing can be computed; copy the adapter again, or take one \
+                         from before its training diverged"
+                    ),
+                )),
+            }
         };
         let mut weights = Weights {
             tied,
             ..Weights::default()
         };
         for target in targets {
-            let name = |part: &str| format!("{}.lora_{part}.weight", target.module);
-            let a = take(&name("A"), &[target.rank, target.linear.inputs])?;
-            let b = take(&name("B"), &[target.linear.outputs, target.rank])?;
-            weights.updates.push(Update { target, a, b });
+            let name = |part: &str| format!("{}.{part}", target.module);
+            let outputs = target.linear.outputs;
+            let lengths = || take(&name(MAGNITUDE), &[outputs]);
+            weights.updates.push(Update {
+                magnitude: (self.config.use_dora.then(lengths)).transpose()?,
+                a: take(&name(LORA_A), &[target.rank, target.linear.inputs])?,
+                b: take(&name(LORA_B), &[outputs, target.rank])?,
+                target,
+            });
         }
         for name in expected {
             let shape = model.shape(&name).unwrap_or_default();
@@ -332,8 +363,21 @@ pub fn write(
     }
 
     let mut tensors: Vec<(String, &Array)> = Vec::new();
-    for Update { target, a, b } in &weights.updates {
+    for update in &weights.updates {
+        let Update {
+            target,
+            a,
+            b,
+            magnitude,
+        } = update;
         let linear = target.linear;
+        let lengths = magnitude.as_ref().map(|m| m.shape().to_vec());
+        if lengths != config.use_dora.then(|| vec![linear.outputs]) {
+            return Err(bad(format!(
+                "asks for lengths of {} rows in '{}' with use_dora, and for none without",
+                linear.outputs, target.module
+            )));
+        }
         if a.shape() != [target.rank, linear.inputs] || b.shape() != [linear.outputs, target.rank] {
             return Err(bad(format!(
                 "asks for rank {} in '{}', A has shape {:?} and B {:?}",
@@ -344,8 +388,8 @@ pub fn write(
             )));
         }
         let module = family.spelled(&target.module, bare, false);
-        tensors.push((format!("{PREFIX}{module}.lora_A.weight"), a));
-        tensors.push((format!("{PREFIX}{module}.lora_B.weight"), b));
+        let arrays = update.arrays();
+        tensors.extend(arrays.map(|(part, array)| (format!("{PREFIX}{module}.{part}"), array)));
     }
     for (copy, original) in config.copies(model, |name| whole.contains(&name.to_string())) {
         let array = (weights.tied.get(original))

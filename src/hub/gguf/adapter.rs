@@ -83,6 +83,13 @@ pub fn export_adapter(base: &Checkpoint, adapter: &Adapter, out: &Path) -> Resul
         )
     };
     let weights = adapt(base, adapter)?.weights;
+    if adapter.config.use_dora {
+        return Err(bad(
+            "it gives the rows of weights their lengths (DoRA), which llama.cpp's adapters do not have; merge it \
+             into its base"
+                .into(),
+        ));
+    }
     if let Some(whole) = weights.whole.keys().chain(weights.tied.keys()).next() {
         return Err(bad(format!(
             "it holds '{whole}' whole, and llama.cpp's adapters have updates of low rank alone; merge it into \
@@ -107,7 +114,7 @@ pub fn export_adapter(base: &Checkpoint, adapter: &Adapter, out: &Path) -> Resul
         .map(|(key, value)| (key.to_string(), value))
         .collect();
     let (mut heads, mut data) = (Vec::new(), Vec::new());
-    for Update { target, a, b } in &weights.updates {
+    for Update { target, a, b, .. } in &weights.updates {
         let weight = format!("{}.weight", target.module);
         let place = names.stored(&weight);
         let (stored, placed) = place.ok_or_else(|| bad(format!("'{weight}' has no name there")))?;
@@ -237,7 +244,12 @@ pub fn import_adapter(base: &Checkpoint, path: &Path, out: &Path) -> Result<()> 
                 "has one of lora_a and lora_b; copy it again",
             ));
         };
-        weights.updates.push(Update { target, a, b });
+        weights.updates.push(Update {
+            target,
+            a,
+            b,
+            magnitude: None,
+        });
     }
     adapter::save(out, &config, &layout, &weights)
 }

@@ -105,7 +105,12 @@ impl Judge for Dpo {
             .floats("shares", counts.iter().map(share).collect())
     }
 
-    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (model, tokens) = (able(network.as_causal_lm(), Self::NAME)?, feed.tokens()?);
         let entropies = rows::entropies(tape, model, &tokens, feed.targets("targets")?.0)?;
         // What is said more often than before has a smaller entropy.
@@ -114,13 +119,14 @@ impl Judge for Dpo {
         let moved = ops::mul(tape, &moved, &rows::column(feed, "shares")?)?;
         let margin = ops::scale(tape, &rows::difference(tape, &moved)?, -1.0)?;
         let (goals, weights) = feed.targets("goals")?;
-        match self.loss {
+        let loss = match self.loss {
             DpoLoss::Sigmoid => {
                 let z = ops::scale(tape, &margin, self.beta)?;
                 ops::binary_cross_entropy(tape, &z, goals, weights)
             }
             DpoLoss::Ipo => ops::squared_error(tape, &margin, goals, weights),
-        }
+        };
+        Ok((loss?, vec![entropies]))
     }
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {

@@ -135,7 +135,12 @@ impl Judge for Kto {
             .floats("means", means)
     }
 
-    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let [own, others] = self.entropies(tape, network, feed)?;
         // How far the model has moved on the whole, at least 0, and nothing that is learned from.
         let apart = Tape::inference(tape.gpu());
@@ -151,7 +156,8 @@ impl Judge for Kto {
         let cost = ops::unary(tape, &cost, Unary::Sigmoid)?;
         let weights = feed.targets("worth")?.1;
         let weights = weights.reshaped([weights.len(), 1])?;
-        ops::sum_all(tape, &ops::mul(tape, &cost, &weights)?)
+        let loss = ops::sum_all(tape, &ops::mul(tape, &cost, &weights)?)?;
+        Ok((loss, vec![own, others]))
     }
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Batches, Named};
 use super::coverage::{Coverage, Read};
-use super::criterion::{Criterion, Purpose, Setup, Tally, ToCome};
+use super::criterion::{Criterion, OfBatch, Purpose, Setup, Tally, ToCome};
 use super::evidence::{Asked, Evidence, Preferred};
 use super::feed::{Feed, Pass, Passes};
 use super::scores::Scores;
@@ -39,7 +39,9 @@ use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::Head;
 use crate::models::{Network, Reading};
-use crate::tensor::{Tape, Tensor};
+use crate::ops;
+use crate::tensor::{DType, Tape, Tensor};
+use crate::text::batch::NO_DOC;
 use crate::text::chat::{
     ChatDocuments, Kind, PreferenceBatch, PreferenceBatches, PreferenceOptions, Second, is_left,
 };
@@ -92,8 +94,13 @@ trait Judge: fmt::Debug + Clone + PartialEq + Serialize + Send + Sync + 'static 
     /// The arrays of a batch.
     fn arrays(&self, made: PreferenceBatch, known: &Known) -> Batch;
 
-    /// The loss of a batch, as (1).
-    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor>;
+    /// The loss of a batch, as (1), and what [`outputs`](Self::outputs) gives of it.
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)>;
 
     /// What rewards follow from: (B), or (2·B) of the better and of the worse answers.
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>>;
@@ -249,6 +256,12 @@ impl<J: Judge> Preference<J> {
         }
     }
 
+    /// The scores of documents by what was said of them.
+    fn scores(&self, said: &[(u32, Vec<f64>)]) -> Result<Scores> {
+        let judged = self.judge.judged(said, &self.known);
+        Scores::of(Evidence::preferences(&judged), &[])
+    }
+
     fn is_left(&self, doc: u32) -> bool {
         let options = self.options(Purpose::Scoring);
         is_left(&self.setup.documents, &self.known.chats, doc, &options)
@@ -346,7 +359,7 @@ impl<J: Judge> Criterion for Preference<J> {
                     })
                 })?;
                 pass.feed.write(&batch, std::slice::from_ref(&batch))?;
-                for (doc, numbers) in numbers(&batch, pass.run(gpu)?)? {
+                for (doc, numbers) in numbers(&batch.docs, &values(pass.run(gpu)?)?) {
                     reference.set(doc, &numbers);
                 }
                 if written.elapsed() >= WRITE_EVERY {
@@ -359,7 +372,25 @@ impl<J: Judge> Criterion for Preference<J> {
     }
 
     fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
-        self.judge.loss(tape, network, feed)
+        Ok(self.judge.learn(tape, network, feed)?.0)
+    }
+
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let (loss, said) = self.judge.learn(tape, network, feed)?;
+        let apart = Tape::inference(tape.gpu());
+        let said = said.iter().map(|t| ops::cast(&apart, t, DType::F32));
+        Ok((loss, said.collect::<Result<_>>()?))
+    }
+
+    fn told(&self, step: &[OfBatch]) -> Result<Option<Scores>> {
+        let of = |(docs, values): &OfBatch| numbers(docs, values);
+        let said: Vec<(u32, Vec<f64>)> = step.iter().flat_map(of).collect();
+        self.scores(&said).map(Some)
     }
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {
@@ -374,17 +405,22 @@ impl<J: Judge> Criterion for Preference<J> {
     }
 }
 
+/// What a pass has given; waits for it.
+fn values(outputs: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+    outputs.iter().map(Tensor::to_vec).collect()
+}
+
 /// The numbers of each document of a batch.
-fn numbers(batch: &Batch, outputs: &[Tensor]) -> Result<Vec<(u32, Vec<f64>)>> {
-    let values: Vec<Vec<f32>> = outputs.iter().map(Tensor::to_vec).collect::<Result<_>>()?;
-    let rows = batch.docs.len();
-    let of = |(row, doc)| {
+fn numbers(docs: &[u32], values: &[Vec<f32>]) -> Vec<(u32, Vec<f64>)> {
+    let rows = docs.len();
+    let of = |(row, doc): (usize, &u32)| {
         // Of both rows, where there is a number for each.
         let own = |values: &'_ Vec<f32>| values.iter().skip(row).step_by(rows).copied().collect();
         let each = values.iter().flat_map(|values| -> Vec<f32> { own(values) });
-        (doc, each.map(f64::from).collect())
+        (*doc, each.map(f64::from).collect())
     };
-    Ok(batch.documents().map(of).collect())
+    let there = docs.iter().enumerate().filter(|(_, doc)| **doc != NO_DOC);
+    there.map(of).collect()
 }
 
 /// What a model said of documents.
@@ -395,13 +431,12 @@ struct Judged<'a, J> {
 
 impl<J: Judge> Tally for Judged<'_, J> {
     fn add(&mut self, batch: &Batch, outputs: &[Tensor]) -> Result<()> {
-        self.said.extend(numbers(batch, outputs)?);
+        self.said.extend(numbers(&batch.docs, &values(outputs)?));
         Ok(())
     }
 
     fn scores(&self) -> Result<Scores> {
-        let judged = self.of.judge.judged(&self.said, &self.of.known);
-        Scores::of(Evidence::preferences(&judged), &[])
+        self.of.scores(&self.said)
     }
 }
 

@@ -82,7 +82,12 @@ impl Judge for Orpo {
             .floats("means", means)
     }
 
-    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (losses, means) = means(tape, network, feed)?;
         // ln(1 − p)
         let p = ops::unary(tape, &means, Unary::Exp)?;
@@ -97,7 +102,9 @@ impl Judge for Orpo {
         let preference = ops::binary_cross_entropy(tape, &ratio, goals, weights)?;
         let text = ops::mul(tape, &losses, feed.targets("targets")?.1)?;
         let text = ops::sum_all(tape, &text)?;
-        ops::add(tape, &text, &ops::scale(tape, &preference, self.beta)?)
+        let loss = ops::add(tape, &text, &ops::scale(tape, &preference, self.beta)?)?;
+        let all = rows::sums(&Tape::inference(tape.gpu()), &losses, &feed.tokens()?)?;
+        Ok((loss, vec![means, all]))
     }
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {

@@ -76,12 +76,18 @@ impl Judge for Reward {
             .targets("goals", preferences)
     }
 
-    fn loss(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Tensor> {
+    fn learn(
+        &self,
+        tape: &Tape,
+        network: &dyn Network,
+        feed: &Feed,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let model = able(network.as_classifier(), Self::NAME)?;
         let rewards = model.logits(tape, &feed.tokens()?)?;
         let margin = rows::difference(tape, &rewards)?;
         let (goals, weights) = feed.targets("goals")?;
-        ops::binary_cross_entropy(tape, &margin, goals, weights)
+        let loss = ops::binary_cross_entropy(tape, &margin, goals, weights)?;
+        Ok((loss, vec![rewards]))
     }
 
     fn outputs(&self, tape: &Tape, network: &dyn Network, feed: &Feed) -> Result<Vec<Tensor>> {

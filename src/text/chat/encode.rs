@@ -226,6 +226,13 @@ fn of_prefixes(
         let after = [Some(after.as_str()), shorter].into_iter().flatten();
         let mut after = after.filter(|after| text.starts_with(after));
         match after.next() {
+            Some(after) if after == before => {
+                return Err(format!(
+                    "message {}: the chat template ({}) leaves this answer out, so there is nothing of it to learn",
+                    at + 1,
+                    template.origin().display()
+                ));
+            }
             Some(after) if after.starts_with(&before) => {
                 spans.push([before.chars().count(), after.chars().count()]);
             }

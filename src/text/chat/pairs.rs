@@ -83,6 +83,9 @@ pub(super) fn examples(
             let [mut chosen, mut rejected] = answers.map(Answer::messages);
             let same = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b);
             let shared = same.count();
+            if shared == 0 {
+                return Err("'chosen' and 'rejected' begin with other messages; both should begin with what is asked".into());
+            }
             let prompt = chosen.drain(..shared).collect();
             rejected.drain(..shared);
             let rest = [chosen, rejected].map(Answer::Messages);

@@ -74,6 +74,8 @@ pub struct Lora {
     pub alpha_pattern: BTreeMap<String, f64>,
     /// Scale by alpha / √r (Kalajdzievski 2023).
     pub rslora: bool,
+    /// Learn the length of every row of an adapted weight beside B·A (Liu et al. 2024, DoRA).
+    pub dora: bool,
     /// Layers that are trained whole and saved with the adapter; a new head always is.
     pub modules_to_save: Vec<String>,
     /// Biases that are trained along: of no layer, of all, of those that are adapted.
@@ -100,6 +102,7 @@ impl Default for Lora {
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             rslora: false,
+            dora: false,
             modules_to_save: Vec::new(),
             bias: Bias::None,
             init: LoraInit::Uniform,

@@ -106,6 +106,11 @@ fn check_lora(stage: &StageConfig, lora: &Lora) -> Result<()> {
         || at("rows"),
         "names some of q, k and v, as \"qv\"",
     )?;
+    require(
+        !lora.dora || lora.rows.is_none(),
+        || at("rows"),
+        "is not for dora = true, which gives every row of a weight its length",
+    )?;
     for (key, set) in [
         ("freeze", stage.freeze.is_some()),
         ("unfreeze_every", stage.unfreeze_every.is_some()),

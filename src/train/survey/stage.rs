@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::labels::{self, LabelSurvey};
 use super::rows::Raw;
 use crate::error::{Error, Result};
+use crate::models::Beside;
 use crate::models::Reading;
 use crate::objectives::batch;
 use crate::objectives::coverage::Coverage;
@@ -125,7 +126,7 @@ pub fn survey(
     };
     let vocabulary = data.tokenizer.vocabulary();
     let init = first_init(config, stage)?;
-    let mut source = open_source(init.as_deref(), None, stage)?;
+    let mut source = open_source(init.as_deref(), Beside::default(), stage)?;
     let mut model = choose(config, stage, source.as_ref(), vocabulary)?;
     vocabulary.fits(model.vocab_size())?;
     let all = units(config);

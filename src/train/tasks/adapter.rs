@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Bias, Target, Targets, Update, Weights};
 use crate::hub::{Array, Layout};
-use crate::nn::{LoraPlan, LoraUpdate};
+use crate::nn::{LoraPlan, LoraUpdate, magnitude_of};
 use crate::train::config::{Lora, LoraInit};
 use crate::train::state::TensorMap;
 
@@ -42,6 +42,7 @@ impl Adapter {
             },
             modules_to_save: (!whole.is_empty()).then_some(whole),
             use_rslora: lora.rslora,
+            use_dora: lora.dora,
             rank_pattern: pattern(&lora.rank_pattern),
             alpha_pattern: pattern(&lora.alpha_pattern),
             bias: lora.bias,
@@ -185,7 +186,17 @@ impl Adapter {
             };
             let a = array(module, &[target.rank, inputs], a)?;
             let b = array(module, &[outputs, target.rank], b)?;
-            weights.updates.push(Update { target, a, b });
+            let lengths = || {
+                let lengths = read(&magnitude_of(module))?.1;
+                array(module, &[outputs], lengths)
+            };
+            let magnitude = (self.config.use_dora.then(lengths)).transpose()?;
+            weights.updates.push(Update {
+                target,
+                a,
+                b,
+                magnitude,
+            });
         }
         for (name, _) in &layout.tensors {
             if self.config.saves_whole(module_of(name)) || self.plan.biases.contains(name) {
@@ -237,7 +248,10 @@ fn plan(
     targets: &[Target],
     parts: &[(String, usize)],
 ) -> LoraPlan {
-    let mut plan = LoraPlan::default();
+    let mut plan = LoraPlan {
+        dora: config.use_dora,
+        ..LoraPlan::default()
+    };
     for target in targets {
         let third = target.linear.outputs / 3;
         let update = |part| LoraUpdate {

@@ -116,24 +116,26 @@ impl Engine {
         Ok(true)
     }
 
-    /// Records the passes of a micro-batch: forward and backward.
+    /// Records the passes of a micro-batch: forward and backward. What `learn` gives beside the loss is what the
+    /// pass gives.
     pub fn record(
         &self,
         feed: Feed,
-        loss: impl FnOnce(&Tape, &Feed) -> Result<Tensor>,
+        learn: impl FnOnce(&Tape, &Feed) -> Result<(Tensor, Vec<Tensor>)>,
     ) -> Result<Pass> {
-        let (recording, ()) = self.gpu.record(|| {
+        let (recording, said) = self.gpu.record(|| {
             let (state, scale) = (self.step_state.tensor(), self.optimizer.loss_scale());
             let tape = match self.options.precision {
                 Precision::F32 => Tape::training(&self.gpu, state),
                 Precision::F16 => Tape::mixed(&self.gpu, state, scale.tensor())?,
             };
-            let loss = loss(&tape, &feed)?;
+            let (loss, said) = learn(&tape, &feed)?;
             tape.backward(&loss)?;
-            axpy(&self.loss, &loss, 1.0, None, true)
+            axpy(&self.loss, &loss, 1.0, None, true)?;
+            Ok(said)
         })?;
         log::debug!("recorded a pass of {} commands", recording.len());
-        Ok(Pass::recorded(feed, recording))
+        Ok(Pass::recorded(feed, recording, said))
     }
 
     /// Runs micro-batch number `micro` of a step, from 0.

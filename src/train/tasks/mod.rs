@@ -7,6 +7,7 @@ mod data;
 mod engine;
 mod lesson;
 mod objective;
+mod said;
 mod start;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use super::task::{Task, TaskRequest};
 use crate::device::{AdapterChoice, Gpu};
 use crate::error::{Error, Result};
 use crate::hub::Head;
-use crate::models::Labels as ModelLabels;
+use crate::models::{Beside, Labels as ModelLabels};
 use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
 pub(super) use data::{Data, Parts, Texts};
@@ -78,7 +79,7 @@ impl TaskFactory {
         let size = estimate(
             request.config,
             request.stage,
-            (request.init.as_deref(), request.base),
+            (request.init.as_deref(), request.beside),
             sizes,
         )?;
         size.check(
@@ -153,16 +154,16 @@ fn make(
     ObjectiveTask::new(started, lesson, companions, request, size)
 }
 
-/// The size of a stage that starts from the folder `init` (and, for an adapter, its base), or from
+/// The size of a stage that starts from the folder `init` and what belongs to it beside, or from
 /// nothing.
 fn estimate(
     config: &RunConfig,
     stage: &StageConfig,
-    (init, base): (Option<&Path>, Option<&Path>),
+    (init, beside): (Option<&Path>, Beside<'_>),
     data: DataSizes,
 ) -> Result<Estimate> {
     let vocabulary = Vocabulary::new(data.vocabulary.max(1), Roles::default(), &[], &[], "");
-    let source = start::open_source(init, base, stage)?;
+    let source = start::open_source(init, beside, stage)?;
     let mut sizes = start::choose(config, stage, source.as_ref(), &vocabulary)?;
     if stage.objective.needs_labels() {
         let problem = stage.objective.problem();
@@ -203,7 +204,7 @@ fn estimate(
 /// Those of the folder that it starts from; [`Error::ConfigValue`] for what does not fit its model.
 pub fn planned(config: &RunConfig, stage: &StageConfig, data: DataSizes) -> Result<Estimate> {
     let init = first_init(config, stage)?;
-    estimate(config, stage, (init.as_deref(), None), data)
+    estimate(config, stage, (init.as_deref(), Beside::default()), data)
 }
 
 /// The model folder that a stage starts from, when earlier stages have left no models yet: that of

@@ -10,6 +10,7 @@ use super::ahead::Ahead;
 use super::data::Parts;
 use super::engine::Engine;
 use super::lesson::Lesson;
+use super::said::Said;
 use super::start::Started;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
@@ -22,8 +23,8 @@ use crate::objectives::metrics::Metric;
 use crate::objectives::scores::Scores;
 use crate::train::estimate::Estimate;
 use crate::train::state::TensorMap;
+use crate::train::task::total_steps;
 use crate::train::task::{ModelFiles, Split, StepContext, StepInfo, Task, TaskInfo, TaskRequest};
-use crate::train::trainer::total_steps;
 
 /// An objective in training.
 pub(super) struct ObjectiveTask {
@@ -38,6 +39,7 @@ pub(super) struct ObjectiveTask {
     /// What was known of it at the start.
     info: TaskInfo,
     passes: Passes,
+    said: Said,
     scorer: Scorer,
     /// By what scores are judged, where the stage says.
     metric: Option<&'static Metric>,
@@ -125,6 +127,7 @@ impl ObjectiveTask {
             parts,
             info,
             passes: Passes::default(),
+            said: Said::default(),
             scorer: Scorer::default(),
             metric: stage.metric,
             files: Files {
@@ -154,10 +157,11 @@ impl Task for ObjectiveTask {
                 recorded = true;
                 let feed = Feed::new(&self.engine.gpu, batch, self.carried.clone())?;
                 self.engine
-                    .record(feed, |tape, feed| criterion.loss(tape, network, feed))
+                    .record(feed, |tape, feed| criterion.learn(tape, network, feed))
             })?;
             pass.feed.write(batch, &batches)?;
             self.engine.train(cx, micro, &pass.recording)?;
+            self.said.ask(cx.step, &batch.docs, &pass.results)?;
         }
         self.engine.update(cx)?;
         Ok(StepInfo {
@@ -167,11 +171,19 @@ impl Task for ObjectiveTask {
     }
 
     fn poll_losses(&mut self) -> Result<Vec<(u64, f32)>> {
-        self.engine.poll()
+        let losses = self.engine.poll()?;
+        self.said.take_in(&losses, &*self.criterion)?;
+        Ok(losses)
     }
 
     fn drain(&mut self) -> Result<Vec<(u64, f32)>> {
-        self.engine.drain()
+        let losses = self.engine.drain()?;
+        self.said.take_in(&losses, &*self.criterion)?;
+        Ok(losses)
+    }
+
+    fn told(&mut self) -> Vec<(u64, Scores)> {
+        self.said.arrived()
     }
 
     fn loss_scales(&mut self) -> Vec<(u64, f32)> {

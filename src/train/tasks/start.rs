@@ -9,7 +9,9 @@ use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Head, Layout, LoadReport};
-use crate::models::{Config, Dropouts, Family, Network, Pretrained, Reading, Sizes, is_adapter};
+use crate::models::{
+    Beside, Config, Dropouts, Family, Network, Pretrained, Reading, Sizes, is_adapter,
+};
 use crate::nn::{LoraPlan, Vars};
 use crate::objectives;
 use crate::tensor::{DType, ParamSpec, ParamStore, Rule};
@@ -114,7 +116,7 @@ pub fn network(
     request: &TaskRequest<'_>,
     vocabulary: &Vocabulary,
 ) -> Result<(Box<dyn Config>, Option<Pretrained>)> {
-    let source = open_source(request.init.as_deref(), request.base, request.stage)?;
+    let source = open_source(request.init.as_deref(), request.beside, request.stage)?;
     let network = choose(request.config, request.stage, source.as_ref(), vocabulary)?;
     vocabulary.fits(network.vocab_size())?;
     Ok((network, source))
@@ -126,12 +128,12 @@ pub fn network(
 /// Those of [`Pretrained::open`].
 pub fn open_source(
     init: Option<&Path>,
-    base: Option<&Path>,
+    beside: Beside<'_>,
     stage: &StageConfig,
 ) -> Result<Option<Pretrained>> {
     let open = |folder| match stage.lora.is_some() && is_adapter(folder) {
-        true => Pretrained::open_adapted(folder, base),
-        false => Pretrained::open(folder, base),
+        true => Pretrained::open_adapted(folder, beside.base),
+        false => Pretrained::open_beside(folder, beside),
     };
     let source = init.map(open).transpose()?;
     let hands_on = |source: Pretrained| {
@@ -193,7 +195,8 @@ pub fn declare(
     let report = source.map(|source| source.report(&layout)).transpose()?;
     let missing = report.as_ref().map_or(&[][..], |r| &r.missing);
     let adapter = adapter(stage, &layout, missing, source)?;
-    let plan = adapter.as_ref().map(|a| a.plan.clone()).unwrap_or_default();
+    let own = source.map(|source| source.plan.clone());
+    let plan = (adapter.as_ref().map(|a| a.plan.clone()).or(own)).unwrap_or_default();
     vars.adapt(&plan)?;
     let base = stage.lora.as_ref().and_then(Lora::packing);
     let format = architecture.format;
@@ -311,6 +314,12 @@ pub fn start(
     if let (Some(source), Some(report)) = (&source, &built.report) {
         source.load(&store, &report.missing)?;
     }
+    built.vars.bind(&store)?;
+    let brought = |name: &str| match (&source, &built.report) {
+        (Some(source), Some(report)) => source.brings(name, &report.missing),
+        _ => false,
+    };
+    built.vars.measure(|name| !brought(name))?;
     let (all, trained) = store.counts();
     if trained == 0 && stage.kind != StageKind::Evaluate {
         let key = if stage.freeze.is_some() {
