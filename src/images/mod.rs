@@ -9,12 +9,23 @@
 
 mod augment;
 mod batches;
+mod cache;
+mod cifar;
+mod decode;
+mod idx;
 mod pictures;
 mod preprocess;
+mod read;
 mod resize;
+mod sources;
+mod table;
 
 pub use augment::{Augment, ColorJitter, RandomCrop, RandomErasing, RandomResizedCrop};
 pub use batches::{Mix, Mixed, PictureBatch, PictureBatches, PictureOptions};
+pub use cache::{Scale, open};
+pub use decode::{decode, is_picture};
 pub use pictures::{Picture, Pictures, View};
 pub use preprocess::{IMAGENET, Normalise, Preprocessing, Resize, Stated};
+pub use read::{Broken, Kept, OnBroken, Read, read};
 pub use resize::{crop, resize};
+pub use sources::{Encoded, ImageFormat, ImageSource, Item, Sink};

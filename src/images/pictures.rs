@@ -2,6 +2,10 @@
 
 use memmap2::Mmap;
 
+use super::cache::{Meta, Scale};
+use super::read::Broken;
+use crate::text::Split;
+
 /// A picture: rows of pixels from the top down, the channels of each side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -49,57 +53,86 @@ impl Bytes {
 /// The pictures of a data set, numbered from 0 in the order of their files.
 #[derive(Debug)]
 pub struct Pictures {
-    pub(super) bytes: Bytes,
-    pub(super) places: Vec<Place>,
-    pub(super) channels: usize,
-    pub(super) names: Vec<String>,
+    bytes: Bytes,
+    meta: Meta,
+    from_cache: bool,
 }
 
 impl Pictures {
+    pub(super) fn new(bytes: Bytes, meta: Meta, from_cache: bool) -> Pictures {
+        Pictures {
+            bytes,
+            meta,
+            from_cache,
+        }
+    }
+
     /// Those in memory, all with so many channels, with their names.
     pub fn of(pictures: impl IntoIterator<Item = (String, Picture)>, channels: usize) -> Pictures {
-        let (mut bytes, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut meta) = (Vec::new(), Meta::default());
+        meta.channels = channels;
         for (name, picture) in pictures {
-            places.push(Place {
+            meta.places.push(Place {
                 start: bytes.len() as u64,
                 height: picture.height as u32,
                 width: picture.width as u32,
             });
             bytes.extend(picture.pixels);
-            names.push(name);
+            meta.names.push(name);
+            meta.labels.push(None);
+            meta.splits.push(None);
         }
-        Pictures {
-            bytes: Bytes::Owned(bytes),
-            places,
-            channels,
-            names,
-        }
+        Pictures::new(Bytes::Owned(bytes), meta, false)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.meta.places.len()
     }
 
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.meta.places.is_empty()
     }
 
     /// Numbers of a pixel.
     pub fn channels(&self) -> usize {
-        self.channels
+        self.meta.channels
+    }
+
+    /// Their classes, and the parts of the data that they belong to.
+    pub fn labels(&self) -> impl Iterator<Item = (Option<&str>, Option<Split>)> + '_ {
+        let labels = self.meta.labels.iter().map(Option::as_deref);
+        labels.zip(self.meta.splits.iter().copied())
+    }
+
+    /// Those that could not be read and were passed over.
+    pub fn broken(&self) -> &[Broken] {
+        &self.meta.broken
+    }
+
+    /// Mean and standard deviation of their channels, those for testing left out.
+    pub fn scale(&self) -> &Scale {
+        &self.meta.scale
+    }
+
+    /// Whether a copy of an earlier run was used.
+    pub fn from_cache(&self) -> bool {
+        self.from_cache
     }
 
     /// What a picture is called: its path, or its number in its file.
     pub fn name(&self, number: u32) -> &str {
-        self.names.get(number as usize).map_or("", String::as_str)
+        self.meta
+            .names
+            .get(number as usize)
+            .map_or("", String::as_str)
     }
 
     /// Picture `number`; one without a pixel for a number that is out of range.
     pub fn get(&self, number: u32) -> View<'_> {
-        let found = self.places.get(number as usize).and_then(|place| {
-            let (start, len) = (place.start as usize, place.bytes(self.channels)?);
+        let found = self.meta.places.get(number as usize).and_then(|place| {
+            let (start, len) = (place.start as usize, place.bytes(self.channels())?);
             let pixels = self.bytes.all().get(start..start.checked_add(len)?)?;
             Some((place, pixels))
         });
@@ -107,13 +140,13 @@ impl Pictures {
             Some((place, pixels)) => View {
                 height: place.height as usize,
                 width: place.width as usize,
-                channels: self.channels,
+                channels: self.channels(),
                 pixels,
             },
             None => View {
                 height: 0,
                 width: 0,
-                channels: self.channels,
+                channels: self.channels(),
                 pixels: &[],
             },
         }

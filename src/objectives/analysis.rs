@@ -24,7 +24,7 @@ pub struct Analysis {
 /// A text that was answered wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The text as the tokeniser gives it back.
+    /// The text as the tokeniser gives it back; the name of a picture.
     pub text: String,
     /// The second text of a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,8 +61,12 @@ impl Setup {
         };
         let answer = |wrong: Wrong| {
             let (first, second) = self.documents.texts(wrong.doc);
+            let named = self
+                .pictures
+                .as_ref()
+                .map(|data| data.pictures.name(wrong.doc));
             Ok(Answer {
-                text: text(first)?,
+                text: named.map_or_else(|| text(first), |name| Ok(name.to_string()))?,
                 pair: second.map(text).transpose()?,
                 truth: wrong.truth,
                 said: wrong.said,

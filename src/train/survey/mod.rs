@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::config::RunConfig;
 use super::tasks::{Data, Texts};
 use crate::error::{Error, Result};
+use crate::images::ImageSource;
 use crate::text::Source;
 use crate::text::chat;
 use crate::text::corpus::{self, Described};
@@ -121,6 +122,16 @@ fn look(config: &RunConfig, strict: bool) -> Result<Survey> {
 fn described(config: &RunConfig, texts: &Texts) -> Result<Vec<Described>> {
     match texts {
         Texts::Made(_) => Ok(Vec::new()),
+        Texts::Pictures(sources) => {
+            let of = |source: &ImageSource| {
+                Ok(Described {
+                    path: source.path.clone(),
+                    format: source.format()?.about().to_string(),
+                    ..Described::default()
+                })
+            };
+            sources.iter().map(of).collect()
+        }
         Texts::Files(sources) => sources.iter().map(|s| corpus::describe(s, false)).collect(),
         Texts::Chats(sources, _) => {
             let of = |source: &Source| {

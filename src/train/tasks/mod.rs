@@ -144,7 +144,7 @@ fn make(
     let taught = (stage, unit);
     let lesson = Lesson::prepare(&data, request.config, taught, &mut config, &mut source)?;
     let classifies = stage.objective.head().is_some_and(Head::has_labels);
-    let mut companions = data.tokenizer_files(config.reading(), classifies)?;
+    let mut companions = data.companions(config.reading(), classifies)?;
     if let Some(template) = &data.template {
         companions.push((chat::FILE.into(), template.clone().into_bytes()));
     }
