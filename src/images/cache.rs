@@ -61,6 +61,8 @@ pub(super) struct Meta {
     pub labels: Vec<Option<String>>,
     pub splits: Vec<Option<Split>>,
     pub broken: Vec<Broken>,
+    /// Height and width as they lie on disk: the least and the greatest of each.
+    pub sizes: [[usize; 2]; 2],
     pub scale: Scale,
 }
 
@@ -119,6 +121,12 @@ fn gather(
             width: picture.width as u32,
         });
         start += picture.pixels.len() as u64;
+        let [least, most] = &mut meta.sizes;
+        let first = meta.names.is_empty();
+        for (axis, &side) in one.original.iter().enumerate() {
+            least[axis] = if first { side } else { least[axis].min(side) };
+            most[axis] = most[axis].max(side);
+        }
         meta.names.push(one.name);
         meta.labels.push(one.label);
         meta.splits.push(one.split);

@@ -111,6 +111,11 @@ impl Pictures {
         &self.meta.broken
     }
 
+    /// Height and width as they lie on disk: the least and the greatest of each.
+    pub fn sizes(&self) -> [[usize; 2]; 2] {
+        self.meta.sizes
+    }
+
     /// Mean and standard deviation of their channels, those for testing left out.
     pub fn scale(&self) -> &Scale {
         &self.meta.scale

@@ -45,6 +45,8 @@ pub struct Read {
     pub split: Option<Split>,
     /// Its pixels.
     pub picture: Picture,
+    /// Its height and width as it lies on disk.
+    pub original: [usize; 2],
 }
 
 /// A picture that cannot be read.
@@ -87,11 +89,12 @@ pub fn read(
             .collect();
         for (name, label, split, picture) in decoded {
             match picture {
-                Ok(picture) => each(Read {
+                Ok((picture, original)) => each(Read {
                     name,
                     label,
                     split,
                     picture,
+                    original,
                 })?,
                 Err(problem) => broken.push(Broken { name, problem }),
             }
@@ -136,11 +139,11 @@ fn refused(first: &Broken, all: &[Broken]) -> Error {
     Error::folder(PathBuf::from(&first.name), problem)
 }
 
-/// A picture decoded and resized.
+/// A picture decoded and resized, and its height and width before.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-fn prepared(encoded: Encoded, kept: Kept) -> Result<Picture, String> {
+fn prepared(encoded: Encoded, kept: Kept) -> Result<(Picture, [usize; 2]), String> {
     let picture = match encoded {
         Encoded::Pixels(picture) => picture.in_channels(kept.channels),
         Encoded::Bytes(bytes) => decode(&bytes, kept.channels)?,
@@ -149,8 +152,9 @@ fn prepared(encoded: Encoded, kept: Kept) -> Result<Picture, String> {
             decode(&bytes, kept.channels)?
         }
     };
+    let original = [picture.height, picture.width];
     let Some(to) = kept.resize else {
-        return Ok(picture);
+        return Ok((picture, original));
     };
     let [height, width] = Preprocessing::resized(to, picture.height, picture.width);
     if height
@@ -162,5 +166,5 @@ fn prepared(encoded: Encoded, kept: Kept) -> Result<Picture, String> {
             picture.width, picture.height
         ));
     }
-    Ok(resize(picture.view(), height, width))
+    Ok((resize(picture.view(), height, width), original))
 }

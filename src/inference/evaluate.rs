@@ -7,11 +7,11 @@ use super::answers::Model;
 use super::predict::cut;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::{Pretrained, is_adapter};
+use crate::models::{Pretrained, Reading, is_adapter};
 use crate::objectives::scores::Scores;
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
-use crate::train::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
+use crate::train::config::{DataConfig, Problem, RunConfig, Source, StageConfig, StageKind};
 use crate::train::run::units;
 use crate::train::task::{Split, TaskRequest};
 use crate::train::tasks::{self, TaskFactory};
@@ -107,6 +107,10 @@ impl Model for Trained {
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
         let source = Pretrained::open(&self.folder, self.base.as_deref())?;
+        let mut data = data.clone();
+        if let Reading::Pictures(_) = source.config.reading() {
+            data.source = Source::Images;
+        }
         let stage = StageConfig {
             batch: BATCH,
             init: Some(self.folder.display().to_string()),
@@ -114,7 +118,7 @@ impl Model for Trained {
         };
         let config = RunConfig {
             stages: vec![stage],
-            ..RunConfig::pretrained("eval", data.clone())
+            ..RunConfig::pretrained("eval", data)
         };
         let unit = units(&config).remove(0);
         let request = TaskRequest {

@@ -22,7 +22,8 @@ use crate::text::{Documents, Split, TaggedDocuments, TaggedText, Tokenizer, spli
 use crate::train::config::{RunConfig, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
 use chats::Scribe;
-pub(in crate::train) use pictures::{PREPROCESSOR, Plan as PicturePlan};
+use pictures::PREPROCESSOR;
+pub(crate) use pictures::Plan as PicturePlan;
 use read::{given, options, tokenizer};
 pub(in crate::train) use texts::{Texts, located};
 

@@ -24,6 +24,7 @@ use crate::hub::Head;
 use crate::models::Labels as ModelLabels;
 use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
+pub(crate) use data::PicturePlan;
 pub(super) use data::{Data, Parts, Texts};
 pub(super) use lesson::Lesson;
 use objective::ObjectiveTask;

@@ -1,6 +1,6 @@
 //! The pictures that a run file names, and what is done to them before a model reads them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::read;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::train::config::{ModelConfig, RunConfig, Source, StageConfig};
 use crate::train::tasks::first_init;
 
 /// The file that says how a model's pictures are preprocessed.
-pub(in crate::train) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// Side of the pictures of a model that reads any, where nothing says otherwise.
 const SIDE: usize = 224;
@@ -54,7 +54,7 @@ pub(super) fn sources(config: &RunConfig) -> Vec<ImageSource> {
     let split = data.test.as_ref().map(|_| Split::Train);
     let own = data.path.iter().map(|path| (path, split));
     let test = data.test.iter().map(|path| (path, Some(Split::Test)));
-    let source = |(path, split): (&std::path::PathBuf, Option<Split>)| ImageSource {
+    let source = |(path, split): (&PathBuf, Option<Split>)| ImageSource {
         image: data.image_column.clone(),
         label: data.label_column.clone(),
         split,
@@ -64,10 +64,10 @@ pub(super) fn sources(config: &RunConfig) -> Vec<ImageSource> {
 }
 
 /// What is done to pictures, as far as it does not follow from them.
-pub(in crate::train) struct Plan {
+pub(crate) struct Plan {
     resize: Resize,
-    pub size: [usize; 2],
-    pub channels: usize,
+    size: [usize; 2],
+    channels: usize,
     /// Means and standard deviations of the channels; `None`: those of the data.
     scale: Option<[Vec<f32>; 2]>,
 }
@@ -76,7 +76,7 @@ pub(in crate::train) struct Plan {
 ///
 /// # Errors
 /// A file that is no JSON.
-pub(in crate::train) fn stated(folder: &Path) -> Result<Stated> {
+fn stated(folder: &Path) -> Result<Stated> {
     let folder = match folder.is_dir() {
         true => folder,
         false => folder.parent().unwrap_or(Path::new("")),
@@ -179,10 +179,28 @@ impl Plan {
 
     /// What is done to these pictures.
     fn way(&self, pictures: &Pictures) -> Preprocessing {
-        let [mean, std] = self.scale.clone().unwrap_or_else(|| {
-            let scale = pictures.scale();
-            [scale.mean.clone(), scale.std.clone()]
-        });
+        let scale = pictures.scale();
+        self.scaled([scale.mean.clone(), scale.std.clone()])
+    }
+
+    /// What is done to pictures that a model is asked about; where nothing says how it was trained, as of
+    /// ImageNet.
+    pub fn way_without_data(&self) -> Preprocessing {
+        if self.scale.is_none() {
+            log::warn!(
+                "the model has no {PREPROCESSOR}; its pictures are normalised as those of ImageNet are, or to -1 to 1 where \
+                 they are grey"
+            );
+        }
+        self.scaled(match self.channels {
+            3 => IMAGENET.map(|of| of.to_vec()),
+            channels => [vec![0.5; channels], vec![0.5; channels]],
+        })
+    }
+
+    /// With the means and standard deviations that are known, or else these.
+    fn scaled(&self, otherwise: [Vec<f32>; 2]) -> Preprocessing {
+        let [mean, std] = self.scale.clone().unwrap_or(otherwise);
         Preprocessing {
             resize: self.resize,
             size: self.size,
