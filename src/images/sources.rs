@@ -1,5 +1,6 @@
 //! Pictures and their labels, as they lie on disk.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -213,6 +214,9 @@ impl ImageSource {
                 let below = |file: &PathBuf| file.strip_prefix(path).unwrap_or(file).to_path_buf();
                 let names: Vec<PathBuf> = files.iter().map(below).collect();
                 let layout = self.layout(&names)?;
+                if let Some(layout) = layout {
+                    self.refuse_empty(layout, &names)?;
+                }
                 for (file, name) in files.into_iter().zip(&names) {
                     let (split, class) = placed(layout, name);
                     sink(Item {
@@ -241,6 +245,32 @@ impl ImageSource {
                 self.path.display()
             ),
         })
+    }
+
+    /// Refuses a folder of a class in which no picture is.
+    fn refuse_empty(&self, layout: Layout, names: &[PathBuf]) -> Result<()> {
+        let above = |name: &PathBuf, depth: usize| name.iter().take(depth).collect::<PathBuf>();
+        let depth = layout.depth();
+        let full: BTreeSet<PathBuf> = names.iter().map(|name| above(name, depth + 1)).collect();
+        let around: BTreeSet<PathBuf> = names.iter().map(|name| above(name, depth)).collect();
+        for folder in around {
+            let path = self.path.join(&folder);
+            for entry in std::fs::read_dir(&path).map_err(|e| Error::read(&path, e))? {
+                let entry = entry.map_err(|e| Error::read(&path, e))?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let left_behind = name.starts_with('.') || name == "__MACOSX";
+                if entry.path().is_dir() && !left_behind && !full.contains(&folder.join(&name)) {
+                    return Err(Error::EmptyClass {
+                        class: name,
+                        place: path.display().to_string(),
+                        needed: 1,
+                        found: 0,
+                        remedy: "put pictures into its folder, or take the folder away".into(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_archive(&self, sink: &mut Sink<'_>) -> Result<()> {

@@ -44,6 +44,11 @@ impl Layout {
         (classes.len() > 1).then_some(Layout { outer, parts })
     }
 
+    /// How many folders stand around those that are classes.
+    pub(crate) fn depth(&self) -> usize {
+        self.outer + usize::from(self.parts)
+    }
+
     /// The part of the data and the class that a text's name tells.
     pub(crate) fn place<'a>(&self, file: &'a Path) -> Option<(Option<Split>, &'a str)> {
         let mut folders = folders(file).into_iter().skip(self.outer);
