@@ -12,7 +12,7 @@ fn refused(place: &Place, arguments: &[&str], code: i32, said: &[&str]) {
     assert_eq!(out.status.code(), Some(code), "{arguments:?}: {error}");
     let line = error
         .lines()
-        .find(|line| line.starts_with("error: "))
+        .find(|line| line.starts_with("melos: "))
         .unwrap_or_default();
     for said in said {
         assert!(line.contains(said), "{said}: {error}");
@@ -168,7 +168,7 @@ fn models_and_settings_that_do_not_fit() {
         &place,
         &dry("photos", &["--set", "model.hidden=[0]"]),
         2,
-        &["model.hidden"],
+        &["model: hidden_sizes is 0"],
     );
     refused(
         &place,

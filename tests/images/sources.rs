@@ -162,7 +162,7 @@ fn cifars_batches_have_their_planes_side_by_side() {
     };
     assert_eq!(all[0].label.as_deref(), Some("automobile"));
     assert_eq!(all[0].split, Some(Split::Train));
-    assert_eq!(picture.pixels[3 * 33..3 * 34], [33, 115, 207]);
+    assert_eq!(picture.pixels[3 * 33..3 * 34], [33, 107, 231]);
     write(&folder.path().join("data_batch_1.bin"), &row[..3000]);
     let error = source.read(&mut |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("ends within a picture"), "{error}");

@@ -100,7 +100,13 @@ pub fn choose(
     if let Reading::Pictures(shape) = network.reading() {
         let plan = PicturePlan::new(config, shape, source.map(|source| source.path.as_path()))?;
         if source.is_none() {
-            network.set_pictures(plan.shape())?;
+            let set = network.set_pictures(plan.shape());
+            set.map_err(|error| match error {
+                Error::ModelConfig { field, message } => {
+                    Error::value("model", format!("{field} {message}"))
+                }
+                error => error,
+            })?;
         }
     }
     let most = network.positions();
