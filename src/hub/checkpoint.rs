@@ -225,6 +225,14 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// The same with another configuration, whose family's names its tensors have.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn with_config(self, config: Value) -> Result<Checkpoint> {
+        Checkpoint::new(&self.path, config, self.files, &self.formats)
+    }
+
     fn ignore(&mut self, name: String, reason: impl Into<String>) {
         let reason = reason.into();
         self.ignored.push(Ignored { name, reason });

@@ -68,6 +68,12 @@ pub trait Family: Sync {
     /// [`Error::ModelConfig`] when a field has the wrong type or value.
     fn read(&self, json: &Value) -> Result<Box<dyn Config>>;
 
+    /// The configuration that the tensors of a file tell which has none, as torchvision's; `shape` says those of a
+    /// name.
+    fn guess(&self, _shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Option<Value> {
+        None
+    }
+
     /// A model of these sizes, with the family's own values for everything else; `None` for one whose
     /// sizes are not a transformer's.
     fn sized(&self, _sizes: &Sizes) -> Option<Box<dyn Config>> {

@@ -180,6 +180,8 @@ fn models_and_settings_that_do_not_fit() {
         "train",
         "--preset",
         "lstm",
+        "--scale",
+        "small",
         "--data",
         "photos",
         "--dry-run",
