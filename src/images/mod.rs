@@ -19,6 +19,7 @@ mod read;
 mod resize;
 mod sources;
 mod table;
+mod thumbnail;
 
 pub use augment::{Augment, ColorJitter, RandomCrop, RandomErasing, RandomResizedCrop};
 pub use batches::{Mix, Mixed, PictureBatch, PictureBatches, PictureOptions};
@@ -29,3 +30,4 @@ pub use preprocess::{IMAGENET, Normalise, Preprocessing, Resize, Stated};
 pub use read::{Broken, Kept, OnBroken, Read, read};
 pub use resize::{crop, resize};
 pub use sources::{Encoded, ImageFormat, ImageSource, Item, Sink};
+pub use thumbnail::thumbnail;

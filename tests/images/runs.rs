@@ -219,6 +219,32 @@ fn augmented_runs_are_the_same_bits_whatever_the_threads_and_when_resumed() {
 }
 
 #[test]
+fn the_report_shows_the_most_wrong_pictures() {
+    let place = Place::new();
+    // Labels that nothing tells: some answers are wrong.
+    for number in 0..8 {
+        let name = ["sky", "sea"][number % 2];
+        let path = place
+            .path("photos/test")
+            .join(name)
+            .join(format!("odd{number}.bmp"));
+        write(&path, of_class(0, 300 + number));
+    }
+    let out = place.train("run", 30, &[], "2");
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let page = std::fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(
+        page.contains("src=\"data:image/png;base64,"),
+        "no thumbnail"
+    );
+    assert!(page.contains("odd1.bmp"), "no name");
+}
+
+#[test]
 fn a_dry_run_and_a_preview_say_what_there_is() {
     let place = Place::new();
     write(&place.path("photos/train/sea/bad.jpg"), "nonsense");
