@@ -4,7 +4,7 @@
 //! 0 0, type (8: bytes), number of axes, the length of each as u32 (big-endian), the bytes
 //! ```
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::pictures::Picture;
@@ -110,7 +110,7 @@ pub(super) fn read(pair: &Pair, sink: &mut Sink<'_>) -> Result<()> {
         let problem = format!("says that its pictures are {height} × {width}; copy it again");
         bad(path, problem)
     })?;
-    let mut labels = labels.bytes();
+    let mut labels = BufReader::new(labels).bytes();
     let short = |path: &Path| {
         bad(
             path,

@@ -76,7 +76,7 @@ pub fn preview(config: &RunConfig, shown: usize) -> Result<PicturePreview> {
 
 /// A picture in signs.
 fn signs(picture: View<'_>) -> Vec<String> {
-    let width = (2 * picture.width).min(COLUMNS).max(1);
+    let width = (2 * picture.width).clamp(1, COLUMNS);
     let height = (picture.height * width / (2 * picture.width.max(1))).max(1);
     let small = resize(picture, height, width);
     let row = (width * small.channels).max(1);

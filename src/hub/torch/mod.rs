@@ -6,6 +6,7 @@
 //! the storages with their lengths one after the other.
 
 mod pickle;
+mod value;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +21,8 @@ use zip::{CompressionMethod, ZipArchive};
 use super::array::{Array, FloatType};
 use crate::bounded;
 use crate::error::{Error, Result};
-use pickle::{Element, Pickle, Stored, Value};
+use pickle::Pickle;
+use value::{Element, Stored, Value};
 
 /// Bytes of a pickle: it has names and shapes, no numbers.
 const PICKLE: u64 = 64 << 20;
