@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/torch: tensors of every kind as torch.save writes them, today and before PyTorch 1.6, a
-checkpoint of a training script, and their numbers. Needs PyTorch.
+checkpoint of a training script, and their numbers. Needs PyTorch, which calls the storages of legacy.pth by their
+addresses: its bytes are others each time.
 
     python tools/make_torch_fixtures.py
 """
