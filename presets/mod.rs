@@ -108,6 +108,8 @@ pub(super) const PRESETS: &[Preset] = &[
     file!("hashire-merosu"),
     file!("finetune"),
     file!("lora"),
+    file!("mlp"),
+    file!("image-transfer"),
     file!("sft"),
     file!("sft-full"),
     file!("dpo"),

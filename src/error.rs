@@ -203,7 +203,7 @@ pub enum Error {
     },
     /// A corpus that should be labelled is not.
     #[error(
-        "{what} needs labelled examples of two classes or more, found {found}; check the label column, or, in a folder of texts, that each class has a folder of its own"
+        "{what} needs labelled examples of two classes or more, found {found}; check the label column, or, in a folder of texts or pictures, that each class has a folder of its own"
     )]
     NoLabels {
         /// What needs them.

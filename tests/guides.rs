@@ -118,7 +118,42 @@ fn write_data(folder: &Path) {
         format!("{{\"prompt\": {asked}, \"chosen\": \"{better}\", \"rejected\": \"{worse}\"}}\n")
     });
     write("preferences.jsonl", preferences);
+    write_pictures(folder);
     fs::copy(repository("tests/data/novel.txt"), folder.join("novel.txt")).unwrap();
+}
+
+/// MNIST's four files, and photographs of two classes, all of them small.
+fn write_pictures(folder: &Path) {
+    let idx = |axes: &[u32], bytes: &[u8]| {
+        let lengths = axes.iter().flat_map(|n| n.to_be_bytes());
+        let begin = [0, 0, 8, axes.len() as u8].into_iter();
+        begin
+            .chain(lengths)
+            .chain(bytes.iter().copied())
+            .collect::<Vec<u8>>()
+    };
+    fs::create_dir(folder.join("mnist")).unwrap();
+    for (name, count) in [("train", 40), ("t10k", 10)] {
+        let pixels: Vec<u8> = (0..count * 784).map(|n| (n % 251) as u8).collect();
+        let labels: Vec<u8> = (0..count).map(|n| (n % 2) as u8).collect();
+        let put = |what: &str, bytes: Vec<u8>| {
+            fs::write(folder.join(format!("mnist/{name}-{what}-ubyte")), bytes).unwrap();
+        };
+        put("images-idx3", idx(&[count, 28, 28], &pixels));
+        put("labels-idx1", idx(&[count], &labels));
+    }
+    let colour = fs::read(repository("tests/fixtures/images/colour.png")).unwrap();
+    let other = fs::read(repository("tests/fixtures/images/colour.jpg")).unwrap();
+    for (class, picture) in [("ants", colour), ("bees", other)] {
+        fs::create_dir_all(folder.join("photos").join(class)).unwrap();
+        for number in 0..12 {
+            fs::write(
+                folder.join(format!("photos/{class}/{number}.png")),
+                &picture,
+            )
+            .unwrap();
+        }
+    }
 }
 
 fn run(folder: &Path, script: &str) {
@@ -230,6 +265,7 @@ guides! {
     chat "chat"
     continue_bert "continue-bert"
     japanese "japanese"
+    images "images"
 }
 
 /// tests/library.rs runs what the page on Rust shows.

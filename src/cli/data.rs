@@ -5,7 +5,8 @@ use clap::{Args, Subcommand};
 use super::output;
 use super::run_options::RunOptions;
 use crate::error::Result;
-use crate::train::preview;
+use crate::train::config::Source;
+use crate::train::{preview, preview_pictures};
 
 /// Look at data as training reads them.
 #[derive(Debug, Args)]
@@ -27,12 +28,13 @@ impl Data {
     }
 }
 
-/// Show a few conversations token by token, with what is learned of them, and how many are cut.
+/// Show a few conversations token by token, with what is learned of them, and how many are cut; or a few pictures as
+/// the model reads them, in signs.
 #[derive(Debug, Args)]
 struct Preview {
     #[command(flatten)]
     options: RunOptions,
-    /// Conversations to show.
+    /// Conversations or pictures to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
     rows: usize,
     /// One JSON object instead of text.
@@ -42,7 +44,12 @@ struct Preview {
 
 impl Preview {
     fn run(self) -> Result<()> {
-        let preview = preview::preview(&self.options.config()?, self.rows)?;
+        let config = self.options.config()?;
+        if config.data.source == Source::Images {
+            let preview = preview_pictures::preview(&config, self.rows)?;
+            return output::show(self.json, &preview, || preview.text());
+        }
+        let preview = preview::preview(&config, self.rows)?;
         output::show(self.json, &preview, || preview.text())
     }
 }

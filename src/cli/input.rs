@@ -18,8 +18,8 @@ pub(super) type Each<'a> = dyn FnMut(Vec<Example>) -> Result<()> + 'a;
 
 #[derive(Debug, Args)]
 pub struct Input {
-    /// A text; or files or folders of texts, as `melos train` reads them, one after the other; `-` or
-    /// nothing: one text per line from standard input.
+    /// A text; or files or folders of texts (or pictures), as `melos train` reads them, one after the other;
+    /// `-` or nothing: one text per line from standard input.
     #[arg(value_name = "TEXT|PATH")]
     input: Vec<String>,
     /// Files or folders of texts: csv, tsv, jsonl, txt, whichever `melos train` reads.

@@ -11,14 +11,16 @@ use super::output;
 use super::sheet::{self, Fields, Sheet};
 use super::words::{Own, Words};
 use crate::error::{Error, Result};
-use crate::inference::{self, Conversations, Prediction, Tagger, Word};
+use crate::inference::{
+    self, Conversations, ImageClassifier, PicturePrediction, Prediction, Tagger, Word,
+};
 use crate::models::Beside;
 use crate::objectives::Problem;
 use crate::text::corpus::{is_cut, read_words};
 use crate::text::{Column, Example};
 use crate::train::{run, tasks};
 
-/// Predict the label of each text, or of each of its words.
+/// Predict the label of each text, of each of its words, or of each picture.
 #[derive(Debug, Args)]
 pub struct Predict {
     /// Model folder, or a run folder (its best model).
@@ -65,6 +67,9 @@ impl Predict {
                 beside,
             )?);
         }
+        if inference::is_image_classifier(folder, beside)? {
+            return self.pictures(folder, beside, adapter);
+        }
         let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
         let mut model = inference::open_model(folder, beside, adapter)?;
         let pairs = self.pairs || model.pairs() == Some(true);
@@ -104,6 +109,46 @@ impl Predict {
             _ => self.input.each(pair, pairs, &mut answer)?,
         }
         out.map_or(Ok(()), Sheet::finish)
+    }
+
+    /// The classes of pictures.
+    fn pictures(&self, folder: &Path, beside: Beside<'_>, adapter: Option<&str>) -> Result<()> {
+        let From::Paths(paths) = self.input.from()? else {
+            let message = "names no picture; this model reads pictures: name files, folders or archives of them";
+            return Err(Error::value("TEXT|PATH", message));
+        };
+        let mut out = self.out.as_deref().map(Sheet::begin).transpose()?;
+        let mut model = ImageClassifier::open(tasks::open_gpu(adapter)?, folder, beside)?;
+        let broken = model.predict(&paths, &mut |answers| match &mut out {
+            Some(out) => out.write(answers.into_iter().map(row).collect()),
+            None => answers
+                .iter()
+                .try_for_each(|answer| self.print_picture(answer)),
+        })?;
+        for broken in &broken {
+            log::warn!("no answer for '{}': it {}", broken.name, broken.problem);
+        }
+        out.map_or(Ok(()), Sheet::finish)?;
+        match broken.first() {
+            None => Ok(()),
+            Some(first) => {
+                let problem = format!(
+                    "{}; {} pictures have no answer",
+                    first.problem,
+                    broken.len()
+                );
+                Err(Error::folder(&first.name, problem))
+            }
+        }
+    }
+
+    fn print_picture(&self, answer: &PicturePrediction) -> Result<()> {
+        output::show(self.json, answer, || {
+            let each = answer.probabilities.iter();
+            let each: Vec<String> = each.map(|(label, p)| format!("{label} {p:.4}")).collect();
+            let (picture, label) = (&answer.picture, &answer.label);
+            format!("{picture}\t{label}\t{}\n", each.join("  "))
+        })
     }
 
     /// The labels of words.
@@ -194,6 +239,16 @@ impl Predict {
             tagged.words.iter().map(line).collect::<String>() + "\n"
         })
     }
+}
+
+/// A picture's row: what was predicted, and the probability of each class.
+fn row(answer: PicturePrediction) -> Fields {
+    let mut row = vec![("picture".to_string(), answer.picture.into())];
+    sheet::add(&mut row, "prediction", answer.label.into());
+    for (label, p) in answer.probabilities {
+        sheet::add(&mut row, &format!("p_{label}"), sheet::number(p));
+    }
+    row
 }
 
 /// Adds an answer to a text's row: what was predicted, and the probability of each class.

@@ -22,7 +22,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Labelled text: IMDB's or Rotten Tomatoes' archive or folder, or csv, tsv, jsonl, parquet files with
-    /// the same columns, or a folder of them. To pretrain: any text.
+    /// the same columns, or a folder of them; pictures in a folder for each class. To pretrain: any text.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
     /// Further text to pretrain on; labels in it are not read.
@@ -37,6 +37,9 @@ pub struct RunOptions {
     /// That of the label [default: found by its name].
     #[arg(long, value_name = "COLUMN", visible_alias = "label-column")]
     label: Option<String>,
+    /// That of the paths in a table of pictures [default: found by its name].
+    #[arg(long, value_name = "COLUMN", visible_alias = "image-column")]
+    image: Option<String>,
     /// Learning rate of the stages that fine-tune; where none does, of those that pretrain.
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
@@ -79,6 +82,7 @@ impl RunOptions {
             ("text", &self.text),
             ("pair", &self.pair),
             ("label", &self.label),
+            ("image", &self.image),
         ];
         let columns = columns.into_iter().filter_map(|(role, column)| {
             let name = toml::Value::String(column.clone()?);
@@ -151,6 +155,7 @@ impl RunOptions {
             ("--text", self.text.is_some()),
             ("--pair", self.pair.is_some()),
             ("--label", self.label.is_some()),
+            ("--image", self.image.is_some()),
             ("--lr", self.lr.is_some()),
             ("--epochs", self.epochs.is_some()),
             ("--batch", self.batch.is_some()),

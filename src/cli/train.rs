@@ -18,7 +18,7 @@ use crate::train::run::{Accept, Outcome, Start};
 use crate::train::{self, tasks};
 
 /// What describes a new run, and so does not go with --resume.
-const NEW_RUN: [&str; 11] = [
+const NEW_RUN: [&str; 12] = [
     "file",
     "preset",
     "data",
@@ -26,6 +26,7 @@ const NEW_RUN: [&str; 11] = [
     "text",
     "pair",
     "label",
+    "image",
     "init",
     "scale",
     "seed",

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::array::{Array, FloatType};
@@ -13,6 +12,8 @@ use super::file::TensorFile;
 use super::format::{Architecture, Format, Head, Layout, detect, known};
 use super::gguf::{BlockType, GgufModel, is_gguf};
 use super::report::{Ignored, LoadReport, Renamed};
+use super::shards::open_shards;
+use super::torch::{TorchFile, is_torch};
 use super::weights::{ElementType, Weights};
 use crate::bounded;
 use crate::error::{Error, Result};
@@ -21,6 +22,10 @@ use crate::error::{Error, Result};
 pub const WEIGHTS: &str = "model.safetensors";
 /// The list of a sharded model's files.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// The file that one-file models of PyTorch are in.
+pub const TORCH_WEIGHTS: &str = "pytorch_model.bin";
+/// The list of a sharded one's files.
+pub const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 /// How long the texts are that a model of sentence-transformers reads.
 pub const SENTENCE_LIMITS: &str = "sentence_bert_config.json";
 /// A model's configuration.
@@ -33,6 +38,7 @@ pub const CARD: &str = "README.md";
 /// it. Paths within the folder.
 pub const COMPANIONS: &[&str] = &[
     "generation_config.json",
+    "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
@@ -101,7 +107,13 @@ pub fn open(path: &Path, formats: &[&'static Format]) -> Result<Checkpoint> {
     if name == INDEX {
         return open_folder(folder, formats);
     }
-    let files = Weights::of(vec![TensorFile::open(path)?])?;
+    if name == TORCH_INDEX {
+        return open_folder(folder, formats);
+    }
+    let files = match is_torch(path) {
+        true => vec![Weights::Torch(TorchFile::open(path)?)],
+        false => Weights::of(vec![TensorFile::open(path)?])?,
+    };
     let config = folder.join(CONFIG);
     let config = if config.exists() {
         read_json(&config)?
@@ -123,75 +135,33 @@ fn open_folder(folder: &Path, formats: &[&'static Format]) -> Result<Checkpoint>
         }));
     }
     let config = read_json(&config)?;
-    let files = if folder.join(WEIGHTS).exists() {
-        vec![TensorFile::open(&folder.join(WEIGHTS))?]
-    } else if folder.join(INDEX).exists() {
-        open_shards(folder)?
+    let has = |name| folder.join(name).exists();
+    let files = if has(WEIGHTS) {
+        Weights::of(vec![TensorFile::open(&folder.join(WEIGHTS))?])?
+    } else if has(INDEX) {
+        Weights::of(open_shards(folder, INDEX)?)?
+    } else if has(TORCH_WEIGHTS) {
+        vec![Weights::Torch(TorchFile::open(
+            &folder.join(TORCH_WEIGHTS),
+        )?)]
+    } else if has(TORCH_INDEX) {
+        let shards = open_shards::<TorchFile>(folder, TORCH_INDEX)?;
+        shards.into_iter().map(Weights::Torch).collect()
     } else {
-        return Err(bad(without_weights(folder)));
+        return Err(bad(without_weights()));
     };
-    Checkpoint::new(folder, config, Weights::of(files)?, formats)
+    Checkpoint::new(folder, config, files, formats)
+}
+
+/// Whether a folder has weights in a form that is read.
+pub fn has_weights(folder: &Path) -> bool {
+    let mut all = [WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_INDEX].into_iter();
+    all.any(|name| folder.join(name).exists())
 }
 
 /// What is wrong with a folder that has a `config.json` and no weights in a form that is read.
-pub fn without_weights(folder: &Path) -> &'static str {
-    if folder.join("pytorch_model.bin").is_file() {
-        "has its weights as pytorch_model.bin, which is a program and not read here; load and save it once \
-         with transformers, which writes model.safetensors"
-    } else {
-        "has neither model.safetensors nor model.safetensors.index.json; copy the weights into it"
-    }
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-fn open_shards(folder: &Path) -> Result<Vec<TensorFile>> {
-    let path = folder.join(INDEX);
-    let bad = |problem: String| Error::folder(&path, problem);
-    let what = "is not the index of a sharded model";
-    let index: Index = serde_json::from_value(read_json(&path)?)
-        .map_err(|e| bad(format!("{what}: {e}; copy it again")))?;
-    let names: BTreeSet<&String> = index.weight_map.values().collect();
-    let mut files = Vec::new();
-    for name in &names {
-        let name = name.as_str();
-        // A plain name, so that an index cannot lead out of its folder.
-        if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(bad(format!(
-                "names '{name}', which is no file of this folder"
-            )));
-        }
-        let shard = folder.join(name);
-        if !shard.exists() {
-            return Err(bad(format!(
-                "names the shard '{name}', which is not there; copy all {} of them",
-                names.len()
-            )));
-        }
-        let file = TensorFile::open(&shard)?;
-        let disagrees = |tensor: &str, problem: &str| Error::TensorFile {
-            file: shard.clone(),
-            tensor: Some(tensor.to_string()),
-            problem: format!(
-                "{problem}; index and shards belong to different models: copy them again"
-            ),
-        };
-        let mapped = index.weight_map.iter().filter(|(_, shard)| *shard == name);
-        if let Some((tensor, _)) = mapped.into_iter().find(|(t, _)| file.info(t).is_none()) {
-            let problem = "is not in the shard that the index names for it";
-            return Err(disagrees(tensor, problem));
-        }
-        let elsewhere = |t: &String| index.weight_map.get(t).is_none_or(|shard| shard != name);
-        if let Some(tensor) = file.names().into_iter().find(elsewhere) {
-            let problem = "is in a shard that the index does not name for it";
-            return Err(disagrees(&tensor, problem));
-        }
-        files.push(file);
-    }
-    Ok(files)
+pub fn without_weights() -> &'static str {
+    "has neither model.safetensors nor model.safetensors.index.json nor pytorch_model.bin; copy the weights into it"
 }
 
 /// Reads a JSON file.
@@ -253,6 +223,14 @@ impl Checkpoint {
             })
             .collect();
         Ok(checkpoint)
+    }
+
+    /// The same with another configuration, whose family's names its tensors have.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn with_config(self, config: Value) -> Result<Checkpoint> {
+        Checkpoint::new(&self.path, config, self.files, &self.formats)
     }
 
     fn ignore(&mut self, name: String, reason: impl Into<String>) {

@@ -99,7 +99,7 @@ mod remote {
     use crate::bounded;
     use crate::error::{Error, Result};
     use crate::hub::adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS};
-    use crate::hub::{COMPANIONS, CONFIG, INDEX, WEIGHTS};
+    use crate::hub::{COMPANIONS, CONFIG, INDEX, TORCH_INDEX, TORCH_WEIGHTS, WEIGHTS};
 
     /// How often a file is begun or gone on with before it is given up.
     const TRIES: usize = 5;
@@ -162,11 +162,14 @@ mod remote {
                 None => repo.pointer_path(self.name.revision),
             };
             let has = |file: &str| folder.join(file).exists();
-            let shards = || {
-                let shards = shards(&folder.join(INDEX)).ok()?;
-                shards.iter().all(|shard| has(shard)).then_some(())
+            let sharded = |index: &str| {
+                let shards = shards(&folder.join(index)).unwrap_or_default();
+                !shards.is_empty() && shards.iter().all(|shard| has(shard))
             };
-            let whole = has(WEIGHTS) || has(ADAPTER_WEIGHTS) || has(INDEX) && shards().is_some();
+            let whole = [WEIGHTS, ADAPTER_WEIGHTS, TORCH_WEIGHTS]
+                .iter()
+                .any(|file| has(file));
+            let whole = whole || [INDEX, TORCH_INDEX].into_iter().any(sharded);
             whole.then_some(folder)
         }
 
@@ -191,10 +194,9 @@ mod remote {
                 }
             };
             let there: Vec<&str> = info.siblings.iter().map(|s| &*s.rfilename).collect();
-            let weights = [WEIGHTS, ADAPTER_WEIGHTS, INDEX];
+            let weights = [WEIGHTS, ADAPTER_WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_INDEX];
             let Some(weights) = weights.into_iter().find(|file| there.contains(file)) else {
-                let problem =
-                    "has no weights as safetensors on the Hub, and others are not read here";
+                let problem = "has no weights as safetensors or pytorch_model.bin on the Hub, and others are not read here";
                 return Err(Error::folder(self.name.whole, problem));
             };
             // Of one commit, whatever happens to the branch meanwhile.
@@ -214,8 +216,8 @@ mod remote {
                     .nth(above)
                     .map_or(folder, Path::to_path_buf);
             }
-            if weights == INDEX {
-                for shard in shards(&folder.join(INDEX))? {
+            if [INDEX, TORCH_INDEX].contains(&weights) {
+                for shard in shards(&folder.join(weights))? {
                     self.file(&repo, &info.sha, &shard)?;
                 }
             }

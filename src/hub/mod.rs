@@ -30,12 +30,14 @@ pub mod gguf;
 mod inspect;
 mod report;
 mod save;
+mod shards;
+mod torch;
 mod weights;
 
 pub use array::{Array, FloatType};
 pub use checkpoint::{
-    CARD, COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TensorInfo, WEIGHTS, open,
-    read_json, without_weights,
+    CARD, COMPANIONS, CONFIG, Checkpoint, INDEX, SENTENCE_LIMITS, TORCH_INDEX, TORCH_WEIGHTS,
+    TensorInfo, WEIGHTS, has_weights, open, read_json, without_weights,
 };
 pub use config::{complete, generation, set_labels, without_quantisation};
 pub use convert::{convert, require_empty};
@@ -45,4 +47,5 @@ pub use format::{Architecture, Class, Format, Head, Layout, OTHER, num_labels};
 pub use inspect::{AdapterSummary, Summary, Tensor, inspect};
 pub use report::{Ignored, LoadReport, Renamed};
 pub use save::{MAX_SHARD_BYTES, Model, SaveOptions, save, write};
+pub use torch::{TorchFile, is_torch};
 pub use weights::ElementType;

@@ -9,6 +9,7 @@ use super::array::{Array, FloatType};
 use super::bitsandbytes::{Quantised, is_quantised};
 use super::file::TensorFile;
 use super::gguf::{BlockType, GgufModel};
+use super::torch::TorchFile;
 use crate::error::Result;
 
 /// How the numbers of a tensor are held in a file.
@@ -52,6 +53,7 @@ pub(super) enum Weights {
     Safetensors(TensorFile),
     Gguf(GgufModel),
     Quantised(Quantised),
+    Torch(TorchFile),
 }
 
 impl Weights {
@@ -68,6 +70,7 @@ impl Weights {
             Weights::Safetensors(file) => file.path(),
             Weights::Gguf(file) => file.path(),
             Weights::Quantised(files) => files.path(),
+            Weights::Torch(file) => file.path(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Weights {
             Weights::Safetensors(file) => file.names(),
             Weights::Gguf(file) => file.names(),
             Weights::Quantised(files) => files.names(),
+            Weights::Torch(file) => file.names(),
         }
     }
 
@@ -90,6 +94,10 @@ impl Weights {
                 Some((ElementType::Packed(kind), shape))
             }
             Weights::Quantised(files) => files.info(name),
+            Weights::Torch(file) => {
+                let (dtype, shape) = file.info(name)?;
+                Some((ElementType::Plain(dtype), shape))
+            }
         }
     }
 
@@ -98,13 +106,14 @@ impl Weights {
             Weights::Safetensors(file) => file.array(name),
             Weights::Gguf(file) => file.array(name),
             Weights::Quantised(files) => files.array(name),
+            Weights::Torch(file) => file.array(name),
         }
     }
 
     /// A tensor's blocks, row after row; `None` where it is not held in such.
     pub(super) fn blocks(&self, name: &str) -> Result<Option<(BlockType, Cow<'_, [u8]>)>> {
         match self {
-            Weights::Safetensors(_) => Ok(None),
+            Weights::Safetensors(_) | Weights::Torch(_) => Ok(None),
             Weights::Gguf(file) => file.blocks(name),
             Weights::Quantised(files) => files.blocks(name),
         }

@@ -7,11 +7,11 @@ use super::answers::Model;
 use super::predict::cut;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
-use crate::models::{Beside, Pretrained, is_adapter};
+use crate::models::{Beside, Pretrained, Reading, is_adapter};
 use crate::objectives::scores::Scores;
 use crate::objectives::{AnyObjective, OBJECTIVES};
 use crate::text::Example;
-use crate::train::config::{DataConfig, Problem, RunConfig, StageConfig, StageKind};
+use crate::train::config::{DataConfig, Problem, RunConfig, Source, StageConfig, StageKind};
 use crate::train::run::units;
 use crate::train::task::{Split, TaskRequest};
 use crate::train::tasks::{self, TaskFactory};
@@ -114,6 +114,10 @@ impl Model for Trained {
 
     fn evaluate(&mut self, data: &DataConfig) -> Result<Scores> {
         let source = Pretrained::open_beside(&self.folder, self.beside())?;
+        let mut data = data.clone();
+        if let Reading::Pictures(_) = source.config.reading() {
+            data.source = Source::Images;
+        }
         let stage = StageConfig {
             batch: BATCH,
             init: Some(self.folder.display().to_string()),
@@ -121,7 +125,7 @@ impl Model for Trained {
         };
         let config = RunConfig {
             stages: vec![stage],
-            ..RunConfig::pretrained("eval", data.clone())
+            ..RunConfig::pretrained("eval", data)
         };
         let unit = units(&config).remove(0);
         let request = TaskRequest {

@@ -8,6 +8,7 @@ mod embed;
 mod evaluate;
 mod fill_mask;
 mod generate;
+mod pictures;
 mod predict;
 mod rows;
 mod sampling;
@@ -27,6 +28,7 @@ pub use embed::Embedder;
 pub use evaluate::{open, open_model};
 pub use fill_mask::{Blank, FillMask, Guess};
 pub use generate::Generator;
+pub use pictures::{ImageClassifier, PicturePrediction, is_image_classifier};
 pub use predict::Classifier;
 pub use sampling::Sampling;
 pub use sentence_options::{Pooling, SentenceOptions};
@@ -35,7 +37,7 @@ pub use tag::{Tagger, Word, is_tagger};
 use crate::device::Gpu;
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Head};
-use crate::models::{Beside, Config, Network, Pretrained, tokenizer_of};
+use crate::models::{Beside, Config, Network, Pretrained, Reading, tokenizer_of};
 use crate::nn::Vars;
 use crate::objectives::batch::Batch;
 use crate::objectives::feed::Feed;
@@ -185,12 +187,13 @@ fn ends_of(config: &Value) -> Vec<u32> {
 const ROOM: &str = "at least one token, and no more than the model has positions";
 
 /// What is asked of models, and by which command.
-const ASKED: [(Head, &str, &str); 5] = [
+const ASKED: [(Head, &str, &str); 6] = [
     (Head::MaskedLm, "guess masked tokens", "fill-mask"),
     (Head::CausalLm, "write on", "generate"),
     (Head::Layers, "give vectors of texts", "embed"),
     (Head::Token, "label words", "predict"),
     (Head::Sequence, "label texts", "predict"),
+    (Head::Picture, "label pictures", "predict"),
 ];
 
 /// A model of a family that cannot do what is asked of it, with what can be asked instead.
@@ -209,6 +212,9 @@ fn cannot(config: &dyn Config, head: Head, folder: &Path) -> Error {
 
 /// The tokeniser in a model's folder, or in that of an adapter's base.
 fn tokenizer(source: &Pretrained) -> Result<Tokenizer> {
+    if let Reading::Pictures(_) = source.config.reading() {
+        return Tokenizer::of_no_text();
+    }
     let own = tokenizer_of(&source.path, None);
     match (&source.base, own) {
         (Some(base), Err(_)) => tokenizer_of(base, None),

@@ -89,6 +89,7 @@ impl Classifier {
             documents,
             tagged: None,
             chats: None,
+            pictures: None,
             tokenizer: loaded.tokenizer.clone(),
             config: loaded.config.clone(),
             labels: None,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::family::{Config, Reading, formats, read_config};
+use super::family::{Config, FAMILIES, Reading, formats, read_config};
 use crate::blocks::BlockType;
 use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Target};
@@ -54,12 +54,21 @@ enum Files {
     Merged(BTreeMap<String, Array<'static>>),
 }
 
-/// Opens a model folder, a bare `.safetensors` file or a GGUF file, of any family.
+/// Opens a model folder, a bare `.safetensors` file, one of PyTorch or a GGUF file, of any family; a bare one without
+/// a `config.json` has the one that its tensors tell, where they do.
 ///
 /// # Errors
 /// As [`hub::open`].
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    hub::open(path, &formats())
+    let checkpoint = hub::open(path, &formats())?;
+    if !checkpoint.config.is_null() {
+        return Ok(checkpoint);
+    }
+    let shape = |name: &str| checkpoint.info(name).map(|info| info.shape.to_vec());
+    match FAMILIES.iter().find_map(|family| family.guess(&shape)) {
+        Some(config) => checkpoint.with_config(config),
+        None => Ok(checkpoint),
+    }
 }
 
 /// Whether a folder is a PEFT adapter.
@@ -82,6 +91,7 @@ pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenize
     match read_config(&hub::read_json(&path)?, folder)?.reading() {
         Reading::Rows => Tokenizer::open_with(folder, dictionary),
         Reading::Steps { .. } => Tokenizer::load(folder),
+        Reading::Pictures(_) => Tokenizer::of_no_text(),
     }
 }
 

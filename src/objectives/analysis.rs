@@ -7,6 +7,7 @@ use super::criterion::Setup;
 use super::labels::{Labels, shown};
 use super::scores::argmax;
 use crate::error::Result;
+use crate::images::thumbnail;
 
 /// Texts that are kept of those that were answered wrong.
 const WORST: usize = 20;
@@ -24,11 +25,14 @@ pub struct Analysis {
 /// A text that was answered wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The text as the tokeniser gives it back.
+    /// The text as the tokeniser gives it back; the name of a picture.
     pub text: String,
     /// The second text of a pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
+    /// The picture, small, as the address of an `img`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
     /// What is right.
     pub truth: String,
     /// What the model said.
@@ -61,9 +65,12 @@ impl Setup {
         };
         let answer = |wrong: Wrong| {
             let (first, second) = self.documents.texts(wrong.doc);
+            let pictures = self.pictures.as_ref().map(|data| &data.pictures);
+            let named = pictures.map(|all| all.name(wrong.doc));
             Ok(Answer {
-                text: text(first)?,
+                text: named.map_or_else(|| text(first), |name| Ok(name.to_string()))?,
                 pair: second.map(text).transpose()?,
+                thumbnail: pictures.and_then(|all| thumbnail(all.get(wrong.doc))),
                 truth: wrong.truth,
                 said: wrong.said,
                 off: wrong.off,

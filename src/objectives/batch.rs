@@ -27,6 +27,8 @@ pub(super) enum Values {
     /// Where the sequence of each token begins in its row; its place there, and the same grouped; the shape.
     Segments(Vec<u32>, (Vec<u32>, TokenIndex), [usize; 2]),
     Floats(Vec<f32>),
+    /// Pictures of this shape.
+    Pixels(Vec<f32>, [usize; 4]),
     Targets(Targets),
 }
 
@@ -205,6 +207,11 @@ impl Batch {
     /// With numbers that stand beside answers.
     pub fn floats(self, name: &'static str, floats: Vec<f32>) -> Batch {
         self.with(name, Values::Floats(floats))
+    }
+
+    /// With pictures, (N, H, W, C).
+    pub fn pixels(self, name: &'static str, pixels: Vec<f32>, shape: [usize; 4]) -> Batch {
+        self.with(name, Values::Pixels(pixels, shape))
     }
 
     /// With answers.

@@ -237,6 +237,7 @@ impl Classification {
         let frame = match self.setup.config.reading() {
             Reading::Rows => 2,
             Reading::Steps { .. } => 1,
+            Reading::Pictures(_) => 0,
         };
         self.setup.tokens(docs, frame, self.options.max_len)
     }
@@ -426,17 +427,24 @@ impl Criterion for Classification {
     }
 
     fn tally(&self) -> Box<dyn Tally + '_> {
-        Box::new(Said {
-            of: self,
-            outputs: Vec::new(),
-        })
+        Said::of(&self.setup)
     }
 }
 
 /// What a model said of documents.
-struct Said<'a> {
-    of: &'a Classification,
+pub(super) struct Said<'a> {
+    setup: &'a Setup,
     outputs: Vec<(u32, Vec<f32>)>,
+}
+
+impl<'a> Said<'a> {
+    /// Of those of a setup.
+    pub fn of(setup: &'a Setup) -> Box<dyn Tally + 'a> {
+        Box::new(Said {
+            setup,
+            outputs: Vec::new(),
+        })
+    }
 }
 
 impl Tally for Said<'_> {
@@ -448,10 +456,10 @@ impl Tally for Said<'_> {
     fn scores(&self) -> Result<Scores> {
         let Setup {
             documents, labels, ..
-        } = &self.of.setup;
+        } = self.setup;
         match labels {
             Some(labels) => {
-                let setup = &self.of.setup;
+                let setup = self.setup;
                 let analysis = analysis::of_texts(labels, setup, &self.outputs)?;
                 Ok(Scores {
                     analysis: Some(analysis),

@@ -10,10 +10,20 @@ use super::labels::Labels;
 use super::scores::Scores;
 use crate::device::Gpu;
 use crate::error::{Error, Result};
+use crate::images::{Pictures, Preprocessing};
 use crate::models::{Config, Network, Reading};
 use crate::tensor::{Tape, Tensor};
 use crate::text::chat::ChatDocuments;
 use crate::text::{Documents, Keep, LabelledOptions, TaggedDocuments, Tokenizer};
+
+/// Pictures, and what is done to each before a model reads it.
+#[derive(Debug, Clone)]
+pub struct PictureData {
+    /// The pictures, as many as there are documents.
+    pub pictures: Arc<Pictures>,
+    /// What is done to them.
+    pub way: Preprocessing,
+}
 
 /// The texts that something is learned of or asked about, and how.
 #[derive(Clone)]
@@ -24,6 +34,8 @@ pub struct Setup {
     pub tagged: Option<Arc<TaggedDocuments>>,
     /// What of them is learned, where they are conversations.
     pub chats: Option<Arc<ChatDocuments>>,
+    /// The pictures that have their labels, where the data are pictures.
+    pub pictures: Option<PictureData>,
     /// What made tokens of them.
     pub tokenizer: Arc<Tokenizer>,
     /// The model.

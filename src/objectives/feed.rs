@@ -26,6 +26,7 @@ enum Slot {
     Numbers(Tensor),
     Segments(Segments),
     Floats(Tensor),
+    Pixels(Tensor),
     Targets { values: Tensor, weights: Tensor },
 }
 
@@ -45,6 +46,7 @@ impl Feed {
                     starts: Tensor::empty(gpu, [a * b], DType::U32)?,
                 }),
                 Values::Floats(n) => Slot::Floats(Tensor::empty(gpu, [n.len()], DType::F32)?),
+                Values::Pixels(_, shape) => Slot::Pixels(Tensor::empty(gpu, *shape, DType::F32)?),
                 Values::Targets(targets) => Slot::Targets {
                     values: match &targets.wanted {
                         Wanted::Classes(_) => Tensor::empty(gpu, [targets.len()], DType::U32)?,
@@ -84,6 +86,7 @@ impl Feed {
                     segments.starts.write(starts)?;
                 }
                 (Values::Floats(floats), Slot::Floats(tensor)) => tensor.write(floats)?,
+                (Values::Pixels(pixels, _), Slot::Pixels(tensor)) => tensor.write(pixels)?,
                 (Values::Targets(targets), Slot::Targets { values, weights }) => {
                     match &targets.wanted {
                         // -1 becomes `u32::MAX`, which kernels pass over.
@@ -146,6 +149,17 @@ impl Feed {
     pub fn floats(&self, name: &'static str) -> Result<&Tensor> {
         match self.slot(name) {
             Some(Slot::Floats(floats)) => Ok(floats),
+            _ => Err(missing(name)),
+        }
+    }
+
+    /// The pictures of that name, (N, H, W, C).
+    ///
+    /// # Errors
+    /// As [`ids`](Self::ids).
+    pub fn pixels(&self, name: &'static str) -> Result<&Tensor> {
+        match self.slot(name) {
+            Some(Slot::Pixels(pixels)) => Ok(pixels),
             _ => Err(missing(name)),
         }
     }

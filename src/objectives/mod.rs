@@ -18,6 +18,7 @@ pub mod scores;
 mod class_weights;
 pub(crate) mod classify;
 mod clm;
+mod image_classification;
 mod joint;
 mod lm;
 mod mlm;
@@ -29,6 +30,7 @@ mod words;
 pub use class_weights::ClassWeights;
 pub use classify::{Classify, Problem};
 pub use clm::Clm;
+pub use image_classification::ImageClassification;
 pub use joint::{Auxiliary, Joint};
 pub use lm::Lm;
 pub use mlm::{Mlm, MlmNsp};
@@ -65,6 +67,7 @@ pub const OBJECTIVES: &[Registered] = &[
     Registered::of::<Classify>(),
     Registered::of::<Joint>(),
     Registered::of::<Words>(),
+    Registered::of::<ImageClassification>(),
     Registered::of::<Sft>(),
     Registered::of::<Dpo>(),
     Registered::of::<Orpo>(),
@@ -137,6 +140,11 @@ pub trait Objective: Options {
     /// How much the answers of each class count in training.
     fn class_weights(&self) -> Option<&ClassWeights> {
         None
+    }
+
+    /// Whether batch norms stay as they are while the rest is trained.
+    fn frozen_norms(&self) -> bool {
+        false
     }
 
     /// How it reads conversations, where it does.
@@ -236,6 +244,8 @@ pub enum Labelled {
     OfTexts,
     /// One of each word.
     OfWords,
+    /// One of each picture.
+    OfPictures,
     /// An answer of each of the assistant's turns in a conversation.
     OfTurns,
 }
@@ -257,7 +267,10 @@ impl AnyObjective {
 
     /// Whether it learns from labels.
     pub fn needs_labels(&self) -> bool {
-        matches!(self.labels(), Labelled::OfTexts | Labelled::OfWords)
+        matches!(
+            self.labels(),
+            Labelled::OfTexts | Labelled::OfWords | Labelled::OfPictures
+        )
     }
 
     /// Whether it learns what was written down for it: labels, or answers.

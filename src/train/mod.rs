@@ -16,6 +16,7 @@ mod markdown;
 pub mod page;
 pub(crate) mod plan;
 pub(crate) mod preview;
+pub(crate) mod preview_pictures;
 pub(crate) mod probe;
 pub(crate) mod profile;
 pub mod progress;

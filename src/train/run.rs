@@ -431,10 +431,9 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     let path = &hub::local(path)?;
     let is_model = |p: &Path| {
         let has = |name| p.join(name).exists();
-        let weights = has(hub::WEIGHTS) || has(hub::INDEX);
-        (weights && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
+        (hub::has_weights(p) && has(hub::CONFIG)) || has(hub::adapter::ADAPTER_CONFIG)
     };
-    if is_model(path) || hub::gguf::is_gguf(path) {
+    if is_model(path) || hub::gguf::is_gguf(path) || hub::is_torch(path) {
         return Ok(path.to_path_buf());
     }
     if is_model(&path.join("model")) {
@@ -453,7 +452,7 @@ pub fn resolve_model(path: &Path) -> Result<PathBuf> {
     let problem = if path.join("config.toml").is_file() {
         "is a run without a finished model; finish it with `melos train --resume`"
     } else if path.join(hub::CONFIG).is_file() {
-        hub::without_weights(path)
+        hub::without_weights()
     } else {
         "is no model folder (model.safetensors, config.json), no adapter folder (adapter_config.json) and no run folder"
     };

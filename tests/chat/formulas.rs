@@ -80,6 +80,7 @@ fn criterion(objective: &AnyObjective, lengths: &[[usize; 2]]) -> Box<dyn Criter
     let setup = Setup {
         documents: Arc::new(documents),
         tagged: None,
+        pictures: None,
         chats: Some(Arc::new(chats)),
         tokenizer: Arc::new(tokenizer),
         config: Pretrained::open(&own.path().join("model"), None)

@@ -149,7 +149,7 @@ fn folders_that_are_no_models_say_what_they_are() {
     at("pytorch_model.bin", "x");
     says(
         refused(open(dir.path())),
-        &["pytorch_model.bin", "save it once with transformers"],
+        &["pytorch_model.bin", "no file of PyTorch"],
     );
 }
 

@@ -10,3 +10,4 @@ mod models;
 mod stacked;
 mod support;
 mod targets;
+mod torch;

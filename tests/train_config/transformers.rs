@@ -86,7 +86,7 @@ fn a_transformers_mistakes_are_named() {
         ),
         (
             "stage.finetune.objective=\"mlm\"",
-            "stage.finetune.objective: a finetune stage learns labels: expected \"classify\", \"joint\", \"token_classify\", \"sft\", \"dpo\", \"orpo\", \"kto\" or \"reward\"",
+            "stage.finetune.objective: a finetune stage learns labels: expected \"classify\", \"joint\", \"token_classify\", \"image_classification\", \"sft\", \"dpo\", \"orpo\", \"kto\" or \"reward\"",
         ),
         (
             "stage.mlm.dropout={word=0.1}",

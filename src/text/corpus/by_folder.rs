@@ -14,7 +14,7 @@ const NAMED: usize = 8;
 
 /// Which of the folders around a text tell its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Folders around everything.
     outer: usize,
     /// Whether the parts of the data come before the classes.
@@ -24,7 +24,7 @@ pub(super) struct Layout {
 impl Layout {
     /// That of texts by their names below the folder; `None` where some text stands in no folder, or all in
     /// one: the folders are no classes then.
-    pub(super) fn of(files: &[PathBuf]) -> Option<Layout> {
+    pub(crate) fn of(files: &[PathBuf]) -> Option<Layout> {
         let folders: Vec<Vec<&str>> = files.iter().map(|file| folders(file)).collect();
         let first = folders.first()?;
         let mut outer = 0;
@@ -44,8 +44,13 @@ impl Layout {
         (classes.len() > 1).then_some(Layout { outer, parts })
     }
 
+    /// How many folders stand around those that are classes.
+    pub(crate) fn depth(&self) -> usize {
+        self.outer + usize::from(self.parts)
+    }
+
     /// The part of the data and the class that a text's name tells.
-    fn place<'a>(&self, file: &'a Path) -> Option<(Option<Split>, &'a str)> {
+    pub(crate) fn place<'a>(&self, file: &'a Path) -> Option<(Option<Split>, &'a str)> {
         let mut folders = folders(file).into_iter().skip(self.outer);
         let split = match self.parts {
             true => part(folders.next()?),

@@ -22,7 +22,7 @@ pub(in crate::text) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
 }
 
 /// Opens a file whose encoding is yet to be told.
-pub(super) fn open_bytes(path: &Path) -> Result<impl Read> {
+pub(crate) fn open_bytes(path: &Path) -> Result<impl Read> {
     unpack(path)
 }
 
@@ -146,7 +146,7 @@ pub(super) fn read_text(reader: &mut dyn Read, name: &Path) -> Result<String> {
 }
 
 /// All that a reader gives, if it is no more than one text.
-pub(super) fn read_bytes(reader: impl Read, name: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_bytes(reader: impl Read, name: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut reader = reader.take(bounded::TEXT + 1);
     reader
@@ -174,7 +174,7 @@ pub(super) fn read_file(path: &Path) -> Result<String> {
 
 /// The path itself when it is a file, else all files below it, sorted. A folder that links lead to
 /// again, be it from within itself, counts once.
-pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -202,7 +202,7 @@ pub(super) fn files_below(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// Runs `visit` on the files of a tar archive, gzipped or not, in the archive's order, until it
 /// returns false.
-pub(super) fn for_each_in_tar(
+pub(crate) fn for_each_in_tar(
     path: &Path,
     visit: &mut dyn FnMut(&Path, &mut dyn Read) -> Result<bool>,
 ) -> Result<()> {
@@ -225,6 +225,6 @@ pub(super) fn for_each_in_tar(
 }
 
 /// `archive: entry`, for errors.
-pub(super) fn entry_name(archive: &Path, entry: &Path) -> PathBuf {
+pub(crate) fn entry_name(archive: &Path, entry: &Path) -> PathBuf {
     format!("{}: {}", archive.display(), entry.display()).into()
 }

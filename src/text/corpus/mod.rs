@@ -23,11 +23,13 @@ mod tables;
 mod tagged;
 mod trec;
 
+pub(crate) use by_folder::Layout;
 pub use describe::{Described, HeaderRow, describe};
-pub(crate) use lines::Lines;
 pub(super) use lines::open;
+pub(crate) use lines::{Lines, entry_name, files_below, for_each_in_tar, open_bytes, read_bytes};
 pub use rows::rows;
 pub use table::is_numbered;
+pub(crate) use tables::part_called;
 pub use tables::same_columns;
 pub use tagged::{Words, is_cut, is_only_tagged, is_tagged, read_tagged, read_words};
 
@@ -343,7 +345,11 @@ pub(crate) fn hash_below(path: &Path, except: &Path) -> Result<String> {
     hash_files(path, &files)
 }
 
-fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {
+/// sha256 of files' names below `root` and of their bytes, in this order.
+///
+/// # Errors
+/// [`Error::FileMissing`], [`Error::Io`].
+pub(crate) fn hash_files(root: &Path, files: &[PathBuf]) -> Result<String> {
     let mut hasher = Sha256::new();
     for file in files {
         if let Ok(name) = file.strip_prefix(root) {

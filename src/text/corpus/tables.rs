@@ -23,7 +23,7 @@ fn part(file: &Path) -> Option<Split> {
 }
 
 /// The part of the data that is called by this word.
-pub(super) fn part_called(word: &str) -> Option<Split> {
+pub(crate) fn part_called(word: &str) -> Option<Split> {
     match word {
         "train" | "training" => Some(Split::Train),
         "dev" | "valid" | "validation" | "val" => Some(Split::Validation),

@@ -130,6 +130,7 @@ impl Card<'_> {
         match self.stage.objective.head()? {
             Head::Sequence | Head::Joint => Some("text-classification"),
             Head::Token => Some("token-classification"),
+            Head::Picture => Some("image-classification"),
             Head::MaskedLm | Head::NextSentence => Some("fill-mask"),
             Head::CausalLm | Head::RecurrentLm => Some("text-generation"),
             _ => None,
@@ -144,7 +145,7 @@ impl Card<'_> {
             Source::Rt => "Rotten Tomatoes".into(),
             Source::Newsgroups => "20 Newsgroups".into(),
             Source::Dbpedia => "DBpedia".into(),
-            Source::Files => {
+            Source::Files | Source::Images => {
                 let name = data.path.first().or(data.unlabelled.first());
                 let name = name.and_then(|path| path.file_name());
                 name.map_or("files".into(), |name| name.to_string_lossy().into_owned())

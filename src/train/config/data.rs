@@ -15,7 +15,7 @@ impl Source {
             Source::Imdb => Some(Format::Imdb),
             Source::Rt => Some(Format::RottenTomatoes),
             Source::Newsgroups => Some(Format::Newsgroups),
-            Source::Dbpedia | Source::Files | Source::Demo => None,
+            Source::Dbpedia | Source::Files | Source::Images | Source::Demo => None,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use super::{
-    Budget, DataConfig, DemoSizes, ModelConfig, OptimizerKind, Part, Precision, PretrainedModel,
-    RunConfig, Source, StageConfig, StageKind, TextChoice, TokenizerConfig,
+    Budget, DataConfig, DemoSizes, ImagesConfig, ModelConfig, OptimizerKind, Part, Precision,
+    PretrainedModel, RunConfig, Source, StageConfig, StageKind, TextChoice, TokenizerConfig,
 };
 use crate::objectives::AnyObjective;
 use crate::optim::schedule::Schedule;
@@ -20,6 +20,7 @@ impl DataConfig {
             unlabelled: Vec::new(),
             text_column: None,
             pair_column: None,
+            image_column: None,
             label_column: None,
             sentence_end: None,
             one_text: None,
@@ -47,6 +48,7 @@ impl RunConfig {
             seed: 1,
             memory_limit: None,
             tokenizer: TokenizerConfig::default(),
+            images: ImagesConfig::default(),
             model,
             data,
             stages: Vec::new(),

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::model::ModelConfig;
 pub use super::paths::Paths;
 use super::stage::StageConfig;
+pub use crate::images::{Normalise, OnBroken};
+pub use crate::models::ImageSize;
 pub use crate::text::Column;
 pub use crate::text::TokenizerKind;
 pub use crate::text::tokenizer::Subword;
@@ -30,6 +32,9 @@ pub struct RunConfig {
     /// How text becomes tokens; shared by all stages.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
+    /// How pictures become what a model reads; shared by all stages.
+    #[serde(default, skip_serializing_if = "ImagesConfig::is_default")]
+    pub images: ImagesConfig,
     /// The network; shared by all stages, so that weights can be handed on.
     #[serde(default)]
     pub model: ModelConfig,
@@ -78,6 +83,29 @@ impl Default for TokenizerConfig {
     }
 }
 
+/// How pictures become what a model reads; what is absent is as the weights' preprocessor_config.json has
+/// it, or as the model's sizes ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImagesConfig {
+    /// What the model reads: a number of pixels, or `[height, width]`.
+    pub size: Option<ImageSize>,
+    /// Pixels of the shorter side that every picture is resized to before; absent: as many as `size`.
+    pub resize: Option<usize>,
+    /// Numbers of a pixel: 1 (grey) or 3 (red, green, blue).
+    pub channels: Option<usize>,
+    /// By what the channels are normalised.
+    pub normalise: Normalise,
+    /// What is done about pictures that cannot be read.
+    pub on_broken: OnBroken,
+}
+
+impl ImagesConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Where text comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +127,9 @@ pub struct DataConfig {
     /// Column or JSON key of the second text of a pair; absent: there is none.
     #[serde(default)]
     pub pair_column: Option<Column>,
+    /// Column of the paths in a csv or tsv of pictures; absent: found by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<Column>,
     /// Column or JSON key of the label; absent: found by its name.
     #[serde(default)]
     pub label_column: Option<Column>,
@@ -162,6 +193,9 @@ pub enum Source {
     Dbpedia,
     /// csv, tsv, jsonl, parquet, txt.
     Files,
+    /// Pictures: a folder (or tar) with a folder for each class, a csv of paths and labels, MNIST's IDX files or
+    /// CIFAR's binary batches.
+    Images,
 }
 
 /// Exactly, where "1.3 GiB" would be rounded.

@@ -293,6 +293,8 @@ impl RunConfig {
                 stage.text = match data.source {
                     Source::Imdb => TextChoice::All,
                     Source::Demo => TextChoice::Unlabelled,
+                    // No stage pretrains on pictures.
+                    Source::Images => TextChoice::Auto,
                     Source::Rt | Source::Newsgroups | Source::Dbpedia | Source::Files
                         if data.unlabelled.is_empty() =>
                     {

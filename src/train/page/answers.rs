@@ -107,13 +107,14 @@ fn each(what: &str, classes: &ClassScores) -> Markup {
 fn worst(answers: &[Answer]) -> Markup {
     html! {
         h3 { "Most wrong" }
-        p.note { "Worst first; texts as the tokeniser gives them back." }
+        p.note { "Worst first; texts as the tokeniser gives them back, pictures by their names." }
         ol.worst { @for answer in answers {
             li {
                 p.verdict {
                     "said " b.said { (or_none(&answer.said)) } ", is " b.truth { (or_none(&answer.truth)) }
                     span.off { "off by " (format!("{:.3}", answer.off)) }
                 }
+                @if let Some(thumbnail) = &answer.thumbnail { img src=(thumbnail) alt=(answer.text); }
                 blockquote { (answer.text) }
                 @if let Some(pair) = &answer.pair { blockquote { (pair) } }
             }

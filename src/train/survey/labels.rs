@@ -73,8 +73,11 @@ pub fn survey(data: &Data, stage: &StageConfig, parts: &Parts) -> Option<LabelSu
                 }
             }
         }
-        Labelled::OfTexts => {
-            survey.of = "texts";
+        of @ (Labelled::OfTexts | Labelled::OfPictures) => {
+            survey.of = match of {
+                Labelled::OfPictures => "pictures",
+                _ => "texts",
+            };
             let names = documents.label_names();
             let of = |doc: u32| Some(names.get(documents.label(doc)? as usize)?.as_str());
             survey.without = documents

@@ -4,6 +4,7 @@
 //! would get; nothing is trained, and no device is opened.
 
 mod labels;
+mod pictures;
 mod plain;
 mod rows;
 mod stage;
@@ -17,10 +18,12 @@ use serde::Serialize;
 use super::config::RunConfig;
 use super::tasks::{Data, Texts};
 use crate::error::{Error, Result};
+use crate::images::ImageSource;
 use crate::text::Source;
 use crate::text::chat;
 use crate::text::corpus::{self, Described};
 pub use labels::{Class, LabelSurvey, Numbers};
+pub use pictures::PictureSurvey;
 pub use plain::plain;
 pub use rows::{Place, Rows};
 pub use stage::{Batch, Leaks, Lengths, Part, StageSurvey};
@@ -35,6 +38,9 @@ pub struct Survey {
     pub files: Vec<Described>,
     /// The rows of all of them.
     pub rows: Rows,
+    /// What they are, where they are pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PictureSurvey>,
     /// What made tokens of them.
     pub tokenizer: TokenizerSurvey,
     /// What each stage makes of them, its first repeat.
@@ -89,10 +95,17 @@ fn look(config: &RunConfig, strict: bool) -> Result<Survey> {
     let config = &config;
     let texts = Texts::of(config)?;
     let files = described(config, &texts)?;
-    let (rows, raw) = rows::read(&texts)?;
+    let pictures = matches!(texts, Texts::Pictures(_));
+    let (mut rows, mut raw) = match pictures {
+        true => Default::default(),
+        false => rows::read(&texts)?,
+    };
     let place = || Path::new("a temporary folder");
     let folder = tempfile::tempdir().map_err(|e| Error::write(place(), e))?;
     let data = Data::open(config, folder.path(), false)?;
+    if let Some(data) = &data.pictures {
+        (rows, raw) = rows::of_pictures(&data.pictures);
+    }
     let documents = &data.documents;
     let all = documents.filter(|_| true);
     let tokenizer = TokenizerSurvey {
@@ -109,6 +122,7 @@ fn look(config: &RunConfig, strict: bool) -> Result<Survey> {
         name: config.name.clone(),
         files,
         rows,
+        pictures: data.pictures.as_ref().map(PictureSurvey::of),
         tokenizer,
         stages,
         warnings: Vec::new(),
@@ -121,6 +135,16 @@ fn look(config: &RunConfig, strict: bool) -> Result<Survey> {
 fn described(config: &RunConfig, texts: &Texts) -> Result<Vec<Described>> {
     match texts {
         Texts::Made(_) => Ok(Vec::new()),
+        Texts::Pictures(sources) => {
+            let of = |source: &ImageSource| {
+                Ok(Described {
+                    path: source.path.clone(),
+                    format: source.format()?.about().to_string(),
+                    ..Described::default()
+                })
+            };
+            sources.iter().map(of).collect()
+        }
         Texts::Files(sources) => sources.iter().map(|s| corpus::describe(s, false)).collect(),
         Texts::Chats(sources, _) => {
             let of = |source: &Source| {

@@ -1,6 +1,6 @@
 //! The rows of files, as they stand there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use encoding_rs::WINDOWS_1252;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::Result;
+use crate::images::Pictures;
 use crate::text::Example;
 use crate::train::tasks::Texts;
 
@@ -61,6 +62,20 @@ struct First {
     file: usize,
     number: u64,
     label: Option<String>,
+}
+
+/// What is known of pictures: those that are the same once they are resized.
+pub fn of_pictures(pictures: &Pictures) -> (Rows, Raw) {
+    let (mut rows, mut raw) = (Rows::default(), Raw::default());
+    let mut seen = HashSet::new();
+    for number in 0..pictures.len() as u32 {
+        let digest = Sha256::digest(pictures.get(number).pixels);
+        let digest = digest.first_chunk().map_or(0, |b| u128::from_le_bytes(*b));
+        rows.rows += 1;
+        rows.repeated += u64::from(!seen.insert(digest));
+        raw.0.push(Some(digest));
+    }
+    (rows, raw)
 }
 
 /// Reads all rows.

@@ -37,6 +37,11 @@ impl Survey {
         let mut text = String::new();
         self.files.iter().for_each(|f| text += &file(f));
         let (rows, tokenizer) = (&self.rows, &self.tokenizer);
+        if let Some(pictures) = &self.pictures {
+            text += &pictures.text(rows.repeated);
+            self.stages.iter().for_each(|s| text += &of_pictures(s));
+            return text;
+        }
         text += &format!(
             "{} rows, {} empty, {} repeated; {} tokens of a vocabulary of {}, {:.2} % of them unknown\n",
             thousands(rows.rows as f64),
@@ -129,6 +134,27 @@ fn stage(stage: &StageSurvey) -> String {
         0 => text,
         _ => text + &batch(&stage.batch, stage.batches),
     }
+}
+
+/// A stage that reads pictures.
+fn of_pictures(stage: &StageSurvey) -> String {
+    let mut text = format!("\nstage '{}': {}\n", stage.name, stage.objective);
+    if stage.refused.is_some() {
+        return text;
+    }
+    let head = ["part", "pictures", "also in training"];
+    let mut cells = vec![head.map(String::from)];
+    for (name, part, leaks) in [
+        ("training", stage.train, None),
+        ("validation", stage.validation, Some(stage.leaks.validation)),
+        ("test", stage.test, Some(stage.leaks.test)),
+    ] {
+        let leaks = leaks.map_or("–".into(), |leaks: u64| leaks.to_string());
+        cells.push([name.into(), thousands(part.texts as f64), leaks]);
+    }
+    text += &markdown(&cells);
+    text += &labels(stage);
+    text + &format!("batches: {} an epoch\n", thousands(stage.batches as f64))
 }
 
 fn labels(stage: &StageSurvey) -> String {

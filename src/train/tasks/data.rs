@@ -2,6 +2,7 @@
 
 mod chats;
 mod held_out;
+mod pictures;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::models::Reading;
-use crate::objectives::criterion::{Purpose, ToCome};
+use crate::objectives::criterion::{PictureData, Purpose, ToCome};
 use crate::objectives::{Labelled, Problem};
 use crate::text::chat::{self, ChatDocuments};
 use crate::text::rng::Rng;
@@ -21,6 +22,8 @@ use crate::text::{Documents, Split, TaggedDocuments, TaggedText, Tokenizer, spli
 use crate::train::config::{RunConfig, StageConfig, TextChoice};
 use crate::train::task::{self, Unit};
 use chats::Scribe;
+use pictures::PREPROCESSOR;
+pub(crate) use pictures::Plan as PicturePlan;
 use read::{given, options, tokenizer};
 pub(in crate::train) use texts::{Texts, located};
 
@@ -30,6 +33,8 @@ pub(in crate::train) struct Data {
     pub documents: Arc<Documents>,
     /// The same texts with a label on every word, for word classifiers.
     pub tagged: Option<Arc<TaggedDocuments>>,
+    /// The pictures that have their labels, where the data are pictures.
+    pub pictures: Option<PictureData>,
     /// What of the same texts is learned, where they are conversations.
     pub chats: Option<Arc<ChatDocuments>>,
     /// The chat template that made texts of these.
@@ -91,8 +96,12 @@ impl Data {
         let cache = read::cache(folder);
         let learns = config.stages.iter().any(|s| s.objective.needs_labels());
         let texts = Texts::of(config)?;
-        let (mut learned, mut template) = (None, None);
-        let (tokenizer, documents) = if let Texts::Chats(sources, kind) = &texts {
+        let (mut learned, mut template, mut shown) = (None, None, None);
+        let (tokenizer, documents) = if let Texts::Pictures(sources) = &texts {
+            let (data, documents, tokenizer) = pictures::open(config, sources, folder)?;
+            shown = Some(data);
+            (tokenizer, documents)
+        } else if let Texts::Chats(sources, kind) = &texts {
             let tokenizer = given(config)?.ok_or_else(|| {
                 let message = "is not set; say which model to start from with --init DIR";
                 Error::value("stage.init", message)
@@ -139,12 +148,16 @@ impl Data {
         read::require_known(config, &documents, &tokenizer)?;
         let cached = documents.from_cache().then_some(", from the cache");
         let cached = cached.unwrap_or_default();
-        log::info!(
-            "{} documents, {} tokens, vocabulary {}{cached}",
-            documents.len(),
-            documents.tokens(),
-            tokenizer.vocab_size(),
-        );
+        match &shown {
+            Some(data) => log::info!("{} pictures", data.pictures.len()),
+            None => log::info!(
+                "{} documents, {} tokens, vocabulary {}{cached}",
+                documents.len(),
+                documents.tokens(),
+                tokenizer.vocab_size(),
+            ),
+        }
+        let given = shown.is_none() && given(config)?.is_some();
         let amounts = held_out::amounts(config, &documents).filter(|_| !all);
         if let Some(amounts) = &amounts {
             log::warn!("{amounts}");
@@ -153,6 +166,7 @@ impl Data {
             tokenizer: Arc::new(tokenizer),
             documents: Arc::new(documents),
             tagged,
+            pictures: shown,
             chats: learned,
             template,
             amounts,
@@ -161,16 +175,17 @@ impl Data {
             seed: config.seed,
             all,
             learns,
-            given: given(config)?.is_some(),
+            given,
         })
     }
 
-    /// The tokeniser's files: name and content; a classifier's names what fills batches.
-    pub fn tokenizer_files(
-        &self,
-        reading: Reading,
-        classifies: bool,
-    ) -> Result<Vec<(String, Vec<u8>)>> {
+    /// The files beside a model's weights: name and content. They are the tokeniser's, of which a classifier's
+    /// names what fills batches; or what says how pictures are preprocessed.
+    pub fn companions(&self, reading: Reading, classifies: bool) -> Result<Vec<(String, Vec<u8>)>> {
+        if let Some(data) = &self.pictures {
+            let text = format!("{:#}\n", data.way.to_json());
+            return Ok(vec![(PREPROCESSOR.into(), text.into_bytes())]);
+        }
         if reading != Reading::Rows {
             let text = self.tokenizer.to_json()?;
             return Ok(vec![("tokenizer.json".into(), text.into_bytes())]);
@@ -212,7 +227,9 @@ impl Data {
             (Labelled::None, _) => self.text(stage, unit),
             (Labelled::OfWords, _) => self.tagged_parts(unit),
             (Labelled::OfTurns, _) => Ok(self.any(unit, |_| true)),
-            (Labelled::OfTexts, Problem::SingleLabel) => self.labelled(unit),
+            (Labelled::OfTexts, Problem::SingleLabel) | (Labelled::OfPictures, _) => {
+                self.labelled(unit)
+            }
             (Labelled::OfTexts, _) => self.any_labelled(unit),
         }?;
         if let Some(count) = stage.train_texts.filter(|_| !self.all) {
@@ -335,7 +352,9 @@ impl Data {
             None => {
                 let test = documents.labelled_in(Split::Test);
                 let chosen_by = documents.labelled_in(Split::Validation);
-                if test.is_empty() {
+                // Of pictures two folders are usual, train and val, and the second is what is scored.
+                let scored = self.pictures.is_some() && !chosen_by.is_empty();
+                if test.is_empty() && !scored {
                     let parts = [validation, ("data.test_share", self.test_share)];
                     self.require_enough(&all, "the data", &parts)?;
                     self.hold(&all, self.test_share)?

@@ -85,6 +85,7 @@ impl Lesson {
             documents: data.documents.clone(),
             tagged: data.tagged.clone(),
             chats: data.chats.clone(),
+            pictures: data.pictures.clone(),
             tokenizer: data.tokenizer.clone(),
             config: model.clone(),
             labels,
@@ -148,8 +149,17 @@ fn pairs(data: &Data, stage: &StageConfig) -> Option<bool> {
 
 /// Refuses texts that a model cannot read as they are.
 fn check_reading(config: &dyn Config, source: Option<&Pretrained>, data: &Data) -> Result<()> {
-    if config.reading() == Reading::Rows {
-        return Ok(());
+    match (config.reading(), &data.pictures) {
+        (Reading::Rows, None) | (Reading::Pictures(_), Some(_)) => return Ok(()),
+        (Reading::Steps { .. }, None) => {}
+        (reading, _) => {
+            let (one, other) = match reading {
+                Reading::Pictures(_) => ("pictures", "texts"),
+                _ => ("texts", "pictures"),
+            };
+            let message = format!("says that these are {other}, and the model reads {one}");
+            return Err(Error::value("data.source", message));
+        }
     }
     let documents = &data.documents;
     if (0..documents.len() as u32).any(|doc| documents.texts(doc).1.is_some()) {
@@ -181,7 +191,7 @@ fn labels(
     let fixed = stage.kind == StageKind::Evaluate;
     Ok(match stage.objective.labels() {
         Labelled::None | Labelled::OfTurns => None,
-        Labelled::OfTexts => {
+        Labelled::OfTexts | Labelled::OfPictures => {
             let (documents, problem) = (&data.documents, stage.objective.problem());
             Some(Labels::new(documents, problem, known, fixed)?)
         }

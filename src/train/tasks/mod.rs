@@ -25,6 +25,7 @@ use crate::hub::Head;
 use crate::models::{Beside, Labels as ModelLabels};
 use crate::text::chat;
 use crate::text::{Roles, Vocabulary, WordVectors};
+pub(crate) use data::PicturePlan;
 pub(super) use data::{Data, Parts, Texts};
 pub(super) use lesson::Lesson;
 use objective::ObjectiveTask;
@@ -145,7 +146,7 @@ fn make(
     let taught = (stage, unit);
     let lesson = Lesson::prepare(&data, request.config, taught, &mut config, &mut source)?;
     let classifies = stage.objective.head().is_some_and(Head::has_labels);
-    let mut companions = data.tokenizer_files(config.reading(), classifies)?;
+    let mut companions = data.companions(config.reading(), classifies)?;
     if let Some(template) = &data.template {
         companions.push((chat::FILE.into(), template.clone().into_bytes()));
     }

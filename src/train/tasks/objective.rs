@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterLabels, LABELS};
 use crate::hub::{self, Array, Layout};
 use crate::models::{Config, Cut, Network};
+use crate::objectives::Labelled;
 use crate::objectives::criterion::{Criterion, Scorer};
 use crate::objectives::feed::{Carried, Feed, Passes};
 use crate::objectives::metrics::Metric;
@@ -88,7 +89,11 @@ impl ObjectiveTask {
         let (objective, accumulate) = (&stage.objective, stage.accumulate);
         let (train, test) = (parts.train.len(), parts.test.len());
         let texts = if objective.is_supervised() {
-            format!("{train} texts to learn from, {test} to test on")
+            let what = match objective.labels() {
+                Labelled::OfPictures => "pictures",
+                _ => "texts",
+            };
+            format!("{train} {what} to learn from, {test} to test on")
         } else {
             format!("{train} texts, vocabulary {}", config.vocab_size())
         };

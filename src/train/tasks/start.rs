@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::adapter::Adapter;
+use super::data::PicturePlan;
 use super::engine::{Engine, EngineOptions};
 use crate::blocks::BlockType;
 use crate::device::Gpu;
@@ -84,6 +85,7 @@ pub fn choose(
         (ModelConfig::Transformer(_, model), Some(family)) if source.is_none() => {
             family.sized(&sizes(model, vocabulary))
         }
+        (ModelConfig::Picture(net), _) if source.is_none() => net.sized(),
         _ => None,
     };
     let mut network = (own.or_else(|| source.map(|s| s.config.clone()))).ok_or_else(|| {
@@ -96,6 +98,18 @@ pub fn choose(
             attention: changes.attention_dropout,
             classifier: changes.classifier_dropout,
         });
+    }
+    if let Reading::Pictures(shape) = network.reading() {
+        let plan = PicturePlan::new(config, shape, source.map(|source| source.path.as_path()))?;
+        if source.is_none() {
+            let set = network.set_pictures(plan.shape());
+            set.map_err(|error| match error {
+                Error::ModelConfig { field, message } => {
+                    Error::value("model", format!("{field} {message}"))
+                }
+                error => error,
+            })?;
+        }
     }
     let most = network.positions();
     let (key, length) = (stage.objective.length_key(), stage.objective.length());
@@ -137,7 +151,8 @@ pub fn open_source(
     };
     let source = init.map(open).transpose()?;
     let hands_on = |source: Pretrained| {
-        let whole = stage.kind == StageKind::Evaluate || source.config.reading() == Reading::Rows;
+        let steps = matches!(source.config.reading(), Reading::Steps { .. });
+        let whole = stage.kind == StageKind::Evaluate || !steps;
         if whole {
             return source;
         }
@@ -191,6 +206,7 @@ pub fn declare(
     let vars = Vars::new();
     let mut network = config.build(&vars, architecture.head())?;
     network.set_checkpointing(stage.checkpointing);
+    network.set_frozen_norms(stage.objective.frozen_norms());
     let layout = Layout::new(architecture, &vars);
     let report = source.map(|source| source.report(&layout)).transpose()?;
     let missing = report.as_ref().map_or(&[][..], |r| &r.missing);

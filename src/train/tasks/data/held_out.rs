@@ -67,7 +67,7 @@ impl Data {
             stage.objective.problem() == Problem::SingleLabel,
         );
         let (least, what) = match stage.objective.labels() {
-            Labelled::OfTexts if by_class => {
+            Labelled::OfTexts | Labelled::OfPictures if by_class => {
                 let counts = documents.label_counts(&documents.labelled());
                 let names = documents.label_names().iter();
                 let counted = counts.into_iter().zip(names);

@@ -32,6 +32,7 @@ fn novel(set: &[&str]) -> (RunConfig, Data) {
         test_share: config.data.test_share,
         seed: config.seed,
         tagged: None,
+        pictures: None,
         chats: None,
         template: None,
         amounts: None,

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::chats;
 use super::read::sources;
+use super::{chats, pictures};
 use crate::error::{Error, Result};
+use crate::images::ImageSource;
 use crate::objectives::{Labelled, OBJECTIVES};
 use crate::text::chat::Kind;
 use crate::text::demo::{self, DemoOptions};
@@ -19,6 +20,8 @@ pub(in crate::train) enum Texts {
     Tagged(Vec<TaggedFile>),
     /// Files of conversations.
     Chats(Vec<Source>, Kind),
+    /// Pictures.
+    Pictures(Vec<ImageSource>),
     /// Texts of the generator.
     Made(Vec<Example>),
 }
@@ -38,7 +41,10 @@ impl Texts {
     /// Those of reading texts whose words have labels, and the first rows of files.
     pub fn of(config: &RunConfig) -> Result<Texts> {
         let by_word = |s: &StageConfig| s.objective.labels() == Labelled::OfWords;
-        Ok(if config.stages.iter().any(by_word) {
+        pictures::check(config)?;
+        Ok(if config.data.source == DataSource::Images {
+            Texts::Pictures(pictures::sources(config))
+        } else if config.stages.iter().any(by_word) {
             Texts::Tagged(tagged(&config.data)?)
         } else if config.stages.iter().any(chats::reads) {
             Texts::Chats(chats::sources(&config.data)?, chats::kind(config)?)
@@ -91,6 +97,16 @@ impl Texts {
                     each(&source.path, example)
                 });
                 read.map(drop)
+            }),
+            Texts::Pictures(sources) => sources.iter().try_for_each(|source| {
+                source.read(&mut |item| {
+                    let example = Example {
+                        label: item.label,
+                        split: item.split,
+                        ..Example::default()
+                    };
+                    each(Path::new(&item.name), example)
+                })
             }),
             Texts::Made(examples) => {
                 let mut examples = examples.iter().cloned();
