@@ -132,6 +132,7 @@ include_files! {
     "attention_fwd_store.wgsl"
     "attention_grad.wgsl"
     "attention_tile.wgsl"
+    "batch_norm.wgsl"
     "blocks.wgsl"
     "blocks_kinds.wgsl"
     "blocks_pieces.wgsl"
@@ -157,6 +158,7 @@ include_files! {
     "outer_broadcast.wgsl"
     "matmul_strided.wgsl"
     "philox.wgsl"
+    "picture.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
@@ -179,8 +181,19 @@ kernels! {
         "attention_fwd"
         "attention_fwd_subgroup"
     }
+    "batch_norm" {
+        "batch_norm_bwd"
+        "batch_norm_bwd_weights"
+        "batch_norm_finish"
+        "batch_norm_fwd"
+        "batch_norm_stats"
+    }
     "blocks" {
         "expand"
+    }
+    "conv" {
+        "conv_direct"
+        "conv_direct_weights"
     }
     "dropout" {
         "add_noise"
@@ -240,6 +253,13 @@ kernels! {
         "adam"
         "rmsprop"
         "sgd"
+    }
+    "pool" {
+        "adaptive_avg_pool_bwd"
+        "adaptive_avg_pool_fwd"
+        "avg_pool"
+        "max_pool_bwd"
+        "max_pool_fwd"
     }
     "reduce" {
         "grad_norm_finish"

@@ -3,7 +3,9 @@
 //! Parameters' gradients accumulate, activations' are overwritten by their first user.
 
 mod attention;
+mod batch_norm;
 mod blocks;
+mod conv;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
@@ -19,6 +21,7 @@ pub mod matmul;
 mod noise;
 mod norm;
 mod operand;
+mod pool;
 mod reduce;
 mod rms_norm;
 mod rope;
@@ -26,9 +29,12 @@ mod rows;
 mod scores;
 mod target_loss;
 mod token_losses;
+mod window;
 
 pub use crate::kernels::token_index::TokenIndex;
 pub use attention::{AttentionOptions, Seen, attention, attention_packed};
+pub use batch_norm::{RunningStatistics, Statistics, batch_norm};
+pub use conv::conv2d;
 pub use cross_entropy::{
     cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
 };
@@ -45,6 +51,7 @@ pub use lstm::{LstmForm, LstmOptions, LstmOutput, LstmWeights, lstm, lstm_as};
 pub use matmul::matmul;
 pub use noise::noise;
 pub use norm::{Normed, dropout_layer_norm, layer_norm};
+pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub(crate) use reduce::SUM_CHUNK;
 pub use reduce::sum_all;
 pub use rms_norm::rms_norm;
@@ -53,3 +60,4 @@ pub use rows::{RowSelection, mean_pool, select_rows};
 pub use scores::score_logits;
 pub use target_loss::{binary_cross_entropy, squared_error};
 pub use token_losses::{linear_token_losses, token_losses};
+pub use window::Window;
