@@ -66,6 +66,8 @@ pub mod tensor;
 #[cfg(feature = "train")]
 pub mod hub;
 #[cfg(feature = "train")]
+pub mod images;
+#[cfg(feature = "train")]
 pub mod inference;
 #[cfg(feature = "train")]
 pub mod objectives;

@@ -33,6 +33,8 @@ pub enum Head {
     Sequence,
     /// Classifies every token.
     Token,
+    /// Classifies pictures.
+    Picture,
     /// Predicts each next token of text that comes window by window.
     RecurrentLm,
     /// Writes a sequence that it has read.
@@ -44,7 +46,10 @@ pub enum Head {
 impl Head {
     /// Whether it has an output for each label.
     pub fn has_labels(self) -> bool {
-        matches!(self, Head::Sequence | Head::Token | Head::Joint)
+        matches!(
+            self,
+            Head::Sequence | Head::Token | Head::Picture | Head::Joint
+        )
     }
 
     /// Whether its output layer is the word embedding, unless the configuration says otherwise.

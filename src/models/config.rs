@@ -109,6 +109,51 @@ impl Labels {
     }
 }
 
+/// Height and width of pictures: a number where they are the same, else `[height, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Side", into = "Side")]
+pub struct ImageSize {
+    /// Rows of pixels (H).
+    pub height: usize,
+    /// Pixels of a row (W).
+    pub width: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Side {
+    Square(usize),
+    Both([usize; 2]),
+}
+
+impl ImageSize {
+    /// As high as wide.
+    pub fn square(side: usize) -> ImageSize {
+        ImageSize {
+            height: side,
+            width: side,
+        }
+    }
+}
+
+impl From<Side> for ImageSize {
+    fn from(side: Side) -> ImageSize {
+        match side {
+            Side::Square(side) => ImageSize::square(side),
+            Side::Both([height, width]) => ImageSize { height, width },
+        }
+    }
+}
+
+impl From<ImageSize> for Side {
+    fn from(size: ImageSize) -> Side {
+        match size.height == size.width {
+            true => Side::Square(size.height),
+            false => Side::Both([size.height, size.width]),
+        }
+    }
+}
+
 /// Writes 0.1, not 0.10000000149011612, into a `Value`, whose numbers are f64.
 pub(super) fn shortest<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     // The shortest text of an f32 is one of an f64 too.
@@ -191,6 +236,10 @@ pub mod most {
     pub const POSITIONS: usize = 1 << 20;
     /// Types of tokens.
     pub const TYPES: usize = 1 << 16;
+    /// Pixels of a picture's side.
+    pub const SIDE: usize = 1 << 12;
+    /// Channels of a picture.
+    pub const CHANNELS: usize = 1 << 8;
     /// Outputs of a classifier.
     pub const LABELS: usize = 1 << 20;
     pub use crate::bounded::TOKENS;

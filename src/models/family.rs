@@ -4,19 +4,23 @@
 use std::fmt::Debug;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use toml::Table;
 
-use super::Labels;
 use super::bert::BERT;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
 use super::llama::{GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3};
 use super::lstm::LSTM_FAMILY;
+use super::mlp::MLP;
 use super::network::Network;
 use super::roberta::{ROBERTA, XLM_ROBERTA};
+use super::{ImageSize, Labels};
 use crate::error::{Error, Result};
 use crate::hub::{self, Architecture, Format, Head};
 use crate::nn::{HiddenAct, Vars};
+use crate::schema::{self, Fault};
 use crate::tensor::ParamSpec;
 use crate::text::Keep;
 use crate::text::tokenizer::Family as Specials;
@@ -32,6 +36,7 @@ pub static FAMILIES: &[&dyn Family] = &[
     &LLAMA,
     &LSTM_FAMILY,
     &MISTRAL,
+    &MLP,
     &PHI3,
     &QWEN2,
     &QWEN3,
@@ -49,8 +54,10 @@ pub trait Family: Sync {
         format!("a {}", self.title())
     }
 
-    /// The special tokens of a tokeniser that is trained for it.
-    fn specials(&self) -> Specials;
+    /// The special tokens of a tokeniser that is trained for it; what reads pictures has no use for any.
+    fn specials(&self) -> Specials {
+        Specials::Lstm
+    }
 
     /// How its models lie in files, and which heads it has.
     fn format(&self) -> &'static Format;
@@ -67,13 +74,49 @@ pub trait Family: Sync {
         None
     }
 
+    /// What a run file may say of its models, where they read pictures.
+    fn pictures(&self) -> Option<PictureModel> {
+        None
+    }
+
     /// Whether weight decay holds for a parameter: as in transformers, for all but biases and norms.
     fn decays(&self, spec: &ParamSpec) -> bool {
         spec.shape.0.len() > 1
     }
 }
 
-/// How a model reads texts.
+/// `[model]` of a run file, for a family that reads pictures.
+#[derive(Debug, Clone, Copy)]
+pub struct PictureModel {
+    /// Its `kind`.
+    pub kind: &'static str,
+    pub(crate) keys: fn() -> &'static [&'static str],
+    pub(crate) read: fn(Table) -> Result<Box<dyn Config>, Fault>,
+}
+
+impl PictureModel {
+    /// `T` has a field for each key; what is not said is as in `T`'s default.
+    pub(super) fn of<T: DeserializeOwned + Default + Into<Box<dyn Config>>>(
+        kind: &'static str,
+    ) -> PictureModel {
+        PictureModel {
+            kind,
+            keys: || schema::keys(T::deserialize),
+            read: |table| schema::read::<T>(table).map(Into::into),
+        }
+    }
+}
+
+/// The pictures that a model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureShape {
+    /// Their size; `None`: any.
+    pub size: Option<ImageSize>,
+    /// Numbers of a pixel: 1 where it is grey, 3 for red, green and blue.
+    pub channels: usize,
+}
+
+/// What a model reads, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reading {
     /// As rows, in a frame of special tokens: (B, T).
@@ -85,6 +128,8 @@ pub enum Reading {
         /// Whether a classifier learns from the state after every token, with a weight that rises.
         linear_gain: bool,
     },
+    /// Pictures: (N, H, W, C).
+    Pictures(PictureShape),
 }
 
 /// How long texts are cut off.
@@ -181,16 +226,20 @@ pub trait Config: Boxed + Debug + Send + Sync {
     /// As `config.json`.
     fn to_json(&self) -> Value;
 
-    /// Rows of the word embedding.
-    fn vocab_size(&self) -> usize;
+    /// Rows of the word embedding; what reads no text has room for every word.
+    fn vocab_size(&self) -> usize {
+        usize::MAX
+    }
 
     /// Longest sequence.
-    fn positions(&self) -> usize;
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
 
     /// Its sizes.
     fn extent(&self) -> Extent;
 
-    /// How it reads texts.
+    /// What it reads, and how.
     fn reading(&self) -> Reading {
         Reading::Rows
     }
@@ -213,6 +262,14 @@ pub trait Config: Boxed + Debug + Send + Sync {
 
     /// Calls its outputs so.
     fn set_labels(&mut self, labels: Labels);
+
+    /// Takes pictures of this shape from now on; what reads texts has no use for it.
+    ///
+    /// # Errors
+    /// [`Error::ModelConfig`] for pictures that its layers cannot read.
+    fn set_pictures(&mut self, _shape: PictureShape) -> Result<()> {
+        Ok(())
+    }
 
     /// Names the token that fills batches, where the model must know it: GPT-2's classifier looks for
     /// the last token that is not this one.

@@ -12,22 +12,23 @@ mod heads;
 mod inputs;
 pub mod llama;
 pub mod lstm;
+pub mod mlp;
 mod network;
 #[cfg(feature = "train")]
 mod pretrained;
 pub mod roberta;
 
-pub use config::{Labels, ProblemType, most};
+pub use config::{ImageSize, Labels, ProblemType, most};
 #[cfg(feature = "train")]
 pub use family::{
-    Config, Cut, Dropouts, Extent, FAMILIES, Family, Reading, Sizes, architecture, formats,
-    read_config,
+    Config, Cut, Dropouts, Extent, FAMILIES, Family, PictureModel, PictureShape, Reading, Sizes,
+    architecture, formats, read_config,
 };
 pub use heads::{Pooling, classification_loss, embed};
 pub use inputs::{Answers, MaskedTokens, NextSentence, Tokens};
 pub use network::{
     Autoencoder, CausalLm, Classifier, Encoder, JointObjective, MaskedLm, MaskedNextSentence,
-    Network, RecurrentLm, States, Tagger, Writer,
+    Network, PictureClassifier, RecurrentLm, States, Tagger, Writer,
 };
 #[cfg(feature = "train")]
 pub use pretrained::{Pretrained, is_adapter, open, template_of, tokenizer_of};

@@ -15,6 +15,10 @@ pub trait Network: Send + Sync {
     /// can.
     fn set_checkpointing(&mut self, _on: bool) {}
 
+    /// Keeps batch norms as they are while the rest is trained: they normalise by their running
+    /// statistics, which no batch changes.
+    fn set_frozen_norms(&mut self, _on: bool) {}
+
     /// Vectors of tokens.
     fn as_encoder(&self) -> Option<&dyn Encoder> {
         None
@@ -42,6 +46,11 @@ pub trait Network: Send + Sync {
 
     /// Classifies every token.
     fn as_tagger(&self) -> Option<&dyn Tagger> {
+        None
+    }
+
+    /// Classifies pictures.
+    fn as_picture_classifier(&self) -> Option<&dyn PictureClassifier> {
         None
     }
 
@@ -201,6 +210,15 @@ pub trait Tagger {
     /// # Errors
     /// As [`Encoder::encode`].
     fn logits(&self, tape: &Tape, inputs: &Tokens<'_>) -> Result<Tensor>;
+}
+
+/// Classifies pictures.
+pub trait PictureClassifier {
+    /// Logits (N, K) of pictures (N, H, W, C) f32, as the model's preprocessing leaves them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for pictures of another size or with other channels.
+    fn logits(&self, tape: &Tape, pixels: &Tensor) -> Result<Tensor>;
 }
 
 /// The state of every layer between two windows: output and cell, (B, H) each.

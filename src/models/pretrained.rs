@@ -71,6 +71,7 @@ pub fn tokenizer_of(folder: &Path, dictionary: Option<&Path>) -> Result<Tokenize
     match read_config(&hub::read_json(&path)?, folder)?.reading() {
         Reading::Rows => Tokenizer::open_with(folder, dictionary),
         Reading::Steps { .. } => Tokenizer::load(folder),
+        Reading::Pictures(_) => Tokenizer::of_no_text(),
     }
 }
 

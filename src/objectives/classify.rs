@@ -237,6 +237,7 @@ impl Classification {
         let frame = match self.setup.config.reading() {
             Reading::Rows => 2,
             Reading::Steps { .. } => 1,
+            Reading::Pictures(_) => 0,
         };
         self.setup.tokens(docs, frame, self.options.max_len)
     }

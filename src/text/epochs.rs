@@ -117,6 +117,29 @@ impl<M: Maker> Batches<M> {
         self.epochs.items.len()
     }
 
+    /// A stream of the items `which`, all of one length, `batch` of them together.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a zero batch; [`Error::EmptyText`] where there is no item.
+    pub fn of_equals(
+        maker: M,
+        which: &[u32],
+        (batch, shuffle): (usize, bool),
+        seed: u64,
+    ) -> Result<Self> {
+        if batch == 0 {
+            let expected = "1 or more";
+            return Err(Error::argument("batches", "batch", batch, expected));
+        }
+        let which = ordered(which.iter().copied(), "the data to make batches of")?;
+        let lengths = vec![1; which.len()];
+        let shape = Shape::new(batch, 1, false, shuffle);
+        Ok(Batches {
+            epochs: Epochs::new(which, lengths, shape, seed),
+            maker,
+        })
+    }
+
     /// The same stream, each of whose epochs has as many items, the same number of each class: those of a
     /// rare one several times, of a common one others in every epoch. `class` says an item's, below
     /// `classes`; items without one are left out.

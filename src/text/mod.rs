@@ -45,7 +45,7 @@ pub use bucket::{BucketBatches, BucketOptions, Keep, SequenceBatch};
 pub use causal::{CausalBatch, CausalBatches, CausalLayout, CausalOptions};
 pub use corpus::{Column, Example, Format, LabelKind, Source, Split};
 pub use documents::{Documents, tokenise};
-pub use epochs::{Batches, Maker, Stream, padded};
+pub use epochs::{Batches, Maker, Plan, Stream, padded};
 pub use labelled::{
     LabelledBatch, LabelledBatches, LabelledOptions, TaggedBatch, TaggedBatches, TaggedDocuments,
     TaggedText,

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["optim", "nn"],
     // Files and texts to tensors and numbers: they know no model.
     &["hub", "text"],
+    &["images"],
     &["models"],
     &["objectives", "doctor"],
     &["train", "trainer"],

@@ -157,6 +157,18 @@ impl Tokenizer {
         trainer.finish()
     }
 
+    /// That of data without text: nothing is ever cut by it.
+    ///
+    /// # Errors
+    /// Those of [`TokenizerTrainer`].
+    pub fn of_no_text() -> Result<Self> {
+        let options = TokenizerOptions {
+            min_frequency: 1,
+            ..TokenizerOptions::default()
+        };
+        Self::train_on(["-"], &options)
+    }
+
     /// Reads a `tokenizer.json`, or that of a folder, whose first four ids are `<pad>`, `<unk>`,
     /// `<bos>` and `<eos>`, as LSTMs need them.
     ///

@@ -21,7 +21,8 @@ pub use crate::objectives::{Auxiliary, Problem};
 pub use crate::optim::OptimizerKind;
 pub use crate::text::{Keep, MaskRate, Masking, RateShape};
 pub use model::{
-    Dropout, LstmModel, ModelConfig, ModelKind, PretrainedModel, TransformerModel, model_kinds,
+    Dropout, LstmModel, ModelConfig, ModelKind, PictureNet, PretrainedModel, TransformerModel,
+    model_kinds,
 };
 pub use presets::{PRESETS, Preset, preset};
 pub use rates::{Rate, Rates};

@@ -82,6 +82,7 @@ pub fn choose(
         (ModelConfig::Transformer(_, model), Some(family)) if source.is_none() => {
             family.sized(&sizes(model, vocabulary))
         }
+        (ModelConfig::Picture(net), _) if source.is_none() => net.sized(),
         _ => None,
     };
     let mut network = (own.or_else(|| source.map(|s| s.config.clone()))).ok_or_else(|| {

@@ -1,9 +1,11 @@
 //! The networks of a run file: `[model]` with its `kind`.
 
 mod lstm;
+mod picture;
 mod transformer;
 
 pub use lstm::{Dropout, LstmModel};
+pub use picture::PictureNet;
 pub use transformer::{PretrainedModel, TransformerModel};
 
 use serde::de::{Deserializer, Error as _};
@@ -51,10 +53,12 @@ impl ModelKind {
     }
 }
 
-/// All kinds of networks: the LSTM, every family of transformers, and what a folder holds.
+/// All kinds of networks: the LSTM, every family of transformers and of what reads pictures, and what a
+/// folder holds.
 pub fn model_kinds() -> Vec<ModelKind> {
     let mut kinds = vec![lstm::kind()];
     kinds.extend(transformers().map(transformer::kind));
+    kinds.extend(picture::all().map(|(family, model)| picture::kind(family, model)));
     kinds.push(transformer::pretrained());
     kinds
 }
@@ -66,6 +70,8 @@ pub enum ModelConfig {
     Lstm(LstmModel),
     /// A transformer from random weights: `model_type` of its family, and its sizes.
     Transformer(&'static str, TransformerModel),
+    /// A network that reads pictures, from random weights.
+    Picture(PictureNet),
     /// The model in the folder that each stage's `init` names.
     Pretrained(PretrainedModel),
 }
@@ -85,6 +91,9 @@ impl ModelConfig {
         if let Some(family) = family(&kind) {
             let name = family.format().model_type;
             return Ok(ModelConfig::Transformer(name, schema::read(table)?));
+        }
+        if let Some((family, model)) = picture::find(&kind) {
+            return PictureNet::read(family, model, table).map(ModelConfig::Picture);
         }
         match kind.as_str() {
             lstm::NAME => schema::read(table).map(ModelConfig::Lstm),
@@ -108,6 +117,7 @@ impl ModelConfig {
     pub fn family(&self) -> Option<&'static dyn Family> {
         match self {
             Self::Transformer(name, _) => family(name),
+            Self::Picture(net) => Some(net.family),
             _ => None,
         }
     }
@@ -116,6 +126,7 @@ impl ModelConfig {
     pub fn kind(&self) -> ModelKind {
         match (self, self.family()) {
             (Self::Lstm(_), _) => lstm::kind(),
+            (Self::Picture(net), _) => net.kind(),
             (_, Some(family)) => transformer::kind(family),
             _ => transformer::pretrained(),
         }
@@ -126,6 +137,8 @@ impl ModelConfig {
         match self {
             Self::Lstm(model) => model.check(stages),
             Self::Transformer(_, model) => model.check(),
+            // Its keys were read by its family.
+            Self::Picture(_) => Ok(()),
             Self::Pretrained(model) => model.check(),
         }
     }
@@ -135,7 +148,7 @@ impl ModelConfig {
 fn transformers() -> impl Iterator<Item = &'static dyn Family> {
     let own = LSTM_FAMILY.format().model_type;
     let families = FAMILIES.iter().copied();
-    families.filter(move |family| family.format().model_type != own)
+    families.filter(move |family| family.format().model_type != own && family.pictures().is_none())
 }
 
 /// Refuses what is no probability of dropping.
@@ -160,6 +173,7 @@ impl Serialize for ModelConfig {
         let text = match self {
             Self::Lstm(model) => toml::to_string(model),
             Self::Transformer(_, model) => toml::to_string(model),
+            Self::Picture(net) => toml::to_string(net.keys()),
             Self::Pretrained(model) => toml::to_string(model),
         };
         let sizes = text.map_err(S::Error::custom)?.parse::<Table>();
