@@ -367,7 +367,7 @@ impl Pretrained {
             }
             let values = self.values(&spec.name)?;
             check(values.iter().copied().find(|x| !x.is_finite()))?;
-            tensor.write_rounded(&values)?;
+            tensor.write_rounded(&spec.to_held(values))?;
         }
         Ok(())
     }

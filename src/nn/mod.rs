@@ -4,6 +4,7 @@ mod decoder;
 mod linear;
 mod lora;
 mod lstm;
+mod picture;
 mod rope;
 mod transformer;
 mod vars;
@@ -12,6 +13,7 @@ pub use decoder::{DecoderBlock, GateLayers, GatedFeedForward, RmsNorm, RotaryAtt
 pub use linear::{Linear, LinearShape};
 pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
+pub use picture::{BatchNorm2d, Conv2d, Conv2dShape};
 pub use rope::{Rope, RopeScaling};
 pub use transformer::{
     CausalBlock, FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections,

@@ -23,7 +23,7 @@ pub struct RunningStatistics {
     pub mean: Tensor,
     /// (C), unbiased.
     pub var: Tensor,
-    /// (1): how many batches.
+    /// (): how many batches.
     pub tracked: Tensor,
 }
 
@@ -74,7 +74,7 @@ pub fn batch_norm(
         .expect(OP, "running_mean", &[channels], DType::F32)?;
     seen.var
         .expect(OP, "running_var", &[channels], DType::F32)?;
-    seen.tracked.expect(OP, "tracked", &[1], DType::F32)?;
+    seen.tracked.expect(OP, "tracked", &[], DType::F32)?;
     let lanes = lanes(channels);
     let (cols, splits) = (channels / lanes, splits(rows));
     let groups = Groups::cover(splits * cols, 64);

@@ -44,7 +44,7 @@ pub(crate) use elementwise::axpy;
 pub use elementwise::{Binary, Unary, add, binary, cast, mul, scale, unary};
 pub use embedding::{TokenIds, embedding};
 pub use gated::{Gate, gated};
-pub use layout::{cache_append, column, columns, concat};
+pub use layout::{cache_append, column, columns, concat, flatten};
 pub use linear::{WeightLayout, linear, linear_as};
 pub use lora::{LoraWeights, lora_linear, merge_lora, unmerge_lora};
 pub use lstm::{LstmForm, LstmOptions, LstmOutput, LstmWeights, lstm, lstm_as};

@@ -189,7 +189,7 @@ impl BatchNorm {
         let device = RunningStatistics {
             mean: tensor(&seen[0])?,
             var: tensor(&seen[1])?,
-            tracked: tensor(&[3.0])?,
+            tracked: Tensor::from_slice(gpu, [], &[3.0f32])?,
         };
         Ok(BatchNorm { own, seen, device })
     }
@@ -214,7 +214,7 @@ impl BatchNorm {
             let seen = RunningStatistics {
                 mean: tensor(&self.seen[0])?,
                 var: tensor(&self.seen[1])?,
-                tracked: tensor(&[3.0])?,
+                tracked: Tensor::from_slice(gpu, [], &[3.0f32])?,
             };
             let (ones, x) = (
                 tensor(&vec![1.0; channels])?,
