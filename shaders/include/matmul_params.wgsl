@@ -14,6 +14,7 @@ struct Params {
     accumulate: u32, // 0: overwrite, 1: add
     has_bias: u32,   // 0: bias is not read
     alpha: f32,      // factor of the product
+#include "low_rank_params.wgsl"
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,6 +1,6 @@
 // Matrix product from operands as they lie, without packing, workgroup memory or subgroups.
 //
-//   C (= or +=) alpha * A B + bias
+//   C (= or +=) alpha * A B + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // The portable form, and the one for few rows or tiny sizes, where packing would cost more
 // than the product. Strides say how A and B lie, which covers every transposition.
@@ -8,10 +8,13 @@
 // Dispatch: (ceil(m / 8), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
 // 8 rows by 4 neighbouring columns.
 // Passes: 1. Numerics: f32, one running sum per element in the order of k.
-// Limits: 4 storage buffers; no workgroup memory.
+// Limits: 4 storage buffers, LOW_RANK: 6, MASKED: 7; no workgroup memory.
 #const WG: u32 // invocations of a workgroup
 
 #include "matmul_strided.wgsl"
+#if LOW_RANK
+#include "low_rank_block.wgsl"
+#endif
 
 @compute @workgroup_size(WG)
 fn matmul_direct(
@@ -39,6 +42,14 @@ fn matmul_direct(
             }
             bi += vec4<u32>(p.b_k);
         }
+#if LOW_RANK
+        for (var r = 0u; r < p.rank; r += 4u) {
+            let v = up_block(r, col);
+            for (var i = 0u; i < 8u; i++) {
+                acc[i] += update_block(row + i, col, low_block(row + i, r), v);
+            }
+        }
+#endif
         let shift = bias_at(col);
         for (var r = 0u; r < 8u; r++) {
             store(wid.z, row + r, col, acc[r], shift);

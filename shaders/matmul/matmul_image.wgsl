@@ -1,6 +1,6 @@
 // Matrix product of operands that were copied into images, by subgroup broadcast.
 //
-//   C (= or +=) alpha * A B + bias
+//   C (= or +=) alpha * A B + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // For drivers that run on a CPU: one fetch from an image brings four floats to each of eight lanes
 // by eight vector loads and a transposition, where a load from a buffer is a loop over the lanes.
@@ -15,7 +15,7 @@
 // columns of B, which stay in the cache while rows of A pass by.
 // Passes: 1.
 // Numerics: f32, one running sum per element in the order of k.
-// Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers; subgroups of 8
+// Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers, LOW_RANK: 4, MASKED: 5; subgroups of 8
 // lanes or more; no workgroup memory. What is read beyond m or n is never stored.
 #const ROWS: u32 // rows of an invocation, a multiple of 8
 #const FOLD_A: u32 // layers that receive the lines of A in turn, a power of two
@@ -32,6 +32,7 @@ struct Params {
     accumulate: u32, // 0: overwrite, 1: add
     has_bias: u32,   // 0: bias is not read
     alpha: f32,      // factor of the product
+#include "low_rank_params.wgsl"
 }
 
 #if A16
@@ -57,6 +58,9 @@ alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #endif
 #include "subgroup.wgsl"
 #include "matmul_out.wgsl"
+#if LOW_RANK
+#include "low_rank_lanes.wgsl"
+#endif
 
 const EIGHTS: u32 = ROWS / 8u;
 
@@ -207,6 +211,26 @@ fn matmul_image(
             lower[g] = t;
         }
     }
+#if LOW_RANK
+    for (var r = 0u; r < p.rank; r += 8u) {
+        let near = up_eight(r, col);
+        let far = up_eight(r, col + 32u);
+        for (var g = 0u; g < EIGHTS; g++) {
+            for (var i = 0u; i < 4u; i++) {
+                let at = row + 8u * g + i;
+                let u = low_eight(low_at(at, r + (lane & 7u)));
+                upper[g][i].near += update_eight(at, col, u, near);
+                upper[g][i].far += update_eight(at, col + 32u, u, far);
+            }
+            for (var i = 0u; i < 4u; i++) {
+                let at = row + 8u * g + 4u + i;
+                let u = low_eight(low_at(at, r + (lane & 7u)));
+                lower[g][i].near += update_eight(at, col, u, near);
+                lower[g][i].far += update_eight(at, col + 32u, u, far);
+            }
+        }
+    }
+#endif
     let bias_near = bias_at(col);
     let bias_far = bias_at(col + 32u);
     let sound = soundness(lanes);

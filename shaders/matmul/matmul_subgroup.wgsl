@@ -1,6 +1,6 @@
 // Matrix product over packed panels, by subgroup broadcast.
 //
-//   C (= or +=) alpha * A B + bias
+//   C (= or +=) alpha * A B + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // Source: definition; the panels are those of Goto and van de Geijn 2008, section 4.
 // Dispatch: (ceil(m / ROWS), ceil(n / (4 WG)), batch) workgroups of WG; one invocation makes
@@ -11,13 +11,16 @@
 // A step takes 8 values of k: each lane loads four rows of A at one k and the subgroup shares
 // them by broadcast, so an element of A is loaded once per subgroup and not once per lane.
 // Numerics: f32, one running sum per element in the order of k.
-// Limits: subgroups of 8 lanes or more; 4 storage buffers; no workgroup memory.
+// Limits: subgroups of 8 lanes or more; 4 storage buffers, LOW_RANK: 6, MASKED: 7; no workgroup memory.
 #const ROWS: u32 // rows of an invocation, a multiple of 4
 #const WG: u32 // invocations of a workgroup
 
 #include "subgroup.wgsl"
 #include "matmul_panels.wgsl"
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>; // (batch, ceil(n / (4 WG)), kp, 4 WG): B packed by matmul_pack, width 4 WG
+#if LOW_RANK
+#include "low_rank_lanes.wgsl"
+#endif
 
 const GROUPS: u32 = ROWS / 4u;
 
@@ -66,6 +69,18 @@ fn matmul_subgroup(
     }
     let row = wid.x * ROWS;
     let col = (wid.y * WG + lid) * 4u;
+#if LOW_RANK
+    for (var r = 0u; r < p.rank; r += 8u) {
+        let v = up_eight(r, col);
+        for (var g = 0u; g < GROUPS; g++) {
+            for (var i = 0u; i < 4u; i++) {
+                let at = row + 4u * g + i;
+                let u = low_eight(low_at(at, r + (lane & 7u)));
+                acc[g][i] += update_eight(at, col, u, v);
+            }
+        }
+    }
+#endif
     let shift = bias_at(col);
     let sound = soundness(lanes);
     for (var g = 0u; g < GROUPS; g++) {

@@ -1,6 +1,6 @@
 // Matrix product by register tiles over workgroup memory.
 //
-//   C (= or +=) alpha * A B + bias
+//   C (= or +=) alpha * A B + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // Source: definition; the tiling is that of Volkov and Demmel 2008, section 4.
 // Dispatch: (ceil(m / BM), ceil(n / BN), batch) workgroups of THREADS = BM * BN / 64; a workgroup makes
@@ -10,12 +10,15 @@
 // Strides say how A and B lie, which covers every transposition; the invocations walk along
 // whichever axis is contiguous.
 // Numerics: f32, one running sum per element in the order of k.
-// Limits: 4 storage buffers; (BM + BN + 8) * 32 bytes of workgroup memory.
+// Limits: 4 storage buffers, LOW_RANK: 6, MASKED: 7; (BM + BN + 8) * 32 bytes of workgroup memory.
 #const BM: u32 // rows of a tile
 #const BN: u32 // columns of a tile
 #const THREADS: u32 // BM BN / 64
 
 #include "matmul_strided.wgsl"
+#if LOW_RANK
+#include "low_rank_block.wgsl"
+#endif
 
 const BK: u32 = 8u;
 // Four rows of A (columns of B) at one k are one vec4. A line of one k is padded by one vec4,
@@ -112,6 +115,18 @@ fn matmul_tile(
     }
     let c0 = col0 + 4u * tc;
     let c1 = c0 + BN / 2u;
+#if LOW_RANK
+    for (var r = 0u; r < p.rank; r += 4u) {
+        let near = up_block(r, c0);
+        let far = up_block(r, c1);
+        for (var i = 0u; i < 8u; i++) {
+            let row = row0 + 4u * tr + (i & 3u) + (i / 4u) * (BM / 2u);
+            let u = low_block(row, r);
+            lo[i] += update_block(row, c0, u, near);
+            hi[i] += update_block(row, c1, u, far);
+        }
+    }
+#endif
     let shift0 = bias_at(c0);
     let shift1 = bias_at(c1);
     for (var r = 0u; r < 8u; r++) {

@@ -1,6 +1,6 @@
 // Matrix product of few rows with a matrix whose lines run along k: what decoding a token is made of.
 //
-//   C (= or +=) alpha * A Bt + bias
+//   C (= or +=) alpha * A Bt + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // Every line of B is read once, in the order in which it lies, by neighbouring invocations; blocks are made
 // plain in registers. What an invocation has read of A serves ROWS lines.
@@ -8,7 +8,7 @@
 // Dispatch: (ceil(n / ROWS), ceil(m / M), batch) workgroups of WG; an invocation takes every WG-th piece of
 // k, and the sums of all are added up in the order of the invocations.
 // Passes: 1. Numerics: f32.
-// Limits: 4 storage buffers; 4 M ROWS WG bytes of workgroup memory; k, and what leads from line to line and
+// Limits: 4 storage buffers, LOW_RANK: 6, MASKED: 7; 4 M ROWS WG bytes of workgroup memory; k, and what leads from line to line and
 // from batch to batch of A and B, are multiples of 4 (BLOCKS: of 32, B without gaps and the same for a whole batch).
 #const WG: u32   // invocations of a workgroup
 #const ROWS: u32 // lines of B, columns of C: a multiple of 4
@@ -31,6 +31,9 @@
 #endif
 #endif
 #include "matmul_out.wgsl"
+#if LOW_RANK
+#include "low_rank_block.wgsl"
+#endif
 #if BLOCKS
 #include "blocks_pieces.wgsl"
 
@@ -111,6 +114,10 @@ fn matmul_vec(
             total += vec4<f32>(sums[at], sums[at + WG], sums[at + 2u * WG], sums[at + 3u * WG]);
         }
         let at = col + four % (ROWS / 4u) * 4u;
-        store(wid.z, row + four / (ROWS / 4u), at, total, bias_at(at));
+        let line = row + four / (ROWS / 4u);
+#if LOW_RANK
+        total += update_at(line, at);
+#endif
+        store(wid.z, line, at, total, bias_at(at));
     }
 }

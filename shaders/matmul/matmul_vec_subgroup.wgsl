@@ -1,6 +1,6 @@
 // Product of few rows with a packed matrix, a line of it a lane, by subgroup broadcast.
 //
-//   C (= or +=) alpha * A Bt + bias
+//   C (= or +=) alpha * A Bt + bias, with LOW_RANK (alpha 1) + scale * U V, or mask * U V
 //
 // For drivers that run on a CPU, which load from a buffer lane by lane: sixteen bytes cost little more than
 // four. A lane reads 128 numbers of its lines at once, from wherever they begin, and shares what it has
@@ -9,7 +9,7 @@
 // Dispatch: (ceil(n / 32), ceil(m / M), 1) workgroups of 8; an invocation makes M rows by four neighbouring
 // columns.
 // Passes: 1. Numerics: f32; a block's numbers are summed first, its scale multiplies their sum.
-// Limits: 4 storage buffers; subgroups of 8 lanes or more; k and what leads from row to row of A are
+// Limits: 4 storage buffers, LOW_RANK: 6, MASKED: 7; subgroups of 8 lanes or more; k and what leads from row to row of A are
 // multiples of 32; blocks of 32 numbers (KIND 0 to 4); B without gaps.
 #const M: u32    // rows of A and C
 
@@ -23,6 +23,9 @@
 @group(0) @binding(2) var<storage, read> b: array<vec4<u32>>; // (n, k) in blocks: right operand, sixteen bytes an element
 #include "subgroup.wgsl"
 #include "matmul_out.wgsl"
+#if LOW_RANK
+#include "low_rank_block.wgsl"
+#endif
 #include "blocks_step.wgsl"
 
 // What eight lanes hold, lane by lane.
@@ -84,7 +87,10 @@ fn matmul_vec_subgroup(
     let shift = bias_at(col);
     let sound = soundness(lanes);
     for (var i = 0u; i < M; i++) {
-        let sum = vec4<f32>(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+        var sum = vec4<f32>(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+#if LOW_RANK
+        sum += update_at(row + i, col);
+#endif
         store(0u, row + i, col, sound * sum, shift);
     }
 }

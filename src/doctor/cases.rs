@@ -342,7 +342,7 @@ fn split_products(gpu: &Gpu) -> Result<Vec<Evidence>> {
 }
 
 fn low_rank(gpu: &Gpu) -> Result<Vec<Evidence>> {
-    let mut all = Vec::new();
+    let mut all = forms::updated(gpu)?;
     for (sizes, in_out, rows) in [
         ((5, 65, 33, 8), false, 0..33),
         ((63, 24, 36, 3), true, 0..36),

@@ -4,15 +4,18 @@
 use half::f16;
 
 use super::evidence::{Evidence, Way};
+use super::operators::dropout::kept;
 use super::operators::packed::blocks;
 use crate::blocks::BlockType;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::ops::matmul::{Candidate, Product, product_as};
+use crate::ops::Draw;
+use crate::ops::matmul::{Candidate, LowRank, Product, product_as};
+use crate::optim::StepState;
 use crate::reference::compare::compare;
 use crate::reference::matmul::{MatMul, matmul_epilogue};
 use crate::reference::{Data, Float, cast, tolerance};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tape, Tensor};
 
 const GUARD: f32 = 12345.5;
 /// Elements on each side of C: a whole number of any adapter's alignment.
@@ -31,6 +34,44 @@ pub struct Case {
     pub half: [bool; 3],
     /// What B is packed in.
     pub blocks: Option<BlockType>,
+    /// What is added to C in the same pass.
+    pub update: Option<Update>,
+}
+
+/// A low-rank update, 1.5 U V, or U V times the mask of a dropout.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    pub rank: usize,
+    /// V is (n, rank).
+    pub transposed: bool,
+    /// The probability of its mask, 0 without one.
+    pub dropout: f32,
+}
+
+impl Update {
+    const SCALE: f32 = 1.5;
+
+    /// Adds it to C (m, n); U (m, rank).
+    fn add<F: Float>(&self, c: &mut [F], u: &[f32], v: &[f32], n: usize) {
+        let keep = kept(c.len(), self.dropout);
+        for (e, c) in c.iter_mut().enumerate() {
+            let (row, column) = (e / n, e % n);
+            let mut sum = F::ZERO;
+            for r in 0..self.rank {
+                let at = match self.transposed {
+                    true => column * self.rank + r,
+                    false => r * n + column,
+                };
+                sum += F::of(u[row * self.rank + r].into()) * F::of(v[at].into());
+            }
+            let factor = match (self.dropout > 0.0, keep[e]) {
+                (false, _) => Self::SCALE.into(),
+                (true, true) => 1.0 / (1.0 - f64::from(self.dropout)),
+                (true, false) => 0.0,
+            };
+            *c += F::of(factor) * sum;
+        }
+    }
 }
 
 impl Case {
@@ -44,6 +85,7 @@ impl Case {
             alpha: 1.0,
             half: [false; 3],
             blocks: None,
+            update: None,
         }
     }
 
@@ -111,6 +153,8 @@ impl Case {
             values(batch * k * n, half[1]),
         );
         let (bias, old) = (values(n, false), values(batch * m * n, half[2]));
+        let rank = self.update.map_or(0, |update| update.rank);
+        let (u, v) = (values(m * rank, false), values(rank * n, false));
         let dtype = |half: bool| if half { DType::F16 } else { DType::F32 };
         let tensor = |dims: Vec<usize>, half: bool, values: &[f32]| -> Result<Tensor> {
             let tensor = Tensor::empty(gpu, dims, dtype(half))?;
@@ -138,6 +182,25 @@ impl Case {
             true => old.clone(),
             false => vec![f32::NAN; old.len()],
         };
+        let state = StepState::new(gpu, 5)?;
+        let low_rank = match self.update {
+            Some(update) => {
+                let dims = self.dims(rank, n, update.transposed);
+                let tape = Tape::training(gpu, state.tensor());
+                Some((
+                    tensor(vec![m, rank], false, &u)?,
+                    tensor(dims, false, &v)?,
+                    Draw::new(&tape, "matmul", update.dropout)?,
+                ))
+            }
+            None => None,
+        };
+        let low_rank = low_rank.as_ref().map(|(u, v, mask)| LowRank {
+            trans_v: self.update.is_some_and(|update| update.transposed),
+            scale: Update::SCALE,
+            mask: mask.as_ref(),
+            ..LowRank::new(u, v)
+        });
         let guard = [if half[2] { coarse(GUARD) } else { GUARD }; MARGIN];
         let around = [&guard[..], &before, &guard[..]].concat();
         let mut evidence = Evidence::of(format!("product, {form}, {self:?}"));
@@ -151,6 +214,7 @@ impl Case {
                 accumulate: self.accumulate,
                 alpha: self.alpha,
                 bias: self.bias.then_some(&on_device.2),
+                low_rank,
                 ..Product::new(&on_device.0, &on_device.1, &c)
             };
             let (recording, ()) = gpu.record(|| product_as(&product, form))?;
@@ -169,8 +233,12 @@ impl Case {
             })
         };
         let (got, again) = (run()?, run()?);
-        let want = self.expected::<f64>(&a, &b, &bias, &old);
-        let naive = self.expected::<f32>(&a, &b, &bias, &old);
+        let mut want = self.expected::<f64>(&a, &b, &bias, &old);
+        let mut naive = self.expected::<f32>(&a, &b, &bias, &old);
+        if let Some(update) = &self.update {
+            update.add(&mut want, &u, &v, n);
+            update.add(&mut naive, &u, &v, n);
+        }
         let tolerance = if half[2] {
             tolerance::HALF
         } else {
@@ -273,3 +341,82 @@ pub fn few_rows(gpu: &Gpu) -> Result<Vec<Evidence>> {
 /// A and B as they are and as their transposes.
 pub const TRANSPOSITIONS: [[bool; 2]; 4] =
     [[false, false], [false, true], [true, false], [true, true]];
+
+/// Every form that adds low-rank updates, and those that have them added after it: ranks that fill nothing, V in
+/// both orders, masks, of whole fours of columns and of others.
+///
+/// # Errors
+/// As [`Case::prove`].
+pub fn updated(gpu: &Gpu) -> Result<Vec<Evidence>> {
+    let mut all = Vec::new();
+    let mut prove = |case: Case, form| -> Result<()> {
+        all.push(case.prove(gpu, form)?);
+        Ok(())
+    };
+    let update = |rank, transposed, dropout| {
+        Some(Update {
+            rank,
+            transposed,
+            dropout,
+        })
+    };
+    let updates = [
+        update(1, false, 0.0),
+        update(3, true, 0.0),
+        update(8, true, 0.0),
+        update(20, false, 0.25),
+    ];
+    let mut all_forms = forms(gpu);
+    let units = gpu.caps().matrix;
+    all_forms.push(Candidate::Split { parts: 2, units });
+    if gpu.caps().reads_images() {
+        all_forms.push(Candidate::Image { rows: 8 });
+    }
+    for form in all_forms {
+        for ((m, n), update) in [(65, 80), (9, 128), (40, 200), (33, 68)]
+            .into_iter()
+            .zip(updates)
+        {
+            let case = Case {
+                update,
+                ..Case::plain(m, n, 64).transposed([false, true])
+            };
+            prove(case, form)?;
+            let onto = Case {
+                accumulate: true,
+                bias: true,
+                ..case
+            };
+            // Parts of k take no bias.
+            if form.whole() == form {
+                prove(onto, form)?;
+            }
+        }
+    }
+    for form in [Candidate::Vec { wg: 8 }, Candidate::Vec { wg: 32 }] {
+        for update in updates {
+            let case = Case::plain(3, 68, 64).transposed([false, true]);
+            prove(Case { update, ..case }, form)?;
+        }
+    }
+    // A mask of lines that are no whole fours goes by itself.
+    let odd = Case {
+        update: update(5, true, 0.5),
+        ..Case::plain(7, 13, 20)
+    };
+    prove(odd, Candidate::Direct { wg: 16 })?;
+    let packed = Case {
+        blocks: Some(BlockType::Q4_1),
+        ..Case::plain(2, 72, 64).transposed([false, true])
+    };
+    let mut packed_forms = vec![Candidate::Vec { wg: 32 }];
+    if gpu.caps().broadcasts() {
+        packed_forms.push(Candidate::VecSubgroup);
+    }
+    for form in packed_forms {
+        for update in updates {
+            prove(Case { update, ..packed }, form)?;
+        }
+    }
+    Ok(all)
+}

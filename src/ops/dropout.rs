@@ -4,22 +4,22 @@ use super::kernel::{lanes, run, stored};
 use crate::device::{Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::philox;
-use crate::tensor::{Sink, Tape, Tensor};
+use crate::tensor::{Tape, Tensor};
 
 const OP: &str = "dropout";
 
 /// Which mask is drawn; of no meaning without one.
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Mask {
-    layer: u32,
-    threshold: u32,
-    scale: f32,
+pub(crate) struct Mask {
+    pub layer: u32,
+    pub threshold: u32,
+    pub scale: f32,
 }
 
 /// One mask: drawn forwards, drawn again backwards.
 #[derive(Clone)]
-pub(super) struct Draw {
+pub(crate) struct Draw {
     pub state: Tensor,
     pub mask: Mask,
 }
@@ -49,7 +49,7 @@ impl Draw {
     }
 
     /// Queues dx (=|+=) drop'(dy), with the same mask.
-    pub fn backward(&self, dy: &Tensor, dx: &Sink) -> Result<()> {
+    pub fn backward(&self, dy: &Tensor, dx: &Tensor, accumulate: bool) -> Result<()> {
         let Mask {
             layer,
             threshold,
@@ -59,12 +59,12 @@ impl Draw {
             n: u32 = dy.len(),
             layer: u32,
             threshold: u32,
-            accumulate: u32 = dx.flag(),
+            accumulate: u32,
             scale: f32,
         };
         let kernel = ("dropout_bwd", &stored(dy, lanes(dy.len())));
         let groups = Groups::cover(dy.len(), 1024);
-        let tensors = [&self.state, dy, &dx.grad];
+        let tensors = [&self.state, dy, dx];
         run(dy.gpu(), kernel, &params, tensors, groups)
     }
 }
@@ -81,6 +81,8 @@ pub fn dropout(tape: &Tape, x: &Tensor, p: f32) -> Result<Tensor> {
     };
     let y = Tensor::empty(tape.gpu(), x.shape().clone(), x.dtype())?;
     draw.forward(x, &y)?;
-    tape.record_map(OP, x, &y, move |_, dy, dx| draw.backward(dy, dx));
+    tape.record_map(OP, x, &y, move |_, dy, dx| {
+        draw.backward(dy, &dx.grad, dx.accumulate)
+    });
     Ok(y)
 }

@@ -1,6 +1,6 @@
 //! The linear layer, its weight in either of the two layouts that checkpoints have.
 
-use super::matmul::{Product, Shared, product};
+use super::matmul::{LowRank, Product, Shared, product};
 use super::reduce::sum_columns;
 use crate::error::Result;
 use crate::tensor::{Backward, DType, Tape, Tensor};
@@ -79,9 +79,11 @@ impl Projection {
         Ok((projection, y))
     }
 
-    pub fn forward(&self) -> Result<()> {
+    /// Queues y, `low_rank` added.
+    pub fn forward(&self, low_rank: Option<LowRank<'_>>) -> Result<()> {
         product(&Product {
             bias: self.b.as_ref(),
+            low_rank,
             trans_b: self.layout == WeightLayout::OutIn,
             ..Product::new(&self.x, &self.w, &self.y)
         })
@@ -101,14 +103,20 @@ impl Projection {
         }
     }
 
-    /// Gradients of x, W and b, as far as they are wanted; dy (N, O).
-    pub fn backward(&self, cx: &mut Backward, dy: &Tensor) -> Result<()> {
+    /// Gradients of x, to which `low_rank` is added, W and b, as far as they are wanted; dy (N, O).
+    pub fn backward(
+        &self,
+        cx: &mut Backward,
+        dy: &Tensor,
+        low_rank: Option<LowRank<'_>>,
+    ) -> Result<()> {
         let shared_dy = Shared::default();
         if let Some(dx) = cx.sink(&self.x)? {
             product(&Product {
                 trans_b: self.layout == WeightLayout::InOut,
                 accumulate: dx.accumulate,
                 shared_a: Some(&shared_dy),
+                low_rank,
                 ..Product::new(dy, &self.w, &dx.grad)
             })?;
         }
@@ -160,12 +168,12 @@ pub fn linear_as(
     layout: WeightLayout,
 ) -> Result<Tensor> {
     let (projection, y) = Projection::new(OP, tape, x, w, b, layout)?;
-    projection.forward()?;
+    projection.forward(None)?;
     let projection = projection.saved(tape, false);
     let inputs: Vec<&Tensor> = [Some(x), Some(w), b].into_iter().flatten().collect();
     let rows = projection.y.shape().clone();
     tape.record_one(OP, &inputs, &y, move |cx, dy| {
-        projection.backward(cx, &dy.reshaped(rows)?)
+        projection.backward(cx, &dy.reshaped(rows)?, None)
     });
     Ok(y)
 }

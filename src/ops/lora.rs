@@ -3,14 +3,15 @@
 //!
 //! The gradient of the weight itself is never formed while the weight is frozen: with
 //! u = drop(x)·Aᵀ (N, R) and v = s·dy·B (N, R), dA = vᵀ·drop(x), dB = s·dyᵀ·u and
-//! dx = dy·W + drop'(v·A). What is kept for the way back is u and the mask's number.
+//! dx = dy·W + drop'(v·A). What is kept for the way back is u and the mask's number. The product with W adds
+//! s·u·Bᵀ on the way forward and drop'(v·A) on the way back, in the same pass over y and dx.
 
 use std::ops::Range;
 
 use super::dropout::Draw;
 use super::layout::copy_columns;
 use super::linear::{Projection, WeightLayout};
-use super::matmul::{Product, product};
+use super::matmul::{LowRank, Product, product};
 use crate::error::{Error, Result};
 use crate::tensor::{Backward, DType, Tape, Tensor};
 
@@ -112,16 +113,33 @@ struct Adapted {
 }
 
 impl Adapted {
-    fn forward(tape: &Tape, update: Update, dropout: f32, on: &Projection) -> Result<Adapted> {
+    /// Queues u.
+    fn new(tape: &Tape, update: Update, dropout: f32, x: &Tensor) -> Result<Adapted> {
         let draw = Draw::new(tape, OP, dropout)?;
-        let u = Tensor::empty(tape.gpu(), [on.x.dims()[0], update.rank], on.x.dtype())?;
-        let dropped = Self::dropped(draw.as_ref(), &on.x)?;
+        let u = Tensor::empty(tape.gpu(), [x.dims()[0], update.rank], DType::F32)?;
+        let dropped = Self::dropped(draw.as_ref(), x)?;
         product(&Product {
             trans_b: true,
             ..Product::new(&dropped, &update.a, &u)
         })?;
-        update.add_to(&u, &on.y)?;
         Ok(Adapted { update, u, draw })
+    }
+
+    /// s·u·Bᵀ, for all outputs.
+    fn up(&self) -> LowRank<'_> {
+        LowRank {
+            trans_v: true,
+            scale: self.update.scale,
+            ..LowRank::new(&self.u, &self.update.b)
+        }
+    }
+
+    /// drop'(v·A)
+    fn down<'a>(&'a self, v: &'a Tensor) -> LowRank<'a> {
+        LowRank {
+            mask: self.draw.as_ref(),
+            ..LowRank::new(v, &self.update.a)
+        }
     }
 
     /// drop(x), drawn anew.
@@ -134,7 +152,8 @@ impl Adapted {
         Ok(dropped)
     }
 
-    fn backward(&self, cx: &mut Backward, x: &Tensor, dy: &Tensor) -> Result<()> {
+    /// Gradients of A and B, as far as they are wanted; v, where something else is made of it.
+    fn backward(&self, cx: &mut Backward, x: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let Update { a, b, scale, .. } = &self.update;
         let dy = self.update.columns_of(dy)?;
         if let Some(db) = cx.sink(b)? {
@@ -146,9 +165,9 @@ impl Adapted {
             })?;
         }
         if !cx.wants(a) && !cx.wants(x) {
-            return Ok(());
+            return Ok(None);
         }
-        let v = Tensor::empty(cx.gpu(), self.u.shape().clone(), self.u.dtype())?;
+        let v = Tensor::empty(cx.gpu(), self.u.shape().clone(), DType::F32)?;
         product(&Product {
             alpha: *scale,
             ..Product::new(&dy, b, &v)
@@ -161,20 +180,7 @@ impl Adapted {
                 ..Product::new(&v, &dropped, &da.grad)
             })?;
         }
-        let Some(dx) = cx.sink(x)? else {
-            return Ok(());
-        };
-        match &self.draw {
-            None => product(&Product {
-                accumulate: dx.accumulate,
-                ..Product::new(&v, a, &dx.grad)
-            }),
-            Some(draw) => {
-                let through = Tensor::empty(cx.gpu(), x.shape().clone(), x.dtype())?;
-                product(&Product::new(&v, a, &through))?;
-                draw.backward(&through, &dx)
-            }
-        }
+        Ok(Some(v))
     }
 }
 
@@ -200,11 +206,18 @@ pub fn lora_linear(
         .map(|lora| Ok((Update::new(lora, sizes)?, lora.dropout)))
         .collect::<Result<Vec<_>>>()?;
     let (projection, y) = Projection::new(OP, tape, x, w, b, layout)?;
-    projection.forward()?;
     let adapted = updates
         .into_iter()
-        .map(|(update, dropout)| Adapted::forward(tape, update, dropout, &projection))
+        .map(|(update, dropout)| Adapted::new(tape, update, dropout, &projection.x))
         .collect::<Result<Vec<_>>>()?;
+    // One that acts on all outputs goes with the product, others by themselves.
+    let with_w = adapted.iter().position(|lora| lora.update.whole());
+    projection.forward(with_w.map(|at| adapted[at].up()))?;
+    for (at, lora) in adapted.iter().enumerate() {
+        if Some(at) != with_w {
+            lora.update.add_to(&lora.u, &projection.y)?;
+        }
+    }
 
     let reads_x = loras.iter().any(|lora| tape.needs_grad(lora.a));
     let projection = projection.saved(tape, reads_x);
@@ -213,10 +226,19 @@ pub fn lora_linear(
     inputs.extend(loras.iter().flat_map(|lora| [lora.a, lora.b]));
     tape.record_one(OP, &inputs, &y, move |cx, dy| {
         let dy = dy.reshaped(projection.y.shape().clone())?;
-        projection.backward(cx, &dy)?;
-        adapted
+        let vs = adapted
             .iter()
-            .try_for_each(|lora| lora.backward(cx, &projection.x, &dy))
+            .map(|lora| lora.backward(cx, &projection.x, &dy))
+            .collect::<Result<Vec<_>>>()?;
+        let mut down = adapted
+            .iter()
+            .zip(&vs)
+            .filter_map(|(lora, v)| Some(lora.down(v.as_ref()?)));
+        projection.backward(cx, &dy, down.next())?;
+        let Some(dx) = cx.sink(&projection.x)? else {
+            return Ok(());
+        };
+        down.try_for_each(|low_rank| low_rank.add_to(&dx.grad))
     });
     Ok(y)
 }

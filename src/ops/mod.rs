@@ -38,6 +38,7 @@ pub use conv::conv2d;
 pub use cross_entropy::{
     cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
 };
+pub(crate) use dropout::Draw;
 pub use dropout::dropout;
 #[cfg(feature = "train")]
 pub(crate) use elementwise::axpy;

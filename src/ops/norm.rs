@@ -190,7 +190,7 @@ fn backward(cx: &mut Backward, saved: &Saved) -> Result<()> {
         ];
         for (input, draw) in inputs {
             match (input.map(|i| cx.sink(i)).transpose()?.flatten(), draw) {
-                (Some(sink), Some(draw)) => draw.backward(&dsum, &sink)?,
+                (Some(sink), Some(draw)) => draw.backward(&dsum, &sink.grad, sink.accumulate)?,
                 (Some(sink), None) => axpy(&sink.grad, &dsum, 1.0, None, sink.accumulate)?,
                 (None, _) => {}
             }

@@ -2,7 +2,7 @@
 //! in C where it is overwritten, guard words on both sides of it.
 
 use melos::device::Gpu;
-use melos::doctor::forms::{Case, TRANSPOSITIONS, few_rows, forms};
+use melos::doctor::forms::{Case, TRANSPOSITIONS, few_rows, forms, updated};
 use melos::ops::matmul::{Candidate, Product, product_as};
 use melos::tensor::{DType, Tensor};
 
@@ -174,12 +174,26 @@ fn images_at_every_size_that_suits_them() {
     long.shape.transpose_b = true;
     long.bias = true;
     long.prove_as(&gpu, Candidate::Image { rows: 8 });
+    // More lines than a layer has: a vocabulary's, along k and across it.
+    for (n, k, transpose_b) in [(16_400, 64, true), (64, 16_404, false)] {
+        let mut tall = Case::plain(5, n, k);
+        tall.shape.transpose_b = transpose_b;
+        tall.prove_as(&gpu, Candidate::Image { rows: 8 });
+    }
 }
 
 #[test]
 fn few_rows_in_their_forms() {
     let gpu = unchecked();
     for evidence in few_rows(&gpu).unwrap() {
+        right(Ok(evidence), &gpu);
+    }
+}
+
+#[test]
+fn low_rank_updates_in_every_form() {
+    let gpu = unchecked();
+    for evidence in updated(&gpu).unwrap() {
         right(Ok(evidence), &gpu);
     }
 }

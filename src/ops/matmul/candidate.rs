@@ -62,6 +62,11 @@ impl Candidate {
         }
     }
 
+    /// Whether its kernel adds low-rank updates; matrix units do not, and parts of k have no last one.
+    pub(super) fn adds_updates(self) -> bool {
+        !matches!(self, Candidate::Coop(_) | Candidate::Split { .. })
+    }
+
     /// What its parts are made by, if it has those; else itself.
     #[must_use]
     pub fn whole(self) -> Candidate {

@@ -1,9 +1,10 @@
 //! A product in one form: its dispatches, cut where one would be too long.
 
 use super::candidate::Candidate;
+use super::low_rank::LowRank;
 use super::panels::Pack;
 use super::plan::{Wanted, plan};
-use super::sizes::{Layout, PlanError, Sizes};
+use super::sizes::{Layout, PlanError, Sizes, Update};
 use super::split;
 use super::tensors::{OP, Product, Shared};
 use crate::device::{Gpu, Groups};
@@ -35,6 +36,15 @@ pub fn product_as(p: &Product<'_>, form: Candidate) -> Result<()> {
 
 /// The same of operands that start where the given tensors do.
 pub(super) fn sized(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
+    // Masks are drawn for four neighbours at once.
+    let unmasked = sizes.update.threshold == 0 || sizes.n.is_multiple_of(4);
+    if let Some(update) = p.low_rank
+        && !(form.adds_updates() && unmasked)
+    {
+        let (alone, sizes) = p.without_update(sizes);
+        sized(&alone, &sizes, form)?;
+        return update.add_to(p.c);
+    }
     let rows = most_rows(p.c.gpu(), sizes);
     if rows >= sizes.m {
         return match form {
@@ -50,14 +60,35 @@ pub(super) fn sized(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<(
         let a = p.a.window(start, [p.a.len() - start])?;
         let start = first as usize * if p.trans_c { 1 } else { sizes.ldc as usize };
         let c = p.c.window(start, [p.c.len() - start])?;
+        let u = match &p.low_rank {
+            Some(update) => {
+                let start = (first * sizes.update.rank) as usize;
+                Some(update.u.window(start, [update.u.len() - start])?)
+            }
+            None => None,
+        };
+        let low_rank = p.low_rank.zip(u.as_ref());
         let part = Product {
             a: &a,
             c: &c,
+            low_rank: low_rank.map(|(update, u)| LowRank { u, ..update }),
             shared_a: None,
             shared_b: p.shared_b.or(Some(&shared_b)),
             ..*p
         };
-        rows_as(&part, &Sizes { m, ..*sizes }, form)?;
+        let update = Update {
+            first: first * sizes.n,
+            ..sizes.update
+        };
+        rows_as(
+            &part,
+            &Sizes {
+                m,
+                update,
+                ..*sizes
+            },
+            form,
+        )?;
     }
     Ok(())
 }
@@ -101,6 +132,11 @@ fn rows_as(p: &Product<'_>, sizes: &Sizes, form: Candidate) -> Result<()> {
             k,
             accumulate: p.accumulate || first > 0,
             has_bias: p.bias.is_some() && first == 0,
+            update: if first == 0 {
+                sizes.update
+            } else {
+                Update::default()
+            },
             ..*sizes
         };
         let from = |operand: &Tensor, layout: Layout| {
@@ -181,7 +217,11 @@ fn part_as(
     // Without a bias some buffer must stand in; it is not read.
     let bias = p.bias.unwrap_or(p.a);
     let (a, b) = (operands.0.binding(), operands.1.binding());
-    let bindings = [a, b, bias.binding(), p.c.binding()];
+    let mut bindings = vec![a, b, bias.binding(), p.c.binding()];
+    if let Some(update) = p.low_rank.filter(|_| sizes.update.rank > 0) {
+        bindings.extend([update.u.binding(), update.v.binding()]);
+        bindings.extend(update.mask.map(|draw| draw.state.binding()));
+    }
     gpu.dispatch_bytes(&kernel, &plan.params, &bindings, Groups::Grid(plan.groups))
 }
 

@@ -5,6 +5,8 @@ use crate::device::{ImageLimits, LINE_BYTES, Lines};
 
 /// Values of a texel.
 const TEXEL: u32 = 4;
+/// Most lines of a layer: as many as an image of lavapipe's has. A vocabulary has more.
+const LINES: u32 = 1 << 14;
 
 /// One operand as an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,9 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
         _ => return None,
     };
     let whole = LINE_BYTES / if half { 2 } else { 4 };
-    // The least number of lines that are whole copies apart.
-    let fold = whole >> stride.trailing_zeros().min(whole.trailing_zeros());
+    // The least number of lines that are whole copies apart, and of layers that hold all lines.
+    let copied = whole >> stride.trailing_zeros().min(whole.trailing_zeros());
+    let fold = copied.max(count.div_ceil(LINES).next_power_of_two());
     // Batches follow each other without gaps.
     let apart = u64::from(layout.batch);
     let suits = stride.is_multiple_of(TEXEL)
@@ -111,7 +114,7 @@ mod tests {
         assert!(suits(3, 64, 128));
         assert!(!suits(3, 66, 128), "lines of B of 264 bytes");
         assert!(!suits(3, 64, 30), "lines of A of 120 bytes");
-        assert!(!suits(1 << 15, 64, 64), "more lines than an image has");
+        assert!(!suits(1 << 26, 64, 64), "more lines than an image has");
         let odd = |trans_b| Sizes::new(64, 64, 30, true, trans_b);
         assert!(super::suits(&odd(false), MOST));
         assert!(!super::suits(&odd(true), MOST), "lines of B of 120 bytes");
@@ -131,6 +134,17 @@ mod tests {
         assert_eq!(folds(false, 96), [1, 2]);
         assert_eq!(folds(false, 300), [1, 16]);
         assert_eq!(folds(true, 300), [1, 32]);
+    }
+
+    #[test]
+    fn lines_that_one_layer_does_not_hold_take_turns() {
+        let folds = |k, trans_b| {
+            let product = Sizes::new(64, 49_152, k, false, trans_b);
+            operands(&product).expect("images").map(|o| o.lines.fold)
+        };
+        assert_eq!(folds(576, true), [1, 4]);
+        assert_eq!(folds(576, false), [1, 1]);
+        assert_eq!(folds(16_388, false), [16, 2]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod candidate;
 mod choice;
 mod dispatch;
 mod image;
+mod low_rank;
 mod packed;
 mod panels;
 mod plan;
@@ -16,6 +17,7 @@ mod vec;
 pub use candidate::Candidate;
 pub(super) use dispatch::pack;
 pub use dispatch::product_as;
+pub use low_rank::LowRank;
 pub(super) use panels::panels;
 pub(super) use sizes::Layout;
 pub use tensors::{Product, Shared};
@@ -46,7 +48,11 @@ pub fn product(p: &Product<'_>) -> Result<()> {
 /// Whether C has so few columns, as in LoRA's products, that the kernels of CPU adapters would compute
 /// many times as many that do not exist: their tiles have 64 columns, but as few as 8 rows.
 fn is_narrow(sizes: &Sizes) -> bool {
-    sizes.n <= 16 && sizes.n < sizes.m && sizes.batch == 1 && !sizes.has_bias
+    sizes.n <= 16
+        && sizes.n < sizes.m
+        && sizes.batch == 1
+        && !sizes.has_bias
+        && sizes.update.rank == 0
 }
 
 /// y = A·B for matrices or batches of them, each optionally transposed; y holds what A does.

@@ -2,7 +2,8 @@
 //! up, so that it is never there whole.
 
 use super::dispatch::sized;
-use super::sizes::{Layout, Sizes};
+use super::low_rank::LowRank;
+use super::sizes::{Layout, Sizes, Update};
 use super::tensors::{Product, Shared};
 use super::timing;
 use super::vec;
@@ -27,6 +28,15 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
         return Err(Error::argument("matmul", "b", value, expected));
     }
     let gpu = p.c.gpu();
+    // Of slices of C's columns the mask would not be that of the whole.
+    if let Some(update) = p
+        .low_rank
+        .filter(|update| p.trans_b && update.mask.is_some())
+    {
+        let (alone, sizes) = p.without_update(sizes);
+        product(&alone, &sizes)?;
+        return update.add_to(p.c);
+    }
     if let Some(form) = vec::packed_form(sizes, gpu.caps()) {
         return sized(p, sizes, form);
     }
@@ -50,12 +60,21 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
         };
         let rest = |tensor: &Tensor| tensor.window(first, [tensor.len() - first]);
         if p.trans_b {
-            // Its rows are columns of C.
+            // Its rows are columns of C, and of V.
             let (c, bias) = (rest(p.c)?, p.bias.map(rest).transpose()?);
+            let v = match &p.low_rank {
+                Some(update) => {
+                    let start = first * of_slice.update.up_col as usize;
+                    Some(update.v.window(start, [update.v.len() - start])?)
+                }
+                None => None,
+            };
+            let low_rank = p.low_rank.zip(v.as_ref());
             let part = Product {
                 b: &plain,
                 c: &c,
                 bias: bias.as_ref(),
+                low_rank: low_rank.map(|(update, v)| LowRank { v, ..update }),
                 shared_a: p.shared_a.or(Some(&shared_a)),
                 shared_b: None,
                 ..*p
@@ -69,6 +88,7 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
                 a: &a,
                 b: &plain,
                 bias: p.bias.filter(|_| first == 0),
+                low_rank: p.low_rank.filter(|_| first == 0),
                 shared_a: None,
                 shared_b: None,
                 ..*p
@@ -84,6 +104,7 @@ pub(super) fn product(p: &Product<'_>, sizes: &Sizes) -> Result<()> {
                 b,
                 accumulate: p.accumulate || first > 0,
                 has_bias: part.bias.is_some(),
+                update: part.low_rank.map_or(Update::default(), |_| sizes.update),
                 ..of_slice
             };
             one(&part, &of_slice)?;

@@ -15,7 +15,7 @@
 use super::candidate::Candidate;
 use super::image;
 use super::panels::{Pack, panels};
-use super::sizes::{PlanError, Sizes, check, grid};
+use super::sizes::{PlanError, Sizes, Update, check, grid};
 use super::vec;
 use crate::device::{Lines, MatrixUnits, params};
 use crate::kernels::Variant;
@@ -68,6 +68,7 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         accumulate: u32 = p.accumulate,
         has_bias: u32 = p.has_bias,
         alpha: f32 = p.alpha,
+        update: Update = p.update,
     };
     let strided = bytemuck::bytes_of(&strided).to_vec();
     // Operands are panels, as long as they are padded (`kp`), or images.
@@ -83,6 +84,7 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
             accumulate: u32 = p.accumulate,
             has_bias: u32 = p.has_bias,
             alpha: f32 = p.alpha,
+            update: Update = p.update,
         };
         bytemuck::bytes_of(&params).to_vec()
     };
@@ -91,6 +93,11 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         .with("C16", p.half_c)
         .with("TRANS_C", p.trans_c)
         .with("VEC4", vec4);
+    let variant = match p.update {
+        Update { rank: 0, .. } => variant,
+        Update { threshold: 0, .. } => variant.with("LOW_RANK", true),
+        Update { .. } => variant.with("LOW_RANK", true).with("MASKED", true),
+    };
     // Panels are f32, whatever was packed; matrix units take nothing but f16.
     let [a16, b16] = p.half;
     let halves = |variant: Variant| variant.with("A16", a16).with("B16", b16);

@@ -14,6 +14,26 @@ pub struct Layout {
     pub batch: u32,
 }
 
+/// A low-rank update of C, as kernels take it (`low_rank_params.wgsl`); all 0 without one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Update {
+    /// Inner size of the update, 0 without one.
+    pub rank: u32,
+    /// Floats from one of the rank to the next in V.
+    pub up_r: u32,
+    /// Floats from one column of V to the next.
+    pub up_col: u32,
+    /// Values of the whole C before this one's first.
+    pub first: u32,
+    /// The mask's stream.
+    pub layer: u32,
+    /// The mask's threshold, 0 without a mask.
+    pub threshold: u32,
+    /// Factor of the update or of what the mask keeps.
+    pub scale: f32,
+}
+
 /// C (m, n) (= or +=) alpha · A (m, k) · B (k, n) + bias (n), `batch` times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sizes {
@@ -47,6 +67,8 @@ pub struct Sizes {
     pub half_c: bool,
     /// What B is packed in, as the kernels number it.
     pub blocks: Option<u32>,
+    /// What is added to C in the same pass.
+    pub update: Update,
 }
 
 impl Sizes {
@@ -74,6 +96,7 @@ impl Sizes {
             half: [false; 2],
             half_c: false,
             blocks: None,
+            update: Update::default(),
         }
     }
 

@@ -15,7 +15,7 @@ const SHORTEST: u64 = 256;
 /// Whether parts of the product can be added up: nothing but the sum follows them.
 pub(super) fn can_split(p: &Sizes) -> bool {
     let gaps = p.trans_c || p.ldc != p.n;
-    p.batch == 1 && !p.has_bias && !gaps && !p.half_c
+    p.batch == 1 && !p.has_bias && !gaps && !p.half_c && p.update.rank == 0
 }
 
 /// Parts of k worth making at once, where there are any; as many for all products of a class.

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
+use super::low_rank::LowRank;
 use super::plan::Wanted;
-use super::sizes::Sizes;
+use super::sizes::{Sizes, Update};
 use crate::error::{Error, Result};
 use crate::ops::blocks::kind_of;
 use crate::ops::operand::Operand;
@@ -33,6 +34,8 @@ pub struct Product<'a> {
     pub alpha: f32,
     /// (N), added to every row.
     pub bias: Option<&'a Tensor>,
+    /// A low-rank update, added in the same pass.
+    pub low_rank: Option<LowRank<'a>>,
     /// How many columns of A's memory count, where its rows are longer.
     pub columns_a: Option<usize>,
     /// The same of C.
@@ -77,6 +80,7 @@ impl<'a> Product<'a> {
             accumulate: false,
             alpha: 1.0,
             bias: None,
+            low_rank: None,
             columns_a: None,
             columns_c: None,
             shared_a: None,
@@ -96,6 +100,12 @@ impl<'a> Product<'a> {
             shared_b: self.shared_a,
             ..*self
         }
+    }
+
+    /// The same product without its update; `sizes` are its own.
+    pub(super) fn without_update(&self, sizes: &Sizes) -> (Product<'a>, Sizes) {
+        let (low_rank, update) = (None, Update::default());
+        (Product { low_rank, ..*self }, Sizes { update, ..*sizes })
     }
 
     /// Checks all shapes.
@@ -146,6 +156,10 @@ impl<'a> Product<'a> {
             half: [self.a.is_half(), self.b.is_half()],
             half_c: self.c.is_half(),
             blocks: kind_of(self.b),
+            update: match &self.low_rank {
+                Some(low_rank) => low_rank.sizes(self, [m, n])?,
+                None => Update::default(),
+            },
             ..Sizes::new(m as u32, n as u32, k as u32, self.trans_a, self.trans_b)
         };
         if self.trans_a {
