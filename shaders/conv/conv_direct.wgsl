@@ -48,21 +48,22 @@ fn conv_direct(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
+    let g = picture;
     let i = linear_group(wid, nwg) * 64u + lid;
     let channel = i % p.channels;
     let row = i / p.channels * 4u;
     if row < p.rows {
         let last = p.rows - 1u;
-        let places = array<Place, 4>(place_of(row), place_of(min(row + 1u, last)),
-                                     place_of(min(row + 2u, last)), place_of(min(row + 3u, last)));
+        let places = array<Place, 4>(place_of(g, row), place_of(g, min(row + 1u, last)),
+                                     place_of(g, min(row + 2u, last)), place_of(g, min(row + 3u, last)));
         let group = channel / p.outer;
         let own = group * p.w_group + (channel - group * p.outer) * p.w_outer;
         var sum = vec4<f32>(0.0);
-        for (var tap = 0u; tap < picture.taps; tap++) {
-            let pixels = vec4<u32>(pixel(places[0], tap), pixel(places[1], tap),
-                                   pixel(places[2], tap), pixel(places[3], tap));
+        for (var tap = 0u; tap < g.taps; tap++) {
+            let pixels = vec4<u32>(pixel(g, places[0], tap), pixel(g, places[1], tap),
+                                   pixel(g, places[2], tap), pixel(g, places[3], tap));
             let reads = pixels != vec4<u32>(NOWHERE);
-            let source = select(vec4<u32>(0u), pixels, reads) * picture.channels + group * p.inner;
+            let source = select(vec4<u32>(0u), pixels, reads) * g.channels + group * p.inner;
             for (var c = 0u; c < p.inner; c++) {
                 let v = vec4<f32>(f32(x[source.x + c]), f32(x[source.y + c]), f32(x[source.z + c]),
                                   f32(x[source.w + c]));

@@ -33,18 +33,19 @@ fn conv_direct_weights(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let weights = p.channels * picture.taps * p.inner;
+    let g = picture;
+    let weights = p.channels * g.taps * p.inner;
     let i = wid.x * 64u + lid;
     if i < weights {
-        let channel = i / (picture.taps * p.inner);
-        let tap = i / p.inner % picture.taps;
+        let channel = i / (g.taps * p.inner);
+        let tap = i / p.inner % g.taps;
         let source = channel / p.outer * p.inner + i % p.inner;
         let end = min((wid.y + 1u) * p.per_split, p.rows);
         var sum = 0.0;
         for (var r = wid.y * p.per_split; r < end; r++) {
-            let at = pixel(place_of(r), tap);
+            let at = pixel(g, place_of(g, r), tap);
             if at != NOWHERE {
-                sum = fma(f32(dy[r * p.channels + channel]), f32(x[at * picture.channels + source]), sum);
+                sum = fma(f32(dy[r * p.channels + channel]), f32(x[at * g.channels + source]), sum);
             }
         }
         dw[wid.y * weights + i] = sum;

@@ -30,27 +30,36 @@ struct Place {
     x: i32,
 }
 
-fn place_of(row: u32) -> Place {
-    let i = row + picture.first;
-    let area = picture.result_h * picture.result_w;
+fn place_of(g: Picture, row: u32) -> Place {
+    let i = row + g.first;
+    let area = g.result_h * g.result_w;
     let n = i / area;
-    let y = (i - n * area) / picture.result_w;
-    let x = i - n * area - y * picture.result_w;
-    return Place(n * u32(picture.source_h * picture.source_w),
-                 i32(y) * picture.mul_h + picture.off_h, i32(x) * picture.mul_w + picture.off_w);
+    let y = (i - n * area) / g.result_w;
+    let x = i - n * area - y * g.result_w;
+    return Place(n * u32(g.source_h * g.source_w), i32(y) * g.mul_h + g.off_h, i32(x) * g.mul_w + g.off_w);
+}
+
+// How far a tap lies from the first one, down and across.
+fn tap_at(g: Picture, tap: u32) -> vec2<i32> {
+    let row = tap / g.kernel_w;
+    return vec2<i32>(i32(row) * g.step_h, i32(tap - row * g.kernel_w) * g.step_w);
+}
+
+// The pixel that lies so far from a place, or NOWHERE.
+fn pixel_at(g: Picture, at: Place, by: vec2<i32>) -> u32 {
+    var y = at.y + by.x;
+    var x = at.x + by.y;
+    var inside = y >= 0 && x >= 0;
+    if g.div_h * g.div_w != 1 {
+        inside = inside && y % g.div_h == 0 && x % g.div_w == 0;
+        y /= g.div_h;
+        x /= g.div_w;
+    }
+    inside = inside && y < g.source_h && x < g.source_w;
+    return select(NOWHERE, at.base + u32(y * g.source_w + x), inside);
 }
 
 // The pixel that a tap reads, or NOWHERE.
-fn pixel(at: Place, tap: u32) -> u32 {
-    let row = tap / picture.kernel_w;
-    var y = at.y + i32(row) * picture.step_h;
-    var x = at.x + i32(tap - row * picture.kernel_w) * picture.step_w;
-    var inside = y >= 0 && x >= 0;
-    if picture.div_h * picture.div_w != 1 {
-        inside = inside && y % picture.div_h == 0 && x % picture.div_w == 0;
-        y /= picture.div_h;
-        x /= picture.div_w;
-    }
-    inside = inside && y < picture.source_h && x < picture.source_w;
-    return select(NOWHERE, at.base + u32(y * picture.source_w + x), inside);
+fn pixel(g: Picture, at: Place, tap: u32) -> u32 {
+    return pixel_at(g, at, tap_at(g, tap));
 }

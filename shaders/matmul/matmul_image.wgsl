@@ -13,6 +13,9 @@
 // Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8; one invocation makes ROWS rows by
 // columns 4 i .. 4 i + 4 and 32 on, in subgroups of 8 lanes or more. Consecutive workgroups share 64
 // columns of B, which stay in the cache while rows of A pass by.
+// PICTURE_A: row i of A is the taps of a window at position i of pictures, k = (tap, channel), and the lines are
+// pixels: a convolution, or its gradient by the source. PICTURE_B: so is row k of B, n = (tap, channel): the gradient
+// of the weights. Channels are a multiple of 4.
 // Passes: 1.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers, LOW_RANK: 4, MASKED: 5; subgroups of 8
@@ -58,6 +61,12 @@ alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #endif
 #include "subgroup.wgsl"
 #include "matmul_out.wgsl"
+#if PICTURE_A
+#include "picture_product.wgsl"
+#endif
+#if PICTURE_B
+#include "picture_product.wgsl"
+#endif
 #if LOW_RANK
 #include "low_rank_lanes.wgsl"
 #endif
@@ -106,6 +115,10 @@ fn block(base: u32, k: u32, col: u32) -> Block {
 #endif
 }
 
+#if PICTURE_B
+#include "picture_lanes.wgsl"
+#endif
+
 // The sums of one row: columns of the near and of the far block.
 struct Sums {
     near: vec4<f32>,
@@ -150,9 +163,49 @@ fn matmul_image(
     let col = wid.y * 64u + lid * 4u;
     let a_base = wid.z * p.a_batch;
     let b_base = wid.z * p.b_batch;
+#if PICTURE_A
+    let pictures = picture;
+    var places = array<Place, EIGHTS>();
+    for (var g = 0u; g < EIGHTS; g++) {
+        places[g] = place_of(pictures, min(row + 8u * g + (lane & 7u), p.m - 1u));
+    }
+    var lines = array<u32, EIGHTS>();
+    var tap = 0u;
+    var channel = 0u;
+#endif
+#if PICTURE_B
+    let pictures = picture;
+    let near_columns = columns_at(pictures, col);
+    let far_columns = columns_at(pictures, col + 32u);
+    let begin = pictures.first % (pictures.result_h * pictures.result_w);
+    var walk = Walk(place_of(pictures, 0u), begin / pictures.result_w, begin % pictures.result_w);
+#endif
     for (var k = 0u; k < p.k; k += 4u) {
+#if PICTURE_B
+        let w1 = after(pictures, walk);
+        let w2 = after(pictures, w1);
+        let w3 = after(pictures, w2);
+        let near = Block(gathered(pictures, walk.place, k, near_columns),
+                         gathered(pictures, w1.place, k + 1u, near_columns),
+                         gathered(pictures, w2.place, k + 2u, near_columns),
+                         gathered(pictures, w3.place, k + 3u, near_columns));
+        let far = Block(gathered(pictures, walk.place, k, far_columns),
+                        gathered(pictures, w1.place, k + 1u, far_columns),
+                        gathered(pictures, w2.place, k + 2u, far_columns),
+                        gathered(pictures, w3.place, k + 3u, far_columns));
+        walk = after(pictures, w3);
+#else
         let near = block(b_base, k, col);
         let far = block(b_base, k, col + 32u);
+#endif
+#if PICTURE_A
+        if channel == 0u {
+            let by = tap_at(pictures, tap);
+            for (var g = 0u; g < EIGHTS; g++) {
+                lines[g] = pixel_at(pictures, places[g], by);
+            }
+        }
+#endif
         for (var g = 0u; g < EIGHTS; g++) {
             var s = upper[g];
             var t = lower[g];
@@ -173,7 +226,13 @@ fn matmul_image(
             t[3] = four_high(t[3], own.w, near, far);
 #else
             // Each lane fetches a row at k .. k + 4.
+#if PICTURE_A
+            let reads = lines[g] != NOWHERE;
+            let line = select(0u, lines[g], reads);
+            let own = select(vec4<f32>(0.0), texel_a(channel / 4u, line, a_base), reads);
+#else
             let own = texel_a(k / 4u, row + 8u * g + (lane & 7u), a_base);
+#endif
             s[0] = madd(s[0], subgroupBroadcast(own.x, 0u), near.k0, far.k0);
             s[0] = madd(s[0], subgroupBroadcast(own.y, 0u), near.k1, far.k1);
             s[0] = madd(s[0], subgroupBroadcast(own.z, 0u), near.k2, far.k2);
@@ -210,6 +269,13 @@ fn matmul_image(
             upper[g] = s;
             lower[g] = t;
         }
+#if PICTURE_A
+        channel += 4u;
+        if channel == pictures.channels {
+            channel = 0u;
+            tap++;
+        }
+#endif
     }
 #if LOW_RANK
     for (var r = 0u; r < p.rank; r += 8u) {

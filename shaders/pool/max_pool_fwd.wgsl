@@ -33,15 +33,16 @@ fn max_pool_fwd(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
+    let g = picture;
     let i = linear_group(wid, nwg) * 64u + lid;
     let row = i / p.cols;
     if row < p.rows {
         let c = i - row * p.cols;
-        let place = place_of(row);
+        let place = place_of(g, row);
         var best = Real(-3.4028234663852886e38);
         var where_best = Index(NOWHERE);
-        for (var tap = 0u; tap < picture.taps; tap++) {
-            let source = pixel(place, tap);
+        for (var tap = 0u; tap < g.taps; tap++) {
+            let source = pixel(g, place, tap);
             if source != NOWHERE {
                 let v = Real(x[source * p.cols + c]);
                 // The first pixel counts even where it is negative infinity.

@@ -71,6 +71,7 @@ pub(super) const CASES: &[Case] = &[
     case("embedding", embeddings),
     case("rows", rows),
     case("convolutions", pictures::convolutions),
+    case("forms of the convolution", pictures::forms),
     case("pools", pictures::pools),
     case("batch normalisation", pictures::batch_norms),
     case("losses", losses),

@@ -7,6 +7,7 @@ use super::operators::pictures::{
 use super::proof::{half, prove};
 use crate::device::Gpu;
 use crate::error::Result;
+use crate::ops::ConvForm;
 use crate::reference::Data;
 use crate::reference::conv::Adaptive;
 
@@ -28,6 +29,7 @@ pub(super) fn convolutions(gpu: &Gpu) -> Result<Vec<Evidence>> {
         let op = Conv {
             slide: slide(dims, window),
             groups,
+            form: None,
         };
         prove(&op, gpu, &op.inputs(outputs, n % 2 == 0))
     };
@@ -36,6 +38,27 @@ pub(super) fn convolutions(gpu: &Gpu) -> Result<Vec<Evidence>> {
         .enumerate()
         .map(prove_one)
         .collect()
+}
+
+/// Every form of a convolution without groups that this adapter can run.
+pub(super) fn forms(gpu: &Gpu) -> Result<Vec<Evidence>> {
+    let mut forms = vec![ConvForm::Direct];
+    forms.extend(gpu.caps().tiles.then_some(ConvForm::Tile));
+    forms.extend(gpu.caps().reads_images().then_some(ConvForm::Image));
+    let mut all = Vec::new();
+    for form in forms {
+        for (dims, window, outputs, groups) in CONVOLUTIONS {
+            let op = Conv {
+                slide: slide(dims, window),
+                groups,
+                form: Some(form),
+            };
+            if groups == 1 {
+                all.push(prove(&op, gpu, &op.inputs(outputs, true))?);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Pictures and a window of a pool.
@@ -91,6 +114,7 @@ pub(super) fn in_f16(gpu: &Gpu) -> Result<Vec<Evidence>> {
         let op = Conv {
             slide: slide(*dims, *window),
             groups: *groups,
+            form: None,
         };
         let mut inputs = op.inputs(*outputs, true);
         inputs[0] = half(inputs[0].clone());

@@ -163,6 +163,8 @@ include_files! {
     "matmul_strided.wgsl"
     "philox.wgsl"
     "picture.wgsl"
+    "picture_lanes.wgsl"
+    "picture_product.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"

@@ -34,7 +34,7 @@ mod window;
 pub use crate::kernels::token_index::TokenIndex;
 pub use attention::{AttentionOptions, Seen, attention, attention_packed};
 pub use batch_norm::{RunningStatistics, Statistics, batch_norm};
-pub use conv::conv2d;
+pub use conv::{ConvForm, conv2d, conv2d_as};
 pub use cross_entropy::{
     cross_entropy, linear_cross_entropy, smoothed_cross_entropy, smoothed_linear_cross_entropy,
 };

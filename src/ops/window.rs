@@ -144,6 +144,22 @@ impl Picture {
         }
     }
 
+    /// The same with other channels of a pixel of the source.
+    pub fn with_channels(self, channels: usize) -> Self {
+        Picture {
+            channels: channels as u32,
+            ..self
+        }
+    }
+
+    /// The same from that position on.
+    pub fn from(self, first: usize) -> Self {
+        Picture {
+            first: first as u32,
+            ..self
+        }
+    }
+
     /// For the kernels.
     pub fn tensor(&self, gpu: &Gpu) -> Result<Tensor> {
         let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(self));

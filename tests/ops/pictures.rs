@@ -5,7 +5,7 @@ use melos::doctor::operators::pictures::{
 };
 use melos::doctor::proof::{half, input};
 use melos::error::Error;
-use melos::ops::{self, Window};
+use melos::ops::{self, ConvForm, Window};
 use melos::reference::conv::{Adaptive, Slide};
 use melos::tensor::{Tape, Tensor};
 
@@ -14,7 +14,11 @@ use crate::support::{adapters, gpu, prove, right, unchecked};
 
 fn conv(dims: [usize; 4], window: [usize; 4], groups: usize) -> Conv {
     let slide = slide(dims, window);
-    Conv { slide, groups }
+    Conv {
+        slide,
+        groups,
+        form: None,
+    }
 }
 
 /// Pictures, window, outputs and groups.
@@ -46,6 +50,27 @@ fn convolutions_of_every_window() {
 }
 
 #[test]
+fn every_form_of_the_convolution() {
+    let gpu = gpu();
+    let mut forms = vec![ConvForm::Direct, ConvForm::Tile];
+    forms.extend(gpu.caps().reads_images().then_some(ConvForm::Image));
+    for form in forms {
+        for (dims, window, outputs, groups) in CASES {
+            let op = Conv {
+                form: Some(form),
+                ..conv(dims, window, groups)
+            };
+            prove(&op, &gpu, &op.inputs(outputs, true));
+            if gpu.caps().f16 {
+                let mut inputs = op.inputs(outputs, false);
+                inputs[0] = half(inputs[0].clone());
+                prove(&op, &gpu, &inputs);
+            }
+        }
+    }
+}
+
+#[test]
 fn convolutions_of_unequal_sides() {
     let gpu = gpu();
     let op = Conv {
@@ -59,6 +84,7 @@ fn convolutions_of_unequal_sides() {
             dilation: [1, 2],
         },
         groups: 1,
+        form: None,
     };
     prove(&op, &gpu, &op.inputs(7, true));
 }

@@ -4,7 +4,7 @@ use crate::device::Gpu;
 use crate::doctor::evidence::{Evidence, Way};
 use crate::doctor::proof::{Input, Op, input};
 use crate::error::Result;
-use crate::ops::{self, RunningStatistics, Statistics, Window};
+use crate::ops::{self, ConvForm, RunningStatistics, Statistics, Window};
 use crate::reference::batch_norm::{moments, normalise, normalise_bwd, running};
 use crate::reference::compare::compare;
 use crate::reference::conv::{Adaptive, Slide};
@@ -42,6 +42,7 @@ pub fn slide(
 pub struct Conv {
     pub slide: Slide,
     pub groups: usize,
+    pub form: Option<ConvForm>,
 }
 
 impl Conv {
@@ -66,11 +67,15 @@ impl Conv {
 
 impl Op for Conv {
     fn name(&self) -> String {
-        format!("conv2d {:?}, {} groups", self.slide, self.groups)
+        format!(
+            "conv2d {:?}, {} groups, {:?}",
+            self.slide, self.groups, self.form
+        )
     }
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (x, w, window) = (&inputs[0], &inputs[1], window(&self.slide));
-        let y = ops::conv2d(tape, x, w, inputs.get(2), &window, self.groups)?;
+        let window = (&window, self.groups);
+        let y = ops::conv2d_as(tape, x, w, inputs.get(2), window, self.form)?;
         Ok(vec![y])
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {

@@ -1,10 +1,12 @@
 //! The convolution of pictures.
 
 mod direct;
+mod product;
 
 use super::linear::{WeightLayout, linear_as};
 use super::reduce::sum_columns;
 use super::window::{Picture, Window, pictures};
+use crate::device::{Gpu, Rung};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tape, Tensor};
 
@@ -23,6 +25,19 @@ struct Conv {
     taps: usize,
     /// Which pixel each tap reads.
     picture: Picture,
+    /// What it is to be made by, where that is asked for.
+    form: Option<ConvForm>,
+}
+
+/// What a convolution is made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConvForm {
+    /// Its own kernels, from operands as they lie; the only ones for groups.
+    Direct,
+    /// The product of register tiles.
+    Tile,
+    /// The product of images, where the operands can be such.
+    Image,
 }
 
 /// Which way values go through the weights.
@@ -41,6 +56,37 @@ impl Conv {
         match way {
             Way::Forward => own,
             Way::Backward => [own[1], own[0]],
+        }
+    }
+
+    /// Whether it is a product of matrices.
+    fn is_product(&self, gpu: &Gpu) -> bool {
+        let own = match self.form {
+            Some(form) => form == ConvForm::Direct,
+            None => !gpu.caps().tiles || gpu.rung() == Some(Rung::Portable),
+        };
+        self.groups == 1 && !own
+    }
+
+    /// Queues what goes through the weights, or back.
+    fn apply(
+        &self,
+        way: Way,
+        tensors: [&Tensor; 3],
+        bias: Option<&Tensor>,
+        accumulate: bool,
+    ) -> Result<()> {
+        match self.is_product(tensors[0].gpu()) {
+            true => product::apply(self, way, tensors, bias, accumulate),
+            false => direct::apply(self, way, tensors, bias, accumulate),
+        }
+    }
+
+    /// Queues the gradient of the weights, from x and dy.
+    fn weights(&self, tensors: [&Tensor; 3], accumulate: bool) -> Result<()> {
+        match self.is_product(tensors[0].gpu()) {
+            true => product::weights(self, tensors, accumulate),
+            false => direct::weights(self, tensors, accumulate),
         }
     }
 
@@ -69,6 +115,21 @@ pub fn conv2d(
     window: &Window,
     groups: usize,
 ) -> Result<Tensor> {
+    conv2d_as(tape, x, w, b, (window, groups), None)
+}
+
+/// The same, made by what is asked for.
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn conv2d_as(
+    tape: &Tape,
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    (window, groups): (&Window, usize),
+    form: Option<ConvForm>,
+) -> Result<Tensor> {
     let [n, height, width, inputs] = pictures(OP, x)?;
     w.expect_float(OP, "w")?;
     let outputs = w.dims().first().copied().unwrap_or(0);
@@ -84,7 +145,7 @@ pub fn conv2d(
     }
     let positions = window.positions(OP, [height, width])?;
     let y_dims = [n, positions[0], positions[1], outputs];
-    if groups == 1 && window.is_pixel() {
+    if groups == 1 && window.is_pixel() && form.is_none() {
         let w = w.reshaped([outputs, inputs])?;
         return linear_as(tape, x, &w, b, WeightLayout::OutIn);
     }
@@ -97,8 +158,9 @@ pub fn conv2d(
         groups,
         taps: window.taps(),
         picture: Picture::forward(window, [height, width], positions, inputs),
+        form,
     };
-    direct::apply(&conv, Way::Forward, [x, w, &y], b, false)?;
+    conv.apply(Way::Forward, [x, w, &y], b, false)?;
 
     let inputs: Vec<&Tensor> = [x, w].into_iter().chain(b).collect();
     let saved_x = if tape.needs_grad(w) {
@@ -110,10 +172,10 @@ pub fn conv2d(
     tape.record_one(OP, &inputs, &y, move |cx, dy| {
         if let Some(dx) = cx.sink(&saved_x)? {
             let tensors = [dy, &saved_w, &dx.grad];
-            direct::apply(&conv, Way::Backward, tensors, None, dx.accumulate)?;
+            conv.apply(Way::Backward, tensors, None, dx.accumulate)?;
         }
         if let Some(dw) = cx.sink(&saved_w)? {
-            direct::weights(&conv, [&saved_x, dy, &dw.grad], dw.accumulate)?;
+            conv.weights([&saved_x, dy, &dw.grad], dw.accumulate)?;
         }
         if let Some(b) = &saved_b
             && let Some(db) = cx.sink(b)?
