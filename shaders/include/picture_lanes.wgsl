@@ -38,3 +38,21 @@ fn gathered(g: Picture, at: Place, k: u32, own: Columns) -> vec4<f32> {
     let reads = q != NOWHERE && k < p.k;
     return select(vec4<f32>(0.0), texel_b(own.x, select(0u, q, reads), own.layer), reads);
 }
+
+// Where row 0 is.
+fn start_of(g: Picture) -> Walk {
+    let begin = g.first % (g.result_h * g.result_w);
+    return Walk(place_of(g, 0u), begin / g.result_w, begin % g.result_w);
+}
+
+fn four_from(g: Picture, w: Walk) -> array<Walk, 4> {
+    let second = after(g, w);
+    let third = after(g, second);
+    return array<Walk, 4>(w, second, third, after(g, third));
+}
+
+// Four columns at four steps of k.
+fn block_of(g: Picture, at: array<Walk, 4>, k: u32, own: Columns) -> Block {
+    return Block(gathered(g, at[0].place, k, own), gathered(g, at[1].place, k + 1u, own),
+                 gathered(g, at[2].place, k + 2u, own), gathered(g, at[3].place, k + 3u, own));
+}

@@ -64,89 +64,13 @@ alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #if PICTURE_A
 #include "picture_product.wgsl"
 #endif
-#if PICTURE_B
-#include "picture_product.wgsl"
-#endif
 #if LOW_RANK
 #include "low_rank_lanes.wgsl"
 #endif
 
 const EIGHTS: u32 = ROWS / 8u;
 
-// Four columns at four steps of k.
-struct Block {
-    k0: vec4<f32>,
-    k1: vec4<f32>,
-    k2: vec4<f32>,
-    k3: vec4<f32>,
-}
-
-// Texel x of a line of the matrix or panel that begins at layer `base`.
-fn texel_a(x: u32, line: u32, base: u32) -> vec4<f32> {
-    return textureLoad(a, vec2<u32>(x, line / FOLD_A), base + line % FOLD_A);
-}
-
-fn texel_b(x: u32, line: u32, base: u32) -> vec4<f32> {
-    return textureLoad(b, vec2<u32>(x, line / FOLD_B), base + line % FOLD_B);
-}
-
-// Columns col .. col + 4 at k .. k + 4 of the batch that begins at layer `base`.
-fn block(base: u32, k: u32, col: u32) -> Block {
-#if TRANS_B
-    let c0 = texel_b(k / 4u, col, base);
-    let c1 = texel_b(k / 4u, col + 1u, base);
-    let c2 = texel_b(k / 4u, col + 2u, base);
-    let c3 = texel_b(k / 4u, col + 3u, base);
-    return Block(
-        vec4<f32>(c0.x, c1.x, c2.x, c3.x),
-        vec4<f32>(c0.y, c1.y, c2.y, c3.y),
-        vec4<f32>(c0.z, c1.z, c2.z, c3.z),
-        vec4<f32>(c0.w, c1.w, c2.w, c3.w),
-    );
-#else
-    let x = (col & 63u) / 4u;
-    let layer = base + col / 64u * FOLD_B;
-    return Block(
-        texel_b(x, k, layer),
-        texel_b(x, k + 1u, layer),
-        texel_b(x, k + 2u, layer),
-        texel_b(x, k + 3u, layer),
-    );
-#endif
-}
-
-#if PICTURE_B
-#include "picture_lanes.wgsl"
-#endif
-
-// The sums of one row: columns of the near and of the far block.
-struct Sums {
-    near: vec4<f32>,
-    far: vec4<f32>,
-}
-
-fn madd(sums: Sums, x: f32, near: vec4<f32>, far: vec4<f32>) -> Sums {
-    let v = vec4<f32>(x);
-    return Sums(fma(v, near, sums.near), fma(v, far, sums.far));
-}
-
-#if TRANS_A
-// A row at four steps of k, which lanes 0 to 3 hold.
-fn four_low(sums: Sums, x: f32, near: Block, far: Block) -> Sums {
-    var s = madd(sums, subgroupBroadcast(x, 0u), near.k0, far.k0);
-    s = madd(s, subgroupBroadcast(x, 1u), near.k1, far.k1);
-    s = madd(s, subgroupBroadcast(x, 2u), near.k2, far.k2);
-    return madd(s, subgroupBroadcast(x, 3u), near.k3, far.k3);
-}
-
-// The same, in lanes 4 to 7.
-fn four_high(sums: Sums, x: f32, near: Block, far: Block) -> Sums {
-    var s = madd(sums, subgroupBroadcast(x, 4u), near.k0, far.k0);
-    s = madd(s, subgroupBroadcast(x, 5u), near.k1, far.k1);
-    s = madd(s, subgroupBroadcast(x, 6u), near.k2, far.k2);
-    return madd(s, subgroupBroadcast(x, 7u), near.k3, far.k3);
-}
-#endif
+#include "image_blocks.wgsl"
 
 @compute @workgroup_size(8)
 fn matmul_image(
@@ -177,23 +101,14 @@ fn matmul_image(
     let pictures = picture;
     let near_columns = columns_at(pictures, col);
     let far_columns = columns_at(pictures, col + 32u);
-    let begin = pictures.first % (pictures.result_h * pictures.result_w);
-    var walk = Walk(place_of(pictures, 0u), begin / pictures.result_w, begin % pictures.result_w);
+    var walk = start_of(pictures);
 #endif
     for (var k = 0u; k < p.k; k += 4u) {
 #if PICTURE_B
-        let w1 = after(pictures, walk);
-        let w2 = after(pictures, w1);
-        let w3 = after(pictures, w2);
-        let near = Block(gathered(pictures, walk.place, k, near_columns),
-                         gathered(pictures, w1.place, k + 1u, near_columns),
-                         gathered(pictures, w2.place, k + 2u, near_columns),
-                         gathered(pictures, w3.place, k + 3u, near_columns));
-        let far = Block(gathered(pictures, walk.place, k, far_columns),
-                        gathered(pictures, w1.place, k + 1u, far_columns),
-                        gathered(pictures, w2.place, k + 2u, far_columns),
-                        gathered(pictures, w3.place, k + 3u, far_columns));
-        walk = after(pictures, w3);
+        let four = four_from(pictures, walk);
+        let near = block_of(pictures, four, k, near_columns);
+        let far = block_of(pictures, four, k, far_columns);
+        walk = after(pictures, four[3]);
 #else
         let near = block(b_base, k, col);
         let far = block(b_base, k, col + 32u);

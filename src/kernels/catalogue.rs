@@ -142,6 +142,7 @@ include_files! {
     "gate.wgsl"
     "grad_state.wgsl"
     "half.wgsl"
+    "image_blocks.wgsl"
     "linear.wgsl"
     "low_rank.wgsl"
     "low_rank_block.wgsl"
