@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use melos::device::Gpu;
-use melos::hub::Head;
-use melos::models::convnet::Layout;
+use melos::hub::{Array, Head, Layout};
+use melos::models::convnet::Layout as Layers;
 use melos::models::resnet::{ResNetConfig, ResNetDepth, ResNetModel};
-use melos::models::{Config, Labels, Network, read_config};
+use melos::models::{Config, Labels, Network, Pretrained, read_config};
 use melos::nn::{Vars, mean_cross_entropy};
 use melos::optim::{Optimizer, OptimizerKind, StepState};
 use melos::tensor::{ParamSpec, ParamStore, Tape, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 use crate::common::fixture::fixtures;
@@ -321,7 +323,7 @@ fn sizes_known_by_name() {
             "resnet18" => resnet(18),
             "resnet50" => resnet(50),
             other => {
-                let layout: Layout = serde_json::from_value(other.into()).unwrap();
+                let layout: Layers = serde_json::from_value(other.into()).unwrap();
                 Box::new(layout.config())
             }
         };
@@ -332,5 +334,78 @@ fn sizes_known_by_name() {
         let specs = vars.specs().into_iter().filter(|spec| !spec.buffer);
         let total: usize = specs.map(|spec| spec.shape.len()).sum();
         assert_eq!(Some(total as u64), count.as_u64(), "{name}");
+    }
+}
+
+/// A file as torch.save's neighbours write it, names, order and counts of batches as torchvision has them, and no
+/// configuration beside it.
+fn bare_file(model: &Model, path: &Path) {
+    let by_name: BTreeMap<String, Vec<u8>> = model
+        .vars
+        .specs()
+        .iter()
+        .map(|spec| {
+            let bytes = match spec.shape.0.is_empty() {
+                true => 3i64.to_le_bytes().to_vec(),
+                false => values(spec).iter().flat_map(|v| v.to_le_bytes()).collect(),
+            };
+            (spec.name.clone(), bytes)
+        })
+        .collect();
+    let shapes: BTreeMap<String, Vec<usize>> = model.vars.file_order().into_iter().collect();
+    let views = by_name.iter().map(|(name, bytes)| {
+        let dtype = match shapes[name].is_empty() {
+            true => Dtype::I64,
+            false => Dtype::F32,
+        };
+        (
+            name,
+            TensorView::new(dtype, shapes[name].clone(), bytes).unwrap(),
+        )
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// A bare file is known by its tensors; what is written is what was read.
+#[test]
+fn a_file_without_a_configuration_opens_and_is_written_again() {
+    for name in ["resnet_basic", "resnet_bottleneck"] {
+        let mut model = Model::new(name);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resnet18-f37072fd.safetensors");
+        bare_file(&model, &path);
+        let source = Pretrained::open(&path, None).unwrap();
+        assert_eq!(source.config.labels().count(), 5);
+        let vars = Vars::new();
+        model.network = source.config.build(&vars, Head::Picture).unwrap();
+        model.store = vars.store(&model.gpu, 0, |_| 1.0).unwrap();
+        let format = source.config.family().format();
+        let architecture = format.class(Head::Picture).unwrap();
+        let layout = Layout::new(architecture, &vars);
+        let report = source.report(&layout).unwrap();
+        assert!(report.missing.is_empty() && report.unexpected.is_empty());
+        source.load(&model.store, &report.missing).unwrap();
+        let logits = model.logits(&Tape::inference(&model.gpu));
+        model.near("evaluated", &logits, tolerance::TRANSFORMER);
+
+        let tensors = model.store.specs().map(|spec| {
+            let held = model.store.get(&spec.name).unwrap().to_vec().unwrap();
+            let array = Array::new(&spec.shape.0, spec.from_held(held)).unwrap();
+            (spec.name.clone(), array)
+        });
+        let saved = melos::hub::Model {
+            architecture,
+            config: source.config.to_json(),
+            tensors: tensors.collect(),
+            companions: Vec::new(),
+        };
+        let out = folder.path().join("saved");
+        melos::hub::save(&out, &saved, &melos::hub::SaveOptions::default()).unwrap();
+        let again = melos::hub::TensorFile::open(&out.join("model.safetensors")).unwrap();
+        for spec in model.vars.specs() {
+            let array = again.array(&spec.name).unwrap();
+            assert_eq!(array.shape(), spec.shape.0, "{}", spec.name);
+            assert_eq!(array.values().as_ref(), values(&spec), "{}", spec.name);
+        }
     }
 }

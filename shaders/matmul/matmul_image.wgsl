@@ -93,9 +93,6 @@ fn matmul_image(
     for (var g = 0u; g < EIGHTS; g++) {
         places[g] = place_of(pictures, min(row + 8u * g + (lane & 7u), p.m - 1u));
     }
-    var lines = array<u32, EIGHTS>();
-    var tap = 0u;
-    var channel = 0u;
 #endif
 #if PICTURE_B
     let pictures = picture;
@@ -103,7 +100,20 @@ fn matmul_image(
     let far_columns = columns_at(pictures, col + 32u);
     var walk = start_of(pictures);
 #endif
+#if PICTURE_A
+    // Taps outside, so that a pixel is found once for all of its channels.
+    let taps = p.k / pictures.channels;
+    for (var tap = 0u; tap < taps; tap++) {
+        var lines = array<u32, EIGHTS>();
+        let by = tap_at(pictures, tap);
+        for (var g = 0u; g < EIGHTS; g++) {
+            lines[g] = pixel_at(pictures, places[g], by);
+        }
+    for (var channel = 0u; channel < pictures.channels; channel += 4u) {
+        let k = tap * pictures.channels + channel;
+#else
     for (var k = 0u; k < p.k; k += 4u) {
+#endif
 #if PICTURE_B
         let four = four_from(pictures, walk);
         let near = block_of(pictures, four, k, near_columns);
@@ -112,14 +122,6 @@ fn matmul_image(
 #else
         let near = block(b_base, k, col);
         let far = block(b_base, k, col + 32u);
-#endif
-#if PICTURE_A
-        if channel == 0u {
-            let by = tap_at(pictures, tap);
-            for (var g = 0u; g < EIGHTS; g++) {
-                lines[g] = pixel_at(pictures, places[g], by);
-            }
-        }
 #endif
         for (var g = 0u; g < EIGHTS; g++) {
             var s = upper[g];
@@ -184,14 +186,10 @@ fn matmul_image(
             upper[g] = s;
             lower[g] = t;
         }
-#if PICTURE_A
-        channel += 4u;
-        if channel == pictures.channels {
-            channel = 0u;
-            tap++;
-        }
-#endif
     }
+#if PICTURE_A
+    }
+#endif
 #if LOW_RANK
     for (var r = 0u; r < p.rank; r += 8u) {
         let near = up_eight(r, col);

@@ -112,6 +112,18 @@ pub(super) struct Picture {
     first: u32,
 }
 
+/// Pixels that the same taps of a window reach.
+pub(super) struct Class {
+    /// Which positions read each of them.
+    pub picture: Picture,
+    /// The first tap, down and across; the others follow by the stride.
+    pub first: [usize; 2],
+    /// How many taps.
+    pub taps: [usize; 2],
+    /// How many pixels of each picture.
+    pub size: [usize; 2],
+}
+
 impl Picture {
     /// Of a window over pictures of `size` with so many channels, at its `positions`.
     pub fn forward(w: &Window, size: [usize; 2], positions: [usize; 2], channels: usize) -> Self {
@@ -142,6 +154,42 @@ impl Picture {
             channels: channels as u32,
             ..self
         }
+    }
+
+    /// The way back of every `stride`-th pixel, those that lie `class` from the first: windows there share taps,
+    /// so that none is read in vain. `None` where no window reaches them. Of windows without dilation.
+    pub fn class(self, w: &Window, class: [usize; 2], channels: usize) -> Option<Class> {
+        let (mut first, mut taps, mut off) = ([0; 2], [0; 2], [0; 2]);
+        for axis in 0..2 {
+            let (stride, reach) = (w.stride[axis], class[axis] + w.padding[axis]);
+            first[axis] = reach % stride;
+            taps[axis] = w.kernel[axis].saturating_sub(first[axis]).div_ceil(stride);
+            off[axis] = (reach / stride) as i32;
+        }
+        let size = |axis: usize| {
+            let left = (self.source[axis] as usize).saturating_sub(class[axis]);
+            left.div_ceil(w.stride[axis])
+        };
+        let size = [size(0), size(1)];
+        let picture = Picture {
+            source: self.result,
+            result: size.map(|v| v as u32),
+            kernel_w: taps[1] as u32,
+            taps: (taps[0] * taps[1]) as u32,
+            mul: [1; 2],
+            off,
+            step: [-1; 2],
+            div: [1; 2],
+            channels: channels as u32,
+            first: 0,
+        };
+        let none = [taps, size].iter().flatten().any(|&n| n == 0);
+        (!none).then_some(Class {
+            picture,
+            first,
+            taps,
+            size,
+        })
     }
 
     /// The same with other channels of a pixel of the source.

@@ -23,6 +23,9 @@ struct Conv {
     outputs: usize,
     groups: usize,
     taps: usize,
+    window: Window,
+    /// Height and width of the source.
+    size: [usize; 2],
     /// Which pixel each tap reads.
     picture: Picture,
     /// What it is to be made by, where that is asked for.
@@ -157,6 +160,8 @@ pub fn conv2d_as(
         outputs,
         groups,
         taps: window.taps(),
+        window: *window,
+        size: [height, width],
         picture: Picture::forward(window, [height, width], positions, inputs),
         form,
     };

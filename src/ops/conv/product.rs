@@ -14,6 +14,7 @@ use crate::ops::matmul::{
     suits_images,
 };
 use crate::ops::reduce::sum_columns;
+use crate::ops::window::Picture;
 use crate::tensor::{DType, Tensor};
 
 /// Operations below which compiling a kernel of images takes longer than it saves.
@@ -104,60 +105,126 @@ pub(super) fn apply(
         inner
     };
     let x = widened(x, inner, wide)?;
-    let (rows, pixels) = match way {
-        Way::Forward => (conv.rows, conv.pixels),
-        Way::Backward => (conv.pixels, conv.rows),
+    let Conv {
+        window,
+        rows,
+        pixels,
+        ..
+    } = conv;
+    if way == Way::Forward {
+        let w = widened(w, inner, wide)?;
+        let lines = Layout {
+            extent: (conv.taps * wide) as u32,
+            k: 1,
+            batch: 0,
+        };
+        let picture = conv.picture(way).with_channels(wide);
+        let sizes = [*rows, outer, conv.taps * wide, *pixels];
+        return windows(
+            conv,
+            sizes,
+            [&x, &w, y],
+            lines,
+            (&picture, bias, accumulate),
+        );
+    }
+    let lines = Layout {
+        extent: 1,
+        k: outer as u32,
+        batch: 0,
     };
-    let k = conv.taps * wide;
-    let (w, b) = match way {
-        Way::Forward => (
-            widened(w, inner, wide)?,
-            Layout {
-                extent: k as u32,
-                k: 1,
-                batch: 0,
-            },
-        ),
-        Way::Backward => (
-            turned(conv, w, wide)?,
-            Layout {
-                extent: 1,
-                k: outer as u32,
-                batch: 0,
-            },
-        ),
-    };
+    if window.stride == [1; 2] || window.dilation != [1; 2] {
+        let w = turned(conv, w, wide, [0; 2], window.kernel, [1; 2])?;
+        let picture = conv.picture(way).with_channels(wide);
+        let sizes = [*pixels, outer, conv.taps * wide, *rows];
+        return windows(
+            conv,
+            sizes,
+            [&x, &w, y],
+            lines,
+            (&picture, None, accumulate),
+        );
+    }
+    // Of a stride the pixels fall into classes, each a product of its own taps.
+    if !accumulate {
+        y.clear();
+    }
+    let [down, across] = window.stride;
+    let count = pixels / (conv.size[0] * conv.size[1]);
+    for class in (0..down).flat_map(|r| (0..across).map(move |c| [r, c])) {
+        let Some(of) = conv.picture(Way::Forward).class(window, class, wide) else {
+            continue;
+        };
+        let w = turned(conv, w, wide, of.first, of.taps, window.stride)?;
+        let m = count * of.size[0] * of.size[1];
+        let k = of.taps[0] * of.taps[1] * wide;
+        let part = Tensor::empty(gpu, [m, outer], y.dtype())?;
+        windows(
+            conv,
+            [m, outer, k, *rows],
+            [&x, &w, &part],
+            lines,
+            (&of.picture, None, false),
+        )?;
+        let [height, width] = conv.size;
+        let sizes = [count, of.size[0], of.size[1], outer].map(|v| v as u32);
+        let strides =
+            |area: usize, line: usize, pixel: usize| [area, line, pixel, 1].map(|v| v as u32);
+        let line = width * outer;
+        let params = CopyParams {
+            shape: sizes,
+            stride_x: strides(of.size[0] * of.size[1] * outer, of.size[1] * outer, outer),
+            stride_y: strides(height * line, down * line, across * outer),
+            n: part.len() as u32,
+            offset_x: 0,
+            offset_y: (class[0] * line + class[1] * outer) as u32,
+            accumulate: u32::from(accumulate),
+        };
+        copy_strided(gpu, &part, y, &params)?;
+    }
+    Ok(())
+}
+
+/// Queues C (m, n) = windows of the `pixels` of `a` · B, k taps and channels.
+fn windows(
+    conv: &Conv,
+    [m, n, k, pixels]: [usize; 4],
+    [a, b, c]: [&Tensor; 3],
+    lines: Layout,
+    (picture, bias, accumulate): (&Picture, Option<&Tensor>, bool),
+) -> Result<()> {
+    let gpu = c.gpu();
+    let channels = a.len() / pixels;
     let sizes = Sizes {
         a: Layout {
-            extent: wide as u32,
+            extent: channels as u32,
             k: 1,
             batch: 0,
         },
-        b,
+        b: lines,
         accumulate,
         has_bias: bias.is_some(),
-        half: [x.is_half(), w.is_half()],
-        half_c: y.is_half(),
+        half: [a.is_half(), b.is_half()],
+        half_c: c.is_half(),
         gathered: Some(Gathered {
             is_a: true,
             pixels: pixels as u32,
-            channels: wide as u32,
+            channels: channels as u32,
         }),
-        ..Sizes::new(rows as u32, outer as u32, k as u32, false, false)
+        ..Sizes::new(m as u32, n as u32, k as u32, false, false)
     };
     let form = candidate(gpu, &sizes, conv.form)?;
-    let picture = conv.picture(way).with_channels(wide);
     // Parts of the rows, so that no dispatch is longer than a system allows.
     let part = most_rows(gpu, &sizes);
-    for first in (0..rows).step_by(part) {
-        let m = part.min(rows - first);
-        let c = y.window(first * outer, [m * outer])?;
+    for first in (0..m).step_by(part) {
+        let rows = part.min(m - first);
+        let c = c.window(first * n, [rows * n])?;
         let sizes = Sizes {
-            m: m as u32,
+            m: rows as u32,
             ..sizes
         };
         let picture = picture.from(first).tensor(gpu)?;
-        gathered(&sizes, [&x, &w, &c], bias, &picture, form)?;
+        gathered(&sizes, [a, b, &c], bias, &picture, form)?;
     }
     Ok(())
 }
@@ -171,19 +238,34 @@ fn most_rows(gpu: &Gpu, sizes: &Sizes) -> usize {
     (rows / UNIT).max(1) * UNIT
 }
 
-/// w (O, taps, I) as (taps, `wide` ≥ O, I), zeros where there is no output.
-fn turned(conv: &Conv, w: &Tensor, wide: usize) -> Result<Tensor> {
-    let (outputs, inputs, taps) = (conv.outputs, conv.inputs, conv.taps);
-    let y = Tensor::empty(w.gpu(), [taps * wide, inputs], w.dtype())?;
+/// Some taps of w (O, kernel, I), so many from `first` on by a stride, as (taps, `wide` ≥ O, I), zeros where there
+/// is no output.
+fn turned(
+    conv: &Conv,
+    w: &Tensor,
+    wide: usize,
+    first: [usize; 2],
+    taps: [usize; 2],
+    by: [usize; 2],
+) -> Result<Tensor> {
+    let (outputs, inputs) = (conv.outputs, conv.inputs);
+    let across = conv.window.kernel[1];
+    let y = Tensor::empty(w.gpu(), [taps[0] * taps[1] * wide, inputs], w.dtype())?;
     if wide != outputs {
         y.clear();
     }
+    let four = |sizes: [usize; 4]| sizes.map(|v| v as u32);
     let params = CopyParams {
-        shape: [1, taps as u32, outputs as u32, inputs as u32],
-        stride_x: [0, inputs as u32, (taps * inputs) as u32, 1],
-        stride_y: [0, (wide * inputs) as u32, inputs as u32, 1],
-        n: w.len() as u32,
-        offset_x: 0,
+        shape: four([taps[0], taps[1], outputs, inputs]),
+        stride_x: four([
+            by[0] * across * inputs,
+            by[1] * inputs,
+            conv.taps * inputs,
+            1,
+        ]),
+        stride_y: four([taps[1] * wide * inputs, wide * inputs, inputs, 1]),
+        n: (taps[0] * taps[1] * outputs * inputs) as u32,
+        offset_x: ((first[0] * across + first[1]) * inputs) as u32,
         offset_y: 0,
         accumulate: 0,
     };
