@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::layouts;
 use crate::error::Result;
 use crate::models::config::{
     ImageSize, Labels, most, parsed, probabilities, shortest, sizes, wrong,
@@ -14,6 +13,9 @@ use crate::ops::{Unary, Window};
 
 /// `model_type` in `config.json`.
 pub(super) const MODEL_TYPE: &str = "melos-convnet";
+
+/// The output layer, as a prefix in files.
+pub const CLASSIFIER: &str = "classifier.6";
 
 /// The function behind convolutions and hidden layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -133,12 +135,6 @@ pub struct ConvNetConfig {
     pub other: Map<String, Value>,
 }
 
-impl Default for ConvNetConfig {
-    fn default() -> ConvNetConfig {
-        layouts::Layout::Lenet.config()
-    }
-}
-
 impl ConvNetConfig {
     /// The configuration in a `config.json`.
     ///
@@ -252,21 +248,8 @@ impl ConvNetConfig {
         }
     }
 
-    /// The configuration that a file of torchvision's AlexNet or VGG tells of by its names and shapes, as a
-    /// `config.json`.
-    pub(super) fn told(shapes: &BTreeMap<&str, &[usize]>) -> Option<Value> {
-        use crate::models::Config as _;
-        let found = layouts::ALL.iter().map(|layout| layout.config());
-        let mut config = found.into_iter().find(|config| config.has(shapes))?;
-        let output = shapes.get(&*format!("{}.weight", super::CLASSIFIER))?;
-        config.labels.num_labels = output.first().copied();
-        let mut json = config.to_json();
-        json["architectures"] = serde_json::json!(["ConvNetForImageClassification"]);
-        Some(json)
-    }
-
     /// Whether these are the shapes of its layers below the classifier.
-    fn has(&self, shapes: &BTreeMap<&str, &[usize]>) -> bool {
+    pub(super) fn has(&self, shapes: &BTreeMap<&str, &[usize]>) -> bool {
         let mut channels = self.num_channels;
         let mut own = 0;
         for (n, feature) in self.features.iter().enumerate() {
@@ -288,38 +271,5 @@ impl ConvNetConfig {
             name.starts_with("features.") && (shape.len() == 4 || name.ends_with(".running_mean"))
         });
         weights.count() == own
-    }
-}
-
-/// `[model]` of a run file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConvNetModel {
-    /// "lenet", "alexnet", "vgg11", "vgg13", "vgg16" or "vgg19", these also with "_bn".
-    pub layout: layouts::Layout,
-    /// The function: "relu", "sigmoid" or "tanh".
-    pub activation: ConvAct,
-    /// Probability of dropping hidden units; without it the layout's.
-    pub dropout: Option<f32>,
-}
-
-impl Default for ConvNetModel {
-    fn default() -> ConvNetModel {
-        ConvNetModel {
-            layout: layouts::Layout::Lenet,
-            activation: ConvAct::Relu,
-            dropout: None,
-        }
-    }
-}
-
-impl From<ConvNetModel> for ConvNetConfig {
-    fn from(model: ConvNetModel) -> ConvNetConfig {
-        let standard = model.layout.config();
-        ConvNetConfig {
-            hidden_act: model.activation,
-            hidden_dropout_prob: model.dropout.unwrap_or(standard.hidden_dropout_prob),
-            ..standard
-        }
     }
 }

@@ -1,9 +1,18 @@
 //! The classics among plain convolutional networks.
 
+#[cfg(feature = "train")]
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
+#[cfg(feature = "train")]
+use serde_json::Value;
 
+#[cfg(feature = "train")]
+use super::config::{CLASSIFIER, MODEL_TYPE};
 use super::config::{ConvAct, ConvNetConfig, Feature, Slide};
+#[cfg(feature = "train")]
+use crate::models::config::written;
 use crate::models::config::{ImageSize, Labels};
 
 /// One of them.
@@ -135,4 +144,58 @@ fn stages(widths: &[usize], convs: &[usize], norm: bool) -> Vec<Feature> {
         features.push(Feature::MaxPool(Slide::of(2, 2, 0)));
     }
     features
+}
+
+impl Default for ConvNetConfig {
+    fn default() -> ConvNetConfig {
+        Layout::Lenet.config()
+    }
+}
+
+#[cfg(feature = "train")]
+impl ConvNetConfig {
+    /// The configuration that a file of torchvision's AlexNet or VGG tells of by its names and shapes, as a
+    /// `config.json`.
+    pub(super) fn told(shapes: &BTreeMap<&str, &[usize]>) -> Option<Value> {
+        let found = ALL.iter().map(|layout| layout.config());
+        let mut config = found.into_iter().find(|config| config.has(shapes))?;
+        let output = shapes.get(&*format!("{}.weight", CLASSIFIER))?;
+        config.labels.num_labels = output.first().copied();
+        let mut json = written(MODEL_TYPE, &config);
+        json["architectures"] = serde_json::json!(["ConvNetForImageClassification"]);
+        Some(json)
+    }
+}
+
+/// `[model]` of a run file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConvNetModel {
+    /// "lenet", "alexnet", "vgg11", "vgg13", "vgg16" or "vgg19", these also with "_bn".
+    pub layout: Layout,
+    /// The function: "relu", "sigmoid" or "tanh".
+    pub activation: ConvAct,
+    /// Probability of dropping hidden units; without it the layout's.
+    pub dropout: Option<f32>,
+}
+
+impl Default for ConvNetModel {
+    fn default() -> ConvNetModel {
+        ConvNetModel {
+            layout: Layout::Lenet,
+            activation: ConvAct::Relu,
+            dropout: None,
+        }
+    }
+}
+
+impl From<ConvNetModel> for ConvNetConfig {
+    fn from(model: ConvNetModel) -> ConvNetConfig {
+        let standard = model.layout.config();
+        ConvNetConfig {
+            hidden_act: model.activation,
+            hidden_dropout_prob: model.dropout.unwrap_or(standard.hidden_dropout_prob),
+            ..standard
+        }
+    }
 }

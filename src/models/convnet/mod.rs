@@ -6,19 +6,16 @@ mod family;
 mod config;
 mod layouts;
 
-pub use config::{ConvAct, ConvNetConfig, ConvNetModel, Feature, Slide};
+pub use config::{CLASSIFIER, ConvAct, ConvNetConfig, Feature, Slide};
 #[cfg(feature = "train")]
 pub use family::CONVNET;
-pub use layouts::Layout;
+pub use layouts::{ConvNetModel, Layout};
 
 use super::network::{Network, PictureClassifier};
 use crate::error::Result;
 use crate::nn::{BatchNorm2d, Conv2d, Conv2dShape, Linear, LinearShape, Vars};
 use crate::ops::{self, Unary, Window};
 use crate::tensor::{Depth, Tape, Tensor};
-
-/// The output layer, as a prefix in files.
-pub const CLASSIFIER: &str = "classifier.6";
 
 /// A layer of the features.
 enum Layer {

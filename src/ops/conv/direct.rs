@@ -1,6 +1,6 @@
 //! Convolutions with groups, which are no one product of matrices, from operands as they lie.
 
-use super::{Conv, Way};
+use super::form::{Conv, Way};
 use crate::device::{Groups, params};
 use crate::error::Result;
 use crate::kernels::Variant;

@@ -1,7 +1,12 @@
 //! The convolution of pictures.
 
 mod direct;
+mod form;
 mod product;
+
+pub use form::ConvForm;
+
+use form::{Conv, Way};
 
 use super::linear::{WeightLayout, linear_as};
 use super::reduce::sum_columns;
@@ -12,56 +17,7 @@ use crate::tensor::{DType, Tape, Tensor};
 
 const OP: &str = "conv2d";
 
-/// One use of a convolution: its sizes, checked.
-#[derive(Clone)]
-struct Conv {
-    /// The source's pixels, over all pictures.
-    pixels: usize,
-    /// Positions of the window, over all pictures.
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
-    groups: usize,
-    taps: usize,
-    window: Window,
-    /// Height and width of the source.
-    size: [usize; 2],
-    /// Which pixel each tap reads.
-    picture: Picture,
-    /// What it is to be made by, where that is asked for.
-    form: Option<ConvForm>,
-}
-
-/// What a convolution is made by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConvForm {
-    /// Its own kernels, from operands as they lie; the only ones for groups.
-    Direct,
-    /// The product of register tiles.
-    Tile,
-    /// The product of images, where the operands can be such.
-    Image,
-}
-
-/// Which way values go through the weights.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// From the source to the result.
-    Forward,
-    /// From the gradient of the result to that of the source.
-    Backward,
-}
-
 impl Conv {
-    /// Channels of a group on the side that is read, and on the other.
-    fn channels(&self, way: Way) -> [usize; 2] {
-        let own = [self.inputs / self.groups, self.outputs / self.groups];
-        match way {
-            Way::Forward => own,
-            Way::Backward => [own[1], own[0]],
-        }
-    }
-
     /// Whether it is a product of matrices.
     fn is_product(&self, gpu: &Gpu) -> bool {
         let own = match self.form {
@@ -90,13 +46,6 @@ impl Conv {
         match self.is_product(tensors[0].gpu()) {
             true => product::weights(self, tensors, accumulate),
             false => direct::weights(self, tensors, accumulate),
-        }
-    }
-
-    fn picture(&self, way: Way) -> Picture {
-        match way {
-            Way::Forward => self.picture,
-            Way::Backward => self.picture.backward(self.outputs),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! reaches a pixel. The gradient of w: rows of B are windows of x, A is dy transposed; long sums are made in
 //! parts.
 
-use super::{Conv, ConvForm, Way};
+use super::form::{Conv, ConvForm, Way};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::layout::{CopyParams, copy_strided};

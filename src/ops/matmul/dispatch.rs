@@ -18,7 +18,7 @@ use crate::tensor::{DType, Tensor};
 /// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
 /// iterations in all, without a word. A product takes up to 1.25 for each k, and ten with bounds
 /// checks, which keep it from unrolling. Multiples of 64, so that parts of operands stay aligned.
-pub(in crate::ops) fn max_k(gpu: &Gpu) -> u32 {
+pub(crate) fn max_k(gpu: &Gpu) -> u32 {
     match (gpu.caps().is_cpu, gpu.is_checked()) {
         (true, true) => 6 << 10,
         (true, false) => 32 << 10,
@@ -227,7 +227,7 @@ fn part_as(
 
 /// Queues the product of `sizes`, of which one operand is gathered: `a` or `b` holds its pixels, `picture` says
 /// where they lie.
-pub(in crate::ops) fn gathered(
+pub(crate) fn gathered(
     sizes: &Sizes,
     [a, b, c]: [&Tensor; 3],
     bias: Option<&Tensor>,

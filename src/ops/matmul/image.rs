@@ -80,7 +80,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
 }
 
 /// Whether both operands can be images.
-pub(in crate::ops) fn suits(p: &Sizes, most: ImageLimits) -> bool {
+pub(crate) fn suits(p: &Sizes, most: ImageLimits) -> bool {
     operands(p).is_ok_and(|both| both.iter().all(|o| o.lines.fit(most)))
 }
 
@@ -89,7 +89,7 @@ pub(in crate::ops) fn suits(p: &Sizes, most: ImageLimits) -> bool {
 const RATES: [(u32, f64); 4] = [(8, 19e9), (16, 25e9), (32, 31e9), (40, 32e9)];
 
 /// Rows an invocation, `most` at most, that are fastest for `m` in all.
-pub(in crate::ops) fn rows(m: u32, most: u32) -> u32 {
+pub(crate) fn rows(m: u32, most: u32) -> u32 {
     let time = |&(rows, rate): &(u32, f64)| f64::from(m.next_multiple_of(rows)) / rate;
     let able = RATES.iter().filter(|&&(rows, _)| rows <= most);
     let best = able.min_by(|x, y| time(x).total_cmp(&time(y)));
