@@ -329,6 +329,8 @@ fn sizes_known_by_name() {
         };
         let names: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         config.set_labels(Labels::named(&names, None));
+        let again = read_config(&config.to_json(), Path::new(name)).unwrap();
+        assert_eq!(again.to_json(), config.to_json(), "{name}");
         let vars = Vars::new();
         config.build(&vars, Head::Picture).unwrap();
         let specs = vars.specs().into_iter().filter(|spec| !spec.buffer);

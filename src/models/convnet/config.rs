@@ -109,14 +109,14 @@ pub enum Feature {
 #[serde(default)]
 pub struct ConvNetConfig {
     /// Size of the pictures, where it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<ImageSize>,
     /// Numbers of a pixel.
     pub num_channels: usize,
     /// Layers below the classifier.
     pub features: Vec<Feature>,
     /// The side that means bring their result to; without it pictures must be of one size.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooled: Option<usize>,
     /// Widths of the two hidden layers.
     pub hidden_sizes: [usize; 2],
