@@ -109,6 +109,7 @@ pub(super) const PRESETS: &[Preset] = &[
     file!("finetune"),
     file!("lora"),
     file!("mlp"),
+    file!("lenet"),
     file!("image-transfer"),
     file!("sft"),
     file!("sft-full"),

@@ -140,8 +140,8 @@ impl Trainer {
 /// As [`Trainer::save`]; [`Error::Parameter`] before it is bound.
 pub fn save(vars: &Vars, path: impl AsRef<Path>) -> Result<()> {
     let mut arrays = Vec::new();
-    for (name, tensor) in vars.tensors()? {
-        let array = Array::new(tensor.dims(), tensor.to_f32_vec()?);
+    for ((name, tensor), spec) in vars.tensors()?.into_iter().zip(vars.specs()) {
+        let array = Array::new(&spec.shape.0, spec.from_held(tensor.to_f32_vec()?));
         let array = array.ok_or_else(|| Error::Parameter {
             name: name.clone(),
             message: "has not as many numbers as its shape says".into(),
@@ -197,7 +197,7 @@ pub fn load<M>(
     let zeroed = specs.iter().cloned().map(ParamSpec::zeroed).collect();
     let store = ParamStore::new(gpu, zeroed, 0, |_| 0.0)?;
     for (spec, values) in specs.iter().zip(&values) {
-        store.get(&spec.name)?.write(values)?;
+        store.get(&spec.name)?.write(&spec.to_held(&values[..]))?;
     }
     vars.bind(&store)?;
     Ok(model)

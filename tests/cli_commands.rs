@@ -46,7 +46,7 @@ fn help_lists_the_exit_codes() {
 #[test]
 fn presets_are_listed_and_shown() {
     let list = text(&melos(&["presets"]).stdout);
-    assert_eq!(list.lines().count(), 30);
+    assert_eq!(list.lines().count(), 31);
     assert!(list.starts_with("demo "));
     let shown = text(&melos(&["presets", "show", "lm-lstm-rt"]).stdout);
     assert!(shown.contains("[scale.small]"));
@@ -61,7 +61,7 @@ fn wrong_arguments_end_with_2() {
     assert_eq!(
         error.lines().next(),
         Some(
-            "melos: there is no preset 'dmeo': did you mean 'demo'?; there is: demo, lstm, lm-lstm, sa-lstm, lstm-imdb, lm-lstm-imdb, sa-lstm-imdb, lstm-rt, lm-lstm-rt, sa-lstm-rt, lstm-20ng, lm-lstm-20ng, sa-lstm-20ng, lstm-dbpedia, lm-lstm-dbpedia, sa-lstm-dbpedia, bert-mlm, bert-mlm-nsp, gpt2, hashire-merosu, finetune, lora, mlp, image-transfer, sft, sft-full, dpo, orpo, kto, reward"
+            "melos: there is no preset 'dmeo': did you mean 'demo'?; there is: demo, lstm, lm-lstm, sa-lstm, lstm-imdb, lm-lstm-imdb, sa-lstm-imdb, lstm-rt, lm-lstm-rt, sa-lstm-rt, lstm-20ng, lm-lstm-20ng, sa-lstm-20ng, lstm-dbpedia, lm-lstm-dbpedia, sa-lstm-dbpedia, bert-mlm, bert-mlm-nsp, gpt2, hashire-merosu, finetune, lora, mlp, lenet, image-transfer, sft, sft-full, dpo, orpo, kto, reward"
         )
     );
     let error = refused(&["train", "--set", "model.hiden=3"], 2);

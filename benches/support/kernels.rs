@@ -3,6 +3,8 @@
 
 #[path = "kernels_layers.rs"]
 mod layers;
+#[path = "kernels_pictures.rs"]
+mod pictures;
 #[path = "kernels_rows.rs"]
 mod rows;
 #[path = "values.rs"]
@@ -290,6 +292,21 @@ pub fn cases(gpu: &Gpu) -> Vec<(String, Build)> {
             let build = move |gpu: &Gpu| matmul(gpu, [m, n, k], swapped, DType::F32);
             cases.push((format!("matmul_{form}_{m}x{n}x{k}"), Box::new(build)));
         }
+    }
+    for shape in pictures::SHAPES {
+        let [side, channels, stride] = shape;
+        let [m, n, k] = pictures::product_of(shape);
+        let name = format!("conv_{side}x{side}_C{channels}_S{stride}");
+        cases.push((
+            format!("{name}_fwd"),
+            Box::new(move |gpu| pictures::conv(gpu, shape, false)),
+        ));
+        cases.push((
+            format!("{name}_fwd_bwd"),
+            Box::new(move |gpu| pictures::conv(gpu, shape, true)),
+        ));
+        let product = move |gpu: &Gpu| matmul(gpu, [m, n, k], [false, true], DType::F32);
+        cases.push((format!("{name}_product_NT_{m}x{n}x{k}"), Box::new(product)));
     }
     if gpu.caps().f16 {
         for [m, n, k] in [[512; 3], [1024; 3]] {

@@ -13,6 +13,9 @@
 // Dispatch: (ceil(m / ROWS), ceil(n / 64), batch) workgroups of 8; one invocation makes ROWS rows by
 // columns 4 i .. 4 i + 4 and 32 on, in subgroups of 8 lanes or more. Consecutive workgroups share 64
 // columns of B, which stay in the cache while rows of A pass by.
+// PICTURE_A: row i of A is the taps of a window at position i of pictures, k = (tap, channel), and the lines are
+// pixels: a convolution, or its gradient by the source. PICTURE_B: so is row k of B, n = (tap, channel): the gradient
+// of the weights. Channels are a multiple of 4.
 // Passes: 1.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: k % 4 = 0, or zeros beyond k in both; lines of whole texels; 2 storage images, 2 storage buffers, LOW_RANK: 4, MASKED: 5; subgroups of 8
@@ -58,82 +61,16 @@ alias ImageB = texture_storage_2d_array<rgba32float, read>;
 #endif
 #include "subgroup.wgsl"
 #include "matmul_out.wgsl"
+#if PICTURE_A
+#include "picture_product.wgsl"
+#endif
 #if LOW_RANK
 #include "low_rank_lanes.wgsl"
 #endif
 
 const EIGHTS: u32 = ROWS / 8u;
 
-// Four columns at four steps of k.
-struct Block {
-    k0: vec4<f32>,
-    k1: vec4<f32>,
-    k2: vec4<f32>,
-    k3: vec4<f32>,
-}
-
-// Texel x of a line of the matrix or panel that begins at layer `base`.
-fn texel_a(x: u32, line: u32, base: u32) -> vec4<f32> {
-    return textureLoad(a, vec2<u32>(x, line / FOLD_A), base + line % FOLD_A);
-}
-
-fn texel_b(x: u32, line: u32, base: u32) -> vec4<f32> {
-    return textureLoad(b, vec2<u32>(x, line / FOLD_B), base + line % FOLD_B);
-}
-
-// Columns col .. col + 4 at k .. k + 4 of the batch that begins at layer `base`.
-fn block(base: u32, k: u32, col: u32) -> Block {
-#if TRANS_B
-    let c0 = texel_b(k / 4u, col, base);
-    let c1 = texel_b(k / 4u, col + 1u, base);
-    let c2 = texel_b(k / 4u, col + 2u, base);
-    let c3 = texel_b(k / 4u, col + 3u, base);
-    return Block(
-        vec4<f32>(c0.x, c1.x, c2.x, c3.x),
-        vec4<f32>(c0.y, c1.y, c2.y, c3.y),
-        vec4<f32>(c0.z, c1.z, c2.z, c3.z),
-        vec4<f32>(c0.w, c1.w, c2.w, c3.w),
-    );
-#else
-    let x = (col & 63u) / 4u;
-    let layer = base + col / 64u * FOLD_B;
-    return Block(
-        texel_b(x, k, layer),
-        texel_b(x, k + 1u, layer),
-        texel_b(x, k + 2u, layer),
-        texel_b(x, k + 3u, layer),
-    );
-#endif
-}
-
-// The sums of one row: columns of the near and of the far block.
-struct Sums {
-    near: vec4<f32>,
-    far: vec4<f32>,
-}
-
-fn madd(sums: Sums, x: f32, near: vec4<f32>, far: vec4<f32>) -> Sums {
-    let v = vec4<f32>(x);
-    return Sums(fma(v, near, sums.near), fma(v, far, sums.far));
-}
-
-#if TRANS_A
-// A row at four steps of k, which lanes 0 to 3 hold.
-fn four_low(sums: Sums, x: f32, near: Block, far: Block) -> Sums {
-    var s = madd(sums, subgroupBroadcast(x, 0u), near.k0, far.k0);
-    s = madd(s, subgroupBroadcast(x, 1u), near.k1, far.k1);
-    s = madd(s, subgroupBroadcast(x, 2u), near.k2, far.k2);
-    return madd(s, subgroupBroadcast(x, 3u), near.k3, far.k3);
-}
-
-// The same, in lanes 4 to 7.
-fn four_high(sums: Sums, x: f32, near: Block, far: Block) -> Sums {
-    var s = madd(sums, subgroupBroadcast(x, 4u), near.k0, far.k0);
-    s = madd(s, subgroupBroadcast(x, 5u), near.k1, far.k1);
-    s = madd(s, subgroupBroadcast(x, 6u), near.k2, far.k2);
-    return madd(s, subgroupBroadcast(x, 7u), near.k3, far.k3);
-}
-#endif
+#include "image_blocks.wgsl"
 
 @compute @workgroup_size(8)
 fn matmul_image(
@@ -150,9 +87,42 @@ fn matmul_image(
     let col = wid.y * 64u + lid * 4u;
     let a_base = wid.z * p.a_batch;
     let b_base = wid.z * p.b_batch;
+#if PICTURE_A
+    let pictures = picture;
+    var places = array<Place, EIGHTS>();
+    for (var g = 0u; g < EIGHTS; g++) {
+        places[g] = place_of(pictures, min(row + 8u * g + (lane & 7u), p.m - 1u));
+    }
+#endif
+#if PICTURE_B
+    let pictures = picture;
+    let near_columns = columns_at(pictures, col);
+    let far_columns = columns_at(pictures, col + 32u);
+    var walk = start_of(pictures);
+#endif
+#if PICTURE_A
+    // Taps outside, so that a pixel is found once for all of its channels.
+    let taps = p.k / pictures.channels;
+    for (var tap = 0u; tap < taps; tap++) {
+        var lines = array<u32, EIGHTS>();
+        let by = tap_at(pictures, tap);
+        for (var g = 0u; g < EIGHTS; g++) {
+            lines[g] = pixel_at(pictures, places[g], by);
+        }
+    for (var channel = 0u; channel < pictures.channels; channel += 4u) {
+        let k = tap * pictures.channels + channel;
+#else
     for (var k = 0u; k < p.k; k += 4u) {
+#endif
+#if PICTURE_B
+        let four = four_from(pictures, walk);
+        let near = block_of(pictures, four, k, near_columns);
+        let far = block_of(pictures, four, k, far_columns);
+        walk = after(pictures, four[3]);
+#else
         let near = block(b_base, k, col);
         let far = block(b_base, k, col + 32u);
+#endif
         for (var g = 0u; g < EIGHTS; g++) {
             var s = upper[g];
             var t = lower[g];
@@ -173,7 +143,13 @@ fn matmul_image(
             t[3] = four_high(t[3], own.w, near, far);
 #else
             // Each lane fetches a row at k .. k + 4.
+#if PICTURE_A
+            let reads = lines[g] != NOWHERE;
+            let line = select(0u, lines[g], reads);
+            let own = select(vec4<f32>(0.0), texel_a(channel / 4u, line, a_base), reads);
+#else
             let own = texel_a(k / 4u, row + 8u * g + (lane & 7u), a_base);
+#endif
             s[0] = madd(s[0], subgroupBroadcast(own.x, 0u), near.k0, far.k0);
             s[0] = madd(s[0], subgroupBroadcast(own.y, 0u), near.k1, far.k1);
             s[0] = madd(s[0], subgroupBroadcast(own.z, 0u), near.k2, far.k2);
@@ -211,6 +187,9 @@ fn matmul_image(
             lower[g] = t;
         }
     }
+#if PICTURE_A
+    }
+#endif
 #if LOW_RANK
     for (var r = 0u; r < p.rank; r += 8u) {
         let near = up_eight(r, col);

@@ -9,6 +9,9 @@
 // Passes: 1. The next slice of 8 k is fetched into registers while this one is multiplied.
 // Strides say how A and B lie, which covers every transposition; the invocations walk along
 // whichever axis is contiguous.
+// PICTURE_A: row i of A is the taps of a window at position i of pictures, k = (tap, channel), and a holds pixels:
+// a convolution, or its gradient by the source. PICTURE_B: so is row k of B, n = (tap, channel), and b_batch counts
+// positions: the gradient of the weights. Neither is ever stored.
 // Numerics: f32, one running sum per element in the order of k.
 // Limits: 4 storage buffers, LOW_RANK: 6, MASKED: 7; (BM + BN + 8) * 32 bytes of workgroup memory.
 #const BM: u32 // rows of a tile
@@ -16,6 +19,12 @@
 #const THREADS: u32 // BM BN / 64
 
 #include "matmul_strided.wgsl"
+#if PICTURE_A
+#include "picture_product.wgsl"
+#endif
+#if PICTURE_B
+#include "picture_product.wgsl"
+#endif
 #if LOW_RANK
 #include "low_rank_block.wgsl"
 #endif
@@ -38,6 +47,23 @@ fn place(i: u32, quads: u32, along_k: bool) -> vec2<u32> {
     return select(vec2<u32>(i % quads, i / quads), vec2<u32>(i / BK, i % BK), along_k);
 }
 
+#if PICTURE_A
+fn pixel_of_a(g: Picture, row: u32, tap: u32, channel: u32) -> f32 {
+    let q = pixel(g, place_of(g, row), tap);
+    return select(0.0, f32(a[select(0u, q, q != NOWHERE) * g.channels + channel]), q != NOWHERE);
+}
+
+fn fetch_a(base: u32, row: u32, k: u32) -> vec4<f32> {
+    let g = picture;
+    let last = p.m - 1u;
+    let at = min(k, p.k - 1u);
+    let tap = at / g.channels;
+    let channel = at - tap * g.channels;
+    let v = vec4(pixel_of_a(g, min(row, last), tap, channel), pixel_of_a(g, min(row + 1u, last), tap, channel),
+                 pixel_of_a(g, min(row + 2u, last), tap, channel), pixel_of_a(g, min(row + 3u, last), tap, channel));
+    return select(vec4<f32>(0.0), v, k < p.k);
+}
+#else
 fn fetch_a(base: u32, row: u32, k: u32) -> vec4<f32> {
     let last = p.m - 1u;
     let at = base + min(k, p.k - 1u) * p.a_k;
@@ -45,7 +71,24 @@ fn fetch_a(base: u32, row: u32, k: u32) -> vec4<f32> {
                  a[at + min(row + 2u, last) * p.a_row], a[at + min(row + 3u, last) * p.a_row]);
     return select(vec4<f32>(0.0), vec4<f32>(v), k < p.k);
 }
+#endif
 
+#if PICTURE_B
+fn pixel_of_b(g: Picture, at: Place, col: u32) -> f32 {
+    let column = min(col, p.n - 1u);
+    let tap = column / g.channels;
+    let q = pixel(g, at, tap);
+    return select(0.0, f32(b[select(0u, q, q != NOWHERE) * g.channels + column - tap * g.channels]), q != NOWHERE);
+}
+
+fn fetch_b(base: u32, col: u32, k: u32) -> vec4<f32> {
+    let g = picture;
+    let at = place_of(g, base + min(k, p.k - 1u));
+    let v = vec4(pixel_of_b(g, at, col), pixel_of_b(g, at, col + 1u), pixel_of_b(g, at, col + 2u),
+                 pixel_of_b(g, at, col + 3u));
+    return select(vec4<f32>(0.0), v, k < p.k);
+}
+#else
 fn fetch_b(base: u32, col: u32, k: u32) -> vec4<f32> {
     let last = p.n - 1u;
     let at = base + min(k, p.k - 1u) * p.b_k;
@@ -53,6 +96,7 @@ fn fetch_b(base: u32, col: u32, k: u32) -> vec4<f32> {
                  b[at + min(col + 2u, last) * p.b_col], b[at + min(col + 3u, last) * p.b_col]);
     return select(vec4<f32>(0.0), vec4<f32>(v), k < p.k);
 }
+#endif
 
 @compute @workgroup_size(THREADS)
 fn matmul_tile(

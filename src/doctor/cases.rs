@@ -15,7 +15,7 @@ use super::operators::products::{Linear, Product};
 use super::operators::rows::Rows;
 use super::operators::select::{Pool, Select};
 use super::proof::{input, prove};
-use super::{decoders, half, optimizers, plain};
+use super::{decoders, half, optimizers, pictures, plain};
 use crate::device::Gpu;
 use crate::error::Result;
 use crate::ops::matmul::Candidate;
@@ -70,6 +70,10 @@ pub(super) const CASES: &[Case] = &[
     case("rotary positions and gates", decoders::rotary),
     case("embedding", embeddings),
     case("rows", rows),
+    case("convolutions", pictures::convolutions),
+    case("forms of the convolution", pictures::forms),
+    case("pools", pictures::pools),
+    case("batch normalisation", pictures::batch_norms),
     case("losses", losses),
     case("optimisers", optimizers::all),
     both("products", products),
@@ -85,6 +89,7 @@ pub(super) const CASES: &[Case] = &[
     case("forms of the LSTM", lstm_forms),
     in_f16(case("elements in f16", half::elements)),
     in_f16(case("rows in f16", half::rows)),
+    in_f16(case("pictures in f16", pictures::in_f16)),
     in_f16(case("products in f16", half::products)),
     in_f16(both("layers in f16", half::layers)),
     in_f16(both("attention in f16", half::attention)),

@@ -24,6 +24,7 @@ mod half;
 pub mod operators;
 #[doc(hidden)]
 pub mod optimizers;
+mod pictures;
 mod plain;
 #[doc(hidden)]
 pub mod proof;

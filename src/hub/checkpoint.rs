@@ -174,6 +174,24 @@ pub fn read_json(path: &Path) -> Result<Value> {
         .map_err(|e| Error::folder(path, format!("is not JSON: {e}; copy it again")))
 }
 
+/// Completes a configuration that does not say what model it is of by what the tensors look like.
+fn tell_by_shapes(config: &mut Value, files: &[Weights], formats: &[&'static Format]) {
+    if config["model_type"].is_string() || config["architectures"].is_array() {
+        return;
+    }
+    let names: Vec<(&Weights, String)> = (files.iter())
+        .flat_map(|file| file.names().into_iter().map(move |name| (file, name)))
+        .collect();
+    let shapes: BTreeMap<&str, &[usize]> = (names.iter())
+        .filter_map(|(file, name)| Some((name.as_str(), file.info(name)?.1)))
+        .collect();
+    let told = formats.iter().find_map(|format| format.shaped?(&shapes));
+    if let Some(Value::Object(mut told)) = told {
+        told.extend(config.as_object().cloned().unwrap_or_default());
+        *config = Value::Object(told);
+    }
+}
+
 impl Checkpoint {
     fn new(
         path: &Path,
@@ -182,6 +200,7 @@ impl Checkpoint {
         formats: &[&'static Format],
     ) -> Result<Checkpoint> {
         without_quantisation(&mut config);
+        tell_by_shapes(&mut config, &files, formats);
         let stored: Vec<(usize, String)> = (files.iter().enumerate())
             .flat_map(|(n, file)| file.names().into_iter().map(move |name| (n, name)))
             .collect();
@@ -223,14 +242,6 @@ impl Checkpoint {
             })
             .collect();
         Ok(checkpoint)
-    }
-
-    /// The same with another configuration, whose family's names its tensors have.
-    ///
-    /// # Errors
-    /// As [`open`].
-    pub fn with_config(self, config: Value) -> Result<Checkpoint> {
-        Checkpoint::new(&self.path, config, self.files, &self.formats)
     }
 
     fn ignore(&mut self, name: String, reason: impl Into<String>) {

@@ -102,6 +102,10 @@ impl TensorFile {
     /// [`Error::TensorFile`] where it is not there or holds other numbers.
     pub fn array(&self, name: &str) -> Result<Array<'_>> {
         let (dtype, shape, bytes) = self.stored(name)?;
+        // A count, such as that of the batches which a batch norm has seen.
+        if let (Dtype::I64, [], Ok(count)) = (dtype, shape, <[u8; 8]>::try_from(bytes)) {
+            return Ok(Array::whole(&[], vec![i64::from_le_bytes(count) as f32]));
+        }
         let float = FloatType::of(dtype).ok_or_else(|| {
             let problem = format!("holds {dtype:?}; weights are read from F32, F16 and BF16");
             self.bad(name, problem)

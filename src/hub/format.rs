@@ -6,7 +6,7 @@
 //! bare model) or spell some names otherwise (those made from TensorFlow's).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -89,6 +89,9 @@ pub struct Class {
     pub evidence: &'static [&'static str],
 }
 
+/// Names and shapes of a file's tensors, and what a family makes of them.
+pub type Shaped = fn(&BTreeMap<&str, &[usize]>) -> Option<Value>;
+
 /// How a family's models lie in files.
 pub struct Format {
     /// `model_type` of `config.json`.
@@ -122,6 +125,8 @@ pub struct Format {
     pub gguf: Option<&'static Gguf>,
     /// The head that a configuration without `architectures` tells of.
     pub told: fn(&Value) -> Option<Head>,
+    /// The `config.json` that the names and shapes of a file without one tell of.
+    pub shaped: Option<Shaped>,
     /// What transformers 5.23 writes for a default configuration.
     pub defaults: fn() -> Value,
     /// Declares a model of this configuration.
@@ -151,6 +156,7 @@ pub static OTHER: Format = Format {
     targets: &[],
     gguf: None,
     told: |_| None,
+    shaped: None,
     defaults: || json!({}),
     declare: |_, _| Ok(Vars::new()),
 };

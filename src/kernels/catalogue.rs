@@ -132,6 +132,7 @@ include_files! {
     "attention_fwd_store.wgsl"
     "attention_grad.wgsl"
     "attention_tile.wgsl"
+    "batch_norm.wgsl"
     "blocks.wgsl"
     "blocks_kinds.wgsl"
     "blocks_pieces.wgsl"
@@ -141,6 +142,7 @@ include_files! {
     "gate.wgsl"
     "grad_state.wgsl"
     "half.wgsl"
+    "image_blocks.wgsl"
     "linear.wgsl"
     "low_rank.wgsl"
     "low_rank_block.wgsl"
@@ -161,6 +163,9 @@ include_files! {
     "outer_broadcast.wgsl"
     "matmul_strided.wgsl"
     "philox.wgsl"
+    "picture.wgsl"
+    "picture_lanes.wgsl"
+    "picture_product.wgsl"
     "random.wgsl"
     "real.wgsl"
     "reduce.wgsl"
@@ -183,8 +188,19 @@ kernels! {
         "attention_fwd"
         "attention_fwd_subgroup"
     }
+    "batch_norm" {
+        "batch_norm_bwd"
+        "batch_norm_bwd_weights"
+        "batch_norm_finish"
+        "batch_norm_fwd"
+        "batch_norm_stats"
+    }
     "blocks" {
         "expand"
+    }
+    "conv" {
+        "conv_direct"
+        "conv_direct_weights"
     }
     "dropout" {
         "add_noise"
@@ -244,6 +260,13 @@ kernels! {
         "adam"
         "rmsprop"
         "sgd"
+    }
+    "pool" {
+        "adaptive_avg_pool_bwd"
+        "adaptive_avg_pool_fwd"
+        "avg_pool"
+        "max_pool_bwd"
+        "max_pool_fwd"
     }
     "reduce" {
         "grad_norm_finish"

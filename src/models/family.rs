@@ -9,12 +9,14 @@ use serde_json::Value;
 use toml::Table;
 
 use super::bert::BERT;
+use super::convnet::CONVNET;
 use super::distilbert::DISTILBERT;
 use super::gpt2::GPT2;
 use super::llama::{GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3};
 use super::lstm::LSTM_FAMILY;
 use super::mlp::MLP;
 use super::network::Network;
+use super::resnet::RESNET;
 use super::roberta::{ROBERTA, XLM_ROBERTA};
 use super::{ImageSize, Labels};
 use crate::error::{Error, Result};
@@ -28,6 +30,7 @@ use crate::text::tokenizer::Family as Specials;
 /// All families.
 pub static FAMILIES: &[&dyn Family] = &[
     &BERT,
+    &CONVNET,
     &DISTILBERT,
     &GEMMA,
     &GEMMA2,
@@ -40,6 +43,7 @@ pub static FAMILIES: &[&dyn Family] = &[
     &PHI3,
     &QWEN2,
     &QWEN3,
+    &RESNET,
     &ROBERTA,
     &XLM_ROBERTA,
 ];
@@ -67,12 +71,6 @@ pub trait Family: Sync {
     /// # Errors
     /// [`Error::ModelConfig`] when a field has the wrong type or value.
     fn read(&self, json: &Value) -> Result<Box<dyn Config>>;
-
-    /// The configuration that the tensors of a file tell which has none, as torchvision's; `shape` says those of a
-    /// name.
-    fn guess(&self, _shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Option<Value> {
-        None
-    }
 
     /// A model of these sizes, with the family's own values for everything else; `None` for one whose
     /// sizes are not a transformer's.

@@ -2,6 +2,7 @@
 
 pub mod bert;
 mod config;
+pub mod convnet;
 pub mod decoder;
 pub mod distilbert;
 pub mod encoder;
@@ -16,6 +17,7 @@ pub mod mlp;
 mod network;
 #[cfg(feature = "train")]
 mod pretrained;
+pub mod resnet;
 pub mod roberta;
 
 pub use config::{ImageSize, Labels, ProblemType, most};

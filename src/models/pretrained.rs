@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::family::{Config, FAMILIES, Reading, formats, read_config};
+use super::family::{Config, Reading, formats, read_config};
 use crate::blocks::BlockType;
 use crate::error::{Error, Result};
 use crate::hub::adapter::{AdapterConfig, Target};
@@ -60,15 +60,7 @@ enum Files {
 /// # Errors
 /// As [`hub::open`].
 pub fn open(path: &Path) -> Result<Checkpoint> {
-    let checkpoint = hub::open(path, &formats())?;
-    if !checkpoint.config.is_null() {
-        return Ok(checkpoint);
-    }
-    let shape = |name: &str| checkpoint.info(name).map(|info| info.shape.to_vec());
-    match FAMILIES.iter().find_map(|family| family.guess(&shape)) {
-        Some(config) => checkpoint.with_config(config),
-        None => Ok(checkpoint),
-    }
+    hub::open(path, &formats())
 }
 
 /// Whether a folder is a PEFT adapter.
@@ -473,7 +465,7 @@ impl Pretrained {
             }
             let values = self.values(&spec.name)?;
             check(values.iter().copied().find(|x| !x.is_finite()))?;
-            tensor.write_rounded(&values)?;
+            tensor.write_rounded(&spec.to_held(values))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod dora;
 mod linear;
 mod lora;
 mod lstm;
+mod picture;
 mod rope;
 mod transformer;
 mod vars;
@@ -14,6 +15,7 @@ pub use dora::magnitude_of;
 pub use linear::{Linear, LinearShape};
 pub use lora::{LoraPlan, LoraUpdate};
 pub use lstm::{LstmLayers, LstmLayersOutput, LstmShape};
+pub use picture::{BatchNorm2d, Conv2d, Conv2dShape};
 pub use rope::{Rope, RopeScaling};
 pub use transformer::{
     CausalBlock, FeedForward, HiddenAct, LayerNorm, PostNormBlock, PreNormBlock, Projections,

@@ -138,6 +138,21 @@ impl Vars {
         self.declare(ParamSpec::new(self.full(name), shape, init))
     }
 
+    /// Declares the weights of a convolution: (O, I, kernel), as PyTorch has them; in memory I is the last axis.
+    ///
+    /// # Errors
+    /// As [`Vars::param`].
+    pub fn channels_last(
+        &self,
+        name: impl Display,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Result<Param> {
+        let mut spec = ParamSpec::new(self.full(name), shape, init);
+        spec.channels_last = true;
+        self.declare(spec)
+    }
+
     /// Declares a buffer: saved with the model, never trained, as running statistics.
     ///
     /// # Errors
@@ -363,12 +378,12 @@ impl Vars {
     pub fn bind(&self, store: &ParamStore) -> Result<()> {
         for (spec, param) in &self.list().vars {
             let tensor = store.get(&spec.name)?;
-            if tensor.shape() != &spec.shape {
+            if tensor.shape() != &spec.held_shape() {
                 return Err(Error::Parameter {
                     name: spec.name.clone(),
                     message: format!(
                         "is declared with shape {}, and has {} in the store",
-                        spec.shape,
+                        spec.held_shape(),
                         tensor.shape()
                     ),
                 });

@@ -1,6 +1,7 @@
 //! Operators that only move elements.
 
 use super::kernel::run;
+use super::window::pictures;
 use crate::device::{Gpu, Groups, params};
 use crate::error::{Error, Result};
 use crate::kernels::Variant;
@@ -44,6 +45,40 @@ pub(super) fn copy_columns(
         accumulate: u32::from(accumulate),
     };
     copy_strided(gpu, x, y, &params)
+}
+
+/// The numbers of each picture in a row, channel by channel: (N, H, W, C) → (N, C·H·W), as PyTorch flattens
+/// (N, C, H, W).
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::DType`].
+pub fn flatten(tape: &Tape, x: &Tensor) -> Result<Tensor> {
+    const OP: &str = "flatten";
+    let [n, height, width, channels] = pictures(OP, x)?;
+    let pixels = height * width;
+    let y = Tensor::empty(tape.gpu(), [n, channels * pixels], x.dtype())?;
+    // Pixels by channels on one side, channels by pixels on the other.
+    let [last, first] = [channels, pixels].map(|v| v as u32);
+    let params = CopyParams {
+        shape: [1, n as u32, first, last],
+        stride_x: [0, first * last, last, 1],
+        stride_y: [0, first * last, 1, first],
+        n: x.len() as u32,
+        offset_x: 0,
+        offset_y: 0,
+        accumulate: 0,
+    };
+    copy_strided(tape.gpu(), x, &y, &params)?;
+    tape.record_map(OP, x, &y, move |gpu, dy, dx| {
+        let back = CopyParams {
+            stride_x: params.stride_y,
+            stride_y: params.stride_x,
+            accumulate: dx.flag(),
+            ..params
+        };
+        copy_strided(gpu, dy, &dx.grad, &back)
+    });
+    Ok(y)
 }
 
 /// Joins tensors along their last axis: (…, A), (…, B), … → (…, A + B + …).

@@ -5,14 +5,16 @@
 //! is right, at f32 how far a plain f32 program strays, which is the measure of [`compare`]. The tests
 //! check the references themselves, by central differences and against PyTorch.
 //!
-//! Shapes: T time, B batch, C width, V vocabulary, I and H the input and state of an LSTM; row-major,
+//! Shapes: N, H, W, C pictures; T time, B batch, C width, V vocabulary, I and H the input and state of an LSTM; row-major,
 //! sequences time-major. Where the lengths of what they are given do not fit each other, they panic.
 
 // The loops are the formulas: one index, several arrays.
 #![allow(clippy::needless_range_loop)]
 
 pub mod attention;
+pub mod batch_norm;
 pub mod compare;
+pub mod conv;
 pub mod data;
 pub mod elementwise;
 pub mod embedding;

@@ -114,7 +114,11 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Shape`] when their number is not the shape's; [`Error::TooLarge`].
-    pub fn constant(gpu: &Gpu, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+    pub fn constant<T: Element>(
+        gpu: &Gpu,
+        shape: impl Into<Shape>,
+        values: &[T],
+    ) -> Result<Tensor> {
         let shape = shape.into();
         if values.is_empty() || values.len() != shape.len() {
             return Err(Error::Shape {
@@ -125,9 +129,9 @@ impl Tensor {
             });
         }
         let what = format!("a tensor of shape {shape}");
-        check_size(gpu, bytes(shape.len(), DType::F32), &what)?;
+        check_size(gpu, bytes(shape.len(), T::DTYPE), &what)?;
         let buffer = gpu.alloc_filled(bytemuck::cast_slice(values))?;
-        Ok(Tensor::view(gpu, buffer, 0, shape, DType::F32))
+        Ok(Tensor::view(gpu, buffer, 0, shape, T::DTYPE))
     }
 
     /// Overwrites all values from the host, after everything queued so far.

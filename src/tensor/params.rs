@@ -3,6 +3,7 @@
 //! Values, gradients and optimiser state of a group lie in buffers of equal layout, so that an
 //! optimiser updates a whole group in one dispatch, and frozen parameters have no gradient at all.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -51,6 +52,9 @@ pub struct ParamSpec {
     pub buffer: bool,
     /// Where it stands.
     pub depth: Depth,
+    /// Whether its second axis, the channels that a convolution reads, is the last one in memory; `shape`
+    /// and files have it as PyTorch does.
+    pub channels_last: bool,
 }
 
 impl ParamSpec {
@@ -62,6 +66,7 @@ impl ParamSpec {
             init,
             buffer: false,
             depth: Depth::default(),
+            channels_last: false,
         }
     }
 
@@ -73,6 +78,36 @@ impl ParamSpec {
         }
     }
 
+    /// Its shape in memory.
+    pub fn held_shape(&self) -> Shape {
+        match self.shape.0[..] {
+            [outputs, inputs, ref taps @ ..] if self.channels_last => {
+                Shape([&[outputs], taps, &[inputs]].concat())
+            }
+            _ => self.shape.clone(),
+        }
+    }
+
+    /// Its values as they lie in memory, of those in the order of `shape`.
+    pub fn to_held<'a>(&self, values: impl Into<Cow<'a, [f32]>>) -> Cow<'a, [f32]> {
+        let [columns, taps] = self.turned();
+        turn(values.into(), columns, taps)
+    }
+
+    /// Its values in the order of `shape`, of those in memory.
+    pub fn from_held(&self, values: Vec<f32>) -> Vec<f32> {
+        let [columns, taps] = self.turned();
+        turn(values.into(), taps, columns).into_owned()
+    }
+
+    /// Rows and columns of the matrices that change places in memory.
+    fn turned(&self) -> [usize; 2] {
+        match self.shape.0[..] {
+            [_, inputs, ref taps @ ..] if self.channels_last => [inputs, taps.iter().product()],
+            _ => [1; 2],
+        }
+    }
+
     /// The same, starting with zeros: for one whose values are loaded.
     #[must_use]
     pub fn zeroed(self) -> ParamSpec {
@@ -81,6 +116,20 @@ impl ParamSpec {
             ..self
         }
     }
+}
+
+/// Matrices of so many rows and columns, one after another, each transposed.
+fn turn(values: Cow<'_, [f32]>, rows: usize, columns: usize) -> Cow<'_, [f32]> {
+    if rows == 1 || columns == 1 {
+        return values;
+    }
+    let mut turned = Vec::with_capacity(values.len());
+    for matrix in values.chunks(rows * columns) {
+        for column in 0..columns {
+            turned.extend((0..rows).map(|row| matrix[row * columns + column]));
+        }
+    }
+    turned.into()
 }
 
 /// How a parameter is trained; parameters of equal rules are updated together.
@@ -237,13 +286,13 @@ impl ParamStore {
         };
         let mut start = 0;
         for spec in specs {
-            let tensor = values.window(start, spec.shape.clone())?;
+            let tensor = values.window(start, spec.held_shape())?;
             let place = Place {
                 group: self.groups.len(),
                 start,
             };
             let trained = match &grads {
-                Some(grads) => Some((place, grads.window(start, spec.shape.clone())?)),
+                Some(grads) => Some((place, grads.window(start, spec.held_shape())?)),
                 None => None,
             };
             start += spec.shape.len().next_multiple_of(align);

@@ -19,6 +19,7 @@ mod loss;
 mod lstm;
 mod norm;
 mod optim;
+mod pictures;
 mod products;
 mod rotary;
 mod rows;

@@ -7,6 +7,7 @@ mod reference;
 mod comparison;
 mod layers;
 mod operators;
+mod pictures;
 // Reads safetensors, which comes with this feature.
 #[cfg(feature = "train")]
 mod pytorch;

@@ -9,6 +9,7 @@ pub mod loss;
 pub mod lstm;
 pub mod norm;
 pub mod packed;
+pub mod pictures;
 pub mod products;
 pub mod rotary;
 pub mod rows;

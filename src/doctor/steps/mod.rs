@@ -1,11 +1,12 @@
 //! The training steps that are timed: T1, an LSTM language model, T2, a small BERT's masked LM, T3,
 //! BERT-base with LoRA on queries and values, both also with activations and frozen weights in f16,
 //! T4, an LSTM classifier, T5, a small Llama with LoRA on all linear layers, T6, the same on packed
-//! matrices, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale small`).
+//! matrices, T7, ResNet-18, and S1 and S2, the LSTMs small (the demo's sizes and those of `--scale small`).
 //! `tools/compare` has T1 to T6 in other frameworks.
 
 mod bert;
 mod llama;
+mod pictures;
 pub mod tiny;
 mod tokens;
 
@@ -204,7 +205,7 @@ type BuildOn = Box<dyn Fn(&Gpu) -> Result<Step>>;
 /// A step to time.
 pub struct Case {
     pub name: String,
-    /// Tokens of a batch.
+    /// Tokens, or pictures, of a batch.
     pub tokens: usize,
     /// Makes it; all its memory is of the given context.
     pub build: BuildOn,
@@ -234,12 +235,14 @@ pub fn cases(gpu: &Gpu) -> Vec<Case> {
         lstm("T4_lstm_classifier", classifier, [10_000, 256, 512, 256]),
         llama::lora(false),
         llama::lora(true),
+        pictures::resnet(DType::F32),
         lstm("S1_lstm_lm", language_model, [4_000, 64, 128, 32]),
         lstm("S2_lstm_classifier", classifier, [10_000, 128, 256, 64]),
     ];
     if gpu.caps().f16 {
         cases.push(bert::masked_lm(DType::F16));
         cases.push(bert::lora(DType::F16));
+        cases.push(pictures::resnet(DType::F16));
     }
     cases
 }

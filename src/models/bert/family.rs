@@ -67,6 +67,7 @@ static FORMAT: Format = Format {
     targets: &["query", "value"],
     gguf: None,
     told: |_| None,
+    shaped: None,
     defaults,
     declare: |json, head| declared(&BertConfig::from_json(json)?, head),
 };

@@ -56,6 +56,7 @@ static FORMAT: Format = Format {
     targets: &["q_lin", "v_lin"],
     gguf: None,
     told: |_| None,
+    shaped: None,
     defaults,
     declare: |json, head| declared(&DistilBertConfig::from_json(json)?, head),
 };

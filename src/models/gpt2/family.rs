@@ -41,6 +41,7 @@ static FORMAT: Format = Format {
     targets: &["c_attn"],
     gguf: Some(&GGUF),
     told: |_| None,
+    shaped: None,
     defaults,
     declare: |json, head| declared(&Gpt2Config::from_json(json)?, head),
 };

@@ -44,6 +44,7 @@ const fn format(model_type: &'static str, classes: &'static [Class]) -> Format {
         targets: &["q_proj", "v_proj"],
         gguf: None,
         told: |_| None,
+        shaped: None,
         defaults: || json!({}),
         declare: |_, _| Ok(Vars::new()),
     }
@@ -59,6 +60,7 @@ macro_rules! families {
             format: Format {
                 module: $module,
                 gguf: gguf::$name,
+                shaped: None,
                 defaults: || (kin::$name.defaults)(),
                 declare: |json, head| declared(&LlamaConfig::read(&kin::$name, json)?, head),
                 ..format(kin::$name.model_type, &$classes)

@@ -50,6 +50,7 @@ static FORMAT: Format = Format {
     targets: &[],
     gguf: None,
     told,
+    shaped: None,
     defaults: || json!({}),
     declare: |json, head| declared(&Lstm::from_json(json)?, head),
 };

@@ -38,6 +38,7 @@ static FORMAT: Format = Format {
     targets: &[],
     gguf: None,
     told: |_| Some(Head::Picture),
+    shaped: None,
     defaults: || json!({}),
     declare: |json, head| declared(&MlpConfig::from_json(json)?, head),
 };

@@ -102,6 +102,7 @@ const fn format(
         targets: &["query", "value"],
         gguf: None,
         told: |_| None,
+        shaped: None,
         defaults,
         declare: |json, head| declared(&RobertaConfig::from_json(json)?, head),
     }

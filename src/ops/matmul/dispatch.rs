@@ -18,7 +18,7 @@ use crate::tensor::{DType, Tensor};
 /// Largest inner size of one dispatch. Mesa's llvmpipe leaves a shader's loops after 65,535
 /// iterations in all, without a word. A product takes up to 1.25 for each k, and ten with bounds
 /// checks, which keep it from unrolling. Multiples of 64, so that parts of operands stay aligned.
-fn max_k(gpu: &Gpu) -> u32 {
+pub(crate) fn max_k(gpu: &Gpu) -> u32 {
     match (gpu.caps().is_cpu, gpu.is_checked()) {
         (true, true) => 6 << 10,
         (true, false) => 32 << 10,
@@ -219,6 +219,30 @@ fn part_as(
         bindings.extend([update.u.binding(), update.v.binding()]);
         bindings.extend(update.mask.map(|draw| draw.state.binding()));
     }
+    gpu.dispatch_bytes(&kernel, &plan.params, &bindings, Groups::Grid(plan.groups))
+}
+
+/// Queues the product of `sizes`, of which one operand is gathered: `a` or `b` holds its pixels, `picture` says
+/// where they lie.
+pub(crate) fn gathered(
+    sizes: &Sizes,
+    [a, b, c]: [&Tensor; 3],
+    bias: Option<&Tensor>,
+    picture: &Tensor,
+    form: Candidate,
+) -> Result<()> {
+    let gpu = c.gpu();
+    let plan = plan(sizes, form).map_err(|e| Error::kernel(OP, e))?;
+    let (left, right) = (operand(a, &plan.a)?, operand(b, &plan.b)?);
+    let kernel = gpu.kernel(plan.kernel, &plan.variant)?;
+    let bias = bias.unwrap_or(a);
+    let bindings = [
+        left.binding(),
+        right.binding(),
+        bias.binding(),
+        c.binding(),
+        picture.binding(),
+    ];
     gpu.dispatch_bytes(&kernel, &plan.params, &bindings, Groups::Grid(plan.groups))
 }
 

@@ -1,6 +1,6 @@
 //! Operands of a product as images: which can be, and the lines that are copied.
 
-use super::sizes::{Layout, Sizes};
+use super::sizes::{Gathered, Layout, Sizes};
 use crate::device::{ImageLimits, LINE_BYTES, Lines};
 
 /// Values of a texel.
@@ -18,8 +18,25 @@ pub(super) struct ImageOperand {
 
 /// A and B of `p`, if their lines can be copied; else which one's cannot.
 pub(super) fn operands(p: &Sizes) -> Result<[ImageOperand; 2], &'static str> {
-    let a = operand(p.m, p.k, p.a, p.batch, p.half[0]).ok_or("A")?;
-    let b = operand(p.n, p.k, p.b, p.batch, p.half[1]).ok_or("B")?;
+    // Of a gathered operand the pixels are the lines: along k in A, across it in B.
+    let pixels = |g: Gathered| match g.is_a {
+        true => (g.pixels, g.channels, [g.channels, 1]),
+        false => (g.channels, g.pixels, [1, g.channels]),
+    };
+    let of = |is_a: bool, extent: u32, layout: Layout, half: bool| {
+        let Some(g) = p.gathered.filter(|g| g.is_a == is_a) else {
+            return operand(extent, p.k, layout, p.batch, half);
+        };
+        let (extent, k, [line, step]) = pixels(g);
+        let layout = Layout {
+            extent: line,
+            k: step,
+            batch: 0,
+        };
+        operand(extent, k, layout, 1, half)
+    };
+    let a = of(true, p.m, p.a, p.half[0]).ok_or("A")?;
+    let b = of(false, p.n, p.b, p.half[1]).ok_or("B")?;
     // Steps of k go by fours. Beyond k panels have zeros, but lines anything.
     match [a, b].iter().find(|o| !o.lines.panels) {
         Some(_) if !p.k.is_multiple_of(TEXEL) => Err(if a.lines.panels { "B" } else { "A" }),
@@ -63,7 +80,7 @@ fn operand(extent: u32, k: u32, layout: Layout, batch: u32, half: bool) -> Optio
 }
 
 /// Whether both operands can be images.
-pub(super) fn suits(p: &Sizes, most: ImageLimits) -> bool {
+pub(crate) fn suits(p: &Sizes, most: ImageLimits) -> bool {
     operands(p).is_ok_and(|both| both.iter().all(|o| o.lines.fit(most)))
 }
 
@@ -72,7 +89,7 @@ pub(super) fn suits(p: &Sizes, most: ImageLimits) -> bool {
 const RATES: [(u32, f64); 4] = [(8, 19e9), (16, 25e9), (32, 31e9), (40, 32e9)];
 
 /// Rows an invocation, `most` at most, that are fastest for `m` in all.
-pub(super) fn rows(m: u32, most: u32) -> u32 {
+pub(crate) fn rows(m: u32, most: u32) -> u32 {
     let time = |&(rows, rate): &(u32, f64)| f64::from(m.next_multiple_of(rows)) / rate;
     let able = RATES.iter().filter(|&&(rows, _)| rows <= most);
     let best = able.min_by(|x, y| time(x).total_cmp(&time(y)));

@@ -15,17 +15,17 @@ mod timing;
 mod vec;
 
 pub use candidate::Candidate;
-pub(super) use dispatch::pack;
 pub use dispatch::product_as;
+pub(super) use dispatch::{gathered, max_k, pack};
+pub(super) use image::{rows as image_rows_for, suits as suits_images};
 pub use low_rank::LowRank;
 pub(super) use panels::panels;
-pub(super) use sizes::Layout;
+pub(super) use sizes::{Gathered, Layout, Sizes};
 pub use tensors::{Product, Shared};
-pub(super) use timing::reads_images;
+pub(super) use timing::{image_rows, reads_images};
 
 use crate::error::Result;
 use crate::tensor::{Tape, Tensor};
-use sizes::Sizes;
 use tensors::{OP, matrices};
 
 /// Queues a product, in the form that is fastest on this adapter.

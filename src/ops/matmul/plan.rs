@@ -98,6 +98,17 @@ pub fn plan(product: &Sizes, candidate: Candidate) -> Result<Plan, PlanError> {
         Update { threshold: 0, .. } => variant.with("LOW_RANK", true),
         Update { .. } => variant.with("LOW_RANK", true).with("MASKED", true),
     };
+    let variant = match p.gathered {
+        None => variant,
+        Some(gathered) => {
+            let flag = if gathered.is_a {
+                "PICTURE_A"
+            } else {
+                "PICTURE_B"
+            };
+            variant.with(flag, true)
+        }
+    };
     // Panels are f32, whatever was packed; matrix units take nothing but f16.
     let [a16, b16] = p.half;
     let halves = |variant: Variant| variant.with("A16", a16).with("B16", b16);

@@ -69,6 +69,19 @@ pub struct Sizes {
     pub blocks: Option<u32>,
     /// What is added to C in the same pass.
     pub update: Update,
+    /// Of which operand the rows are gathered pixels.
+    pub gathered: Option<Gathered>,
+}
+
+/// An operand that is never stored: its rows are the taps of windows over pictures, whose pixels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// A, each row of which is gathered; or B, of which each row (each k) is.
+    pub is_a: bool,
+    /// Pixels, over all pictures.
+    pub pixels: u32,
+    /// Numbers of a pixel.
+    pub channels: u32,
 }
 
 impl Sizes {
@@ -97,6 +110,7 @@ impl Sizes {
             half_c: false,
             blocks: None,
             update: Update::default(),
+            gathered: None,
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn choose(gpu: &Gpu, sizes: &Sizes) -> Result<Candidate> {
 /// invocation in products, or from buffers, as a product shows that is made in each way. It depends on
 /// the driver: Mesa 22's llvmpipe loads from a buffer lane by lane, Mesa 26's does not, and the
 /// registers that rows take are spilled sooner or later.
-fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
+pub(crate) fn image_rows(gpu: &Gpu) -> Result<Option<u32>> {
     let caps = gpu.caps();
     if let Some(rung) = gpu.rung() {
         return Ok((rung == Rung::Image).then_some(IMAGE_ROWS[0]));

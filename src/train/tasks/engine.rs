@@ -2,7 +2,7 @@
 //! and the tensors of a checkpoint.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use super::average::Average;
@@ -282,11 +282,22 @@ impl Engine {
         }
         all.extend(self.loss_scale());
         all.extend(others.iter().cloned());
-        let expected = all.iter().map(|(name, t)| (name.as_str(), t.dims()));
+        let specs = self.store.specs().map(|spec| (spec.name.as_str(), spec));
+        let specs: BTreeMap<&str, &ParamSpec> = specs.collect();
+        let shape = |name: &str, t: &Tensor| match specs.get(name) {
+            Some(spec) => spec.shape.0.clone(),
+            None => t.dims().to_vec(),
+        };
+        let shapes: Vec<_> = all.iter().map(|(name, t)| shape(name, t)).collect();
+        let names = all.iter().map(|(name, _)| name.as_str());
+        let expected = names.zip(shapes.iter().map(|s| &s[..]));
         check_tensors(tensors, expected, Path::new("checkpoint"))?;
         for (name, tensor) in &all {
             if let Some(values) = tensors.get(name).map(Array::values) {
-                tensor.write(&values)?;
+                match specs.get(name.as_str()) {
+                    Some(spec) => tensor.write(&spec.to_held(values.as_ref()))?,
+                    None => tensor.write(&values)?,
+                }
                 if name == LOSS_SCALE {
                     self.scale = values.first().copied().unwrap_or(self.scale);
                 }
@@ -321,7 +332,7 @@ fn parameters(store: &ParamStore, wanted: impl Fn(&ParamSpec) -> bool) -> Result
         .specs()
         .filter(|spec| wanted(spec))
         .map(|spec| {
-            let values = store.get(&spec.name)?.to_f32_vec()?;
+            let values = spec.from_held(store.get(&spec.name)?.to_f32_vec()?);
             Ok((spec.name.clone(), Array::whole(&spec.shape.0, values)))
         })
         .collect()
