@@ -27,6 +27,13 @@ impl Conv {
         self.groups == 1 && !own
     }
 
+    /// Whether what goes in has so few channels, and no whole texels of them, that software drivers are faster
+    /// without the tiles that a product of it would need.
+    fn is_thin(&self, gpu: &Gpu, way: Way) -> bool {
+        let [inner, _] = self.channels(way);
+        gpu.caps().is_cpu && self.form.is_none() && inner < 4
+    }
+
     /// Queues what goes through the weights, or back.
     fn apply(
         &self,
@@ -35,7 +42,8 @@ impl Conv {
         bias: Option<&Tensor>,
         accumulate: bool,
     ) -> Result<()> {
-        match self.is_product(tensors[0].gpu()) {
+        let gpu = tensors[0].gpu();
+        match self.is_product(gpu) && !self.is_thin(gpu, way) {
             true => product::apply(self, way, tensors, bias, accumulate),
             false => direct::apply(self, way, tensors, bias, accumulate),
         }

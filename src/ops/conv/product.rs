@@ -99,11 +99,8 @@ pub(super) fn apply(
     let gpu = y.gpu();
     let [inner, outer] = conv.channels(way);
     let fours = wants_fours(gpu, conv.form)?;
-    let wide = if fours {
-        inner.next_multiple_of(4)
-    } else {
-        inner
-    };
+    let up = |n: usize| if fours { n.next_multiple_of(4) } else { n };
+    let (wide, line) = (up(inner), up(outer));
     let x = widened(x, inner, wide)?;
     let Conv {
         window,
@@ -130,11 +127,11 @@ pub(super) fn apply(
     }
     let lines = Layout {
         extent: 1,
-        k: outer as u32,
+        k: line as u32,
         batch: 0,
     };
     if window.stride == [1; 2] || window.dilation != [1; 2] {
-        let w = turned(conv, w, wide, [0; 2], window.kernel, [1; 2])?;
+        let w = turned(conv, w, [wide, line], [0; 2], window.kernel, [1; 2])?;
         let picture = conv.picture(way).with_channels(wide);
         let sizes = [*pixels, outer, conv.taps * wide, *rows];
         return windows(
@@ -155,7 +152,7 @@ pub(super) fn apply(
         let Some(of) = conv.picture(Way::Forward).class(window, class, wide) else {
             continue;
         };
-        let w = turned(conv, w, wide, of.first, of.taps, window.stride)?;
+        let w = turned(conv, w, [wide, line], of.first, of.taps, window.stride)?;
         let m = count * of.size[0] * of.size[1];
         let k = of.taps[0] * of.taps[1] * wide;
         let part = Tensor::empty(gpu, [m, outer], y.dtype())?;
@@ -238,20 +235,20 @@ fn most_rows(gpu: &Gpu, sizes: &Sizes) -> usize {
     (rows / UNIT).max(1) * UNIT
 }
 
-/// Some taps of w (O, kernel, I), so many from `first` on by a stride, as (taps, `wide` ≥ O, I), zeros where there
-/// is no output.
+/// Some taps of w (O, kernel, I), so many from `first` on by a stride, as (taps, `wide` ≥ O, `line` ≥ I), zeros
+/// where there is nothing.
 fn turned(
     conv: &Conv,
     w: &Tensor,
-    wide: usize,
+    [wide, line]: [usize; 2],
     first: [usize; 2],
     taps: [usize; 2],
     by: [usize; 2],
 ) -> Result<Tensor> {
     let (outputs, inputs) = (conv.outputs, conv.inputs);
     let across = conv.window.kernel[1];
-    let y = Tensor::empty(w.gpu(), [taps[0] * taps[1] * wide, inputs], w.dtype())?;
-    if wide != outputs {
+    let y = Tensor::empty(w.gpu(), [taps[0] * taps[1] * wide, line], w.dtype())?;
+    if [wide, line] != [outputs, inputs] {
         y.clear();
     }
     let four = |sizes: [usize; 4]| sizes.map(|v| v as u32);
@@ -263,7 +260,7 @@ fn turned(
             conv.taps * inputs,
             1,
         ]),
-        stride_y: four([taps[1] * wide * inputs, wide * inputs, inputs, 1]),
+        stride_y: four([taps[1] * wide * line, wide * line, line, 1]),
         n: (taps[0] * taps[1] * outputs * inputs) as u32,
         offset_x: ((first[0] * across + first[1]) * inputs) as u32,
         offset_y: 0,
