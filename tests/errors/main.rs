@@ -59,7 +59,7 @@ const TRIGGERED: [(&str, &str, &str); 42] = [
     ("ConfigValue", "tests/errors/main.rs", "run_files_with_faults"),
     ("UnknownName", "tests/errors/main.rs", "run_files_with_faults"),
     ("Diverged", "tests/train_run/main.rs", "a_nan_loss_stops_the_run_and_names_the_last_good_checkpoint"),
-    ("NoSteps", "src/train/trainer.rs", "data_without_a_step_are_refused"),
+    ("NoSteps", "src/train/task.rs", "data_without_a_step_are_refused"),
     ("DoesNotFit", "tests/errors/main.rs", "a_run_larger_than_its_adapter"),
     ("Metric", "tests/errors/main.rs", "nothing_to_measure"),
     ("ModelConfig", "tests/errors/models.rs", "models_that_cannot_be_built"),

@@ -150,7 +150,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
     let vec4 = wide(width).0;
     let cols = if form.is_empty() { 32u32 } else { 8 };
     let plain = Variant::new().with("VEC4", vec4);
-    let variant = plain.clone().with("COLS", cols);
+    let variant = plain.clone().with("COLS", cols).with("LENS", true);
     let (row, first) = (r.row as u32, r.first as u32);
     let params = [
         QUERIES as u32,
@@ -167,8 +167,6 @@ fn one(form: &str, width: usize, accumulate: u32) {
         1,
         1,
         u32::MAX,
-        1,
-        0,
         0,
         0,
         0,
@@ -191,7 +189,7 @@ fn one(form: &str, width: usize, accumulate: u32) {
         // A dispatch for each tile, the last one first.
         for start in (0..rows).step_by(32).rev() {
             let mut params = params;
-            params[25..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
+            params[23..].copy_from_slice(&[start as u32, (rows - start).min(32) as u32]);
             let grid = Groups::Grid([1, HEADS as u32, BATCH as u32]);
             dev.run(
                 &format!("attention_{name}{form}"),
