@@ -58,7 +58,7 @@ impl Conv {
     }
 }
 
-/// y[n, p, q, o] = Σ x[n, h, w, i] · w[o, u, v, i] + b[o] over the taps (u, v) of a window and the channels i
+/// `y[n, p, q, o] = Σ x[n, h, w, i] · w[o, u, v, i] + b[o]` over the taps (u, v) of a window and the channels i
 /// of o's group. (The convolution of `torch.nn.functional.conv2d`, pictures and weights with their
 /// channels last.)
 ///
