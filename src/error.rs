@@ -475,7 +475,6 @@ impl Error {
         Self::Parameter { name, message }
     }
 
-    #[cfg(feature = "train")]
     pub(crate) fn value(place: impl ToString, message: impl ToString) -> Self {
         let (place, message) = (place.to_string(), message.to_string());
         Self::ConfigValue { place, message }

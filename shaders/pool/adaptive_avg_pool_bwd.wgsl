@@ -8,6 +8,7 @@
 // Passes: 1. Numerics: f32, windows in order. Limits: 2 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
+#include "share.wgsl"
 
 struct Params {
     rows: u32,       // pixels, over all pictures
@@ -22,11 +23,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> dy: array<Stored>; // (windows, C): upstream gradient
 @group(0) @binding(2) var<storage, read_write> dx: array<Stored>; // (pixels, C): gradient
-
-// The part `i` of `whole` places among `parts`: its first place and the one behind its last.
-fn share(i: u32, whole: u32, parts: u32) -> vec2<u32> {
-    return vec2<u32>(i * whole / parts, ((i + 1u) * whole + parts - 1u) / parts);
-}
 
 @compute @workgroup_size(64)
 fn adaptive_avg_pool_bwd(

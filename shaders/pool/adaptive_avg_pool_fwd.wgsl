@@ -8,6 +8,7 @@
 // Passes: 1. Numerics: f32, pixels in order. Limits: 2 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
+#include "share.wgsl"
 
 struct Params {
     rows: u32,       // windows, over all pictures
@@ -21,11 +22,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<Stored>; // (pixels, C): the source
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>; // (windows, C): the means
-
-// The part `i` of `whole` places among `parts`: its first place and the one behind its last.
-fn share(i: u32, whole: u32, parts: u32) -> vec2<u32> {
-    return vec2<u32>(i * whole / parts, ((i + 1u) * whole + parts - 1u) / parts);
-}
 
 @compute @workgroup_size(64)
 fn adaptive_avg_pool_fwd(

@@ -9,11 +9,7 @@
 // Passes: 1. Numerics: f32, windows in order. Limits: 4 storage buffers.
 #include "linear.wgsl"
 #include "stored.wgsl"
-#if VEC4
-alias Index = vec4<u32>;
-#else
-alias Index = u32;
-#endif
+#include "index.wgsl"
 
 struct Params {
     rows: u32,       // pixels, over all pictures

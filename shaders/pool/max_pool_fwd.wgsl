@@ -9,11 +9,7 @@
 // Limits: 4 storage buffers; every window holds a pixel.
 #include "linear.wgsl"
 #include "stored.wgsl"
-#if VEC4
-alias Index = vec4<u32>;
-#else
-alias Index = u32;
-#endif
+#include "index.wgsl"
 
 struct Params {
     rows: u32, // positions of the result, over all pictures

@@ -10,6 +10,7 @@ mod nf4;
 mod nf4_double;
 
 pub use float::FloatType;
+#[cfg(feature = "train")]
 pub(crate) use nf4_double::{DYNAMIC, joined};
 
 use half::f16;

@@ -1,9 +1,7 @@
 //! What the doctor tries of operators on pictures.
 
 use super::evidence::Evidence;
-use super::operators::pictures::{
-    AdaptivePool, AvgPool, BatchNorm, Conv, MaxPool, norm_inputs, pixels, slide,
-};
+use super::operators::pictures::{BatchNorm, Conv, Pool, norm_inputs, pixels, slide};
 use super::proof::{half, prove};
 use crate::device::Gpu;
 use crate::error::Result;
@@ -74,8 +72,8 @@ pub(super) fn pools(gpu: &Gpu) -> Result<Vec<Evidence>> {
     for (dims, window) in POOLS {
         let x = [pixels(&mut Data::new(dims[1] as u64), dims)];
         let slide = slide(dims, window);
-        all.push(prove(&MaxPool(slide), gpu, &x)?);
-        all.push(prove(&AvgPool(slide), gpu, &x)?);
+        all.push(prove(&Pool::Max(slide), gpu, &x)?);
+        all.push(prove(&Pool::Mean(slide), gpu, &x)?);
     }
     for (dims, windows) in [
         ([2, 7, 5, 12], [1, 1]),
@@ -83,7 +81,7 @@ pub(super) fn pools(gpu: &Gpu) -> Result<Vec<Evidence>> {
         ([1, 3, 2, 8], [7, 6]),
     ] {
         let [n, height, width, c] = dims;
-        let op = AdaptivePool(Adaptive {
+        let op = Pool::Shared(Adaptive {
             n,
             size: [height, width],
             c,
@@ -123,12 +121,12 @@ pub(super) fn in_f16(gpu: &Gpu) -> Result<Vec<Evidence>> {
     for (dims, window) in &POOLS[1..] {
         let x = [half(pixels(&mut Data::new(dims[1] as u64), *dims))];
         let slide = slide(*dims, *window);
-        all.push(prove(&MaxPool(slide), gpu, &x)?);
-        all.push(prove(&AvgPool(slide), gpu, &x)?);
+        all.push(prove(&Pool::Max(slide), gpu, &x)?);
+        all.push(prove(&Pool::Mean(slide), gpu, &x)?);
     }
     for dims in [[3, 5, 9, 7], [2, 6, 5, 8]] {
         let [n, height, width, c] = dims;
-        let op = AdaptivePool(Adaptive {
+        let op = Pool::Shared(Adaptive {
             n,
             size: [height, width],
             c,

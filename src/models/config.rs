@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 #[cfg(feature = "train")]
 use crate::nn::Vars;
+use crate::ops::Unary;
 
 /// What a classifier's outputs mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,29 @@ impl From<ImageSize> for Side {
         match size.height == size.width {
             true => Side::Square(size.height),
             false => Side::Both([size.height, size.width]),
+        }
+    }
+}
+
+/// The function behind the layers of a network that reads pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PictureAct {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// tanh x
+    Tanh,
+}
+
+impl From<PictureAct> for Unary {
+    fn from(act: PictureAct) -> Unary {
+        match act {
+            PictureAct::Relu => Unary::Relu,
+            PictureAct::Sigmoid => Unary::Sigmoid,
+            PictureAct::Tanh => Unary::Tanh,
         }
     }
 }

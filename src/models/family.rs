@@ -100,13 +100,15 @@ pub struct PictureModel {
 
 impl PictureModel {
     /// `T` has a field for each key; what is not said is as in `T`'s default.
-    pub(super) fn of<T: DeserializeOwned + Default + Into<Box<dyn Config>>>(
-        kind: &'static str,
-    ) -> PictureModel {
+    pub(super) fn of<T, C>(kind: &'static str) -> PictureModel
+    where
+        T: DeserializeOwned + Default + Into<C>,
+        C: Config + 'static,
+    {
         PictureModel {
             kind,
             keys: || schema::keys(T::deserialize),
-            read: |table| schema::read::<T>(table).map(Into::into),
+            read: |table| Ok(Box::new(schema::read::<T>(table)?.into())),
         }
     }
 }

@@ -16,11 +16,13 @@ pub mod lstm;
 pub mod mlp;
 mod network;
 #[cfg(feature = "train")]
+mod picture;
+#[cfg(feature = "train")]
 mod pretrained;
 pub mod resnet;
 pub mod roberta;
 
-pub use config::{ImageSize, Labels, ProblemType, most};
+pub use config::{ImageSize, Labels, PictureAct, ProblemType, most};
 #[cfg(feature = "train")]
 pub use family::{
     Config, Cut, Dropouts, Extent, FAMILIES, Family, PictureModel, PictureShape, Reading, Sizes,

@@ -2,12 +2,16 @@
 //! differentiates what is computed with them.
 
 mod held;
+mod init;
 mod params;
 mod shape;
+mod spec;
 mod tape;
 
-pub use params::{Depth, Init, ParamGroup, ParamSpec, ParamStore, Place, Rule};
+pub use init::Init;
+pub use params::{ParamGroup, ParamStore, Place, Rule};
 pub use shape::{DType, Element, Shape};
+pub use spec::{Depth, ParamSpec};
 pub use tape::{Backward, Sink, Tape};
 
 use std::fmt;

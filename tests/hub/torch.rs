@@ -225,6 +225,24 @@ fn what_is_no_tensor_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_copied_of_a_pickle_is_no_longer_than_it_is() {
+    // A dictionary made of one list of a thousand pairs, again and again, for eight bytes each.
+    let mut again = begin().raw(b"NN\x86q\x010]q\x00(");
+    again = (0..1000).fold(again, |p, _| p.raw(b"h\x01"));
+    again = again.raw(b"e0ccollections\nOrderedDict\nq\x020");
+    again = (0..100).fold(again, |p, _| p.raw(b"h\x02h\x00\x85R0"));
+    assert!(refused(&stored(&again.raw(b"}.").0, 1)).contains("do not fit each other"));
+    // Once it is read.
+    let once = begin().raw(b"NN\x86q\x010]q\x00(h\x01e0ccollections\nOrderedDict\nh\x00\x85R.");
+    assert!(refused(&stored(&once.0, 1)).contains("no tensors"));
+    let long = "k".repeat(4000);
+    let named = one(|p| p.tensor(&long, 1, 0, &[1], &[1]));
+    assert!(refused(&stored(&named, 1)).contains("do not fit each other"));
+    let size = begin().raw(b"ctorch\nSize\n").ints(&[1; 40]).raw(b"\x85R.");
+    assert!(refused(&stored(&size.0, 1)).contains("40 axes"));
+}
+
+#[test]
 fn tensors_that_lie_outside_or_would_fill_the_memory_are_refused() {
     let tensor = |count, offset, shape: &'static [i64], strides: &'static [i64]| {
         one(move |p| p.tensor("0", count, offset, shape, strides))

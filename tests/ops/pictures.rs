@@ -1,8 +1,6 @@
 //! Convolutions, pools and batch normalisation.
 
-use melos::doctor::operators::pictures::{
-    AdaptivePool, AvgPool, BatchNorm, Conv, MaxPool, norm_inputs, pixels, slide,
-};
+use melos::doctor::operators::pictures::{BatchNorm, Conv, Pool, norm_inputs, pixels, slide};
 use melos::doctor::proof::{half, input};
 use melos::error::Error;
 use melos::ops::{self, ConvForm, Window};
@@ -128,8 +126,8 @@ fn pools_of_every_window() {
         ] {
             let slide = slide(dims, window);
             let x = [pixels(&mut Data::new(3), dims)];
-            prove(&MaxPool(slide), &gpu, &x);
-            prove(&AvgPool(slide), &gpu, &x);
+            prove(&Pool::Max(slide), &gpu, &x);
+            prove(&Pool::Mean(slide), &gpu, &x);
         }
         for (dims, windows) in [
             ([1, 1, 1, 1], [1, 1]),
@@ -139,7 +137,7 @@ fn pools_of_every_window() {
         ] {
             let [n, height, width, c] = dims;
             let size = [height, width];
-            let op = AdaptivePool(Adaptive {
+            let op = Pool::Shared(Adaptive {
                 n,
                 size,
                 c,
@@ -154,7 +152,7 @@ fn pools_of_every_window() {
 #[test]
 fn the_first_of_equals_is_the_largest() {
     let gpu = gpu();
-    let op = MaxPool(slide([1, 4, 4, 4], [2, 2, 0, 1]));
+    let op = Pool::Max(slide([1, 4, 4, 4], [2, 2, 0, 1]));
     prove(&op, &gpu, &[input(&[1, 4, 4, 4], vec![0.0; 64])]);
     let low = vec![f32::MIN; 64];
     prove(&op, &gpu, &[input(&[1, 4, 4, 4], low)]);

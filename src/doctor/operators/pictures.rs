@@ -96,76 +96,60 @@ impl Op for Conv {
     }
 }
 
-/// The largest of each window.
-pub struct MaxPool(pub Slide);
+/// A pool.
+pub enum Pool {
+    /// The largest of each window.
+    Max(Slide),
+    /// The mean of each window.
+    Mean(Slide),
+    /// The means of windows that share the picture out.
+    Shared(Adaptive),
+}
 
-impl Op for MaxPool {
+impl Op for Pool {
     fn name(&self) -> String {
-        format!("max_pool2d {:?}", self.0)
+        match self {
+            Pool::Max(slide) => format!("max_pool2d {slide:?}"),
+            Pool::Mean(slide) => format!("avg_pool2d {slide:?}"),
+            Pool::Shared(windows) => format!("adaptive_avg_pool2d {windows:?}"),
+        }
     }
     fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![ops::max_pool2d(tape, &inputs[0], &window(&self.0))?])
+        let x = &inputs[0];
+        Ok(vec![match self {
+            Pool::Max(slide) => ops::max_pool2d(tape, x, &window(slide))?,
+            Pool::Mean(slide) => ops::avg_pool2d(tape, x, &window(slide))?,
+            Pool::Shared(shared) => ops::adaptive_avg_pool2d(tape, x, shared.windows)?,
+        }])
     }
     fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.max_pool(&inputs[0])]
+        let x = &inputs[0];
+        vec![match self {
+            Pool::Max(slide) => slide.max_pool(x),
+            Pool::Mean(slide) => slide.avg_pool(x),
+            Pool::Shared(shared) => shared.avg_pool(x),
+        }]
     }
     fn backward<F: Float>(&self, inputs: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.max_pool_bwd(&inputs[0], &dy[0])]
+        vec![match self {
+            Pool::Max(slide) => slide.max_pool_bwd(&inputs[0], &dy[0]),
+            Pool::Mean(slide) => slide.avg_pool_bwd(&dy[0]),
+            Pool::Shared(shared) => shared.avg_pool_bwd(&dy[0]),
+        }]
     }
     fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::EXACT, tolerance::REDUCE_BWD)
+        let forward = match self {
+            Pool::Max(_) => tolerance::EXACT,
+            Pool::Mean(_) | Pool::Shared(_) => tolerance::REDUCE,
+        };
+        (forward, tolerance::REDUCE_BWD)
     }
     fn backward_kernels(&self) -> &'static [&'static str] {
-        &["max_pool_bwd"]
-    }
-}
-
-/// The mean of each window.
-pub struct AvgPool(pub Slide);
-
-impl Op for AvgPool {
-    fn name(&self) -> String {
-        format!("avg_pool2d {:?}", self.0)
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![ops::avg_pool2d(tape, &inputs[0], &window(&self.0))?])
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.avg_pool(&inputs[0])]
-    }
-    fn backward<F: Float>(&self, _: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.avg_pool_bwd(&dy[0])]
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::REDUCE, tolerance::REDUCE_BWD)
-    }
-    fn backward_kernels(&self) -> &'static [&'static str] {
-        &["avg_pool"]
-    }
-}
-
-/// The means of windows that share the picture out.
-pub struct AdaptivePool(pub Adaptive);
-
-impl Op for AdaptivePool {
-    fn name(&self) -> String {
-        format!("adaptive_avg_pool2d {:?}", self.0)
-    }
-    fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let y = ops::adaptive_avg_pool2d(tape, &inputs[0], self.0.windows)?;
-        Ok(vec![y])
-    }
-    fn forward<F: Float>(&self, inputs: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.avg_pool(&inputs[0])]
-    }
-    fn backward<F: Float>(&self, _: &[Vec<F>], dy: &[Vec<F>]) -> Vec<Vec<F>> {
-        vec![self.0.avg_pool_bwd(&dy[0])]
-    }
-    fn tolerance(&self) -> (Tolerance, Tolerance) {
-        (tolerance::REDUCE, tolerance::REDUCE_BWD)
-    }
-    fn backward_kernels(&self) -> &'static [&'static str] {
-        &["adaptive_avg_pool_bwd"]
+        match self {
+            Pool::Max(_) => &["max_pool_bwd"],
+            Pool::Mean(_) => &["avg_pool"],
+            Pool::Shared(_) => &["adaptive_avg_pool_bwd"],
+        }
     }
 }
 

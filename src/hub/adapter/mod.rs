@@ -6,8 +6,8 @@
 //! base_model.model.MODULE.lora_magnitude_vector   (outputs), with DoRA
 //! base_model.model.MODULE.weight, .bias   of modules_to_save, and biases that were trained
 //! ```
-//! The adapted weight is W + s·B·A, s = alpha / R, with DoRA its rows brought to the lengths of the vector. PEFT warns of tensors that it cannot place; here
-//! every one must have its place, and every place its tensor.
+//! The adapted weight is W + s·B·A, s = alpha / R, with DoRA its rows brought to the lengths of the vector. PEFT
+//! warns of tensors that it cannot place; here every one must have its place, and every place its tensor.
 
 mod config;
 mod labels;

@@ -1,8 +1,8 @@
 //! A pickle read without running anything: a machine that knows what PyTorch writes for tensors, numbers, texts,
 //! lists and dictionaries, and refuses everything else by name.
 //!
-//! Every opcode makes one value at most and none is ever copied, so that what a pickle takes in memory grows
-//! with its length alone. What a program would have been called for (`os.system`) is refused when it is named.
+//! Every opcode makes one value at most, and what is copied of others is no more than the pickle is long, so that
+//! what it takes in memory grows with its length alone. What a program would have been called for (`os.system`) is refused when it is named.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,8 @@ use super::value::{Global, Id, Storage, Stored, Value, global};
 
 /// Axes of a tensor.
 const AXES: usize = 16;
+/// Bytes of the name of a storage.
+const KEY: usize = 1 << 10;
 
 /// Names of opcodes that are refused, for messages.
 fn opcode(code: u8) -> String {
@@ -76,6 +78,8 @@ struct Machine<'a> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Entries that were copied from other values.
+    copied: usize,
 }
 
 const SHORT: &str = "ends too early";
@@ -90,6 +94,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Pickle, String> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copied: 0,
     };
     let top = machine.run()?;
     Ok(Pickle {
@@ -395,10 +400,17 @@ impl Machine<'_> {
     }
 
     /// What a call of those few that are known gives.
-    fn called(&self, called: Id, arguments: Id) -> Result<Value, String> {
-        let Some(Value::Global(global)) = self.values.get(called) else {
+    fn called(&mut self, called: Id, arguments: Id) -> Result<Value, String> {
+        let Some(&Value::Global(global)) = self.values.get(called) else {
             return Err("calls what it has made, and was not run".into());
         };
+        if let (Global::OrderedDict, &[pairs]) = (global, self.items(arguments)) {
+            // A list that is there once could be asked for again and again.
+            self.copied += self.items(pairs).len();
+            if self.copied > self.bytes.len() {
+                return Err(DAMAGED.into());
+            }
+        }
         let arguments = self.items(arguments);
         match (global, arguments) {
             (Global::OrderedDict, []) => Ok(Value::Dict(Vec::new())),
@@ -410,7 +422,10 @@ impl Machine<'_> {
                 let pairs = self.items(*pairs).iter().map(pair);
                 Ok(Value::Dict(pairs.collect::<Result<_, _>>()?))
             }
-            (Global::Size, [sizes]) => Ok(Value::Tuple(self.items(*sizes).to_vec())),
+            (Global::Size, [sizes]) => {
+                self.sizes(*sizes)?;
+                Ok(Value::Tuple(self.items(*sizes).to_vec()))
+            }
             (Global::Parameter, [tensor, ..]) => match self.values.get(*tensor) {
                 Some(Value::Tensor(tensor)) => Ok(Value::Tensor(tensor.clone())),
                 _ => Err(DAMAGED.into()),
@@ -450,7 +465,7 @@ impl Machine<'_> {
                 Some(Value::Text(what)),
                 Some(Value::Global(Global::Storage(element))),
                 Some(Value::Text(key)),
-            ) if what == "storage" => Ok(Storage {
+            ) if what == "storage" && key.len() <= KEY => Ok(Storage {
                 element: *element,
                 key: key.clone(),
                 count: self.size(*count)?,

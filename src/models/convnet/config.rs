@@ -7,38 +7,15 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::models::config::{
-    ImageSize, Labels, most, parsed, probabilities, shortest, sizes, wrong,
+    ImageSize, Labels, PictureAct, most, parsed, probabilities, shortest, sizes, wrong,
 };
-use crate::ops::{Unary, Window};
+use crate::ops::Window;
 
 /// `model_type` in `config.json`.
 pub(super) const MODEL_TYPE: &str = "melos-convnet";
 
 /// The output layer, as a prefix in files.
 pub const CLASSIFIER: &str = "classifier.6";
-
-/// The function behind convolutions and hidden layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ConvAct {
-    /// max(x, 0)
-    #[default]
-    Relu,
-    /// 1 / (1 + e⁻ˣ)
-    Sigmoid,
-    /// tanh x
-    Tanh,
-}
-
-impl From<ConvAct> for Unary {
-    fn from(act: ConvAct) -> Unary {
-        match act {
-            ConvAct::Relu => Unary::Relu,
-            ConvAct::Sigmoid => Unary::Sigmoid,
-            ConvAct::Tanh => Unary::Tanh,
-        }
-    }
-}
 
 /// A square window, as PyTorch's layers have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +98,7 @@ pub struct ConvNetConfig {
     /// Widths of the two hidden layers.
     pub hidden_sizes: [usize; 2],
     /// The function behind convolutions and hidden layers.
-    pub hidden_act: ConvAct,
+    pub hidden_act: PictureAct,
     /// Probability of dropping hidden units.
     #[serde(serialize_with = "shortest")]
     pub hidden_dropout_prob: f32,
@@ -172,6 +149,7 @@ impl ConvNetConfig {
             sizes(&[
                 ("features", slide.kernel, most::SIDE),
                 ("features", slide.stride, most::SIDE),
+                ("features", slide.padding + 1, most::SIDE),
             ])?;
         }
         let inputs = self.inputs()?;

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 #[cfg(feature = "train")]
 use super::config::{CLASSIFIER, MODEL_TYPE};
-use super::config::{ConvAct, ConvNetConfig, Feature, Slide};
+use super::config::{ConvNetConfig, Feature, Slide};
 #[cfg(feature = "train")]
 use crate::models::config::written;
-use crate::models::config::{ImageSize, Labels};
+use crate::models::config::{ImageSize, Labels, PictureAct};
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Layout {
             features: stages(&WIDTHS, &convs, norm),
             pooled: Some(7),
             hidden_sizes: [4096; 2],
-            hidden_act: ConvAct::Relu,
+            hidden_act: PictureAct::Relu,
             hidden_dropout_prob: 0.5,
             dropout_first: false,
             labels: Labels::default(),
@@ -174,7 +174,7 @@ pub struct ConvNetModel {
     /// "lenet", "alexnet", "vgg11", "vgg13", "vgg16" or "vgg19", these also with "_bn".
     pub layout: Layout,
     /// The function: "relu", "sigmoid" or "tanh".
-    pub activation: ConvAct,
+    pub activation: PictureAct,
     /// Probability of dropping hidden units; without it the layout's.
     pub dropout: Option<f32>,
 }
@@ -183,7 +183,7 @@ impl Default for ConvNetModel {
     fn default() -> ConvNetModel {
         ConvNetModel {
             layout: Layout::Lenet,
-            activation: ConvAct::Relu,
+            activation: PictureAct::Relu,
             dropout: None,
         }
     }

@@ -6,11 +6,12 @@ mod family;
 mod config;
 mod layouts;
 
-pub use config::{CLASSIFIER, ConvAct, ConvNetConfig, Feature, Slide};
+pub use config::{CLASSIFIER, ConvNetConfig, Feature, Slide};
 #[cfg(feature = "train")]
 pub use family::CONVNET;
 pub use layouts::{ConvNetModel, Layout};
 
+use super::config::PictureAct;
 use super::network::{Network, PictureClassifier};
 use crate::error::Result;
 use crate::nn::{BatchNorm2d, Conv2d, Conv2dShape, Linear, LinearShape, Vars};
@@ -48,8 +49,8 @@ impl ConvNetClassifier {
         let (mut width, mut depth) = (config.num_channels, 0);
         // As torchvision starts VGG; PyTorch's own start suits functions that saturate.
         let starts = |shape: Conv2dShape| match config.hidden_act {
-            ConvAct::Relu => shape.he(),
-            ConvAct::Sigmoid | ConvAct::Tanh => shape,
+            PictureAct::Relu => shape.he(),
+            PictureAct::Sigmoid | PictureAct::Tanh => shape,
         };
         for (n, feature) in config.features.iter().enumerate() {
             let v = v.at("features").depth(Depth::Layer(depth));

@@ -5,35 +5,11 @@ use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::models::config::{
-    ImageSize, Labels, most, parsed, probabilities, shortest, sizes, wrong,
+    ImageSize, Labels, PictureAct, most, parsed, probabilities, shortest, sizes, wrong,
 };
-use crate::ops::Unary;
 
 /// `model_type` in `config.json`.
 pub(super) const MODEL_TYPE: &str = "melos-mlp";
-
-/// The function of hidden layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MlpAct {
-    /// max(x, 0)
-    #[default]
-    Relu,
-    /// 1 / (1 + e⁻ˣ)
-    Sigmoid,
-    /// tanh x
-    Tanh,
-}
-
-impl From<MlpAct> for Unary {
-    fn from(act: MlpAct) -> Unary {
-        match act {
-            MlpAct::Relu => Unary::Relu,
-            MlpAct::Sigmoid => Unary::Sigmoid,
-            MlpAct::Tanh => Unary::Tanh,
-        }
-    }
-}
 
 /// A multilayer perceptron that classifies pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +22,7 @@ pub struct MlpConfig {
     /// Width of each hidden layer, from the bottom up; none leaves a linear classifier.
     pub hidden_sizes: Vec<usize>,
     /// Their function.
-    pub hidden_act: MlpAct,
+    pub hidden_act: PictureAct,
     /// Probability of dropping their units.
     #[serde(serialize_with = "shortest")]
     pub hidden_dropout_prob: f32,
@@ -64,7 +40,7 @@ impl Default for MlpConfig {
             image_size: ImageSize::square(28),
             num_channels: 1,
             hidden_sizes: vec![512],
-            hidden_act: MlpAct::Relu,
+            hidden_act: PictureAct::Relu,
             hidden_dropout_prob: 0.0,
             labels: Labels::default(),
             other: Map::new(),
@@ -126,7 +102,7 @@ pub struct MlpModel {
     /// Width of each hidden layer, from the bottom up.
     pub hidden: Vec<usize>,
     /// Their function: "relu", "sigmoid" or "tanh".
-    pub activation: MlpAct,
+    pub activation: PictureAct,
     /// Probability of dropping their units.
     pub dropout: f32,
 }

@@ -1,79 +1,39 @@
 //! The multilayer perceptron as a family: its files, its head.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::config::MODEL_TYPE;
 use super::{CLASSIFIER, MlpClassifier, MlpConfig, MlpModel};
 use crate::error::Result;
 use crate::hub::{Format, Head};
-use crate::models::config::{class, declared, no_head, written};
-use crate::models::{
-    Config, Dropouts, Extent, Family, Labels, Network, PictureModel, PictureShape, Reading,
-};
+use crate::models::config::class;
+use crate::models::picture::{FORMAT, PictureConfig, PictureFamily};
+use crate::models::{Extent, Labels, Network, PictureShape};
 use crate::nn::Vars;
 
 /// The multilayer perceptron.
-pub struct MlpFamily;
+pub static MLP: PictureFamily<MlpConfig> = PictureFamily::new(
+    "mlp",
+    "multilayer perceptron",
+    Format {
+        model_type: MODEL_TYPE,
+        classes: &[class(
+            Head::Picture,
+            "MlpForImageClassification",
+            &["classifier.weight"],
+        )],
+        roots: &["hidden."],
+        label_layers: &[CLASSIFIER],
+        ..FORMAT
+    },
+);
 
-/// The multilayer perceptron, for the list of families.
-pub static MLP: MlpFamily = MlpFamily;
+impl PictureConfig for MlpConfig {
+    type Model = MlpModel;
+    const FAMILY: &'static PictureFamily<MlpConfig> = &MLP;
 
-static FORMAT: Format = Format {
-    model_type: MODEL_TYPE,
-    module: "",
-    classes: &[class(
-        Head::Picture,
-        "MlpForImageClassification",
-        &["classifier.weight"],
-    )],
-    prefix: "",
-    roots: &["hidden."],
-    legacy: &[],
-    buffers: &[],
-    tied: &[],
-    vocabulary: &[],
-    positions: &[],
-    label_layers: &[CLASSIFIER],
-    optional: &[],
-    targets: &[],
-    gguf: None,
-    told: |_| Some(Head::Picture),
-    shaped: None,
-    defaults: || json!({}),
-    declare: |json, head| declared(&MlpConfig::from_json(json)?, head),
-};
-
-impl Family for MlpFamily {
-    fn title(&self) -> &'static str {
-        "multilayer perceptron"
-    }
-
-    fn format(&self) -> &'static Format {
-        &FORMAT
-    }
-
-    fn read(&self, json: &Value) -> Result<Box<dyn Config>> {
-        Ok(Box::new(MlpConfig::from_json(json)?))
-    }
-
-    fn pictures(&self) -> Option<PictureModel> {
-        Some(PictureModel::of::<MlpModel>("mlp"))
-    }
-}
-
-impl From<MlpModel> for Box<dyn Config> {
-    fn from(model: MlpModel) -> Box<dyn Config> {
-        Box::new(MlpConfig::from(model))
-    }
-}
-
-impl Config for MlpConfig {
-    fn family(&self) -> &'static dyn Family {
-        &MLP
-    }
-
-    fn to_json(&self) -> Value {
-        written(MODEL_TYPE, self)
+    fn read(json: &Value) -> Result<MlpConfig> {
+        MlpConfig::from_json(json)
     }
 
     fn extent(&self) -> Extent {
@@ -88,35 +48,32 @@ impl Config for MlpConfig {
         }
     }
 
-    fn reading(&self) -> Reading {
-        Reading::Pictures(PictureShape {
+    fn shape(&self) -> PictureShape {
+        PictureShape {
             size: Some(self.image_size),
             channels: self.num_channels,
-        })
+        }
     }
 
-    fn labels(&self) -> &Labels {
-        &self.labels
-    }
-
-    fn set_labels(&mut self, labels: Labels) {
-        self.labels = labels;
-    }
-
-    fn set_pictures(&mut self, shape: PictureShape) -> Result<()> {
+    fn reshape(&mut self, shape: PictureShape) -> Result<()> {
         self.image_size = shape.size.unwrap_or(self.image_size);
         self.num_channels = shape.channels;
         self.validate()
     }
 
-    fn set_dropouts(&mut self, d: &Dropouts) {
-        self.hidden_dropout_prob = d.hidden.unwrap_or(self.hidden_dropout_prob);
+    fn outputs(&self) -> &Labels {
+        &self.labels
     }
 
-    fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
-        match head {
-            Head::Picture => Ok(Box::new(MlpClassifier::new(v, self)?)),
-            _ => Err(no_head(&MLP)),
-        }
+    fn outputs_mut(&mut self) -> &mut Labels {
+        &mut self.labels
+    }
+
+    fn dropout(&mut self) -> Option<&mut f32> {
+        Some(&mut self.hidden_dropout_prob)
+    }
+
+    fn declare(&self, v: &Vars) -> Result<Box<dyn Network>> {
+        Ok(Box::new(MlpClassifier::new(v, self)?))
     }
 }

@@ -5,7 +5,7 @@ mod family;
 
 mod config;
 
-pub use config::{MlpAct, MlpConfig, MlpModel};
+pub use config::{MlpConfig, MlpModel};
 #[cfg(feature = "train")]
 pub use family::MLP;
 

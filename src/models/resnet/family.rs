@@ -1,79 +1,40 @@
 //! Residual networks as a family: torchvision's names of tensors, and the head.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::config::MODEL_TYPE;
 use super::{CLASSIFIER, ResNetClassifier, ResNetConfig, ResNetModel, Stem};
 use crate::error::Result;
 use crate::hub::{Format, Head};
-use crate::models::config::{class, declared, no_head, written};
-use crate::models::{
-    Config, Dropouts, Extent, Family, Labels, Network, PictureModel, PictureShape, Reading,
-};
+use crate::models::config::class;
+use crate::models::picture::{FORMAT, PictureConfig, PictureFamily};
+use crate::models::{Extent, Labels, Network, PictureShape};
 use crate::nn::Vars;
 
 /// Residual networks.
-pub struct ResNetFamily;
+pub static RESNET: PictureFamily<ResNetConfig> = PictureFamily::new(
+    "resnet",
+    "ResNet",
+    Format {
+        model_type: MODEL_TYPE,
+        classes: &[class(
+            Head::Picture,
+            "ResNetForImageClassification",
+            &["fc.weight", "layer1.0.conv1.weight"],
+        )],
+        roots: &["conv1.", "bn1.", "layer"],
+        label_layers: &[CLASSIFIER],
+        shaped: Some(ResNetConfig::told),
+        ..FORMAT
+    },
+);
 
-/// Residual networks, for the list of families.
-pub static RESNET: ResNetFamily = ResNetFamily;
+impl PictureConfig for ResNetConfig {
+    type Model = ResNetModel;
+    const FAMILY: &'static PictureFamily<ResNetConfig> = &RESNET;
 
-static FORMAT: Format = Format {
-    model_type: MODEL_TYPE,
-    module: "",
-    classes: &[class(
-        Head::Picture,
-        "ResNetForImageClassification",
-        &["fc.weight", "layer1.0.conv1.weight"],
-    )],
-    prefix: "",
-    roots: &["conv1.", "bn1.", "layer"],
-    legacy: &[],
-    buffers: &[],
-    tied: &[],
-    vocabulary: &[],
-    positions: &[],
-    label_layers: &[CLASSIFIER],
-    optional: &[],
-    targets: &[],
-    gguf: None,
-    told: |_| Some(Head::Picture),
-    shaped: Some(ResNetConfig::told),
-    defaults: || json!({}),
-    declare: |json, head| declared(&ResNetConfig::from_json(json)?, head),
-};
-
-impl Family for ResNetFamily {
-    fn title(&self) -> &'static str {
-        "ResNet"
-    }
-
-    fn format(&self) -> &'static Format {
-        &FORMAT
-    }
-
-    fn read(&self, json: &Value) -> Result<Box<dyn Config>> {
-        Ok(Box::new(ResNetConfig::from_json(json)?))
-    }
-
-    fn pictures(&self) -> Option<PictureModel> {
-        Some(PictureModel::of::<ResNetModel>("resnet"))
-    }
-}
-
-impl From<ResNetModel> for Box<dyn Config> {
-    fn from(model: ResNetModel) -> Box<dyn Config> {
-        Box::new(ResNetConfig::from(model))
-    }
-}
-
-impl Config for ResNetConfig {
-    fn family(&self) -> &'static dyn Family {
-        &RESNET
-    }
-
-    fn to_json(&self) -> Value {
-        written(MODEL_TYPE, self)
+    fn read(json: &Value) -> Result<ResNetConfig> {
+        ResNetConfig::from_json(json)
     }
 
     fn extent(&self) -> Extent {
@@ -100,33 +61,32 @@ impl Config for ResNetConfig {
         }
     }
 
-    fn reading(&self) -> Reading {
-        Reading::Pictures(PictureShape {
+    fn shape(&self) -> PictureShape {
+        PictureShape {
             size: self.image_size,
             channels: self.num_channels,
-        })
+        }
     }
 
-    fn labels(&self) -> &Labels {
-        &self.labels
-    }
-
-    fn set_labels(&mut self, labels: Labels) {
-        self.labels = labels;
-    }
-
-    fn set_pictures(&mut self, shape: PictureShape) -> Result<()> {
+    fn reshape(&mut self, shape: PictureShape) -> Result<()> {
         self.image_size = shape.size.or(self.image_size);
         self.num_channels = shape.channels;
         self.validate()
     }
 
-    fn set_dropouts(&mut self, _: &Dropouts) {}
+    fn outputs(&self) -> &Labels {
+        &self.labels
+    }
 
-    fn build(&self, v: &Vars, head: Head) -> Result<Box<dyn Network>> {
-        match head {
-            Head::Picture => Ok(Box::new(ResNetClassifier::new(v, self)?)),
-            _ => Err(no_head(&RESNET)),
-        }
+    fn outputs_mut(&mut self) -> &mut Labels {
+        &mut self.labels
+    }
+
+    fn dropout(&mut self) -> Option<&mut f32> {
+        None
+    }
+
+    fn declare(&self, v: &Vars) -> Result<Box<dyn Network>> {
+        Ok(Box::new(ResNetClassifier::new(v, self)?))
     }
 }
