@@ -86,6 +86,16 @@ fn parts_stand_around_classes() {
             "{found:?}"
         );
     }
+    // In an archive they are told, not lost.
+    let packed = std::process::Command::new("tar")
+        .args(["-czf", "all.tar.gz", "train", "test"])
+        .current_dir(root.path())
+        .status();
+    assert!(packed.unwrap().success());
+    let archive = root.path().join("all.tar.gz");
+    let error = all(&Source::new(&archive)).unwrap_err().to_string();
+    assert!(error.contains("a class 'neutral' besides"), "{error}");
+    std::fs::remove_file(archive).unwrap();
     put(root.path(), "train/unsup/1.txt", "of no class");
     let found = found(&Source::new(root.path()));
     assert!(

@@ -28,9 +28,20 @@ pub(super) fn place(name: &Path) -> Option<(Split, Option<&'static str>)> {
     }
 }
 
+/// The folders of reviews.
+const FOLDERS: [&str; 3] = ["neg", "pos", "unsup"];
+
+/// The class of a text that lies where a review would, and is none of theirs.
+fn another(name: &Path) -> Option<&str> {
+    let (class, part) = (name.parent()?, name.parent()?.parent()?);
+    let class = class.file_name()?.to_str()?;
+    let is_part = ["train", "test"].iter().any(|own| part.ends_with(own));
+    let is_text = name.extension().is_some_and(|end| end == "txt");
+    (is_part && is_text && !FOLDERS.contains(&class)).then_some(class)
+}
+
 /// The folder that holds `train/`: the path itself or `aclImdb` in it.
 pub(super) fn root(path: &Path) -> Option<PathBuf> {
-    const FOLDERS: [&str; 3] = ["neg", "pos", "unsup"];
     let is_root = |folder: &PathBuf| {
         let train = folder.join("train");
         let entries = std::fs::read_dir(&train).into_iter().flatten().flatten();
@@ -71,6 +82,13 @@ pub(super) fn read(source: &Source, sink: &mut Sink) -> Result<()> {
         }
     } else {
         lines::for_each_in_tar(path, &mut |name, reader| {
+            if let Some(class) = another(name) {
+                let message = format!(
+                    "it is as IMDB's archive and has a class '{class}' besides; unpack it and name the folder, which is \
+                     read with all its classes"
+                );
+                return Err(unknown_format(path, message));
+            }
             if let Some(place) = place(name) {
                 let name = lines::entry_name(path, name);
                 pass(place, &lines::read_text(reader, &name)?)?;
@@ -124,6 +142,16 @@ mod tests {
         assert_eq!(of("aclImdb/train/urls_pos.txt"), None);
         assert_eq!(of("aclImdb/train/labeledBow.feat"), None);
         assert_eq!(of("aclImdb/test/unsup/3_0.txt"), None);
+        let other = |name: &'static str| another(Path::new(name));
+        assert_eq!(other("x/train/neutral/3_5.txt"), Some("neutral"));
+        for own in [
+            "x/test/unsup/1.txt",
+            "x/train/urls_pos.txt",
+            "x/README",
+            "x/train/a/b.feat",
+        ] {
+            assert_eq!(other(own), None);
+        }
     }
 
     #[test]
