@@ -5,9 +5,10 @@
 // I source channels and O result channels make a group. Strides say how w lies, so that one loop serves
 // both directions; picture says which pixel each tap reads. F16: x and y hold f16. W16: w does.
 // Source: definition, as torch.nn.functional.conv2d.
-// Dispatch: ceil(ceil(rows / 4) channels / 64) workgroups of 64, folded; an invocation makes four
-// rows of one channel, so that neighbours read neighbouring channels.
+// Dispatch: ceil(ceil(rows / 4) channels / O ceil(O / COLS) / 64) workgroups of 64, folded; an invocation makes four
+// rows of COLS channels of a group: neighbours read neighbouring channels, and what is read of x serves all of them.
 // Passes: 1. Numerics: f32, one running sum per element, taps in order. Limits: 5 storage buffers.
+#const COLS: u32 // channels of an invocation
 #include "linear.wgsl"
 
 #if F16
@@ -50,15 +51,23 @@ fn conv_direct(
 ) {
     let g = picture;
     let i = linear_group(wid, nwg) * 64u + lid;
-    let channel = i % p.channels;
-    let row = i / p.channels * 4u;
+    // Parts of a group's channels, and of all.
+    let parts = (p.outer + COLS - 1u) / COLS;
+    let all = p.channels / p.outer * parts;
+    let part = i % all;
+    let row = i / all * 4u;
     if row < p.rows {
         let last = p.rows - 1u;
         let places = array<Place, 4>(place_of(g, row), place_of(g, min(row + 1u, last)),
                                      place_of(g, min(row + 2u, last)), place_of(g, min(row + 3u, last)));
-        let group = channel / p.outer;
-        let own = group * p.w_group + (channel - group * p.outer) * p.w_outer;
-        var sum = vec4<f32>(0.0);
+        let group = part / parts;
+        let first = (part - group * parts) * COLS;
+        // Channels that do not exist read the last one that does; nothing is stored.
+        var own = array<u32, COLS>();
+        for (var o = 0u; o < COLS; o++) {
+            own[o] = group * p.w_group + min(first + o, p.outer - 1u) * p.w_outer;
+        }
+        var sums = array<vec4<f32>, COLS>();
         for (var tap = 0u; tap < g.taps; tap++) {
             let pixels = vec4<u32>(pixel(g, places[0], tap), pixel(g, places[1], tap),
                                    pixel(g, places[2], tap), pixel(g, places[3], tap));
@@ -67,21 +76,30 @@ fn conv_direct(
             for (var c = 0u; c < p.inner; c++) {
                 let v = vec4<f32>(f32(x[source.x + c]), f32(x[source.y + c]), f32(x[source.z + c]),
                                   f32(x[source.w + c]));
-                let weight = f32(w[own + tap * p.w_tap + c * p.w_inner]);
-                sum = fma(select(vec4<f32>(0.0), v, reads), vec4<f32>(weight), sum);
+                let read = select(vec4<f32>(0.0), v, reads);
+                let at = tap * p.w_tap + c * p.w_inner;
+                for (var o = 0u; o < COLS; o++) {
+                    sums[o] = fma(read, vec4<f32>(f32(w[own[o] + at])), sums[o]);
+                }
             }
-        }
-        if p.has_bias != 0u {
-            sum += bias[channel];
         }
         let rows = min(p.rows - row, 4u);
-        for (var r = 0u; r < rows; r++) {
-            let at = (row + r) * p.channels + channel;
-            var old = 0.0;
-            if p.accumulate != 0u {
-                old = f32(y[at]);
+        for (var o = 0u; o < COLS; o++) {
+            if first + o < p.outer {
+                let channel = group * p.outer + first + o;
+                var sum = sums[o];
+                if p.has_bias != 0u {
+                    sum += bias[channel];
+                }
+                for (var r = 0u; r < rows; r++) {
+                    let at = (row + r) * p.channels + channel;
+                    var old = 0.0;
+                    if p.accumulate != 0u {
+                        old = f32(y[at]);
+                    }
+                    y[at] = Pixel(old + sum[r]);
+                }
             }
-            y[at] = Pixel(old + sum[r]);
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn apply(
         Way::Backward => (conv.pixels, [1, line]),
     };
     let channels = conv.groups * outer;
+    // Of groups of few channels most of four would not exist.
+    let cols = if outer < 4 { 1 } else { 4 };
     let params = params! {
         rows: u32,
         channels: u32,
@@ -46,11 +48,13 @@ pub(super) fn apply(
     };
     let variant = Variant::new()
         .with("F16", y.is_half())
-        .with("W16", w.is_half());
+        .with("W16", w.is_half())
+        .with("COLS", cols as u32);
     let picture = conv.picture(way).tensor(gpu)?;
     // Without a bias some buffer must stand in; it is not read.
     let tensors = [&picture, x, w, bias.unwrap_or(w), y];
-    let groups = Groups::cover(rows.div_ceil(4) * channels, 64);
+    let parts = conv.groups * outer.div_ceil(cols);
+    let groups = Groups::cover(rows.div_ceil(4) * parts, 64);
     run(gpu, ("conv_direct", &variant), &params, tensors, groups)
 }
 

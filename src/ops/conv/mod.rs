@@ -27,11 +27,11 @@ impl Conv {
         self.groups == 1 && !own
     }
 
-    /// Whether what goes in has so few channels, and no whole texels of them, that software drivers are faster
-    /// without the tiles that a product of it would need.
+    /// Whether so few channels go in, or come out, that a product's tiles would be mostly empty: software drivers are
+    /// faster without.
     fn is_thin(&self, gpu: &Gpu, way: Way) -> bool {
-        let [inner, _] = self.channels(way);
-        gpu.caps().is_cpu && self.form.is_none() && inner < 4
+        let [inner, outer] = self.channels(way);
+        gpu.caps().is_cpu && self.form.is_none() && (inner < 4 || outer < 8)
     }
 
     /// Queues what goes through the weights, or back.
